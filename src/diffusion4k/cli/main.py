@@ -1,0 +1,68 @@
+"""Entry point: collects the verbs and turns errors into one line and an exit code."""
+
+import errno
+import importlib
+import os
+import sys
+
+import typer
+
+from diffusion4k import __version__
+from diffusion4k.errors import Diffusion4kError
+
+__all__ = ["app", "main"]
+
+VERBS = ("demo", "generate", "train", "cache", "dataset", "evaluate")
+
+app = typer.Typer(
+    name="diffusion4k",
+    help="Direct 4K text-to-image synthesis: fine-tune with wavelets, sample, measure.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"diffusion4k {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and leave."
+    ),
+) -> None:
+    pass
+
+
+for _verb in VERBS:
+    importlib.import_module(f"diffusion4k.cli.{_verb}").register(app)
+
+
+def main() -> None:
+    """Run the command line; exit 0 on success, 2 on wrong usage, 1 on failure, 130 on Ctrl-C."""
+    try:
+        app()
+    except Diffusion4kError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted; finished work is kept, run the same command to go on", 130)
+    except BrokenPipeError:
+        # The reader of our output left (for example `| head`); that is no failure of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            _fail(f"disk full while writing {error.filename or 'output'}: free some space and "
+                  "run the same command to go on", 1)
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}", 1)
+
+
+def _fail(message: str, code: int) -> None:
+    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    sys.exit(code)
