@@ -1,13 +1,16 @@
 """What the rest of the project may ask of a base-model family."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Defaults", "Family"]
+from diffusion4k.errors import Diffusion4kError
+from diffusion4k.families.folder import read_json
+
+__all__ = ["Defaults", "Family", "model_defaults"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,27 @@ class Defaults:
     guidance: float
     width: int
     height: int
+
+
+def model_defaults(model: Path, family: Defaults) -> Defaults:
+    """The family's defaults with those that the folder's own `diffusion4k.json` states.
+
+    The file is a JSON object; of its keys `steps`, `guidance`, `width` and `height` count here.
+
+    Raises:
+        Diffusion4kError: a value that is not a positive number (guidance may be 0: off).
+    """
+    path = model / "diffusion4k.json"
+    if not path.exists():
+        return family
+    stated = read_json(path)
+    own = {field.name: stated[field.name] for field in fields(Defaults) if field.name in stated}
+    for key, value in own.items():
+        kinds = (int, float) if key == "guidance" else (int,)
+        least = 0 if key == "guidance" else 1
+        if isinstance(value, bool) or not isinstance(value, kinds) or not value >= least:
+            raise Diffusion4kError(f"{path}: {key} is {value!r}: allowed is a number >= {least}")
+    return replace(family, **own)
 
 
 class Family(Protocol):
@@ -31,9 +55,14 @@ class Family(Protocol):
 
     name: str
     pipeline_class: str
+    size_step: int
+    """Width and height in pixels are multiples of this: autoencoder factor times patch size."""
 
     def defaults(self, model: Path) -> Defaults:
         """Sampling defaults: the family's, or the model's own."""
+
+    def max_side(self, model: Path) -> int:
+        """Longest side in pixels that the model can be asked for."""
 
     def load_transformer(self, model: Path, *, dtype: torch.dtype) -> nn.Module:
         """The transformer alone."""
@@ -45,7 +74,11 @@ class Family(Protocol):
         """What `encode_text` needs, without transformer or autoencoder."""
 
     def encode_text(self, text_encoders: Any, captions: list[str]) -> dict[str, Tensor]:
-        """Conditioning of each caption: tensors whose first axis is the caption's."""
+        """Conditioning of each caption: tensors whose first axis is the caption's.
+
+        The keys are the names by which the stock pipeline takes them, and with `negative_` before
+        them those of the negative prompt.
+        """
 
     def encode_images(self, autoencoder: Any, images: Tensor) -> Tensor:
         """Images `(B, 3, H, W)` to normalised latents (the posterior's mean)."""
@@ -58,5 +91,8 @@ class Family(Protocol):
     ) -> Tensor:
         """The transformer's prediction at `noisy` and `sigma`, as a velocity like `noisy`."""
 
-    def load_pipeline(self, model: Path, *, dtype: torch.dtype) -> Any:
-        """The stock diffusers pipeline, its autoencoder at F=16."""
+    def load_pipeline(self, model: Path, *, dtype: torch.dtype, text_encoders: bool = True) -> Any:
+        """The stock diffusers pipeline, its autoencoder at F=16.
+
+        Without text encoders it takes the conditioning of `encode_text` in place of prompts.
+        """

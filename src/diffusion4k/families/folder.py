@@ -1,0 +1,194 @@
+"""Model folders in diffusers layout: finding one, checking it, loading its parts.
+
+A folder holds `model_index.json`, which names the pipeline class and, per component, library and
+class; each component has a sub-folder with a configuration and safetensors weights.
+Everything is checked before it is loaded, so that a broken folder costs one line and no minutes.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from diffusion4k.errors import Diffusion4kError
+
+__all__ = [
+    "POCKET",
+    "check_weights",
+    "has_component",
+    "load_component",
+    "loading",
+    "model_index",
+    "read_json",
+    "resolve",
+]
+
+POCKET = "pocket"
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+# The same weights in other formats or precisions: several times the download, never read.
+_OTHER_WEIGHTS = ["*.bin", "*.msgpack", "*.onnx*", "*.fp16*.safetensors", "*.bf16*.safetensors"]
+
+
+def resolve(model: str | Path) -> Path:
+    """The local folder of a model: `pocket`, a folder in diffusers layout, or a hub id.
+
+    A hub id (`owner/name`) is downloaded to the hub's cache, or taken from there.
+
+    Raises:
+        Diffusion4kError: no such model, no `model_index.json` in the folder, or hub out of reach.
+    """
+    if str(model) == POCKET:
+        folder = Path(__file__).parents[1] / "pocket" / "model"
+        if not folder.is_dir():
+            raise Diffusion4kError(
+                f"{folder}: the pocket model is missing from this installation: install "
+                "diffusion4k again, or name a model folder or a hub id"
+            )
+    elif Path(model).exists():
+        folder = Path(model)
+    elif isinstance(model, str) and _HUB_ID.fullmatch(model):
+        folder = _download(model)
+    else:
+        raise Diffusion4kError(
+            f"{model}: no such model: give `pocket`, a folder in diffusers layout, "
+            "or a hub id like owner/name"
+        )
+    model_index(folder)
+    return folder
+
+
+def model_index(folder: Path) -> dict[str, Any]:
+    """The folder's `model_index.json`.
+
+    Raises:
+        Diffusion4kError: the file is absent, or not a JSON object with `_class_name`.
+    """
+    path = folder / "model_index.json"
+    if not path.is_file():
+        raise Diffusion4kError(
+            f"{folder}: no model_index.json in it: a model is a folder in diffusers layout"
+        )
+    index = read_json(path)
+    if not isinstance(index.get("_class_name"), str):
+        raise Diffusion4kError(f"{path}: `_class_name` is missing: it names the pipeline class")
+    return index
+
+
+def has_component(folder: Path, component: str) -> bool:
+    """Whether `model_index.json` names a class for `component` (absent and `null` mean no)."""
+    entry = model_index(folder).get(component)
+    return bool(entry) and entry[0] is not None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        Diffusion4kError: no such file, or something else than a JSON object in it.
+    """
+    if not path.is_file():
+        raise Diffusion4kError(f"{path}: no such file: the model folder is incomplete")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise Diffusion4kError(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise Diffusion4kError(f"{path}: expected a JSON object, found {type(content).__name__}")
+    return content
+
+
+def check_weights(component: Path) -> None:
+    """Refuse a component folder without configuration or with absent or damaged safetensors.
+
+    Only headers are read: a file of wrong length or with a broken header is found in no time.
+
+    Raises:
+        Diffusion4kError: names the file and what is wrong with it.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not component.is_dir():
+        raise Diffusion4kError(f"{component}: no such folder: the model folder is incomplete")
+    read_json(component / "config.json")
+    files = sorted(component.glob("*.safetensors"))
+    for index in component.glob("*.safetensors.index.json"):
+        files += [component / name for name in set(read_json(index)["weight_map"].values())]
+    if not files:
+        raise Diffusion4kError(
+            f"{component}: no .safetensors weights in it (other formats are not read)"
+        )
+    for path in files:
+        if not path.is_file():
+            raise Diffusion4kError(f"{path}: no such file: the model folder is incomplete")
+        try:
+            with safe_open(path, framework="pt"):
+                pass
+        except SafetensorError as error:
+            raise Diffusion4kError(
+                f"{path}: damaged safetensors file ({error}): copy or download it again"
+            ) from None
+
+
+@contextmanager
+def loading(path: Path) -> Iterator[None]:
+    """Turn whatever a library raises while it loads `path` into one line that names `path`."""
+    try:
+        yield
+    except Diffusion4kError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise Diffusion4kError(f"{path}: cannot be loaded: {reason}") from error
+
+
+def load_component(model_class: Any, component: Path, *, dtype: torch.dtype) -> nn.Module:
+    """A diffusers or transformers model in evaluation mode from its folder, complete or not at all.
+
+    The libraries fill absent weights with random numbers and only log it; here it is an error.
+
+    Raises:
+        Diffusion4kError: absent, damaged, incomplete or unfitting weights.
+    """
+    check_weights(component)
+    with loading(component):
+        model, info = model_class.from_pretrained(
+            component, torch_dtype=dtype, local_files_only=True, output_loading_info=True
+        )
+    if missing := sorted(info["missing_keys"]):
+        raise Diffusion4kError(
+            f"{component}: {len(missing)} weights are missing from it ({missing[0]}, ...): "
+            f"it is not a complete {model_class.__name__}"
+        )
+    return model.eval()
+
+
+def _download(hub_id: str) -> Path:
+    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+
+    try:
+        index = read_json(Path(hf_hub_download(hub_id, "model_index.json")))
+        parts = [name for name in index if not name.startswith("_")]
+        return Path(
+            snapshot_download(
+                hub_id,
+                allow_patterns=["model_index.json", *(f"{part}/*" for part in parts)],
+                ignore_patterns=_OTHER_WEIGHTS,
+            )
+        )
+    except GatedRepoError:
+        reason = "its licence must be accepted on the hub, then log in with `hf auth login`"
+    except RepositoryNotFoundError:
+        reason = "no such folder here and no such model on the hub"
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        reason = (
+            f"not on this machine, and the hub cannot be reached ({type(error).__name__}): "
+            "download it where there is a network and give its folder"
+        )
+    raise Diffusion4kError(f"{hub_id}: {reason}")
