@@ -82,8 +82,8 @@ def model_index(folder: Path) -> dict[str, Any]:
 
 def has_component(folder: Path, component: str) -> bool:
     """Whether `model_index.json` names a class for `component` (absent and `null` mean no)."""
-    entry = model_index(folder).get(component)
-    return bool(entry) and entry[0] is not None
+    library, _ = model_index(folder).get(component) or (None, None)
+    return library is not None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -137,7 +137,14 @@ def check_weights(component: Path) -> None:
 
 @contextmanager
 def loading(path: Path) -> Iterator[None]:
-    """Turn whatever a library raises while it loads `path` into one line that names `path`."""
+    """Turn whatever a library raises while it loads `path` into one line that names `path`.
+
+    The library's own progress bars are off meanwhile: they would break into ours.
+    """
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         yield
     except Diffusion4kError:
@@ -145,6 +152,9 @@ def loading(path: Path) -> Iterator[None]:
     except Exception as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise Diffusion4kError(f"{path}: cannot be loaded: {reason}") from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
 
 
 def load_component(model_class: Any, component: Path, *, dtype: torch.dtype) -> nn.Module:

@@ -1,0 +1,84 @@
+"""`diffusion4k generate`: prompts to images."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["register"]
+
+_EXAMPLES = """Examples:
+
+diffusion4k generate "a mountain lake at dawn" --width 1024 --height 1024 --out lake.png
+
+diffusion4k generate --prompts prompts.txt --seed 0 --seed 1 --format jpeg --out images
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command(epilog=_EXAMPLES)(generate)
+
+
+def generate(
+    prompt: Annotated[
+        str | None, typer.Argument(help="What the image shall show.", show_default=False)
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help="Several prompts: .txt, one per line, or .jsonl with `text` each."),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="pocket (bundled), a folder in diffusers layout, or a hub id.")
+    ] = "pocket",
+    width: Annotated[
+        int | None, typer.Option(help="Pixels, a multiple of 32. [default: the model's, 4096]")
+    ] = None,
+    height: Annotated[
+        int | None, typer.Option(help="Pixels, a multiple of 32. [default: the model's, 4096]")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Sampling steps. [default: the model's]")
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Guidance scale; 0 to 1: off. [default: the model's]")
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="May be given several times. [default: 0]")
+    ] = None,
+    negative_prompt: Annotated[
+        str, typer.Option(help="What the image shall not show; needs guidance.")
+    ] = "",
+    out: Annotated[
+        Path, typer.Option(help="A folder, or for one image a .png or .jpg file.")
+    ] = Path("images"),
+    image_format: Annotated[
+        str | None, typer.Option("--format", help="png or jpeg (quality 95). [default: png]")
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option(help="auto, float32, bfloat16 or float16; auto: by the device.")
+    ] = "auto",
+) -> None:
+    """Make images from prompts, at 4096x4096 unless told otherwise.
+
+    Each image carries its prompt, seed, settings and model. Images that are already there with
+    the same settings are kept, so a run that was stopped goes on where it was.
+    """
+    from diffusion4k.errors import UsageError
+
+    if (prompt is None) == (prompts is None):
+        raise UsageError("give one prompt, or a file of them with --prompts (and not both)")
+
+    from diffusion4k import sampling
+
+    texts = [prompt] if prompt is not None else sampling.read_prompts(prompts or "")
+    requests = [
+        sampling.Request(text, each, negative_prompt, width, height, steps, guidance)
+        for text in texts
+        for each in seed or [0]
+    ]
+    outputs = sampling.generate(requests, model, out=out, image_format=image_format, dtype=dtype)
+    made = sum(output.is_new for output in outputs)
+    for output in outputs:
+        typer.echo(output.path)
+    typer.echo(f"{made} made, {len(outputs) - made} already there", err=True)

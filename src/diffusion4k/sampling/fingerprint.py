@@ -1,0 +1,38 @@
+"""Telling models apart by content, in a moment even for weights of many gigabytes."""
+
+import hashlib
+from pathlib import Path
+
+from diffusion4k.families.folder import has_component, model_index
+
+__all__ = ["fingerprint"]
+
+_MIB = 1 << 20
+_BLOCK = 4096
+_WHOLE = 64 * _MIB
+
+
+def fingerprint(model: Path) -> str:
+    """Sixteen hexadecimal digits that name the content of a model folder's components.
+
+    Files up to 64 MiB count in full; of larger ones the size and 4 KiB of every MiB, so that a
+    change in any tensor of a MiB or more is seen. File times and the folder's own name and place
+    do not count, nor do files beside the components (training state, model card).
+    """
+    digest = hashlib.sha256()
+    parts = [name for name in model_index(model) if not name.startswith("_")]
+    files = [model / "model_index.json"]
+    for part in sorted(part for part in parts if has_component(model, part)):
+        files += sorted(path for path in (model / part).rglob("*") if path.is_file())
+    for path in files:
+        size = path.stat().st_size
+        digest.update(f"{path.relative_to(model).as_posix()}\0{size}\0".encode())
+        with path.open("rb") as handle:
+            if size <= _WHOLE:
+                while block := handle.read(_MIB):
+                    digest.update(block)
+            else:
+                for offset in range(0, size, _MIB):
+                    handle.seek(offset)
+                    digest.update(handle.read(_BLOCK))
+    return digest.hexdigest()[:16]

@@ -1,0 +1,108 @@
+"""Progress of sampling: bars on a terminal, now and then a line elsewhere."""
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+__all__ = ["SamplingProgress"]
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class SamplingProgress:
+    """Counts steps of each image and of the whole run; use as a context manager.
+
+    Arguments:
+        steps: steps of each image that will be made, in order.
+        shown: False prints nothing.
+    """
+
+    def __init__(self, steps: list[int], *, shown: bool = True) -> None:
+        self._steps = steps
+        self._image = -1
+        self._step = 0
+        self._console = Console(stderr=True, quiet=not shown)
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not (shown and self._console.is_terminal),
+            transient=True,
+        )
+        self._run = self._bars.add_task("all steps", total=sum(steps), visible=len(steps) > 1)
+        self._current = self._bars.add_task("", visible=False)
+        self._started = self._spoken = time.monotonic()
+
+    def __enter__(self) -> "SamplingProgress":
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bars.stop()
+
+    def stage(self, name: str) -> None:
+        """Say what is being done before the first step."""
+        self._say(f"{name} ...")
+
+    def image(self) -> None:
+        """The next image begins."""
+        self._image += 1
+        self._step = 0
+        self._bars.reset(
+            self._current, total=self._steps[self._image], description=self._title, visible=True
+        )
+        self._started = time.monotonic()
+
+    def step(self) -> None:
+        """One step of the current image is done."""
+        self._step += 1
+        self._bars.advance(self._run)
+        self._bars.advance(self._current)
+        if self._step == self._steps[self._image]:
+            self._bars.update(self._current, description=f"{self._title}: decoding")
+        now = time.monotonic()
+        if self._bars.disable and now - self._spoken >= _SECONDS_BETWEEN_LINES:
+            rate = (now - self._started) / self._step
+            left = rate * (self._steps[self._image] - self._step)
+            self._say(
+                f"{self._title}: step {self._step}/{self._steps[self._image]}, "
+                f"{rate:.2f} s/step, {left:.0f} s left"
+            )
+
+    def written(self, name: str) -> None:
+        """The current image is on disk."""
+        self._say(f"{self._title}: {name} ({time.monotonic() - self._started:.1f} s)")
+
+    @property
+    def _title(self) -> str:
+        return f"image {self._image + 1}/{len(self._steps)}"
+
+    def _say(self, line: str) -> None:
+        self._spoken = time.monotonic()
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{1 / task.speed:.2f} s/step" if task.speed else "- s/step")

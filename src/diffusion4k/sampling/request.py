@@ -1,0 +1,170 @@
+"""What is asked for, checked, and completed with the model's defaults to what will be done."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.families.base import Defaults
+
+__all__ = ["Request", "Settings", "check_size", "read_prompts", "settle"]
+
+# The longest prompts whose record still fits into the 64 KiB that JPEG allows.
+_MAX_PROMPT = 7500
+_MAX_STEPS = 1000
+
+
+@dataclass(frozen=True)
+class Request:
+    """One image to make; what is None is taken from the model's defaults.
+
+    Sizes are in pixels. Guidance is the classifier-free guidance scale; up to 1 it is off.
+    """
+
+    prompt: str
+    seed: int = 0
+    negative_prompt: str = ""
+    width: int | None = None
+    height: int | None = None
+    steps: int | None = None
+    guidance: float | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides how one image comes out; also what is recorded in the image file."""
+
+    prompt: str
+    negative_prompt: str
+    seed: int
+    steps: int
+    guidance: float
+    width: int
+    height: int
+    model: str
+    model_fingerprint: str
+    dtype: str
+
+
+def settle(
+    request: Request,
+    defaults: Defaults,
+    *,
+    size_step: int,
+    max_side: int,
+    model: str,
+    model_fingerprint: str,
+    dtype: str,
+) -> Settings:
+    """The settings of a request for a model.
+
+    Raises:
+        UsageError: a value is out of its range; names the value and the range.
+    """
+    steps = defaults.steps if request.steps is None else request.steps
+    guidance = defaults.guidance if request.guidance is None else request.guidance
+    width = defaults.width if request.width is None else request.width
+    height = defaults.height if request.height is None else request.height
+    _check_prompt(request.prompt, "prompt")
+    if request.negative_prompt:
+        _check_prompt(request.negative_prompt, "negative prompt")
+    if not 0 <= request.seed < 2**63:
+        raise UsageError(f"seed {request.seed}: allowed is 0 to {2**63 - 1}")
+    if not 1 <= steps <= _MAX_STEPS:
+        raise UsageError(f"steps {steps}: allowed is 1 to {_MAX_STEPS}")
+    if not (math.isfinite(guidance) and guidance >= 0):
+        raise UsageError(f"guidance {guidance}: allowed is a number from 0 (0 to 1: off)")
+    if request.negative_prompt and guidance <= 1:
+        raise UsageError(
+            f"a negative prompt has no effect with guidance {guidance:g} (off): "
+            "give a guidance above 1 or leave the negative prompt out"
+        )
+    check_size(width, height, size_step=size_step, max_side=max_side)
+    return Settings(
+        prompt=request.prompt,
+        negative_prompt=request.negative_prompt,
+        seed=request.seed,
+        steps=steps,
+        guidance=float(guidance),
+        width=width,
+        height=height,
+        model=model,
+        model_fingerprint=model_fingerprint,
+        dtype=dtype,
+    )
+
+
+def check_size(width: int, height: int, *, size_step: int, max_side: int) -> None:
+    """Refuse sides that are no multiple of `size_step` or not in `[size_step, max_side]` pixels.
+
+    Raises:
+        UsageError: names the side and the nearest sizes that are allowed.
+    """
+    largest = max_side - max_side % size_step
+    for name, side in (("width", width), ("height", height)):
+        if side > largest:
+            raise UsageError(
+                f"{name} {side}: too large for this model, whose position embeddings reach "
+                f"{largest} pixels: the largest size is {largest}x{largest}"
+            )
+        if side < size_step:
+            raise UsageError(f"{name} {side}: too small, the smallest is {size_step}")
+        if below := side % size_step:
+            smaller, larger = side - below, side - below + size_step
+            near = f"{smaller} or {larger}" if larger <= largest else f"{smaller}"
+            raise UsageError(f"{name} {side}: not a multiple of {size_step}; the nearest: {near}")
+
+
+def read_prompts(path: str | Path) -> list[str]:
+    """Prompts of a `.txt` (one per line) or `.jsonl` file (`text` or `prompt` of each object).
+
+    Empty lines are passed over.
+
+    Raises:
+        UsageError: no such file, another suffix, or no prompt in the file.
+        Diffusion4kError: a line that cannot be read; names its number.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".txt", ".jsonl"):
+        raise UsageError(f"{path}: a prompts file is .txt (one per line) or .jsonl")
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise Diffusion4kError(
+            f"{path}: not UTF-8 text ({error.reason}): save it as UTF-8"
+        ) from None
+    prompts = [
+        line.strip() if path.suffix.lower() == ".txt" else _prompt_of(line, f"{path}:{number}")
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
+    if not prompts:
+        raise UsageError(f"{path}: no prompt in it")
+    return prompts
+
+
+def _prompt_of(line: str, place: str) -> str:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise Diffusion4kError(f"{place}: not valid JSON ({error})") from None
+    prompt = record.get("text", record.get("prompt")) if isinstance(record, dict) else None
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise Diffusion4kError(f'{place}: expected an object with a non-empty "text" or "prompt"')
+    return prompt
+
+
+def _check_prompt(prompt: str, what: str) -> None:
+    if not prompt.strip():
+        raise UsageError(f"the {what} is empty: say what the image shall show")
+    if len(prompt) > _MAX_PROMPT:
+        raise UsageError(f"the {what} has {len(prompt)} characters: allowed are {_MAX_PROMPT}")
+    if odd := [c for c in prompt if ord(c) < 32 and c not in "\t\n\r"]:
+        raise UsageError(f"the {what} holds the control character {odd[0]!r}: take it out")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"the {what} {prompt[:40]!r} is not valid UTF-8 text") from None

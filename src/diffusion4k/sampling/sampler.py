@@ -1,0 +1,157 @@
+"""One model made ready to turn settings into images, by its family's stock pipeline.
+
+The noise of an image comes from a generator of its own on the CPU, and each image is made alone:
+it depends on its settings only, not on the device's random numbers nor on its neighbours.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.families import family_of, resolve
+from diffusion4k.sampling.fingerprint import fingerprint
+from diffusion4k.sampling.request import Request, Settings, settle
+
+__all__ = ["Sampler"]
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Sampler:
+    """Makes images with one model.
+
+    Text encoders are in memory only while `encode` runs, and never beside the transformer unless
+    new prompts come after the first image; the pipeline is loaded with the first image.
+
+    Arguments:
+        model: `pocket`, a folder in diffusers layout, or a hub id.
+        device: where to compute; by default the first GPU if there is one, else the CPU.
+        dtype: `float32`, `bfloat16`, `float16`, or `auto`: bfloat16 on a GPU, float32 on the CPU.
+
+    Raises:
+        Diffusion4kError: the model cannot be found or is not of a supported family.
+        UsageError: unknown dtype.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "pocket",
+        *,
+        device: str | torch.device | None = None,
+        dtype: str = "auto",
+    ) -> None:
+        self.model = str(model)
+        self.folder = resolve(model)
+        self.family = family_of(self.folder)
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if dtype == "auto":
+            dtype = "bfloat16" if self.device.type == "cuda" else "float32"
+        if dtype not in _DTYPES:
+            raise UsageError(f"dtype {dtype}: allowed are auto, {', '.join(_DTYPES)}")
+        self.dtype = dtype
+        self._conditioning: dict[str, dict[str, Tensor]] = {}
+
+    def settle(self, request: Request) -> Settings:
+        """The request, checked, and completed with the model's defaults.
+
+        Raises:
+            UsageError: a value is out of its range.
+        """
+        return settle(
+            request,
+            self._defaults,
+            size_step=self.family.size_step,
+            max_side=self._max_side,
+            model=self.model,
+            model_fingerprint=self._fingerprint,
+            dtype=self.dtype,
+        )
+
+    def encode(self, prompts: Iterable[str]) -> None:
+        """Compute the conditioning of prompts that are not known yet, each of them once."""
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._conditioning]
+        if not new:
+            return
+        encoders = self.family.load_text_encoders(self.folder, dtype=_DTYPES[self.dtype])
+        encoders.to(self.device)
+        for prompt in new:
+            self._conditioning[prompt] = self.family.encode_text(encoders, [prompt])
+
+    def sample(self, settings: Settings, on_step: Callable[[], None] | None = None) -> Image.Image:
+        """One RGB image of `settings.width` x `settings.height`; `on_step` after each step.
+
+        Raises:
+            Diffusion4kError: latents became NaN or infinite, or memory ran out.
+        """
+        guided = settings.guidance > 1
+        self.encode([settings.prompt, settings.negative_prompt] if guided else [settings.prompt])
+        conditioning = dict(self._conditioning[settings.prompt])
+        if guided:
+            negative = self._conditioning[settings.negative_prompt]
+            conditioning |= {f"negative_{name}": value for name, value in negative.items()}
+
+        def after_step(_: Any, step: int, __: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            if not tensors["latents"].isfinite().all():
+                raise Diffusion4kError(
+                    f"{self.model}: latents are NaN or infinite after step {step + 1} of "
+                    f"{settings.steps} in {self.dtype}: the weights are broken, or try float32"
+                )
+            if on_step:
+                on_step()
+            return tensors
+
+        with _out_of_memory(settings, self.device):
+            return self.pipeline(
+                width=settings.width,
+                height=settings.height,
+                num_inference_steps=settings.steps,
+                guidance_scale=settings.guidance,
+                generator=torch.Generator().manual_seed(settings.seed),
+                callback_on_step_end=after_step,
+                **conditioning,
+            ).images[0]
+
+    def load(self) -> None:
+        """Load the pipeline now and not with the first image."""
+        _ = self.pipeline
+
+    @cached_property
+    def pipeline(self) -> Any:
+        """The stock pipeline without text encoders, on the device."""
+        pipeline = self.family.load_pipeline(
+            self.folder, dtype=_DTYPES[self.dtype], text_encoders=False
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline.to(self.device)
+
+    @cached_property
+    def _defaults(self) -> Any:
+        return self.family.defaults(self.folder)
+
+    @cached_property
+    def _max_side(self) -> int:
+        return self.family.max_side(self.folder)
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return fingerprint(self.folder)
+
+
+@contextmanager
+def _out_of_memory(settings: Settings, device: torch.device) -> Iterator[None]:
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if type(error) is RuntimeError and "allocate memory" not in str(error):
+            raise
+        raise Diffusion4kError(
+            f"out of memory on {device} at {settings.width}x{settings.height}: close other "
+            "programs, or ask for a smaller size"
+        ) from error

@@ -1,0 +1,138 @@
+"""Model folders: found by name, refused in one line when broken."""
+
+import json
+import shutil
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+
+from diffusion4k.errors import Diffusion4kError
+from diffusion4k.families import Defaults, family_of, resolve
+
+
+@pytest.fixture
+def model(tiny_model: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model that a test may break."""
+    return Path(shutil.copytree(tiny_model, tmp_path / "model"))
+
+
+def test_a_folder_is_found(tiny_model: Path) -> None:
+    assert resolve(str(tiny_model)) == tiny_model
+    assert family_of(tiny_model).name == "sd3"
+
+
+def test_an_unknown_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Diffusion4kError, match="no such model"):
+        resolve(str(tmp_path / "absent"))
+
+
+def test_a_folder_without_model_index_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Diffusion4kError, match=r"no model_index\.json"):
+        resolve(tmp_path)
+
+
+def test_an_unsupported_pipeline_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text('{"_class_name": "OtherPipeline"}')
+    with pytest.raises(Diffusion4kError, match=r"OtherPipeline.*StableDiffusion3Pipeline"):
+        family_of(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_a_broken_model_index_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "model_index.json").write_text(text)
+    with pytest.raises(Diffusion4kError, match=r"model_index\.json"):
+        resolve(tmp_path)
+
+
+def test_a_hub_id_offline_costs_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def offline(*_: object, **__: object) -> str:
+        raise huggingface_hub.errors.LocalEntryNotFoundError("no network")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
+    with pytest.raises(Diffusion4kError, match="owner/name: not on this machine, and the hub"):
+        resolve("owner/name")
+
+
+def test_a_hub_id_downloads_named_components_only(
+    monkeypatch: pytest.MonkeyPatch, tiny_model: Path
+) -> None:
+    asked: dict[str, list[str]] = {}
+
+    def download(hub_id: str, **patterns: list[str]) -> str:
+        asked.update(patterns)
+        return str(tiny_model)
+
+    index = str(tiny_model / "model_index.json")
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_: index)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert resolve("owner/name") == tiny_model
+    assert "transformer/*" in asked["allow_patterns"]
+    assert "*.fp16*.safetensors" in asked["ignore_patterns"]
+
+
+def _truncate(model: Path) -> None:
+    path = model / "transformer" / "diffusion_pytorch_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _drop_a_weight(model: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = model / "transformer" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    del weights["proj_out.weight"]
+    save_file(weights, path)
+
+
+def _reshape(model: Path) -> None:
+    path = model / "transformer" / "config.json"
+    path.write_text(
+        path.read_text().replace('"num_attention_heads": 2', '"num_attention_heads": 4')
+    )
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda m: shutil.rmtree(m / "transformer"), "transformer: no such folder"),
+        (lambda m: (m / "transformer" / "config.json").unlink(), r"config\.json: no such file"),
+        (
+            lambda m: (m / "transformer" / "diffusion_pytorch_model.safetensors").unlink(),
+            "no .safetensors weights",
+        ),
+        (_truncate, "damaged safetensors"),
+        (_drop_a_weight, r"1 weights are missing from it \(proj_out\.weight"),
+        (_reshape, "cannot be loaded"),
+    ],
+)
+def test_a_broken_component_is_refused(model: Path, damage, message: str) -> None:
+    damage(model)
+    with pytest.raises(Diffusion4kError, match=message) as caught:
+        family_of(model).load_transformer(model, dtype=torch.float32)
+    assert str(model) in str(caught.value)
+
+
+def test_a_missing_shard_is_refused(model: Path) -> None:
+    folder = model / "transformer"
+    (folder / "diffusion_pytorch_model.safetensors").unlink()
+    index = {"weight_map": {"proj_out.weight": "part-2.safetensors"}}
+    (folder / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(Diffusion4kError, match=r"part-2\.safetensors: no such file"):
+        family_of(model).load_transformer(model, dtype=torch.float32)
+
+
+def test_defaults_are_the_family_s_or_the_model_s_own(model: Path) -> None:
+    family = family_of(model)
+    assert family.defaults(model) == Defaults(steps=28, guidance=7.0, width=4096, height=4096)
+    (model / "diffusion4k.json").write_text('{"steps": 4, "guidance": 0, "shift": 3.0}')
+    assert family.defaults(model) == Defaults(steps=4, guidance=0, width=4096, height=4096)
+
+
+@pytest.mark.parametrize("text", ['{"steps": 0}', '{"width": "4096"}', '{"guidance": -1}'])
+def test_defaults_out_of_range_are_refused(model: Path, text: str) -> None:
+    (model / "diffusion4k.json").write_text(text)
+    with pytest.raises(Diffusion4kError, match=r"diffusion4k\.json: .* allowed is"):
+        family_of(model).defaults(model)
