@@ -1,0 +1,48 @@
+"""`diffusion4k train`: a recipe to a fine-tuned model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["register"]
+
+_EXAMPLES = """Examples:
+
+diffusion4k train recipes/pocket-wlf.yaml
+
+diffusion4k train recipes/pocket-wlf.yaml steps=20 output=runs/plain objective.name=flow-matching
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command(epilog=_EXAMPLES)(train)
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="The run as a YAML file.", show_default=False)],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Keys of the recipe with other values, for example optimizer.learning_rate=1e-5.",
+            metavar="[KEY=VALUE]...",
+            show_default=False,
+        ),
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out photographs that cannot be read.")
+    ] = False,
+) -> None:
+    """Fine-tune a model's transformer, by a recipe.
+
+    The same command goes on from the newest checkpoint of a run that was stopped or killed. The
+    result, OUTPUT/model, is a folder that `generate --model` and plain diffusers load.
+    """
+    from diffusion4k.training.recipe import load_recipe
+
+    checked = load_recipe(recipe, overrides)
+
+    from diffusion4k.training.loop import train
+
+    typer.echo(train(checked, skip_bad=skip_bad))

@@ -1,0 +1,63 @@
+"""From the words of a recipe to the objects they name."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from diffusion4k.errors import UsageError
+from diffusion4k.objectives import FlowMatching, WaveletFlow
+from diffusion4k.timesteps import LogitNormal, Mode, Uniform, shift_sigma
+from diffusion4k.training.recipe import (
+    LogitNormalRecipe,
+    ModeRecipe,
+    Recipe,
+    WaveletFlowRecipe,
+)
+from diffusion4k.training.step import Objective
+
+__all__ = ["build_objective", "build_optimizer", "build_timesteps"]
+
+
+def build_objective(recipe: Recipe) -> Objective:
+    """The recipe's objective.
+
+    Raises:
+        UsageError: no such wavelet.
+    """
+    wanted = recipe.objective
+    if not isinstance(wanted, WaveletFlowRecipe):
+        return FlowMatching()
+    try:
+        return WaveletFlow(
+            wavelet=wanted.wavelet, space=wanted.space, band_weights=wanted.band_weights
+        )
+    except ValueError as error:
+        raise UsageError(f"objective: {error}") from None
+
+
+def build_timesteps(recipe: Recipe) -> Callable[[int, torch.Generator], Tensor]:
+    """`draw(batch, generator)` gives sigma `(batch,)` in (0, 1) by the recipe's distribution."""
+    wanted = recipe.timesteps
+    distribution: LogitNormal | Mode | Uniform
+    if isinstance(wanted, LogitNormalRecipe):
+        distribution = LogitNormal(mean=wanted.mean, std=wanted.std)
+    elif isinstance(wanted, ModeRecipe):
+        distribution = Mode(scale=wanted.scale)
+    else:
+        distribution = Uniform()
+    return lambda batch, generator: shift_sigma(
+        distribution.sample(batch, generator=generator), wanted.shift
+    )
+
+
+def build_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
+    """AdamW on all parameters."""
+    wanted = recipe.optimizer
+    return torch.optim.AdamW(
+        network.parameters(),
+        lr=wanted.learning_rate,
+        betas=wanted.betas,
+        eps=wanted.eps,
+        weight_decay=wanted.weight_decay,
+    )

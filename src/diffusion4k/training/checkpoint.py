@@ -1,0 +1,165 @@
+"""Checkpoints: folders `step-000123` that are either complete or absent.
+
+    transformer/            weights in diffusers layout (loads as a model folder's transformer)
+    optimizer.safetensors   optimizer state, tensors `<key>/<parameter>`
+    ema.safetensors         averaged weights, if the recipe asks for them
+    state.json              step, recipe, versions
+
+A folder is written under a temporary name, synced to disk and renamed.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from diffusion4k.errors import Diffusion4kError
+from diffusion4k.training.ema import WeightAverage
+
+__all__ = [
+    "atomic_folder",
+    "latest_checkpoint",
+    "load_average",
+    "load_optimizer",
+    "read_state",
+    "save_checkpoint",
+]
+
+_NAME = re.compile(r"step-(\d+)")
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a new temporary folder; on success sync it and put it in the place of `path`."""
+    temporary = path.with_name(f".{path.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        for file in [*temporary.rglob("*"), temporary]:
+            _sync(file)
+        _discard(path)
+        temporary.rename(path)
+        _sync(path.parent)
+    except SafetensorError as error:
+        raise Diffusion4kError(
+            f"{path}: cannot be written ({error}): free some space and run the same command again"
+        ) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    *,
+    transformer: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: WeightAverage | None,
+    state: dict[str, Any],
+    keep: int,
+) -> Path:
+    """Write `folder/step-<step>`, then delete all but the newest `keep`."""
+    path = folder / f"step-{step:06}"
+    with atomic_folder(path) as temporary:
+        transformer.save_pretrained(temporary / "transformer")
+        tensors, groups = _flatten(optimizer, transformer)
+        save_file(tensors, temporary / "optimizer.safetensors", {"param_groups": groups})
+        if average:
+            save_file(average.weights, temporary / "ema.safetensors")
+        content = json.dumps({"step": step, **state}, indent=2) + "\n"
+        (temporary / "state.json").write_text(content, encoding="utf-8")
+    for old in _checkpoints(folder)[:-keep]:
+        _discard(old)
+    for left_by_a_crash in folder.glob(".step-*"):
+        shutil.rmtree(left_by_a_crash)
+    return path
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint of the highest step, or None."""
+    return next(reversed(_checkpoints(folder)), None)
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """Content of `state.json`.
+
+    Raises:
+        Diffusion4kError: the file is absent or damaged.
+    """
+    path = checkpoint / "state.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from None
+
+
+def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer, module: nn.Module) -> None:
+    """Bring the optimizer of `module`'s parameters to the state it had in the checkpoint."""
+    path = checkpoint / "optimizer.safetensors"
+    names = [name for name, _ in module.named_parameters()]
+    try:
+        with safe_open(path, framework="pt") as file:
+            groups = json.loads(file.metadata()["param_groups"])
+        state: dict[int, dict[str, Tensor]] = {}
+        positions = {name: position for position, name in enumerate(names)}
+        for entry, tensor in load_file(path).items():
+            key, _, name = entry.partition("/")
+            state.setdefault(positions[name], {})[key] = tensor
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise _damaged(path, error) from None
+
+
+def load_average(checkpoint: Path, average: WeightAverage) -> None:
+    """Bring the averaged weights to what they were in the checkpoint."""
+    path = checkpoint / "ema.safetensors"
+    try:
+        average.load(load_file(path))
+    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+        raise _damaged(path, error) from None
+
+
+def _flatten(optimizer: torch.optim.Optimizer, module: nn.Module) -> tuple[dict[str, Tensor], str]:
+    names = [name for name, _ in module.named_parameters()]
+    content = optimizer.state_dict()
+    tensors = {
+        f"{key}/{names[position]}": value
+        for position, values in content["state"].items()
+        for key, value in values.items()
+    }
+    return tensors, json.dumps(content["param_groups"])
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    found = [(int(m[1]), p) for p in folder.glob("step-*") if (m := _NAME.fullmatch(p.name))]
+    return [path for _, path in sorted(found)]
+
+
+def _damaged(path: Path, error: Exception) -> Diffusion4kError:
+    return Diffusion4kError(
+        f"{path}: damaged checkpoint ({error}): delete {path.parent} to go on from the one before"
+    )
+
+
+def _discard(folder: Path) -> None:
+    # Renamed first: deleting takes a while, and a half-deleted checkpoint must not look like one.
+    if folder.exists():
+        shutil.rmtree(folder.rename(folder.with_name(f".{folder.name}.old")))
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

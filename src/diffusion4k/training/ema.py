@@ -1,0 +1,45 @@
+"""Exponential moving average of weights: `average = decay * average + (1 - decay) * weight`."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["WeightAverage"]
+
+
+class WeightAverage:
+    """Average of a module's parameters over optimizer steps, starting at their present values.
+
+    After `n` updates with weights `w_1, ..., w_n` it is
+    `decay^n * w_0 + (1 - decay) * sum_k decay^(n - k) * w_k`.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.weights = {name: p.detach().clone() for name, p in module.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        """Take the module's present parameters into the average."""
+        for name, parameter in module.named_parameters():
+            self.weights[name].lerp_(parameter, 1 - self.decay)
+
+    @torch.no_grad()
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Go on from a saved average; `KeyError` if a parameter is not in it."""
+        for name, average in self.weights.items():
+            average.copy_(weights[name])
+
+    @contextmanager
+    def applied_to(self, module: nn.Module) -> Iterator[None]:
+        """Inside the block the module's parameters are the average; afterwards its own again."""
+        own = {name: parameter.data for name, parameter in module.named_parameters()}
+        try:
+            for name, parameter in module.named_parameters():
+                parameter.data = self.weights[name]
+            yield
+        finally:
+            for name, parameter in module.named_parameters():
+                parameter.data = own[name]

@@ -1,0 +1,287 @@
+"""A recipe: one YAML file that says everything about a run, checked before anything starts.
+
+Unknown keys are refused. `a.b=value` on the command line overrides a key, `value` being YAML, so
+that `objective={name: flow-matching}` replaces a whole section.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from diffusion4k.errors import UsageError
+from diffusion4k.training.problems import describe_problems
+
+__all__ = [
+    "CheckpointRecipe",
+    "FlowMatchingRecipe",
+    "LogitNormalRecipe",
+    "ModeRecipe",
+    "OptimizerRecipe",
+    "Recipe",
+    "ScheduleRecipe",
+    "UniformRecipe",
+    "ValidationRecipe",
+    "WaveletFlowRecipe",
+    "load_recipe",
+]
+
+MULTIPLE = 32  # pixels: F=16 latents in patches of 2
+
+
+def _not_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("float_type", "Input should be a valid number")
+    return value
+
+
+def _whole_patches(value: int) -> int:
+    if value % MULTIPLE:
+        below = max(value // MULTIPLE * MULTIPLE, MULTIPLE)
+        above = (value // MULTIPLE + 1) * MULTIPLE
+        raise PydanticCustomError(
+            "size",
+            "Input should be a multiple of {multiple} (nearest: {nearest})",
+            {"multiple": MULTIPLE, "nearest": " or ".join(map(str, sorted({below, above})))},
+        )
+    return value
+
+
+def _square(value: Any) -> Any:
+    return (value, value) if isinstance(value, int) else value
+
+
+def _default(key: str, choice: str) -> BeforeValidator:
+    """A section chosen by `key` may leave the key out."""
+    return BeforeValidator(lambda value: {key: choice} | value if type(value) is dict else value)
+
+
+Number = Annotated[float, BeforeValidator(_not_bool), Field(allow_inf_nan=False)]
+Positive = Annotated[Number, Field(gt=0)]
+NonNegative = Annotated[Number, Field(ge=0)]
+Beta = Annotated[Number, Field(ge=0, lt=1)]
+Probability = Annotated[Number, Field(ge=0, le=1)]
+Count = Annotated[int, Field(strict=True, ge=1)]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+Pixels = Annotated[Count, AfterValidator(_whole_patches)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FlowMatchingRecipe(Section):
+    """Mean squared error of the velocity."""
+
+    name: Literal["flow-matching"] = "flow-matching"
+
+
+class WaveletFlowRecipe(Section):
+    """Squared error in wavelet sub-bands (LL, LH, HL, HH), of the clean latents or the velocity."""
+
+    name: Literal["wavelet-flow"] = "wavelet-flow"
+    wavelet: Text = "haar"
+    space: Literal["latents", "velocity"] = "latents"
+    band_weights: tuple[NonNegative, NonNegative, NonNegative, NonNegative] = (1, 1, 1, 1)
+
+
+class _TimestepsRecipe(Section):
+    shift: Positive = 1.0
+
+
+class LogitNormalRecipe(_TimestepsRecipe):
+    """sigma = sigmoid(normal(mean, std))."""
+
+    distribution: Literal["logit-normal"] = "logit-normal"
+    mean: Number = 0.0
+    std: Positive = 1.0
+
+
+class UniformRecipe(_TimestepsRecipe):
+    """sigma uniform in (0, 1)."""
+
+    distribution: Literal["uniform"] = "uniform"
+
+
+class ModeRecipe(_TimestepsRecipe):
+    """Stable Diffusion 3's density with heavy tails."""
+
+    distribution: Literal["mode"] = "mode"
+    scale: Number = 1.29
+
+
+class OptimizerRecipe(Section):
+    """AdamW; the defaults are the paper's."""
+
+    name: Literal["adamw"] = "adamw"
+    learning_rate: Positive = 1e-6
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    weight_decay: NonNegative = 1e-4
+    eps: Positive = 1e-8
+
+
+class ScheduleRecipe(Section):
+    """How the learning rate goes over the run."""
+
+    name: Literal["constant", "cosine"] = "constant"
+    warmup_steps: Annotated[int, Field(strict=True, ge=0)] = 0
+
+
+class CheckpointRecipe(Section):
+    """A checkpoint every so many steps; the newest `keep` stay."""
+
+    every: Count = 500
+    keep: Count = 2
+
+
+class ValidationRecipe(Section):
+    """Every so many steps (null: never): a loss on `samples` fixed pictures, one image a prompt.
+
+    Null sizes are the crop's, null `sampling_steps` and `guidance` the model's own.
+    """
+
+    every: Count | None = 500
+    samples: Annotated[int, Field(strict=True, ge=0)] = 8
+    prompts: tuple[Text, ...] = ()
+    seed: Seed = 0
+    width: Pixels | None = None
+    height: Pixels | None = None
+    sampling_steps: Count | None = None
+    guidance: NonNegative | None = None
+
+
+class Recipe(Section):
+    """One run: what is trained, on which pictures, how, and where the result goes."""
+
+    model: Text
+    data: Text
+    output: Path
+    cache: Path | None = None
+    resolution: Pixels
+    crop: Annotated[tuple[Pixels, Pixels] | None, BeforeValidator(_square)] = None
+    objective: Annotated[
+        FlowMatchingRecipe | WaveletFlowRecipe,
+        Field(discriminator="name"),
+        _default("name", "wavelet-flow"),
+    ] = WaveletFlowRecipe()
+    timesteps: Annotated[
+        LogitNormalRecipe | UniformRecipe | ModeRecipe,
+        Field(discriminator="distribution"),
+        _default("distribution", "logit-normal"),
+    ] = LogitNormalRecipe()
+    optimizer: OptimizerRecipe = OptimizerRecipe()
+    schedule: ScheduleRecipe = ScheduleRecipe()
+    steps: Count
+    batch_size: Count = 1
+    gradient_accumulation: Count = 1
+    clip_norm: Positive | None = 1.0
+    gradient_checkpointing: bool = True
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    ema: Annotated[Number, Field(gt=0, lt=1)] | None = None
+    checkpoint: CheckpointRecipe = CheckpointRecipe()
+    validation: ValidationRecipe = ValidationRecipe()
+    flip: bool = True
+    caption_dropout: Probability = 0.0
+    seed: Seed = 0
+
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """Width and height of the training crops in pixels."""
+        return self.crop or (self.resolution, self.resolution)
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where latents and text embeddings are kept."""
+        return self.cache or self.output / "cache"
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Recipe":
+        width, height = self.crop_size
+        if min(width, height) > self.resolution:
+            raise PydanticCustomError(
+                "crop",
+                "crop: found {crop}, allowed at most resolution={resolution} on the shorter side",
+                {"crop": f"{width}x{height}", "resolution": self.resolution},
+            )
+        if isinstance(self.objective, WaveletFlowRecipe) and not any(self.objective.band_weights):
+            raise PydanticCustomError(
+                "weights", "objective.band_weights: found only zeros, allowed at least one above 0"
+            )
+        if self.schedule.warmup_steps >= self.steps and self.schedule.warmup_steps:
+            raise PydanticCustomError(
+                "warmup",
+                "schedule.warmup_steps: found {found}, allowed less than steps={steps}",
+                {"found": self.schedule.warmup_steps, "steps": self.steps},
+            )
+        return self
+
+    def as_yaml(self) -> str:
+        """The whole recipe, defaults included, as YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key given twice, which YAML would silently let win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key.value!r} is given twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
+    """Read and check a recipe; `overrides` are strings `key.key=value`.
+
+    Raises `UsageError` with one line that names every problem found.
+    """
+    path = Path(path)
+    try:
+        content = _parse(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise UsageError(f"{path}: cannot read the recipe: {reason}") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: found {type(content).__name__}, allowed a mapping `key: value`")
+    for override in overrides or []:
+        _apply(content, override)
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise UsageError(f"{path}: {describe_problems(error, Recipe)}") from None
+
+
+def _parse(text: str, origin: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader
+    except yaml.YAMLError as error:
+        raise UsageError(f"{origin}: not valid YAML: {error}") from None
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise UsageError(f"override {override!r}: allowed key=value, for example steps=100")
+    *sections, name = key.split(".")
+    for section in sections:
+        if content.get(section) is None:
+            content[section] = {}
+        content = content[section]
+        if not isinstance(content, dict):
+            raise UsageError(f"override {override!r}: {section} is not a section of the recipe")
+    content[name] = _parse(value, f"override {override!r}")

@@ -1,0 +1,52 @@
+"""SIGTERM and Ctrl-C ask a run to stop after the step it is in."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+from diffusion4k.errors import Diffusion4kError
+
+__all__ = ["StopRequest", "Stopped"]
+
+
+class Stopped(Diffusion4kError):
+    """A signal asked the run to stop, and all is saved; the exit code is 128 + signal."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + number
+
+
+class StopRequest:
+    """Inside the block `number` is the signal that came, or 0.
+
+    A second signal is not held back: it ends the process at once, as it would without us.
+    """
+
+    number = 0
+
+    def __enter__(self) -> "StopRequest":
+        self._before: dict[signal.Signals, Any] = {}
+        # Python lets only the main thread set handlers; elsewhere the caller's own apply.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._restore()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.number = number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}

@@ -1,0 +1,38 @@
+"""One look of the network at one batch: noise it, predict the velocity, measure the error.
+
+z = (1 - sigma) * latents + sigma * noise
+loss = objective(velocity(z, sigma), latents, noise, sigma)
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from diffusion4k.families import Family
+
+__all__ = ["Objective", "denoising_loss"]
+
+Objective = Callable[..., Tensor]
+"""`objective(velocity, latents=..., noise=..., sigma=...)` gives one loss per picture, `(B,)`."""
+
+
+def denoising_loss(
+    family: Family,
+    transformer: nn.Module,
+    objective: Objective,
+    *,
+    latents: Tensor,
+    conditioning: dict[str, Tensor],
+    noise: Tensor,
+    sigma: Tensor,
+) -> Tensor:
+    """Loss of each picture, `(B,)` float32.
+
+    Latents and noise `(B, C, h, w)`, sigma `(B,)` in (0, 1), conditioning as the family's
+    `encode_text` gives it.
+    """
+    s = sigma.view(-1, 1, 1, 1)
+    noisy = (1 - s) * latents + s * noise
+    velocity = family.velocity(transformer, noisy, sigma, conditioning)
+    return objective(velocity.to(torch.float32), latents=latents, noise=noise, sigma=sigma)

@@ -1,0 +1,76 @@
+"""How good the network is, on questions that stay the same over the run.
+
+The loss is the objective on a fixed batch of the cache with fixed noise and fixed sigmas (drawn
+once from the recipe's own distribution), so that its curve shows the network and not the dice.
+"""
+
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from PIL import Image
+from torch import Tensor, nn
+
+from diffusion4k.families import Family
+from diffusion4k.training.build import build_objective, build_timesteps
+from diffusion4k.training.pictures import Pictures
+from diffusion4k.training.preview import Preview
+from diffusion4k.training.randomness import generator_at
+from diffusion4k.training.recipe import Recipe
+from diffusion4k.training.step import denoising_loss
+
+__all__ = ["Validation"]
+
+_LOSS = 1  # separates these random numbers from the images'
+
+
+class Validation:
+    """Loss and images of a network, asked for whenever the recipe says so."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        accelerator: Accelerator,
+        family: Family,
+        model: Path,
+        pictures: Pictures,
+    ) -> None:
+        wanted = recipe.validation
+        self._accelerator, self._family, self._batch = accelerator, family, recipe.batch_size
+        self._objective = build_objective(recipe)
+        self._preview = Preview(recipe, family, model) if wanted.prompts else None
+        self._folder = recipe.output / "validation"
+        self._questions: dict[str, Tensor] = {}
+        if wanted.samples:
+            latents, self._conditioning = pictures.validation_batch()
+            generator = generator_at(wanted.seed, _LOSS)
+            self._questions = {
+                "latents": latents,
+                "sigma": build_timesteps(recipe)(len(latents), generator),
+                "noise": torch.randn(latents.shape, generator=generator),
+            }
+
+    @torch.no_grad()
+    def loss(self, transformer: nn.Module) -> float | None:
+        """Mean of the objective over the fixed questions; None if the recipe asks none."""
+        losses = []
+        device = self._accelerator.device
+        for start in range(0, len(self._questions.get("sigma", ())), self._batch):
+            part = slice(start, start + self._batch)
+            with self._accelerator.autocast():
+                loss = denoising_loss(
+                    self._family,
+                    transformer,
+                    self._objective,
+                    conditioning={k: v[part].to(device) for k, v in self._conditioning.items()},
+                    **{k: v[part].to(device) for k, v in self._questions.items()},
+                )
+            losses.append(loss.double().cpu())
+        return torch.cat(losses).mean().item() if losses else None
+
+    def images(self, transformer: nn.Module, step: int) -> list[Image.Image]:
+        """One image a prompt, saved as `validation/step-<step>/<number>.png` in the output."""
+        if not self._preview:
+            return []
+        with self._accelerator.autocast():
+            return self._preview(transformer, self._folder / f"step-{step:06}")

@@ -1,0 +1,119 @@
+"""Checkpoints: complete or absent, and exact."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from diffusion4k.errors import Diffusion4kError
+from diffusion4k.training.checkpoint import (
+    atomic_folder,
+    latest_checkpoint,
+    load_average,
+    load_optimizer,
+    read_state,
+    save_checkpoint,
+)
+from diffusion4k.training.ema import WeightAverage
+from tests.tiny import tiny_transformer
+
+
+def _trained() -> tuple[torch.nn.Module, torch.optim.Optimizer, WeightAverage]:
+    torch.manual_seed(0)
+    module = tiny_transformer()
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-3)
+    average = WeightAverage(module, 0.9)
+    for _ in range(2):
+        for parameter in module.parameters():
+            parameter.grad = torch.randn_like(parameter)
+        optimizer.step()
+        average.update(module)
+    return module, optimizer, average
+
+
+def _save(folder: Path, step: int, keep: int = 2) -> Path:
+    module, optimizer, average = _trained()
+    return save_checkpoint(
+        folder,
+        step,
+        transformer=module,
+        optimizer=optimizer,
+        average=average,
+        state={"recipe": {}},
+        keep=keep,
+    )
+
+
+def test_optimizer_and_average_come_back_to_the_bit(tmp_path: Path) -> None:
+    _, optimizer, average = _trained()
+    path = _save(tmp_path, 7)
+    assert path.name == "step-000007" and read_state(path)["step"] == 7
+    fresh = tiny_transformer()
+    fresh_optimizer = torch.optim.AdamW(fresh.parameters(), lr=1.0)
+    fresh_average = WeightAverage(fresh, 0.9)
+    load_optimizer(path, fresh_optimizer, fresh)
+    load_average(path, fresh_average)
+    saved, loaded = optimizer.state_dict(), fresh_optimizer.state_dict()
+    assert saved["param_groups"] == [
+        {**g, "betas": tuple(g["betas"])} for g in loaded["param_groups"]
+    ]
+    for position, state in saved["state"].items():
+        for key, value in state.items():
+            assert torch.equal(value, loaded["state"][position][key])
+    for name, value in average.weights.items():
+        assert torch.equal(value, fresh_average.weights[name])
+
+
+def test_no_pickle_in_a_checkpoint(tmp_path: Path) -> None:
+    files = {path.suffix for path in _save(tmp_path, 1).rglob("*") if path.is_file()}
+    assert files == {".safetensors", ".json"}
+
+
+def test_newest_are_kept_and_leftovers_removed(tmp_path: Path) -> None:
+    (tmp_path / ".step-000001.part").mkdir()
+    (tmp_path / "step-notes").mkdir()
+    for step in (999_999, 5, 1_000_000):
+        _save(tmp_path, step)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "step-999999",
+        "step-1000000",
+        "step-notes",
+    }
+    assert latest_checkpoint(tmp_path) == tmp_path / "step-1000000"
+    assert latest_checkpoint(tmp_path / "absent") is None
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    path.mkdir()
+    (path / "old").touch()
+    with pytest.raises(RuntimeError), atomic_folder(path) as temporary:
+        (temporary / "new").touch()
+        raise RuntimeError
+    assert [p.name for p in tmp_path.rglob("*")] == ["model", "old"]
+    with atomic_folder(path) as temporary:
+        (temporary / "new").touch()
+    assert [p.name for p in tmp_path.rglob("*")] == ["model", "new"]
+
+
+@pytest.mark.parametrize("name", ["optimizer.safetensors", "ema.safetensors", "state.json"])
+@pytest.mark.parametrize("damage", ["cut", "absent"])
+def test_damage_is_named(tmp_path: Path, name: str, damage: str) -> None:
+    path = _save(tmp_path, 1)
+    file = path / name
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    else:
+        file.unlink()
+    module, optimizer, average = _trained()
+    with pytest.raises(Diffusion4kError, match=name) as error:
+        read_state(path)
+        load_optimizer(path, optimizer, module)
+        load_average(path, average)
+    assert f"delete {path}" in str(error.value)
+
+
+def test_state_is_readable_json(tmp_path: Path) -> None:
+    content = json.loads((_save(tmp_path, 3) / "state.json").read_text())
+    assert content == {"step": 3, "recipe": {}}

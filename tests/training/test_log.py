@@ -1,0 +1,44 @@
+"""Curves that an interruption does not change."""
+
+from pathlib import Path
+
+from diffusion4k.training.log import Curve, StepProgress
+
+
+def test_rows_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "loss.csv"
+    whole = Curve(path, ("loss", "rate"))
+    for step in range(1, 6):
+        whole.add(step, 1 / step, 1e-6)
+    whole.close()
+    content = path.read_bytes()
+    again = Curve(path, ("loss", "rate"), resume_after=2)
+    for step in range(3, 6):
+        again.add(step, 1 / step, 1e-6)
+    again.sync()
+    again.close()
+    assert path.read_bytes() == content
+    assert [float(row["loss"]) for row in Curve.read(path)] == [1 / s for s in range(1, 6)]
+
+
+def test_a_row_cut_off_by_a_crash_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "loss.csv"
+    path.write_text("step,loss\n1,0.5\n2,0.2")
+    assert [row["step"] for row in Curve.read(path)] == ["1"]
+    Curve(path, ("loss",), resume_after=2).close()
+    assert path.read_text() == "step,loss\n1,0.5\n"
+
+
+def test_a_new_run_starts_a_new_curve(tmp_path: Path) -> None:
+    path = tmp_path / "loss.csv"
+    path.write_text("step,loss\n0,0.5\n1,0.5\n")
+    Curve(path, ("loss",)).close()
+    assert path.read_text() == "step,loss\n"
+
+
+def test_progress_tells_the_last_step_where_no_terminal_is(capsys) -> None:
+    with StepProgress(done=0, steps=2, images_per_step=4) as progress:
+        progress.update(1, 0.5)
+        assert progress.update(2, 0.25) > 0
+    told = capsys.readouterr().err
+    assert told.startswith("step 2/2  loss 0.2500") and "images/s  0:00:00 left" in told
