@@ -1,0 +1,114 @@
+"""What all benchmarks share: the machine, fair timing in turn, peak memory, results as JSON.
+
+Benchmarks run as scripts, `python benchmarks/NAME.py`, and import this file as `common`.
+A figure means nothing alone: ours and the reference are timed in turn in the same run, and the
+ratio is what counts. Memory is measured in a process of its own, as a peak is never taken back.
+"""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["RESULTS", "Comparison", "compare", "machine", "peak_memory", "save", "seconds"]
+
+RESULTS = Path(__file__).parent / "results"
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Seconds of each run, and what they come to: `ratio` > 1 says that ours is faster."""
+
+    ours: list[float]
+    reference: list[float]
+    ours_median: float
+    reference_median: float
+    ratio: float
+
+    def __str__(self) -> str:
+        return (
+            f"ours {self.ours_median:.3f} s, reference {self.reference_median:.3f} s: "
+            f"{self.ratio:.2f}x ({len(self.ours)} runs of each, in turn)"
+        )
+
+
+def compare(
+    ours: Callable[[], object], reference: Callable[[], object], repeats: int = 5, warmup: int = 1
+) -> Comparison:
+    """Time two functions in turn, ours first; the ratio is that of the medians."""
+    for _ in range(warmup):
+        ours()
+        reference()
+    pairs = [(seconds(ours), seconds(reference)) for _ in range(repeats)]
+    times, reference_times = [p[0] for p in pairs], [p[1] for p in pairs]
+    median, reference_median = statistics.median(times), statistics.median(reference_times)
+    return Comparison(times, reference_times, median, reference_median, reference_median / median)
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """Wall-clock seconds of one call."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def peak_memory(arguments: Sequence[str | Path]) -> tuple[float, str]:
+    """Run `python ARGUMENTS...` in a fresh process; its peak resident GiB and standard output.
+
+    Raises:
+        RuntimeError: the process failed; its standard error has been shown.
+    """
+    process = subprocess.Popen(
+        [sys.executable, *map(str, arguments)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"exit code {process.returncode} of: {' '.join(map(str, arguments))}")
+    # Linux counts in KiB, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return usage.ru_maxrss * unit / GIB, output
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, memory, load, thread count and versions: what a figure depends on."""
+    import torch
+
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB, 1),
+        "load_1min": round(os.getloadavg()[0], 1),
+        "threads": torch.get_num_threads(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def save(name: str, result: dict[str, Any]) -> Path:
+    """Write `result` with the machine's description to `benchmarks/results/NAME.json`."""
+    plain = {k: asdict(v) if isinstance(v, Comparison) else v for k, v in result.items()}
+    content = {"benchmark": name, "machine": machine(), "result": plain}
+    path = RESULTS / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n")
+    print(f"saved {path}")
+    return path
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
