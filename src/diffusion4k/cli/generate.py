@@ -32,19 +32,19 @@ def generate(
         str, typer.Option(help="pocket (bundled), a folder in diffusers layout, or a hub id.")
     ] = "pocket",
     width: Annotated[
-        int | None, typer.Option(help="Pixels, a multiple of 32. [default: the model's, 4096]")
+        int | None, typer.Option(help="Pixels, a multiple of 32; by default 4096.")
     ] = None,
     height: Annotated[
-        int | None, typer.Option(help="Pixels, a multiple of 32. [default: the model's, 4096]")
+        int | None, typer.Option(help="Pixels, a multiple of 32; by default 4096.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Sampling steps. [default: the model's]")
+        int | None, typer.Option(help="Sampling steps; by default the model's own.")
     ] = None,
     guidance: Annotated[
-        float | None, typer.Option(help="Guidance scale; 0 to 1: off. [default: the model's]")
+        float | None, typer.Option(help="Guidance scale, 0 to 1: off; by default the model's own.")
     ] = None,
     seed: Annotated[
-        list[int] | None, typer.Option(help="May be given several times. [default: 0]")
+        list[int] | None, typer.Option(help="By default 0; may be given several times.")
     ] = None,
     negative_prompt: Annotated[
         str, typer.Option(help="What the image shall not show; needs guidance.")
@@ -53,7 +53,7 @@ def generate(
         Path, typer.Option(help="A folder, or for one image a .png or .jpg file.")
     ] = Path("images"),
     image_format: Annotated[
-        str | None, typer.Option("--format", help="png or jpeg (quality 95). [default: png]")
+        str | None, typer.Option("--format", help="png (default) or jpeg (quality 95).")
     ] = None,
     dtype: Annotated[
         str, typer.Option(help="auto, float32, bfloat16 or float16; auto: by the device.")
@@ -61,8 +61,9 @@ def generate(
 ) -> None:
     """Make images from prompts, at 4096x4096 unless told otherwise.
 
-    Each image carries its prompt, seed, settings and model. Images that are already there with
-    the same settings are kept, so a run that was stopped goes on where it was.
+    Each image carries its prompt, seed, settings and model. Images that are
+    already there with the same settings are kept: a run that was stopped
+    goes on where it was.
     """
     from diffusion4k.errors import UsageError
 

@@ -58,8 +58,7 @@ class StableDiffusion3:
     def load_autoencoder(self, model: Path, *, dtype: torch.dtype) -> nn.Module:
         """The `PartitionedAutoencoderKL` (F=16), converted if the folder holds a stock one."""
         check_weights(model / "vae")
-        with loading(model / "vae"):
-            autoencoder = load_autoencoder(model / "vae", dtype)
+        autoencoder = load_autoencoder(model / "vae", dtype)
         if autoencoder.config.shift_factor is None:
             raise Diffusion4kError(
                 f"{model / 'vae' / 'config.json'}: shift_factor is missing; "
