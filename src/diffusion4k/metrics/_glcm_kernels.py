@@ -1,0 +1,114 @@
+"""Compiled loops of the co-occurrence metrics; imported late, as numba takes half a second.
+
+Both kernels release the interpreter lock and keep their scratch memory to themselves, so that any
+number of Python threads may run them at once (numba's own parallel loops may not be entered twice).
+"""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+__all__ = ["grey_levels", "patch_entropies"]
+
+
+@njit(nogil=True, cache=True)
+def grey_levels(rgb: NDArray[np.uint8], levels: NDArray[np.uint8]) -> None:
+    """Write the 64 grey levels of `rgb (H, W, 3)` to `levels (H, W)`."""
+    height, width = levels.shape
+    for row in range(height):
+        for column in range(width):
+            red = np.int32(rgb[row, column, 0])
+            green = np.int32(rgb[row, column, 1])
+            blue = np.int32(rgb[row, column, 2])
+            # OpenCV's 15-bit fixed point, rounded to 8 bits; dropping two more leaves 64 levels.
+            grey = (red * 9798 + green * 19235 + blue * 3735 + 16384) >> 15
+            levels[row, column] = grey >> 2
+
+
+@njit(nogil=True)
+def _normalise_range(window: NDArray, patch: NDArray, scaled: NDArray) -> int:
+    """Write `window - min` to `patch`, times its range to `scaled`; return that range."""
+    size = window.shape[0]
+    lowest, highest = 64, 0
+    for y in range(size):
+        for x in range(size):
+            lowest = min(lowest, window[y, x])
+            highest = max(highest, window[y, x])
+    span = highest - lowest + 1
+    for y in range(size):
+        for x in range(size):
+            patch[y * size + x] = window[y, x] - lowest
+            scaled[y * size + x] = patch[y * size + x] * span
+    return span
+
+
+@njit(nogil=True)
+def _count_pairs(
+    patch: NDArray, scaled: NDArray, size: int, step_y: int, step_x: int, matrix: NDArray
+) -> int:
+    """Count the level pairs of pixels one step apart into `matrix`; return how many they are."""
+    width = size - abs(step_x)
+    for y in range(size - step_y):
+        # Unsigned, as every signed index is tested for counting from the end.
+        first = np.uint64(y * size + max(0, -step_x))
+        second = np.uint64((y + step_y) * size + max(0, step_x))
+        for x in range(np.uint64(width)):
+            matrix[scaled[first + x] + patch[second + x]] += 1
+    return width * (size - step_y)
+
+
+@njit(nogil=True, cache=True)
+def patch_entropies(
+    levels: NDArray[np.uint8],
+    size: int,
+    offsets: NDArray[np.int64],
+    first_value: NDArray[np.int64],
+    value_of: NDArray[np.int32],
+    count_log: NDArray[np.float64],
+    out: NDArray[np.float64],
+) -> None:
+    """Both entropies of every patch of `levels (rows * size, columns * size)`, in bits.
+
+    `offsets (K, 3)` are row step >= 0, column step, and how many of the matrices share that offset;
+    `value_of[first_value[k] + count]` numbers the normalised value that a count stands for;
+    `count_log[n]` is n log2 n. `out (rows, columns, 2)` receives the entropy of distinct values
+    and the mean textbook entropy.
+    """
+    rows, columns, _ = out.shape
+    matrices = offsets[:, 2].sum()
+    entries = matrices * 64 * 64
+    patch = np.empty(size * size, np.uint16)
+    scaled = np.empty(size * size, np.uint16)
+    matrix = np.zeros(64 * 64, np.uint16)
+    occurrences = np.zeros(value_of.max() + 1, np.int64)
+    seen = np.empty(occurrences.size, np.int64)
+
+    for index in range(rows * columns):
+        i, j = index // columns, index % columns
+        window = levels[i * size : (i + 1) * size, j * size : (j + 1) * size]
+        # Entries outside the patch's own range are zero: only span x span are ever looked at.
+        span = _normalise_range(window, patch, scaled)
+        distinct, filled, textbook = 0, 0, 0.0
+        for k in range(offsets.shape[0]):
+            step_y, step_x, weight = offsets[k]
+            pairs = _count_pairs(patch, scaled, size, step_y, step_x, matrix)
+            sum_log = 0.0
+            for cell in range(span * span):
+                count = matrix[cell]
+                if count > 0:
+                    matrix[cell] = 0
+                    sum_log += count_log[count]
+                    filled += weight
+                    value = value_of[first_value[k] + count]
+                    if occurrences[value] == 0:
+                        seen[distinct] = value
+                        distinct += 1
+                    occurrences[value] += weight
+            textbook += weight * (np.log2(pairs) - sum_log / pairs)
+        # Zero is a distinct value as well, and by far the most frequent one.
+        sum_log = count_log[entries - filled]
+        for n in range(distinct):
+            sum_log += count_log[occurrences[seen[n]]]
+            occurrences[seen[n]] = 0
+        out[i, j, 0] = np.log2(entries) - sum_log / entries
+        out[i, j, 1] = textbook / matrices
