@@ -1,0 +1,42 @@
+# Every target sets up what it needs; a fresh machine wants nothing but Python 3.10 to 3.13.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: setup demo test proofs lint bench pocket clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $(READY)
+
+demo: setup  ## the main job: photographs -> wavelet fine-tuning -> 4096x4096 images -> report
+	$(BIN)/diffusion4k demo --out demo
+
+test: setup  ## all tests but the long proofs
+	$(BIN)/python -m pytest -m "not slow"
+
+proofs: setup  ## the long proofs: random kills, whole roads at full size
+	$(BIN)/python -m pytest -m slow
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: setup  ## speed and memory, each against a reference in the same run
+	for benchmark in wavelet vae_tail glcm sampling_overhead vae_memory; do \
+		$(BIN)/python benchmarks/$$benchmark.py || exit 1; done
+
+pocket: setup  ## train the pocket model anew, from Debian's wallpaper packages (hours)
+	$(BIN)/python recipes/pocket/dataset.py
+	$(BIN)/python recipes/pocket/train_text_encoders.py
+	$(BIN)/python recipes/pocket/train_autoencoder.py
+	$(BIN)/python recipes/pocket/train_transformer.py
+	$(BIN)/python recipes/pocket/export.py
+
+clean:
+	rm -rf $(VENV) demo runs

@@ -1,0 +1,252 @@
+"""Trains the pocket transformer from scratch on the training pictures, from 256 px to 4096 px.
+
+    python recipes/pocket/train_transformer.py --data runs/pocket/dataset \\
+        --vae runs/pocket/vae/autoencoder --text runs/pocket/text --out runs/pocket/transformer
+
+A picture is learned whole at 256, 512, 1024 and 2048 px, and at 4096 px through windows: a window
+of the 4096 px latents enters with the position embeddings of its place, so that all 128x128
+positions are learned at the price of small images (the idea of Patch Diffusion, arXiv 2304.12526).
+A last phase sees a few whole 4096 px pictures. Progress is saved; the same command goes on.
+"""
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, SD3Transformer2DModel, StableDiffusion3Pipeline
+from pictures import captions_of, load_at_short_side, to_tensor
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from train_text_encoders import shortened
+from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+from types import SimpleNamespace
+
+from diffusion4k.objectives import FlowMatching
+from diffusion4k.timesteps import shift_sigma
+from diffusion4k.vae import PartitionedAutoencoderKL
+
+CONFIG = {
+    "sample_size": 128,
+    "patch_size": 2,
+    "in_channels": 16,
+    "out_channels": 16,
+    "num_layers": 6,
+    "attention_head_dim": 64,
+    "num_attention_heads": 3,
+    "joint_attention_dim": 256,
+    "caption_projection_dim": 192,
+    "pooled_projection_dim": 256,
+    "pos_embed_max_size": 128,
+    "qk_norm": "rms_norm",
+}
+SHORT_SIDES = (256, 512, 1024, 2048, 4096)
+SHIFT = {256: 1.0, 512: 1.5, 1024: 2.5, 2048: 4.0, 4096: 5.0}
+ZERO_TOKENS = 1  # stands for the T5 that the pocket model does not have
+VARIANTS = 6  # wordings of each caption: whole, shortened
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A kind of batch: pictures at `short_side`, seen through square windows of `window` latents."""
+
+    short_side: int
+    window: int
+    batch: int
+    share: float
+
+
+# (share of all steps, modes)
+PHASES = (
+    (0.35, (Mode(256, 16, 24, 0.6), Mode(512, 32, 6, 0.4))),
+    (0.60, (Mode(512, 32, 6, 0.30), Mode(1024, 64, 2, 0.12), Mode(256, 16, 24, 0.08),
+            Mode(4096, 32, 6, 0.38), Mode(4096, 64, 2, 0.12))),
+    (0.05, (Mode(512, 32, 6, 0.25), Mode(1024, 64, 2, 0.15), Mode(2048, 128, 1, 0.2),
+            Mode(4096, 64, 2, 0.2), Mode(4096, 128, 1, 0.2))),
+)
+
+
+@torch.no_grad()
+def cache_latents(data: Path, vae_folder: Path, out: Path) -> dict[int, list[Tensor]]:
+    """Normalised F=16 latents of every picture at every short side (4096: the central square)."""
+    rows = captions_of(data)
+    vae = None
+    latents: dict[int, list[Tensor]] = {}
+    for short_side in SHORT_SIDES:
+        path = out / f"latents-{short_side}.safetensors"
+        if not path.exists():
+            if vae is None:
+                vae = PartitionedAutoencoderKL.from_autoencoder(
+                    AutoencoderKL.from_pretrained(vae_folder)).eval()
+            found = {}
+            for i, row in enumerate(rows):
+                array = load_at_short_side(data / row["file_name"], short_side)
+                height, width = (n // 32 * 32 for n in array.shape[:2])
+                if short_side == 4096:
+                    height = width = 4096
+                top, left = (array.shape[0] - height) // 2, (array.shape[1] - width) // 2
+                image = to_tensor(array[None, top : top + height, left : left + width].copy())
+                z = vae.encode(image.contiguous()).latent_dist.mode()[0]
+                z = (z - vae.config.shift_factor) * vae.config.scaling_factor
+                found[str(i)] = z.half().contiguous()
+            out.mkdir(parents=True, exist_ok=True)
+            save_file(found, path)
+            print(f"latents at {short_side} px: {len(found)} pictures", flush=True)
+        stored = load_file(path)
+        latents[short_side] = [stored[str(i)] for i in range(len(rows))]
+    return latents
+
+
+@torch.no_grad()
+def embed_captions(data: Path, text: Path) -> tuple[Tensor, Tensor]:
+    """`(pictures, VARIANTS, tokens, 256)` and `(pictures, VARIANTS, 256)`; last row: no caption."""
+    parts = {}
+    for suffix in ("", "_2"):
+        parts[f"tokenizer{suffix}"] = CLIPTokenizer.from_pretrained(text / f"tokenizer{suffix}")
+        parts[f"text_encoder{suffix}"] = CLIPTextModelWithProjection.from_pretrained(
+            text / f"text_encoder{suffix}")
+    pipeline = StableDiffusion3Pipeline(transformer=None, vae=None, scheduler=None,
+                                        text_encoder_3=None, tokenizer_3=None, **parts)
+    pipeline.transformer = SimpleNamespace(config=SimpleNamespace(**CONFIG))
+    generator = np.random.default_rng(0)
+    tokens, pooled = [], []
+    for caption in [*(row["text"] for row in captions_of(data)), ""]:
+        variants = [caption, caption] + [shortened(caption, generator) for _ in range(VARIANTS - 2)]
+        embeds, _, pool, _ = pipeline.encode_prompt(
+            variants if caption else [""] * VARIANTS, None, None, device="cpu",
+            do_classifier_free_guidance=False, max_sequence_length=ZERO_TOKENS)
+        tokens.append(embeds)
+        pooled.append(pool)
+    return torch.stack(tokens), torch.stack(pooled)
+
+
+def build_transformer() -> SD3Transformer2DModel:
+    """A new transformer whose blocks start as the identity (adaLN-Zero, Peebles & Xie)."""
+    model = SD3Transformer2DModel(**CONFIG)
+    for module in model.modules():
+        if type(module).__name__.startswith("AdaLayerNorm"):
+            nn.init.zeros_(module.linear.weight)
+            nn.init.zeros_(module.linear.bias)
+    nn.init.zeros_(model.proj_out.weight)
+    nn.init.zeros_(model.proj_out.bias)
+    return model
+
+
+class Positions:
+    """Lets a window of a larger canvas enter with the position embeddings of its own place."""
+
+    def __init__(self, transformer: SD3Transformer2DModel) -> None:
+        self.embed = transformer.pos_embed
+        self.offset: tuple[int, int] | None = None
+        self.central = self.embed.cropped_pos_embed
+        self.embed.cropped_pos_embed = self
+
+    def __call__(self, height: int, width: int) -> Tensor:
+        if self.offset is None:
+            return self.central(height, width)
+        side = self.embed.pos_embed_max_size
+        table = self.embed.pos_embed.view(1, side, side, -1)
+        top, left = self.offset
+        return table[:, top : top + height // 2, left : left + width // 2].flatten(1, 2)
+
+
+def draw_batch(latents: dict[int, list[Tensor]], mode: Mode, generator: np.random.Generator):
+    """A batch of windows with their picture numbers, and where the windows lie (in tokens)."""
+    pictures = latents[mode.short_side]
+    chosen = generator.choice(len(pictures), mode.batch, replace=False)
+    canvas = mode.short_side // 16
+    # All windows of a batch share their place, as the transformer adds one table to the batch.
+    top, left = (2 * int(generator.integers((canvas - mode.window) // 2 + 1)) for _ in range(2))
+    batch = []
+    for i in chosen:
+        z = pictures[i]
+        if mode.window == canvas:  # the whole picture: a square of it along its longer side
+            y, x = (int(generator.integers(n - canvas + 1)) for n in z.shape[1:])
+        else:
+            y, x = top, left
+        batch.append(z[:, y : y + mode.window, x : x + mode.window].float())
+    offset = None
+    if mode.window < canvas:
+        margin = (CONFIG["pos_embed_max_size"] * 2 - canvas) // 2
+        offset = ((top + margin) // 2, (left + margin) // 2)
+    return torch.stack(batch), torch.from_numpy(chosen), offset
+
+
+def train(arguments: argparse.Namespace) -> None:
+    torch.manual_seed(0)
+    out: Path = arguments.out
+    latents = cache_latents(arguments.data, arguments.vae, out)
+    tokens, pooled = embed_captions(arguments.data, arguments.text)
+    model = build_transformer()
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
+    positions = Positions(model)
+    averages = {k: v.clone() for k, v in model.state_dict().items()}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=0.01)
+    objective = FlowMatching()
+    steps, first = arguments.steps, 0
+    state_path = out / "state.pt"
+    if state_path.exists():
+        state = torch.load(state_path, weights_only=True)
+        first, averages = state["step"], state["averages"]
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+    bounds = np.cumsum([share for share, _ in PHASES]) * steps
+    running: dict[Mode, float] = {}
+    start = time.time()
+    for step in range(first, steps):
+        generator = np.random.default_rng([1, step])
+        torch.manual_seed(step)
+        modes = PHASES[min(int(np.searchsorted(bounds, step, side="right")), len(PHASES) - 1)][1]
+        mode = modes[generator.choice(len(modes), p=[m.share for m in modes])]
+        x, pictures, positions.offset = draw_batch(latents, mode, generator)
+        pictures[torch.from_numpy(generator.random(len(pictures)) < 0.08)] = len(tokens) - 1
+        variant = torch.from_numpy(generator.integers(VARIANTS, size=len(pictures)))
+        sigma = shift_sigma(torch.sigmoid(1.1 * torch.randn(len(x))), SHIFT[mode.short_side])
+        noise = torch.randn_like(x)
+        s = sigma.view(-1, 1, 1, 1)
+        model.enable_gradient_checkpointing() if mode.window >= 128 else (
+            model.disable_gradient_checkpointing())
+        velocity = model((1 - s) * x + s * noise, timestep=1000 * sigma,
+                         encoder_hidden_states=tokens[pictures, variant],
+                         pooled_projections=pooled[pictures, variant], return_dict=False)[0]
+        loss = objective(velocity, latents=x, noise=noise, sigma=sigma).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        rate = arguments.peak * min(1, (step + 1) / 200)
+        rate *= 1 if step < 0.5 * steps else max(0.02, 2 * (1 - step / steps))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        decay = min(0.998, (step + 1) / (step + 10))
+        for name, value in model.state_dict().items():
+            averages[name].lerp_(value, 1 - decay)
+        running[mode] = 0.97 * running.get(mode, loss.item()) + 0.03 * loss.item()
+        if (step + 1) % 50 == 0 or step + 1 == steps:
+            speed = (time.time() - start) / (step + 1 - first)
+            shown = ", ".join(f"{m.short_side}/{m.window * 16}: {v:.3f}" for m, v in
+                              sorted(running.items(), key=lambda item: item[0].short_side))
+            print(f"{step + 1}/{steps} {shown}; {speed:.2f} s/step, "
+                  f"{speed * (steps - step - 1) / 60:.0f} min left", flush=True)
+        if (step + 1) % 200 == 0 or step + 1 == steps:
+            temporary = state_path.with_suffix(".part")
+            torch.save({"step": step + 1, "averages": averages, "model": model.state_dict(),
+                        "optimizer": optimizer.state_dict()}, temporary)
+            temporary.replace(state_path)
+    positions.embed.cropped_pos_embed = positions.central
+    model.load_state_dict(averages)
+    model.save_pretrained(out / "final")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("runs/pocket/dataset"))
+    parser.add_argument("--vae", type=Path, default=Path("runs/pocket/vae/autoencoder"))
+    parser.add_argument("--text", type=Path, default=Path("runs/pocket/text"))
+    parser.add_argument("--out", type=Path, default=Path("runs/pocket/transformer"))
+    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--peak", type=float, default=1e-3)
+    train(parser.parse_args())
