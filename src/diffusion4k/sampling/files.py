@@ -104,9 +104,8 @@ def is_present(path: Path, settings: Settings) -> bool:
         metadata = read_metadata(path)
     except Diffusion4kError:
         return False
-    return _is_whole(path) and {key: metadata.get(key) for key in _identity(settings)} == _identity(
-        settings
-    )
+    same = all(metadata.get(key) == value for key, value in _identity(settings).items())
+    return same and _is_whole(path)
 
 
 def is_made_here(path: Path) -> bool:
