@@ -30,6 +30,7 @@ CONFIG = {
     "layers_per_block": 1,
     "norm_num_groups": 4,
     "latent_channels": 16,
+    "mid_block_add_attention": False,  # at 4096 px it would cost more than all the rest
     "use_quant_conv": False,
     "use_post_quant_conv": False,
     "scaling_factor": 1.0,
@@ -91,7 +92,7 @@ def run_stage(name: str, modules: list[torch.nn.Module], step_loss, steps: int, 
     for step in range(first, steps):
         rate = peak * min(1, (step + 1) / 100) * (0.5 + 0.5 * np.cos(np.pi * step / steps)) + 1e-6
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = float(rate)
         loss, psnr = step_loss(step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -203,7 +204,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("runs/pocket/dataset"))
     parser.add_argument("--out", type=Path, default=Path("runs/pocket/vae"))
-    parser.add_argument("--linear-steps", type=int, default=4000)
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--linear-steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=2200)
     arguments = parser.parse_args()
     train(arguments.data, arguments.out, arguments.linear_steps, arguments.steps)

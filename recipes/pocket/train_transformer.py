@@ -25,6 +25,7 @@ from train_text_encoders import shortened
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 from types import SimpleNamespace
 
+from diffusion4k.files import atomic_path
 from diffusion4k.objectives import FlowMatching
 from diffusion4k.timesteps import shift_sigma
 from diffusion4k.vae import PartitionedAutoencoderKL
@@ -46,6 +47,7 @@ CONFIG = {
 SHORT_SIDES = (256, 512, 1024, 2048, 4096)
 SHIFT = {256: 1.0, 512: 1.5, 1024: 2.5, 2048: 4.0, 4096: 5.0}
 ZERO_TOKENS = 1  # stands for the T5 that the pocket model does not have
+STOCK_ZERO_TOKENS = 256
 VARIANTS = 6  # wordings of each caption: whole, shortened
 
 
@@ -69,35 +71,44 @@ PHASES = (
 )
 
 
-@torch.no_grad()
-def cache_latents(data: Path, vae_folder: Path, out: Path) -> dict[int, list[Tensor]]:
-    """Normalised F=16 latents of every picture at every short side (4096: the central square)."""
-    rows = captions_of(data)
-    vae = None
-    latents: dict[int, list[Tensor]] = {}
-    for short_side in SHORT_SIDES:
-        path = out / f"latents-{short_side}.safetensors"
-        if not path.exists():
-            if vae is None:
-                vae = PartitionedAutoencoderKL.from_autoencoder(
-                    AutoencoderKL.from_pretrained(vae_folder)).eval()
-            found = {}
-            for i, row in enumerate(rows):
-                array = load_at_short_side(data / row["file_name"], short_side)
-                height, width = (n // 32 * 32 for n in array.shape[:2])
-                if short_side == 4096:
-                    height = width = 4096
-                top, left = (array.shape[0] - height) // 2, (array.shape[1] - width) // 2
-                image = to_tensor(array[None, top : top + height, left : left + width].copy())
-                z = vae.encode(image.contiguous()).latent_dist.mode()[0]
-                z = (z - vae.config.shift_factor) * vae.config.scaling_factor
-                found[str(i)] = z.half().contiguous()
-            out.mkdir(parents=True, exist_ok=True)
-            save_file(found, path)
-            print(f"latents at {short_side} px: {len(found)} pictures", flush=True)
-        stored = load_file(path)
-        latents[short_side] = [stored[str(i)] for i in range(len(rows))]
-    return latents
+class Latents:
+    """Normalised F=16 latents of the pictures by short side, computed and stored at first use.
+
+    At 4096 px it is the picture's central square, else the whole picture.
+    """
+
+    def __init__(self, data: Path, vae_folder: Path, out: Path) -> None:
+        self.data, self.vae_folder, self.out = data, vae_folder, out
+        self.loaded: dict[int, list[Tensor]] = {}
+
+    def __getitem__(self, short_side: int) -> list[Tensor]:
+        if short_side not in self.loaded:
+            path = self.out / f"latents-{short_side}.safetensors"
+            if not path.exists():
+                self._encode(short_side, path)
+            stored = load_file(path)
+            self.loaded[short_side] = [stored[str(i)] for i in range(len(stored))]
+        return self.loaded[short_side]
+
+    @torch.no_grad()
+    def _encode(self, short_side: int, path: Path) -> None:
+        stock = AutoencoderKL.from_pretrained(self.vae_folder)
+        vae = PartitionedAutoencoderKL.from_autoencoder(stock).eval()
+        found = {}
+        for i, row in enumerate(captions_of(self.data)):
+            array = load_at_short_side(self.data / row["file_name"], short_side)
+            height, width = (n // 32 * 32 for n in array.shape[:2])
+            if short_side == 4096:
+                height = width = 4096
+            top, left = (array.shape[0] - height) // 2, (array.shape[1] - width) // 2
+            image = to_tensor(array[None, top : top + height, left : left + width].copy())
+            z = vae.encode(image.contiguous()).latent_dist.mode()[0]
+            z = (z - vae.config.shift_factor) * vae.config.scaling_factor
+            found[str(i)] = z.half().contiguous()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            save_file(found, temporary)
+        print(f"latents at {short_side} px: {len(found)} pictures", flush=True)
 
 
 @torch.no_grad()
@@ -153,7 +164,7 @@ class Positions:
         return table[:, top : top + height // 2, left : left + width // 2].flatten(1, 2)
 
 
-def draw_batch(latents: dict[int, list[Tensor]], mode: Mode, generator: np.random.Generator):
+def draw_batch(latents: Latents, mode: Mode, generator: np.random.Generator):
     """A batch of windows with their picture numbers, and where the windows lie (in tokens)."""
     pictures = latents[mode.short_side]
     chosen = generator.choice(len(pictures), mode.batch, replace=False)
@@ -178,7 +189,12 @@ def draw_batch(latents: dict[int, list[Tensor]], mode: Mode, generator: np.rando
 def train(arguments: argparse.Namespace) -> None:
     torch.manual_seed(0)
     out: Path = arguments.out
-    latents = cache_latents(arguments.data, arguments.vae, out)
+    out.mkdir(parents=True, exist_ok=True)
+    latents = Latents(arguments.data, arguments.vae, out)
+    if arguments.only_latents:
+        for short_side in SHORT_SIDES:
+            latents[short_side]
+        return
     tokens, pooled = embed_captions(arguments.data, arguments.text)
     model = build_transformer()
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
@@ -209,8 +225,11 @@ def train(arguments: argparse.Namespace) -> None:
         s = sigma.view(-1, 1, 1, 1)
         model.enable_gradient_checkpointing() if mode.window >= 128 else (
             model.disable_gradient_checkpointing())
+        context = tokens[pictures, variant]
+        if generator.random() < 0.1:  # as many zeros as the stock pipeline adds unless told
+            context = F.pad(context, (0, 0, 0, STOCK_ZERO_TOKENS - ZERO_TOKENS))
         velocity = model((1 - s) * x + s * noise, timestep=1000 * sigma,
-                         encoder_hidden_states=tokens[pictures, variant],
+                         encoder_hidden_states=context,
                          pooled_projections=pooled[pictures, variant], return_dict=False)[0]
         loss = objective(velocity, latents=x, noise=noise, sigma=sigma).mean()
         optimizer.zero_grad(set_to_none=True)
@@ -219,7 +238,7 @@ def train(arguments: argparse.Namespace) -> None:
         rate = arguments.peak * min(1, (step + 1) / 200)
         rate *= 1 if step < 0.5 * steps else max(0.02, 2 * (1 - step / steps))
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = float(rate)
         optimizer.step()
         decay = min(0.998, (step + 1) / (step + 10))
         for name, value in model.state_dict().items():
@@ -249,4 +268,6 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("runs/pocket/transformer"))
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--peak", type=float, default=1e-3)
+    parser.add_argument("--only-latents", action="store_true",
+                        help="encode the pictures (beside a training that is not there yet)")
     train(parser.parse_args())

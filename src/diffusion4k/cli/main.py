@@ -45,19 +45,27 @@ for _verb in VERBS:
 
 def main() -> None:
     """Run the command line; exit 0 on success, 2 on wrong usage, 1 on failure, 130 on Ctrl-C."""
+    # Their notices of missing torchvision are no news to our users.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
         app()
     except Diffusion4kError as error:
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail("interrupted; finished work is kept, run the same command to go on", 130)
+    except SystemExit as leaving:
+        # Typer turns Ctrl-C into a silent exit.
+        if isinstance(getattr(leaving.__context__, "__cause__", None), KeyboardInterrupt):
+            _fail("interrupted; finished work is kept, run the same command to go on", 130)
+        raise
     except BrokenPipeError:
         # The reader of our output left (for example `| head`); that is no failure of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            _fail(f"disk full while writing {error.filename or 'output'}: free some space and "
-                  "run the same command to go on", 1)
+            _fail(
+                f"disk full while writing {error.filename or 'output'}: free some space and run "
+                "the same command to go on",
+                1,
+            )
         if error.filename is None:
             raise
         _fail(f"{error.filename}: {error.strerror}", 1)

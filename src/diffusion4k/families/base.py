@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.folder import read_json
 
-__all__ = ["Defaults", "Family", "model_defaults"]
+__all__ = ["Defaults", "Family", "model_defaults", "model_settings"]
+
+SETTINGS = "diffusion4k.json"
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,12 @@ class Defaults:
     height: int
 
 
+def model_settings(model: Path) -> dict[str, Any]:
+    """What the folder's own `diffusion4k.json` states; empty if it has none."""
+    path = model / SETTINGS
+    return read_json(path) if path.exists() else {}
+
+
 def model_defaults(model: Path, family: Defaults) -> Defaults:
     """The family's defaults with those that the folder's own `diffusion4k.json` states.
 
@@ -31,10 +39,7 @@ def model_defaults(model: Path, family: Defaults) -> Defaults:
     Raises:
         Diffusion4kError: a value that is not a positive number (guidance may be 0: off).
     """
-    path = model / "diffusion4k.json"
-    if not path.exists():
-        return family
-    stated = read_json(path)
+    path, stated = model / SETTINGS, model_settings(model)
     own = {field.name: stated[field.name] for field in fields(Defaults) if field.name in stated}
     for key, value in own.items():
         kinds = (int, float) if key == "guidance" else (int,)

@@ -1,7 +1,8 @@
 """Stable Diffusion 3 and 3.5 (Esser et al., arXiv 2403.03206), and all models of their layout.
 
 - Text: two CLIP encoders (77 tokens; penultimate hidden states side by side, zero-padded to the
-  width of T5) and, where the model has one, T5 (256 tokens; zeros where it has not) behind them.
+  width of T5) and, where the model has one, T5 behind them (zeros where it has not). T5 takes 256
+  tokens as in the stock pipeline, or `max_sequence_length` of the model's `diffusion4k.json`.
 - Latents: `(x - shift_factor) * scaling_factor` of the autoencoder's output, both ways.
 - Prediction: the transformer gives the velocity `noise - latents` itself, at `1000 * sigma`.
 """
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.families.base import Defaults, model_defaults
+from diffusion4k.families.base import Defaults, model_defaults, model_settings
 from diffusion4k.families.folder import (
     check_weights,
     has_component,
@@ -33,6 +34,7 @@ from diffusion4k.vae import load_autoencoder
 __all__ = ["StableDiffusion3"]
 
 _TIMESTEPS = 1000.0
+_T5_TOKENS = 256
 
 
 class StableDiffusion3:
@@ -72,6 +74,8 @@ class StableDiffusion3:
         pipeline = StableDiffusion3Pipeline(
             transformer=None, vae=None, scheduler=None, **_text_components(model, dtype)
         )
+        stated = model_settings(model)
+        pipeline.max_sequence_length = stated.get("max_sequence_length", _T5_TOKENS)
         # Where there is no T5 the stock `encode_prompt` asks the transformer how wide it would be.
         pipeline.transformer = SimpleNamespace(config=SimpleNamespace(**config))
         return pipeline
@@ -80,13 +84,17 @@ class StableDiffusion3:
     def encode_text(
         self, text_encoders: StableDiffusion3Pipeline, captions: list[str]
     ) -> dict[str, Tensor]:
-        """Stock `encode_prompt`: `prompt_embeds (B, 333, D)`, `pooled_prompt_embeds (B, P)`."""
+        """Stock `encode_prompt`: `prompt_embeds (B, L, D)`, `pooled_prompt_embeds (B, P)`.
+
+        L is the CLIP tokenizer's length plus T5's, 333 for the published models.
+        """
         prompt_embeds, _, pooled_prompt_embeds, _ = text_encoders.encode_prompt(
             prompt=list(captions),
             prompt_2=None,
             prompt_3=None,
             device=text_encoders.text_encoder.device,
             do_classifier_free_guidance=False,
+            max_sequence_length=text_encoders.max_sequence_length,
         )
         return {"prompt_embeds": prompt_embeds, "pooled_prompt_embeds": pooled_prompt_embeds}
 

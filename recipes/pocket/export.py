@@ -1,0 +1,76 @@
+"""Assembles the trained parts into one diffusers folder of float16 safetensors.
+
+    python recipes/pocket/export.py --runs runs/pocket --out src/diffusion4k/pocket/model
+
+`--transformer averages` takes the last saved weight average of a training that still runs.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+)
+from train_transformer import CONFIG, ZERO_TOKENS
+from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+
+from diffusion4k.files import write_text
+from diffusion4k.vae import PartitionedAutoencoderKL
+
+SCHEDULER_SHIFT = 4.0
+DEFAULTS = {"steps": 7, "guidance": 1.0, "width": 4096, "height": 4096,
+            "max_sequence_length": ZERO_TOKENS}
+
+
+def export(runs: Path, out: Path, transformer_from: str, autoencoder: str) -> None:
+    if transformer_from == "final":
+        transformer = SD3Transformer2DModel.from_pretrained(runs / "transformer" / "final")
+    else:
+        transformer = SD3Transformer2DModel(**CONFIG)
+        state = torch.load(runs / "transformer" / "state.pt", weights_only=True)
+        transformer.load_state_dict(state["averages"])
+        print("step", state["step"])
+    text = {}
+    for suffix in ("", "_2"):
+        folder = runs / "text"
+        text[f"tokenizer{suffix}"] = CLIPTokenizer.from_pretrained(folder / f"tokenizer{suffix}")
+        text[f"text_encoder{suffix}"] = CLIPTextModelWithProjection.from_pretrained(
+            folder / f"text_encoder{suffix}")
+    vae = PartitionedAutoencoderKL.from_autoencoder(
+        AutoencoderKL.from_pretrained(runs / "vae" / autoencoder))
+    pipeline = StableDiffusion3Pipeline(
+        transformer=transformer, vae=vae, text_encoder_3=None, tokenizer_3=None,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=SCHEDULER_SHIFT), **text,
+    ).to(torch.float16)
+    temporary = out.with_name(out.name + ".part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    pipeline.save_pretrained(temporary)
+    write_text(temporary / "diffusion4k.json", _json(DEFAULTS))
+    card = out / "README.md"
+    if card.exists():
+        shutil.copy(card, temporary / "README.md")
+    shutil.rmtree(out, ignore_errors=True)
+    temporary.rename(out)
+    total = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    print(f"{out}: {total / 1e6:.1f} MB")
+
+
+def _json(values: dict) -> str:
+    import json
+
+    return json.dumps(values, indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=Path, default=Path("runs/pocket"))
+    parser.add_argument("--out", type=Path, default=Path("src/diffusion4k/pocket/model"))
+    parser.add_argument("--transformer", choices=("final", "averages"), default="final")
+    parser.add_argument("--autoencoder", choices=("autoencoder", "linear"), default="autoencoder")
+    arguments = parser.parse_args()
+    export(arguments.runs, arguments.out, arguments.transformer, arguments.autoencoder)
