@@ -11,7 +11,7 @@ _EXAMPLES = """Examples:
 
 diffusion4k train recipes/pocket-wlf.yaml
 
-diffusion4k train recipes/pocket-wlf.yaml steps=20 output=runs/plain objective.name=flow-matching
+diffusion4k train recipes/pocket-wlf.yaml steps=20 'objective={name: flow-matching}'
 """
 
 

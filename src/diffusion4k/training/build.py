@@ -1,6 +1,7 @@
 """From the words of a recipe to the objects they name."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from diffusion4k.training.recipe import (
 )
 from diffusion4k.training.step import Objective
 
-__all__ = ["build_objective", "build_optimizer", "build_timesteps"]
+__all__ = ["build_objective", "build_optimizer", "build_precision", "build_timesteps"]
 
 
 def build_objective(recipe: Recipe) -> Objective:
@@ -61,3 +62,22 @@ def build_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer
         eps=wanted.eps,
         weight_decay=wanted.weight_decay,
     )
+
+
+def build_precision(
+    recipe: Recipe, device: torch.device
+) -> Callable[[], AbstractContextManager[None]]:
+    """`with precision():` computes as the recipe wants; weights stay float32 in any case.
+
+    `auto` is bf16 on GPUs that have it, else fp32: processors emulate it, slower than fp32.
+
+    Raises:
+        UsageError: bf16 on a GPU without it.
+    """
+    has_bf16 = device.type != "cuda" or torch.cuda.is_bf16_supported()
+    if recipe.precision == "bf16" and not has_bf16:
+        raise UsageError("precision: found bf16, which this GPU does not have, allowed auto, fp32")
+    wanted = recipe.precision == "bf16" or (
+        recipe.precision == "auto" and device.type == "cuda" and has_bf16
+    )
+    return lambda: torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)

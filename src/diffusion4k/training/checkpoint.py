@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import ModelMixin
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ from diffusion4k.training.ema import WeightAverage
 
 __all__ = [
     "atomic_folder",
+    "checkpoints",
     "latest_checkpoint",
     "load_average",
     "load_optimizer",
@@ -62,7 +64,7 @@ def save_checkpoint(
     folder: Path,
     step: int,
     *,
-    transformer: nn.Module,
+    transformer: ModelMixin,
     optimizer: torch.optim.Optimizer,
     average: WeightAverage | None,
     state: dict[str, Any],
@@ -78,7 +80,7 @@ def save_checkpoint(
             save_file(average.weights, temporary / "ema.safetensors")
         content = json.dumps({"step": step, **state}, indent=2) + "\n"
         (temporary / "state.json").write_text(content, encoding="utf-8")
-    for old in _checkpoints(folder)[:-keep]:
+    for old in checkpoints(folder)[:-keep]:
         _discard(old)
     for left_by_a_crash in folder.glob(".step-*"):
         shutil.rmtree(left_by_a_crash)
@@ -87,7 +89,7 @@ def save_checkpoint(
 
 def latest_checkpoint(folder: Path) -> Path | None:
     """The checkpoint of the highest step, or None."""
-    return next(reversed(_checkpoints(folder)), None)
+    return next(reversed(checkpoints(folder)), None)
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
@@ -140,7 +142,8 @@ def _flatten(optimizer: torch.optim.Optimizer, module: nn.Module) -> tuple[dict[
     return tensors, json.dumps(content["param_groups"])
 
 
-def _checkpoints(folder: Path) -> list[Path]:
+def checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints, oldest first."""
     found = [(int(m[1]), p) for p in folder.glob("step-*") if (m := _NAME.fullmatch(p.name))]
     return [path for _, path in sorted(found)]
 

@@ -8,10 +8,11 @@ F=16 one, so that the stock pipeline makes images of the right size.
 import json
 import shutil
 from pathlib import Path
+from typing import cast
 
 import torch
 import yaml
-from torch import nn
+from diffusers import ModelMixin
 
 from diffusion4k.families import Family
 from diffusion4k.files import write_text
@@ -19,6 +20,8 @@ from diffusion4k.training.checkpoint import atomic_folder
 from diffusion4k.training.recipe import Recipe
 
 __all__ = ["export_pipeline", "versions"]
+
+F16 = "PartitionedAutoencoderKL"
 
 
 def versions() -> dict[str, str]:
@@ -33,7 +36,7 @@ def export_pipeline(
     *,
     base: Path,
     family: Family,
-    transformer: nn.Module,
+    transformer: ModelMixin,
     recipe: Recipe,
     validation_loss: float | None,
 ) -> Path:
@@ -41,14 +44,16 @@ def export_pipeline(
     index = json.loads((base / "model_index.json").read_text(encoding="utf-8"))
     with atomic_folder(path) as folder:
         for name, entry in index.items():
-            if isinstance(entry, list) and name not in ("transformer", "vae") and entry[0]:
+            converted = name == "vae" and entry[1] != F16
+            if isinstance(entry, list) and entry[0] and name != "transformer" and not converted:
                 shutil.copytree(base / name, folder / name)
         if (base / "diffusion4k.json").exists():
             shutil.copy2(base / "diffusion4k.json", folder)
         transformer.save_pretrained(folder / "transformer")
-        autoencoder = family.load_autoencoder(base, dtype=torch.float32)
-        autoencoder.save_pretrained(folder / "vae")
-        index["vae"] = ["diffusion4k", type(autoencoder).__name__]
+        if index["vae"][1] != F16:
+            autoencoder = cast(ModelMixin, family.load_autoencoder(base, dtype=torch.float32))
+            autoencoder.save_pretrained(folder / "vae")
+            index["vae"] = ["diffusion4k", F16]
         write_text(folder / "model_index.json", json.dumps(index, indent=2) + "\n")
         write_text(folder / "README.md", _model_card(recipe, validation_loss))
     return path

@@ -9,6 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from diffusion4k.files import write_text
 
 __all__ = ["Board", "Curve", "StepProgress"]
@@ -68,9 +71,11 @@ class Board:
         for name, value in values.items():
             self._writer.add_scalar(name.replace("__", "/"), value, step)
 
-    def add_image(self, step: int, name: str, image: Any) -> None:
-        """An image `(3, H, W)` with values in [0, 1]."""
-        self._writer.add_image(name, image, step)
+    def add_image(self, step: int, name: str, image: Image.Image) -> None:
+        """An RGB image, at most 1024 pixels wide and high in the viewer."""
+        small = image.copy()
+        small.thumbnail((1024, 1024))
+        self._writer.add_image(name, np.asarray(small), step, dataformats="HWC")
 
     def close(self) -> None:
         """Write out what is pending."""

@@ -9,22 +9,32 @@ the checkpoint: a run that was killed and started again ends with the same weigh
 
 import math
 import sys
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
+from diffusers import ModelMixin
 
-from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.data.cache import LatentCache
+from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import Family, family_of, resolve
 from diffusion4k.files import write_text
-from diffusion4k.training.build import build_objective, build_optimizer, build_timesteps
+from diffusion4k.training.build import (
+    build_objective,
+    build_optimizer,
+    build_precision,
+    build_timesteps,
+)
+from diffusion4k.training.check import check_recipe, require_space
 from diffusion4k.training.checkpoint import load_average, load_optimizer, save_checkpoint
 from diffusion4k.training.ema import WeightAverage
 from diffusion4k.training.export import export_pipeline, versions
+from diffusion4k.training.lock import locked
 from diffusion4k.training.log import Board, Curve, StepProgress
-from diffusion4k.training.pictures import Pictures, open_pictures
+from diffusion4k.training.pictures import complete_cache, training_batches
 from diffusion4k.training.randomness import generator_at
 from diffusion4k.training.recipe import Recipe
 from diffusion4k.training.resume import resume_point
@@ -48,17 +58,19 @@ def train(recipe: Recipe, *, skip_bad: bool = False) -> Path:
     """
     model = resolve(recipe.model)
     family = family_of(model)
-    accelerator = _accelerator(recipe)
-    checkpoint, first = resume_point(recipe, accelerator.num_processes)
-    pictures = open_pictures(recipe, family, model, accelerator, skip_bad=skip_bad)
-    if accelerator.is_main_process:
-        write_text(recipe.output / "recipe.yaml", recipe.as_yaml())
-    run = _Run(recipe, accelerator, family, model, pictures, checkpoint, first)
-    try:
-        run.go()
-    finally:
-        run.close()
-    return run.export()
+    check_recipe(recipe, family, model)
+    # The others wait while the first process fills the cache or makes validation images.
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
+    accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[patience])
+    with locked(recipe.output) if accelerator.is_main_process else nullcontext():
+        checkpoint, first = resume_point(recipe, accelerator.num_processes)
+        cache = complete_cache(recipe, family, model, accelerator, skip_bad=skip_bad)
+        run = _Run(recipe, accelerator, family, model, cache, checkpoint, first)
+        try:
+            run.go()
+        finally:
+            run.close()
+        return run.export()
 
 
 class _Run:
@@ -70,18 +82,21 @@ class _Run:
         accelerator: Accelerator,
         family: Family,
         model: Path,
-        pictures: Pictures,
+        cache: LatentCache,
         checkpoint: Path | None,
         first: int,
     ) -> None:
         self.recipe, self.accelerator, self.family, self.model = recipe, accelerator, family, model
-        self.pictures, self.checkpoint, self.first = pictures, checkpoint, first
-        self.validation = Validation(recipe, accelerator, family, model, pictures)
+        self.checkpoint, self.first = checkpoint, first
+        self.batches = training_batches(recipe, cache)
+        self.precision = build_precision(recipe, accelerator.device)
+        self.validation = Validation(recipe, family, model, cache, accelerator.device)
         self.objective, self.timesteps = build_objective(recipe), build_timesteps(recipe)
 
         # Kept in float32 whatever the precision: the steps of a learning rate of 1e-6 are smaller
         # than bfloat16's spacing and would be lost.
-        self.transformer = family.load_transformer(checkpoint or model, dtype=torch.float32)
+        transformer = family.load_transformer(checkpoint or model, dtype=torch.float32)
+        self.transformer = cast(ModelMixin, transformer)
         self.transformer.requires_grad_(True).train()
         if recipe.gradient_checkpointing:
             self.transformer.enable_gradient_checkpointing()
@@ -94,6 +109,8 @@ class _Run:
             if self.average:
                 load_average(checkpoint, self.average)
         if accelerator.is_main_process:
+            require_space(recipe, self.transformer)
+            write_text(recipe.output / "recipe.yaml", recipe.as_yaml())
             after = first if checkpoint else -1
             columns = ("loss", "learning_rate", "gradient_norm")
             self.curve = Curve(recipe.output / "loss.csv", columns, resume_after=after)
@@ -199,20 +216,22 @@ class _Run:
     def _loss(self, step: int, micro: int) -> torch.Tensor:
         accelerator = self.accelerator
         rank, world = accelerator.process_index, accelerator.num_processes
-        latents, conditioning = self.pictures.batch(step, micro, rank, world)
+        batch = self.batches.batch(step, micro, rank, world)
+        latents, conditioning = batch["latents"], batch["conditioning"]
         generator = generator_at(self.recipe.seed, step, micro, rank)
         sigma = self.timesteps(len(latents), generator)
         noise = torch.randn(latents.shape, generator=generator)
         device = accelerator.device
-        return denoising_loss(
-            self.family,
-            self.network,
-            self.objective,
-            latents=latents.to(device),
-            conditioning={name: tensor.to(device) for name, tensor in conditioning.items()},
-            noise=noise.to(device),
-            sigma=sigma.to(device),
-        ).mean()
+        with self.precision():
+            return denoising_loss(
+                self.family,
+                self.network,
+                self.objective,
+                latents=latents.to(device),
+                conditioning={name: tensor.to(device) for name, tensor in conditioning.items()},
+                noise=noise.to(device),
+                sigma=sigma.to(device),
+            ).mean()
 
     def _validate(self, done: int) -> None:
         if self.recipe.validation.every and self.accelerator.is_main_process:
@@ -247,7 +266,7 @@ class _Run:
         self.accelerator.wait_for_everyone()
         self.checkpoint = path / f"step-{done:06}"
 
-    def _averaged(self) -> "nullcontext[None]":
+    def _averaged(self) -> AbstractContextManager[None]:
         return self.average.applied_to(self.transformer) if self.average else nullcontext()
 
     def _agreed(self, signal: int) -> int:
@@ -260,20 +279,3 @@ class _Run:
     def _say(self, text: str) -> None:
         if self.accelerator.is_main_process:
             print(text, file=sys.stderr, flush=True)
-
-
-def _accelerator(recipe: Recipe) -> Accelerator:
-    precision = recipe.precision
-    if precision == "auto":
-        cuda = torch.cuda.is_available()
-        precision = "bf16" if cuda and torch.cuda.is_bf16_supported() else "fp32"
-    # The others wait while the first process fills the cache or makes validation images.
-    patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
-    try:
-        return Accelerator(
-            mixed_precision="bf16" if precision == "bf16" else "no", kwargs_handlers=[patience]
-        )
-    except ValueError as error:
-        raise UsageError(
-            f"precision: found {recipe.precision}, not on this device: {error}"
-        ) from None

@@ -74,7 +74,7 @@ class Preview:
         return {name: tensor[number : number + 1] for name, tensor in self._conditioning.items()}
 
 
-def encode_prompts(recipe: Recipe, family: Family, model: Path) -> None:
+def encode_prompts(recipe: Recipe, family: Family, model: Path, device: torch.device) -> None:
     """Keep the embeddings of the validation prompts, and behind them the empty prompt's.
 
     Text encoders are loaded only if the file is not there for these prompts and this model.
@@ -86,10 +86,10 @@ def encode_prompts(recipe: Recipe, family: Family, model: Path) -> None:
         with safe_open(path, framework="pt") as file:
             if (file.metadata() or {}).get("prompts") == digest:
                 return
-    encoders = family.load_text_encoders(model, dtype=torch.float32)
+    encoders = family.load_text_encoders(model, dtype=torch.float32).to(device)
     conditioning = family.encode_text(encoders, [*recipe.validation.prompts, ""])
     with atomic_path(path) as temporary:
-        tensors = {name: tensor.contiguous() for name, tensor in conditioning.items()}
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in conditioning.items()}
         save_file(tensors, temporary, {"prompts": digest})
 
 

@@ -7,13 +7,13 @@ once from the recipe's own distribution), so that its curve shows the network an
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from PIL import Image
 from torch import Tensor, nn
 
+from diffusion4k.data.cache import LatentCache
 from diffusion4k.families import Family
-from diffusion4k.training.build import build_objective, build_timesteps
-from diffusion4k.training.pictures import Pictures
+from diffusion4k.training.build import build_objective, build_precision, build_timesteps
+from diffusion4k.training.pictures import validation_batch
 from diffusion4k.training.preview import Preview
 from diffusion4k.training.randomness import generator_at
 from diffusion4k.training.recipe import Recipe
@@ -30,19 +30,21 @@ class Validation:
     def __init__(
         self,
         recipe: Recipe,
-        accelerator: Accelerator,
         family: Family,
         model: Path,
-        pictures: Pictures,
+        cache: LatentCache,
+        device: torch.device,
     ) -> None:
         wanted = recipe.validation
-        self._accelerator, self._family, self._batch = accelerator, family, recipe.batch_size
+        self._family, self._batch, self._device = family, recipe.batch_size, device
         self._objective = build_objective(recipe)
-        self._preview = Preview(recipe, family, model) if wanted.prompts else None
+        self._precision = build_precision(recipe, device)
+        self._preview = Preview(recipe, family, model) if wanted.prompts and wanted.every else None
         self._folder = recipe.output / "validation"
         self._questions: dict[str, Tensor] = {}
-        if wanted.samples:
-            latents, self._conditioning = pictures.validation_batch()
+        if wanted.samples and wanted.every:
+            batch = validation_batch(recipe, cache)
+            latents, self._conditioning = batch["latents"], batch["conditioning"]
             generator = generator_at(wanted.seed, _LOSS)
             self._questions = {
                 "latents": latents,
@@ -54,10 +56,10 @@ class Validation:
     def loss(self, transformer: nn.Module) -> float | None:
         """Mean of the objective over the fixed questions; None if the recipe asks none."""
         losses = []
-        device = self._accelerator.device
+        device = self._device
         for start in range(0, len(self._questions.get("sigma", ())), self._batch):
             part = slice(start, start + self._batch)
-            with self._accelerator.autocast():
+            with self._precision():
                 loss = denoising_loss(
                     self._family,
                     transformer,
@@ -72,5 +74,5 @@ class Validation:
         """One image a prompt, saved as `validation/step-<step>/<number>.png` in the output."""
         if not self._preview:
             return []
-        with self._accelerator.autocast():
+        with self._precision():
             return self._preview(transformer, self._folder / f"step-{step:06}")

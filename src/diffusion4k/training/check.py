@@ -1,0 +1,57 @@
+"""What would end a run late, found before it starts."""
+
+import math
+import shutil
+from pathlib import Path
+
+from torch import nn
+
+from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.families import Family
+from diffusion4k.training.build import build_objective
+from diffusion4k.training.checkpoint import checkpoints
+from diffusion4k.training.recipe import Recipe
+
+__all__ = ["check_recipe", "require_space"]
+
+
+def check_recipe(recipe: Recipe, family: Family, model: Path) -> None:
+    """Refuse what only the model or the libraries can judge.
+
+    Raises:
+        UsageError: an unknown wavelet, or crops or images larger than the model takes.
+    """
+    build_objective(recipe)
+    largest = family.max_side(model)
+    wanted = recipe.validation
+    sides = {"crop": max(recipe.crop_size)}
+    if wanted.prompts:
+        sides |= {"validation.width": wanted.width or 0, "validation.height": wanted.height or 0}
+    for key, side in sides.items():
+        if side > largest:
+            raise UsageError(
+                f"{key}: found {side}, allowed at most {largest}, all that {recipe.model} takes"
+            )
+
+
+def require_space(recipe: Recipe, transformer: nn.Module) -> None:
+    """Refuse a disk that cannot hold the checkpoints.
+
+    A checkpoint holds the weights, AdamW's two moments, and the average if there is one, all in
+    float32; before an old one goes, a new one is written. The model at the end takes one more.
+
+    Raises:
+        Diffusion4kError: says how much is free and how much is needed.
+    """
+    weights = 4 * sum(parameter.numel() for parameter in transformer.parameters())
+    each = weights * (4 if recipe.ema else 3)
+    planned = math.ceil(recipe.steps / recipe.checkpoint.every)
+    most = min(planned, recipe.checkpoint.keep + 1)
+    to_come = max(most - len(checkpoints(recipe.output / "checkpoints")), 1)
+    needed, free = to_come * each + weights, shutil.disk_usage(recipe.output).free
+    if needed > free:
+        raise Diffusion4kError(
+            f"{recipe.output}: {needed / 1e9:.1f} GB are needed for checkpoints of "
+            f"{each / 1e9:.1f} GB each, {free / 1e9:.1f} GB are free: make room, choose another "
+            "output, or lower checkpoint.keep"
+        )

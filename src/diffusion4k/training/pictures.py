@@ -1,0 +1,64 @@
+"""The training pictures as a run sees them: cached latents and text embeddings, nothing else.
+
+The cache is completed before the transformer is loaded, and only for that the autoencoder and the
+text encoders come into memory: not at all if it is complete.
+"""
+
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from diffusion4k.data.cache import LatentCache, build_cache
+from diffusion4k.data.folder import photo_folder, read_folder
+from diffusion4k.data.loader import Batch, LatentBatches
+from diffusion4k.families import Family
+from diffusion4k.training.preview import encode_prompts
+from diffusion4k.training.recipe import Recipe
+
+__all__ = ["complete_cache", "training_batches", "validation_batch"]
+
+
+def complete_cache(
+    recipe: Recipe, family: Family, model: Path, accelerator: Accelerator, *, skip_bad: bool
+) -> LatentCache:
+    """Compute what the cache and the validation prompts lack, on the first process alone.
+
+    Raises:
+        Diffusion4kError: a broken photograph, unless `skip_bad`, or another reason in the data.
+    """
+    if accelerator.is_main_process:
+        build_cache(
+            read_folder(photo_folder(recipe.data), skip_bad=skip_bad),
+            model=model,
+            family=family,
+            cache=recipe.cache_folder,
+            resolution=recipe.resolution,
+            flip=recipe.flip,
+            skip_bad=skip_bad,
+            device=accelerator.device,
+        )
+        if recipe.validation.prompts and recipe.validation.every:
+            encode_prompts(recipe, family, model, accelerator.device)
+    accelerator.wait_for_everyone()
+    return LatentCache(recipe.cache_folder)
+
+
+def training_batches(recipe: Recipe, cache: LatentCache) -> LatentBatches:
+    """The recipe's batches, each a function of step, micro-batch and process."""
+    return LatentBatches(
+        cache,
+        batch_size=recipe.batch_size,
+        crop=recipe.crop_size,
+        seed=recipe.seed,
+        flip=recipe.flip,
+        caption_dropout=recipe.caption_dropout,
+        gradient_accumulation=recipe.gradient_accumulation,
+    )
+
+
+def validation_batch(recipe: Recipe, cache: LatentCache) -> Batch:
+    """The fixed pictures of the validation loss, as they are and with their captions."""
+    wanted = recipe.validation
+    return LatentBatches(
+        cache, batch_size=wanted.samples, crop=recipe.crop_size, seed=wanted.seed
+    ).batch(0)

@@ -1,0 +1,56 @@
+"""The verb `train`: a recipe and overrides to a model, mistakes to one line."""
+
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from diffusion4k.cli import train
+from diffusion4k.errors import UsageError
+from diffusion4k.training import loop
+from diffusion4k.training.recipe import Recipe, load_recipe
+
+RECIPE = Path(__file__).parents[1] / "recipes" / "pocket-wlf.yaml"
+
+app = typer.Typer()
+app.callback()(lambda: None)
+train.register(app)
+
+
+def _run(*arguments: object) -> str:
+    result = CliRunner().invoke(
+        app, ["train", *map(str, arguments)], catch_exceptions=False, standalone_mode=False
+    )
+    return result.stdout
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Recipe, bool]]:
+    """Runs that were asked for; none is carried out."""
+    runs: list[tuple[Recipe, bool]] = []
+
+    def note(recipe: Recipe, *, skip_bad: bool) -> Path:
+        runs.append((recipe, skip_bad))
+        return recipe.output / "model"
+
+    monkeypatch.setattr(loop, "train", note)
+    return runs
+
+
+def test_recipe_and_overrides_reach_the_run(started: list[tuple[Recipe, bool]]) -> None:
+    told = _run(RECIPE, "steps=7", "optimizer.learning_rate=1e-4", "--skip-bad")
+    assert started == [
+        (load_recipe(RECIPE, ["steps=7", "optimizer.learning_rate=1e-4"]), True),
+    ]
+    assert told.split() == ["runs/pocket-wlf/model"]
+
+
+def test_nothing_starts_with_a_wrong_recipe(started: list[tuple[Recipe, bool]]) -> None:
+    with pytest.raises(UsageError, match=r"stepps: unknown key \(did you mean steps\?\)"):
+        _run(RECIPE, "stepps=7")
+    assert not started
+
+
+def test_the_help_shows_an_example() -> None:
+    assert "diffusion4k train recipes/pocket-wlf.yaml" in _run("--help")

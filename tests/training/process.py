@@ -1,0 +1,58 @@
+"""Training runs in processes of their own, forked from one that has imported all the libraries."""
+
+import multiprocessing
+import os
+import socket
+import sys
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from diffusion4k.errors import Diffusion4kError
+from diffusion4k.training.recipe import Recipe, load_recipe
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(
+    ["standins", "diffusion4k.training.loop", "diffusion4k.families.sd3"]
+)
+
+
+def start(recipe: Recipe, *, environment: dict[str, str] | None = None) -> BaseProcess:
+    """Run `train(recipe)` in a new process; what it prints goes to `<output>.txt`."""
+    path = recipe.output.with_suffix(".yaml")
+    path.write_text(recipe.as_yaml())
+    process = _CONTEXT.Process(target=_train, args=(path, environment or {}))
+    process.start()
+    return process
+
+
+def start_two(recipe: Recipe) -> list[BaseProcess]:
+    """The same run over two processes that talk by gloo."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {
+        "ACCELERATE_USE_CPU": "true",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": "2",
+    }
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+    return [start(recipe, environment=common | rank) for rank in ranks]
+
+
+def said(recipe: Recipe) -> str:
+    """What the run printed so far."""
+    return recipe.output.with_suffix(".txt").read_text()
+
+
+def _train(path: Path, environment: dict[str, str]) -> None:
+    os.environ.update(environment)
+    sys.stdout = sys.stderr = path.with_suffix(".txt").open("a", buffering=1)
+
+    from diffusion4k.training.loop import train
+
+    try:
+        train(load_recipe(path))
+    except Diffusion4kError as error:
+        print(f"error: {error}")
+        sys.exit(error.exit_code)
