@@ -17,10 +17,29 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RESULTS", "Comparison", "compare", "machine", "peak_memory", "save", "seconds"]
+__all__ = [
+    "GIB",
+    "RESULTS",
+    "Comparison",
+    "compare",
+    "machine",
+    "peak_memory",
+    "resident_memory",
+    "save",
+    "seconds",
+]
 
 RESULTS = Path(__file__).parent / "results"
 GIB = 2**30
+
+# A process starts with the peak of the one it was forked from: a small one goes between.
+_RUNNER = """
+import os, sys
+pid = os.posix_spawn(sys.executable, [sys.executable, *sys.argv[1:]], os.environ)
+_, status, usage = os.wait4(pid, 0)
+print(usage.ru_maxrss)
+sys.exit(0 if status == 0 else 1)
+"""
 
 
 @dataclass(frozen=True)
@@ -66,18 +85,20 @@ def peak_memory(arguments: Sequence[str | Path]) -> tuple[float, str]:
     Raises:
         RuntimeError: the process failed; its standard error has been shown.
     """
-    process = subprocess.Popen(
-        [sys.executable, *map(str, arguments)], stdout=subprocess.PIPE, text=True
+    run = subprocess.run(
+        [sys.executable, "-c", _RUNNER, *map(str, arguments)], stdout=subprocess.PIPE, text=True
     )
-    assert process.stdout is not None
-    output = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"exit code {process.returncode} of: {' '.join(map(str, arguments))}")
+    if run.returncode:
+        raise RuntimeError(f"exit code {run.returncode} of: {' '.join(map(str, arguments))}")
+    output, _, peak = run.stdout.rstrip().rpartition("\n")
     # Linux counts in KiB, macOS in bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return usage.ru_maxrss * unit / GIB, output
+    return int(peak) * (1 if sys.platform == "darwin" else 1024) / GIB, output
+
+
+def resident_memory() -> float:
+    """GiB that this process holds now (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / GIB
 
 
 def machine() -> dict[str, Any]:

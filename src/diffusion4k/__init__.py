@@ -7,6 +7,19 @@ and `vae`, with all that differs between base models kept in `families`.
 Importing this package is cheap: nothing heavy is loaded until a module that needs it is imported.
 """
 
+import importlib
+from typing import Any
+
 __version__ = "0.1.0"
 
 __all__ = ["__version__"]
+
+# A saved pipeline names `diffusion4k` as its autoencoder's library, and diffusers looks two names
+# up there: the class, and the base class that tells how it is loaded.
+_LAZY = {"PartitionedAutoencoderKL": "diffusion4k.vae", "ModelMixin": "diffusers"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

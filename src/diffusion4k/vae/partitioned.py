@@ -42,8 +42,8 @@ class PartitionedAutoencoderKL(AutoencoderKL):
     # there after nothing but `import diffusion4k`.
     __module__ = "diffusion4k"
 
-    @functools.wraps(AutoencoderKL.__init__)
-    def __init__(self, **config: Any) -> None:  # type: ignore[misc]
+    @functools.wraps(AutoencoderKL.__init__)  # type: ignore[misc]
+    def __init__(self, **config: Any) -> None:
         levels = tuple(_value(config, "block_out_channels"))
         blocks = len(_value(config, "down_block_types"))
         if blocks != BLOCKS:
