@@ -1,0 +1,108 @@
+r"""Distributions of the noise level sigma in training (Esser et al., arXiv 2403.03206, sec. 3.1).
+
+sigma lies in (0, 1); z = (1 - sigma) x + sigma noise. A resolution shift s (their eq. 23) maps
+sigma to s sigma / (1 + (s - 1) sigma): more noise for s > 1.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Generator, Tensor
+
+__all__ = ["LogitNormal", "Mode", "TimestepDistribution", "Uniform", "shift_sigma"]
+
+# Sigma must stay inside (0, 1) in float32, also after a shift.
+_EDGE = 1e-6
+
+
+class TimestepDistribution(Protocol):
+    """Draws noise levels."""
+
+    def sample(self, batch: int, generator: Generator | None = None) -> Tensor:
+        """`batch` values of sigma in (0, 1), float32 `(batch,)`, on the generator's device."""
+        ...
+
+
+def shift_sigma(sigma: Tensor, shift: float) -> Tensor:
+    """`shift * sigma / (1 + (shift - 1) * sigma)`, of any shape.
+
+    Raises:
+        ValueError: shift is not positive.
+    """
+    _positive("shift", shift)
+    return shift * sigma / (1 + (shift - 1) * sigma)
+
+
+@dataclass(frozen=True)
+class LogitNormal:
+    """logit(sigma) is normal with `mean` and `std`; the paper's choice is (0, 1)."""
+
+    mean: float = 0.0
+    std: float = 1.0
+    shift: float = 1.0
+
+    def __post_init__(self) -> None:
+        _positive("std", self.std)
+        _positive("shift", self.shift)
+        if not math.isfinite(self.mean):
+            raise ValueError(f"mean must be finite, got {self.mean}")
+
+    def sample(self, batch: int, generator: Generator | None = None) -> Tensor:
+        """See `TimestepDistribution.sample`."""
+        normal = torch.randn(batch, generator=generator, device=_device(generator))
+        return _shifted(torch.sigmoid(self.mean + self.std * normal), self.shift)
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """sigma is uniform."""
+
+    shift: float = 1.0
+
+    def __post_init__(self) -> None:
+        _positive("shift", self.shift)
+
+    def sample(self, batch: int, generator: Generator | None = None) -> Tensor:
+        """See `TimestepDistribution.sample`."""
+        return _shifted(_uniform(batch, generator), self.shift)
+
+
+@dataclass(frozen=True)
+class Mode:
+    """sigma = 1 - u - scale (cos^2(pi u / 2) - 1 + u) of a uniform u; heavier in the middle.
+
+    `scale` lies in [-1, 2 / (pi - 2)], where the map is monotonic; 1.29 is the paper's best.
+    """
+
+    scale: float = 1.29
+    shift: float = 1.0
+
+    def __post_init__(self) -> None:
+        _positive("shift", self.shift)
+        if not -1 <= self.scale <= 2 / (math.pi - 2):
+            raise ValueError(f"scale must lie in [-1, {2 / (math.pi - 2):.3f}], got {self.scale}")
+
+    def sample(self, batch: int, generator: Generator | None = None) -> Tensor:
+        """See `TimestepDistribution.sample`."""
+        u = _uniform(batch, generator)
+        sigma = 1 - u - self.scale * (torch.cos(math.pi / 2 * u).square() - 1 + u)
+        return _shifted(sigma, self.shift)
+
+
+def _shifted(sigma: Tensor, shift: float) -> Tensor:
+    return shift_sigma(sigma.clamp(_EDGE, 1 - _EDGE), shift).clamp(_EDGE, 1 - _EDGE)
+
+
+def _uniform(batch: int, generator: Generator | None) -> Tensor:
+    return torch.rand(batch, generator=generator, device=_device(generator))
+
+
+def _device(generator: Generator | None) -> torch.device:
+    return generator.device if generator is not None else torch.device("cpu")
+
+
+def _positive(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be positive and finite, got {value}")
