@@ -88,12 +88,6 @@ def test_gradients(wavelet: str, transform) -> None:
     assert torch.autograd.gradgradcheck(lambda t: transform(t, wavelet) ** 2, x)
 
 
-def test_vmap_and_compile_free_functions() -> None:
-    x = random(3, 2, 1, 4, 4)
-    mapped = torch.vmap(dwt2)(x)
-    assert torch.equal(mapped, torch.stack([dwt2(each) for each in x]))
-
-
 def test_filters_made_without_gradients_serve_training() -> None:
     with torch.inference_mode():
         dwt2(random(1, 1, 4, 4), "sym4")

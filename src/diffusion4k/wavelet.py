@@ -106,31 +106,39 @@ def _widened(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
+# Rows first, as their sums run along memory, and straight into the result: this order is about as
+# fast as a tuned convolution.
 def _haar(x: Tensor) -> Tensor:
     wide = _widened(x)
-    a, b = wide[..., 0::2, 0::2], wide[..., 0::2, 1::2]
-    c, d = wide[..., 1::2, 0::2], wide[..., 1::2, 1::2]
-    top, bottom, top_detail, bottom_detail = a + b, c + d, a - b, c - d
-    bands = (top + bottom, top - bottom, top_detail + bottom_detail, top_detail - bottom_detail)
-    return torch.cat(bands, dim=1).mul_(0.5).to(x.dtype)
+    top, bottom = wide[..., 0::2, :], wide[..., 1::2, :]
+    low, high = (top + bottom).mul_(0.5), (top - bottom).mul_(0.5)
+    batch, channels, height, width = wide.shape
+    out = wide.new_empty(batch, 4, channels, height // 2, width // 2)
+    torch.add(low[..., 0::2], low[..., 1::2], out=out[:, 0])
+    torch.add(high[..., 0::2], high[..., 1::2], out=out[:, 1])
+    torch.sub(low[..., 0::2], low[..., 1::2], out=out[:, 2])
+    torch.sub(high[..., 0::2], high[..., 1::2], out=out[:, 3])
+    return out.flatten(1, 2).to(x.dtype)
 
 
 def _inverse_haar(y: Tensor) -> Tensor:
     ll, lh, hl, hh = _widened(y).chunk(4, dim=1)
     batch, channels, height, width = ll.shape
-    out = ll.new_empty(batch, channels, height, 2, width, 2)
-    low_top, low_bottom, high_top, high_bottom = ll + lh, ll - lh, hl + hh, hl - hh
-    out[:, :, :, 0, :, 0] = low_top + high_top
-    out[:, :, :, 0, :, 1] = low_top - high_top
-    out[:, :, :, 1, :, 0] = low_bottom + high_bottom
-    out[:, :, :, 1, :, 1] = low_bottom - high_bottom
-    return out.view(batch, channels, 2 * height, 2 * width).mul_(0.5).to(y.dtype)
+    low = ll.new_empty(batch, channels, height, width, 2)
+    high = torch.empty_like(low)
+    torch.add(ll, hl, out=low[..., 0])
+    torch.sub(ll, hl, out=low[..., 1])
+    torch.add(lh, hh, out=high[..., 0])
+    torch.sub(lh, hh, out=high[..., 1])
+    low, high = low.flatten(3).mul_(0.5), high.flatten(3).mul_(0.5)
+    out = ll.new_empty(batch, channels, height, 2, 2 * width)
+    torch.add(low, high, out=out[..., 0, :])
+    torch.sub(low, high, out=out[..., 1, :])
+    return out.flatten(2, 3).to(y.dtype)
 
 
 # The transform is orthogonal: the gradient of one direction is the other, and nothing is saved.
 class _Haar(torch.autograd.Function):
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(x: Tensor) -> Tensor:
         return _haar(x)
@@ -145,8 +153,6 @@ class _Haar(torch.autograd.Function):
 
 
 class _InverseHaar(torch.autograd.Function):
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(y: Tensor) -> Tensor:
         return _inverse_haar(y)
