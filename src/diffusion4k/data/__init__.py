@@ -1,0 +1,1 @@
+"""Photographs and captions: the image folder, its cache of latents and embeddings, batches."""

@@ -1,0 +1,194 @@
+"""The cache: text embeddings and latents of an image folder, computed once.
+
+    CACHE/shards/*.safetensors   tensors by key (see `fingerprint`), each shard whole or absent
+    CACHE/index.json             the last complete build: settings, and each photograph's keys
+    CACHE/files.json             hashes of files by path, size and time, to save time
+
+A build computes what no shard holds. Killed at any moment, it leaves the last complete build
+readable and goes on where it was; shards that nothing refers to are removed at its end.
+"""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from diffusion4k.data.encode import encode_photos, encode_texts
+from diffusion4k.data.fingerprint import FORMAT
+from diffusion4k.data.folder import Photo
+from diffusion4k.data.plan import Plan, Settings, make_plan
+from diffusion4k.data.problems import Problem, writing
+from diffusion4k.data.reader import INDEX, SHARDS, CachedSample, LatentCache
+from diffusion4k.data.shards import SHARD_BYTES, Shards, remove_leftovers, remove_unused
+from diffusion4k.errors import Diffusion4kError
+from diffusion4k.families import Family
+from diffusion4k.files import write_text
+
+__all__ = [
+    "CacheReport",
+    "CachedSample",
+    "LatentCache",
+    "Missing",
+    "build_cache",
+    "missing",
+]
+
+
+@dataclass(frozen=True)
+class CacheReport:
+    """What a build did; counts are photographs."""
+
+    computed: int
+    """Encoded in this build: image, caption or both."""
+    reused: int
+    """Found complete."""
+    skipped: list[Problem] = field(default_factory=list)
+    enlarged: int = 0
+    """Of all that are stored, those with a shorter side below the resolution."""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What a build would compute."""
+
+    texts: int
+    photos: int
+
+    def __bool__(self) -> bool:
+        return bool(self.texts or self.photos)
+
+
+def build_cache(
+    photos: Sequence[Photo],
+    *,
+    model: Path,
+    family: Family,
+    cache: Path,
+    resolution: int,
+    flip: bool = False,
+    dtype: str = "float16",
+    skip_bad: bool = False,
+    device: str | torch.device | None = None,
+    shard_bytes: int = SHARD_BYTES,
+    progress: bool = True,
+) -> CacheReport:
+    """Make the folder `cache` hold exactly `photos`, computing what it lacks.
+
+    Text encoders and autoencoder are loaded only if something is missing that they make, one
+    after the other.
+
+    Arguments:
+        model: local folder of the model, of the family `family`.
+        resolution: shorter side in pixels at which photographs are encoded, a multiple of 32.
+        flip: encode every photograph mirrored too.
+        dtype: of the stored tensors: float16, bfloat16 or float32.
+        skip_bad: leave out, and report by name, photographs that cannot be decoded.
+        device: where to compute; by default the GPU if there is one.
+        shard_bytes: size at which a shard is closed; two minutes of work close one, too.
+
+    Raises:
+        UsageError: a resolution or dtype that is not allowed.
+        Diffusion4kError: a broken photograph, model or disk; another build at work in `cache`.
+    """
+    settings = Settings(model, family, resolution, flip, dtype)
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    shards = cache / SHARDS
+    with _locked(cache):
+        remove_leftovers(shards)
+        before = Shards(shards)
+        for path in before.damaged:
+            print(f"{path}: damaged, computed again", file=sys.stderr, flush=True)
+            path.unlink()
+        plan = make_plan(photos, settings, cache, progress=progress)
+        incomplete = {
+            entry.photo.file_name
+            for entry in plan.entries
+            if entry.text not in before or plan.missing_latents(entry, before)
+        }
+        encode_texts(plan, shards, place, shard_bytes, progress)
+        skipped = encode_photos(plan, shards, place, shard_bytes, progress, skip_bad)
+        _write_index(plan, cache)
+        remove_unused(shards, plan.all_keys())
+    return CacheReport(
+        computed=len(incomplete) - len(skipped),
+        reused=len(plan.entries) - len(incomplete),
+        skipped=skipped,
+        enlarged=sum(min(photo.width, photo.height) < resolution for photo in photos),
+    )
+
+
+def missing(
+    photos: Sequence[Photo],
+    *,
+    model: Path,
+    family: Family,
+    cache: Path,
+    resolution: int,
+    flip: bool = False,
+    dtype: str = "float16",
+) -> Missing:
+    """What `build_cache` with these arguments would compute; false if nothing.
+
+    Raises:
+        UsageError: a resolution or dtype that is not allowed.
+        Diffusion4kError: the model folder is incomplete.
+    """
+    plan = make_plan(photos, Settings(model, family, resolution, flip, dtype), cache)
+    shards = Shards(cache / SHARDS)
+    return Missing(
+        texts=len(plan.missing_texts(shards)),
+        photos=sum(bool(plan.missing_latents(entry, shards)) for entry in plan.entries),
+    )
+
+
+def _write_index(plan: Plan, cache: Path) -> None:
+    """Make the photographs that are wholly there the readable state of the cache."""
+    shards, settings = Shards(cache / SHARDS), plan.settings
+    samples = [
+        {
+            "file_name": entry.photo.file_name,
+            "text": entry.text,
+            "latents": entry.latents,
+            "flipped": entry.flipped if entry.flipped in shards else None,
+        }
+        for entry in plan.entries
+        if not plan.missing_latents(entry, shards)
+    ]
+    if not samples:
+        raise Diffusion4kError(f"{cache}: no usable photograph is left to build it from")
+    index = {
+        "format": FORMAT,
+        "family": settings.family.name,
+        "model": str(settings.model),
+        "resolution": settings.resolution,
+        "dtype": settings.dtype,
+        "fingerprints": plan.fingerprints,
+        "empty": plan.empty,
+        "samples": samples,
+    }
+    with writing(cache / INDEX):
+        write_text(cache / INDEX, json.dumps(index, indent=1))
+
+
+@contextlib.contextmanager
+def _locked(cache: Path) -> Iterator[None]:
+    """Keep a second build out of the folder; the lock goes with the process that holds it."""
+    if cache.exists() and not cache.is_dir():
+        raise Diffusion4kError(f"{cache}: a file, no folder: choose another cache folder")
+    (cache / SHARDS).mkdir(parents=True, exist_ok=True)
+    with (cache / ".lock").open("w") as handle:
+        if sys.platform != "win32":
+            import fcntl
+
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Diffusion4kError(
+                    f"{cache}: another process is building this cache: wait for it, or choose "
+                    "another folder"
+                ) from None
+        yield

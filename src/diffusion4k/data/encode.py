@@ -1,0 +1,132 @@
+"""Running the text encoders and the autoencoder over what a cache lacks.
+
+Captions and photographs go through one by one: what is stored of one never depends on the others,
+so that a build that was killed and started again gives the same bytes as one that was not.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffusion4k.data.images import open_rgb
+from diffusion4k.data.pixels import to_tensor
+from diffusion4k.data.plan import Entry, Plan, Settings
+from diffusion4k.data.problems import Problem, report_skipped
+from diffusion4k.data.progress import prefetch, track
+from diffusion4k.data.shards import Shards, ShardWriter
+from diffusion4k.errors import Diffusion4kError
+
+__all__ = ["encode_photos", "encode_texts"]
+
+
+def encode_texts(
+    plan: Plan, shards: Path, device: torch.device, shard_bytes: int, bar: bool
+) -> None:
+    """Store the conditioning of the captions that lack it.
+
+    The text encoders are loaded only if there are any, and gone from memory afterwards.
+    """
+    missing = plan.missing_texts(Shards(shards))
+    if not missing:
+        return
+    settings = plan.settings
+    # T5-XXL takes 19 GB in float32; the stock pipelines run it in half of that, too.
+    precision = torch.bfloat16 if device.type == "cuda" else torch.float32
+    encoders = settings.family.load_text_encoders(settings.model, dtype=precision).to(device)
+    with ShardWriter(shards, "text", shard_bytes=shard_bytes) as writer, torch.no_grad():
+        for key, caption in track(missing.items(), len(missing), "captions", shown=bar):
+            with _enough_memory(f"caption {caption[:60]!r}"):
+                encoded = settings.family.encode_text(encoders, [caption])
+            what = f"embedding of caption {caption[:60]!r}"
+            writer.add(key, {k: _stored(v[0], settings.dtype, what) for k, v in encoded.items()})
+    del encoders
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def encode_photos(
+    plan: Plan, shards: Path, device: torch.device, shard_bytes: int, bar: bool, skip_bad: bool
+) -> list[Problem]:
+    """Store the latents of the photographs that lack them; the broken ones.
+
+    The autoencoder is loaded with the first one that can be decoded, so not at all if all that is
+    missing is broken.
+
+    Raises:
+        Diffusion4kError: a broken photograph, unless `skip_bad`.
+    """
+    settings, stored = plan.settings, Shards(shards)
+    missing = [entry for entry in plan.entries if plan.missing_latents(entry, stored)]
+    pictures = prefetch(lambda entry: _decoded(entry, settings), missing, workers=1)
+    autoencoder: Any = None
+    done: set[str] = set()
+    problems = []
+    with ShardWriter(shards, "latents", shard_bytes=shard_bytes) as writer, torch.no_grad():
+        rows = track(pictures, len(missing), "photographs", shown=bar)
+        for entry, picture in zip(missing, rows, strict=True):
+            if isinstance(picture, Problem):
+                if not skip_bad:
+                    raise Diffusion4kError(f"{picture}; --skip-bad leaves it out")
+                problems.append(picture)
+                report_skipped([picture])
+                continue
+            if autoencoder is None:
+                autoencoder = settings.family.load_autoencoder(settings.model, dtype=torch.float32)
+                autoencoder.to(device)
+            for key in plan.missing_latents(entry, stored):
+                if key in done:
+                    continue  # The same photograph under another name.
+                image = picture.flip(-1) if key == entry.flipped else picture
+                with _enough_memory(f"{entry.photo.path} at {_size(image)} pixels"):
+                    latents = settings.family.encode_images(autoencoder, image.to(device))[0]
+                what = f"{entry.photo.path}: latents"
+                writer.add(key, {"latents": _stored(latents, settings.dtype, what)})
+                done.add(key)
+    return problems
+
+
+def _decoded(entry: Entry, settings: Settings) -> Tensor | Problem:
+    path = entry.photo.path
+    try:
+        return to_tensor(open_rgb(path), settings.resolution)
+    except Diffusion4kError as error:
+        return Problem(str(path), str(error).removeprefix(f"{path}: "))
+
+
+def _stored(tensor: Tensor, dtype: str, what: str) -> Tensor:
+    """`tensor` on the CPU, floats in `dtype`."""
+    tensor = tensor.detach().cpu()
+    if not tensor.is_floating_point():
+        return tensor.contiguous().clone()
+    if not tensor.isfinite().all():
+        raise Diffusion4kError(f"{what} not finite: the model's weights are damaged")
+    stored = tensor.to(getattr(torch, dtype)).contiguous().clone()
+    if not stored.isfinite().all():
+        raise Diffusion4kError(f"{what} too large for {dtype}: choose the dtype bfloat16")
+    return stored
+
+
+@contextmanager
+def _enough_memory(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        reason: BaseException = error
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):  # PyTorch's CPU allocator has no class of its own.
+            raise
+        reason = error
+    else:
+        return
+    raise Diffusion4kError(
+        f"{what}: not enough memory to encode it: lower the resolution or choose another device; "
+        "what is finished is kept"
+    ) from reason
+
+
+def _size(image: Tensor) -> str:
+    return f"{image.shape[-1]}x{image.shape[-2]}"

@@ -1,0 +1,148 @@
+"""What a cached tensor depends on, as hashes: the keys by which it is found again.
+
+    key of a text embedding  = H(caption, text encoders and tokenizers, family, dtype, format)
+    key of latents           = H(image bytes, autoencoder, resolution, mirrored, dtype, format)
+
+Whatever changes one of these gives another key, so that the entry is computed anew; whatever
+changes none of them (names, places and times of files) does not.
+"""
+
+import contextlib
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from diffusion4k.errors import Diffusion4kError
+from diffusion4k.families import Family
+from diffusion4k.families.folder import has_component, model_index, read_json
+from diffusion4k.files import sha256_of, write_text
+
+__all__ = [
+    "FORMAT",
+    "FileHashes",
+    "autoencoder_fingerprint",
+    "latents_key",
+    "text_encoders_fingerprint",
+    "text_key",
+]
+
+FORMAT = 1
+"""Version of what is stored: raised when the same input would give other tensors."""
+
+_SUFFIXES = (".json", ".safetensors", ".txt", ".model")
+_RACY_SECONDS = 2.0
+# Notes that libraries leave in a configuration; they say nothing about what the model computes.
+_NOTES = ("_name_or_path", "_diffusers_version", "transformers_version", "torch_dtype", "dtype")
+
+
+class FileHashes:
+    """SHA-256 of files, remembered in a JSON file by path, size and time of change.
+
+    A file changed in the last two seconds is not remembered: a second change might leave size and
+    time as they are.
+    """
+
+    def __init__(self, memory: Path) -> None:
+        self._memory = memory
+        self._known = _read_memory(memory)
+        self._used: dict[str, list[Any]] = {}
+
+    def sha256(self, path: Path) -> str:
+        """Hexadecimal SHA-256 of the file's bytes."""
+        stat = path.stat()
+        name, stamp = str(path.resolve()), [stat.st_size, stat.st_mtime_ns]
+        known = self._known.get(name)
+        if isinstance(known, list) and known[:2] == stamp and len(known) == 3:
+            self._used[name] = known
+            return known[2]
+        digest = sha256_of(path)
+        if time.time() - stat.st_mtime > _RACY_SECONDS:
+            self._used[name] = [*stamp, digest]
+        return digest
+
+    def save(self) -> None:
+        """Write down what was asked for, if the disk lets it: the memory only saves time."""
+        if self._used != self._known:
+            with contextlib.suppress(OSError):
+                write_text(self._memory, json.dumps(self._used, indent=0))
+
+
+def text_encoders_fingerprint(model: Path, hashes: FileHashes) -> str:
+    """Of all tokenizers and text encoders of a model folder.
+
+    The transformer's configuration counts too: it says how wide embeddings are where an encoder
+    is left out.
+    """
+    parts = sorted(
+        name
+        for name in model_index(model)
+        if name.startswith(("text_encoder", "tokenizer")) and has_component(model, name)
+    )
+    content: dict[str, Any] = {part: _component(model / part, hashes) for part in parts}
+    config = model / "transformer" / "config.json"
+    content["transformer"] = _without_notes(read_json(config)) if config.exists() else None
+    return _hash(content)
+
+
+def autoencoder_fingerprint(model: Path, hashes: FileHashes) -> str:
+    """Of the autoencoder in a model folder."""
+    return _hash(_component(model / "vae", hashes))
+
+
+def text_key(caption: str, *, text_encoders: str, family: Family, dtype: str) -> str:
+    """Key of a caption's conditioning; `text_encoders` is their fingerprint."""
+    return _hash(
+        {
+            "format": FORMAT,
+            "caption": caption,
+            "text_encoders": text_encoders,
+            "family": family.name,
+            "dtype": dtype,
+        }
+    )
+
+
+def latents_key(
+    image: str, *, autoencoder: str, resolution: int, mirrored: bool, dtype: str
+) -> str:
+    """Key of a photograph's latents; `image` is its SHA-256, `autoencoder` its fingerprint."""
+    return _hash(
+        {
+            "format": FORMAT,
+            "image": image,
+            "autoencoder": autoencoder,
+            "resolution": resolution,
+            "mirrored": mirrored,
+            "dtype": dtype,
+        }
+    )
+
+
+def _component(folder: Path, hashes: FileHashes) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise Diffusion4kError(f"{folder}: no such folder: the model folder is incomplete")
+    return {
+        path.relative_to(folder).as_posix(): (
+            _without_notes(read_json(path)) if path.name == "config.json" else hashes.sha256(path)
+        )
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in _SUFFIXES and path.is_file()
+    }
+
+
+def _without_notes(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in _NOTES}
+
+
+def _read_memory(path: Path) -> dict[str, list[Any]]:
+    try:
+        known = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

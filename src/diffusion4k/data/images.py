@@ -1,0 +1,159 @@
+"""Photographs as they are meant to be seen: upright, in sRGB, eight bits, without transparency.
+
+EXIF orientation is applied, an embedded colour profile is converted to sRGB, sixteen bits are
+scaled to eight, transparency is laid over white, of an animation the first frame is taken.
+"""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms, UnidentifiedImageError
+
+from diffusion4k.errors import Diffusion4kError
+
+__all__ = ["MAX_PIXELS", "SUFFIXES", "image_size", "open_rgb"]
+
+MAX_PIXELS = 1 << 30
+"""Largest photograph that is opened: 1 gigapixel, 3 GiB decoded."""
+
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".avif", ".jp2", ".ppm"}
+)
+"""Endings by which a file in a folder is taken for an image."""
+
+# Pillow also reads formats that start other programs (EPS) or are no photographs; not here.
+_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "JPEG2000", "PPM")
+
+# Pillow refuses above twice its limit and warns above the limit, which for photographs at 4K and
+# beyond is noise.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = (5, 6, 7, 8)
+
+
+def open_rgb(path: str | Path) -> Image.Image:
+    """The photograph as an RGB image of eight bits, wholly decoded.
+
+    Raises:
+        Diffusion4kError: no such file, no image, damaged or truncated, over `MAX_PIXELS`, or 32
+            bits per channel.
+    """
+    with _opened(Path(path)) as image:
+        orientation = _orientation(image)
+        image.load()
+        profile = image.info.get("icc_profile")
+        colour, alpha = _separate(_eight_bits(image))
+        rgb = _to_srgb(colour, profile)
+        if alpha is not None:
+            white = Image.new("RGB", rgb.size, "white")
+            white.paste(rgb, mask=alpha)
+            rgb = white
+        if orientation in _TURNS:
+            rgb = rgb.transpose(_TURNS[orientation])
+        # Pillow would write the profile and tags left in here into any copy that is saved.
+        rgb.info = {}
+        return rgb
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Width and height in pixels as `open_rgb` gives them, read from the header alone.
+
+    Raises:
+        Diffusion4kError: no such file, no image, or over `MAX_PIXELS`.
+    """
+    with _opened(Path(path)) as image:
+        width, height = image.size
+        return (height, width) if _orientation(image) in _SIDEWAYS else (width, height)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    if not path.is_file():
+        what = "not a file" if path.exists() else "no such file"
+        raise Diffusion4kError(f"{path}: {what}: give an image file")
+    if path.stat().st_size == 0:
+        raise Diffusion4kError(f"{path}: empty file (0 bytes): copy it again or remove it")
+    Image.init()
+    try:
+        with Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN]) as image:
+            yield image
+    except (Diffusion4kError, MemoryError):
+        raise
+    except UnidentifiedImageError:
+        raise Diffusion4kError(
+            f"{path}: not an image (or none of {', '.join(_FORMATS)}): replace or remove it"
+        ) from None
+    except Image.DecompressionBombError:
+        raise Diffusion4kError(
+            f"{path}: larger than 1 gigapixel ({MAX_PIXELS} pixels): make it smaller or remove it"
+        ) from None
+    except PermissionError:
+        raise Diffusion4kError(f"{path}: may not be read: check its permissions") from None
+    except Exception as error:
+        # Decoders raise whatever they stumble upon: OSError, SyntaxError, struct.error, ...
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise Diffusion4kError(
+            f"{path}: damaged or truncated image ({reason}): copy it again, replace or remove it"
+        ) from error
+
+
+def _orientation(image: Image.Image) -> int:
+    if image.format == "TIFF":
+        return 1  # Pillow turns these itself.
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1  # Pillow would decode the whole image to look for tags behind it.
+    return image.getexif().get(_ORIENTATION, 1)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        # `convert` would clip at 255.
+        values = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError("32 bits per channel, allowed are 8 and 16")
+    return image
+
+
+def _separate(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Colours in a mode that profiles speak of, and the alpha channel if there is one."""
+    alpha = None
+    if image.has_transparency_data:
+        grey = image.mode in ("L", "LA", "La")
+        image = image.convert("RGBA")
+        alpha = image.getchannel("A")
+        image = image.convert("L" if grey else "RGB")
+    elif image.mode == "1":
+        image = image.convert("L")
+    elif image.mode not in ("L", "RGB", "CMYK"):
+        image = image.convert("RGB")
+    return image, alpha
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    if profile:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            target = ImageCms.createProfile("sRGB")
+            converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
+        except (ImageCms.PyCMSError, OSError):
+            pass  # A damaged profile, or one of another kind of image: as browsers do, not used.
+        else:
+            if converted is not None:
+                return converted
+    return image.convert("RGB")

@@ -1,0 +1,121 @@
+"""Batches of latent crops, each a function of its number.
+
+The training photographs form one endless sequence: epoch after epoch, each a permutation of all.
+Micro-batch (step, micro, rank) takes the next `batch_size` places of it, in the order step, micro,
+rank. Permutation, crop, mirroring and caption dropout are drawn from (seed, epoch) and
+(seed, place) alone, so that a resumed run needs no state, and the same pictures come in a step
+however it is divided among processes and micro-batches.
+"""
+
+from functools import lru_cache
+from typing import TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffusion4k.data.pixels import CELL, check_multiple
+from diffusion4k.data.reader import LatentCache
+from diffusion4k.errors import UsageError
+
+__all__ = ["Batch", "LatentBatches"]
+
+_EPOCH, _PLACE = 0, 1
+
+
+class Batch(TypedDict):
+    """A micro-batch."""
+
+    latents: Tensor
+    """`(B, C, h, w)` float32, normalised."""
+    conditioning: dict[str, Tensor]
+    """As `Family.encode_text` gives it, first axis B; floats in float32."""
+    indices: Tensor
+    """`(B,)` int64: which photographs of the cache."""
+
+
+class LatentBatches:
+    """Random crops of cached latents, on steps of 16 pixels."""
+
+    def __init__(
+        self,
+        cache: LatentCache,
+        *,
+        batch_size: int,
+        crop: int | tuple[int, int],
+        seed: int,
+        flip: bool = False,
+        caption_dropout: float = 0.0,
+        gradient_accumulation: int = 1,
+    ) -> None:
+        """`crop` is the side, or width and height, in pixels; `seed` is not negative.
+
+        `flip` takes every second crop from the mirrored photograph; `caption_dropout` is the
+        share of captions replaced by the empty one; `gradient_accumulation` is the number of
+        micro-batches of a step.
+
+        Raises:
+            UsageError: a crop that is no multiple of 32 or larger than a photograph, or `flip`
+                from a cache without mirrored photographs.
+        """
+        width, height = (crop, crop) if isinstance(crop, int) else crop
+        check_multiple("crop width", width)
+        check_multiple("crop height", height)
+        self._cache, self._batch_size, self._seed = cache, batch_size, seed
+        self._width, self._height = width // CELL, height // CELL
+        self._flip, self._caption_dropout = flip, caption_dropout
+        self._accumulation = gradient_accumulation
+        if flip and not cache.flip:
+            raise UsageError(
+                f"{cache.path}: holds no mirrored photographs: build it with --flip, or train "
+                "with flip=false"
+            )
+        for index, name in enumerate(cache.file_names):
+            columns, rows = cache.latents_size(index)
+            if columns < self._width or rows < self._height:
+                raise UsageError(
+                    f"crop {width}x{height}: larger than {name}, cached at "
+                    f"{columns * CELL}x{rows * CELL}: choose a smaller crop or a cache of a "
+                    "higher resolution"
+                )
+        self._permutation = lru_cache(maxsize=2)(self._permutation_of)
+
+    def batch(self, step: int, micro: int = 0, rank: int = 0, world: int = 1) -> Batch:
+        """Micro-batch `micro` of step `step` (both from 0) for process `rank` of `world`."""
+        if not (0 <= micro < self._accumulation and 0 <= rank < world):
+            raise ValueError(
+                f"micro {micro} of {self._accumulation}, rank {rank} of {world}: out of range"
+            )
+        number = (step * self._accumulation + micro) * world + rank
+        places = range(number * self._batch_size, (number + 1) * self._batch_size)
+        samples = [self._sample(place) for place in places]
+        return {
+            "latents": torch.stack([latents for _, latents, _ in samples]),
+            "conditioning": {
+                name: torch.stack([conditioning[name] for _, _, conditioning in samples])
+                for name in samples[0][2]
+            },
+            "indices": torch.tensor([index for index, _, _ in samples]),
+        }
+
+    def _sample(self, place: int) -> tuple[int, Tensor, dict[str, Tensor]]:
+        epoch, position = divmod(place, len(self._cache))
+        index = int(self._permutation(epoch)[position])
+        random = np.random.default_rng([self._seed, _PLACE, place])
+        columns, rows = self._cache.latents_size(index)
+        left = int(random.integers(columns - self._width + 1))
+        top = int(random.integers(rows - self._height + 1))
+        mirrored, dropped = random.random(2) < (0.5, self._caption_dropout)
+        latents = self._cache.latents(index, flipped=bool(mirrored and self._flip))
+        latents = latents[:, top : top + self._height, left : left + self._width]
+        conditioning = (
+            self._cache.empty_conditioning if dropped else self._cache.conditioning(index)
+        )
+        return index, latents.float(), {k: _float32(v) for k, v in conditioning.items()}
+
+    def _permutation_of(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng([self._seed, _EPOCH, epoch]).permutation(len(self._cache))
+
+
+def _float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor

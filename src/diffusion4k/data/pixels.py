@@ -1,0 +1,45 @@
+"""From a photograph to what the autoencoder takes.
+
+The shorter side becomes the resolution; the longer one keeps the aspect, rounded down to whole
+patches of 32 pixels (F=16 latents, two by two to a token), the remainder cut off on both sides.
+"""
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from diffusion4k.errors import UsageError
+
+__all__ = ["CELL", "PATCH", "check_multiple", "fitted_size", "to_tensor"]
+
+CELL = 16
+"""Pixels a side of one latent."""
+PATCH = 32
+"""Pixels a side of one token: two latents."""
+
+
+def check_multiple(what: str, pixels: int) -> None:
+    """Raise `UsageError` unless `pixels` is a positive multiple of 32."""
+    if pixels < PATCH or pixels % PATCH:
+        below = max(pixels // PATCH, 1) * PATCH
+        nearest = " or ".join(map(str, sorted({below, max(pixels // PATCH + 1, 1) * PATCH})))
+        raise UsageError(f"{what} {pixels}: allowed are multiples of {PATCH}, nearest: {nearest}")
+
+
+def fitted_size(width: int, height: int, resolution: int) -> tuple[int, int]:
+    """Width and height in pixels at which a photograph is encoded; multiples of 32."""
+    longer = max(width, height) * resolution // min(width, height) // PATCH * PATCH
+    return (longer, resolution) if width >= height else (resolution, longer)
+
+
+def to_tensor(image: Image.Image, resolution: int) -> Tensor:
+    """An RGB photograph as `(1, 3, H, W)` float32 in [-1, 1], at its fitted size (Lanczos)."""
+    width, height = fitted_size(*image.size, resolution)
+    scale = resolution / min(image.size)
+    left = max((image.width - width / scale) / 2, 0)
+    top = max((image.height - height / scale) / 2, 0)
+    box = (left, top, image.width - left, image.height - top)
+    fitted = image.resize((width, height), Image.Resampling.LANCZOS, box=box)
+    pixels = torch.from_numpy(np.array(fitted)).permute(2, 0, 1)[None]
+    return pixels.to(torch.float32).contiguous() / 127.5 - 1

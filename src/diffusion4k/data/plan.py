@@ -1,0 +1,122 @@
+"""What a cache shall hold, and what of it is not there yet."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffusion4k.data.fingerprint import (
+    FileHashes,
+    autoencoder_fingerprint,
+    latents_key,
+    text_encoders_fingerprint,
+    text_key,
+)
+from diffusion4k.data.folder import Photo
+from diffusion4k.data.pixels import check_multiple
+from diffusion4k.data.progress import track
+from diffusion4k.data.reader import HASHES
+from diffusion4k.data.shards import Shards
+from diffusion4k.errors import UsageError
+from diffusion4k.families import Family
+
+__all__ = ["DTYPES", "Entry", "Plan", "Settings", "make_plan"]
+
+DTYPES = ("float16", "bfloat16", "float32")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides, beside photographs and captions, what is stored."""
+
+    model: Path
+    family: Family
+    resolution: int
+    flip: bool
+    dtype: str
+
+    def __post_init__(self) -> None:
+        check_multiple("resolution", self.resolution)
+        if self.dtype not in DTYPES:
+            raise UsageError(f"dtype {self.dtype}: allowed are {', '.join(DTYPES)}")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A photograph and the keys of what is stored of it."""
+
+    photo: Photo
+    text: str
+    latents: str
+    flipped: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a cache shall hold."""
+
+    settings: Settings
+    fingerprints: dict[str, str]
+    entries: list[Entry]
+    empty: str
+    """Key of the empty caption, which caption dropout needs."""
+
+    def all_keys(self) -> set[str]:
+        """Of all entries that are of use: mirrored ones too, wanted now or not."""
+        keys = {self.empty}
+        for entry in self.entries:
+            keys |= {entry.text, entry.latents, entry.flipped}
+        return keys
+
+    def missing_texts(self, shards: Shards) -> dict[str, str]:
+        """Captions by key."""
+        texts = {self.empty: ""} | {entry.text: entry.photo.text for entry in self.entries}
+        return {key: text for key, text in texts.items() if key not in shards}
+
+    def missing_latents(self, entry: Entry, shards: Shards) -> list[str]:
+        """Keys of a photograph's latents, and with `flip` of its mirror image's."""
+        keys = [entry.latents, entry.flipped] if self.settings.flip else [entry.latents]
+        return [key for key in keys if key not in shards]
+
+
+def make_plan(
+    photos: Sequence[Photo], settings: Settings, cache: Path, *, progress: bool = False
+) -> Plan:
+    """Hash photographs and weights, or take from the cache's memory the hashes of unchanged files.
+
+    Raises:
+        Diffusion4kError: the model folder is incomplete.
+    """
+    hashes = FileHashes(cache / HASHES)
+    try:
+        fingerprints = {
+            "text_encoders": text_encoders_fingerprint(settings.model, hashes),
+            "autoencoder": autoencoder_fingerprint(settings.model, hashes),
+        }
+
+        def text(caption: str) -> str:
+            return text_key(
+                caption,
+                text_encoders=fingerprints["text_encoders"],
+                family=settings.family,
+                dtype=settings.dtype,
+            )
+
+        def latents(image: str, mirrored: bool) -> str:
+            return latents_key(
+                image,
+                autoencoder=fingerprints["autoencoder"],
+                resolution=settings.resolution,
+                mirrored=mirrored,
+                dtype=settings.dtype,
+            )
+
+        entries = []
+        for photo in track(photos, len(photos), "comparing photographs", shown=progress):
+            image = hashes.sha256(photo.path)
+            entries.append(
+                Entry(photo, text(photo.text), latents(image, False), latents(image, True))
+            )
+    finally:
+        if cache.is_dir():
+            hashes.save()
+    return Plan(settings, fingerprints, entries, text(""))
