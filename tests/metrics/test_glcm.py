@@ -70,14 +70,17 @@ def synthetic_photograph(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 def test_grey_of_all_colours_is_opencvs() -> None:
-    value = np.arange(1 << 24, dtype=np.uint32)
-    rgb = np.stack([value >> 16, value >> 8, value], axis=-1).astype(np.uint8)
-    rgb = rgb.reshape(4096, 4096, 3)
-    expected = opencv_grey(rgb)
-    assert hashlib.sha256(expected.tobytes()).hexdigest() == OPENCV_ALL_GREY
-    levels = np.empty(rgb.shape[:2], np.uint8)
-    grey_levels(rgb, levels)
-    np.testing.assert_array_equal(levels, expected // 4)
+    digest = hashlib.sha256()
+    rgb = np.empty((256, 256, 3), np.uint8)
+    rgb[..., 1], rgb[..., 2] = np.mgrid[:256, :256]
+    levels = np.empty((256, 256), np.uint8)
+    for red in range(256):
+        rgb[..., 0] = red
+        expected = opencv_grey(rgb)
+        digest.update(expected.tobytes())
+        grey_levels(rgb, levels)
+        np.testing.assert_array_equal(levels, expected // 4)
+    assert digest.hexdigest() == OPENCV_ALL_GREY
 
 
 @pytest.mark.parametrize(("colour", "grey"), OPENCV_GREY)
@@ -154,6 +157,12 @@ def test_threads_do_not_disturb_each_other() -> None:
 def test_too_small(shape: tuple[int, ...]) -> None:
     with pytest.raises(Diffusion4kError, match="at least one patch of 64x64"):
         glcm_score(np.zeros(shape, np.uint8))
+
+
+def test_deep_pil_images_are_refused() -> None:
+    # Pillow would clip all above 255.
+    with pytest.raises(Diffusion4kError, match="8 bits per channel"):
+        glcm_score(Image.fromarray(np.full((64, 64), 40_000, np.uint16)))
 
 
 @pytest.mark.parametrize(

@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 
 from diffusion4k import __version__
+from diffusion4k.data.images import SUFFIXES
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.files import write_text
 from diffusion4k.metrics.features import FeatureExtractor
 from diffusion4k.metrics.frechet import FewSamplesWarning, frechet_distance
 from diffusion4k.metrics.measure import Measurement, Settings, measure_once
 
-__all__ = ["SUFFIXES", "Distance", "Evaluation", "Folder", "evaluate", "list_images"]
+__all__ = ["Distance", "Evaluation", "Folder", "evaluate", "list_images"]
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 Progress = Callable[[str], None]
 
 
@@ -126,7 +126,7 @@ def list_images(folder: str | Path) -> list[Path]:
     )
     if not paths:
         raise UsageError(
-            f"{folder}: holds no images ({', '.join(SUFFIXES)}); "
+            f"{folder}: holds no images ({', '.join(sorted(SUFFIXES))}); "
             "sub-folders are not searched, name the one that holds them"
         )
     return paths

@@ -17,9 +17,11 @@ ImageLike: TypeAlias = "str | Path | Image.Image | NDArray[np.uint8]"
 
 
 def as_pil(image: ImageLike) -> "Image.Image":
-    """`image` as an RGB PIL image; paths are read upright and in sRGB, without an alpha channel.
+    """`image` as an RGB PIL image.
 
-    Raises `Diffusion4kError` for a broken file, or an array that is not uint8 `(H, W, 3)`.
+    Paths are read upright, in sRGB, from 16 bits if need be, and transparency is laid over white;
+    PIL images are taken as they are, without their transparency. Raises `Diffusion4kError` for a
+    broken file, a PIL image of more than 8 bits, or an array that is not uint8 `(H, W, 3)`.
     """
     from PIL import Image
 
@@ -28,6 +30,11 @@ def as_pil(image: ImageLike) -> "Image.Image":
 
         return open_rgb(Path(image))
     if isinstance(image, Image.Image):
+        if image.mode.startswith(("I", "F")):
+            raise Diffusion4kError(
+                f"PIL image of mode {image.mode}: a metric takes 8 bits per channel; give the path "
+                "of the file, or scale it to 0-255 yourself"
+            )
         return image if image.mode == "RGB" else image.convert("RGB")
     return Image.fromarray(_checked(image))
 

@@ -48,8 +48,9 @@ def show(evaluation: Evaluation, console: Console | None = None) -> None:
         console.print(
             f"{distance.name}: [bold]{value}[/bold] "
             f"({distance.samples} samples against {distance.reference_samples})"
-            + (f"; {distance.note}" if distance.note else "")
         )
+    for note in dict.fromkeys(d.note for d in evaluation.distances if d.note):
+        console.print(f"  {note}")
     folders = [evaluation.images] + ([evaluation.reference] if evaluation.reference else [])
     if others := sum(len(folder.other_quality) for folder in folders):
         console.print(
