@@ -3,10 +3,12 @@
     python recipes/pocket/train_transformer.py --data runs/pocket/dataset \\
         --vae runs/pocket/vae/autoencoder --text runs/pocket/text --out runs/pocket/transformer
 
-A picture is learned whole at 256, 512, 1024 and 2048 px, and at 4096 px through windows: a window
-of the 4096 px latents enters with the position embeddings of its place, so that all 128x128
-positions are learned at the price of small images (the idea of Patch Diffusion, arXiv 2304.12526).
-A last phase sees a few whole 4096 px pictures. Progress is saved; the same command goes on.
+A picture is learned whole at small sizes, and at large ones through sub-grids: every s-th token of
+its latents, from a random place, enters with the position embeddings of its own place. Small s
+shows neighbours, large s the whole picture, and either costs as little as a small image; all
+128x128 positions of a 4096 px picture are learned so (in the manner of Patch Diffusion, arXiv
+2304.12526, and of training on a subset of tokens, arXiv 2306.09305). Progress is saved; the same
+command goes on.
 """
 
 import argparse
@@ -46,6 +48,8 @@ CONFIG = {
 }
 SHORT_SIDES = (256, 512, 1024, 2048, 4096)
 SHIFT = {256: 1.0, 512: 1.5, 1024: 2.5, 2048: 4.0, 4096: 5.0}
+PHOTOGRAPHS = Path(__file__).parents[2] / "src" / "diffusion4k" / "pocket" / "photographs"
+PHOTOGRAPH_WEIGHT = 2.0  # the bundled photographs are seen more often: the demo is about them
 ZERO_TOKENS = 1  # stands for the T5 that the pocket model does not have
 STOCK_ZERO_TOKENS = 256
 VARIANTS = 6  # wordings of each caption: whole, shortened
@@ -53,21 +57,23 @@ VARIANTS = 6  # wordings of each caption: whole, shortened
 
 @dataclass(frozen=True)
 class Mode:
-    """A kind of batch: pictures at `short_side`, seen through square windows of `window` latents."""
+    """A kind of batch: `tokens` x `tokens` tokens, every `stride`-th, of pictures at `side` px."""
 
-    short_side: int
-    window: int
+    side: int
+    tokens: int
+    stride: int
     batch: int
     share: float
 
 
 # (share of all steps, modes)
 PHASES = (
-    (0.35, (Mode(256, 16, 24, 0.6), Mode(512, 32, 6, 0.4))),
-    (0.60, (Mode(512, 32, 6, 0.30), Mode(1024, 64, 2, 0.12), Mode(256, 16, 24, 0.08),
-            Mode(4096, 32, 6, 0.38), Mode(4096, 64, 2, 0.12))),
-    (0.05, (Mode(512, 32, 6, 0.25), Mode(1024, 64, 2, 0.15), Mode(2048, 128, 1, 0.2),
-            Mode(4096, 64, 2, 0.2), Mode(4096, 128, 1, 0.2))),
+    (0.30, (Mode(256, 8, 1, 24, 0.35), Mode(512, 16, 1, 8, 0.40), Mode(4096, 16, 8, 8, 0.25))),
+    (0.60, (Mode(256, 8, 1, 24, 0.05), Mode(512, 16, 1, 8, 0.33), Mode(1024, 32, 1, 2, 0.07),
+            Mode(1024, 16, 2, 8, 0.05), Mode(4096, 16, 8, 8, 0.25), Mode(4096, 16, 3, 8, 0.10),
+            Mode(4096, 16, 1, 8, 0.10), Mode(4096, 32, 4, 2, 0.05))),
+    (0.10, (Mode(512, 16, 1, 8, 0.30), Mode(1024, 32, 1, 2, 0.15), Mode(2048, 32, 2, 2, 0.05),
+            Mode(4096, 32, 4, 2, 0.25), Mode(4096, 32, 1, 2, 0.15), Mode(4096, 64, 2, 1, 0.10))),
 )
 
 
@@ -125,7 +131,7 @@ def embed_captions(data: Path, text: Path) -> tuple[Tensor, Tensor]:
     generator = np.random.default_rng(0)
     tokens, pooled = [], []
     for caption in [*(row["text"] for row in captions_of(data)), ""]:
-        variants = [caption, caption] + [shortened(caption, generator) for _ in range(VARIANTS - 2)]
+        variants = [caption] + [shortened(caption, generator) for _ in range(VARIANTS - 1)]
         embeds, _, pool, _ = pipeline.encode_prompt(
             variants if caption else [""] * VARIANTS, None, None, device="cpu",
             do_classifier_free_guidance=False, max_sequence_length=ZERO_TOKENS)
@@ -147,43 +153,43 @@ def build_transformer() -> SD3Transformer2DModel:
 
 
 class Positions:
-    """Lets a window of a larger canvas enter with the position embeddings of its own place."""
+    """Lets a sub-grid of a larger canvas enter with the position embeddings of its own places."""
 
     def __init__(self, transformer: SD3Transformer2DModel) -> None:
         self.embed = transformer.pos_embed
-        self.offset: tuple[int, int] | None = None
+        self.rows = self.columns = slice(None)
         self.central = self.embed.cropped_pos_embed
         self.embed.cropped_pos_embed = self
 
     def __call__(self, height: int, width: int) -> Tensor:
-        if self.offset is None:
-            return self.central(height, width)
         side = self.embed.pos_embed_max_size
         table = self.embed.pos_embed.view(1, side, side, -1)
-        top, left = self.offset
-        return table[:, top : top + height // 2, left : left + width // 2].flatten(1, 2)
+        return table[:, self.rows][:, :, self.columns].flatten(1, 2)
 
 
-def draw_batch(latents: Latents, mode: Mode, generator: np.random.Generator):
-    """A batch of windows with their picture numbers, and where the windows lie (in tokens)."""
-    pictures = latents[mode.short_side]
-    chosen = generator.choice(len(pictures), mode.batch, replace=False)
-    canvas = mode.short_side // 16
-    # All windows of a batch share their place, as the transformer adds one table to the batch.
-    top, left = (2 * int(generator.integers((canvas - mode.window) // 2 + 1)) for _ in range(2))
+def draw_batch(latents: Latents, mode: Mode, weights: np.ndarray, positions: Positions,
+               generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """A batch of sub-grids `(B, 16, 2 tokens, 2 tokens)` with the numbers of their pictures.
+
+    All of a batch share their place, as the transformer adds one table to the whole batch.
+    """
+    pictures = latents[mode.side]
+    chosen = generator.choice(len(pictures), mode.batch, replace=False, p=weights)
+    canvas = mode.side // 32
+    free = canvas - (mode.tokens - 1) * mode.stride
+    top, left = (int(generator.integers(free)) for _ in range(2))
+    rows = slice(top, top + (mode.tokens - 1) * mode.stride + 1, mode.stride)
+    columns = slice(left, left + (mode.tokens - 1) * mode.stride + 1, mode.stride)
     batch = []
     for i in chosen:
         z = pictures[i]
-        if mode.window == canvas:  # the whole picture: a square of it along its longer side
-            y, x = (int(generator.integers(n - canvas + 1)) for n in z.shape[1:])
-        else:
-            y, x = top, left
-        batch.append(z[:, y : y + mode.window, x : x + mode.window].float())
-    offset = None
-    if mode.window < canvas:
-        margin = (CONFIG["pos_embed_max_size"] * 2 - canvas) // 2
-        offset = ((top + margin) // 2, (left + margin) // 2)
-    return torch.stack(batch), torch.from_numpy(chosen), offset
+        y, x = ((n - 2 * canvas) // 2 for n in z.shape[1:])  # the central square
+        z = z[:, y : y + 2 * canvas, x : x + 2 * canvas].unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
+        batch.append(z[:, rows][:, :, :, columns].flatten(3, 4).flatten(1, 2).float())
+    margin = (CONFIG["pos_embed_max_size"] - canvas) // 2
+    positions.rows, positions.columns = (
+        slice(part.start + margin, part.stop + margin, part.step) for part in (rows, columns))
+    return torch.stack(batch), torch.from_numpy(chosen)
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -201,6 +207,10 @@ def train(arguments: argparse.Namespace) -> None:
     positions = Positions(model)
     averages = {k: v.clone() for k, v in model.state_dict().items()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=0.01)
+    photographs = {row["text"] for row in captions_of(PHOTOGRAPHS)}
+    weights = np.array([PHOTOGRAPH_WEIGHT if row["text"] in photographs else 1.0
+                        for row in captions_of(arguments.data)])
+    weights /= weights.sum()
     objective = FlowMatching()
     steps, first = arguments.steps, 0
     state_path = out / "state.pt"
@@ -217,13 +227,15 @@ def train(arguments: argparse.Namespace) -> None:
         torch.manual_seed(step)
         modes = PHASES[min(int(np.searchsorted(bounds, step, side="right")), len(PHASES) - 1)][1]
         mode = modes[generator.choice(len(modes), p=[m.share for m in modes])]
-        x, pictures, positions.offset = draw_batch(latents, mode, generator)
+        x, pictures = draw_batch(latents, mode, weights, positions, generator)
         pictures[torch.from_numpy(generator.random(len(pictures)) < 0.08)] = len(tokens) - 1
-        variant = torch.from_numpy(generator.integers(VARIANTS, size=len(pictures)))
-        sigma = shift_sigma(torch.sigmoid(1.1 * torch.randn(len(x))), SHIFT[mode.short_side])
+        # Every second time the caption as it stands, else one of its shortened wordings.
+        variant = torch.from_numpy(np.maximum(generator.integers(2 - VARIANTS, VARIANTS,
+                                                                 size=len(pictures)), 0))
+        sigma = shift_sigma(torch.sigmoid(1.1 * torch.randn(len(x))), SHIFT[mode.side])
         noise = torch.randn_like(x)
         s = sigma.view(-1, 1, 1, 1)
-        model.enable_gradient_checkpointing() if mode.window >= 128 else (
+        model.enable_gradient_checkpointing() if mode.tokens >= 64 else (
             model.disable_gradient_checkpointing())
         context = tokens[pictures, variant]
         if generator.random() < 0.1:  # as many zeros as the stock pipeline adds unless told
@@ -232,7 +244,7 @@ def train(arguments: argparse.Namespace) -> None:
                          encoder_hidden_states=context,
                          pooled_projections=pooled[pictures, variant], return_dict=False)[0]
         loss = objective(velocity, latents=x, noise=noise, sigma=sigma).mean()
-        optimizer.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         rate = arguments.peak * min(1, (step + 1) / 200)
@@ -246,8 +258,8 @@ def train(arguments: argparse.Namespace) -> None:
         running[mode] = 0.97 * running.get(mode, loss.item()) + 0.03 * loss.item()
         if (step + 1) % 50 == 0 or step + 1 == steps:
             speed = (time.time() - start) / (step + 1 - first)
-            shown = ", ".join(f"{m.short_side}/{m.window * 16}: {v:.3f}" for m, v in
-                              sorted(running.items(), key=lambda item: item[0].short_side))
+            shown = ", ".join(f"{m.side}/{m.tokens}/{m.stride}: {v:.3f}" for m, v in
+                              sorted(running.items(), key=lambda item: item[0].side))
             print(f"{step + 1}/{steps} {shown}; {speed:.2f} s/step, "
                   f"{speed * (steps - step - 1) / 60:.0f} min left", flush=True)
         if (step + 1) % 200 == 0 or step + 1 == steps:
@@ -266,7 +278,7 @@ if __name__ == "__main__":
     parser.add_argument("--vae", type=Path, default=Path("runs/pocket/vae/autoencoder"))
     parser.add_argument("--text", type=Path, default=Path("runs/pocket/text"))
     parser.add_argument("--out", type=Path, default=Path("runs/pocket/transformer"))
-    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--peak", type=float, default=1e-3)
     parser.add_argument("--only-latents", action="store_true",
                         help="encode the pictures (beside a training that is not there yet)")

@@ -1,0 +1,56 @@
+"""Does the pocket model follow its captions? One 512 px sample per training caption.
+
+    python recipes/pocket/measure.py --data runs/pocket/dataset --out runs/pocket/samples
+
+Counts how often the nearest training picture of a sample, by cosine of its EfficientNet-Lite0
+features, is the picture of its caption. Chance is one in the number of captions.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from pictures import captions_of
+
+from diffusion4k.files import write_text
+from diffusion4k.metrics.features import EfficientNetLite0
+from diffusion4k.sampling import Request, generate
+
+
+def measure(data: Path, out: Path, model: str, size: int, steps: int | None, seed: int) -> float:
+    rows = captions_of(data)
+    requests = [Request(row["text"], seed, width=size, height=size, steps=steps) for row in rows]
+    outputs = generate(requests, model, out=out, image_format="jpeg")
+    extractor = EfficientNetLite0()
+    pictures = np.asarray(extractor([data / row["file_name"] for row in rows]), np.float64)
+    samples = np.asarray(extractor([output.path for output in outputs]), np.float64)
+    mean = pictures.mean(0)
+    pictures, samples = (_unit(features - mean) for features in (pictures, samples))
+    nearest = (samples @ pictures.T).argmax(1)
+    right = float((nearest == np.arange(len(rows))).mean())
+    wrong = [
+        {"caption": rows[i]["text"], "nearest": rows[k]["file_name"]}
+        for i, k in enumerate(nearest)
+        if i != k
+    ]
+    result = {"captions": len(rows), "size": size, "right": right, "wrong": wrong}
+    write_text(out / "retrieval.json", json.dumps(result, indent=1) + "\n")
+    print(f"{right:.1%} of {len(rows)} samples are nearest to their own picture")
+    return right
+
+
+def _unit(features: np.ndarray) -> np.ndarray:
+    return features / np.linalg.norm(features, axis=1, keepdims=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("runs/pocket/dataset"))
+    parser.add_argument("--out", type=Path, default=Path("runs/pocket/samples"))
+    parser.add_argument("--model", default="pocket")
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--steps", type=int, default=None)
+    parser.add_argument("--seed", type=int, default=0)
+    a = parser.parse_args()
+    measure(a.data, a.out, a.model, a.size, a.steps, a.seed)
