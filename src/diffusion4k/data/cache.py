@@ -24,7 +24,7 @@ from diffusion4k.data.plan import Plan, Settings, make_plan
 from diffusion4k.data.problems import Problem, writing
 from diffusion4k.data.reader import INDEX, SHARDS, CachedSample, LatentCache
 from diffusion4k.data.shards import SHARD_BYTES, Shards, remove_leftovers, remove_unused
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Family
 from diffusion4k.files import write_text
 
@@ -91,11 +91,11 @@ def build_cache(
         shard_bytes: size at which a shard is closed; two minutes of work close one, too.
 
     Raises:
-        UsageError: a resolution or dtype that is not allowed.
+        UsageError: a resolution, dtype or device that is not allowed.
         Diffusion4kError: a broken photograph, model or disk; another build at work in `cache`.
     """
     settings = Settings(model, family, resolution, flip, dtype)
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = _usable(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     shards = cache / SHARDS
     with _locked(cache):
         remove_leftovers(shards)
@@ -172,6 +172,16 @@ def _write_index(plan: Plan, cache: Path) -> None:
     }
     with writing(cache / INDEX):
         write_text(cache / INDEX, json.dumps(index, indent=1))
+
+
+def _usable(device: str | torch.device) -> torch.device:
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(f"device {device}: cannot be used here ({reason}): try cpu") from None
+    return place
 
 
 @contextlib.contextmanager

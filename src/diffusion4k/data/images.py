@@ -29,9 +29,9 @@ SUFFIXES = frozenset(
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "JPEG2000", "PPM")
 
 # Pillow refuses above twice its limit and warns above the limit, which for photographs at 4K and
-# beyond is noise.
+# beyond is noise, as are its notes on odd metadata.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
-warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -92,8 +92,12 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN]) as image:
             yield image
-    except (Diffusion4kError, MemoryError):
+    except Diffusion4kError:
         raise
+    except MemoryError:
+        raise Diffusion4kError(
+            f"{path}: not enough memory to decode it: make it smaller or remove it"
+        ) from None
     except UnidentifiedImageError:
         raise Diffusion4kError(
             f"{path}: not an image (or none of {', '.join(_FORMATS)}): replace or remove it"

@@ -1,0 +1,146 @@
+"""Image folders with everything wrong that can be wrong in them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from diffusion4k.data.check import check_folder
+from diffusion4k.data.folder import photo_folder, read_folder, scan_folder
+from diffusion4k.errors import Diffusion4kError
+from tests.data.fake import save_picture
+
+
+def line(file_name: str = "good.png", text: str = "fine") -> bytes:
+    return json.dumps({"file_name": file_name, "text": text}).encode()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """One good photograph with its caption."""
+    save_picture(tmp_path / "good.png", (80, 70))
+    (tmp_path / "metadata.jsonl").write_bytes(line(text=" A good one.\n") + b"\n")
+    return tmp_path
+
+
+def append(folder: Path, content: bytes) -> None:
+    path = folder / "metadata.jsonl"
+    path.write_bytes(path.read_bytes() + content)
+
+
+def test_a_photograph_with_its_caption(folder: Path) -> None:
+    (photo,) = read_folder(folder)
+    assert photo.path == folder / "good.png"
+    assert (photo.file_name, photo.text) == ("good.png", "A good one.")
+    assert (photo.width, photo.height) == (80, 70)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (line("absent.png"), "absent.png: no such file"),
+        (b'{"file_name": "good.png", ', "metadata.jsonl:2: not valid JSON"),
+        (b"[" * 100_000, "metadata.jsonl:2: not valid JSON"),
+        (b'["good.png", "text"]', "metadata.jsonl:2: found a JSON list"),
+        (b'{"text": "no name"}', 'metadata.jsonl:2: "file_name": found no such key'),
+        (b'{"file_name": "other.png"}', 'metadata.jsonl:2: "text": found no such key'),
+        (b'{"file_name": "other.png", "text": 3}', '"text": found int, allowed is a string'),
+        (line("other.png", "  "), 'metadata.jsonl:2: "text" is empty: write a caption'),
+        (line("../good.png"), "leads out of the folder"),
+        (line("sub/../../good.png"), "leads out of the folder"),
+        (line("/etc/passwd"), "leads out of the folder"),
+        (line("good.png", "again"), "metadata.jsonl:2: good.png is named in line 1 already"),
+        (line("./good.png", "again"), "metadata.jsonl:2: ./good.png is named in line 1 already"),
+        (line("other.png", "Zürich").decode().encode("utf-16"), "metadata.jsonl:2: not UTF-8"),
+        (b'{"file_name": "other.png", "text": "\\ud800"}', "a character that is no text"),
+        (b'{"file_name": "ot\\u0000her.png", "text": "a"}', "a character that is no text"),
+        (line("x" * 5000 + ".png"), "cannot be read"),
+        (line("metadata.jsonl"), "metadata.jsonl: not an image"),
+    ],
+)
+def test_a_bad_line_is_named_and_skipped_only_on_request(
+    folder: Path, content: bytes, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    append(folder, content + b"\n")
+    with pytest.raises(Diffusion4kError) as refused:
+        read_folder(folder)
+    assert reason in str(refused.value)
+    assert "--skip-bad" in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert [photo.file_name for photo in read_folder(folder, skip_bad=True)] == ["good.png"]
+    assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"), [((63, 200), "63x200 pixels"), ((400, 90), "at most 4 to 1")]
+)
+def test_sizes_that_are_of_no_use(folder: Path, size: tuple[int, int], reason: str) -> None:
+    save_picture(folder / "other.png", size)
+    append(folder, line("other.png"))
+    (problem,) = scan_folder(folder).problems
+    assert reason in problem.reason
+
+
+def test_images_without_a_caption_are_reported(folder: Path) -> None:
+    (folder / "sub").mkdir()
+    save_picture(folder / "sub" / "forgotten.jpg", (80, 80))
+    (folder / "notes.txt").write_text("no image")
+    (problem,) = scan_folder(folder).problems
+    assert problem.where.endswith("sub/forgotten.jpg")
+    append(folder, line("sub/forgotten.jpg"))
+    assert len(read_folder(folder)) == 2
+
+
+def test_byte_order_mark_windows_line_ends_and_blank_lines(folder: Path) -> None:
+    save_picture(folder / "zwei.png", (80, 80))
+    content = b"\xef\xbb\xbf" + line() + b"\r\n\r\n" + line("zwei.png", "Zürich\u2028x") + b"\r\n"
+    (folder / "metadata.jsonl").write_bytes(content)
+    assert [photo.text for photo in read_folder(folder)] == ["fine", "Zürich\u2028x"]
+
+
+def test_folders_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(Diffusion4kError, match="no such folder"):
+        read_folder(tmp_path / "absent")
+    with pytest.raises(Diffusion4kError, match=r"no metadata\.jsonl"):
+        read_folder(tmp_path)
+    (tmp_path / "metadata.jsonl").touch()
+    with pytest.raises(Diffusion4kError, match="names no usable photograph"):
+        read_folder(tmp_path)
+
+
+def test_the_bundled_photographs_are_in_order() -> None:
+    assert scan_folder(photo_folder("pocket")).problems == []
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_no_metadata_whatever_ends_in_a_traceback(folder: Path, content: bytes) -> None:
+    (folder / "metadata.jsonl").write_bytes(content)
+    scan_folder(folder)
+
+
+def test_check_decodes_and_measures(tmp_path: Path) -> None:
+    sizes = [(100, 80), (300, 200), (200, 120)]
+    for number, size in enumerate(sizes):
+        save_picture(tmp_path / f"{number}.jpg", size)
+    cut = tmp_path / "cut.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90, 3), dtype=np.uint8)).save(
+        cut
+    )
+    cut.write_bytes(cut.read_bytes()[:2000])
+    names = ["0.jpg", "1.jpg", "2.jpg", "cut.jpg"]
+    (tmp_path / "metadata.jsonl").write_bytes(b"\n".join(line(name) for name in names))
+    assert scan_folder(tmp_path).problems == []  # Its header is in order.
+    report = check_folder(tmp_path, progress=False)
+    assert [photo.file_name for photo in report.photos] == names[:3]
+    assert [problem.where for problem in report.problems] == [str(cut)]
+    text = report.lines()
+    assert text[0].endswith("3 photographs, 1 problems")
+    assert text[2].split() == ["height", "120", "133", "80", "200"]
+    assert text[3].split() == ["width", "200", "200", "100", "300"]
+    assert text[4].split() == ["megapixels", "0.0", "0.0", "0.0", "0.1"]
+    assert "damaged or truncated" in text[-1]
