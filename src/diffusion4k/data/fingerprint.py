@@ -16,6 +16,7 @@ from typing import Any
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import Family
+from diffusion4k.families.base import model_settings
 from diffusion4k.families.folder import has_component, model_index, read_json
 from diffusion4k.files import sha256_of, write_text
 
@@ -73,7 +74,7 @@ def text_encoders_fingerprint(model: Path, hashes: FileHashes) -> str:
     """Of all tokenizers and text encoders of a model folder.
 
     The transformer's configuration counts too: it says how wide embeddings are where an encoder
-    is left out.
+    is left out; so does the length of the text, where the model states its own.
     """
     parts = sorted(
         name
@@ -83,6 +84,7 @@ def text_encoders_fingerprint(model: Path, hashes: FileHashes) -> str:
     content: dict[str, Any] = {part: _component(model / part, hashes) for part in parts}
     config = model / "transformer" / "config.json"
     content["transformer"] = _without_notes(read_json(config)) if config.exists() else None
+    content["max_sequence_length"] = model_settings(model).get("max_sequence_length")
     return _hash(content)
 
 

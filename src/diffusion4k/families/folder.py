@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 POCKET = "pocket"
+POCKET_FOLDER = Path(__file__).parents[1] / "pocket" / "model"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # The same weights in other formats or precisions: several times the download, never read.
@@ -44,7 +45,7 @@ def resolve(model: str | Path) -> Path:
         Diffusion4kError: no such model, no `model_index.json` in the folder, or hub out of reach.
     """
     if str(model) == POCKET:
-        folder = Path(__file__).parents[1] / "pocket" / "model"
+        folder = POCKET_FOLDER
         if not folder.is_dir():
             raise Diffusion4kError(
                 f"{folder}: the pocket model is missing from this installation: install "

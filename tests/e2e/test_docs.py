@@ -1,0 +1,143 @@
+"""Every command that README and manual show, run as it stands, but small.
+
+A command is kept word for word except for what makes it large: sizes, steps, and full-size models,
+whose place a tiny pipeline of the same classes takes.
+"""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+import diffusion4k.families.folder as model_folders
+from diffusion4k.cli.main import main
+from tests.tiny import tiny_sd3
+
+pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+OVERRIDES = {
+    "steps": 2, "batch_size": 1, "resolution": 128, "crop": 128, "checkpoint.every": 1,
+    "validation.samples": 1, "precision": "fp32",
+}  # fmt: skip
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    return [body for language, body in FENCE.findall(page.read_text()) if language in languages]
+
+
+def commands() -> list[tuple[str, str]]:
+    found = []
+    for page in PAGES:
+        for body in blocks(page, "bash", "sh", "console"):
+            lines = body.replace("\\\n", " ").splitlines()
+            found += [(page.name, line.strip()) for line in lines if line.strip()]
+    return found
+
+
+COMMANDS = commands()
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The pocket model with small defaults, and a tiny pipeline in place of a full-size one."""
+    folder = tmp_path_factory.mktemp("models")
+    small = folder / "pocket"
+    shutil.copytree(ROOT / "src/diffusion4k/pocket/model", small)
+    settings = json.loads((small / "diffusion4k.json").read_text())
+    settings |= {"width": 256, "height": 256, "steps": 1}
+    (small / "diffusion4k.json").write_text(json.dumps(settings))
+    return small, tiny_sd3(folder / "full-size")
+
+
+@pytest.fixture
+def place(tmp_path: Path, models, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's folder: recipes, photographs, prompts, images."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(model_folders, "POCKET_FOLDER", models[0])
+    shutil.copytree(ROOT / "recipes", "recipes")
+    for name in ("photographs", "images"):
+        Path(name).mkdir()
+        for i, colour in enumerate(("teal", "orange")):
+            image = Image.effect_mandelbrot((320, 256), (-2 - i, -1.5, 1, 1.5), 100)
+            Image.merge("RGB", [image, Image.new("L", image.size, colour), image]).save(
+                f"{name}/{i}.jpg", quality=95
+            )
+    rows = [{"file_name": f"{i}.jpg", "text": f"a fractal, number {i}"} for i in range(2)]
+    Path("photographs/metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    Path("prompts.txt").write_text("a lake\na mountain\n")
+    return tmp_path
+
+
+def small(words: list[str], full_size: Path) -> list[str]:
+    """The command's words with small sizes and the stand-in model."""
+    verb = words[0]
+    for i, word in enumerate(words):
+        if words[i - 1] in ("--width", "--height"):
+            words[i] = "256"
+        elif words[i - 1] == "--resolution":
+            words[i] = "128"
+        elif words[i - 1] == "--model" and word != "pocket" and not Path(word).exists():
+            words[i] = str(full_size)
+    if verb == "generate" and str(full_size) in words:
+        words += ["--width", "64", "--height", "64", "--steps", "1"]
+    if verb == "demo":
+        words = [w if words[i - 1] != "--side" else "384" for i, w in enumerate(words)]
+        words = [w if words[i - 1] != "--training-steps" else "2" for i, w in enumerate(words)]
+        if "--side" not in words:
+            words += ["--side", "384", "--training-steps", "2"]
+    if verb == "train":
+        recipe = yaml.safe_load(Path(words[1]).read_text())
+        words += [f"{key}={value}" for key, value in OVERRIDES.items()]
+        if recipe["model"] != "pocket":
+            words.append(f"model={full_size}")
+            Path("data").mkdir(exist_ok=True)
+            shutil.copytree("photographs", recipe["data"], dirs_exist_ok=True)
+        elif not any(word.startswith("data=") for word in words):
+            words.append("data=photographs")
+    return words
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS, ids=[f"{p}: {c}" for p, c in COMMANDS])
+def test_command(page: str, line: str, place: Path, models, monkeypatch, capsys) -> None:
+    words = shlex.split(line, comments=True)
+    if words[0] == "make":
+        # CI runs `make test`; the others are checked to exist.
+        made = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True)
+        assert made.returncode == 0, made.stderr
+    elif words[0] == "python":
+        compile((ROOT / words[1]).read_text(), words[1], "exec")
+    elif words[0] == "accelerate":
+        assert words[-3:-1] == ["diffusion4k", "train"]
+        assert (ROOT / words[-1]).is_file()
+    else:
+        assert words[0] == "diffusion4k"
+        monkeypatch.setattr(sys, "argv", ["diffusion4k", *small(words[1:], models[1])])
+        with pytest.raises(SystemExit) as leaving:
+            main()
+        assert leaving.value.code in (0, None), capsys.readouterr().err
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_python(page: Path, place: Path, models, monkeypatch) -> None:
+    bodies = blocks(page, "python")
+    if not bodies:
+        pytest.skip("no Python on this page")
+    shutil.copytree(models[1], "model")
+    monkeypatch.setattr(
+        sys, "argv", ["diffusion4k", "generate", "a harbour", "--out", "harbour.png"]
+    )
+    with pytest.raises(SystemExit):
+        main()
+    names: dict[str, object] = {}
+    for body in bodies:
+        exec(compile(body, page.name, "exec"), names)
