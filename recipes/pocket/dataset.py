@@ -23,7 +23,9 @@ def read_captions() -> list[dict[str, str]]:
 
 def picture_name(row: dict[str, str]) -> str:
     """A unique flat file name for a picture of a package."""
-    parts = Path(row["file"]).parts[-4:] if "contents" in row["file"] else Path(row["file"]).parts[-1:]
+    parts = (
+        Path(row["file"]).parts[-4:] if "contents" in row["file"] else Path(row["file"]).parts[-1:]
+    )
     kept = [part for part in parts if part not in ("contents", "images")]
     return "-".join([row["package"].split("-")[0], *kept]).lower()
 
@@ -37,7 +39,9 @@ def build(out: Path) -> None:
             continue
         subprocess.run(["apt-get", "download", package], cwd=packages, check=True)
         archive = next(packages.glob(f"{package}_*.deb"))
-        subprocess.run(["dpkg-deb", "-x", archive.name, package + ".part"], cwd=packages, check=True)
+        subprocess.run(
+            ["dpkg-deb", "-x", archive.name, package + ".part"], cwd=packages, check=True
+        )
         (packages / f"{package}.part").rename(packages / package)
     out.mkdir(parents=True, exist_ok=True)
     lines = []

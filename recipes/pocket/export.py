@@ -6,6 +6,8 @@
 """
 
 import argparse
+import json
+import math
 import shutil
 from pathlib import Path
 
@@ -22,9 +24,21 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 from diffusion4k.files import write_text
 from diffusion4k.vae import PartitionedAutoencoderKL
 
-SCHEDULER_SHIFT = 4.0
-DEFAULTS = {"steps": 7, "guidance": 1.0, "width": 4096, "height": 4096,
-            "max_sequence_length": ZERO_TOKENS}
+# The noise schedule is shifted more for larger pictures: by 1.8 at 512 px, by 5 at 4096 px.
+SCHEDULER = {
+    "use_dynamic_shifting": True,
+    "base_image_seq_len": 256,
+    "max_image_seq_len": 16384,
+    "base_shift": math.log(1.8),
+    "max_shift": math.log(5.0),
+}
+DEFAULTS = {
+    "steps": 7,
+    "guidance": 1.0,
+    "width": 4096,
+    "height": 4096,
+    "max_sequence_length": ZERO_TOKENS,
+}
 
 
 def export(runs: Path, out: Path, transformer_from: str, autoencoder: str) -> None:
@@ -40,17 +54,23 @@ def export(runs: Path, out: Path, transformer_from: str, autoencoder: str) -> No
         folder = runs / "text"
         text[f"tokenizer{suffix}"] = CLIPTokenizer.from_pretrained(folder / f"tokenizer{suffix}")
         text[f"text_encoder{suffix}"] = CLIPTextModelWithProjection.from_pretrained(
-            folder / f"text_encoder{suffix}")
+            folder / f"text_encoder{suffix}"
+        )
     vae = PartitionedAutoencoderKL.from_autoencoder(
-        AutoencoderKL.from_pretrained(runs / "vae" / autoencoder))
+        AutoencoderKL.from_pretrained(runs / "vae" / autoencoder)
+    )
     pipeline = StableDiffusion3Pipeline(
-        transformer=transformer, vae=vae, text_encoder_3=None, tokenizer_3=None,
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=SCHEDULER_SHIFT), **text,
+        transformer=transformer,
+        vae=vae,
+        text_encoder_3=None,
+        tokenizer_3=None,
+        scheduler=FlowMatchEulerDiscreteScheduler(**SCHEDULER),
+        **text,
     ).to(torch.float16)
     temporary = out.with_name(out.name + ".part")
     shutil.rmtree(temporary, ignore_errors=True)
     pipeline.save_pretrained(temporary)
-    write_text(temporary / "diffusion4k.json", _json(DEFAULTS))
+    write_text(temporary / "diffusion4k.json", json.dumps(DEFAULTS, indent=2) + "\n")
     card = out / "README.md"
     if card.exists():
         shutil.copy(card, temporary / "README.md")
@@ -58,12 +78,6 @@ def export(runs: Path, out: Path, transformer_from: str, autoencoder: str) -> No
     temporary.rename(out)
     total = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     print(f"{out}: {total / 1e6:.1f} MB")
-
-
-def _json(values: dict) -> str:
-    import json
-
-    return json.dumps(values, indent=2) + "\n"
 
 
 if __name__ == "__main__":

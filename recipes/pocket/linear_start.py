@@ -147,8 +147,9 @@ class LinearCodec(nn.Module):
         shortcut = decoder.up_blocks[-1].resnets[0].conv_shortcut
         tail = self.decoder_tail.weight[:, :, 0, 0]
         weight = torch.einsum("fc,cikl->fikl", tail, shortcut.weight)
-        _write_pairs(self.decoder_pairs, weight, tail @ shortcut.bias + self.decoder_tail.bias,
-                     shortcut)
+        _write_pairs(
+            self.decoder_pairs, weight, tail @ shortcut.bias + self.decoder_tail.bias, shortcut
+        )
         decoder.conv_out.weight.copy_(_read_pairs(self.decoder_pairs, self.decoder_out.weight))
         decoder.conv_out.bias.copy_(self.decoder_out.bias)
         decoder.conv_norm_out.weight.copy_(self.decoder_pairs.scale)
@@ -176,7 +177,9 @@ def _haar(conv: nn.Conv2d, channels: int) -> int:
     """One Haar level in a stride-2 convolution; as many sub-bands as fit. Channels now in use."""
     nn.init.normal_(conv.weight, std=0.02 / conv.weight[0].numel() ** 0.5)
     nn.init.zeros_(conv.bias)
-    signs = torch.tensor([[[1, 1], [1, 1]], [[1, 1], [-1, -1]], [[1, -1], [1, -1]], [[1, -1], [-1, 1]]])
+    signs = torch.tensor(
+        [[[1, 1], [1, 1]], [[1, 1], [-1, -1]], [[1, -1], [1, -1]], [[1, -1], [-1, 1]]]
+    )
     bands = [(channel, 0) for channel in range(channels)]
     bands += [(channel, band) for channel in range(channels) for band in (1, 2, 3)]
     bands = bands[: conv.weight.shape[0]]

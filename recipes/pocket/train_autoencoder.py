@@ -76,8 +76,14 @@ def rotate(codec: LinearCodec, batches: list[Tensor]) -> None:
     print("latent standard deviations", [round(v, 3) for v in target.tolist()])
 
 
-def run_stage(name: str, modules: list[torch.nn.Module], step_loss, steps: int, peak: float,
-              checkpoint: Path | None) -> None:
+def run_stage(
+    name: str,
+    modules: list[torch.nn.Module],
+    step_loss,
+    steps: int,
+    peak: float,
+    checkpoint: Path | None,
+) -> None:
     parameters = [p for m in modules for p in m.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=peak, betas=(0.9, 0.99), weight_decay=0.0)
     first = 0
@@ -102,12 +108,21 @@ def run_stage(name: str, modules: list[torch.nn.Module], step_loss, steps: int, 
         average = psnr if average is None else 0.98 * average + 0.02 * psnr
         if (step + 1) % 100 == 0 or step + 1 == steps:
             speed = (time.time() - start) / (step + 1 - first)
-            print(f"{name} {step + 1}/{steps} PSNR {np.round(average, 2)} "
-                  f"{speed:.3f} s/step, {speed * (steps - step - 1) / 60:.1f} min left", flush=True)
+            print(
+                f"{name} {step + 1}/{steps} PSNR {np.round(average, 2)} "
+                f"{speed:.3f} s/step, {speed * (steps - step - 1) / 60:.1f} min left",
+                flush=True,
+            )
         if state_path and ((step + 1) % 300 == 0 or step + 1 == steps):
             temporary = state_path.with_suffix(".part")
-            torch.save({"step": step + 1, "modules": [m.state_dict() for m in modules],
-                        "optimizer": optimizer.state_dict()}, temporary)
+            torch.save(
+                {
+                    "step": step + 1,
+                    "modules": [m.state_dict() for m in modules],
+                    "optimizer": optimizer.state_dict(),
+                },
+                temporary,
+            )
             temporary.replace(state_path)
 
 
@@ -117,6 +132,7 @@ def psnr_of(error: Tensor) -> float:
 
 def principal_components(train: PictureCrops, test: Tensor, block: int, count: int = 16) -> float:
     """Mean PSNR of `test` from `count` principal components of block x block pixels (training)."""
+
     def blocks(images: Tensor) -> Tensor:
         n, c, h, w = images.shape
         x = images.view(n, c, h // block, block, w // block, block)
@@ -168,16 +184,23 @@ def train(data: Path, out: Path, linear_steps: int, steps: int) -> None:
             psnr.append(psnr_of(error))
         return total, psnr
 
-    run_stage("linear", [codec],
-              lambda step: losses(lambda x, s: codec.decode(codec.encode(x, s), s), step, 64, 128, 4),
-              linear_steps, 2e-3, out)
+    run_stage(
+        "linear",
+        [codec],
+        lambda step: losses(lambda x, s: codec.decode(codec.encode(x, s), s), step, 64, 128, 4),
+        linear_steps,
+        2e-3,
+        out,
+    )
     rotate(codec, [crops.batch(64, 128, np.random.default_rng([2, i])) for i in range(16)])
     codec.install()
     with torch.no_grad():
-        latents = torch.cat([encode(vae, crops.batch(64, 128, np.random.default_rng([3, i])), 2)
-                             for i in range(16)])
-    vae.register_to_config(shift_factor=float(latents.mean()),
-                           scaling_factor=float(1 / latents.std()))
+        latents = torch.cat(
+            [encode(vae, crops.batch(64, 128, np.random.default_rng([3, i])), 2) for i in range(16)]
+        )
+    vae.register_to_config(
+        shift_factor=float(latents.mean()), scaling_factor=float(1 / latents.std())
+    )
     save(vae, out / "linear")
     for stride in (1, 2):
         value = reconstruction_psnr(vae, test, stride)

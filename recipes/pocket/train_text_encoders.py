@@ -37,7 +37,9 @@ def learn_tokenizer(texts: list[str]) -> CLIPTokenizer:
     bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY, initial_alphabet=alphabet, end_of_word_suffix="</w>",
+        vocab_size=VOCABULARY,
+        initial_alphabet=alphabet,
+        end_of_word_suffix="</w>",
         show_progress=False,
     )
     bpe.train_from_iterator(texts, trainer)
@@ -81,16 +83,31 @@ def shortened(text: str, generator: np.random.Generator) -> str:
     return " ".join(kept or words)
 
 
-def train_encoder(tokenizer: CLIPTokenizer, texts: list[str], features: torch.Tensor,
-                  width: int, depth: int, steps: int, seed: int) -> CLIPTextModelWithProjection:
+def train_encoder(
+    tokenizer: CLIPTokenizer,
+    texts: list[str],
+    features: torch.Tensor,
+    width: int,
+    depth: int,
+    steps: int,
+    seed: int,
+) -> CLIPTextModelWithProjection:
     torch.manual_seed(seed)
-    encoder = CLIPTextModelWithProjection(CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=width, intermediate_size=4 * width,
-        num_hidden_layers=depth, num_attention_heads=width // 32, projection_dim=width,
-        max_position_embeddings=LENGTH, hidden_act="quick_gelu",
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    ))
+    encoder = CLIPTextModelWithProjection(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            intermediate_size=4 * width,
+            num_hidden_layers=depth,
+            num_attention_heads=width // 32,
+            projection_dim=width,
+            max_position_embeddings=LENGTH,
+            hidden_act="quick_gelu",
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
     projection = torch.nn.Linear(features.shape[-1], width)
     parameters = [*encoder.parameters(), *projection.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.05)
@@ -98,9 +115,16 @@ def train_encoder(tokenizer: CLIPTokenizer, texts: list[str], features: torch.Te
     targets = torch.arange(len(texts))
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = 1e-3 * min(1, (step + 1) / 50) * (0.5 + 0.5 * np.cos(np.pi * step / steps))
-        tokens = tokenizer([shortened(t, generator) for t in texts], padding="max_length",
-                           max_length=LENGTH, truncation=True, return_tensors="pt")
+            group["lr"] = (
+                1e-3 * min(1, (step + 1) / 50) * (0.5 + 0.5 * np.cos(np.pi * step / steps))
+            )
+        tokens = tokenizer(
+            [shortened(t, generator) for t in texts],
+            padding="max_length",
+            max_length=LENGTH,
+            truncation=True,
+            return_tensors="pt",
+        )
         text = F.normalize(encoder(tokens.input_ids).text_embeds, dim=-1)
         crop = torch.from_numpy(generator.integers(CROPS, size=len(texts)))
         picture = F.normalize(projection(features[targets, crop]), dim=-1)
@@ -111,8 +135,10 @@ def train_encoder(tokenizer: CLIPTokenizer, texts: list[str], features: torch.Te
         optimizer.step()
         if (step + 1) % 50 == 0:
             right = (logits.argmax(1) == targets).float().mean()
-            print(f"width {width} step {step + 1}/{steps} loss {loss:.3f} retrieval {right:.2f}",
-                  flush=True)
+            print(
+                f"width {width} step {step + 1}/{steps} loss {loss:.3f} retrieval {right:.2f}",
+                flush=True,
+            )
     return encoder.eval()
 
 

@@ -4,18 +4,17 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from diffusion4k.errors import UsageError
-from diffusion4k.objectives import FlowMatching, WaveletFlow
-from diffusion4k.timesteps import LogitNormal, Mode, Uniform, shift_sigma
+from diffusion4k.objectives import FlowMatching, Objective, WaveletFlow
+from diffusion4k.timesteps import LogitNormal, Mode, TimestepDistribution, Uniform
 from diffusion4k.training.recipe import (
     LogitNormalRecipe,
     ModeRecipe,
     Recipe,
     WaveletFlowRecipe,
 )
-from diffusion4k.training.step import Objective
 
 __all__ = ["build_objective", "build_optimizer", "build_precision", "build_timesteps"]
 
@@ -37,19 +36,21 @@ def build_objective(recipe: Recipe) -> Objective:
         raise UsageError(f"objective: {error}") from None
 
 
-def build_timesteps(recipe: Recipe) -> Callable[[int, torch.Generator], Tensor]:
-    """`draw(batch, generator)` gives sigma `(batch,)` in (0, 1) by the recipe's distribution."""
+def build_timesteps(recipe: Recipe) -> TimestepDistribution:
+    """The recipe's distribution of sigma.
+
+    Raises:
+        UsageError: a value that the distribution refuses.
+    """
     wanted = recipe.timesteps
-    distribution: LogitNormal | Mode | Uniform
-    if isinstance(wanted, LogitNormalRecipe):
-        distribution = LogitNormal(mean=wanted.mean, std=wanted.std)
-    elif isinstance(wanted, ModeRecipe):
-        distribution = Mode(scale=wanted.scale)
-    else:
-        distribution = Uniform()
-    return lambda batch, generator: shift_sigma(
-        distribution.sample(batch, generator=generator), wanted.shift
-    )
+    try:
+        if isinstance(wanted, LogitNormalRecipe):
+            return LogitNormal(mean=wanted.mean, std=wanted.std, shift=wanted.shift)
+        if isinstance(wanted, ModeRecipe):
+            return Mode(scale=wanted.scale, shift=wanted.shift)
+        return Uniform(shift=wanted.shift)
+    except ValueError as error:
+        raise UsageError(f"timesteps: {error}") from None
 
 
 def build_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:

@@ -8,7 +8,7 @@ from torch import nn
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Family
-from diffusion4k.training.build import build_objective
+from diffusion4k.training.build import build_objective, build_timesteps
 from diffusion4k.training.checkpoint import checkpoints
 from diffusion4k.training.recipe import Recipe
 
@@ -19,9 +19,11 @@ def check_recipe(recipe: Recipe, family: Family, model: Path) -> None:
     """Refuse what only the model or the libraries can judge.
 
     Raises:
-        UsageError: an unknown wavelet, or crops or images larger than the model takes.
+        UsageError: an unknown wavelet, a distribution out of range, or crops or images larger than
+            the model takes.
     """
     build_objective(recipe)
+    build_timesteps(recipe)
     largest = family.max_side(model)
     wanted = recipe.validation
     sides = {"crop": max(recipe.crop_size)}

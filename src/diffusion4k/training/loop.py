@@ -219,7 +219,7 @@ class _Run:
         batch = self.batches.batch(step, micro, rank, world)
         latents, conditioning = batch["latents"], batch["conditioning"]
         generator = generator_at(self.recipe.seed, step, micro, rank)
-        sigma = self.timesteps(len(latents), generator)
+        sigma = self.timesteps.sample(len(latents), generator)
         noise = torch.randn(latents.shape, generator=generator)
         device = accelerator.device
         with self.precision():

@@ -4,17 +4,12 @@ z = (1 - sigma) * latents + sigma * noise
 loss = objective(velocity(z, sigma), latents, noise, sigma)
 """
 
-from collections.abc import Callable
-
-import torch
 from torch import Tensor, nn
 
 from diffusion4k.families import Family
+from diffusion4k.objectives import Objective
 
-__all__ = ["Objective", "denoising_loss"]
-
-Objective = Callable[..., Tensor]
-"""`objective(velocity, latents=..., noise=..., sigma=...)` gives one loss per picture, `(B,)`."""
+__all__ = ["denoising_loss"]
 
 
 def denoising_loss(
@@ -35,4 +30,4 @@ def denoising_loss(
     s = sigma.view(-1, 1, 1, 1)
     noisy = (1 - s) * latents + s * noise
     velocity = family.velocity(transformer, noisy, sigma, conditioning)
-    return objective(velocity.to(torch.float32), latents=latents, noise=noise, sigma=sigma)
+    return objective(velocity, latents=latents, noise=noise, sigma=sigma)
