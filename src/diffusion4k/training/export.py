@@ -50,6 +50,7 @@ def export_pipeline(
         if (base / "diffusion4k.json").exists():
             shutil.copy2(base / "diffusion4k.json", folder)
         transformer.save_pretrained(folder / "transformer")
+        _forget_origin(folder / "transformer" / "config.json")
         if index["vae"][1] != F16:
             autoencoder = cast(ModelMixin, family.load_autoencoder(base, dtype=torch.float32))
             autoencoder.save_pretrained(folder / "vae")
@@ -57,6 +58,14 @@ def export_pipeline(
         write_text(folder / "model_index.json", json.dumps(index, indent=2) + "\n")
         write_text(folder / "README.md", _model_card(recipe, validation_loss))
     return path
+
+
+def _forget_origin(config: Path) -> None:
+    # diffusers notes the folder that the weights came from: a checkpoint after a resume, so that
+    # the same model would not have the same content.
+    content = json.loads(config.read_text(encoding="utf-8"))
+    content.pop("_name_or_path", None)
+    write_text(config, json.dumps(content, indent=2) + "\n")
 
 
 def _model_card(recipe: Recipe, validation_loss: float | None) -> str:

@@ -4,12 +4,13 @@ The cache is completed before the transformer is loaded, and only for that the a
 text encoders come into memory: not at all if it is complete.
 """
 
+import sys
 from pathlib import Path
 
 from accelerate import Accelerator
 
 from diffusion4k.data.cache import LatentCache, build_cache
-from diffusion4k.data.folder import photo_folder, read_folder
+from diffusion4k.data.folder import photo_folder, scan_folder
 from diffusion4k.data.loader import Batch, LatentBatches
 from diffusion4k.families import Family
 from diffusion4k.training.preview import encode_prompts
@@ -27,8 +28,9 @@ def complete_cache(
         Diffusion4kError: a broken photograph, unless `skip_bad`, or another reason in the data.
     """
     if accelerator.is_main_process:
-        build_cache(
-            read_folder(photo_folder(recipe.data), skip_bad=skip_bad),
+        scan = scan_folder(photo_folder(recipe.data))
+        report = build_cache(
+            scan.usable(skip_bad=skip_bad),
             model=model,
             family=family,
             cache=recipe.cache_folder,
@@ -37,6 +39,9 @@ def complete_cache(
             skip_bad=skip_bad,
             device=accelerator.device,
         )
+        if skipped := len(scan.problems) + len(report.skipped):
+            total = report.computed + report.reused
+            print(f"{skipped} photographs skipped, {total} used", file=sys.stderr, flush=True)
         if recipe.validation.prompts and recipe.validation.every:
             encode_prompts(recipe, family, model, accelerator.device)
     accelerator.wait_for_everyone()
