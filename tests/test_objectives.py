@@ -68,6 +68,59 @@ def test_parseval_identity(seed, wavelet, height, width) -> None:
     torch.testing.assert_close(in_latents, batch["sigma"] ** 2 * plain)
 
 
+def test_gradient_of_the_naive_formula() -> None:
+    """Both transforms of the paper's formula, each block of four pixels by a 4x4 matrix."""
+    signs = [[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]]
+    haar = torch.tensor(signs, dtype=torch.float64) / 2
+    weights = torch.tensor([0.5, 1, 2, 3], dtype=torch.float64)
+
+    def bands(image: torch.Tensor) -> torch.Tensor:
+        blocks = image.unfold(2, 2, 2).unfold(3, 2, 2).flatten(-2)
+        return torch.einsum("sp,bchwp->bschw", haar, blocks)
+
+    batch = draw(6)
+    gradients = []
+    for naive in (True, False):
+        velocity = batch["velocity"].clone().requires_grad_()
+        if naive:
+            s = batch["sigma"].view(-1, 1, 1, 1)
+            z = (1 - s) * batch["latents"] + s * batch["noise"]
+            error = (bands(z - s * velocity) - bands(batch["latents"])) ** 2
+            loss = (error * weights.view(1, 4, 1, 1, 1)).mean(dim=(1, 2, 3, 4))
+        else:
+            objective = WaveletFlow(band_weights=tuple(weights.tolist()))
+            loss = objective(**{**batch, "velocity": velocity})
+        loss.sum().backward()
+        gradients.append(velocity.grad)
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-10, atol=1e-13)
+
+
+@given(
+    seed=st.integers(0, 2**31),
+    factor=st.floats(-8, 8),
+    space=st.sampled_from(["latents", "velocity"]),
+)
+@settings(max_examples=20, deadline=None)
+def test_homogeneous(seed, factor, space) -> None:
+    """Of degree two in the tensors, of degree one in the weights."""
+    batch = draw(seed, shape=(2, 2, 4, 4))
+    scaled = {k: v if k == "sigma" else factor * v for k, v in batch.items()}
+    weights = (0.5, 1, 2, 3)
+    for objective in (FlowMatching(), WaveletFlow("db2", space, weights)):
+        expected = factor**2 * objective(**batch)
+        torch.testing.assert_close(objective(**scaled), expected, rtol=1e-9, atol=1e-12)
+    heavier = WaveletFlow("db2", space, tuple(3 * w for w in weights))(**batch)
+    torch.testing.assert_close(heavier, 3 * WaveletFlow("db2", space, weights)(**batch))
+
+
+@pytest.mark.parametrize("wavelet", ["haar", "db2"])
+def test_autocast_does_not_round_the_loss(wavelet) -> None:
+    batch = draw(7, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = WaveletFlow(wavelet)(**batch)
+    torch.testing.assert_close(inside, WaveletFlow(wavelet)(**batch), rtol=1e-6, atol=0)
+
+
 def test_unequal_weights_are_not_plain_flow_matching() -> None:
     batch = draw(0)
     plain = FlowMatching()(**batch)

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.training_utils import compute_density_for_timestep_sampling
 
 from diffusion4k.timesteps import LogitNormal, Mode, Uniform, shift_sigma
@@ -54,9 +56,48 @@ def test_same_distribution_as_diffusers(distribution, arguments) -> None:
         generator=torch.Generator().manual_seed(1),
         **arguments,
     )
-    # theirs is the place in the list of timesteps: its distribution is that of 1 - sigma or sigma
-    # alike for mode sampling, and mirrored for no other scheme.
+    # Compared as numbers. Their training scripts use the number as a place in a *falling* list of
+    # timesteps, which mirrors sigma; the paper's (and our) logit(sigma) has mean `mean`.
     assert scipy.stats.ks_2samp(draws(distribution), theirs.numpy()).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("distribution", "quantile"),
+    [
+        (Uniform(), scipy.stats.uniform.ppf),
+        (LogitNormal(-0.4, 1.3), lambda p: scipy.special.expit(scipy.stats.norm.ppf(p, -0.4, 1.3))),
+        (
+            LogitNormal(shift=3.0),
+            # A shift adds log(shift) to the logit.
+            lambda p: scipy.special.expit(scipy.stats.norm.ppf(p) + np.log(3.0)),
+        ),
+    ],
+)
+def test_quantiles(distribution, quantile) -> None:
+    p = np.linspace(0.05, 0.95, 19)
+    np.testing.assert_allclose(np.quantile(draws(distribution), p), quantile(p), atol=0.015)
+
+
+def test_mode_density_by_inversion() -> None:
+    sigma, edges = draws(Mode()), np.linspace(0, 1, 21)
+    expected = np.diff(mode_quantiles(1.29)(edges))
+    counted = np.histogram(sigma, edges)[0] / COUNT
+    # Five standard deviations of a count.
+    assert np.all(np.abs(counted - expected) < 5 * np.sqrt(expected / COUNT))
+
+
+def test_shift_is_that_of_the_stock_scheduler() -> None:
+    stock = FlowMatchEulerDiscreteScheduler(num_train_timesteps=100, shift=3.0).sigmas
+    sigma = torch.linspace(1, 0.01, 100)
+    torch.testing.assert_close(shift_sigma(sigma, 3.0), stock)
+
+
+def test_device_and_seed() -> None:
+    first, second = (
+        LogitNormal().sample(4, torch.Generator().manual_seed(1), d) for d in (None, "cpu")
+    )
+    assert torch.equal(first, second)
+    assert LogitNormal().sample(4, device="meta").device.type == "meta"
 
 
 @pytest.mark.parametrize("distribution", [LogitNormal(20, 5), Uniform(), Mode(), LogitNormal(-30)])

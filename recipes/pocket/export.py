@@ -33,7 +33,7 @@ SCHEDULER = {
     "max_shift": math.log(5.0),
 }
 DEFAULTS = {
-    "steps": 7,
+    "steps": 6,
     "guidance": 1.0,
     "width": 4096,
     "height": 4096,

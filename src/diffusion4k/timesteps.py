@@ -20,8 +20,17 @@ _EDGE = 1e-6
 class TimestepDistribution(Protocol):
     """Draws noise levels."""
 
-    def sample(self, batch: int, generator: Generator | None = None) -> Tensor:
-        """`batch` values of sigma in (0, 1), float32 `(batch,)`, on the generator's device."""
+    def sample(
+        self,
+        batch: int,
+        generator: Generator | None = None,
+        device: torch.device | str | None = None,
+    ) -> Tensor:
+        """`batch` values of sigma in (0, 1), float32 `(batch,)`.
+
+        They are drawn on the generator's device (else the CPU), so that a seed means the same
+        values wherever they are used, and moved to `device`, if one is given.
+        """
         ...
 
 
@@ -49,10 +58,15 @@ class LogitNormal:
         if not math.isfinite(self.mean):
             raise ValueError(f"mean must be finite, got {self.mean}")
 
-    def sample(self, batch: int, generator: Generator | None = None) -> Tensor:
+    def sample(
+        self,
+        batch: int,
+        generator: Generator | None = None,
+        device: torch.device | str | None = None,
+    ) -> Tensor:
         """See `TimestepDistribution.sample`."""
         normal = torch.randn(batch, generator=generator, device=_device(generator))
-        return _shifted(torch.sigmoid(self.mean + self.std * normal), self.shift)
+        return _shifted(torch.sigmoid(self.mean + self.std * normal), self.shift, device)
 
 
 @dataclass(frozen=True)
@@ -64,9 +78,14 @@ class Uniform:
     def __post_init__(self) -> None:
         _positive("shift", self.shift)
 
-    def sample(self, batch: int, generator: Generator | None = None) -> Tensor:
+    def sample(
+        self,
+        batch: int,
+        generator: Generator | None = None,
+        device: torch.device | str | None = None,
+    ) -> Tensor:
         """See `TimestepDistribution.sample`."""
-        return _shifted(_uniform(batch, generator), self.shift)
+        return _shifted(_uniform(batch, generator), self.shift, device)
 
 
 @dataclass(frozen=True)
@@ -84,15 +103,21 @@ class Mode:
         if not -1 <= self.scale <= 2 / (math.pi - 2):
             raise ValueError(f"scale must lie in [-1, {2 / (math.pi - 2):.3f}], got {self.scale}")
 
-    def sample(self, batch: int, generator: Generator | None = None) -> Tensor:
+    def sample(
+        self,
+        batch: int,
+        generator: Generator | None = None,
+        device: torch.device | str | None = None,
+    ) -> Tensor:
         """See `TimestepDistribution.sample`."""
         u = _uniform(batch, generator)
         sigma = 1 - u - self.scale * (torch.cos(math.pi / 2 * u).square() - 1 + u)
-        return _shifted(sigma, self.shift)
+        return _shifted(sigma, self.shift, device)
 
 
-def _shifted(sigma: Tensor, shift: float) -> Tensor:
-    return shift_sigma(sigma.clamp(_EDGE, 1 - _EDGE), shift).clamp(_EDGE, 1 - _EDGE)
+def _shifted(sigma: Tensor, shift: float, device: torch.device | str | None) -> Tensor:
+    shifted = shift_sigma(sigma.clamp(_EDGE, 1 - _EDGE), shift).clamp(_EDGE, 1 - _EDGE)
+    return shifted.to(device)
 
 
 def _uniform(batch: int, generator: Generator | None) -> Tensor:
