@@ -26,9 +26,15 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 OVERRIDES = {
-    "steps": 2, "schedule.warmup_steps": 0, "batch_size": 1, "resolution": 128, "crop": 128, "checkpoint.every": 1,
-    "validation.samples": 1, "precision": "fp32",
-}  # fmt: skip
+    "steps": 2,
+    "schedule.warmup_steps": 0,
+    "batch_size": 1,
+    "resolution": 128,
+    "crop": 128,
+    "checkpoint.every": 1,
+    "validation.samples": 1,
+    "precision": "fp32",
+}
 
 
 def blocks(page: Path, *languages: str) -> list[str]:

@@ -85,7 +85,7 @@ def _rows(result: "Result") -> list[dict[str, object]]:
     """Photographs first, then each group of images: name, count, four numbers."""
     any_group = next(iter(result.measured.values()))
     assert any_group.reference is not None
-    rows = [_row("bundled photographs", any_group.reference, None)]
+    rows = [_row("bundled photographs", any_group.reference, {})]
     names = {
         "before": "before fine-tuning",
         "after": "after fine-tuning",
@@ -93,12 +93,12 @@ def _rows(result: "Result") -> list[dict[str, object]]:
     }
     for name, label in names.items():
         group = result.measured[name]
-        patch = next(d for d in group.distances if d.name.endswith("patch"))
-        rows.append(_row(label, group.images, patch.value))
+        distances = {distance.name: distance.value for distance in group.distances}
+        rows.append(_row(label, group.images, distances))
     return rows
 
 
-def _row(label: str, folder: Folder, distance: float | None) -> dict[str, object]:
+def _row(label: str, folder: Folder, distances: dict[str, float | None]) -> dict[str, object]:
     sizes = {f"{image.width}x{image.height}" for image in folder.images.values()}
     return {
         "label": label,
@@ -107,7 +107,8 @@ def _row(label: str, folder: Folder, distance: float | None) -> dict[str, object
         "glcm": folder.mean("glcm_score"),
         "entropy": folder.mean("glcm_entropy"),
         "ratio": folder.compression_ratio,
-        "distance": distance,
+        "distance": distances.get("FD-EffNet"),
+        "patch_distance": distances.get("FD-EffNet-patch"),
     }
 
 
