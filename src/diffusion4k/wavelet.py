@@ -122,7 +122,14 @@ def _haar(x: Tensor) -> Tensor:
     top, bottom = wide[..., 0::2, :], wide[..., 1::2, :]
     low, high = (top + bottom).mul_(0.5), (top - bottom).mul_(0.5)
     (a, b), (c, d) = ((rows[..., 0::2], rows[..., 1::2]) for rows in (low, high))
-    return torch.cat((a + b, c + d, a - b, c - d), dim=1).to(x.dtype)
+    batch, channels, height, width = a.shape
+    # Filled band by band: concatenating holds all four twice.
+    bands = a.new_empty(batch, 4, channels, height, width)
+    bands[:, 0] = a + b
+    bands[:, 1] = c + d
+    bands[:, 2] = a - b
+    bands[:, 3] = c - d
+    return bands.flatten(1, 2).to(x.dtype)
 
 
 def _inverse_haar(y: Tensor) -> Tensor:

@@ -35,9 +35,12 @@ def demo(
     """Photographs to measured 4K images: check, cache, fine-tune, sample, report.
 
     About ten minutes on two CPU cores, without any download. A run that was
-    stopped goes on where it was.
+    stopped goes on where it was. Prints a table and, on standard output, the
+    report's path.
     """
     from diffusion4k.demo.run import Demo, run_demo
+    from diffusion4k.demo.table import show
 
-    report = run_demo(Demo(out, model, side, sampling_steps, training_steps, seed))
+    report, result = run_demo(Demo(out, model, side, sampling_steps, training_steps, seed))
+    show(result.rows)
     typer.echo(report)

@@ -55,30 +55,36 @@ def busiest_places(path: Path, side: int, count: int = 2) -> list[Box]:
 def loss_curve(
     training: Sequence[tuple[int, float]], validation: Sequence[tuple[int, float]]
 ) -> str:
-    """Training loss as dots, validation loss as a line; an SVG element."""
+    """Training loss from zero on, and validation loss on a scale of its own; an SVG element."""
     import matplotlib
 
     matplotlib.use("svg")
     from matplotlib import pyplot as plt
 
     with plt.rc_context({"font.family": "sans-serif", "font.size": 9, "svg.fonttype": "none"}):
-        figure, axes = plt.subplots(figsize=(7.2, 2.7), constrained_layout=True)
-        steps, losses = zip(*training, strict=True) if training else ((), ())
-        axes.plot(steps, losses, ".", color="#b9c2cc", markersize=5, label="training, one batch")
-        if validation:
-            steps, losses = zip(*validation, strict=True)
-            axes.plot(steps, losses, "o-", color="#0b6e4f", label="validation, fixed noise")
-        axes.set_xlabel("step")
-        axes.set_ylabel("wavelet loss")
-        axes.set_ylim(bottom=0)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color="#e8ebee")
-        axes.legend(frameon=False, loc="upper right")
+        figure, (left, right) = plt.subplots(1, 2, figsize=(10, 2.8), constrained_layout=True)
+        left.plot(*_columns(training), ".", color="#6f8296", markersize=6)
+        left.set_title("training loss, one batch each", fontsize=10, loc="left")
+        left.set_ylim(bottom=0)
+        right.plot(*_columns(validation), "o-", color="#0b6e4f")
+        right.set_title(
+            "validation loss, fixed noise (scale not from zero)", fontsize=10, loc="left"
+        )
+        right.margins(y=0.3)
+        for axes in (left, right):
+            axes.set_xlabel("step")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.grid(axis="y", color="#e8ebee")
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
         plt.close(figure)
     svg = buffer.getvalue()
     return svg[svg.index("<svg") :]
+
+
+def _columns(curve: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:
+    return [step for step, _ in curve], [loss for _, loss in curve]
 
 
 def _masked(windows: NDArray[np.float64], rows: slice, columns: slice) -> NDArray[np.float64]:

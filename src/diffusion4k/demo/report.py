@@ -3,20 +3,18 @@
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from diffusion4k.demo.figures import Box, busiest_places, crop_uri, loss_curve, reduced_uri
+from diffusion4k.demo.figures import busiest_places, crop_uri, loss_curve, reduced_uri
+from diffusion4k.demo.result import Result
 from diffusion4k.files import write_text
-from diffusion4k.metrics.evaluate import Folder
 from diffusion4k.sampling import Output
-
-if TYPE_CHECKING:
-    from diffusion4k.demo.run import Result
 
 __all__ = ["write_report"]
 
 _CROP = 512
-_COLOURS = ("#e4b400", "#d1345b")
+_CELL = 64
+_COLOURS = ("#e4a700", "#d1345b")
 
 
 @dataclass(frozen=True)
@@ -28,28 +26,31 @@ class _Mark:
     top: float
     width: float
     height: float
+    pixels: str
     crops: list[tuple[str, str]]
 
 
-def write_report(result: "Result", path: Path) -> Path:
-    """Write the report of a finished run to `path`; images are embedded, nothing is linked."""
+def write_report(result: Result, facts: dict[str, Any], path: Path) -> Path:
+    """Write the report of a finished run to `path`; images are embedded, nothing is linked.
+
+    Arguments:
+        facts: what `result.json` holds.
+    """
     from jinja2 import Environment, StrictUndefined
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     template = environment.from_string(
         files("diffusion4k.demo").joinpath("report.html").read_text(encoding="utf-8")
     )
     before, after, aspect = (result.images[name] for name in ("before", "after", "aspect"))
-    facts = result.to_json()
-    facts.pop("measured")
     page = template.render(
         facts=facts,
-        result=result,
         pairs=[_pair(*each) for each in zip(before, after, strict=True)],
         aspect={"settings": aspect[0].settings, "uri": reduced_uri(aspect[0].path)},
         curve=loss_curve(result.losses, result.validation),
-        rows=_rows(result),
-        notes=_notes(result),
+        clock=_clock,
     )
     write_text(path, page)
     return path
@@ -57,61 +58,29 @@ def write_report(result: "Result", path: Path) -> Path:
 
 def _pair(before: Output, after: Output) -> dict[str, Any]:
     settings = after.settings
-    side = min(_CROP, settings.width, settings.height)
+    # A quarter of the image at most, so that the frame of a small image shows where it lies.
+    side = min(_CROP, max(_CELL, settings.width // 4 // _CELL * _CELL))
     views = (("before", before.path), ("after", after.path))
-    marks = [
-        _mark(colour, box, settings.width, settings.height, views)
-        for colour, box in zip(_COLOURS, busiest_places(after.path, side), strict=False)
-    ]
+    marks = []
+    for colour, box in zip(_COLOURS, busiest_places(after.path, side), strict=False):
+        left, top, right, bottom = box
+        marks.append(
+            _Mark(
+                colour,
+                100 * left / settings.width,
+                100 * top / settings.height,
+                100 * (right - left) / settings.width,
+                100 * (bottom - top) / settings.height,
+                f"{right - left}×{bottom - top} pixels at ({left}, {top})",
+                [(name, crop_uri(path, box)) for name, path in views],
+            )
+        )
     images = [(name, reduced_uri(path)) for name, path in views]
     return {"settings": settings, "images": images, "marks": marks}
 
 
-def _mark(
-    colour: str, box: Box, width: int, height: int, views: tuple[tuple[str, Path], ...]
-) -> _Mark:
-    left, top, right, bottom = box
-    return _Mark(
-        colour,
-        100 * left / width,
-        100 * top / height,
-        100 * (right - left) / width,
-        100 * (bottom - top) / height,
-        [(name, crop_uri(path, box)) for name, path in views],
-    )
-
-
-def _rows(result: "Result") -> list[dict[str, object]]:
-    """Photographs first, then each group of images: name, count, four numbers."""
-    any_group = next(iter(result.measured.values()))
-    assert any_group.reference is not None
-    rows = [_row("bundled photographs", any_group.reference, {})]
-    names = {
-        "before": "before fine-tuning",
-        "after": "after fine-tuning",
-        "aspect": "after fine-tuning, 4:3",
-    }
-    for name, label in names.items():
-        group = result.measured[name]
-        distances = {distance.name: distance.value for distance in group.distances}
-        rows.append(_row(label, group.images, distances))
-    return rows
-
-
-def _row(label: str, folder: Folder, distances: dict[str, float | None]) -> dict[str, object]:
-    sizes = {f"{image.width}x{image.height}" for image in folder.images.values()}
-    return {
-        "label": label,
-        "count": len(folder.images),
-        "size": sizes.pop() if len(sizes) == 1 else "various sizes",
-        "glcm": folder.mean("glcm_score"),
-        "entropy": folder.mean("glcm_entropy"),
-        "ratio": folder.compression_ratio,
-        "distance": distances.get("FD-EffNet"),
-        "patch_distance": distances.get("FD-EffNet-patch"),
-    }
-
-
-def _notes(result: "Result") -> list[str]:
-    distances = (d for group in result.measured.values() for d in group.distances)
-    return list(dict.fromkeys(f"{d.name}: {d.note}" for d in distances if d.note))
+def _clock(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02} min"

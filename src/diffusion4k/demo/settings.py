@@ -1,0 +1,85 @@
+"""What the demo is asked to do, and the settings that follow from it."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from diffusion4k.errors import UsageError
+from diffusion4k.metrics.measure import Settings as MetricSettings
+from diffusion4k.training.recipe import (
+    CheckpointRecipe,
+    OptimizerRecipe,
+    Recipe,
+    ScheduleRecipe,
+    ValidationRecipe,
+)
+
+__all__ = ["ASPECT_PROMPT", "PROMPTS", "Demo", "demo_recipe", "metric_settings"]
+
+PROMPTS = (
+    "A dandelion seed head in a meadow, backlit by warm evening sun.",
+    "A hiking path over a grassy slope below snowy grey mountain peaks.",
+)
+ASPECT_PROMPT = "A small stream runs over mossy rocks through a forest."
+
+_PATCH = MetricSettings.patch_size
+_LEAST_SIDE = 384  # the 4:3 picture must hold a patch of the Fréchet distance
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the demo is asked to do; None takes the model's or the recipe's own value.
+
+    Raises:
+        UsageError: `side` is no multiple of 128 or too small.
+    """
+
+    out: Path = Path("demo")
+    model: str = "pocket"
+    side: int = 4096
+    sampling_steps: int | None = None
+    training_steps: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.side < _LEAST_SIDE or self.side % 128:
+            below = max(self.side // 128 * 128, _LEAST_SIDE)
+            raise UsageError(
+                f"side {self.side}: not a multiple of 128 from {_LEAST_SIDE} on (both the square "
+                f"and the 4:3 picture need whole tokens); the nearest: {below} or {below + 128}"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings, without the place."""
+        return {name: value for name, value in asdict(self).items() if name != "out"}
+
+
+def demo_recipe(demo: Demo) -> Recipe:
+    """The fine-tuning of the demo: `recipes/pocket-wlf.yaml` with the demo's folders."""
+    steps = demo.training_steps or 60
+    every = max(1, steps // 3)
+    # Small sides are for tests; the real demo trains at a quarter of its side.
+    size = max(128, min(1024, demo.side // 4))
+    return Recipe(
+        model=demo.model,
+        data="pocket",
+        output=demo.out / "training",
+        cache=demo.out / "cache",
+        resolution=size,
+        optimizer=OptimizerRecipe(learning_rate=2e-5),
+        schedule=ScheduleRecipe(name="cosine", warmup_steps=min(5, steps - 1)),
+        steps=steps,
+        batch_size=2,
+        gradient_checkpointing=False,
+        checkpoint=CheckpointRecipe(every=every),
+        validation=ValidationRecipe(every=every, samples=16),
+        seed=demo.seed,
+    )
+
+
+def metric_settings(demo: Demo) -> MetricSettings:
+    """As many patches of a photograph as a square image of the demo holds, at most the default."""
+    fitting = (demo.side // _PATCH) ** 2
+    return MetricSettings(
+        reencode=True, patches_per_image=min(fitting, MetricSettings.patches_per_image)
+    )

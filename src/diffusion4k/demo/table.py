@@ -1,0 +1,28 @@
+"""The demo's numbers as a table on the terminal."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from diffusion4k.demo.result import Row
+
+__all__ = ["show"]
+
+
+def show(rows: Sequence[Row], console: Console | None = None) -> None:
+    """Print the table, by default on standard error."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for heading in ("images", "GLCM Score", "Compression Ratio", "FD-EffNet-patch"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        distance = "-" if row.fd_effnet_patch is None else f"{row.fd_effnet_patch:.1f}"
+        table.add_row(
+            row.label,
+            str(row.images),
+            f"{row.glcm_score:.3f}",
+            f"{row.compression_ratio:.2f}",
+            distance,
+        )
+    (console or Console(stderr=True)).print(table)
