@@ -68,8 +68,8 @@ class Mode:
     share: float
 
 
-# Many pictures in few tokens each teach what a caption means; whole grids and neighbours, how tokens
-# fit together.
+# Many pictures in few tokens each teach what a caption means; whole grids and neighbours, how
+# tokens fit together.
 MODES = (
     Mode(512, 8, 2, 32, 0.38),
     Mode(512, 16, 1, 8, 0.17),
