@@ -71,14 +71,14 @@ class Mode:
 # Many pictures in few tokens each teach what a caption means; whole grids and neighbours, how
 # tokens fit together.
 MODES = (
-    Mode(512, 8, 2, 32, 0.38),
-    Mode(512, 16, 1, 8, 0.17),
-    Mode(4096, 8, 16, 32, 0.12),
-    Mode(4096, 16, 8, 8, 0.04),
-    Mode(4096, 16, 4, 8, 0.03),
-    Mode(4096, 16, 2, 8, 0.05),
-    Mode(4096, 16, 1, 8, 0.15),
-    Mode(4096, 32, 1, 2, 0.06),
+    Mode(512, 8, 2, 32, 0.45),
+    Mode(512, 16, 1, 8, 0.27),
+    Mode(4096, 8, 16, 32, 0.05),
+    Mode(4096, 16, 8, 8, 0.02),
+    Mode(4096, 16, 4, 8, 0.02),
+    Mode(4096, 16, 2, 8, 0.03),
+    Mode(4096, 16, 1, 8, 0.11),
+    Mode(4096, 32, 1, 2, 0.05),
 )
 
 
@@ -261,10 +261,10 @@ def train(arguments: argparse.Namespace) -> None:
         torch.manual_seed(step)
         mode = MODES[generator.choice(len(MODES), p=[m.share for m in MODES])]
         x, pictures = draw_batch(latents, mode, weights, positions, generator)
-        pictures[torch.from_numpy(generator.random(len(pictures)) < 0.08)] = len(tokens) - 1
-        # Every second time the caption as it stands, else one of its shortened wordings.
+        pictures[torch.from_numpy(generator.random(len(pictures)) < 0.05)] = len(tokens) - 1
+        # Mostly the caption as it stands, else one of its shortened wordings.
         variant = torch.from_numpy(
-            np.maximum(generator.integers(2 - VARIANTS, VARIANTS, size=len(pictures)), 0)
+            np.maximum(generator.integers(-3 * VARIANTS, VARIANTS, size=len(pictures)), 0)
         )
         sigma = torch.where(
             torch.rand(len(x)) < 0.5,
@@ -290,7 +290,7 @@ def train(arguments: argparse.Namespace) -> None:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         rate = arguments.peak * min(1, (step + 1) / 200)
-        rate *= 1 if step < 0.5 * steps else max(0.02, 2 * (1 - step / steps))
+        rate *= max(0.02, 1 - step / steps)
         for group in optimizer.param_groups:
             group["lr"] = float(rate)
         optimizer.step()
