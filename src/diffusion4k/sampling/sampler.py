@@ -108,15 +108,17 @@ class Sampler:
             return tensors
 
         with _out_of_memory(settings, self.device):
-            return self.pipeline(
+            pixels = self.pipeline(
                 width=settings.width,
                 height=settings.height,
                 num_inference_steps=settings.steps,
                 guidance_scale=settings.guidance,
                 generator=torch.Generator().manual_seed(settings.seed),
                 callback_on_step_end=after_step,
+                output_type="pt",
                 **conditioning,
             ).images[0]
+        return _to_image(pixels)
 
     def load(self) -> None:
         """Load the pipeline now and not with the first image."""
@@ -142,6 +144,12 @@ class Sampler:
     @cached_property
     def _fingerprint(self) -> str:
         return fingerprint(self.folder)
+
+
+def _to_image(pixels: Tensor) -> Image.Image:
+    # As the stock pipeline rounds, but with all threads and without its float32 copies.
+    pixels = pixels.float().mul_(255).round_().to(torch.uint8)
+    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
 
 
 @contextmanager
