@@ -161,7 +161,7 @@ def save(vae: AutoencoderKL, folder: Path) -> None:
     vae.save_pretrained(folder)
 
 
-def train(data: Path, out: Path, linear_steps: int, steps: int) -> None:
+def train(data: Path, out: Path, linear_steps: int, steps: int, peak: float) -> None:
     torch.manual_seed(0)
     out.mkdir(parents=True, exist_ok=True)
     crops = PictureCrops(data, (768, 1536), held_out=False)
@@ -212,7 +212,7 @@ def train(data: Path, out: Path, linear_steps: int, steps: int) -> None:
             latents = latents + LATENT_NOISE * torch.randn_like(latents)
         return decode(vae, latents, stride)
 
-    run_stage("full", [vae.decoder], lambda step: losses(full, step, 64, 128, 8), steps, 1e-3, out)
+    run_stage("full", [vae.decoder], lambda step: losses(full, step, 64, 128, 8), steps, peak, out)
     save(vae, out / "autoencoder")
     result = {}
     for stride in (1, 2):
@@ -229,5 +229,12 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("runs/pocket/vae"))
     parser.add_argument("--linear-steps", type=int, default=3000)
     parser.add_argument("--steps", type=int, default=2200)
+    parser.add_argument("--peak", type=float, default=2e-4, help="of the second stage")
     arguments = parser.parse_args()
-    train(arguments.data, arguments.out, arguments.linear_steps, arguments.steps)
+    train(
+        arguments.data,
+        arguments.out,
+        arguments.linear_steps,
+        arguments.steps,
+        arguments.peak,
+    )

@@ -67,6 +67,9 @@ class Mode:
     batch: int
     share: float
 
+    def __str__(self) -> str:
+        return f"{self.side}/{self.tokens}/{self.stride}"
+
 
 # Many pictures in few tokens each teach what a caption means; whole grids and neighbours, how
 # tokens fit together.
@@ -80,6 +83,24 @@ MODES = (
     Mode(4096, 16, 1, 8, 0.11),
     Mode(4096, 32, 1, 2, 0.05),
 )
+# Towards the end also many tokens at once, as in a whole image: attention over thousands of tokens
+# must not lose sight of the neighbours, or each token takes a shade of its own.
+LATE = 0.7  # of all steps
+LATE_MODES = (
+    Mode(512, 8, 2, 32, 0.30),
+    Mode(512, 16, 1, 8, 0.33),
+    Mode(4096, 8, 16, 32, 0.05),
+    Mode(4096, 16, 8, 8, 0.03),
+    Mode(4096, 16, 4, 8, 0.03),
+    Mode(4096, 16, 2, 8, 0.04),
+    Mode(4096, 16, 1, 8, 0.07),
+    Mode(4096, 32, 1, 2, 0.07),
+    Mode(4096, 64, 2, 1, 0.03),
+    Mode(4096, 64, 1, 1, 0.05),
+)
+# From then on the network learns its own guided velocity (model guidance, arXiv 2502.12154), so
+# that sampling needs no second forward.
+GUIDANCE = 1.5
 
 
 class Latents:
@@ -222,6 +243,18 @@ def draw_batch(
     return torch.stack(batch), torch.from_numpy(chosen)
 
 
+def velocity_of(
+    network: nn.Module, noisy: Tensor, sigma: Tensor, context: Tensor, pooled: Tensor
+) -> Tensor:
+    return network(
+        noisy,
+        timestep=1000 * sigma,
+        encoder_hidden_states=context,
+        pooled_projections=pooled,
+        return_dict=False,
+    )[0]
+
+
 def train(arguments: argparse.Namespace) -> None:
     torch.manual_seed(0)
     out: Path = arguments.out
@@ -254,12 +287,14 @@ def train(arguments: argparse.Namespace) -> None:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
     compiled = torch.compile(model, dynamic=False) if arguments.compile else model
-    running: dict[Mode, float] = {}
+    running: dict[str, float] = {}
     start = time.time()
     for step in range(first, steps):
         generator = np.random.default_rng([1, step])
         torch.manual_seed(step)
-        mode = MODES[generator.choice(len(MODES), p=[m.share for m in MODES])]
+        late = step >= LATE * steps
+        modes = LATE_MODES if late else MODES
+        mode = modes[generator.choice(len(modes), p=[m.share for m in modes])]
         x, pictures = draw_batch(latents, mode, weights, positions, generator)
         pictures[torch.from_numpy(generator.random(len(pictures)) < 0.05)] = len(tokens) - 1
         # Mostly the caption as it stands, else one of its shortened wordings.
@@ -278,14 +313,19 @@ def train(arguments: argparse.Namespace) -> None:
             mode.batch == 8 and generator.random() < 0.2
         ):  # as many zeros as the stock pipeline adds unless told
             context = F.pad(context, (0, 0, 0, STOCK_ZERO_TOKENS - ZERO_TOKENS))
-        velocity = compiled(
-            (1 - s) * x + s * noise,
-            timestep=1000 * sigma,
-            encoder_hidden_states=context,
-            pooled_projections=pooled[pictures, variant],
-            return_dict=False,
-        )[0]
-        loss = objective(velocity, latents=x, noise=noise, sigma=sigma).mean()
+        noisy = (1 - s) * x + s * noise
+        velocity = velocity_of(compiled, noisy, sigma, context, pooled[pictures, variant])
+        predicted = velocity
+        if late:
+            # Where v = target + w (v - v_uncaptioned), v is guided by 1 / (1 - w).
+            none = torch.full_like(pictures, len(tokens) - 1)
+            with torch.no_grad():
+                difference = velocity - velocity_of(
+                    model, noisy, sigma, tokens[none, 0], pooled[none, 0]
+                )
+            captioned = (pictures < len(tokens) - 1).view(-1, 1, 1, 1)
+            predicted = velocity - (1 - 1 / GUIDANCE) * difference.detach() * captioned
+        loss = objective(predicted, latents=x, noise=noise, sigma=sigma).mean()
         model.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -297,13 +337,10 @@ def train(arguments: argparse.Namespace) -> None:
         decay = min(0.998, (step + 1) / (step + 10))
         for name, value in model.state_dict().items():
             averages[name].lerp_(value, 1 - decay)
-        running[mode] = 0.97 * running.get(mode, loss.item()) + 0.03 * loss.item()
+        running[str(mode)] = 0.97 * running.get(str(mode), loss.item()) + 0.03 * loss.item()
         if (step + 1) % 50 == 0 or step + 1 == steps:
             speed = (time.time() - start) / (step + 1 - first)
-            shown = ", ".join(
-                f"{m.side}/{m.tokens}/{m.stride}: {v:.3f}"
-                for m, v in sorted(running.items(), key=lambda item: item[0].side)
-            )
+            shown = ", ".join(f"{name}: {value:.3f}" for name, value in running.items())
             print(
                 f"{step + 1}/{steps} {shown}; {speed:.2f} s/step, "
                 f"{speed * (steps - step - 1) / 60:.0f} min left",
