@@ -11,6 +11,7 @@ The budget counts feature maps and strips, not the weights, the result, or what 
 libraries take. For inference only: no gradients.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,8 +29,7 @@ from diffusion4k.vae.subpixel import SubPixelConv2d, fold_upsample
 __all__ = ["decode_strips", "lean_decode", "lean_encode", "parse_memory"]
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-_COMFORTABLE = 2**28  # bytes for a strip where nothing limits it: larger ones are no faster
-_GIB = 2**30
+_COMFORTABLE = 2**25  # bytes for a strip where nothing limits it: larger ones are slower
 
 
 def parse_memory(value: int | str | None) -> int | None:
@@ -210,8 +210,10 @@ class _Run:
         shortcut = block.conv_shortcut
         # Without a shortcut convolution each strip of the sum takes the place of its summand.
         channels = block.conv2.out_channels
-        made = source if shortcut is None else self.workspace.new_map(
-            channels, source.height, source.width
+        made = (
+            source
+            if shortcut is None
+            else self.workspace.new_map(channels, source.height, source.width)
         )
         made.forget_statistics()
         for top, strip in self._pass(hidden, _Layer.of(block.conv2), block.norm2, activation):
@@ -238,8 +240,8 @@ class _Run:
         size = 2 * x.channels * x.height * x.width * workspace.dtype.itemsize
         if self.budget is not None and size > self.budget - workspace.held:
             raise UsageError(
-                f"memory of {self.budget / _GIB:.2f} GiB cannot hold the keys and values of the "
-                f"middle attention: allow at least {(size + workspace.held) * 1.25 / _GIB:.2f} GiB"
+                f"memory of {_mebibytes(self.budget)} cannot hold the keys and values of the "
+                f"middle attention: allow at least {_mebibytes(size + workspace.held)}"
             )
         affine = _affine(x, attention.group_norm, workspace)
         rows = self._rows(x.width * x.channels * 8 * workspace.dtype.itemsize, 0, x.height)
@@ -291,12 +293,17 @@ class _Run:
             first, last = max(start, 0), min(stop, source.height)
             read = source.read(first, last).to(workspace.device, workspace.dtype)
             # Zero padding comes after norm and activation.
-            strip = torch.zeros(
+            strip = torch.empty(
                 (1, layer.channels_in, stop - start, padded_width),
                 dtype=workspace.dtype,
                 device=workspace.device,
-            ).contiguous(memory_format=torch.channels_last)
-            left = layer.pads[0]
+                memory_format=torch.channels_last,
+            )
+            left, right = layer.pads
+            strip[:, :, : first - start] = 0
+            strip[:, :, last - start :] = 0
+            strip[:, :, :, :left] = 0
+            strip[:, :, :, padded_width - right :] = 0
             inner = strip[:, :, first - start : last - start, left : left + source.width]
             if scale is None or shift is None:
                 inner.copy_(read)
@@ -314,8 +321,8 @@ class _Run:
             if available < bytes_per_row + fixed:
                 needed = 2 * (bytes_per_row + fixed)
                 raise UsageError(
-                    f"memory of {self.budget / 2**20:.1f} MiB cannot hold one strip of the image: "
-                    f"allow at least {needed / 2**20:.1f} MiB"
+                    f"memory of {_mebibytes(self.budget)} cannot hold one strip of the image: "
+                    f"allow at least {_mebibytes(needed)}"
                 )
         return max(1, min(most, (available - fixed) // bytes_per_row))
 
@@ -368,9 +375,7 @@ def _affine(source: FeatureMap, norm: nn.GroupNorm, workspace: Workspace) -> tup
     weight, bias = (p.detach().double().cpu() for p in (norm.weight, norm.bias))
     scale = scale * weight
     shift = bias - mean * scale
-    return tuple(
-        v.to(workspace.device, workspace.dtype).view(1, -1, 1, 1) for v in (scale, shift)
-    )  # type: ignore[return-value]
+    return tuple(v.to(workspace.device, workspace.dtype).view(1, -1, 1, 1) for v in (scale, shift))  # type: ignore[return-value]
 
 
 def _activate(inner: Tensor, activation: nn.Module) -> None:
@@ -378,6 +383,11 @@ def _activate(inner: Tensor, activation: nn.Module) -> None:
         F.silu(inner, inplace=True)
     else:
         inner.copy_(activation(inner))
+
+
+def _mebibytes(size: int) -> str:
+    # Rounded up, for what an error names must be enough.
+    return f"{math.ceil(size / 2**20 * 10) / 10} MiB"
 
 
 def _check_layout(autoencoder: Any, part: str, blocks: str) -> None:

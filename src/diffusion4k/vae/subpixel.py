@@ -45,17 +45,17 @@ class SubPixelConv2d(nn.Conv2d):
         )
 
     def forward(self, input: Tensor) -> Tensor:
-        """`(B, C, H, W)` to `(B, O, 2H, 2W)`."""
-        return self._shuffled(input, padding=1)
+        """`(B, C, H, W)` to `(B, O, 2H, 2W)`, in the memory format of the convolution."""
+        return self._phases(input, padding=1).clone()
 
     def without_padding(self, padded: Tensor) -> Tensor:
-        """The same of an input that has its ring already: `(B, C, H + 2, W + 2)`."""
-        return self._shuffled(padded, padding=0)
+        """The same of an input that has its ring already, `(B, C, H + 2, W + 2)`; a view."""
+        return self._phases(padded, padding=0)
 
-    def _shuffled(self, input: Tensor, padding: int) -> Tensor:
+    def _phases(self, input: Tensor, padding: int) -> Tensor:
         bias = None if self.bias is None else self.bias.repeat_interleave(4)
         phases = F.conv2d(input, _fold(self.weight), bias, padding=padding)
-        return F.pixel_shuffle(phases, 2)[..., 1:-1, 1:-1].contiguous()
+        return F.pixel_shuffle(phases, 2)[..., 1:-1, 1:-1]
 
 
 def fold_upsample(conv: nn.Conv2d) -> SubPixelConv2d:
