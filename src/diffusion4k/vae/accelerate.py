@@ -70,8 +70,8 @@ def accelerate_decoder(autoencoder: Any, enabled: bool = True) -> Any:
                 upsamplers[i] = upsampler.plain
     if not found:
         raise UsageError(
-            f"{type(autoencoder).__name__}: no block of its decoder is a nearest-x2 upsampling with "
-            "a 3x3 convolution"
+            f"{type(autoencoder).__name__}: no block of its decoder is a nearest-x2 upsampling "
+            "with a 3x3 convolution"
         )
     return autoencoder
 

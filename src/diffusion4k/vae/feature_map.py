@@ -9,7 +9,9 @@ of its own.
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,7 +71,7 @@ class FeatureMap:
         self.workspace = workspace
         self.channels, self.height, self.width = channels, height, width
         self.rows: Tensor | None = None
-        self.file = None
+        self.file: Any = None
         self._row_bytes = channels * width * workspace.dtype.itemsize
         self.forget_statistics()
         if in_memory:
@@ -79,7 +81,7 @@ class FeatureMap:
             workspace.held += height * self._row_bytes
         else:
             # The file has no name: it is gone with the process, however that ends.
-            self.file = tempfile.TemporaryFile(dir=workspace.folder, buffering=0)
+            self.file = tempfile.TemporaryFile(dir=workspace.folder, buffering=0)  # noqa: SIM115
 
     def read(self, start: int, stop: int) -> Tensor:
         """Rows `start` to `stop` as `(1, C, rows, W)`; a view where the map is in memory."""
@@ -152,8 +154,8 @@ class FeatureMap:
         self._sum_of_squares = (square + counts * (mean - self._mean).square()).sum(0)
 
 
-def _transfer(move, file, rows: Tensor, offset: int) -> None:
-    data = memoryview(rows.view(torch.uint8).numpy()).cast("B")
+def _transfer(move: Callable[..., int], file: Any, rows: Tensor, offset: int) -> None:
+    data = memoryview(rows.view(torch.uint8).numpy().reshape(-1))  # type: ignore[arg-type]
     done = 0
     while done < len(data):
         moved = move(file.fileno(), [data[done:]], offset + done)

@@ -350,9 +350,10 @@ class _Layer:
         def run(strip: Tensor) -> Tensor:
             return F.conv2d(strip, conv.weight, conv.bias, stride=stride)
 
-        padding = conv.padding if pads is None else pads
-        before, after = padding if pads else (padding[0], padding[0])
-        return cls(run, kernel, stride, (before, after), conv.in_channels, conv.out_channels)
+        if pads is None:
+            side = int(conv.padding[0])
+            pads = (side, side)
+        return cls(run, kernel, stride, pads, conv.in_channels, conv.out_channels)
 
     def size(self, side: int) -> int:
         """Length of the output's side."""
