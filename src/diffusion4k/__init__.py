@@ -16,7 +16,11 @@ __all__ = ["__version__"]
 
 # A saved pipeline names `diffusion4k` as its autoencoder's library, and diffusers looks two names
 # up there: the class, and the base class that tells how it is loaded.
-_LAZY = {"PartitionedAutoencoderKL": "diffusion4k.vae", "ModelMixin": "diffusers"}
+_LAZY = {
+    "ModelMixin": "diffusers",
+    "PartitionedAutoencoderKL": "diffusion4k.vae",
+    "ScaleConsistentAutoencoderKL": "diffusion4k.vae",
+}
 
 
 def __getattr__(name: str) -> Any:

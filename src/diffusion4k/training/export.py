@@ -22,6 +22,7 @@ from diffusion4k.training.recipe import Recipe
 __all__ = ["export_pipeline", "versions"]
 
 F16 = "PartitionedAutoencoderKL"
+_AT_F16 = (F16, "ScaleConsistentAutoencoderKL")
 
 
 def versions() -> dict[str, str]:
@@ -44,14 +45,14 @@ def export_pipeline(
     index = json.loads((base / "model_index.json").read_text(encoding="utf-8"))
     with atomic_folder(path) as folder:
         for name, entry in index.items():
-            converted = name == "vae" and entry[1] != F16
+            converted = name == "vae" and entry[1] not in _AT_F16
             if isinstance(entry, list) and entry[0] and name != "transformer" and not converted:
                 shutil.copytree(base / name, folder / name)
         if (base / "diffusion4k.json").exists():
             shutil.copy2(base / "diffusion4k.json", folder)
         transformer.save_pretrained(folder / "transformer")
         _forget_origin(folder / "transformer" / "config.json")
-        if index["vae"][1] != F16:
+        if index["vae"][1] not in _AT_F16:
             autoencoder = cast(ModelMixin, family.load_autoencoder(base, dtype=torch.float32))
             autoencoder.save_pretrained(folder / "vae")
             index["vae"] = ["diffusion4k", F16]

@@ -1,12 +1,19 @@
-"""The F=16 autoencoder: a base model's own F=8 autoencoder at half its resolution, unchanged."""
+"""The F=16 autoencoder: a base model's own F=8 autoencoder at half its resolution.
+
+`PartitionedAutoencoderKL` has its weights unchanged; `ScaleConsistentAutoencoderKL` starts from them
+and is trained.
+"""
 
 from diffusion4k.vae.accelerate import accelerate_decoder
 from diffusion4k.vae.lean import decode_strips, lean_decode, lean_encode
-from diffusion4k.vae.partitioned import PartitionedAutoencoderKL, load_autoencoder
+from diffusion4k.vae.load import load_autoencoder, load_stock_autoencoder
+from diffusion4k.vae.partitioned import PartitionedAutoencoderKL
+from diffusion4k.vae.scale_consistent import ScaleConsistentAutoencoderKL
 from diffusion4k.vae.subpixel import SubPixelConv2d, fold_upsample
 
 __all__ = [
     "PartitionedAutoencoderKL",
+    "ScaleConsistentAutoencoderKL",
     "SubPixelConv2d",
     "accelerate_decoder",
     "decode_strips",
@@ -14,4 +21,5 @@ __all__ = [
     "lean_decode",
     "lean_encode",
     "load_autoencoder",
+    "load_stock_autoencoder",
 ]

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from diffusion4k.errors import UsageError
 from diffusion4k.vae.feature_map import FeatureMap, Workspace
+from diffusion4k.vae.scale_consistent import PixelShuffleConv2d
 from diffusion4k.vae.subpixel import SubPixelConv2d, fold_upsample
 
 __all__ = ["decode_strips", "lean_decode", "lean_encode", "parse_memory"]
@@ -343,6 +344,9 @@ class _Layer:
     def of(cls, conv: nn.Conv2d, pads: tuple[int, int] | None = None) -> "_Layer":
         if isinstance(conv, SubPixelConv2d):
             return cls(conv.without_padding, 3, 1, (1, 1), conv.in_channels, conv.out_channels, 2)
+        if isinstance(conv, PixelShuffleConv2d):
+            channels = conv.out_channels // 4
+            return cls(conv.without_padding, 3, 1, (1, 1), conv.in_channels, channels, 2)
         if conv.groups != 1 or conv.dilation != (1, 1) or conv.padding_mode != "zeros":
             raise UsageError(f"{conv}: only plain convolutions with zero padding are supported")
         (kernel, _), (stride, _) = conv.kernel_size, conv.stride

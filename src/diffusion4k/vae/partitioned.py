@@ -14,8 +14,6 @@ repeats the channels of the second. With it the stock pipelines work at F=16 as 
 
 import functools
 import inspect
-import json
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,7 +23,7 @@ from torch import Tensor
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.vae.subpixel import fold_upsample
 
-__all__ = ["PartitionedAutoencoderKL", "load_autoencoder"]
+__all__ = ["PartitionedAutoencoderKL", "f16_config"]
 
 FACTOR = 16
 BLOCKS = 4
@@ -77,16 +75,20 @@ class PartitionedAutoencoderKL(AutoencoderKL):
         Raises:
             Diffusion4kError: `autoencoder` is no stock `AutoencoderKL` of four levels.
         """
-        config = {k: v for k, v in autoencoder.config.items() if not k.startswith("_")}
-        if type(autoencoder) is not AutoencoderKL:
-            raise Diffusion4kError(
-                f"{type(autoencoder).__name__}: only a stock diffusers AutoencoderKL is convertible"
-            )
-        levels = tuple(config.pop("block_out_channels"))
         with torch.device("meta"):
-            partitioned = cls(block_out_channels=(levels[0], *levels), **config)
+            partitioned = cls(**f16_config(autoencoder))
         partitioned.load_state_dict(autoencoder.state_dict(), assign=True)
         return partitioned.train(autoencoder.training)
+
+    def to_autoencoder(self) -> AutoencoderKL:
+        """The stock autoencoder (F=8, four levels) of these weights; both share them in memory."""
+        config = {k: v for k, v in self.config.items() if not k.startswith("_")}
+        with torch.device("meta"):
+            stock = AutoencoderKL(
+                **config | {"block_out_channels": config["block_out_channels"][1:]}
+            )
+        stock.load_state_dict(self.state_dict(), assign=True)
+        return stock.train(self.training)
 
     def encode(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Images `(B, 3, H, W)` in [-1, 1] to the posterior of latents `(B, C, H/16, W/16)`.
@@ -114,49 +116,19 @@ class PartitionedAutoencoderKL(AutoencoderKL):
         return super().decode(z, *args, **kwargs)
 
 
-def load_autoencoder(
-    folder: str | Path, dtype: torch.dtype = torch.float32
-) -> PartitionedAutoencoderKL:
-    """The F=16 autoencoder in `folder`, or the stock F=8 one there converted to F=16.
+def f16_config(autoencoder: AutoencoderKL) -> dict[str, Any]:
+    """Constructor arguments for an F=16 model of the F=8 `autoencoder`.
 
     Raises:
-        Diffusion4kError: no folder, another class, or absent, damaged or incomplete weights.
+        Diffusion4kError: `autoencoder` is no stock `AutoencoderKL`.
     """
-    path = Path(folder) / "config.json"
-    try:
-        name = json.loads(path.read_text(encoding="utf-8"))["_class_name"]
-    except FileNotFoundError:
+    if type(autoencoder) is not AutoencoderKL:
         raise Diffusion4kError(
-            f"{path}: no such file: give the folder of an AutoencoderKL (usually MODEL/vae)"
-        ) from None
-    except (ValueError, KeyError, TypeError):
-        raise Diffusion4kError(f"{path}: not the config.json of a diffusers model") from None
-    classes = {c.__name__: c for c in (AutoencoderKL, PartitionedAutoencoderKL)}
-    if name not in classes:
-        raise Diffusion4kError(
-            f"{path}: {name} cannot run at F=16; supported: {', '.join(classes)}"
+            f"{type(autoencoder).__name__}: only a stock diffusers AutoencoderKL is convertible"
         )
-    try:
-        autoencoder, loaded = classes[name].from_pretrained(
-            folder,
-            torch_dtype=dtype,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    except Diffusion4kError:
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise Diffusion4kError(f"{folder}: cannot be loaded: {reason}") from error
-    # diffusers fills absent weights with random numbers and only logs it.
-    if missing := loaded["missing_keys"]:
-        raise Diffusion4kError(
-            f"{folder}: {len(missing)} weights are missing ({min(missing)}, ...)"
-        )
-    if name == AutoencoderKL.__name__:
-        autoencoder = PartitionedAutoencoderKL.from_autoencoder(autoencoder)
-    return autoencoder
+    config = {k: v for k, v in autoencoder.config.items() if not k.startswith("_")}
+    levels = tuple(config["block_out_channels"])
+    return {**config, "block_out_channels": (levels[0], *levels)}
 
 
 def _value(config: dict[str, Any], name: str) -> Any:

@@ -1,0 +1,74 @@
+"""Autoencoders from folders in diffusers layout: complete, or one line that says what is wrong."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+from diffusion4k.errors import Diffusion4kError
+from diffusion4k.vae.partitioned import PartitionedAutoencoderKL
+from diffusion4k.vae.scale_consistent import ScaleConsistentAutoencoderKL
+
+__all__ = ["load_autoencoder", "load_stock_autoencoder"]
+
+
+def load_autoencoder(
+    folder: str | Path, dtype: torch.dtype = torch.float32
+) -> PartitionedAutoencoderKL:
+    """The F=16 autoencoder in `folder`, or the stock F=8 one there converted to F=16.
+
+    Raises:
+        Diffusion4kError: no folder, another class, or absent, damaged or incomplete weights.
+    """
+    classes = (AutoencoderKL, PartitionedAutoencoderKL, ScaleConsistentAutoencoderKL)
+    found = _load(Path(folder), dtype, classes, "cannot run at F=16")
+    if isinstance(found, PartitionedAutoencoderKL):
+        return found
+    return PartitionedAutoencoderKL.from_autoencoder(found)
+
+
+def load_stock_autoencoder(folder: str | Path, dtype: torch.dtype = torch.float32) -> AutoencoderKL:
+    """The stock F=8 autoencoder in `folder`, or the `PartitionedAutoencoderKL` there taken back.
+
+    Raises:
+        Diffusion4kError: no folder, another class, or absent, damaged or incomplete weights.
+    """
+    classes = (AutoencoderKL, PartitionedAutoencoderKL)
+    found = _load(Path(folder), dtype, classes, "holds no F=8 autoencoder")
+    return found.to_autoencoder() if isinstance(found, PartitionedAutoencoderKL) else found
+
+
+def _load(folder: Path, dtype: torch.dtype, classes: tuple[Any, ...], refusal: str) -> Any:
+    path = folder / "config.json"
+    try:
+        name = json.loads(path.read_text(encoding="utf-8"))["_class_name"]
+    except FileNotFoundError:
+        raise Diffusion4kError(
+            f"{path}: no such file: give the folder of an AutoencoderKL (usually MODEL/vae)"
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise Diffusion4kError(f"{path}: not the config.json of a diffusers model") from None
+    by_name = {kind.__name__: kind for kind in classes}
+    if name not in by_name:
+        raise Diffusion4kError(f"{path}: {name} {refusal}; supported: {', '.join(by_name)}")
+    try:
+        autoencoder, loaded = by_name[name].from_pretrained(
+            folder,
+            torch_dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except Diffusion4kError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise Diffusion4kError(f"{folder}: cannot be loaded: {reason}") from error
+    # diffusers fills absent weights with random numbers and only logs it.
+    if missing := loaded["missing_keys"]:
+        raise Diffusion4kError(
+            f"{folder}: {len(missing)} weights are missing ({min(missing)}, ...)"
+        )
+    return autoencoder
