@@ -7,7 +7,7 @@ Everything is checked before it is loaded, so that a broken folder costs one lin
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,10 +36,11 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _OTHER_WEIGHTS = ["*.bin", "*.msgpack", "*.onnx*", "*.fp16*.safetensors", "*.bf16*.safetensors"]
 
 
-def resolve(model: str | Path) -> Path:
+def resolve(model: str | Path, parts: Collection[str] | None = None) -> Path:
     """The local folder of a model: `pocket`, a folder in diffusers layout, or a hub id.
 
-    A hub id (`owner/name`) is downloaded to the hub's cache, or taken from there.
+    A hub id (`owner/name`) is downloaded to the hub's cache, or taken from there: wholly, or only
+    the named parts.
 
     Raises:
         Diffusion4kError: no such model, no `model_index.json` in the folder, or hub out of reach.
@@ -54,7 +55,7 @@ def resolve(model: str | Path) -> Path:
     elif Path(model).exists():
         folder = Path(model)
     elif isinstance(model, str) and _HUB_ID.fullmatch(model):
-        folder = _download(model)
+        folder = _download(model, parts)
     else:
         raise Diffusion4kError(
             f"{model}: no such model: give `pocket`, a folder in diffusers layout, "
@@ -179,13 +180,13 @@ def load_component(model_class: Any, component: Path, *, dtype: torch.dtype) -> 
     return model.eval()
 
 
-def _download(hub_id: str) -> Path:
+def _download(hub_id: str, wanted: Collection[str] | None) -> Path:
     from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
     try:
         index = read_json(Path(hf_hub_download(hub_id, "model_index.json")))
-        parts = [name for name in index if not name.startswith("_")]
+        parts = wanted or [name for name in index if not name.startswith("_")]
         return Path(
             snapshot_download(
                 hub_id,

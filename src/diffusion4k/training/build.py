@@ -13,6 +13,7 @@ from diffusion4k.training.recipe import (
     LogitNormalRecipe,
     ModeRecipe,
     Recipe,
+    RunRecipe,
     WaveletFlowRecipe,
 )
 
@@ -53,7 +54,7 @@ def build_timesteps(recipe: Recipe) -> TimestepDistribution:
         raise UsageError(f"timesteps: {error}") from None
 
 
-def build_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
+def build_optimizer(recipe: RunRecipe, network: nn.Module) -> torch.optim.Optimizer:
     """AdamW on all parameters."""
     wanted = recipe.optimizer
     return torch.optim.AdamW(
@@ -66,7 +67,7 @@ def build_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer
 
 
 def build_precision(
-    recipe: Recipe, device: torch.device
+    recipe: RunRecipe, device: torch.device
 ) -> Callable[[], AbstractContextManager[None]]:
     """`with precision():` computes as the recipe wants; weights stay float32 in any case.
 

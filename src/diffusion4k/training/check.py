@@ -10,7 +10,7 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Family
 from diffusion4k.training.build import build_objective, build_timesteps
 from diffusion4k.training.checkpoint import checkpoints
-from diffusion4k.training.recipe import Recipe
+from diffusion4k.training.recipe import Recipe, RunRecipe
 
 __all__ = ["check_recipe", "require_space"]
 
@@ -36,17 +36,18 @@ def check_recipe(recipe: Recipe, family: Family, model: Path) -> None:
             )
 
 
-def require_space(recipe: Recipe, transformer: nn.Module) -> None:
+def require_space(recipe: RunRecipe, network: nn.Module, *beside: nn.Module) -> None:
     """Refuse a disk that cannot hold the checkpoints.
 
     A checkpoint holds the weights, AdamW's two moments, and the average if there is one, all in
     float32; before an old one goes, a new one is written. The model at the end takes one more.
+    Networks that are trained `beside` it have no average.
 
     Raises:
         Diffusion4kError: says how much is free and how much is needed.
     """
-    weights = 4 * sum(parameter.numel() for parameter in transformer.parameters())
-    each = weights * (4 if recipe.ema else 3)
+    weights, *others = (4 * sum(p.numel() for p in n.parameters()) for n in (network, *beside))
+    each = weights * (4 if recipe.ema else 3) + 3 * sum(others)
     planned = math.ceil(recipe.steps / recipe.checkpoint.every)
     most = min(planned, recipe.checkpoint.keep + 1)
     to_come = max(most - len(checkpoints(recipe.output / "checkpoints")), 1)

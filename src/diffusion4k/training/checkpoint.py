@@ -32,8 +32,11 @@ __all__ = [
     "latest_checkpoint",
     "load_average",
     "load_optimizer",
+    "load_weights",
+    "new_checkpoint",
     "read_state",
     "save_checkpoint",
+    "save_optimizer",
 ]
 
 _NAME = re.compile(r"step-(\d+)")
@@ -71,20 +74,25 @@ def save_checkpoint(
     keep: int,
 ) -> Path:
     """Write `folder/step-<step>`, then delete all but the newest `keep`."""
-    path = folder / f"step-{step:06}"
-    with atomic_folder(path) as temporary:
+    with new_checkpoint(folder, step, state=state, keep=keep) as temporary:
         transformer.save_pretrained(temporary / "transformer")
-        tensors, groups = _flatten(optimizer, transformer)
-        save_file(tensors, temporary / "optimizer.safetensors", {"param_groups": groups})
+        save_optimizer(temporary, optimizer, transformer)
         if average:
             save_file(average.weights, temporary / "ema.safetensors")
+    return folder / f"step-{step:06}"
+
+
+@contextmanager
+def new_checkpoint(folder: Path, step: int, *, state: dict[str, Any], keep: int) -> Iterator[Path]:
+    """Yield a temporary folder; on success it is `folder/step-<step>`, and old ones are deleted."""
+    with atomic_folder(folder / f"step-{step:06}") as temporary:
+        yield temporary
         content = json.dumps({"step": step, **state}, indent=2) + "\n"
         (temporary / "state.json").write_text(content, encoding="utf-8")
     for old in checkpoints(folder)[:-keep]:
         _discard(old)
     for left_by_a_crash in folder.glob(".step-*"):
         shutil.rmtree(left_by_a_crash)
-    return path
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -105,21 +113,49 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
         raise _damaged(path, error) from None
 
 
-def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer, module: nn.Module) -> None:
+def save_optimizer(
+    checkpoint: Path,
+    optimizer: torch.optim.Optimizer,
+    module: nn.Module,
+    name: str = "optimizer.safetensors",
+) -> None:
+    """Write the state of the optimizer of `module`'s parameters."""
+    tensors, groups = _flatten(optimizer, module)
+    save_file(tensors, checkpoint / name, {"param_groups": groups})
+
+
+def load_optimizer(
+    checkpoint: Path,
+    optimizer: torch.optim.Optimizer,
+    module: nn.Module,
+    name: str = "optimizer.safetensors",
+) -> None:
     """Bring the optimizer of `module`'s parameters to the state it had in the checkpoint."""
-    path = checkpoint / "optimizer.safetensors"
-    names = [name for name, _ in module.named_parameters()]
+    path = checkpoint / name
+    names = [parameter for parameter, _ in module.named_parameters()]
     try:
         with safe_open(path, framework="pt") as file:
             groups = json.loads(file.metadata()["param_groups"])
         state: dict[int, dict[str, Tensor]] = {}
-        positions = {name: position for position, name in enumerate(names)}
+        positions = {parameter: position for position, parameter in enumerate(names)}
         for entry, tensor in load_file(path).items():
-            key, _, name = entry.partition("/")
-            state.setdefault(positions[name], {})[key] = tensor
+            key, _, parameter = entry.partition("/")
+            state.setdefault(positions[parameter], {})[key] = tensor
         optimizer.load_state_dict({"state": state, "param_groups": groups})
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise _damaged(path, error) from None
+
+
+def load_weights(file: Path, module: nn.Module) -> None:
+    """Copy the tensors of a checkpoint's file into `module`, all of them and no others.
+
+    Raises:
+        Diffusion4kError: the file is absent, damaged, or of another network.
+    """
+    try:
+        module.load_state_dict(load_file(file))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise _damaged(file, error) from None
 
 
 def load_average(checkpoint: Path, average: WeightAverage) -> None:

@@ -5,7 +5,7 @@ that `objective={name: flow-matching}` replaces a whole section.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
@@ -29,11 +29,13 @@ __all__ = [
     "ModeRecipe",
     "OptimizerRecipe",
     "Recipe",
+    "RunRecipe",
     "ScheduleRecipe",
     "UniformRecipe",
     "ValidationRecipe",
     "WaveletFlowRecipe",
     "load_recipe",
+    "read_recipe",
 ]
 
 MULTIPLE = 32  # pixels: F=16 latents in patches of 2
@@ -161,12 +163,46 @@ class ValidationRecipe(Section):
     guidance: NonNegative | None = None
 
 
-class Recipe(Section):
-    """One run: what is trained, on which pictures, how, and where the result goes."""
+class RunRecipe(Section):
+    """What every kind of training has: model, pictures, result, and how steps are taken."""
 
     model: Text
     data: Text
     output: Path
+    optimizer: OptimizerRecipe = OptimizerRecipe()
+    schedule: ScheduleRecipe = ScheduleRecipe()
+    steps: Count
+    batch_size: Count = 1
+    gradient_accumulation: Count = 1
+    clip_norm: Positive | None = 1.0
+    gradient_checkpointing: bool = True
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    ema: Annotated[Number, Field(gt=0, lt=1)] | None = None
+    checkpoint: CheckpointRecipe = CheckpointRecipe()
+    flip: bool = True
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _warms_up_in_time(self) -> "RunRecipe":
+        if self.schedule.warmup_steps >= self.steps and self.schedule.warmup_steps:
+            raise PydanticCustomError(
+                "warmup",
+                "schedule.warmup_steps: found {found}, allowed less than steps={steps}",
+                {"found": self.schedule.warmup_steps, "steps": self.steps},
+            )
+        return self
+
+    def as_yaml(self) -> str:
+        """The whole recipe, defaults included, as YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+AnyRecipe = TypeVar("AnyRecipe", bound=RunRecipe)
+
+
+class Recipe(RunRecipe):
+    """Fine-tuning of a transformer."""
+
     cache: Path | None = None
     resolution: Pixels
     crop: Annotated[tuple[Pixels, Pixels] | None, BeforeValidator(_square)] = None
@@ -180,20 +216,8 @@ class Recipe(Section):
         Field(discriminator="distribution"),
         _default("distribution", "logit-normal"),
     ] = LogitNormalRecipe()
-    optimizer: OptimizerRecipe = OptimizerRecipe()
-    schedule: ScheduleRecipe = ScheduleRecipe()
-    steps: Count
-    batch_size: Count = 1
-    gradient_accumulation: Count = 1
-    clip_norm: Positive | None = 1.0
-    gradient_checkpointing: bool = True
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    ema: Annotated[Number, Field(gt=0, lt=1)] | None = None
-    checkpoint: CheckpointRecipe = CheckpointRecipe()
     validation: ValidationRecipe = ValidationRecipe()
-    flip: bool = True
     caption_dropout: Probability = 0.0
-    seed: Seed = 0
 
     @property
     def crop_size(self) -> tuple[int, int]:
@@ -218,17 +242,7 @@ class Recipe(Section):
             raise PydanticCustomError(
                 "weights", "objective.band_weights: found only zeros, allowed at least one above 0"
             )
-        if self.schedule.warmup_steps >= self.steps and self.schedule.warmup_steps:
-            raise PydanticCustomError(
-                "warmup",
-                "schedule.warmup_steps: found {found}, allowed less than steps={steps}",
-                {"found": self.schedule.warmup_steps, "steps": self.steps},
-            )
         return self
-
-    def as_yaml(self) -> str:
-        """The whole recipe, defaults included, as YAML."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 class _Loader(yaml.SafeLoader):
@@ -250,6 +264,11 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
 
     Raises `UsageError` with one line that names every problem found.
     """
+    return read_recipe(path, overrides, Recipe)
+
+
+def read_recipe(path: str | Path, overrides: list[str] | None, kind: type[AnyRecipe]) -> AnyRecipe:
+    """As `load_recipe`, for a recipe of another kind."""
     path = Path(path)
     try:
         content = _parse(path.read_text(encoding="utf-8"), str(path))
@@ -261,9 +280,9 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     for override in overrides or []:
         _apply(content, override)
     try:
-        return Recipe.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
-        raise UsageError(f"{path}: {describe_problems(error, Recipe)}") from None
+        raise UsageError(f"{path}: {describe_problems(error, kind)}") from None
 
 
 def _parse(text: str, origin: str) -> Any:

@@ -8,14 +8,14 @@ from pydantic import ValidationError
 from diffusion4k.errors import UsageError
 from diffusion4k.training.checkpoint import latest_checkpoint, read_state
 from diffusion4k.training.problems import describe_problems
-from diffusion4k.training.recipe import Recipe
+from diffusion4k.training.recipe import RunRecipe
 
 __all__ = ["changed_keys", "resume_point"]
 
 _FREE = ("output", "steps", "checkpoint", "validation")
 
 
-def resume_point(recipe: Recipe, processes: int) -> tuple[Path | None, int]:
+def resume_point(recipe: RunRecipe, processes: int) -> tuple[Path | None, int]:
     """Newest checkpoint of the recipe's output and the steps done there; `(None, 0)` if none.
 
     Raises:
@@ -24,12 +24,12 @@ def resume_point(recipe: Recipe, processes: int) -> tuple[Path | None, int]:
     checkpoint = latest_checkpoint(recipe.output / "checkpoints")
     if checkpoint is None:
         return None, 0
-    state = read_state(checkpoint)
+    state, kind = read_state(checkpoint), type(recipe)
     try:
-        before = Recipe.model_validate(state["recipe"])
+        before = kind.model_validate(state["recipe"])
         steps, processes_before = int(state["step"]), int(state["processes"])
     except (KeyError, ValidationError) as error:
-        told = describe_problems(error, Recipe) if isinstance(error, ValidationError) else error
+        told = describe_problems(error, kind) if isinstance(error, ValidationError) else error
         raise UsageError(
             f"{checkpoint / 'state.json'}: not of this version ({told}): choose another output"
         ) from None
@@ -44,7 +44,7 @@ def resume_point(recipe: Recipe, processes: int) -> tuple[Path | None, int]:
     return checkpoint, steps
 
 
-def changed_keys(before: Recipe, after: Recipe) -> list[str]:
+def changed_keys(before: RunRecipe, after: RunRecipe) -> list[str]:
     """`key (old -> new)` of each value that decides about the weights and differs."""
     old, new = _flat(before.model_dump(mode="json")), _flat(after.model_dump(mode="json"))
     return [

@@ -1,7 +1,7 @@
 """The F=16 autoencoder: a base model's own F=8 autoencoder at half its resolution.
 
-`PartitionedAutoencoderKL` has its weights unchanged; `ScaleConsistentAutoencoderKL` starts from them
-and is trained.
+`PartitionedAutoencoderKL` has its weights unchanged, `ScaleConsistentAutoencoderKL` starts from
+them and is trained.
 """
 
 from diffusion4k.vae.accelerate import accelerate_decoder

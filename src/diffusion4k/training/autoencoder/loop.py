@@ -1,0 +1,318 @@
+"""Scale-consistent training: recipe in, F=16 autoencoder out.
+
+    for every step:  for every micro-batch: reconstruct; student's loss, discriminator's loss
+                     clip, AdamW for both, weight average, curves
+                     now and then validation, checkpoint
+
+Whatever is random is a function of (seed, place of a crop), and everything else is in the
+checkpoint: a run that was killed and started again ends with the same weights, bit for bit.
+
+Gradients are averaged over processes here rather than by DistributedDataParallel, which does not
+allow what the adaptive weight needs: gradients at one layer in the middle of a step.
+"""
+
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator, InitProcessGroupKwargs
+from torch import Tensor, nn
+
+from diffusion4k.data.crops import Step, places_of
+from diffusion4k.errors import Diffusion4kError
+from diffusion4k.files import atomic_path, write_text
+from diffusion4k.training.autoencoder.checkpoint import Trained
+from diffusion4k.training.autoencoder.export import export_autoencoder
+from diffusion4k.training.autoencoder.perceptual import build_perceptual
+from diffusion4k.training.autoencoder.prepare import (
+    check_wavelet,
+    load_teacher,
+    training_crops,
+    validation_crops,
+)
+from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe
+from diffusion4k.training.autoencoder.step import TERMS, ScaleConsistentLoss
+from diffusion4k.training.autoencoder.validation import QUALITIES, Validation
+from diffusion4k.training.build import build_optimizer, build_precision
+from diffusion4k.training.check import require_space
+from diffusion4k.training.ema import WeightAverage
+from diffusion4k.training.export import versions
+from diffusion4k.training.lock import locked
+from diffusion4k.training.log import Board, Curve, StepProgress
+from diffusion4k.training.randomness import generator_at
+from diffusion4k.training.resume import resume_point
+from diffusion4k.training.schedule import learning_rate
+from diffusion4k.training.signals import Stopped, StopRequest
+from diffusion4k.vae import ScaleConsistentAutoencoderKL
+from diffusion4k.vae.discriminator import PatchDiscriminator
+
+__all__ = ["train_autoencoder"]
+
+_DISCRIMINATOR = 1  # separates its random numbers from the crops'
+_COLUMNS = (*TERMS, "discriminator", "learning_rate", "gradient_norm")
+
+
+def train_autoencoder(recipe: AutoencoderRecipe, *, skip_bad: bool = False) -> Path:
+    """Run a recipe to its end, from its newest checkpoint if there is one; the student's folder.
+
+    `skip_bad` leaves out photographs that cannot be read or are smaller than the crop.
+
+    Raises:
+        UsageError: a recipe that cannot be run, or that is not the one of the checkpoint.
+        Stopped: SIGTERM or Ctrl-C came; a checkpoint of the last step is written.
+        Diffusion4kError: teacher or photographs unusable, or a loss that is not finite.
+    """
+    check_wavelet(recipe)
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
+    accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[patience])
+    with locked(recipe.output) if accelerator.is_main_process else nullcontext():
+        run = _Run(recipe, accelerator, skip_bad=skip_bad)
+        try:
+            run.go()
+        finally:
+            run.close()
+        return run.export()
+
+
+class _Run:
+    """The state of a run: what is trained, what judges it, curves."""
+
+    def __init__(
+        self, recipe: AutoencoderRecipe, accelerator: Accelerator, *, skip_bad: bool
+    ) -> None:
+        self.recipe, self.accelerator, self.device = recipe, accelerator, accelerator.device
+        self.checkpoint, self.first = resume_point(recipe, accelerator.num_processes)
+        self.precision = build_precision(recipe, self.device)
+        self.crops = training_crops(recipe, skip_bad=skip_bad)
+        teacher = load_teacher(recipe.model, self.device)
+        student = ScaleConsistentAutoencoderKL.from_autoencoder(teacher, recipe.start)
+        student.requires_grad_(True).train()
+        if recipe.gradient_checkpointing:
+            student.enable_gradient_checkpointing()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(generator_at(recipe.seed, _DISCRIMINATOR).initial_seed())
+            discriminator = PatchDiscriminator(
+                recipe.adversarial.channels, recipe.adversarial.layers
+            ).to(self.device)
+        perceptual = build_perceptual(recipe)
+        self.losses = ScaleConsistentLoss(
+            recipe, teacher, perceptual and perceptual.to(self.device), discriminator, self._mean
+        )
+        self.trained = Trained(
+            student,
+            discriminator,
+            build_optimizer(recipe, student),
+            build_optimizer(recipe, discriminator),
+            WeightAverage(student, recipe.ema) if recipe.ema else None,
+        )
+        if self.checkpoint:
+            self.trained.load(self.checkpoint)
+        if accelerator.is_main_process:
+            self._open_logs(skip_bad)
+
+    def _open_logs(self, skip_bad: bool) -> None:
+        recipe, wanted = self.recipe, self.recipe.validation
+        if self.checkpoint:
+            print(f"going on from {self.checkpoint}", file=sys.stderr, flush=True)
+        require_space(recipe, self.trained.student, self.trained.discriminator)
+        self.validation = None
+        if wanted.every:
+            crops = validation_crops(recipe, skip_bad=skip_bad)
+            self.validation = Validation(crops, wanted.samples, self.losses)
+        write_text(recipe.output / "recipe.yaml", recipe.as_yaml())
+        after = self.first if self.checkpoint else -1
+        self.curve = Curve(recipe.output / "loss.csv", _COLUMNS, resume_after=after)
+        self.validation_curve = Curve(
+            recipe.output / "validation.csv", QUALITIES, resume_after=after
+        )
+        self.board = Board(recipe.output / "tensorboard", resume_after=after)
+
+    def go(self) -> None:
+        """All steps that are left."""
+        recipe, accelerator = self.recipe, self.accelerator
+        main, world = accelerator.is_main_process, accelerator.num_processes
+        if not self.checkpoint:
+            self._validate(0)
+        progress = StepProgress(
+            done=self.first,
+            steps=recipe.steps,
+            images_per_step=recipe.batch_size * recipe.gradient_accumulation * world,
+            enabled=main,
+        )
+        batches = self.crops.read(
+            map(self._places, range(self.first, recipe.steps)), recipe.workers
+        )
+        with StopRequest() as stop, progress:
+            for done in range(self.first + 1, recipe.steps + 1):
+                places, images = self._next(batches, done - 1)
+                numbers = self._step(done - 1, places, images)
+                images_per_second = progress.update(done, numbers["loss"])
+                if main:
+                    self.curve.add(done, *(numbers[name] for name in _COLUMNS))
+                    scalars = {f"train__{name}": value for name, value in numbers.items()}
+                    self.board.add(done, **scalars, train__images_per_second=images_per_second)
+                last, every = done == recipe.steps, recipe.validation.every
+                if every and (done % every == 0 or last):
+                    self._validate(done)
+                signal = self._agreed(stop.number)
+                if done % recipe.checkpoint.every == 0 or last or signal:
+                    self._save(done)
+                    accelerator.wait_for_everyone()
+                if signal:
+                    raise Stopped(
+                        f"stopped by signal {signal} after step {done} of {recipe.steps}, saved in "
+                        f"{self.checkpoint}: run the same command to go on",
+                        signal,
+                    )
+
+    def export(self) -> Path:
+        """Write the student, averaged if the recipe says so."""
+        path = self.recipe.output / "vae"
+        if self.accelerator.is_main_process:
+            measured = Curve.read(self.recipe.output / "validation.csv")
+            with self._averaged():
+                export_autoencoder(
+                    path,
+                    student=self.trained.student,
+                    recipe=self.recipe,
+                    quality=measured[-1] if measured else None,
+                )
+        self.accelerator.wait_for_everyone()
+        return path
+
+    def close(self) -> None:
+        """Close the curves."""
+        if self.accelerator.is_main_process:
+            for log in (self.curve, self.validation_curve, self.board):
+                log.close()
+
+    def _places(self, step: int) -> Step:
+        return places_of(
+            step,
+            batch_size=self.recipe.batch_size,
+            gradient_accumulation=self.recipe.gradient_accumulation,
+            rank=self.accelerator.process_index,
+            world=self.accelerator.num_processes,
+        )
+
+    def _next(
+        self, batches: Iterator[tuple[Step, list[Tensor]]], done: int
+    ) -> tuple[Step, list[Tensor]]:
+        try:
+            return next(batches)
+        except Diffusion4kError:
+            # A photograph whose pixels turn out to be broken costs none of the finished steps.
+            if done > self.first:
+                self._save(done)
+            raise
+
+    def _step(self, step: int, places: Step, batches: list[Tensor]) -> dict[str, float]:
+        """One step of both optimizers; the numbers of `_COLUMNS`."""
+        recipe, trained = self.recipe, self.trained
+        rate = learning_rate(
+            recipe.schedule, base=recipe.optimizer.learning_rate, step=step, steps=recipe.steps
+        )
+        adversarial = bool(recipe.loss.adversarial) and step >= recipe.adversarial.start
+        total = torch.zeros(len(TERMS) + 1, device=self.device)
+        for micro, images in zip(places, batches, strict=True):
+            images = images.to(self.device)
+            with self.precision():
+                made, terms = self.losses.student(
+                    trained.student, images, self._noise(micro), adversarial=adversarial
+                )
+            (terms["loss"] / len(batches)).backward()
+            judged = torch.zeros((), device=self.device)
+            if adversarial:
+                with self.precision():
+                    judged = self.losses.judge(images, made)
+                (judged / len(batches)).backward()
+            total += torch.stack([*(terms[name].detach() for name in TERMS), judged.detach()])
+        norm = self._clipped(trained.student)
+        judge_norm = self._clipped(trained.discriminator) if adversarial else 0.0
+        values = [*(self._mean(total) / len(batches)).tolist(), rate, norm]
+        if not all(map(math.isfinite, (*values, judge_norm))):
+            raise Diffusion4kError(
+                f"step {step + 1}: loss {values[0]}, gradient norm {norm}, of the discriminator "
+                f"{judge_norm}; last good checkpoint: {self.checkpoint or 'none'}; in a new "
+                "output, try a lower optimizer.learning_rate, a later adversarial.start or precision=fp32"
+            )
+        self._update(trained.student_optimizer, rate)
+        if adversarial:
+            self._update(trained.discriminator_optimizer, rate)
+        if trained.average:
+            trained.average.update(trained.student)
+        return dict(zip(_COLUMNS, values, strict=True))
+
+    def _noise(self, places: range) -> Tensor | None:
+        """Of the latents of each crop, whichever process has it."""
+        recipe = self.recipe
+        if recipe.posterior == "mean":
+            return None
+        width, height = (side // 16 for side in recipe.crop)
+        shape = (self.trained.student.config.latent_channels, height, width)
+        noise = [torch.randn(shape, generator=generator_at(recipe.seed, p)) for p in places]
+        return torch.stack(noise).to(self.device)
+
+    def _clipped(self, network: nn.Module) -> float:
+        """Average the gradients over processes and clip them; their norm before."""
+        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        if self.accelerator.num_processes > 1:
+            flat = self._mean(torch.cat([gradient.flatten() for gradient in gradients]))
+            parts = flat.split([gradient.numel() for gradient in gradients])
+            for gradient, part in zip(gradients, parts, strict=True):
+                gradient.copy_(part.view_as(gradient))
+        limit = self.recipe.clip_norm or math.inf
+        return nn.utils.clip_grad_norm_(network.parameters(), limit).item()
+
+    def _update(self, optimizer: torch.optim.Optimizer, rate: float) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    def _mean(self, tensor: Tensor) -> Tensor:
+        return self.accelerator.reduce(tensor, "mean")
+
+    def _validate(self, done: int) -> None:
+        if self.accelerator.is_main_process and self.validation:
+            with self._averaged(), self.precision():
+                values, picture = self.validation(self.trained.student, self.device)
+            self.validation_curve.add(done, *values)
+            named = zip(QUALITIES, values, strict=True)
+            self.board.add(done, **{f"validation__{name}": value for name, value in named})
+            self.board.add_image(done, "validation", picture)
+            with atomic_path(self.recipe.output / "validation" / f"step-{done:06}.png") as path:
+                picture.save(path)
+        self.accelerator.wait_for_everyone()
+
+    def _save(self, done: int) -> None:
+        path = self.recipe.output / "checkpoints"
+        if self.accelerator.is_main_process:
+            self.curve.sync()
+            self.validation_curve.sync()
+            self.trained.save(
+                path,
+                done,
+                state={
+                    "processes": self.accelerator.num_processes,
+                    "recipe": self.recipe.model_dump(mode="json"),
+                    "versions": versions(),
+                },
+                keep=self.recipe.checkpoint.keep,
+            )
+        self.checkpoint = path / f"step-{done:06}"
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        average = self.trained.average
+        return average.applied_to(self.trained.student) if average else nullcontext()
+
+    def _agreed(self, signal: int) -> int:
+        # Processes hear of a signal at different times, and all must stop after the same step.
+        if self.accelerator.num_processes == 1:
+            return signal
+        heard = torch.tensor([signal], device=self.device)
+        return int(self.accelerator.gather(heard).max())

@@ -1,0 +1,80 @@
+"""What a run needs, found and judged before it starts."""
+
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+
+from diffusion4k.data.crops import ImageCrops
+from diffusion4k.data.folder import photo_folder, scan_folder
+from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.families import resolve
+from diffusion4k.families.folder import check_weights
+from diffusion4k.training.autoencoder.losses import detail_error
+from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe
+from diffusion4k.vae import load_stock_autoencoder
+
+__all__ = ["check_wavelet", "load_teacher", "training_crops", "validation_crops"]
+
+
+def load_teacher(model: str, device: torch.device) -> AutoencoderKL:
+    """The F=8 autoencoder of a model, frozen.
+
+    Arguments:
+        model: `pocket`, a folder or hub id of a whole model, or the folder of an autoencoder alone.
+
+    Raises:
+        Diffusion4kError: no such model, or its autoencoder is of another class or damaged.
+    """
+    folder = Path(model)
+    if not (folder / "config.json").is_file():
+        folder = resolve(model, ["vae"]) / "vae"
+    check_weights(folder)
+    teacher = load_stock_autoencoder(folder)
+    if len(teacher.config.block_out_channels) != 4:
+        raise Diffusion4kError(
+            f"{folder / 'config.json'}: {len(teacher.config.block_out_channels)} levels; a teacher "
+            "has four (F=8)"
+        )
+    return teacher.to(device).requires_grad_(False).eval()
+
+
+def training_crops(recipe: AutoencoderRecipe, *, skip_bad: bool) -> ImageCrops:
+    """The recipe's crops.
+
+    Raises:
+        Diffusion4kError: no such folder, or a photograph with which something is wrong, unless
+            it is to be skipped.
+    """
+    return ImageCrops(
+        scan_folder(photo_folder(recipe.data)).usable(skip_bad=skip_bad),
+        crop=recipe.crop,
+        resolution=recipe.resolution,
+        seed=recipe.seed,
+        flip=recipe.flip,
+        skip_bad=skip_bad,
+    )
+
+
+def validation_crops(recipe: AutoencoderRecipe, *, skip_bad: bool) -> ImageCrops:
+    """The crops on which quality is measured; as `training_crops`, never mirrored."""
+    wanted = recipe.validation
+    return ImageCrops(
+        scan_folder(photo_folder(wanted.data or recipe.data)).usable(skip_bad=skip_bad),
+        crop=recipe.crop,
+        resolution=recipe.resolution,
+        seed=wanted.seed,
+        skip_bad=skip_bad,
+    )
+
+
+def check_wavelet(recipe: AutoencoderRecipe) -> None:
+    """Refuse an unknown wavelet.
+
+    Raises:
+        UsageError: names it.
+    """
+    try:
+        detail_error(torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 32, 32), recipe.wavelet)
+    except ValueError as error:
+        raise UsageError(f"wavelet: {error}") from None
