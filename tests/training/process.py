@@ -4,28 +4,36 @@ import multiprocessing
 import os
 import socket
 import sys
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.training.recipe import Recipe, load_recipe
+from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe, load_autoencoder_recipe
+from diffusion4k.training.recipe import RunRecipe, load_recipe
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["standins", "diffusion4k.training.loop", "diffusion4k.families.sd3"]
+    [
+        "standins",
+        "diffusion4k.training.loop",
+        "diffusion4k.training.autoencoder.loop",
+        "diffusion4k.families.sd3",
+    ]
 )
 
 
-def start(recipe: Recipe, *, environment: dict[str, str] | None = None) -> BaseProcess:
-    """Run `train(recipe)` in a new process; what it prints goes to `<output>.txt`."""
+def start(recipe: RunRecipe, *, environment: dict[str, str] | None = None) -> BaseProcess:
+    """Run the recipe in a new process; what it prints goes to `<output>.txt`."""
     path = recipe.output.with_suffix(".yaml")
     path.write_text(recipe.as_yaml())
-    process = _CONTEXT.Process(target=_train, args=(path, environment or {}))
+    run = _train_autoencoder if isinstance(recipe, AutoencoderRecipe) else _train
+    process = _CONTEXT.Process(target=_run, args=(run, path, environment or {}))
     process.start()
     return process
 
 
-def start_two(recipe: Recipe) -> list[BaseProcess]:
+def start_two(recipe: RunRecipe) -> list[BaseProcess]:
     """The same run over two processes that talk by gloo."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -40,19 +48,28 @@ def start_two(recipe: Recipe) -> list[BaseProcess]:
     return [start(recipe, environment=common | rank) for rank in ranks]
 
 
-def said(recipe: Recipe) -> str:
+def said(recipe: RunRecipe) -> str:
     """What the run printed so far."""
     return recipe.output.with_suffix(".txt").read_text()
 
 
-def _train(path: Path, environment: dict[str, str]) -> None:
+def _run(run: Callable[[Path], None], path: Path, environment: dict[str, str]) -> None:
     os.environ.update(environment)
     sys.stdout = sys.stderr = path.with_suffix(".txt").open("a", buffering=1)
-
-    from diffusion4k.training.loop import train
-
     try:
-        train(load_recipe(path))
+        run(path)
     except Diffusion4kError as error:
         print(f"error: {error}")
         sys.exit(error.exit_code)
+
+
+def _train(path: Path) -> None:
+    from diffusion4k.training.loop import train
+
+    train(load_recipe(path))
+
+
+def _train_autoencoder(path: Path) -> None:
+    from diffusion4k.training.autoencoder.loop import train_autoencoder
+
+    train_autoencoder(load_autoencoder_recipe(path))

@@ -238,7 +238,7 @@ class _Run:
             raise Diffusion4kError(
                 f"step {step + 1}: loss {values[0]}, gradient norm {norm}, of the discriminator "
                 f"{judge_norm}; last good checkpoint: {self.checkpoint or 'none'}; in a new "
-                "output, try a lower optimizer.learning_rate, a later adversarial.start or precision=fp32"
+                "output, try a lower optimizer.learning_rate or precision=fp32"
             )
         self._update(trained.student_optimizer, rate)
         if adversarial:
