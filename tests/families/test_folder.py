@@ -71,6 +71,8 @@ def test_a_hub_id_downloads_named_components_only(
     assert resolve("owner/name") == tiny_model
     assert "transformer/*" in asked["allow_patterns"]
     assert "*.fp16*.safetensors" in asked["ignore_patterns"]
+    assert resolve("owner/name", ["vae"]) == tiny_model
+    assert asked["allow_patterns"] == ["model_index.json", "vae/*"]
 
 
 def _truncate(model: Path) -> None:

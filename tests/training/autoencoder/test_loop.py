@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -126,6 +127,19 @@ def test_a_partitioned_teacher_is_taken_back(
     assert all(torch.equal(value, two[name]) for name, value in one.items())
 
 
+def test_half_precision_computes_the_same_roughly(recipe: Make, tmp_path: Path) -> None:
+    keys = {"steps": 1, "adversarial": {"start": 0, "channels": 4, "layers": 2}}
+    rows = []
+    for precision in ("fp32", "bf16"):
+        wanted = recipe(**keys, precision=precision, output=str(tmp_path / precision))
+        found = train_autoencoder(wanted)
+        assert all(value.dtype == torch.float32 for value in saved_weights(str(found)).values())
+        rows += _rows(found.parent / "loss.csv")
+    assert rows[0]["mse"] != rows[1]["mse"]
+    for name in ("loss", "mse", "perceptual", "scale_consistency", "discriminator"):
+        assert rows[1][name] == pytest.approx(rows[0][name], rel=0.05)
+
+
 def test_a_changed_recipe_does_not_go_on(recipe: Make) -> None:
     train_autoencoder(recipe(steps=2))
     with pytest.raises(UsageError, match=r"loss.wavelet \(0.1 -> 0.2\)"):
@@ -152,6 +166,17 @@ def test_what_is_refused_before_the_start(
     with pytest.raises(Diffusion4kError, match=problem) as error:
         train_autoencoder(recipe(**keys))
     assert "\n" not in str(error.value)
+
+
+def test_a_teacher_of_another_depth(recipe: Make, tmp_path: Path) -> None:
+    AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(8, 8, 8),
+        norm_num_groups=4,
+    ).save_pretrained(tmp_path / "teacher")
+    with pytest.raises(Diffusion4kError, match="3 levels; a teacher has four"):
+        train_autoencoder(recipe(model=str(tmp_path / "teacher")))
 
 
 @pytest.mark.parametrize("name", ["AutoencoderDC", "ScaleConsistentAutoencoderKL"])
