@@ -47,8 +47,8 @@ CONFIG = {
     "pos_embed_max_size": 128,
     "qk_norm": "rms_norm",
 }
-SHIFT = {512: 1.5, 4096: 3.0}  # of one half of the noise levels, logit-normal
-NOISY_SHIFT = {512: 3.0, 4096: 6.0}  # of the other half, uniform: near pure noise
+SHIFT = {512: 1.5, 1024: 2.0, 4096: 3.0}  # of one half of the noise levels, logit-normal
+NOISY_SHIFT = {512: 3.0, 1024: 4.0, 4096: 6.0}  # of the other half, uniform: near pure noise
 PHOTOGRAPHS = Path(__file__).parents[2] / "src" / "diffusion4k" / "pocket" / "photographs"
 PHOTOGRAPH_WEIGHT = 2.0  # the bundled photographs are seen more often: the demo is about them
 RADIANS = 2.4  # by which the fastest position embedding turns from token to token
@@ -87,16 +87,18 @@ MODES = (
 # must not lose sight of the neighbours, or each token takes a shade of its own.
 LATE = 0.7  # of all steps
 LATE_MODES = (
-    Mode(512, 8, 2, 32, 0.30),
-    Mode(512, 16, 1, 8, 0.33),
+    Mode(512, 8, 2, 32, 0.28),
+    Mode(512, 16, 1, 8, 0.30),
+    Mode(1024, 16, 2, 8, 0.04),
+    Mode(1024, 32, 1, 2, 0.05),
     Mode(4096, 8, 16, 32, 0.05),
     Mode(4096, 16, 8, 8, 0.03),
-    Mode(4096, 16, 4, 8, 0.03),
-    Mode(4096, 16, 2, 8, 0.04),
-    Mode(4096, 16, 1, 8, 0.07),
-    Mode(4096, 32, 1, 2, 0.07),
+    Mode(4096, 16, 4, 8, 0.02),
+    Mode(4096, 16, 2, 8, 0.03),
+    Mode(4096, 16, 1, 8, 0.05),
+    Mode(4096, 32, 1, 2, 0.06),
     Mode(4096, 64, 2, 1, 0.03),
-    Mode(4096, 64, 1, 1, 0.05),
+    Mode(4096, 64, 1, 1, 0.06),
 )
 # From then on the network learns its own guided velocity (model guidance, arXiv 2502.12154), so
 # that sampling needs no second forward.
