@@ -47,8 +47,8 @@ CONFIG = {
     "pos_embed_max_size": 128,
     "qk_norm": "rms_norm",
 }
-SHIFT = {512: 1.5, 4096: 3.0}  # of one half of the noise levels, logit-normal
-NOISY_SHIFT = {512: 3.0, 4096: 6.0}  # of the other half, uniform: near pure noise
+SHIFT = {512: 1.5, 1024: 2.0, 4096: 3.0}  # of one half of the noise levels, logit-normal
+NOISY_SHIFT = {512: 3.0, 1024: 4.0, 4096: 6.0}  # of the other half, uniform: near pure noise
 PHOTOGRAPHS = Path(__file__).parents[2] / "src" / "diffusion4k" / "pocket" / "photographs"
 PHOTOGRAPH_WEIGHT = 2.0  # the bundled photographs are seen more often: the demo is about them
 RADIANS = 2.4  # by which the fastest position embedding turns from token to token
@@ -85,18 +85,20 @@ MODES = (
 )
 # Towards the end also many tokens at once, as in a whole image: attention over thousands of tokens
 # must not lose sight of the neighbours, or each token takes a shade of its own.
-LATE = 0.7  # of all steps
+LATE = 0.6  # of all steps
 LATE_MODES = (
-    Mode(512, 8, 2, 32, 0.30),
-    Mode(512, 16, 1, 8, 0.33),
-    Mode(4096, 8, 16, 32, 0.05),
-    Mode(4096, 16, 8, 8, 0.03),
-    Mode(4096, 16, 4, 8, 0.03),
+    Mode(512, 8, 2, 32, 0.19),
+    Mode(512, 16, 1, 8, 0.20),
+    Mode(1024, 16, 2, 8, 0.07),
+    Mode(1024, 32, 1, 2, 0.06),
+    Mode(4096, 8, 16, 32, 0.11),
+    Mode(4096, 16, 8, 8, 0.10),
+    Mode(4096, 16, 4, 8, 0.04),
     Mode(4096, 16, 2, 8, 0.04),
-    Mode(4096, 16, 1, 8, 0.07),
-    Mode(4096, 32, 1, 2, 0.07),
+    Mode(4096, 16, 1, 8, 0.05),
+    Mode(4096, 32, 1, 2, 0.05),
     Mode(4096, 64, 2, 1, 0.03),
-    Mode(4096, 64, 1, 1, 0.05),
+    Mode(4096, 64, 1, 1, 0.06),
 )
 # From then on the network learns its own guided velocity (model guidance, arXiv 2502.12154), so
 # that sampling needs no second forward.
@@ -369,7 +371,7 @@ if __name__ == "__main__":
     parser.add_argument("--vae", type=Path, default=Path("runs/pocket/vae/autoencoder"))
     parser.add_argument("--text", type=Path, default=Path("runs/pocket/text"))
     parser.add_argument("--out", type=Path, default=Path("runs/pocket/transformer"))
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--peak", type=float, default=1e-3)
     parser.add_argument(
         "--compile", action="store_true", help="needs a C++ compiler; a quarter faster"
