@@ -1,7 +1,7 @@
 """The F=16 autoencoder: a base model's own F=8 autoencoder at half its resolution, unchanged."""
 
 from diffusion4k.vae.accelerate import accelerate_decoder
-from diffusion4k.vae.lean import decode_strips, lean_decode, lean_encode
+from diffusion4k.vae.lean import decode_strips, lean_decode, lean_encode, parse_memory
 from diffusion4k.vae.partitioned import PartitionedAutoencoderKL, load_autoencoder
 from diffusion4k.vae.subpixel import SubPixelConv2d, fold_upsample
 
@@ -14,4 +14,5 @@ __all__ = [
     "lean_decode",
     "lean_encode",
     "load_autoencoder",
+    "parse_memory",
 ]
