@@ -49,6 +49,15 @@ def test_strips_are_the_image_in_bounded_memory(sampler: Sampler, settings: Sett
     assert np.abs(np.concatenate(strips).astype(np.int16) - whole).max() <= 1
 
 
+def test_too_little_memory_is_said_before_the_first_step(
+    sampler: Sampler, settings: Settings
+) -> None:
+    steps: list[None] = []
+    with pytest.raises(UsageError, match="at least"):
+        Sampler(sampler.folder, max_memory="1K").sample(settings, lambda: steps.append(None))
+    assert not steps
+
+
 def test_same_settings_same_image_to_the_bit(sampler: Sampler, settings: Settings) -> None:
     first = sampler.sample(settings)
     other = sampler.sample(replace(settings, seed=4))

@@ -92,6 +92,15 @@ class Family(Protocol):
     def decode_latents(self, autoencoder: Any, latents: Tensor) -> Tensor:
         """Normalised latents to images `(B, 3, H, W)` in about [-1, 1]."""
 
+    def check_decode_memory(
+        self, autoencoder: Any, width: int, height: int, max_memory: int | str | None
+    ) -> None:
+        """See whether images of `width` x `height` pixels can be decoded within `max_memory`.
+
+        Raises:
+            UsageError: they cannot; the error says what would do.
+        """
+
     def decode_strips(
         self, autoencoder: Any, latents: Tensor, max_memory: int | str | None = None
     ) -> Iterator[Tensor]:

@@ -114,6 +114,9 @@ class Sampler:
 
     def _denoise(self, settings: Settings, on_step: Callable[[], None] | None) -> Tensor:
         """Normalised latents `(1, C, height/16, width/16)` of the stock pipeline."""
+        # Before the minutes that sampling takes.
+        size = settings.width, settings.height
+        self.family.check_decode_memory(self.pipeline.vae, *size, self.max_memory)
         guided = settings.guidance > 1
         self.encode([settings.prompt, settings.negative_prompt] if guided else [settings.prompt])
         conditioning = dict(self._conditioning[settings.prompt])

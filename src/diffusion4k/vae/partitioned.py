@@ -25,7 +25,7 @@ from torch import Tensor
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.vae.subpixel import fold_upsample
 
-__all__ = ["PartitionedAutoencoderKL", "load_autoencoder"]
+__all__ = ["FACTOR", "PartitionedAutoencoderKL", "load_autoencoder"]
 
 FACTOR = 16
 BLOCKS = 4
