@@ -100,7 +100,19 @@ LATE_MODES = (
     Mode(4096, 64, 2, 1, 0.03),
     Mode(4096, 64, 1, 1, 0.06),
 )
-# From then on the network learns its own guided velocity (model guidance, arXiv 2502.12154), so
+# And last mostly so.
+LAST = 0.94
+LAST_MODES = (
+    Mode(512, 8, 2, 32, 0.05),
+    Mode(512, 16, 1, 8, 0.12),
+    Mode(1024, 32, 1, 2, 0.08),
+    Mode(4096, 8, 16, 32, 0.07),
+    Mode(4096, 16, 8, 8, 0.10),
+    Mode(4096, 32, 1, 2, 0.10),
+    Mode(4096, 64, 2, 1, 0.08),
+    Mode(4096, 64, 1, 1, 0.40),
+)
+# From LATE on the network learns its own guided velocity (model guidance, arXiv 2502.12154), so
 # that sampling needs no second forward.
 GUIDANCE = 1.5
 
@@ -295,7 +307,7 @@ def train(arguments: argparse.Namespace) -> None:
         generator = np.random.default_rng([1, step])
         torch.manual_seed(step)
         late = step >= LATE * steps
-        modes = LATE_MODES if late else MODES
+        modes = LAST_MODES if step >= LAST * steps else LATE_MODES if late else MODES
         mode = modes[generator.choice(len(modes), p=[m.share for m in modes])]
         x, pictures = draw_batch(latents, mode, weights, positions, generator)
         pictures[torch.from_numpy(generator.random(len(pictures)) < 0.05)] = len(tokens) - 1
@@ -336,7 +348,7 @@ def train(arguments: argparse.Namespace) -> None:
         for group in optimizer.param_groups:
             group["lr"] = float(rate)
         optimizer.step()
-        decay = min(0.998, (step + 1) / (step + 10))
+        decay = min(0.99, (step + 1) / (step + 10))
         for name, value in model.state_dict().items():
             averages[name].lerp_(value, 1 - decay)
         running[str(mode)] = 0.97 * running.get(str(mode), loss.item()) + 0.03 * loss.item()
