@@ -35,7 +35,8 @@ class Bare:
         for step in range(self.steps):
             sigma = torch.full((len(self.latents),), 1 - step / self.steps)
             self.family.velocity(self.pipeline.transformer, self.latents, sigma, self.conditioning)
-        self.family.decode_latents(self.pipeline.vae, self.latents[:1])
+        for _ in self.family.decode_strips(self.pipeline.vae, self.latents[:1]):
+            pass
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Peak memory of decoding one image at F=16: this project's tail, plain upsampling, split in four.
+"""Peak memory of decoding one image at F=16: lean, folded tail, plain upsampling, split in four.
 
     python benchmarks/vae_memory.py                           # the pocket autoencoder, 4096x4096
     python benchmarks/vae_memory.py --model PATH/TO/vae       # any AutoencoderKL folder
@@ -17,12 +17,12 @@ import torch.nn.functional as F
 from common import peak_memory, resident_memory, save, seconds
 from torch import Tensor, nn
 
-from diffusion4k.vae import PartitionedAutoencoderKL, load_autoencoder
+from diffusion4k.vae import PartitionedAutoencoderKL, lean_decode, load_autoencoder
 
 POCKET = Path(__file__).parents[1] / "src" / "diffusion4k" / "pocket" / "model" / "vae"
 # Stable Diffusion 3's autoencoder, and one of the pocket's kind for when it is not there.
 CHANNELS = {"sd3": (128, 256, 512, 512), "small": (16, 48, 64, 64)}
-TAILS = ("folded", "plain", "split_in_four")
+TAILS = ("lean", "folded", "plain", "split_in_four")
 
 
 class PlainTail(nn.Module):
@@ -76,14 +76,17 @@ def autoencoder(model: str, dtype: torch.dtype) -> PartitionedAutoencoderKL:
 
 
 @torch.inference_mode()
-def decode(model: str, tail: str, size: int, dtype: torch.dtype) -> None:
+def decode(model: str, tail: str, size: int, dtype: torch.dtype, max_memory: str | None) -> None:
     """Decode one random latent and print the memory before it, and its seconds."""
     vae = autoencoder(model, dtype)
-    if tail != "folded":
+    if tail in ("plain", "split_in_four"):
         vae.decoder.conv_out = PlainTail(vae.decoder.conv_out, 1 if tail == "plain" else 4)
     latents = torch.randn(1, vae.config.latent_channels, size // 16, size // 16, dtype=dtype)
     idle = resident_memory()
-    print(idle, seconds(lambda: vae.decode(latents).sample))
+    if tail == "lean":
+        print(idle, seconds(lambda: lean_decode(vae, latents, max_memory)))
+    else:
+        print(idle, seconds(lambda: vae.decode(latents).sample))
 
 
 def main() -> None:
@@ -91,22 +94,28 @@ def main() -> None:
     parser.add_argument("--model", default=str(POCKET) if POCKET.is_dir() else "small")
     parser.add_argument("--size", type=int, default=4096, help="side of the image")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
+    parser.add_argument("--max-memory", help="of the lean decode, for example 512MiB")
     parser.add_argument("--tails", nargs="+", choices=TAILS, default=TAILS)
     parser.add_argument("--only", choices=TAILS, help="decode once with this tail, nothing else")
     options = parser.parse_args()
     if options.only:
-        decode(options.model, options.only, options.size, getattr(torch, options.dtype))
+        dtype = getattr(torch, options.dtype)
+        decode(options.model, options.only, options.size, dtype, options.max_memory)
         return
     name = "pocket" if options.model == str(POCKET) else Path(options.model).name
     result: dict[str, Any] = {"model": name, "size": options.size, "dtype": options.dtype}
     arguments = ["--model", options.model, "--size", str(options.size), "--dtype", options.dtype]
+    if options.max_memory:
+        result["max_memory"] = options.max_memory
+        arguments += ["--max-memory", options.max_memory]
     for tail in options.tails:
         peak, output = peak_memory([__file__, *arguments, "--only", tail])
         idle, elapsed = map(float, output.split())
         result[tail] = {"peak_gib": round(peak, 2), "idle_gib": round(idle, 2)}
         result[tail]["seconds"] = round(elapsed, 1)
         print(f"{tail}: peak {peak:.2f} GiB (idle {idle:.2f}), {elapsed:.1f} s", flush=True)
-    save(f"vae_memory_{name}_{options.size}_{options.dtype}", result)
+    budget = f"_{options.max_memory}" if options.max_memory else ""
+    save(f"vae_memory_{name}_{options.size}_{options.dtype}{budget}", result)
 
 
 if __name__ == "__main__":

@@ -47,8 +47,8 @@ CONFIG = {
     "pos_embed_max_size": 128,
     "qk_norm": "rms_norm",
 }
-SHIFT = {512: 1.5, 4096: 3.0}  # of one half of the noise levels, logit-normal
-NOISY_SHIFT = {512: 3.0, 4096: 6.0}  # of the other half, uniform: near pure noise
+SHIFT = {512: 1.5, 1024: 2.0, 4096: 3.0}  # of one half of the noise levels, logit-normal
+NOISY_SHIFT = {512: 3.0, 1024: 4.0, 4096: 6.0}  # of the other half, uniform: near pure noise
 PHOTOGRAPHS = Path(__file__).parents[2] / "src" / "diffusion4k" / "pocket" / "photographs"
 PHOTOGRAPH_WEIGHT = 2.0  # the bundled photographs are seen more often: the demo is about them
 RADIANS = 2.4  # by which the fastest position embedding turns from token to token
@@ -85,20 +85,34 @@ MODES = (
 )
 # Towards the end also many tokens at once, as in a whole image: attention over thousands of tokens
 # must not lose sight of the neighbours, or each token takes a shade of its own.
-LATE = 0.7  # of all steps
+LATE = 0.6  # of all steps
 LATE_MODES = (
-    Mode(512, 8, 2, 32, 0.30),
-    Mode(512, 16, 1, 8, 0.33),
-    Mode(4096, 8, 16, 32, 0.05),
-    Mode(4096, 16, 8, 8, 0.03),
-    Mode(4096, 16, 4, 8, 0.03),
+    Mode(512, 8, 2, 32, 0.19),
+    Mode(512, 16, 1, 8, 0.20),
+    Mode(1024, 16, 2, 8, 0.07),
+    Mode(1024, 32, 1, 2, 0.06),
+    Mode(4096, 8, 16, 32, 0.11),
+    Mode(4096, 16, 8, 8, 0.10),
+    Mode(4096, 16, 4, 8, 0.04),
     Mode(4096, 16, 2, 8, 0.04),
-    Mode(4096, 16, 1, 8, 0.07),
-    Mode(4096, 32, 1, 2, 0.07),
+    Mode(4096, 16, 1, 8, 0.05),
+    Mode(4096, 32, 1, 2, 0.05),
     Mode(4096, 64, 2, 1, 0.03),
-    Mode(4096, 64, 1, 1, 0.05),
+    Mode(4096, 64, 1, 1, 0.06),
 )
-# From then on the network learns its own guided velocity (model guidance, arXiv 2502.12154), so
+# And last mostly so.
+LAST = 0.94
+LAST_MODES = (
+    Mode(512, 8, 2, 32, 0.05),
+    Mode(512, 16, 1, 8, 0.12),
+    Mode(1024, 32, 1, 2, 0.08),
+    Mode(4096, 8, 16, 32, 0.07),
+    Mode(4096, 16, 8, 8, 0.10),
+    Mode(4096, 32, 1, 2, 0.10),
+    Mode(4096, 64, 2, 1, 0.08),
+    Mode(4096, 64, 1, 1, 0.40),
+)
+# From LATE on the network learns its own guided velocity (model guidance, arXiv 2502.12154), so
 # that sampling needs no second forward.
 GUIDANCE = 1.5
 
@@ -293,7 +307,7 @@ def train(arguments: argparse.Namespace) -> None:
         generator = np.random.default_rng([1, step])
         torch.manual_seed(step)
         late = step >= LATE * steps
-        modes = LATE_MODES if late else MODES
+        modes = LAST_MODES if step >= LAST * steps else LATE_MODES if late else MODES
         mode = modes[generator.choice(len(modes), p=[m.share for m in modes])]
         x, pictures = draw_batch(latents, mode, weights, positions, generator)
         pictures[torch.from_numpy(generator.random(len(pictures)) < 0.05)] = len(tokens) - 1
@@ -334,7 +348,7 @@ def train(arguments: argparse.Namespace) -> None:
         for group in optimizer.param_groups:
             group["lr"] = float(rate)
         optimizer.step()
-        decay = min(0.998, (step + 1) / (step + 10))
+        decay = min(0.99, (step + 1) / (step + 10))
         for name, value in model.state_dict().items():
             averages[name].lerp_(value, 1 - decay)
         running[str(mode)] = 0.97 * running.get(str(mode), loss.item()) + 0.03 * loss.item()
@@ -369,7 +383,7 @@ if __name__ == "__main__":
     parser.add_argument("--vae", type=Path, default=Path("runs/pocket/vae/autoencoder"))
     parser.add_argument("--text", type=Path, default=Path("runs/pocket/text"))
     parser.add_argument("--out", type=Path, default=Path("runs/pocket/transformer"))
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--peak", type=float, default=1e-3)
     parser.add_argument(
         "--compile", action="store_true", help="needs a C++ compiler; a quarter faster"

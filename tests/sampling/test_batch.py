@@ -33,15 +33,15 @@ def test_a_stopped_run_goes_on_and_ends_the_same(
 ) -> None:
     whole = generate(REQUESTS, tiny_model, out=tmp_path / "whole", progress=False)
     stopped = Sampler(tiny_model)
-    sample = stopped.sample
+    sample = stopped.sample_strips
     calls = iter(range(9))
 
-    def interrupted(*arguments: object, **options: object) -> Image.Image:
+    def interrupted(*arguments: object, **options: object) -> object:
         if next(calls) == 2:
             raise KeyboardInterrupt
         return sample(*arguments, **options)
 
-    monkeypatch.setattr(stopped, "sample", interrupted)
+    monkeypatch.setattr(stopped, "sample_strips", interrupted)
     with pytest.raises(KeyboardInterrupt):
         generate(REQUESTS, stopped, out=tmp_path / "parts", progress=False)
     assert len(list((tmp_path / "parts").iterdir())) == 2

@@ -32,7 +32,7 @@ IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 64, 3), d
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".jpeg"])
 def test_the_record_is_read_back(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"image{suffix}"
-    write_image(IMAGE, path, SETTINGS)
+    write_image([np.asarray(IMAGE)], path, SETTINGS)
     metadata = read_metadata(path)
     versions = metadata.pop("versions")
     assert metadata == asdict(SETTINGS)
@@ -42,9 +42,9 @@ def test_the_record_is_read_back(tmp_path: Path, suffix: str) -> None:
 
 
 def test_png_keeps_every_pixel_and_jpeg_has_quality_95(tmp_path: Path) -> None:
-    write_image(IMAGE, tmp_path / "image.png", SETTINGS)
+    write_image([np.asarray(IMAGE)], tmp_path / "image.png", SETTINGS)
     assert np.array_equal(Image.open(tmp_path / "image.png"), IMAGE)
-    write_image(IMAGE, tmp_path / "image.jpg", SETTINGS)
+    write_image([np.asarray(IMAGE)], tmp_path / "image.jpg", SETTINGS)
     IMAGE.save(tmp_path / "plain.jpg", quality=95)
     assert np.array_equal(Image.open(tmp_path / "image.jpg"), Image.open(tmp_path / "plain.jpg"))
 
@@ -52,7 +52,7 @@ def test_png_keeps_every_pixel_and_jpeg_has_quality_95(tmp_path: Path) -> None:
 @pytest.mark.parametrize("character", ["🐶", '"', "\n", "字"])
 def test_the_longest_prompts_fit_into_jpeg(tmp_path: Path, character: str) -> None:
     longest = replace(SETTINGS, prompt=character * 7500, negative_prompt=character * 7500)
-    write_image(IMAGE, tmp_path / "image.jpg", longest)
+    write_image([np.asarray(IMAGE)], tmp_path / "image.jpg", longest)
     assert read_metadata(tmp_path / "image.jpg")["prompt"] == longest.prompt
 
 
@@ -77,7 +77,7 @@ def test_names_say_what_is_in_the_file() -> None:
 )
 def test_other_settings_other_name_and_not_present(tmp_path: Path, change: dict[str, str]) -> None:
     path = tmp_path / "image.png"
-    write_image(IMAGE, path, SETTINGS)
+    write_image([np.asarray(IMAGE)], path, SETTINGS)
     other = replace(SETTINGS, **change)
     assert is_present(path, SETTINGS) and not is_present(path, other)
     assert image_name(other, ".png") != image_name(SETTINGS, ".png")
@@ -96,7 +96,7 @@ def test_a_cut_file_is_not_present(
     tmp_path_factory: pytest.TempPathFactory, suffix: str, data: st.DataObject
 ) -> None:
     path = tmp_path_factory.mktemp("cut") / f"image{suffix}"
-    write_image(IMAGE, path, SETTINGS)
+    write_image([np.asarray(IMAGE)], path, SETTINGS)
     content = path.read_bytes()
     path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
     assert not is_present(path, SETTINGS)

@@ -55,6 +55,10 @@ def generate(
     image_format: Annotated[
         str | None, typer.Option("--format", help="png (default) or jpeg (quality 95).")
     ] = None,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(help="For the decoder's feature maps, e.g. 2GiB; by default no limit."),
+    ] = None,
     dtype: Annotated[
         str, typer.Option(help="auto, float32, bfloat16 or float16; auto: by the device.")
     ] = "auto",
@@ -78,7 +82,9 @@ def generate(
         for text in texts
         for each in seed or [0]
     ]
-    outputs = sampling.generate(requests, model, out=out, image_format=image_format, dtype=dtype)
+    outputs = sampling.generate(
+        requests, model, out=out, image_format=image_format, dtype=dtype, max_memory=max_memory
+    )
     made = sum(output.is_new for output in outputs)
     for output in outputs:
         typer.echo(output.path)

@@ -1,5 +1,6 @@
 """What the rest of the project may ask of a base-model family."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -90,6 +91,23 @@ class Family(Protocol):
 
     def decode_latents(self, autoencoder: Any, latents: Tensor) -> Tensor:
         """Normalised latents to images `(B, 3, H, W)` in about [-1, 1]."""
+
+    def check_decode_memory(
+        self, autoencoder: Any, width: int, height: int, max_memory: int | str | None
+    ) -> None:
+        """See whether images of `width` x `height` pixels can be decoded within `max_memory`.
+
+        Raises:
+            UsageError: they cannot; the error says what would do.
+        """
+
+    def decode_strips(
+        self, autoencoder: Any, latents: Tensor, max_memory: int | str | None = None
+    ) -> Iterator[Tensor]:
+        """The image of one normalised latent `(1, C, h, w)`: strips `(1, 3, rows, W)` from the top.
+
+        Strips and feature maps take at most `max_memory` (bytes or `"4GiB"`; None: no limit).
+        """
 
     def velocity(
         self, transformer: nn.Module, noisy: Tensor, sigma: Tensor, conditioning: dict[str, Tensor]

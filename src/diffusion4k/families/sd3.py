@@ -7,6 +7,7 @@
 - Prediction: the transformer gives the velocity `noise - latents` itself, at `1000 * sigma`.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,7 +30,7 @@ from diffusion4k.families.folder import (
     loading,
     read_json,
 )
-from diffusion4k.vae import load_autoencoder
+from diffusion4k.vae import FACTOR, check_decode_memory, decode_strips, load_autoencoder
 
 __all__ = ["StableDiffusion3"]
 
@@ -107,6 +108,20 @@ class StableDiffusion3:
         """Normalised latents `(B, C, h, w)` to images `(B, 3, 16h, 16w)` in about [-1, 1]."""
         latents = latents / autoencoder.config.scaling_factor + autoencoder.config.shift_factor
         return autoencoder.decode(latents).sample
+
+    def check_decode_memory(
+        self, autoencoder: Any, width: int, height: int, max_memory: int | str | None
+    ) -> None:
+        """See whether images of `width` x `height` pixels can be decoded within `max_memory`."""
+        check_decode_memory(autoencoder, height // FACTOR, width // FACTOR, max_memory)
+
+    def decode_strips(
+        self, autoencoder: Any, latents: Tensor, max_memory: int | str | None = None
+    ) -> Iterator[Tensor]:
+        """The image of one normalised latent `(1, C, h, w)`, in strips `(1, 3, rows, 16w)`."""
+        latents = latents / autoencoder.config.scaling_factor + autoencoder.config.shift_factor
+        for _, strip in decode_strips(autoencoder, latents, max_memory):
+            yield strip
 
     def velocity(
         self, transformer: nn.Module, noisy: Tensor, sigma: Tensor, conditioning: dict[str, Tensor]

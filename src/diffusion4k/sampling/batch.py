@@ -34,6 +34,7 @@ def generate(
     image_format: str | None = None,
     device: str | None = None,
     dtype: str = "auto",
+    max_memory: int | str | None = None,
     progress: bool = True,
 ) -> list[Output]:
     """Make the images of all requests; those already there with the same settings are kept.
@@ -43,7 +44,7 @@ def generate(
         model: `pocket`, a folder in diffusers layout, a hub id, or a `Sampler` already loaded.
         out: a folder, or for one image a file ending in .png, .jpg or .jpeg.
         image_format: `png` (default) or `jpeg`; a file name decides by its suffix.
-        device, dtype: as for `Sampler`.
+        device, dtype, max_memory: as for `Sampler`.
         progress: bars (on a terminal) or lines on standard error.
 
     Returns:
@@ -54,7 +55,9 @@ def generate(
         Diffusion4kError: the model cannot be found, loaded or run.
     """
     place = _Place(Path(out), image_format)
-    sampler = model if isinstance(model, Sampler) else Sampler(model, device=device, dtype=dtype)
+    sampler = model
+    if not isinstance(sampler, Sampler):
+        sampler = Sampler(sampler, device=device, dtype=dtype, max_memory=max_memory)
     wanted = list(dict.fromkeys(sampler.settle(request) for request in requests))
     paths = place.paths(wanted)
     missing = [not is_present(path, each) for path, each in zip(paths, wanted, strict=True)]
@@ -69,8 +72,8 @@ def generate(
         sampler.load()
         for output in todo:
             bars.image()
-            image = sampler.sample(output.settings, on_step=bars.step)
-            write_image(image, output.path, output.settings)
+            strips = sampler.sample_strips(output.settings, on_step=bars.step)
+            write_image(strips, output.path, output.settings)
             bars.written(str(output.path))
     return outputs
 

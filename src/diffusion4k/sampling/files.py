@@ -11,15 +11,19 @@ import json
 import os
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from PIL import ExifTags, Image, PngImagePlugin
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
 
 from diffusion4k import __version__
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.files import atomic_path
+from diffusion4k.sampling.png import PngWriter
 from diffusion4k.sampling.request import Settings
 
 __all__ = ["SUFFIXES", "image_name", "is_made_here", "is_present", "read_metadata", "write_image"]
@@ -40,20 +44,23 @@ def image_name(settings: Settings, suffix: str) -> str:
     return f"{slug}-{digest}-seed{settings.seed}-{settings.width}x{settings.height}{suffix}"
 
 
-def write_image(image: Image.Image, path: Path, settings: Settings) -> None:
-    """Write `image` as PNG or JPEG (quality 95) by the suffix of `path`, wholly or not at all."""
+def write_image(strips: Iterable[NDArray[np.uint8]], path: Path, settings: Settings) -> None:
+    """Write an image as PNG or JPEG (quality 95) by the suffix of `path`, wholly or not at all.
+
+    It comes in strips `(rows, width, 3)` from the top; a PNG is written strip by strip, a JPEG
+    when all are there.
+    """
     versions = {name: importlib.metadata.version(name) for name in ("diffusers", "torch")}
     metadata = {**asdict(settings), "versions": {"diffusion4k": __version__, **versions}}
     record = json.dumps(metadata, ensure_ascii=False)
     program = f"diffusion4k {__version__}"
     with atomic_path(path) as temporary:
         if path.suffix.lower() == ".png":
-            info = PngImagePlugin.PngInfo()
-            info.add_itxt(_KEY, record)
-            info.add_itxt("Description", settings.prompt)
-            info.add_text("Software", program)
-            # Higher levels take seconds at 4096x4096 and save a few percent.
-            image.save(temporary, pnginfo=info, compress_level=1)
+            texts = {_KEY: record, "Description": settings.prompt, "Software": program}
+            size = settings.width, settings.height
+            with temporary.open("wb") as file, PngWriter(file, *size, texts) as png:
+                for rows in strips:
+                    png.write(rows)
         else:
             exif = Image.Exif()
             exif[ExifTags.Base.Software] = program
@@ -62,6 +69,7 @@ def write_image(image: Image.Image, path: Path, settings: Settings) -> None:
             exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = _UTF16 + record.encode(
                 "utf-16-le"
             )
+            image = Image.fromarray(np.concatenate(list(strips)))
             image.save(temporary, quality=95, exif=exif)
 
 

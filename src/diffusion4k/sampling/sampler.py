@@ -10,7 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -18,6 +20,7 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import family_of, resolve
 from diffusion4k.sampling.fingerprint import fingerprint
 from diffusion4k.sampling.request import Request, Settings, settle
+from diffusion4k.vae import parse_memory
 
 __all__ = ["Sampler"]
 
@@ -34,10 +37,11 @@ class Sampler:
         model: `pocket`, a folder in diffusers layout, or a hub id.
         device: where to compute; by default the first GPU if there is one, else the CPU.
         dtype: `float32`, `bfloat16`, `float16`, or `auto`: bfloat16 on a GPU, float32 on the CPU.
+        max_memory: of the decoder's feature maps, in bytes or as `"4GiB"`; by default no limit.
 
     Raises:
         Diffusion4kError: the model cannot be found or is not of a supported family.
-        UsageError: unknown dtype.
+        UsageError: unknown dtype, or a memory that is no size.
     """
 
     def __init__(
@@ -46,7 +50,9 @@ class Sampler:
         *,
         device: str | torch.device | None = None,
         dtype: str = "auto",
+        max_memory: int | str | None = None,
     ) -> None:
+        self.max_memory = parse_memory(max_memory)
         self.model = str(model)
         self.folder = resolve(model)
         self.family = family_of(self.folder)
@@ -90,6 +96,27 @@ class Sampler:
         Raises:
             Diffusion4kError: latents became NaN or infinite, or memory ran out.
         """
+        return Image.fromarray(np.concatenate(list(self.sample_strips(settings, on_step))))
+
+    def sample_strips(
+        self, settings: Settings, on_step: Callable[[], None] | None = None
+    ) -> Iterator[NDArray[np.uint8]]:
+        """The same image in strips of rows from the top, `(rows, width, 3)` each.
+
+        The image is never whole in memory: with `max_memory` its size hardly matters.
+        """
+        latents = self._denoise(settings, on_step)
+        with _out_of_memory(settings, self.device):
+            for strip in self.family.decode_strips(self.pipeline.vae, latents, self.max_memory):
+                # As the stock pipeline scales and rounds.
+                pixels = strip[0].float().mul(0.5).add_(0.5).clamp_(0, 1).mul_(255).round_()
+                yield pixels.to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
+
+    def _denoise(self, settings: Settings, on_step: Callable[[], None] | None) -> Tensor:
+        """Normalised latents `(1, C, height/16, width/16)` of the stock pipeline."""
+        # Before the minutes that sampling takes.
+        size = settings.width, settings.height
+        self.family.check_decode_memory(self.pipeline.vae, *size, self.max_memory)
         guided = settings.guidance > 1
         self.encode([settings.prompt, settings.negative_prompt] if guided else [settings.prompt])
         conditioning = dict(self._conditioning[settings.prompt])
@@ -108,17 +135,17 @@ class Sampler:
             return tensors
 
         with _out_of_memory(settings, self.device):
-            pixels = self.pipeline(
+            latents: Tensor = self.pipeline(
                 width=settings.width,
                 height=settings.height,
                 num_inference_steps=settings.steps,
                 guidance_scale=settings.guidance,
                 generator=torch.Generator().manual_seed(settings.seed),
                 callback_on_step_end=after_step,
-                output_type="pt",
+                output_type="latent",
                 **conditioning,
-            ).images[0]
-        return _to_image(pixels)
+            ).images
+        return latents
 
     def load(self) -> None:
         """Load the pipeline now and not with the first image."""
@@ -144,12 +171,6 @@ class Sampler:
     @cached_property
     def _fingerprint(self) -> str:
         return fingerprint(self.folder)
-
-
-def _to_image(pixels: Tensor) -> Image.Image:
-    # As the stock pipeline rounds, but with all threads and without its float32 copies.
-    pixels = pixels.float().mul_(255).round_().to(torch.uint8)
-    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
 
 
 @contextmanager

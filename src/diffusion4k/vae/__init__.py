@@ -5,21 +5,30 @@ them and is trained.
 """
 
 from diffusion4k.vae.accelerate import accelerate_decoder
-from diffusion4k.vae.lean import decode_strips, lean_decode, lean_encode
+from diffusion4k.vae.lean import (
+    check_decode_memory,
+    decode_strips,
+    lean_decode,
+    lean_encode,
+    parse_memory,
+)
 from diffusion4k.vae.load import load_autoencoder, load_stock_autoencoder
-from diffusion4k.vae.partitioned import PartitionedAutoencoderKL
+from diffusion4k.vae.partitioned import FACTOR, PartitionedAutoencoderKL
 from diffusion4k.vae.scale_consistent import ScaleConsistentAutoencoderKL
 from diffusion4k.vae.subpixel import SubPixelConv2d, fold_upsample
 
 __all__ = [
+    "FACTOR",
     "PartitionedAutoencoderKL",
     "ScaleConsistentAutoencoderKL",
     "SubPixelConv2d",
     "accelerate_decoder",
+    "check_decode_memory",
     "decode_strips",
     "fold_upsample",
     "lean_decode",
     "lean_encode",
     "load_autoencoder",
     "load_stock_autoencoder",
+    "parse_memory",
 ]

@@ -70,6 +70,7 @@ class FeatureMap:
     ) -> None:
         self.workspace = workspace
         self.channels, self.height, self.width = channels, height, width
+        self.device = workspace.device
         self.rows: Tensor | None = None
         self.file: Any = None
         self._row_bytes = channels * width * workspace.dtype.itemsize

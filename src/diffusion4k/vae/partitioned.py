@@ -23,7 +23,7 @@ from torch import Tensor
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.vae.subpixel import fold_upsample
 
-__all__ = ["PartitionedAutoencoderKL", "f16_config"]
+__all__ = ["FACTOR", "PartitionedAutoencoderKL", "f16_config"]
 
 FACTOR = 16
 BLOCKS = 4
