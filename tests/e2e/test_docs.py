@@ -90,7 +90,7 @@ def small(words: list[str], full_size: Path) -> list[str]:
     for i, word in enumerate(words):
         if words[i - 1] in ("--width", "--height"):
             words[i] = "256"
-        elif words[i - 1] == "--resolution":
+        elif words[i - 1] in ("--resolution", "--size"):
             words[i] = "128"
         elif words[i - 1] == "--model" and word != "pocket" and not Path(word).exists():
             words[i] = str(full_size)

@@ -14,11 +14,19 @@ diffusion4k vae train recipes/pocket-vae-sc.yaml
 diffusion4k vae train recipes/pocket-vae-sc.yaml start=stride output=runs/stride
 """
 
+_EVAL = """Examples:
+
+diffusion4k vae eval photographs --vae pocket --vae pocket@8 --size 512
+
+diffusion4k vae eval photographs --vae runs/pocket-vae-sc/vae --size 512 --size 1024 --out compared
+"""
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
-    group = typer.Typer(no_args_is_help=True, help="Train the F=16 autoencoder.")
+    group = typer.Typer(no_args_is_help=True, help="Train and measure F=16 autoencoders.")
     group.command(epilog=_TRAIN)(train)
+    group.command("eval", epilog=_EVAL)(evaluate)
     app.add_typer(group, name="vae")
 
 
@@ -51,3 +59,45 @@ def train(
     from diffusion4k.training.autoencoder.loop import train_autoencoder
 
     typer.echo(train_autoencoder(checked, skip_bad=skip_bad))
+
+
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="Folder of photographs.", show_default=False)],
+    vae: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="pocket, a model or vae folder, or a hub id; @8 behind it: at F=8. May be given "
+            "several times; by default pocket."
+        ),
+    ] = None,
+    size: Annotated[
+        list[int] | None,
+        typer.Option(help="Shorter side, pixels, a multiple of 32; several times; by default 512."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of results, kept to go on.")] = Path("vae-eval"),
+    max_memory: Annotated[
+        str | None, typer.Option(help="For feature maps, e.g. 2GiB; by default no limit.")
+    ] = None,
+    allow_enlarging: Annotated[
+        bool, typer.Option("--allow-enlarging", help="Use photographs that are too small, too.")
+    ] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out photographs that cannot be used.")
+    ] = False,
+) -> None:
+    """Measure how well autoencoders give photographs back, side by side.
+
+    PSNR, SSIM, NMSE and EffNet-PD per image and their means with 95% intervals, Fréchet distances
+    of EfficientNet-Lite0 features (no rFID), results.json and a figure.
+    """
+    from diffusion4k.benchmark import reconstruction_report
+
+    reconstruction_report.run(
+        folder,
+        vae or ["pocket"],
+        size or [512],
+        out,
+        max_memory=max_memory,
+        allow_enlarging=allow_enlarging,
+        skip_bad=skip_bad,
+    )

@@ -1,0 +1,1 @@
+"""Models measured on pictures: runs, tables and figures."""

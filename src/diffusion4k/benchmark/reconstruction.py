@@ -1,0 +1,274 @@
+"""How well autoencoders give photographs back, side by side (the supplement's Fig. 16).
+
+Each photograph is reduced to the wanted shorter side, its central square is encoded (the
+posterior's mean) and decoded, and the result rounded to eight bits before anything is measured, as
+a saved image would be. Reconstructions and measurements are kept under names that follow from the
+photograph's bytes, the autoencoder's weights and the settings: a run that was stopped goes on where
+it was.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from diffusion4k import __version__
+from diffusion4k.data.images import open_rgb
+from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.families.folder import resolve
+from diffusion4k.files import atomic_path, sha256_of, write_text
+from diffusion4k.metrics.features import EfficientNetLite0
+from diffusion4k.metrics.fidelity import nmse, psnr
+from diffusion4k.metrics.frechet import frechet_distance
+from diffusion4k.metrics.perceptual import EffNetDistance
+from diffusion4k.metrics.ssim import ssim
+from diffusion4k.vae import decode_strips, lean_encode, load_autoencoder, load_stock_autoencoder
+
+__all__ = [
+    "METRICS",
+    "Autoencoder",
+    "Picture",
+    "Result",
+    "Row",
+    "evaluate_autoencoders",
+    "kept_reconstruction",
+]
+
+METRICS = ("psnr", "ssim", "nmse", "effnet_pd")
+_PATCHES = 64
+_PATCH = 224
+_RESAMPLES = 2000
+
+
+class Autoencoder:
+    """`MODEL` at F=16, or `MODEL@8` at F=8; a model is `pocket`, a folder or a hub id.
+
+    Raises:
+        Diffusion4kError: no such model, or an autoencoder that does not work at that factor.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        model, _, factor = name.partition("@")
+        if factor not in ("", "8", "16"):
+            raise UsageError(f"--vae {name}: behind @ stands 8 or 16")
+        folder = Path(model)
+        if not (folder / "config.json").is_file():
+            folder = resolve(model) / "vae"
+        load = load_stock_autoencoder if factor == "8" else load_autoencoder
+        self.network: Any = load(folder).eval()
+        weights = sorted(folder.glob("*.safetensors"))
+        self.fingerprint = "".join([sha256_of(p) for p in [folder / "config.json", *weights]])
+        self.fingerprint += factor
+
+    @torch.inference_mode()
+    def reconstruct(
+        self, image: NDArray[np.uint8], max_memory: int | str | None = None
+    ) -> NDArray[np.uint8]:
+        """`(H, W, 3)` encoded and decoded."""
+        pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1
+        latents = lean_encode(self.network, pixels, max_memory).mode()
+        strips = [strip[0] for _, strip in decode_strips(self.network, latents, max_memory)]
+        back = torch.cat(strips, 1).mul_(127.5).add_(127.5).clamp_(0, 255).round_()
+        return back.to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The central square of a photograph, `size` pixels a side."""
+
+    path: Path
+    size: int
+    allow_enlarging: bool = False
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """`(size, size, 3)`.
+
+        Raises:
+            Diffusion4kError: unreadable, or smaller than `size` and not to be enlarged.
+        """
+        image = open_rgb(self.path)
+        side = min(image.size)
+        if side < self.size and not self.allow_enlarging:
+            raise Diffusion4kError(
+                f"{self.path}: {image.width}x{image.height} is smaller than {self.size}: choose a "
+                "smaller --size, or pass --allow-enlarging"
+            )
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        box = (left, top, left + side, top + side)
+        square = image.resize((self.size, self.size), Image.Resampling.LANCZOS, box)
+        return np.array(square)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One autoencoder at one size: mean and 95% interval of each metric, and Fréchet distances.
+
+    The intervals are of a bootstrap over the photographs. Distances are None for one photograph.
+    """
+
+    autoencoder: str
+    size: int
+    images: dict[str, dict[str, float]]
+    means: dict[str, tuple[float, float, float]]
+    fd_effnet: float | None
+    fd_effnet_patch: float | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """All rows, the settings, and the pictures that could not be used."""
+
+    rows: list[Row]
+    settings: dict[str, Any]
+    bad: list[str]
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON."""
+        write_text(path, json.dumps(asdict(self), indent=1) + "\n")
+
+
+@dataclass(frozen=True)
+class _Measured:
+    numbers: dict[str, float]
+    features: NDArray[np.float32]
+    patches: NDArray[np.float32]
+
+
+def evaluate_autoencoders(
+    pictures: Sequence[Picture],
+    autoencoders: Sequence[Autoencoder],
+    kept: Path,
+    *,
+    max_memory: int | str | None = None,
+    skip_bad: bool = False,
+) -> Iterator[Row | str]:
+    """Measure every autoencoder on every picture; sizes may differ between pictures.
+
+    Yields:
+        The name of each picture when it is done, then a `Row` per size and autoencoder.
+
+    Raises:
+        Diffusion4kError: a picture that cannot be used, unless `skip_bad`: then its reason is
+            yielded, with `bad: ` before it.
+    """
+    extractor, perceptual = EfficientNetLite0(), EffNetDistance()
+    found: dict[tuple[int, str], dict[str, tuple[_Measured, _Measured]]] = {}
+    for picture in pictures:
+        try:
+            original = picture.pixels()
+        except Diffusion4kError as error:
+            if not skip_bad:
+                raise
+            yield f"bad: {error}"
+            continue
+        own = _kept(kept / _key(picture), original, None, extractor, perceptual)
+        for autoencoder in autoencoders:
+            image = kept_reconstruction(kept, picture, autoencoder)
+            if not image.exists():
+                with atomic_path(image) as temporary:
+                    back = autoencoder.reconstruct(original, max_memory)
+                    Image.fromarray(back).save(temporary, compress_level=1)
+            measured = _kept(image, image, original, extractor, perceptual)
+            rows = found.setdefault((picture.size, autoencoder.name), {})
+            rows[picture.path.name] = (own, measured)
+        yield picture.path.name
+    for (size, name), images in found.items():
+        yield _row(name, size, images)
+
+
+def kept_reconstruction(kept: Path, picture: Picture, autoencoder: Autoencoder) -> Path:
+    """Where the reconstruction of a picture stands once it is made, a PNG file."""
+    return kept / f"{_key(picture, autoencoder)}.png"
+
+
+def _kept(
+    place: Path,
+    image: Any,
+    original: NDArray[np.uint8] | None,
+    extractor: EfficientNetLite0,
+    perceptual: EffNetDistance,
+) -> _Measured:
+    """The measurements at `place`, made if they are not there."""
+    from safetensors import SafetensorError, safe_open
+    from safetensors.numpy import save_file
+
+    path = place.with_suffix(".safetensors")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            numbers = json.loads(file.metadata()["numbers"])
+            return _Measured(numbers, file.get_tensor("features"), file.get_tensor("patches"))
+    except (FileNotFoundError, SafetensorError, KeyError, TypeError, ValueError):
+        pass
+    pixels = image if isinstance(image, np.ndarray) else np.asarray(open_rgb(image))
+    numbers = {} if original is None else _numbers(pixels, original, perceptual)
+    patch = min(_PATCH, min(pixels.shape[:2]))
+    measured = _Measured(numbers, extractor([pixels]), extractor.patches(pixels, patch, _PATCHES))
+    with atomic_path(path) as temporary:
+        arrays = {"features": measured.features, "patches": measured.patches}
+        save_file(arrays, temporary, metadata={"numbers": json.dumps(numbers)})
+    return measured
+
+
+@torch.inference_mode()
+def _numbers(
+    image: NDArray[np.uint8], original: NDArray[np.uint8], perceptual: EffNetDistance
+) -> dict[str, float]:
+    def tensor(array: NDArray[np.uint8]) -> torch.Tensor:
+        return torch.from_numpy(array.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+
+    # The distance is a mean over pixels: of large images it is that of their tiles.
+    tiles = range(0, len(image), 1024)
+    distances = [
+        (perceptual(tensor(a), tensor(b)).item(), a.size)
+        for a, b in (
+            (image[y : y + 1024, x : x + 1024], original[y : y + 1024, x : x + 1024])
+            for y in tiles
+            for x in tiles
+        )
+    ]
+    return {
+        "psnr": psnr(image, original),
+        "ssim": ssim(image, original),
+        "nmse": nmse(image, original),
+        "effnet_pd": sum(d * n for d, n in distances) / sum(n for _, n in distances),
+    }
+
+
+def _row(name: str, size: int, images: dict[str, tuple[_Measured, _Measured]]) -> Row:
+    numbers = {image: measured.numbers for image, (_, measured) in images.items()}
+    means = {metric: _interval([n[metric] for n in numbers.values()]) for metric in METRICS}
+    originals, reconstructions = zip(*images.values(), strict=True)
+
+    def distance(what: str) -> float | None:
+        real, made = (
+            np.concatenate([getattr(m, what) for m in group])
+            for group in (originals, reconstructions)
+        )
+        return frechet_distance(real, made) if len(real) > 1 else None
+
+    return Row(name, size, numbers, means, distance("features"), distance("patches"))
+
+
+def _interval(values: list[float]) -> tuple[float, float, float]:
+    """Mean, and the 2.5% and 97.5% quantiles of the means of resamples (seeded)."""
+    array = np.asarray(values)
+    if not np.isfinite(array).all():
+        return math.inf, math.inf, math.inf
+    chosen = np.random.default_rng(0).integers(len(array), size=(_RESAMPLES, len(array)))
+    low, high = np.quantile(array[chosen].mean(1), (0.025, 0.975))
+    return float(array.mean()), float(low), float(high)
+
+
+def _key(picture: Picture, autoencoder: Autoencoder | None = None) -> str:
+    fingerprint = autoencoder.fingerprint if autoencoder else None
+    text = json.dumps([__version__, sha256_of(picture.path), picture.size, fingerprint])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -1,0 +1,139 @@
+"""`vae eval`: pictures and autoencoders to a table, `results.json` and a figure."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from diffusion4k import __version__
+from diffusion4k.benchmark.reconstruction import (
+    Autoencoder,
+    Picture,
+    Result,
+    Row,
+    evaluate_autoencoders,
+    kept_reconstruction,
+)
+from diffusion4k.benchmark.reconstruction_figure import draw
+from diffusion4k.data.folder import photo_folder
+from diffusion4k.data.progress import track
+from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.metrics.evaluate import list_images
+from diffusion4k.metrics.frechet import FewSamplesWarning
+from diffusion4k.metrics.images import as_array
+from diffusion4k.vae import parse_memory
+
+__all__ = ["run"]
+
+_STEP = 32
+_SHOWN = 4  # photographs in the figure
+_HEADINGS = {"psnr": "PSNR, dB", "ssim": "SSIM", "nmse": "NMSE", "effnet_pd": "EffNet-PD"}
+_DIGITS = {"psnr": 2, "ssim": 4, "nmse": 5, "effnet_pd": 3}
+
+
+def run(
+    folder: Path,
+    names: Sequence[str],
+    sizes: Sequence[int],
+    out: Path,
+    *,
+    max_memory: str | None = None,
+    allow_enlarging: bool = False,
+    skip_bad: bool = False,
+) -> Result:
+    """Measure, print the table, write `out/results.json` and `out/reconstructions.png`.
+
+    Raises:
+        UsageError: a size that is no multiple of 32, or an `out` that is a file.
+        Diffusion4kError: no such folder or model, or an unusable picture without `skip_bad`.
+    """
+    for size in sizes:
+        if size < _STEP or size % _STEP:
+            below = max(size // _STEP * _STEP, _STEP)
+            raise UsageError(
+                f"--size {size}: not a multiple of {_STEP}; the nearest: {below} or {below + _STEP}"
+            )
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out}: is a file; name a folder")
+    parse_memory(max_memory)
+    paths = list_images(photo_folder(folder))
+    autoencoders = [Autoencoder(name) for name in dict.fromkeys(names)]
+    pictures = [Picture(path, size, allow_enlarging) for size in sizes for path in paths]
+    made = evaluate_autoencoders(
+        pictures, autoencoders, out / "kept", max_memory=max_memory, skip_bad=skip_bad
+    )
+    rows: list[Row] = []
+    bad: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FewSamplesWarning)  # the table says it
+        for _, item in zip(
+            track(range(len(pictures)), len(pictures), "reconstructing"), made, strict=False
+        ):
+            if isinstance(item, Row):
+                rows.append(item)
+            elif item.startswith("bad: "):
+                bad.append(item.removeprefix("bad: "))
+        rows += [item for item in made if isinstance(item, Row)]
+    if not rows:
+        raise Diffusion4kError(f"{folder}: no usable photograph: {'; '.join(bad[:3])}")
+    settings = {
+        "folder": str(folder),
+        "sizes": list(sizes),
+        "allow_enlarging": allow_enlarging,
+        "version": __version__,
+        "fingerprints": {a.name: a.fingerprint[:16] for a in autoencoders},
+    }
+    result = Result(rows, settings, bad)
+    result.save(out / "results.json")
+    _figure(pictures, autoencoders, out)
+    _show(result, Console())
+    return result
+
+
+def _figure(pictures: Sequence[Picture], autoencoders: Sequence[Autoencoder], out: Path) -> None:
+    rows: list[tuple[NDArray[np.uint8], list[NDArray[np.uint8]]]] = []
+    for picture in pictures:
+        if len(rows) == _SHOWN:
+            break
+        try:
+            original = picture.pixels()
+        except Diffusion4kError:
+            continue
+        made = [kept_reconstruction(out / "kept", picture, a) for a in autoencoders]
+        rows.append((original, [as_array(path) for path in made]))
+    draw(rows, [a.name for a in autoencoders], out / "reconstructions.png")
+
+
+def _show(result: Result, console: Console) -> None:
+    for size in dict.fromkeys(row.size for row in result.rows):
+        rows = [row for row in result.rows if row.size == size]
+        count = len(rows[0].images)
+        table = Table(title=f"{count} photographs at {size}x{size}", title_justify="left")
+        table.add_column("")
+        for row in rows:
+            table.add_column(row.autoencoder, justify="right")
+        for metric, heading in _HEADINGS.items():
+            digits = _DIGITS[metric]
+            cells = [
+                f"{mean:.{digits}f} ({low:.{digits}f} .. {high:.{digits}f})"
+                for mean, low, high in (row.means[metric] for row in rows)
+            ]
+            table.add_row(heading, *cells)
+        for heading, values in (
+            ("FD-EffNet", [row.fd_effnet for row in rows]),
+            ("FD-EffNet-patch", [row.fd_effnet_patch for row in rows]),
+        ):
+            table.add_row(heading, *("-" if v is None else f"{v:.2f}" for v in values))
+        console.print(table)
+    console.print(
+        "In brackets 95% intervals (bootstrap over photographs). With fewer than 1280 samples the "
+        "Fréchet distances are too high: compare them within a row only."
+    )
+    for reason in result.bad:
+        console.print(f"skipped: {reason}", markup=False)
+    if result.bad:
+        console.print(f"{len(result.bad)} pictures skipped")
