@@ -8,13 +8,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from diffusion4k.benchmark import reconstruction
 from diffusion4k.benchmark.reconstruction import Autoencoder, Picture
+from diffusion4k.benchmark.reconstruction_measure import Judges, Weights
 from diffusion4k.benchmark.reconstruction_report import run
 from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.metrics.inception import InceptionV3
+from diffusion4k.metrics.lpips import Lpips
 from diffusion4k.vae import load_autoencoder, load_stock_autoencoder
+from tests.metrics.random_weights import inception_weights, lpips_weights
 from tests.tiny import tiny_sd3
 
 
@@ -72,11 +76,55 @@ def test_results_figure_and_going_on(
     ]
     saved = json.loads((out / "results.json").read_text())
     assert len(saved["rows"]) == 4
-    assert saved["rows"][0]["fd_effnet"] > 0
+    assert saved["rows"][0]["distances"]["fd_effnet"] > 0
+    assert saved["rows"][0]["distances"]["rfid"] is None
     assert Image.open(out / "reconstructions.png").size[0] > 900
     monkeypatch.setattr(Autoencoder, "reconstruct", None)
-    monkeypatch.setattr(reconstruction, "_numbers", None)
+    monkeypatch.setattr(Judges, "_numbers", None)
     assert run(photographs, [str(model), f"{model}@8"], [64, 96], out) == first
+
+
+def test_lpips_and_rfid_where_weights_are_given(
+    model: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trunk, heads = lpips_weights("alex")
+    tensors = {"inception": inception_weights(), "trunk": trunk, "heads": heads}
+    files = {name: str(tmp_path / f"{name}.safetensors") for name in tensors}
+    for name, weights in tensors.items():
+        save_file(weights, files[name])
+    given = Weights(files["inception"], files["trunk"], "alex", files["heads"])
+    (row,) = run(photographs, [str(model)], [96], tmp_path / "out", weights=given).rows
+    assert "rFID" in capsys.readouterr().out
+
+    extractor, distance = InceptionV3(given.inception), Lpips("alex", given.lpips, files["heads"])
+    features: dict[str, list[np.ndarray]] = {"real": [], "made": []}
+    for name, numbers in row.images.items():
+        picture = Picture(photographs / name, 96)
+        real = picture.pixels()
+        made = Autoencoder(str(model)).reconstruct(real)
+        features["real"].append(extractor([real])[0])
+        features["made"].append(extractor([made])[0])
+        a, b = (torch.from_numpy(x).permute(2, 0, 1)[None] / 127.5 - 1 for x in (made, real))
+        assert numbers["lpips"] == pytest.approx(distance(a, b).item(), rel=1e-4)
+    mean, covariance = zip(
+        *((np.mean(f, 0), np.cov(np.array(f, np.float64).T)) for f in features.values()),
+        strict=True,
+    )
+    # All eigenvalues of the product are real and not negative but for rounding.
+    eigenvalues = np.linalg.eigvals(covariance[0] @ covariance[1]).real.clip(0)
+    fid = np.square(mean[0] - mean[1]).sum() + np.trace(covariance[0] + covariance[1])
+    fid -= 2 * np.sqrt(eigenvalues).sum()
+    assert row.distances["rfid"] == pytest.approx(fid, rel=1e-3)
+
+
+def test_without_weights_the_table_says_so(
+    model: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(photographs, [str(model)], [64], tmp_path / "out")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Not measured, as no weights are given: rFID (--inception), LPIPS (--lpips)" in said
+    with pytest.raises(UsageError, match=r"nowhere\.pth: no such file"):
+        run(photographs, [str(model)], [64], tmp_path / "out", weights=Weights("nowhere.pth"))
 
 
 def test_bad_pictures(model: Path, photographs: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ beside principal components of the same budget.
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,9 +59,11 @@ def decode(vae: AutoencoderKL, latents: Tensor, stride: int) -> Tensor:
 
 
 @torch.no_grad()
-def rotate(codec: LinearCodec, batches: list[Tensor]) -> None:
+def rotate(codec: LinearCodec, batches: list[Tensor], stride: int) -> None:
     """Change the latent basis to its principal axes, scaled to a tamer range of variances."""
-    latents = torch.cat([codec.encode(b, 2).transpose(0, 1).flatten(1) for b in batches], dim=1)
+    latents = torch.cat(
+        [codec.encode(b, stride).transpose(0, 1).flatten(1) for b in batches], dim=1
+    )
     mean = latents.mean(1)
     values, vectors = torch.linalg.eigh(torch.cov(latents).double())
     std = values.flip(0).sqrt()
@@ -161,9 +164,12 @@ def save(vae: AutoencoderKL, folder: Path) -> None:
     vae.save_pretrained(folder)
 
 
-def train(data: Path, out: Path, linear_steps: int, steps: int, peak: float) -> None:
+def train(
+    data: Path, out: Path, linear_steps: int, steps: int, peak: float, factors: Sequence[int]
+) -> None:
     torch.manual_seed(0)
     out.mkdir(parents=True, exist_ok=True)
+    strides = [factor // 8 for factor in factors]
     crops = PictureCrops(data, (768, 1536), held_out=False)
     held_out = PictureCrops(data, (1536,), held_out=True)
     held_out.probabilities[:] = 1 / len(held_out.arrays)
@@ -178,6 +184,8 @@ def train(data: Path, out: Path, linear_steps: int, steps: int, peak: float) -> 
         generator = np.random.default_rng([0, step])
         total, psnr = 0.0, []
         for stride, size, weight in ((1, small, 1.0), (2, large, 2.0)):
+            if stride not in strides:
+                continue
             images = crops.batch(count, size, generator)
             error = forward(images, stride) - images
             total = total + weight * error.square().mean()
@@ -192,11 +200,15 @@ def train(data: Path, out: Path, linear_steps: int, steps: int, peak: float) -> 
         2e-3,
         out,
     )
-    rotate(codec, [crops.batch(64, 128, np.random.default_rng([2, i])) for i in range(16)])
+    axes = [crops.batch(64, 128, np.random.default_rng([2, i])) for i in range(16)]
+    rotate(codec, axes, strides[-1])
     codec.install()
     with torch.no_grad():
         latents = torch.cat(
-            [encode(vae, crops.batch(64, 128, np.random.default_rng([3, i])), 2) for i in range(16)]
+            [
+                encode(vae, crops.batch(64, 128, np.random.default_rng([3, i])), strides[-1])
+                for i in range(16)
+            ]
         )
     vae.register_to_config(
         shift_factor=float(latents.mean()), scaling_factor=float(1 / latents.std())
@@ -230,6 +242,14 @@ if __name__ == "__main__":
     parser.add_argument("--linear-steps", type=int, default=3000)
     parser.add_argument("--steps", type=int, default=2200)
     parser.add_argument("--peak", type=float, default=2e-4, help="of the second stage")
+    parser.add_argument(
+        "--factors",
+        type=int,
+        nargs="+",
+        choices=(8, 16),
+        default=(8, 16),
+        help="8 alone: an autoencoder that has never seen F=16, as those of base models",
+    )
     arguments = parser.parse_args()
     train(
         arguments.data,
@@ -237,4 +257,5 @@ if __name__ == "__main__":
         arguments.linear_steps,
         arguments.steps,
         arguments.peak,
+        sorted(arguments.factors),
     )

@@ -21,19 +21,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diffusion4k import __version__
+from diffusion4k.benchmark.reconstruction_measure import (
+    Judges,
+    Weights,
+    features_of,
+    numbers_of,
+)
 from diffusion4k.data.images import open_rgb
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.folder import resolve
 from diffusion4k.files import atomic_path, sha256_of, write_text
-from diffusion4k.metrics.features import EfficientNetLite0
-from diffusion4k.metrics.fidelity import nmse, psnr
 from diffusion4k.metrics.frechet import frechet_distance
-from diffusion4k.metrics.perceptual import EffNetDistance
-from diffusion4k.metrics.ssim import ssim
 from diffusion4k.vae import decode_strips, lean_encode, load_autoencoder, load_stock_autoencoder
 
 __all__ = [
-    "METRICS",
     "Autoencoder",
     "Picture",
     "Result",
@@ -42,9 +43,6 @@ __all__ = [
     "kept_reconstruction",
 ]
 
-METRICS = ("psnr", "ssim", "nmse", "effnet_pd")
-_PATCHES = 64
-_PATCH = 224
 _RESAMPLES = 2000
 
 
@@ -112,15 +110,15 @@ class Picture:
 class Row:
     """One autoencoder at one size: mean and 95% interval of each metric, and Fréchet distances.
 
-    The intervals are of a bootstrap over the photographs. Distances are None for one photograph.
+    The intervals are of a bootstrap over the photographs. Distances are `fd_effnet`,
+    `fd_effnet_patch` and `rfid`, None for one photograph and where the network is not there.
     """
 
     autoencoder: str
     size: int
     images: dict[str, dict[str, float]]
     means: dict[str, tuple[float, float, float]]
-    fd_effnet: float | None
-    fd_effnet_patch: float | None
+    distances: dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -136,18 +134,12 @@ class Result:
         write_text(path, json.dumps(asdict(self), indent=1) + "\n")
 
 
-@dataclass(frozen=True)
-class _Measured:
-    numbers: dict[str, float]
-    features: NDArray[np.float32]
-    patches: NDArray[np.float32]
-
-
 def evaluate_autoencoders(
     pictures: Sequence[Picture],
     autoencoders: Sequence[Autoencoder],
     kept: Path,
     *,
+    weights: Weights | None = None,
     max_memory: int | str | None = None,
     skip_bad: bool = False,
 ) -> Iterator[Row | str]:
@@ -157,11 +149,13 @@ def evaluate_autoencoders(
         The name of each picture when it is done, then a `Row` per size and autoencoder.
 
     Raises:
+        UsageError: `weights` that are not there.
         Diffusion4kError: a picture that cannot be used, unless `skip_bad`: then its reason is
-            yielded, with `bad: ` before it.
+            yielded, with `bad: ` before it. Weights of another network.
     """
-    extractor, perceptual = EfficientNetLite0(), EffNetDistance()
-    found: dict[tuple[int, str], dict[str, tuple[_Measured, _Measured]]] = {}
+    weights = weights or Weights()
+    judges, networks = Judges(weights), weights.fingerprint
+    found: dict[tuple[int, str], dict[str, tuple[Path, Path]]] = {}
     for picture in pictures:
         try:
             original = picture.pixels()
@@ -170,92 +164,44 @@ def evaluate_autoencoders(
                 raise
             yield f"bad: {error}"
             continue
-        own = _kept(kept / _key(picture), original, None, extractor, perceptual)
+        own = kept / f"{_key(picture, networks)}.safetensors"
+        judges.measure(own, original)
         for autoencoder in autoencoders:
             image = kept_reconstruction(kept, picture, autoencoder)
             if not image.exists():
                 with atomic_path(image) as temporary:
                     back = autoencoder.reconstruct(original, max_memory)
                     Image.fromarray(back).save(temporary, compress_level=1)
-            measured = _kept(image, image, original, extractor, perceptual)
+            measured = kept / f"{_key(picture, networks, autoencoder)}.safetensors"
+            judges.measure(measured, image, original)
             rows = found.setdefault((picture.size, autoencoder.name), {})
             rows[picture.path.name] = (own, measured)
         yield picture.path.name
     for (size, name), images in found.items():
-        yield _row(name, size, images)
+        yield _row(name, size, images, weights)
 
 
 def kept_reconstruction(kept: Path, picture: Picture, autoencoder: Autoencoder) -> Path:
     """Where the reconstruction of a picture stands once it is made, a PNG file."""
-    return kept / f"{_key(picture, autoencoder)}.png"
+    return kept / f"{_key(picture, autoencoder=autoencoder)}.png"
 
 
-def _kept(
-    place: Path,
-    image: Any,
-    original: NDArray[np.uint8] | None,
-    extractor: EfficientNetLite0,
-    perceptual: EffNetDistance,
-) -> _Measured:
-    """The measurements at `place`, made if they are not there."""
-    from safetensors import SafetensorError, safe_open
-    from safetensors.numpy import save_file
-
-    path = place.with_suffix(".safetensors")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            numbers = json.loads(file.metadata()["numbers"])
-            return _Measured(numbers, file.get_tensor("features"), file.get_tensor("patches"))
-    except (FileNotFoundError, SafetensorError, KeyError, TypeError, ValueError):
-        pass
-    pixels = image if isinstance(image, np.ndarray) else np.asarray(open_rgb(image))
-    numbers = {} if original is None else _numbers(pixels, original, perceptual)
-    patch = min(_PATCH, min(pixels.shape[:2]))
-    measured = _Measured(numbers, extractor([pixels]), extractor.patches(pixels, patch, _PATCHES))
-    with atomic_path(path) as temporary:
-        arrays = {"features": measured.features, "patches": measured.patches}
-        save_file(arrays, temporary, metadata={"numbers": json.dumps(numbers)})
-    return measured
-
-
-@torch.inference_mode()
-def _numbers(
-    image: NDArray[np.uint8], original: NDArray[np.uint8], perceptual: EffNetDistance
-) -> dict[str, float]:
-    def tensor(array: NDArray[np.uint8]) -> torch.Tensor:
-        return torch.from_numpy(array.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
-
-    # The distance is a mean over pixels: of large images it is that of their tiles.
-    tiles = range(0, len(image), 1024)
-    distances = [
-        (perceptual(tensor(a), tensor(b)).item(), a.size)
-        for a, b in (
-            (image[y : y + 1024, x : x + 1024], original[y : y + 1024, x : x + 1024])
-            for y in tiles
-            for x in tiles
-        )
-    ]
-    return {
-        "psnr": psnr(image, original),
-        "ssim": ssim(image, original),
-        "nmse": nmse(image, original),
-        "effnet_pd": sum(d * n for d, n in distances) / sum(n for _, n in distances),
-    }
-
-
-def _row(name: str, size: int, images: dict[str, tuple[_Measured, _Measured]]) -> Row:
-    numbers = {image: measured.numbers for image, (_, measured) in images.items()}
-    means = {metric: _interval([n[metric] for n in numbers.values()]) for metric in METRICS}
+def _row(name: str, size: int, images: dict[str, tuple[Path, Path]], weights: Weights) -> Row:
+    numbers = {image: numbers_of(path) for image, (_, path) in images.items()}
+    measured = next(iter(numbers.values()))
+    means = {metric: _interval([n[metric] for n in numbers.values()]) for metric in measured}
     originals, reconstructions = zip(*images.values(), strict=True)
 
-    def distance(what: str) -> float | None:
-        real, made = (
-            np.concatenate([getattr(m, what) for m in group])
-            for group in (originals, reconstructions)
-        )
+    def distance(features: str) -> float | None:
+        real, made = features_of(originals, features), features_of(reconstructions, features)
         return frechet_distance(real, made) if len(real) > 1 else None
 
-    return Row(name, size, numbers, means, distance("features"), distance("patches"))
+    distances = {
+        "fd_effnet": distance("effnet"),
+        "fd_effnet_patch": distance("effnet_patches"),
+        "rfid": distance("inception") if weights.inception else None,
+    }
+    return Row(name, size, numbers, means, distances)
 
 
 def _interval(values: list[float]) -> tuple[float, float, float]:
@@ -268,7 +214,7 @@ def _interval(values: list[float]) -> tuple[float, float, float]:
     return float(array.mean()), float(low), float(high)
 
 
-def _key(picture: Picture, autoencoder: Autoencoder | None = None) -> str:
+def _key(picture: Picture, networks: str = "", autoencoder: Autoencoder | None = None) -> str:
     fingerprint = autoencoder.fingerprint if autoencoder else None
-    text = json.dumps([__version__, sha256_of(picture.path), picture.size, fingerprint])
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    facts = [__version__, sha256_of(picture.path), picture.size, networks, fingerprint]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]

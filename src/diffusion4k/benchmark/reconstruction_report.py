@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from diffusion4k.benchmark.reconstruction import (
     kept_reconstruction,
 )
 from diffusion4k.benchmark.reconstruction_figure import draw
+from diffusion4k.benchmark.reconstruction_measure import Weights
 from diffusion4k.data.folder import photo_folder
 from diffusion4k.data.progress import track
 from diffusion4k.errors import Diffusion4kError, UsageError
@@ -31,8 +33,14 @@ __all__ = ["run"]
 
 _STEP = 32
 _SHOWN = 4  # photographs in the figure
-_HEADINGS = {"psnr": "PSNR, dB", "ssim": "SSIM", "nmse": "NMSE", "effnet_pd": "EffNet-PD"}
-_DIGITS = {"psnr": 2, "ssim": 4, "nmse": 5, "effnet_pd": 3}
+_HEADINGS = {
+    "psnr": ("PSNR, dB", 2),
+    "ssim": ("SSIM", 4),
+    "nmse": ("NMSE", 5),
+    "lpips": ("LPIPS", 4),
+    "effnet_pd": ("EffNet-PD", 3),
+}
+_DISTANCES = {"rfid": "rFID", "fd_effnet": "FD-EffNet", "fd_effnet_patch": "FD-EffNet-patch"}
 
 
 def run(
@@ -41,6 +49,7 @@ def run(
     sizes: Sequence[int],
     out: Path,
     *,
+    weights: Weights | None = None,
     max_memory: str | None = None,
     allow_enlarging: bool = False,
     skip_bad: bool = False,
@@ -48,7 +57,7 @@ def run(
     """Measure, print the table, write `out/results.json` and `out/reconstructions.png`.
 
     Raises:
-        UsageError: a size that is no multiple of 32, or an `out` that is a file.
+        UsageError: a size that is no multiple of 32, an `out` that is a file, no such weights.
         Diffusion4kError: no such folder or model, or an unusable picture without `skip_bad`.
     """
     for size in sizes:
@@ -60,11 +69,17 @@ def run(
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: is a file; name a folder")
     parse_memory(max_memory)
+    weights = weights or Weights()
     paths = list_images(photo_folder(folder))
     autoencoders = [Autoencoder(name) for name in dict.fromkeys(names)]
     pictures = [Picture(path, size, allow_enlarging) for size in sizes for path in paths]
     made = evaluate_autoencoders(
-        pictures, autoencoders, out / "kept", max_memory=max_memory, skip_bad=skip_bad
+        pictures,
+        autoencoders,
+        out / "kept",
+        weights=weights,
+        max_memory=max_memory,
+        skip_bad=skip_bad,
     )
     rows: list[Row] = []
     bad: list[str] = []
@@ -84,6 +99,7 @@ def run(
         "folder": str(folder),
         "sizes": list(sizes),
         "allow_enlarging": allow_enlarging,
+        "weights": asdict(weights),
         "version": __version__,
         "fingerprints": {a.name: a.fingerprint[:16] for a in autoencoders},
     }
@@ -116,19 +132,31 @@ def _show(result: Result, console: Console) -> None:
         table.add_column("")
         for row in rows:
             table.add_column(row.autoencoder, justify="right")
-        for metric, heading in _HEADINGS.items():
-            digits = _DIGITS[metric]
+        for metric, (heading, digits) in _HEADINGS.items():
+            if metric not in rows[0].means:
+                continue
             cells = [
                 f"{mean:.{digits}f} ({low:.{digits}f} .. {high:.{digits}f})"
                 for mean, low, high in (row.means[metric] for row in rows)
             ]
             table.add_row(heading, *cells)
-        for heading, values in (
-            ("FD-EffNet", [row.fd_effnet for row in rows]),
-            ("FD-EffNet-patch", [row.fd_effnet_patch for row in rows]),
-        ):
+        for name, heading in _DISTANCES.items():
+            if name == "rfid" and not result.settings["weights"]["inception"]:
+                continue
+            values = [row.distances[name] for row in rows]
             table.add_row(heading, *("-" if v is None else f"{v:.2f}" for v in values))
         console.print(table)
+    given = result.settings["weights"]
+    missing = [
+        f"{metric} ({option})"
+        for metric, option, name in (
+            ("rFID", "--inception", "inception"),
+            ("LPIPS", "--lpips", "lpips"),
+        )
+        if not given[name]
+    ]
+    if missing:
+        console.print(f"Not measured, as no weights are given: {', '.join(missing)}.")
     console.print(
         "In brackets 95% intervals (bootstrap over photographs). With fewer than 1280 samples the "
         "Fréchet distances are too high: compare them within a row only."

@@ -75,6 +75,19 @@ def evaluate(
         typer.Option(help="Shorter side, pixels, a multiple of 32; several times; by default 512."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of results, kept to go on.")] = Path("vae-eval"),
+    inception: Annotated[
+        str | None,
+        typer.Option(help="Weights of FID's Inception-v3, for rFID: file or OWNER/NAME/FILE."),
+    ] = None,
+    lpips: Annotated[
+        str | None,
+        typer.Option(help="torchvision's weights of AlexNet or VGG16, for LPIPS: as above."),
+    ] = None,
+    lpips_network: Annotated[str, typer.Option(help="alex or vgg.")] = "alex",
+    lpips_heads: Annotated[
+        str | None,
+        typer.Option(help="LPIPS's heads; by default those of the installed package lpips."),
+    ] = None,
     max_memory: Annotated[
         str | None, typer.Option(help="For feature maps, e.g. 2GiB; by default no limit.")
     ] = None,
@@ -88,15 +101,22 @@ def evaluate(
     """Measure how well autoencoders give photographs back, side by side.
 
     PSNR, SSIM, NMSE and EffNet-PD per image and their means with 95% intervals, Fréchet distances
-    of EfficientNet-Lite0 features (no rFID), results.json and a figure.
+    of EfficientNet-Lite0 features, results.json and a figure. With weights also LPIPS and rFID.
     """
+    from diffusion4k.errors import UsageError
+
+    if lpips_network not in ("alex", "vgg"):
+        raise UsageError(f"--lpips-network {lpips_network}: allowed alex or vgg")
+
     from diffusion4k.benchmark import reconstruction_report
+    from diffusion4k.benchmark.reconstruction_measure import Weights
 
     reconstruction_report.run(
         folder,
         vae or ["pocket"],
         size or [512],
         out,
+        weights=Weights(inception, lpips, lpips_network, lpips_heads),  # type: ignore[arg-type]
         max_memory=max_memory,
         allow_enlarging=allow_enlarging,
         skip_bad=skip_bad,

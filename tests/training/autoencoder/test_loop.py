@@ -115,6 +115,17 @@ def test_the_result(recipe: Make) -> None:
     assert load_autoencoder_recipe(found.parent / "recipe.yaml").steps == 6
 
 
+def test_a_frozen_encoder_keeps_its_latents(recipe: Make) -> None:
+    wanted = recipe(freeze_encoder=True, start="stride", ema=0.5)
+    student = load_autoencoder(train_autoencoder(wanted))
+    teacher = load_autoencoder(Path(wanted.model) / "vae")
+    images = training_crops(wanted, skip_bad=False).sample(0)[None]
+    with torch.no_grad():
+        expected = teacher.encode(images).latent_dist.mean
+        torch.testing.assert_close(student.encode(images).latent_dist.mean, expected)
+        assert not torch.allclose(student.decode(expected).sample, teacher.decode(expected).sample)
+
+
 def test_a_partitioned_teacher_is_taken_back(
     recipe: Make, tmp_path: Path, tiny_model: Path
 ) -> None:

@@ -91,6 +91,10 @@ class _Run:
         teacher = load_teacher(recipe.model, self.device)
         student = ScaleConsistentAutoencoderKL.from_autoencoder(teacher, recipe.start)
         student.requires_grad_(True).train()
+        if recipe.freeze_encoder:
+            student.encoder.requires_grad_(False)
+            if student.quant_conv is not None:
+                student.quant_conv.requires_grad_(False)
         if recipe.gradient_checkpointing:
             student.enable_gradient_checkpointing()
         with torch.random.fork_rng(devices=[]):

@@ -55,11 +55,12 @@ class EffNetRecipe(Section):
 
 
 class LpipsRecipe(Section):
-    """LPIPS of the package `lpips`; `weights` is a file of torchvision's VGG16 or AlexNet."""
+    """LPIPS; `weights` is torchvision's file of VGG16 or AlexNet, `heads` by default `lpips`'s."""
 
     name: Literal["lpips"] = "lpips"
     network: Literal["vgg", "alex"] = "vgg"
-    weights: Path
+    weights: str
+    heads: str | None = None
 
 
 class AdversarialRecipe(Section):
@@ -83,6 +84,7 @@ class AutoencoderRecipe(RunRecipe):
     """Training of an F=16 student of an F=8 autoencoder."""
 
     start: Literal["average", "stride"] = "average"
+    freeze_encoder: bool = False
     resolution: Pixels | None = None
     crop: Annotated[tuple[Pixels, Pixels], BeforeValidator(_square)] = (512, 512)
     workers: Count = 4
