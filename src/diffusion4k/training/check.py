@@ -10,7 +10,7 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Family
 from diffusion4k.training.build import build_objective, build_timesteps
 from diffusion4k.training.checkpoint import checkpoints
-from diffusion4k.training.recipe import Recipe, RunRecipe
+from diffusion4k.training.recipe import Recipe, RunRecipe, WaveletFlowRecipe
 
 __all__ = ["check_recipe", "require_space"]
 
@@ -27,6 +27,12 @@ def check_recipe(recipe: Recipe, family: Family, model: Path) -> None:
     largest = family.max_side(model)
     wanted = recipe.validation
     sides = {"crop": max(recipe.crop_size)}
+    pairs = 2 * family.factor
+    if isinstance(recipe.objective, WaveletFlowRecipe) and any(s % pairs for s in recipe.crop_size):
+        raise UsageError(
+            f"crop: found {'x'.join(map(str, recipe.crop_size))}, allowed multiples of {pairs}: "
+            f"the wavelet takes pairs of latents, of {family.factor} pixels each in {recipe.model}"
+        )
     if wanted.prompts:
         sides |= {"validation.width": wanted.width or 0, "validation.height": wanted.height or 0}
     for key, side in sides.items():
