@@ -24,7 +24,6 @@ from diffusion4k.families.base import (
     Checkpoint,
     Defaults,
     GuidanceKind,
-    model_defaults,
 )
 from diffusion4k.families.folder import read_json
 from diffusion4k.families.stock import config_of
@@ -54,14 +53,14 @@ class Flux(AutoencoderKLFamily):
         Checkpoint("black-forest-labs/FLUX.1-schnell", "Apache-2.0", gated=True),
     )
 
-    def defaults(self, model: Path) -> Defaults:
+    def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
         """50 steps at guidance 5.0, 4 steps without where none is embedded; 4096x4096.
 
         5.0 to 5.5 is what Diffusion-4K's reference implementation advises at this size.
         """
         distilled = Defaults(steps=50, guidance=5.0, width=4096, height=4096)
         fast = Defaults(steps=4, guidance=0.0, width=4096, height=4096)
-        return model_defaults(model, distilled if _embeds_guidance(model) else fast)
+        return distilled if transformer.get("guidance_embeds", False) else fast
 
     def max_side(self, model: Path) -> int:
         """Rotary embeddings have no end."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
-from diffusion4k.families.base import Checkpoint, Defaults, model_defaults
+from diffusion4k.families.base import Checkpoint, Defaults
 from diffusion4k.families.folder import read_json
 
 __all__ = ["StableDiffusion3"]
@@ -49,9 +49,9 @@ class StableDiffusion3(AutoencoderKLFamily):
         Checkpoint("stabilityai/stable-diffusion-3.5-large-turbo", _STABILITY, gated=True),
     )
 
-    def defaults(self, model: Path) -> Defaults:
-        """28 steps, guidance 7.0 and 4096x4096, or what the model's `diffusion4k.json` says."""
-        return model_defaults(model, Defaults(steps=28, guidance=7.0, width=4096, height=4096))
+    def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
+        """28 steps, guidance 7.0 and 4096x4096."""
+        return Defaults(steps=28, guidance=7.0, width=4096, height=4096)
 
     def max_side(self, model: Path) -> int:
         """Longest side in pixels that the table of position embeddings reaches."""

@@ -12,7 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.families.base import AfterStep, Checkpoint, GuidanceKind, model_settings
+from diffusion4k.families.base import (
+    AfterStep,
+    Checkpoint,
+    Defaults,
+    GuidanceKind,
+    model_defaults,
+    model_settings,
+)
 from diffusion4k.families.folder import (
     check_weights,
     has_component,
@@ -20,6 +27,7 @@ from diffusion4k.families.folder import (
     loading,
     missing,
     model_index,
+    read_json,
 )
 
 __all__ = ["StockFamily", "config_of"]
@@ -79,6 +87,16 @@ class StockFamily:
             check_weights(model / name)
         if not (model / "scheduler" / "scheduler_config.json").is_file():
             raise missing(model / "scheduler" / "scheduler_config.json")
+
+    def defaults(self, model: Path) -> Defaults:
+        """What `defaults_for` says, or the model's own `diffusion4k.json`."""
+        transformer = read_json(model / "transformer" / "config.json")
+        scheduler = read_json(model / "scheduler" / "scheduler_config.json")
+        return model_defaults(model, self.defaults_for(transformer, scheduler))
+
+    def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
+        """Sampling defaults by the configurations of transformer and scheduler."""
+        raise NotImplementedError
 
     def guidance_kind(self, model: Path) -> GuidanceKind:
         """Classifier-free."""
