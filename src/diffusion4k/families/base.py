@@ -94,6 +94,8 @@ class Family(Protocol):
     """F: pixels a side of one latent."""
     size_step: int
     """Width and height in pixels are multiples of this: autoencoder factor times patch size."""
+    decodes_in_strips: bool
+    """Whether `decode_strips` bounds memory, or gives the whole image as one strip."""
 
     def check(self, model: Path) -> None:
         """See from file names and headers, in no time, that the folder is complete.
@@ -129,6 +131,12 @@ class Family(Protocol):
         the same. An empty caption is encoded as the negative prompt in any case: it stands for no
         condition at all.
         """
+
+    def text_tokens(self, model: Path) -> int:
+        """Tokens of the longest text."""
+
+    def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
+        """What `encode_text` gives for as many captions of full length, on the meta device."""
 
     def encode_images(self, autoencoder: Any, images: Tensor) -> Tensor:
         """Images `(B, 3, H, W)` to normalised latents (the posterior's mean)."""

@@ -26,7 +26,7 @@ from diffusion4k.families.base import (
     GuidanceKind,
 )
 from diffusion4k.families.folder import read_json
-from diffusion4k.families.stock import config_of
+from diffusion4k.families.stock import config_of, meta_tensor
 
 __all__ = ["TRAINING_GUIDANCE", "Flux"]
 
@@ -85,6 +85,15 @@ class Flux(AutoencoderKLFamily):
             max_sequence_length=text_encoders.max_sequence_length,
         )
         return {"prompt_embeds": prompt_embeds, "pooled_prompt_embeds": pooled_prompt_embeds}
+
+    def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
+        """Embeddings of `encode_text` without contents."""
+        config = read_json(model / "transformer" / "config.json")
+        tokens, width = self.text_tokens(model), config["joint_attention_dim"]
+        return {
+            "prompt_embeds": meta_tensor(captions, tokens, width),
+            "pooled_prompt_embeds": meta_tensor(captions, config["pooled_projection_dim"]),
+        }
 
     def velocity(
         self, transformer: nn.Module, noisy: Tensor, sigma: Tensor, conditioning: dict[str, Tensor]

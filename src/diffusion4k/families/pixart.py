@@ -32,6 +32,7 @@ from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
 from diffusion4k.families.base import NO_LIMIT, AfterStep, Checkpoint, Defaults
 from diffusion4k.families.folder import read_json
+from diffusion4k.families.stock import meta_tensor
 
 __all__ = ["SIZES_4K", "PixArtSigma"]
 
@@ -115,6 +116,15 @@ class PixArtSigma(AutoencoderKLFamily):
             max_sequence_length=text_encoders.max_sequence_length,
         )
         return {"prompt_embeds": prompt_embeds, "prompt_attention_mask": mask}
+
+    def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
+        """Embeddings and mask of `encode_text` without contents."""
+        config = read_json(model / "transformer" / "config.json")
+        tokens = self.text_tokens(model)
+        return {
+            "prompt_embeds": meta_tensor(captions, tokens, config["caption_channels"]),
+            "prompt_attention_mask": meta_tensor(captions, tokens, dtype=torch.int64),
+        }
 
     def velocity(
         self, transformer: nn.Module, noisy: Tensor, sigma: Tensor, conditioning: dict[str, Tensor]

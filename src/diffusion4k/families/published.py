@@ -16,7 +16,13 @@ from torch import nn
 
 from diffusion4k.errors import UsageError
 
-__all__ = ["build_published", "count_parameters", "published_config", "published_models"]
+__all__ = [
+    "build_published",
+    "count_parameters",
+    "published_config",
+    "published_models",
+    "write_configurations",
+]
 
 _CONFIGS = Path(__file__).with_name("configs")
 
@@ -62,6 +68,28 @@ def build_published(
         else:
             built = part_class(part_class.config_class(**part["config"]))
     return built.to(dtype) if dtype else built
+
+
+def write_configurations(hub_id: str, folder: Path) -> None:
+    """Lay a published model out as a model folder without weights and tokenizers.
+
+    Raises:
+        UsageError: no such model is known.
+    """
+    models = published_models()
+    if hub_id not in models:
+        raise UsageError(f"{hub_id}: not a known checkpoint; known: {', '.join(models)}")
+    model = models[hub_id]
+    index = {"_class_name": model["pipeline_class"]}
+    files = {"scheduler/scheduler_config.json": model["scheduler"]}
+    for component in model["components"]:
+        part = published_config(hub_id, component)
+        index[component] = part["class"].split(".")
+        files[f"{component}/config.json"] = part["config"]
+    for name, content in {**files, "model_index.json": index}.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from diffusion4k.errors import UsageError
 from diffusion4k.families.base import NO_LIMIT, AfterStep, Checkpoint, Defaults
-from diffusion4k.families.stock import StockFamily, config_of
+from diffusion4k.families.folder import read_json
+from diffusion4k.families.stock import StockFamily, config_of, meta_tensor
 
 __all__ = ["Sana"]
 
@@ -43,6 +44,7 @@ class Sana(StockFamily):
     )
     factors: ClassVar[tuple[int, ...]] = (32,)
     patch_size: ClassVar[int] = 1
+    decodes_in_strips = False
 
     def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
         """20 steps, guidance 4.5, and the size of the model's training."""
@@ -82,6 +84,15 @@ class Sana(StockFamily):
             complex_human_instruction=None if negative or not caption else instruction,
         )
         return prompt_embeds, mask
+
+    def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
+        """Embeddings and mask of `encode_text` without contents."""
+        config = read_json(model / "transformer" / "config.json")
+        tokens = self.text_tokens(model)
+        return {
+            "prompt_embeds": meta_tensor(captions, tokens, config["caption_channels"]),
+            "prompt_attention_mask": meta_tensor(captions, tokens, dtype=torch.int64),
+        }
 
     def encode_images(self, autoencoder: Any, images: Tensor) -> Tensor:
         """Images `(B, 3, H, W)` in [-1, 1] to normalised latents `(B, 32, H/32, W/32)`."""

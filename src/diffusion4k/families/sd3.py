@@ -19,6 +19,7 @@ from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
 from diffusion4k.families.base import Checkpoint, Defaults
 from diffusion4k.families.folder import read_json
+from diffusion4k.families.stock import meta_tensor
 
 __all__ = ["StableDiffusion3"]
 
@@ -97,6 +98,16 @@ class StableDiffusion3(AutoencoderKLFamily):
             max_sequence_length=text_encoders.max_sequence_length,
         )
         return {"prompt_embeds": prompt_embeds, "pooled_prompt_embeds": pooled_prompt_embeds}
+
+    def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
+        """Embeddings of `encode_text` without contents."""
+        config = read_json(model / "transformer" / "config.json")
+        clip = read_json(model / "text_encoder" / "config.json").get("max_position_embeddings", 77)
+        tokens = clip + self.text_tokens(model)
+        return {
+            "prompt_embeds": meta_tensor(captions, tokens, config["joint_attention_dim"]),
+            "pooled_prompt_embeds": meta_tensor(captions, config["pooled_projection_dim"]),
+        }
 
     def velocity(
         self, transformer: nn.Module, noisy: Tensor, sigma: Tensor, conditioning: dict[str, Tensor]

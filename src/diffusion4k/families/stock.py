@@ -30,7 +30,7 @@ from diffusion4k.families.folder import (
     read_json,
 )
 
-__all__ = ["StockFamily", "config_of"]
+__all__ = ["StockFamily", "config_of", "meta_tensor"]
 
 
 class StockFamily:
@@ -54,6 +54,7 @@ class StockFamily:
     factors: ClassVar[tuple[int, ...]]
     patch_size: ClassVar[int] = 2
     """Latents a side of one token."""
+    decodes_in_strips: bool = True
 
     def __init__(self, factor: int | None = None) -> None:
         if factor is not None and factor not in self.factors:
@@ -110,10 +111,17 @@ class StockFamily:
         """The stock pipeline with tokenizers and text encoders only; `.to(device)` moves it."""
         others = dict.fromkeys(("transformer", "vae", "scheduler"))
         pipeline = self._pipeline(**others, **self._text_components(model, dtype))
-        pipeline.max_sequence_length = model_settings(model).get(
-            "max_sequence_length", self.max_sequence_length(model)
-        )
+        pipeline.max_sequence_length = self.text_tokens(model)
         return pipeline
+
+    def text_tokens(self, model: Path) -> int:
+        """Tokens of the longest text."""
+        stated: int | None = model_settings(model).get("max_sequence_length")
+        return stated or self.max_sequence_length(model)
+
+    def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
+        """What `encode_text` gives for as many captions of full length, on the meta device."""
+        raise NotImplementedError
 
     def max_sequence_length(self, model: Path) -> int:
         """Tokens of the longest text, where the model's `diffusion4k.json` does not say."""
@@ -204,6 +212,11 @@ class StockFamily:
                 most = getattr(encoder.config, "max_position_embeddings", None)
                 tokenizer.model_max_length = min(tokenizer.model_max_length, most or 10**30)
         return parts
+
+
+def meta_tensor(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """A tensor of that shape without contents."""
+    return torch.empty(shape, dtype=dtype, device="meta")
 
 
 def config_of(transformer: nn.Module) -> Any:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
 from diffusion4k.families.base import AfterStep, Checkpoint, Defaults
 from diffusion4k.families.folder import read_json
+from diffusion4k.families.stock import meta_tensor
 
 __all__ = ["ZImage"]
 
@@ -73,6 +74,15 @@ class ZImage(AutoencoderKLFamily):
         mask = torch.tensor([[place < len(rows) for place in range(length)] for rows in embeds])
         padded = [nn.functional.pad(rows, (0, 0, 0, length - len(rows))) for rows in embeds]
         return {"prompt_embeds": torch.stack(padded), "prompt_mask": mask.to(padded[0].device)}
+
+    def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
+        """Embeddings and mask of `encode_text` without contents."""
+        config = read_json(model / "transformer" / "config.json")
+        tokens = self.text_tokens(model)
+        return {
+            "prompt_embeds": meta_tensor(captions, tokens, config["cap_feat_dim"]),
+            "prompt_mask": meta_tensor(captions, tokens, dtype=torch.bool),
+        }
 
     def velocity(
         self, transformer: nn.Module, noisy: Tensor, sigma: Tensor, conditioning: dict[str, Tensor]
