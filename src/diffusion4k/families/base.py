@@ -63,6 +63,10 @@ class Family(Protocol):
     pipeline_class: str
     size_step: int
     """Width and height in pixels are multiples of this: autoencoder factor times patch size."""
+    lora_targets: tuple[str, ...]
+    """Ends of the names of the linear layers that LoRA adapts unless told otherwise."""
+    image_to_image_class: str | None
+    """The stock pipeline that starts from an image; None where diffusers has none."""
 
     def defaults(self, model: Path) -> Defaults:
         """Sampling defaults: the family's, or the model's own."""

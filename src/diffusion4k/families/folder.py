@@ -26,6 +26,7 @@ __all__ = [
     "model_index",
     "read_json",
     "resolve",
+    "transformer_skeleton",
 ]
 
 POCKET = "pocket"
@@ -178,6 +179,16 @@ def load_component(model_class: Any, component: Path, *, dtype: torch.dtype) -> 
             f"it is not a complete {model_class.__name__}"
         )
     return model.eval()
+
+
+def transformer_skeleton(model: Path) -> nn.Module:
+    """The model's transformer without weights, on the "meta" device: names and shapes only."""
+    import diffusers
+
+    path = model / "transformer" / "config.json"
+    config = read_json(path)
+    with loading(path), torch.device("meta"):
+        return getattr(diffusers, config["_class_name"]).from_config(config)
 
 
 def _download(hub_id: str, wanted: Collection[str] | None) -> Path:

@@ -44,6 +44,14 @@ class StableDiffusion3:
     name = "sd3"
     pipeline_class = "StableDiffusion3Pipeline"
     size_step = 32
+    # Attention and MLP of both streams; the second attention is that of 3.5 Medium.
+    lora_targets = (
+        *(f"{block}.to_{name}" for block in ("attn", "attn2") for name in ("q", "k", "v", "out.0")),
+        *(f"attn.add_{name}_proj" for name in ("q", "k", "v")),
+        "attn.to_add_out",
+        *(f"{block}.net.{layer}" for block in ("ff", "ff_context") for layer in ("0.proj", "2")),
+    )
+    image_to_image_class = "StableDiffusion3Img2ImgPipeline"
 
     def defaults(self, model: Path) -> Defaults:
         """28 steps, guidance 7.0 and 4096x4096, or what the model's `diffusion4k.json` says."""

@@ -26,6 +26,7 @@ __all__ = [
     "CheckpointRecipe",
     "FlowMatchingRecipe",
     "LogitNormalRecipe",
+    "LoraRecipe",
     "ModeRecipe",
     "OptimizerRecipe",
     "Recipe",
@@ -133,6 +134,17 @@ class OptimizerRecipe(Section):
     eps: Positive = 1e-8
 
 
+class LoraRecipe(Section):
+    """Low-rank adapters of the linear layers `targets` in place of all weights.
+
+    A target is the end of a layer's dotted name; null: those that the family names.
+    """
+
+    rank: Count = 16
+    alpha: Positive = 16.0
+    targets: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+
+
 class ScheduleRecipe(Section):
     """How the learning rate goes over the run."""
 
@@ -203,6 +215,7 @@ AnyRecipe = TypeVar("AnyRecipe", bound=RunRecipe)
 class Recipe(RunRecipe):
     """Fine-tuning of a transformer."""
 
+    lora: LoraRecipe | None = None
     cache: Path | None = None
     resolution: Pixels
     crop: Annotated[tuple[Pixels, Pixels] | None, BeforeValidator(_square)] = None
