@@ -80,9 +80,11 @@ def test_each_prompt_is_encoded_once(
     encoded: list[str] = []
     encode_text = type(sampler.family).encode_text
 
-    def counted(family: object, encoders: object, captions: list[str]) -> dict[str, torch.Tensor]:
+    def counted(
+        family: object, encoders: object, captions: list[str], **options: bool
+    ) -> dict[str, torch.Tensor]:
         encoded.extend(captions)
-        return encode_text(family, encoders, captions)
+        return encode_text(family, encoders, captions, **options)
 
     monkeypatch.setattr(type(sampler.family), "encode_text", counted)
     sampler.encode(["a", "b", "a"])

@@ -41,7 +41,7 @@ def generate(
         int | None, typer.Option(help="Sampling steps; by default the model's own.")
     ] = None,
     guidance: Annotated[
-        float | None, typer.Option(help="Guidance scale, 0 to 1: off; by default the model's own.")
+        float | None, typer.Option(help="Guidance scale; by default the model's own.")
     ] = None,
     seed: Annotated[
         list[int] | None, typer.Option(help="By default 0; may be given several times.")
@@ -58,6 +58,12 @@ def generate(
     max_memory: Annotated[
         str | None,
         typer.Option(help="For the decoder's feature maps, e.g. 2GiB; by default no limit."),
+    ] = None,
+    factor: Annotated[
+        int | None,
+        typer.Option(
+            help="Pixels a side of one latent: 16 (default) or the autoencoder's own 8; Sana: 32."
+        ),
     ] = None,
     dtype: Annotated[
         str, typer.Option(help="auto, float32, bfloat16 or float16; auto: by the device.")
@@ -83,7 +89,13 @@ def generate(
         for each in seed or [0]
     ]
     outputs = sampling.generate(
-        requests, model, out=out, image_format=image_format, dtype=dtype, max_memory=max_memory
+        requests,
+        model,
+        out=out,
+        image_format=image_format,
+        dtype=dtype,
+        max_memory=max_memory,
+        factor=factor,
     )
     made = sum(output.is_new for output in outputs)
     for output in outputs:

@@ -23,6 +23,7 @@ __all__ = [
     "has_component",
     "load_component",
     "loading",
+    "missing",
     "model_index",
     "read_json",
     "resolve",
@@ -89,6 +90,20 @@ def has_component(folder: Path, component: str) -> bool:
     return library is not None
 
 
+def missing(path: Path) -> Diffusion4kError:
+    """The error of a file or folder that a model lacks; it says how to get it."""
+    kind = "file" if path.suffix else "folder"
+    # The hub's cache: models--OWNER--NAME/snapshots/COMMIT/COMPONENT/FILE
+    at = next((i for i, part in enumerate(path.parts) if part.startswith("models--")), None)
+    if at is None or path.parts[at + 1 : at + 2] != ("snapshots",):
+        how = "copy it from the model's source"
+    else:
+        hub_id = path.parts[at].removeprefix("models--").replace("--", "/")
+        wanted = "/".join(path.parts[at + 3 :])
+        how = f"`hf download {hub_id} --include '{wanted}{'' if path.suffix else '/*'}'` gets it"
+    return Diffusion4kError(f"{path}: no such {kind}: the model folder is incomplete: {how}")
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file.
 
@@ -96,7 +111,7 @@ def read_json(path: Path) -> dict[str, Any]:
         Diffusion4kError: no such file, or something else than a JSON object in it.
     """
     if not path.is_file():
-        raise Diffusion4kError(f"{path}: no such file: the model folder is incomplete")
+        raise missing(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -117,7 +132,7 @@ def check_weights(component: Path) -> None:
     from safetensors import SafetensorError, safe_open
 
     if not component.is_dir():
-        raise Diffusion4kError(f"{component}: no such folder: the model folder is incomplete")
+        raise missing(component)
     read_json(component / "config.json")
     files = sorted(component.glob("*.safetensors"))
     for index in component.glob("*.safetensors.index.json"):
@@ -128,7 +143,7 @@ def check_weights(component: Path) -> None:
         )
     for path in files:
         if not path.is_file():
-            raise Diffusion4kError(f"{path}: no such file: the model folder is incomplete")
+            raise missing(path)
         try:
             with safe_open(path, framework="pt"):
                 pass

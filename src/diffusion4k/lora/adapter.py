@@ -15,12 +15,13 @@ _NAME = "default"
 
 
 def add_adapter(
-    transformer: nn.Module, *, rank: int, alpha: float, targets: Sequence[str], seed: int
+    transformer: nn.Module, *, rank: int, alpha: int, targets: Sequence[str], seed: int
 ) -> None:
     """Freeze the transformer and put trainable adapters on its linear layers `targets`.
 
-    A target is the end of a layer's dotted name; those that fit no layer do nothing. At first an adapter changes nothing: B is zero,
-    A drawn from `seed`. Adapters are float32 whatever the transformer is.
+    A target is the end of a layer's dotted name; those that fit no layer do nothing. At first an
+    adapter changes nothing: B is zero, A drawn from `seed`. Adapters are float32 whatever the
+    transformer is.
     """
     from peft import LoraConfig, inject_adapter_in_model
 

@@ -5,17 +5,19 @@
 under `diffusion4k` the family, the base model and versions.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.files import atomic_path, sha256_of
+from diffusion4k.files import atomic_path
 
 __all__ = ["FILE_NAME", "Adapter", "check_adapter", "read_adapter", "write_adapter"]
 
@@ -43,11 +45,15 @@ class Adapter:
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits of the file's content."""
-        return sha256_of(self.path)[:16]
+        """Sixteen hexadecimal digits that name the weights and what scales them."""
+        digest = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())
+        for name, weight in sorted(self.weights.items()):
+            digest.update(f"\0{name}\0".encode())
+            digest.update(weight.contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]
 
 
-def write_adapter(folder: Path, transformer: nn.Module, made_for: dict[str, str]) -> Path:
+def write_adapter(folder: Path, transformer: Any, made_for: dict[str, str]) -> Path:
     """Write the adapters in `transformer` to `folder` for diffusers' `load_lora_weights`.
 
     `made_for` names at least `family` and `base_model`.

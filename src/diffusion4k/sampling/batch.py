@@ -35,6 +35,7 @@ def generate(
     device: str | None = None,
     dtype: str = "auto",
     max_memory: int | str | None = None,
+    factor: int | None = None,
     progress: bool = True,
 ) -> list[Output]:
     """Make the images of all requests; those already there with the same settings are kept.
@@ -44,7 +45,7 @@ def generate(
         model: `pocket`, a folder in diffusers layout, a hub id, or a `Sampler` already loaded.
         out: a folder, or for one image a file ending in .png, .jpg or .jpeg.
         image_format: `png` (default) or `jpeg`; a file name decides by its suffix.
-        device, dtype, max_memory: as for `Sampler`.
+        device, dtype, max_memory, factor: as for `Sampler`.
         progress: bars (on a terminal) or lines on standard error.
 
     Returns:
@@ -57,7 +58,7 @@ def generate(
     place = _Place(Path(out), image_format)
     sampler = model
     if not isinstance(sampler, Sampler):
-        sampler = Sampler(sampler, device=device, dtype=dtype, max_memory=max_memory)
+        sampler = Sampler(sampler, device=device, dtype=dtype, max_memory=max_memory, factor=factor)
     wanted = list(dict.fromkeys(sampler.settle(request) for request in requests))
     paths = place.paths(wanted)
     missing = [not is_present(path, each) for path, each in zip(paths, wanted, strict=True)]
@@ -67,7 +68,7 @@ def generate(
         return outputs
     with SamplingProgress([output.settings.steps for output in todo], shown=progress) as bars:
         bars.stage("encoding prompts")
-        sampler.encode(_prompts(todo))
+        sampler.encode_for(output.settings for output in todo)
         bars.stage(f"loading {sampler.model}")
         sampler.load()
         for output in todo:
@@ -76,13 +77,6 @@ def generate(
             write_image(strips, output.path, output.settings)
             bars.written(str(output.path))
     return outputs
-
-
-def _prompts(outputs: list[Output]) -> list[str]:
-    prompts = [output.settings.prompt for output in outputs]
-    return prompts + [
-        output.settings.negative_prompt for output in outputs if output.settings.guidance > 1
-    ]
 
 
 class _Place:

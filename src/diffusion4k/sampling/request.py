@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.families.base import Defaults
+from diffusion4k.families.base import Defaults, GuidanceKind
 
 __all__ = ["Request", "Settings", "check_size", "read_prompts", "settle"]
 
@@ -45,6 +45,8 @@ class Settings:
     model: str
     model_fingerprint: str
     dtype: str
+    factor: int = 16
+    """Pixels a side of one latent."""
 
 
 def settle(
@@ -56,6 +58,8 @@ def settle(
     model: str,
     model_fingerprint: str,
     dtype: str,
+    factor: int = 16,
+    guidance_kind: GuidanceKind = "classifier-free",
 ) -> Settings:
     """The settings of a request for a model.
 
@@ -75,6 +79,13 @@ def settle(
         raise UsageError(f"steps {steps}: allowed is 1 to {_MAX_STEPS}")
     if not (math.isfinite(guidance) and guidance >= 0):
         raise UsageError(f"guidance {guidance}: allowed is a number from 0 (0 to 1: off)")
+    if guidance_kind == "none" and guidance > 1:
+        raise UsageError(f"guidance {guidance:g}: {model} takes none: leave it out, or give 0")
+    if request.negative_prompt and guidance_kind != "classifier-free":
+        raise UsageError(
+            f"a negative prompt: {model} takes none, as it was distilled to need no second "
+            "prediction: leave it out"
+        )
     if request.negative_prompt and guidance <= 1:
         raise UsageError(
             f"a negative prompt has no effect with guidance {guidance:g} (off): "
@@ -92,6 +103,7 @@ def settle(
         model=model,
         model_fingerprint=model_fingerprint,
         dtype=dtype,
+        factor=factor,
     )
 
 

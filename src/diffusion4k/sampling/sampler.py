@@ -18,6 +18,7 @@ from torch import Tensor
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import family_of, resolve
+from diffusion4k.families.base import GuidanceKind
 from diffusion4k.sampling.fingerprint import fingerprint
 from diffusion4k.sampling.request import Request, Settings, settle
 from diffusion4k.vae import parse_memory
@@ -37,11 +38,12 @@ class Sampler:
         model: `pocket`, a folder in diffusers layout, or a hub id.
         device: where to compute; by default the first GPU if there is one, else the CPU.
         dtype: `float32`, `bfloat16`, `float16`, or `auto`: bfloat16 on a GPU, float32 on the CPU.
+        factor: pixels a side of one latent; by default the family's choice, 16 where it can.
         max_memory: of the decoder's feature maps, in bytes or as `"4GiB"`; by default no limit.
 
     Raises:
         Diffusion4kError: the model cannot be found or is not of a supported family.
-        UsageError: unknown dtype, or a memory that is no size.
+        UsageError: unknown dtype, a memory that is no size, or a factor that the model cannot do.
     """
 
     def __init__(
@@ -51,18 +53,19 @@ class Sampler:
         device: str | torch.device | None = None,
         dtype: str = "auto",
         max_memory: int | str | None = None,
+        factor: int | None = None,
     ) -> None:
         self.max_memory = parse_memory(max_memory)
         self.model = str(model)
         self.folder = resolve(model)
-        self.family = family_of(self.folder)
+        self.family = family_of(self.folder, factor)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if dtype == "auto":
             dtype = "bfloat16" if self.device.type == "cuda" else "float32"
         if dtype not in _DTYPES:
             raise UsageError(f"dtype {dtype}: allowed are auto, {', '.join(_DTYPES)}")
         self.dtype = dtype
-        self._conditioning: dict[str, dict[str, Tensor]] = {}
+        self._conditioning: dict[tuple[str, bool], dict[str, Tensor]] = {}
 
     def settle(self, request: Request) -> Settings:
         """The request, checked, and completed with the model's defaults.
@@ -75,20 +78,35 @@ class Sampler:
             self._defaults,
             size_step=self.family.size_step,
             max_side=self._max_side,
+            factor=self.family.factor,
+            guidance_kind=self._guidance_kind,
             model=self.model,
             model_fingerprint=self._fingerprint,
             dtype=self.dtype,
         )
 
-    def encode(self, prompts: Iterable[str]) -> None:
+    def encode(self, prompts: Iterable[str], negative_prompts: Iterable[str] = ()) -> None:
         """Compute the conditioning of prompts that are not known yet, each of them once."""
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._conditioning]
+        wanted = [(prompt, False) for prompt in prompts]
+        wanted += [(prompt, True) for prompt in negative_prompts]
+        new = [key for key in dict.fromkeys(wanted) if key not in self._conditioning]
         if not new:
             return
         encoders = self.family.load_text_encoders(self.folder, dtype=_DTYPES[self.dtype])
         encoders.to(self.device)
-        for prompt in new:
-            self._conditioning[prompt] = self.family.encode_text(encoders, [prompt])
+        for prompt, negative in new:
+            self._conditioning[prompt, negative] = self.family.encode_text(
+                encoders, [prompt], negative=negative
+            )
+
+    def encode_for(self, all_settings: Iterable[Settings]) -> None:
+        """`encode` the prompts of images to come, and the negative prompts that count in them."""
+        all_settings = list(all_settings)
+        guided = [settings for settings in all_settings if self._is_guided(settings)]
+        self.encode(
+            [settings.prompt for settings in all_settings],
+            [settings.negative_prompt for settings in guided],
+        )
 
     def sample(self, settings: Settings, on_step: Callable[[], None] | None = None) -> Image.Image:
         """One RGB image of `settings.width` x `settings.height`; `on_step` after each step.
@@ -113,39 +131,38 @@ class Sampler:
                 yield pixels.to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
 
     def _denoise(self, settings: Settings, on_step: Callable[[], None] | None) -> Tensor:
-        """Normalised latents `(1, C, height/16, width/16)` of the stock pipeline."""
+        """Normalised latents `(1, C, height/F, width/F)` of the stock pipeline."""
         # Before the minutes that sampling takes.
         size = settings.width, settings.height
         self.family.check_decode_memory(self.pipeline.vae, *size, self.max_memory)
-        guided = settings.guidance > 1
-        self.encode([settings.prompt, settings.negative_prompt] if guided else [settings.prompt])
-        conditioning = dict(self._conditioning[settings.prompt])
-        if guided:
-            negative = self._conditioning[settings.negative_prompt]
-            conditioning |= {f"negative_{name}": value for name, value in negative.items()}
+        self.encode_for([settings])
+        guided = self._is_guided(settings)
+        negative = self._conditioning[settings.negative_prompt, True] if guided else None
 
-        def after_step(_: Any, step: int, __: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-            if not tensors["latents"].isfinite().all():
+        def after_step(step: int, latents: Tensor) -> None:
+            if not latents.isfinite().all():
                 raise Diffusion4kError(
                     f"{self.model}: latents are NaN or infinite after step {step + 1} of "
                     f"{settings.steps} in {self.dtype}: the weights are broken, or try float32"
                 )
             if on_step:
                 on_step()
-            return tensors
 
         with _out_of_memory(settings, self.device):
             latents: Tensor = self.pipeline(
                 width=settings.width,
                 height=settings.height,
                 num_inference_steps=settings.steps,
-                guidance_scale=settings.guidance,
                 generator=torch.Generator().manual_seed(settings.seed),
-                callback_on_step_end=after_step,
                 output_type="latent",
-                **conditioning,
+                **self.family.call_arguments(
+                    self._conditioning[settings.prompt, False],
+                    guidance=settings.guidance,
+                    negative=negative,
+                    after_step=after_step,
+                ),
             ).images
-        return latents
+        return self.family.spatial_latents(latents, settings.width, settings.height)
 
     def load(self) -> None:
         """Load the pipeline now and not with the first image."""
@@ -159,6 +176,14 @@ class Sampler:
         )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline.to(self.device)
+
+    def _is_guided(self, settings: Settings) -> bool:
+        """Whether a second prediction, of the negative prompt, is made in each step."""
+        return self._guidance_kind == "classifier-free" and settings.guidance > 1
+
+    @cached_property
+    def _guidance_kind(self) -> GuidanceKind:
+        return self.family.guidance_kind(self.folder)
 
     @cached_property
     def _defaults(self) -> Any:

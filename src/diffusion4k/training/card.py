@@ -11,7 +11,7 @@ from diffusion4k.training.recipe import Recipe
 __all__ = ["model_card"]
 
 
-def model_card(recipe: Recipe, validation_loss: float | None) -> str:
+def model_card(recipe: Recipe, factor: int, validation_loss: float | None) -> str:
     """README.md of the result of a run, in the hub's form."""
     header = {"library_name": "diffusers", "pipeline_tag": "text-to-image"}
     if "/" in recipe.model and not Path(recipe.model).exists():
@@ -19,7 +19,7 @@ def model_card(recipe: Recipe, validation_loss: float | None) -> str:
     measured = validation_loss is not None
     loss = f"\nValidation loss at the end: {validation_loss:.6g}.\n" if measured else ""
     listed = "\n".join(f"- {name} {version}" for name, version in versions().items())
-    what, usage = _adapter(recipe) if recipe.lora else _pipeline(recipe)
+    what, usage = _adapter(recipe, factor) if recipe.lora else _pipeline(recipe, factor)
     return f"""---
 {yaml.safe_dump(header, sort_keys=False)}---
 
@@ -42,11 +42,11 @@ def model_card(recipe: Recipe, validation_loss: float | None) -> str:
 """
 
 
-def _pipeline(recipe: Recipe) -> tuple[str, str]:
+def _pipeline(recipe: Recipe, factor: int) -> tuple[str, str]:
     what = f"""All parts but the transformer are those of `{recipe.model}`; the autoencoder runs at
-F=16. The transformer was fine-tuned"""
+F={factor}. The transformer was fine-tuned"""
     usage = """```python
-import diffusion4k  # the F=16 autoencoder's class
+import diffusion4k  # for the class of an F=16 autoencoder
 from diffusers import DiffusionPipeline
 
 pipeline = DiffusionPipeline.from_pretrained("path/to/this/folder")
@@ -55,12 +55,12 @@ pipeline = DiffusionPipeline.from_pretrained("path/to/this/folder")
     return what, usage
 
 
-def _adapter(recipe: Recipe) -> tuple[str, str]:
+def _adapter(recipe: Recipe, factor: int) -> tuple[str, str]:
     assert recipe.lora
     what = f"""LoRA of rank {recipe.lora.rank} for the transformer of `{recipe.model}` with its
-autoencoder at F=16 (`{FILE_NAME}`). It was trained"""
+autoencoder at F={factor} (`{FILE_NAME}`). It was trained"""
     usage = """```python
-pipeline.load_lora_weights("path/to/this/folder")  # a pipeline of the base model, at F=16
+pipeline.load_lora_weights("path/to/this/folder")  # of the base model's pipeline
 ```
 
 or `diffusion4k generate PROMPT --model BASE --lora path/to/this/folder`.

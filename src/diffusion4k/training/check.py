@@ -13,7 +13,7 @@ from diffusion4k.lora import check_targets
 from diffusion4k.training.build import build_objective, build_timesteps
 from diffusion4k.training.checkpoint import checkpoints
 from diffusion4k.training.parameters import trained_parameters
-from diffusion4k.training.recipe import Recipe, RunRecipe
+from diffusion4k.training.recipe import Recipe, RunRecipe, WaveletFlowRecipe
 
 __all__ = ["check_recipe", "require_space"]
 
@@ -32,6 +32,12 @@ def check_recipe(recipe: Recipe, family: Family, model: Path) -> None:
     largest = family.max_side(model)
     wanted = recipe.validation
     sides = {"crop": max(recipe.crop_size)}
+    pairs = 2 * family.factor
+    if isinstance(recipe.objective, WaveletFlowRecipe) and any(s % pairs for s in recipe.crop_size):
+        raise UsageError(
+            f"crop: found {'x'.join(map(str, recipe.crop_size))}, allowed multiples of {pairs}: "
+            f"the wavelet takes pairs of latents, of {family.factor} pixels each in {recipe.model}"
+        )
     if wanted.prompts:
         sides |= {"validation.width": wanted.width or 0, "validation.height": wanted.height or 0}
     for key, side in sides.items():
@@ -44,9 +50,9 @@ def check_recipe(recipe: Recipe, family: Family, model: Path) -> None:
 def require_space(recipe: RunRecipe, network: nn.Module, *beside: nn.Module) -> None:
     """Refuse a disk that cannot hold the checkpoints.
 
-    A checkpoint holds the trained weights, AdamW's two moments, and the average if there is one, all in
-    float32; before an old one goes, a new one is written. The model at the end takes one more.
-    Networks that are trained `beside` it have no average.
+    A checkpoint holds the trained weights, AdamW's two moments, and the average if there is one,
+    all in float32; before an old one goes, a new one is written. The model at the end takes one
+    more. Networks that are trained `beside` it have no average.
 
     Raises:
         Diffusion4kError: says how much is free and how much is needed.

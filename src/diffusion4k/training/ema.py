@@ -20,9 +20,7 @@ class WeightAverage:
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.weights = {
-            name: p.detach().clone() for name, p in trained_parameters(module).items()
-        }
+        self.weights = {name: p.detach().clone() for name, p in trained_parameters(module).items()}
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:

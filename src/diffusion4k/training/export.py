@@ -1,8 +1,8 @@
 """The result of a run: a pipeline folder that plain diffusers loads, or adapters that it loads.
 
 The trained transformer in float32 (a learning rate of 1e-6 moves weights by less than bfloat16
-can tell apart) and, unchanged, every other part of the base model; its autoencoder is stored as the
-F=16 one, so that the stock pipeline makes images of the right size.
+can tell apart) and, unchanged, every other part of the base model; an F=8 autoencoder is stored as
+the F=16 one, so that the stock pipeline makes images of the right size.
 """
 
 import json
@@ -22,7 +22,7 @@ from diffusion4k.training.checkpoint import atomic_folder
 __all__ = ["export_adapter", "export_pipeline", "versions"]
 
 F16 = "PartitionedAutoencoderKL"
-_AT_F16 = (F16, "ScaleConsistentAutoencoderKL")
+F8 = "AutoencoderKL"
 
 
 def versions() -> dict[str, str]:
@@ -44,14 +44,14 @@ def export_pipeline(
     index = json.loads((base / "model_index.json").read_text(encoding="utf-8"))
     with atomic_folder(path) as folder:
         for name, entry in index.items():
-            converted = name == "vae" and entry[1] not in _AT_F16
+            converted = name == "vae" and entry[1] == F8
             if isinstance(entry, list) and entry[0] and name != "transformer" and not converted:
                 shutil.copytree(base / name, folder / name)
         if (base / "diffusion4k.json").exists():
             shutil.copy2(base / "diffusion4k.json", folder)
         transformer.save_pretrained(folder / "transformer")
         _forget_origin(folder / "transformer" / "config.json")
-        if index["vae"][1] not in _AT_F16:
+        if index["vae"][1] == F8:
             autoencoder = cast(ModelMixin, family.load_autoencoder(base, dtype=torch.float32))
             autoencoder.save_pretrained(folder / "vae")
             index["vae"] = ["diffusion4k", F16]

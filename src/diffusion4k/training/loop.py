@@ -26,8 +26,8 @@ from diffusion4k.training.build import (
     build_precision,
     build_timesteps,
 )
-from diffusion4k.training.check import check_recipe, require_space
 from diffusion4k.training.card import model_card
+from diffusion4k.training.check import check_recipe, require_space
 from diffusion4k.training.checkpoint import load_average, load_optimizer, save_checkpoint
 from diffusion4k.training.ema import WeightAverage
 from diffusion4k.training.export import export_adapter, export_pipeline, versions
@@ -159,7 +159,9 @@ class _Run:
         path = recipe.output / ("lora" if recipe.lora else "model")
         if self.accelerator.is_main_process:
             losses = Curve.read(recipe.output / "validation.csv")
-            card = model_card(recipe, float(losses[-1]["loss"]) if losses else None)
+            card = model_card(
+                recipe, self.family.factor, float(losses[-1]["loss"]) if losses else None
+            )
             with self._averaged():
                 if recipe.lora:
                     made_for = {"family": self.family.name, "base_model": recipe.model}

@@ -21,7 +21,7 @@ _ADAPTER = 2  # separates these random numbers from the others
 def load_network(
     recipe: Recipe, family: Family, model: Path, checkpoint: Path | None, device: torch.device
 ) -> ModelMixin:
-    """The transformer as the checkpoint has it, or the model's own; what is trained takes gradients.
+    """The transformer as the checkpoint or else the model has it; what is trained takes gradients.
 
     Trained weights are float32 whatever the precision: the steps of a learning rate of 1e-6 are
     smaller than bfloat16's spacing and would be lost. Frozen ones have the precision of the

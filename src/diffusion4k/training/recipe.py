@@ -141,7 +141,7 @@ class LoraRecipe(Section):
     """
 
     rank: Count = 16
-    alpha: Positive = 16.0
+    alpha: Count = 16
     targets: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
 
 

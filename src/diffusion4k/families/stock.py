@@ -1,0 +1,205 @@
+"""What families of stock diffusers pipelines share: their components are named, and loaded by name.
+
+Nothing heavy is imported before something is loaded, so that all families can be listed in no time.
+"""
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.families.base import AfterStep, Checkpoint, GuidanceKind, model_settings
+from diffusion4k.families.folder import (
+    check_weights,
+    has_component,
+    load_component,
+    loading,
+    missing,
+    model_index,
+)
+
+__all__ = ["StockFamily", "config_of"]
+
+
+class StockFamily:
+    """A family whose folders hold a stock pipeline; a subclass says what is its own.
+
+    Arguments:
+        factor: F, pixels a side of one latent; one of `factors`, by default the first.
+
+    Raises:
+        UsageError: a factor that the family cannot do.
+    """
+
+    name: str
+    pipeline_class: str
+    components: ClassVar[Mapping[str, tuple[str, ...]]]
+    """Per component but the scheduler, library and class, and other names of the class that
+    published folders give."""
+    optional: ClassVar[frozenset[str]] = frozenset()
+    """Components that a model may lack."""
+    checkpoints: tuple[Checkpoint, ...] = ()
+    factors: ClassVar[tuple[int, ...]]
+    patch_size: ClassVar[int] = 2
+    """Latents a side of one token."""
+
+    lora_targets: tuple[str, ...] = (
+        *("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2"),
+        *("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"),
+        *("ff_context.net.0.proj", "ff_context.net.2"),
+    )
+    """Attention and MLP as diffusers names them, and those of a text stream where there is one."""
+    image_to_image_class: str | None = None
+
+    def __init__(self, factor: int | None = None) -> None:
+        if factor is not None and factor not in self.factors:
+            allowed = " and ".join(map(str, self.factors))
+            raise UsageError(f"factor {factor}: {self.name} models can do {allowed}")
+        self.factor = factor or self.factors[0]
+        self.size_step = self.factor * self.patch_size
+
+    def check(self, model: Path) -> None:
+        """See from file names and headers, in no time, that the folder is complete."""
+        index = model_index(model)
+        for name, (class_path, *others) in self.components.items():
+            if name in self.optional and not has_component(model, name):
+                continue
+            found = (index.get(name) or [None, None])[1]
+            if found is None:
+                raise Diffusion4kError(
+                    f"{model / 'model_index.json'}: names no {name}, which a {self.pipeline_class} "
+                    "needs: take the model from its source again"
+                )
+            if _is_tokenizer(name):
+                if not (model / name).is_dir():
+                    raise missing(model / name)
+                continue
+            expected = class_path.rpartition(".")[2]
+            if found not in (expected, *others):
+                raise Diffusion4kError(
+                    f"{model / 'model_index.json'}: {name} is a {found}; {self.name} models have "
+                    f"a {expected}"
+                )
+            check_weights(model / name)
+        if not (model / "scheduler" / "scheduler_config.json").is_file():
+            raise missing(model / "scheduler" / "scheduler_config.json")
+
+    def guidance_kind(self, model: Path) -> GuidanceKind:
+        """Classifier-free."""
+        return "classifier-free"
+
+    def load_transformer(self, model: Path, *, dtype: torch.dtype) -> nn.Module:
+        """The transformer alone."""
+        return self._load(model, "transformer", dtype)
+
+    def load_text_encoders(self, model: Path, *, dtype: torch.dtype) -> Any:
+        """The stock pipeline with tokenizers and text encoders only; `.to(device)` moves it."""
+        others = dict.fromkeys(("transformer", "vae", "scheduler"))
+        pipeline = self._pipeline(**others, **self._text_components(model, dtype))
+        pipeline.max_sequence_length = model_settings(model).get(
+            "max_sequence_length", self.max_sequence_length(model)
+        )
+        return pipeline
+
+    def max_sequence_length(self, model: Path) -> int:
+        """Tokens of the longest text, where the model's `diffusion4k.json` does not say."""
+        raise NotImplementedError
+
+    def load_autoencoder(self, model: Path, *, dtype: torch.dtype) -> nn.Module:
+        """The autoencoder alone, at `factor`."""
+        raise NotImplementedError
+
+    def load_scheduler(self, model: Path) -> Any:
+        """The scheduler, of the class that the folder names."""
+        name = model_index(model)["scheduler"][1]
+        with loading(model / "scheduler"):
+            scheduler_class = getattr(importlib.import_module("diffusers"), name)
+            return scheduler_class.from_pretrained(model / "scheduler")
+
+    def load_pipeline(
+        self,
+        model: Path,
+        *,
+        dtype: torch.dtype,
+        text_encoders: bool = True,
+        transformer: nn.Module | None = None,
+    ) -> Any:
+        """The stock pipeline, its autoencoder at `factor`; without text encoders for embeddings."""
+        text = dict.fromkeys(self._text_names())
+        return self._pipeline(
+            transformer=transformer or self.load_transformer(model, dtype=dtype),
+            vae=self.load_autoencoder(model, dtype=dtype),
+            scheduler=self.load_scheduler(model),
+            **(self._text_components(model, dtype) if text_encoders else text),
+        )
+
+    def call_arguments(
+        self,
+        conditioning: dict[str, Tensor],
+        *,
+        guidance: float,
+        negative: dict[str, Tensor] | None = None,
+        after_step: AfterStep | None = None,
+    ) -> dict[str, Any]:
+        """Embeddings by their names, those of the negative prompt with `negative_` before them."""
+        arguments: dict[str, Any] = {"guidance_scale": guidance, **conditioning}
+        arguments |= {f"negative_{name}": value for name, value in (negative or {}).items()}
+        if after_step:
+
+            def callback(_: Any, step: int, __: Any, tensors: dict[str, Tensor]) -> dict[str, Any]:
+                after_step(step, tensors["latents"])
+                return tensors
+
+            arguments["callback_on_step_end"] = callback
+        return arguments
+
+    def spatial_latents(self, latents: Tensor, width: int, height: int) -> Tensor:
+        """They are spatial as they come."""
+        return latents
+
+    def _pipeline(self, **components: Any) -> Any:
+        return getattr(importlib.import_module("diffusers"), self.pipeline_class)(**components)
+
+    def _class(self, name: str) -> Any:
+        library, _, class_name = self.components[name][0].rpartition(".")
+        return getattr(importlib.import_module(library), class_name)
+
+    def _load(self, model: Path, name: str, dtype: torch.dtype) -> nn.Module:
+        return load_component(self._class(name), model / name, dtype=dtype)
+
+    def _text_names(self) -> list[str]:
+        return [name for name in self.components if name not in ("transformer", "vae")]
+
+    def _text_components(self, model: Path, dtype: torch.dtype) -> dict[str, Any]:
+        """Text encoders and tokenizers by name; None for what the model does not have."""
+        parts: dict[str, Any] = {}
+        for name in self._text_names():
+            if name in self.optional and not has_component(model, name):
+                parts[name] = None
+            elif _is_tokenizer(name):
+                with loading(model / name):
+                    parts[name] = self._class(name).from_pretrained(
+                        model / name, local_files_only=True
+                    )
+            else:
+                parts[name] = self._load(model, name, dtype)
+        for name, tokenizer in parts.items():
+            if _is_tokenizer(name) and tokenizer is not None:
+                encoder = parts[name.replace("tokenizer", "text_encoder")]
+                # A tokenizer saved without its maximum claims 1e30 tokens, and would pad up to it.
+                most = getattr(encoder.config, "max_position_embeddings", None)
+                tokenizer.model_max_length = min(tokenizer.model_max_length, most or 10**30)
+        return parts
+
+
+def config_of(transformer: nn.Module) -> Any:
+    """The configuration of a diffusers model, also inside a data-parallel wrapper."""
+    return getattr(transformer, "module", transformer).config
+
+
+def _is_tokenizer(component: str) -> bool:
+    return component.startswith("tokenizer")
