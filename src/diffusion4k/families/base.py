@@ -137,6 +137,18 @@ class Family(Protocol):
     def encode_images(self, autoencoder: Any, images: Tensor) -> Tensor:
         """Images `(B, 3, H, W)` to normalised latents (the posterior's mean)."""
 
+    def draw_latents(
+        self,
+        autoencoder: Any,
+        images: Tensor,
+        generator: torch.Generator,
+        max_memory: int | str | None = None,
+    ) -> Tensor:
+        """Normalised latents drawn from the posterior, as `image_to_image_class` starts from.
+
+        Feature maps take at most `max_memory`. Only where there is an `image_to_image_class`.
+        """
+
     def decode_latents(self, autoencoder: Any, latents: Tensor) -> Tensor:
         """Normalised latents to images `(B, 3, H, W)` in about [-1, 1]."""
 

@@ -113,6 +113,16 @@ class StockFamily:
         """The autoencoder alone, at `factor`."""
         raise NotImplementedError
 
+    def draw_latents(
+        self,
+        autoencoder: Any,
+        images: Tensor,
+        generator: torch.Generator,
+        max_memory: int | str | None = None,
+    ) -> Tensor:
+        """Normalised latents of images, drawn from the posterior."""
+        raise NotImplementedError
+
     def load_scheduler(self, model: Path) -> Any:
         """The scheduler, of the class that the folder names."""
         name = model_index(model)["scheduler"][1]
