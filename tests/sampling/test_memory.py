@@ -7,9 +7,11 @@ import torch
 from torch import nn
 
 from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.lora import add_adapter, write_adapter
 from diffusion4k.sampling import Request, Sampler, Settings
 from diffusion4k.sampling.memory import LEVELS, Placement
 from diffusion4k.sampling.weights import check_weights_option, load_transformer
+from tests.tiny import tiny_transformer
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -147,6 +149,62 @@ def test_fp8_rounds_each_weight_to_eight_bits(sampler: Sampler, settings: Settin
     torch.testing.assert_close(latents, reference.denoise(settings), rtol=0, atol=1e-5)
     assert not torch.allclose(latents, plain, rtol=0, atol=1e-5)
     assert eight.settle(Request("a", width=64, height=64)).weights == "fp8"
+
+
+def test_an_adapter_stays_whole_beside_fp8(sampler: Sampler, tmp_path: Path) -> None:
+    transformer = tiny_transformer()
+    add_adapter(transformer, rank=4, alpha=4, targets=["to_q", "ff.net.2"], seed=0)
+    with torch.no_grad():
+        for name, parameter in transformer.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_()
+    write_adapter(tmp_path, transformer, {"family": "sd3", "base_model": "tiny"})
+    for memory in ("balanced", "low"):
+        eight = Sampler(sampler.folder, weights="fp8", lora=tmp_path, memory=memory)
+        settings = eight.settle(Request("a cat", width=64, height=64, steps=1))
+        latents = eight.denoise(settings)
+        assert (latents - sampler.denoise(settings)).abs().max() > 0.5
+        whole = Sampler(sampler.folder, lora=tmp_path).denoise(settings)
+        assert (latents - whole).abs().max() < 0.2
+        parameters = dict(eight.pipeline.transformer.named_parameters())
+        kinds = {p.dtype for name, p in parameters.items() if "lora_" in name}
+        assert kinds == {torch.float32}
+
+
+def test_int8_comes_near(sampler: Sampler, settings: Settings) -> None:
+    pytest.importorskip("torchao")
+    eight = Sampler(sampler.folder, weights="int8")
+    error = (eight.denoise(settings) - sampler.denoise(settings)).abs().max()
+    assert 0 < error < 0.05
+
+
+def test_gguf_weights_are_those_of_the_file(
+    sampler: Sampler, settings: Settings, tmp_path: Path
+) -> None:
+    """Against a transformer that holds the file's weights, dequantised by the gguf package."""
+    gguf = pytest.importorskip("gguf")
+    kind = gguf.GGMLQuantizationType.Q8_0
+    writer = gguf.GGUFWriter(tmp_path / "q8.gguf", "sd3")
+    reference = Sampler(sampler.folder)
+    weights = reference.pipeline.transformer.state_dict()
+    for name, weight in weights.items():
+        values = weight.numpy()
+        if weight.ndim == 2 and weight.shape[1] % 32 == 0:
+            data = gguf.quants.quantize(values, kind)
+            writer.add_tensor(name, data, raw_dtype=kind)
+            # diffusers multiplies by the scale, which the file has in half precision, in that.
+            weight.copy_(torch.from_numpy(gguf.quants.dequantize(data, kind)).half())
+        else:
+            writer.add_tensor(name, values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    quantised = Sampler(sampler.folder, weights=f"gguf:{tmp_path / 'q8.gguf'}")
+    torch.testing.assert_close(
+        quantised.denoise(settings), reference.denoise(settings), rtol=0, atol=1e-4
+    )
+    assert quantised.settle(Request("a", width=64, height=64)).weights.startswith("gguf:")
 
 
 @pytest.mark.parametrize("weights", ["fp4", "gguf", "gguf:", "int8:x"])

@@ -27,7 +27,7 @@ from diffusion4k.sampling.fingerprint import fingerprint
 from diffusion4k.sampling.image_to_image import image_to_image, initial_image
 from diffusion4k.sampling.memory import Placement
 from diffusion4k.sampling.request import Request, Settings, settle
-from diffusion4k.sampling.weights import check_weights_option, load_transformer
+from diffusion4k.sampling.weights import cast_layers, check_weights_option, load_transformer
 
 __all__ = ["Sampler"]
 
@@ -231,6 +231,8 @@ class Sampler:
         transformer = load_transformer(self.family, self.folder, dtype=dtype, weights=self.weights)
         if self._adapter:
             load_adapter(transformer, self._adapter, self.lora_scale)
+        if self.weights == "fp8":
+            cast_layers(transformer, dtype=dtype)
         pipeline = self.family.load_pipeline(
             self.folder, dtype=dtype, text_encoders=False, transformer=transformer
         )

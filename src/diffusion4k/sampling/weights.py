@@ -19,7 +19,7 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Family
 from diffusion4k.families.folder import loading, model_index
 
-__all__ = ["check_weights_option", "load_transformer"]
+__all__ = ["cast_layers", "check_weights_option", "load_transformer"]
 
 _PACKAGES = {"fp8": None, "int8": "torchao", "nf4": "bitsandbytes", "gguf": "gguf"}
 
@@ -51,17 +51,14 @@ def load_transformer(
 ) -> nn.Module:
     """The model's transformer with the weights asked for, after `check_weights_option`.
 
+    For fp8 they are still whole: `cast_layers` follows when adapters are in their places.
+
     Raises:
         Diffusion4kError: weights that are absent, damaged, or not of this model.
     """
     kind, _, file = (weights or "").partition(":")
     if kind in ("", "fp8"):
-        transformer: Any = family.load_transformer(model, dtype=dtype)
-        if kind:
-            transformer.enable_layerwise_casting(
-                storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype
-            )
-        return transformer
+        return family.load_transformer(model, dtype=dtype)
     import diffusers
 
     transformer_class = getattr(diffusers, model_index(model)["transformer"][1])
@@ -84,6 +81,11 @@ def load_transformer(
             torch_dtype=dtype,
             local_files_only=True,
         ).eval()
+
+
+def cast_layers(transformer: Any, *, dtype: torch.dtype) -> None:
+    """Keep layers in fp8 and compute them in `dtype`; diffusers leaves out norms and adapters."""
+    transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
 
 
 def _int8() -> Any:
