@@ -1,0 +1,63 @@
+"""Published models at full size without their weights: built from their configurations.
+
+`configs/models.json` says of which parts each known checkpoint is made, `configs/PART.json` class
+and configuration of each, as the hub's `config.json` has them (what does not change the network is
+left out).
+"""
+
+import importlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from diffusion4k.errors import UsageError
+
+__all__ = ["build_published", "count_parameters", "published_models"]
+
+_CONFIGS = Path(__file__).with_name("configs")
+
+
+@cache
+def published_models() -> dict[str, dict[str, Any]]:
+    """By hub id: `pipeline_class`, and `components`, the part of each component."""
+    return _read("models")
+
+
+def build_published(
+    hub_id: str, component: str, device: str | torch.device = "meta", dtype: Any = None
+) -> nn.Module:
+    """One component of a published model, without its weights.
+
+    On the `meta` device it takes no memory; elsewhere the weights are random.
+
+    Raises:
+        UsageError: no such model or component is known.
+    """
+    models = published_models()
+    if hub_id not in models:
+        raise UsageError(f"{hub_id}: not a known checkpoint; known: {', '.join(models)}")
+    parts = models[hub_id]["components"]
+    if component not in parts:
+        raise UsageError(f"{hub_id}: has no {component}; it has {', '.join(parts)}")
+    part = _read(parts[component])
+    library, _, name = part["class"].rpartition(".")
+    part_class = getattr(importlib.import_module(library), name)
+    with torch.device(device):
+        if library == "diffusers":
+            built = part_class(**part["config"])
+        else:
+            built = part_class(part_class.config_class(**part["config"]))
+    return built.to(dtype) if dtype else built
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of parameters, those that are shared once."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _read(name: str) -> dict[str, Any]:
+    return json.loads((_CONFIGS / f"{name}.json").read_text(encoding="utf-8"))

@@ -1,0 +1,214 @@
+"""What every family must do, proved on a tiny pipeline of its real classes.
+
+A family's test file holds one subclass of `FamilyContract` that builds the pipeline.
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler
+from safetensors.torch import load_file
+from torch import Tensor
+
+import diffusion4k  # noqa: F401 - the F=16 autoencoder's class, for plain diffusers
+from diffusion4k.families import family_of
+from diffusion4k.objectives import FlowMatching, WaveletFlow
+from diffusion4k.sampling import Request, Sampler
+from diffusion4k.training.loop import train
+from diffusion4k.training.recipe import Recipe
+from diffusion4k.training.step import denoising_loss
+from tests.data.fake import make_folder
+
+PROMPT, NEGATIVE = "a red cat", "blurred"
+OBJECTIVES = (
+    FlowMatching(),
+    WaveletFlow(),
+    WaveletFlow(space="velocity", band_weights=(1, 2, 2, 4)),
+    WaveletFlow(wavelet="db2"),
+)
+WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
+
+
+class FamilyContract:
+    """Tests of a family; the attributes are what a subclass may change."""
+
+    factor: int | None = 8
+    """At which the stock pipeline runs unchanged."""
+    width, height = 96, 64
+    guidances: tuple[float, ...] = (4.0, 1.0)
+    stock_options: ClassVar[dict[str, Any]] = {}
+    """Of the stock pipeline's call, which our path must choose by itself."""
+    training_options: ClassVar[dict[str, Any]] = {"guidance_scale": 1.0}
+    """Of the stock pipeline's call, for one prediction as in training."""
+
+    @staticmethod
+    def build(folder: Path) -> Path:
+        """Save the tiny pipeline in the hub's layout."""
+        raise NotImplementedError
+
+    @pytest.fixture(scope="class")
+    def model(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return self.build(tmp_path_factory.mktemp("family") / "model")
+
+    def packed(self, stock: Any, latents: Tensor) -> Tensor:
+        """Latents as the stock pipeline's `latents` argument takes them."""
+        return latents
+
+    def test_sampling_is_the_stock_pipeline_s(self, model: Path) -> None:
+        sampler = Sampler(model, factor=self.factor)
+        stock = _stock(model)
+        for guidance in self.guidances:
+            guided = guidance > 1 and sampler.family.guidance_kind(model) == "classifier-free"
+            negative = {"negative_prompt": NEGATIVE} if guided else {}
+            settings = sampler.settle(
+                Request(
+                    PROMPT,
+                    seed=5,
+                    width=self.width,
+                    height=self.height,
+                    steps=3,
+                    guidance=guidance,
+                    **negative,
+                )
+            )
+            expected = stock(
+                PROMPT,
+                width=self.width,
+                height=self.height,
+                num_inference_steps=3,
+                generator=torch.Generator().manual_seed(5),
+                output_type="np",
+                **{"guidance_scale": guidance} | negative | self.stock_options,
+            ).images[0]
+            assert expected.std() > 0.01
+            with torch.no_grad():
+                latents = sampler._denoise(settings, None)
+                decoded = sampler.family.decode_latents(sampler.pipeline.vae, latents)
+            found = (decoded[0] / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).numpy()
+            assert np.abs(found - expected).max() < 1e-4
+            image = np.asarray(sampler.sample(settings), np.float32) / 255
+            assert np.abs(image - expected).max() < 1.01 / 255
+
+    def test_velocity_is_the_stock_pipeline_s(self, model: Path) -> None:
+        """One Euler step from sigma to 0 goes from z to z - sigma * velocity."""
+        family = family_of(model, self.factor)
+        stock = _stock(model)
+        stock.scheduler = FlowMatchEulerDiscreteScheduler()
+        sigma = 0.6
+        noisy = self.random_latents(stock)
+        stepped = stock(
+            PROMPT,
+            width=self.width,
+            height=self.height,
+            num_inference_steps=1,
+            sigmas=[sigma],
+            latents=self.packed(stock, noisy),
+            output_type="latent",
+            **self.stock_options | self.training_options,
+        ).images
+        stepped = family.spatial_latents(stepped, self.width, self.height)
+        with torch.no_grad():
+            found = family.velocity(
+                family.load_transformer(model, dtype=torch.float32),
+                noisy,
+                torch.tensor([sigma]),
+                self.conditioning(model),
+            )
+        torch.testing.assert_close(found, (noisy - stepped) / sigma, rtol=1e-4, atol=1e-4)
+
+    def test_every_objective_trains(self, model: Path) -> None:
+        family = family_of(model)
+        transformer = family.load_transformer(model, dtype=torch.float32)
+        conditioning = self.conditioning(model)
+        batch = {name: torch.cat([value, value]) for name, value in conditioning.items()}
+        channels = self.random_latents(_stock(model)).shape[1]
+        latents, noise = torch.randn(2, 2, channels, 4, 6)
+        for objective in OBJECTIVES:
+            transformer.zero_grad()
+            losses = denoising_loss(
+                family,
+                transformer,
+                objective,
+                latents=latents,
+                conditioning=batch,
+                noise=noise,
+                sigma=torch.tensor([0.2, 0.9]),
+            )
+            losses.mean().backward()
+            assert losses.shape == (2,) and losses.isfinite().all()
+            gradients = [p.grad for p in transformer.parameters() if p.grad is not None]
+            assert sum(g.abs().sum() for g in gradients) > 0
+            assert all(g.isfinite().all() for g in gradients)
+
+    def test_a_run_is_cached_resumed_and_reloaded(self, model: Path, tmp_path: Path) -> None:
+        photographs = make_folder(tmp_path / "photographs", [(128, 128), (192, 128)])
+
+        def recipe(output: str, steps: int) -> Recipe:
+            return Recipe.model_validate(
+                {
+                    "model": str(model),
+                    "data": str(photographs),
+                    "output": str(tmp_path / output),
+                    "cache": str(tmp_path / "cache"),
+                    "resolution": 128,
+                    "steps": steps,
+                    "batch_size": 2,
+                    "caption_dropout": 0.5,
+                    "optimizer": {"learning_rate": 1e-3},
+                    "checkpoint": {"every": 1},
+                    "validation": {
+                        "every": 2,
+                        "samples": 2,
+                        "prompts": [PROMPT],
+                        "sampling_steps": 1,
+                    },
+                }
+            )
+
+        whole = train(recipe("whole", 2))
+        train(recipe("parts", 1))
+        result = train(recipe("parts", 2))
+        weights, base = load_file(result / WEIGHTS), load_file(model / WEIGHTS)
+        assert all(torch.equal(v, weights[k]) for k, v in load_file(whole / WEIGHTS).items())
+        assert any(not torch.equal(v, weights[k]) for k, v in base.items())
+        assert (result.parent / "validation/step-000002/01.png").is_file()
+
+        sampler = Sampler(result)
+        side = {"width": 128, "height": 64}
+        settings = sampler.settle(Request(PROMPT, seed=1, steps=1, guidance=0, **side))
+        reloaded = _stock(result)
+        assert reloaded.vae_scale_factor == sampler.family.factor
+        expected = reloaded(
+            PROMPT,
+            num_inference_steps=1,
+            generator=torch.Generator().manual_seed(1),
+            output_type="np",
+            **side,
+            **{"guidance_scale": 0.0} | self.stock_options,
+        ).images[0]
+        image = np.asarray(sampler.sample(settings), np.float32) / 255
+        assert np.abs(image - expected).max() < 1.01 / 255
+
+    def random_latents(self, stock: Any) -> Tensor:
+        """Normalised latents of the size of the test."""
+        factor, channels = stock.vae_scale_factor, stock.vae.config.latent_channels
+        generator = torch.Generator().manual_seed(2)
+        size = (self.height // factor, self.width // factor)
+        return torch.randn(1, channels, *size, generator=generator)
+
+    def conditioning(self, model: Path) -> dict[str, Tensor]:
+        """Of the prompt, by the family."""
+        family = family_of(model)
+        encoders = family.load_text_encoders(model, dtype=torch.float32)
+        return family.encode_text(encoders, [PROMPT])
+
+
+def _stock(model: Path) -> Any:
+    stock = DiffusionPipeline.from_pretrained(model)
+    stock.set_progress_bar_config(disable=True)
+    return stock
