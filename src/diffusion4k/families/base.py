@@ -98,6 +98,8 @@ class Family(Protocol):
     """Ends of the names of the linear layers that LoRA adapts unless told otherwise."""
     image_to_image_class: str | None
     """The stock pipeline that starts from an image; None where diffusers has none."""
+    decodes_in_strips: bool
+    """Whether the decoder can keep to a memory limit."""
 
     def check(self, model: Path) -> None:
         """See from file names and headers, in no time, that the folder is complete.

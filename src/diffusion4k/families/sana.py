@@ -44,6 +44,7 @@ class Sana(StockFamily):
     )
     factors: ClassVar[tuple[int, ...]] = (32,)
     patch_size: ClassVar[int] = 1
+    decodes_in_strips = False
 
     def defaults(self, model: Path) -> Defaults:
         """20 steps, guidance 4.5, and the size of the model's training."""

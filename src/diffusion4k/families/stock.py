@@ -54,6 +54,7 @@ class StockFamily:
     )
     """Attention and MLP as diffusers names them, and those of a text stream where there is one."""
     image_to_image_class: str | None = None
+    decodes_in_strips: bool = True
 
     def __init__(self, factor: int | None = None) -> None:
         if factor is not None and factor not in self.factors:

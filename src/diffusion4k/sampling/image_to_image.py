@@ -31,9 +31,12 @@ def initial_image(path: str | Path, width: int, height: int) -> Tensor:
 
 
 def image_to_image(pipeline: Any, pipeline_class: str) -> Any:
-    """The stock image-to-image pipeline of that class, of the same parts."""
+    """The stock image-to-image pipeline of that class, of the same parts; it takes latents too."""
     import diffusers
 
     found = getattr(diffusers, pipeline_class)(**pipeline.components)
+    # By their channels it tells latents from images; not all classes say how many there are.
+    channels = pipeline.vae.config.latent_channels
+    found.image_processor.register_to_config(vae_latent_channels=channels)
     found.set_progress_bar_config(disable=True)
     return found

@@ -32,6 +32,7 @@ class Placement:
         device: where to compute.
         max_memory: of the decoder's feature maps, in bytes or as `"4GiB"`.
         streams_blocks: whether the transformer's weights can be moved block by block.
+        decodes_in_strips: whether the decoder can keep to a limit.
 
     Raises:
         UsageError: an unknown level, or a memory that is no size.
@@ -44,12 +45,14 @@ class Placement:
         max_memory: int | str | None = None,
         *,
         streams_blocks: bool = True,
+        decodes_in_strips: bool = True,
     ) -> None:
         if level not in LEVELS:
             raise UsageError(f"memory {level}: allowed are {', '.join(LEVELS)}")
         self.level, self.device = level, device
         self.max_memory = parse_memory(max_memory)
-        if self.max_memory is None and level == "low":
+        self._in_strips = decodes_in_strips
+        if self.max_memory is None and level == "low" and decodes_in_strips:
             self.max_memory = _LOW_DECODER
         self.keeps_text_encoders = level == "high"
         self._by_block = level == "low" and streams_blocks
@@ -66,10 +69,8 @@ class Placement:
             transformer = f"transformer leaves {self.device} while an image is decoded"
         text = "stay loaded" if self.keeps_text_encoders else "freed after encoding"
         limit = f"{self.max_memory / 2**20:.0f} MiB" if self.max_memory else "no limit"
-        return (
-            f"memory {self.level}: {transformer}; text encoders {text}; "
-            f"decoder in strips, feature maps: {limit}"
-        )
+        decoder = f"in strips, feature maps: {limit}" if self._in_strips else "at once"
+        return f"memory {self.level}: {transformer}; text encoders {text}; image decoded {decoder}"
 
     def place(self, pipeline: Any) -> None:
         """Put a pipeline that was just loaded where it belongs."""

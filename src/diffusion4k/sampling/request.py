@@ -8,6 +8,7 @@ from typing import Any
 
 from diffusion4k.data.images import image_size
 from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.families import families
 from diffusion4k.families.base import Defaults, GuidanceKind
 from diffusion4k.files import sha256_of
 
@@ -138,9 +139,10 @@ def _start(request: Request, model: str, starts_from_images: bool) -> dict[str, 
             raise UsageError(f"strength {request.strength:g} without an image to start from")
         return {}
     if not starts_from_images:
+        able = sorted(kind.name for kind in families().values() if kind.image_to_image_class)
         raise UsageError(
             f"init {request.init}: {model} is of a family that cannot start from an image, as "
-            "diffusers has no such pipeline for it; sd3 and flux models can"
+            f"diffusers has no such pipeline for it; those that can: {', '.join(able)}"
         )
     strength = STRENGTH if request.strength is None else request.strength
     if not 0 < strength <= 1:

@@ -83,7 +83,11 @@ class Sampler:
         check_weights_option(weights)
         self.weights = weights
         self.placement = Placement(
-            memory, self.device, max_memory, streams_blocks=weights in (None, "fp8")
+            memory,
+            self.device,
+            max_memory,
+            streams_blocks=weights in (None, "fp8"),
+            decodes_in_strips=self.family.decodes_in_strips,
         )
         self._adapter = read_adapter(lora) if lora else None
         if self._adapter:
