@@ -26,6 +26,8 @@ from diffusion4k.families.base import (
     GuidanceKind,
 )
 from diffusion4k.families.folder import read_json
+from diffusion4k.families.high_resolution import HighResolution
+from diffusion4k.families.positions import replace_rotary
 from diffusion4k.families.stock import config_of
 
 __all__ = ["TRAINING_GUIDANCE", "Flux"]
@@ -47,6 +49,7 @@ class Flux(AutoencoderKLFamily):
         "tokenizer": ("transformers.CLIPTokenizer",),
         "tokenizer_2": ("transformers.T5TokenizerFast",),
     }
+    position_methods: ClassVar[tuple[str, ...]] = ("ntk", "yarn")
     checkpoints = (
         Checkpoint("black-forest-labs/FLUX.1-dev", _NON_COMMERCIAL, gated=True),
         Checkpoint("black-forest-labs/FLUX.1-Krea-dev", _NON_COMMERCIAL, gated=True),
@@ -65,6 +68,15 @@ class Flux(AutoencoderKLFamily):
     def max_side(self, model: Path) -> int:
         """Rotary embeddings have no end."""
         return NO_LIMIT
+
+    def scale_positions(self, transformer: Any, wanted: HighResolution) -> None:
+        """Scale the rotary embedding beyond `high_resolution.trained_tokens` a side."""
+        replace_rotary(
+            transformer,
+            method=str(wanted.positions),
+            trained_tokens=wanted.trained_tokens,
+            time_dependent=wanted.time_dependent,
+        )
 
     def guidance_kind(self, model: Path) -> GuidanceKind:
         """Embedded in guidance-distilled models, else none."""

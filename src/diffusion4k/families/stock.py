@@ -4,6 +4,7 @@ Nothing heavy is imported before something is loaded, so that all families can b
 """
 
 import importlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.base import (
+    SETTINGS,
     AfterStep,
     Checkpoint,
     Defaults,
@@ -28,6 +30,11 @@ from diffusion4k.families.folder import (
     missing,
     model_index,
     read_json,
+)
+from diffusion4k.families.high_resolution import (
+    HighResolution,
+    chunk_attention,
+    high_resolution,
 )
 
 __all__ = ["StockFamily", "config_of"]
@@ -54,6 +61,9 @@ class StockFamily:
     factors: ClassVar[tuple[int, ...]]
     patch_size: ClassVar[int] = 2
     """Latents a side of one token."""
+
+    position_methods: ClassVar[tuple[str, ...]] = ()
+    """What `high_resolution.positions` may be."""
 
     def __init__(self, factor: int | None = None) -> None:
         if factor is not None and factor not in self.factors:
@@ -98,13 +108,44 @@ class StockFamily:
         """Sampling defaults by the configurations of transformer and scheduler."""
         raise NotImplementedError
 
+    def timestep_shift(self, model: Path, tokens: int) -> float:
+        """The scheduler's own shift, by the number of tokens where it says so.
+
+        Then mu is linear in the tokens, between `base_shift` and `max_shift`, and the shift exp(mu)
+        (the `calculate_shift` of the stock pipelines).
+        """
+        config = read_json(model / "scheduler" / "scheduler_config.json")
+        if not config.get("use_dynamic_shifting"):
+            return float(config.get("shift", config.get("flow_shift", 1.0)))
+        low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+        base, most = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+        return math.exp(base + (most - base) * (tokens - low) / (high - low))
+
     def guidance_kind(self, model: Path) -> GuidanceKind:
         """Classifier-free."""
         return "classifier-free"
 
-    def load_transformer(self, model: Path, *, dtype: torch.dtype) -> nn.Module:
-        """The transformer alone."""
-        return self._load(model, "transformer", dtype)
+    def load_transformer(
+        self, model: Path, *, dtype: torch.dtype, weights: Path | None = None
+    ) -> nn.Module:
+        """The transformer alone, with what the model's settings say about high resolution."""
+        transformer = self._load(weights or model, "transformer", dtype)
+        wanted = high_resolution(model)
+        if wanted.positions is not None:
+            if wanted.positions not in self.position_methods:
+                allowed = ", ".join(self.position_methods) or "none, as they need none"
+                raise Diffusion4kError(
+                    f"{model / SETTINGS}: high_resolution.positions: found {wanted.positions!r}, "
+                    f"allowed in {self.name} models: {allowed}"
+                )
+            self.scale_positions(transformer, wanted)
+        if wanted.attention_chunk:
+            chunk_attention(transformer, wanted.attention_chunk)
+        return transformer
+
+    def scale_positions(self, transformer: Any, wanted: HighResolution) -> None:
+        """Change the positions as asked for, by one of `position_methods`."""
+        raise NotImplementedError
 
     def load_text_encoders(self, model: Path, *, dtype: torch.dtype) -> Any:
         """The stock pipeline with tokenizers and text encoders only; `.to(device)` moves it."""

@@ -23,7 +23,7 @@ def check_recipe(recipe: Recipe, family: Family, model: Path) -> None:
             the model takes.
     """
     build_objective(recipe)
-    build_timesteps(recipe)
+    build_timesteps(recipe, family, model)
     largest = family.max_side(model)
     wanted = recipe.validation
     sides = {"crop": max(recipe.crop_size)}

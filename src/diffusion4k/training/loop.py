@@ -91,11 +91,12 @@ class _Run:
         self.batches = training_batches(recipe, cache)
         self.precision = build_precision(recipe, accelerator.device)
         self.validation = Validation(recipe, family, model, cache, accelerator.device)
-        self.objective, self.timesteps = build_objective(recipe), build_timesteps(recipe)
+        self.objective = build_objective(recipe)
+        self.timesteps = build_timesteps(recipe, family, model)
 
         # Kept in float32 whatever the precision: the steps of a learning rate of 1e-6 are smaller
         # than bfloat16's spacing and would be lost.
-        transformer = family.load_transformer(checkpoint or model, dtype=torch.float32)
+        transformer = family.load_transformer(model, dtype=torch.float32, weights=checkpoint)
         self.transformer = cast(ModelMixin, transformer)
         self.transformer.requires_grad_(True).train()
         if recipe.gradient_checkpointing:
