@@ -13,6 +13,7 @@ from diffusion4k.families.folder import read_json
 
 __all__ = [
     "NO_LIMIT",
+    "SETTINGS",
     "AfterStep",
     "Checkpoint",
     "Defaults",
@@ -117,8 +118,22 @@ class Family(Protocol):
     def guidance_kind(self, model: Path) -> GuidanceKind:
         """What the guidance scale does in this model."""
 
-    def load_transformer(self, model: Path, *, dtype: torch.dtype) -> nn.Module:
-        """The transformer alone."""
+    def load_transformer(
+        self,
+        model: Path,
+        *,
+        dtype: torch.dtype,
+        weights: Path | None = None,
+        quantization: Any = None,
+    ) -> nn.Module:
+        """The transformer alone; `weights` (a checkpoint or a GGUF file) may hold it in place of
+        the model. `quantization` is a quantisation configuration of diffusers."""
+
+    def transformer_skeleton(self, model: Path) -> nn.Module:
+        """The transformer without weights, on the "meta" device: names and shapes only."""
+
+    def timestep_shift(self, model: Path, tokens: int) -> float:
+        """How sampling shifts the noise levels of an image of so many tokens; 1: not at all."""
 
     def load_autoencoder(self, model: Path, *, dtype: torch.dtype) -> nn.Module:
         """The autoencoder alone, at `factor`, whatever F the folder holds."""

@@ -24,9 +24,10 @@ from diffusion4k.families.base import (
     Checkpoint,
     Defaults,
     GuidanceKind,
-    model_defaults,
 )
 from diffusion4k.families.folder import read_json
+from diffusion4k.families.high_resolution import HighResolution
+from diffusion4k.families.positions import replace_rotary
 from diffusion4k.families.stock import StockFamily, config_of
 
 __all__ = ["TRAINING_GUIDANCE", "Flux"]
@@ -48,6 +49,7 @@ class Flux(AutoencoderKLFamily):
         "tokenizer": ("transformers.CLIPTokenizer",),
         "tokenizer_2": ("transformers.T5TokenizerFast",),
     }
+    position_methods: ClassVar[tuple[str, ...]] = ("ntk", "yarn")
     checkpoints = (
         Checkpoint("black-forest-labs/FLUX.1-dev", _NON_COMMERCIAL, gated=True),
         Checkpoint("black-forest-labs/FLUX.1-Krea-dev", _NON_COMMERCIAL, gated=True),
@@ -57,18 +59,27 @@ class Flux(AutoencoderKLFamily):
     lora_targets = (*StockFamily.lora_targets, "proj_mlp")
     image_to_image_class = "FluxImg2ImgPipeline"
 
-    def defaults(self, model: Path) -> Defaults:
+    def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
         """50 steps at guidance 5.0, 4 steps without where none is embedded; 4096x4096.
 
         5.0 to 5.5 is what Diffusion-4K's reference implementation advises at this size.
         """
         distilled = Defaults(steps=50, guidance=5.0, width=4096, height=4096)
         fast = Defaults(steps=4, guidance=0.0, width=4096, height=4096)
-        return model_defaults(model, distilled if _embeds_guidance(model) else fast)
+        return distilled if transformer.get("guidance_embeds", False) else fast
 
     def max_side(self, model: Path) -> int:
         """Rotary embeddings have no end."""
         return NO_LIMIT
+
+    def scale_positions(self, transformer: Any, wanted: HighResolution) -> None:
+        """Scale the rotary embedding beyond `high_resolution.trained_tokens` a side."""
+        replace_rotary(
+            transformer,
+            method=str(wanted.positions),
+            trained_tokens=wanted.trained_tokens,
+            time_dependent=wanted.time_dependent,
+        )
 
     def guidance_kind(self, model: Path) -> GuidanceKind:
         """Embedded in guidance-distilled models, else none."""

@@ -22,12 +22,12 @@ __all__ = [
     "check_weights",
     "has_component",
     "load_component",
+    "load_single_file",
     "loading",
     "missing",
     "model_index",
     "read_json",
     "resolve",
-    "transformer_skeleton",
 ]
 
 POCKET = "pocket"
@@ -175,10 +175,13 @@ def loading(path: Path) -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def load_component(model_class: Any, component: Path, *, dtype: torch.dtype) -> nn.Module:
+def load_component(
+    model_class: Any, component: Path, *, dtype: torch.dtype, quantization: Any = None
+) -> nn.Module:
     """A diffusers or transformers model in evaluation mode from its folder, complete or not at all.
 
     The libraries fill absent weights with random numbers and only log it; here it is an error.
+    `quantization` is a quantisation configuration of diffusers.
 
     Raises:
         Diffusion4kError: absent, damaged, incomplete or unfitting weights.
@@ -186,7 +189,11 @@ def load_component(model_class: Any, component: Path, *, dtype: torch.dtype) -> 
     check_weights(component)
     with loading(component):
         model, info = model_class.from_pretrained(
-            component, torch_dtype=dtype, local_files_only=True, output_loading_info=True
+            component,
+            torch_dtype=dtype,
+            local_files_only=True,
+            output_loading_info=True,
+            **({"quantization_config": quantization} if quantization else {}),
         )
     if missing := sorted(info["missing_keys"]):
         raise Diffusion4kError(
@@ -196,14 +203,23 @@ def load_component(model_class: Any, component: Path, *, dtype: torch.dtype) -> 
     return model.eval()
 
 
-def transformer_skeleton(model: Path) -> nn.Module:
-    """The model's transformer without weights, on the "meta" device: names and shapes only."""
-    import diffusers
+def load_single_file(
+    model_class: Any, file: Path, component: Path, *, dtype: torch.dtype, quantization: Any
+) -> nn.Module:
+    """A diffusers model from one GGUF file, of the configuration in the folder `component`.
 
-    path = model / "transformer" / "config.json"
-    config = read_json(path)
-    with loading(path), torch.device("meta"):
-        return getattr(diffusers, config["_class_name"]).from_config(config)
+    Raises:
+        Diffusion4kError: the file cannot be read, or is of another model.
+    """
+    with loading(file):
+        return model_class.from_single_file(
+            str(file),
+            config=str(component.parent),
+            subfolder=component.name,
+            quantization_config=quantization,
+            torch_dtype=dtype,
+            local_files_only=True,
+        ).eval()
 
 
 def _download(hub_id: str, wanted: Collection[str] | None) -> Path:

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
-from diffusion4k.families.base import NO_LIMIT, AfterStep, Checkpoint, Defaults, model_defaults
+from diffusion4k.families.base import NO_LIMIT, AfterStep, Checkpoint, Defaults
 from diffusion4k.families.folder import read_json
 
 __all__ = ["SIZES_4K", "PixArtSigma"]
@@ -85,10 +85,10 @@ class PixArtSigma(AutoencoderKLFamily):
                     f"{path}: {key} is {found[key]!r}; {self.name} models have {value!r}"
                 )
 
-    def defaults(self, model: Path) -> Defaults:
+    def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
         """20 steps, guidance 4.5; 3840x2160 at F=8, at F=16 3840x2112, the nearest of its table."""
         height = 2160 if self.factor == 8 else 2112
-        return model_defaults(model, Defaults(steps=20, guidance=4.5, width=3840, height=height))
+        return Defaults(steps=20, guidance=4.5, width=3840, height=height)
 
     def max_side(self, model: Path) -> int:
         """Positions are computed for any size."""

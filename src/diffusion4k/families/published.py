@@ -16,15 +16,31 @@ from torch import nn
 
 from diffusion4k.errors import UsageError
 
-__all__ = ["build_published", "count_parameters", "published_models"]
+__all__ = ["build_published", "count_parameters", "published_config", "published_models"]
 
 _CONFIGS = Path(__file__).with_name("configs")
 
 
 @cache
 def published_models() -> dict[str, dict[str, Any]]:
-    """By hub id: `pipeline_class`, and `components`, the part of each component."""
+    """By hub id: `pipeline_class`, `components` (the part of each) and `scheduler`, in which only
+    stands what tells models apart."""
     return _read("models")
+
+
+def published_config(hub_id: str, component: str) -> dict[str, Any]:
+    """`class` and `config` of one component of a published model.
+
+    Raises:
+        UsageError: no such model or component is known.
+    """
+    models = published_models()
+    if hub_id not in models:
+        raise UsageError(f"{hub_id}: not a known checkpoint; known: {', '.join(models)}")
+    parts = models[hub_id]["components"]
+    if component not in parts:
+        raise UsageError(f"{hub_id}: has no {component}; it has {', '.join(parts)}")
+    return _read(parts[component])
 
 
 def build_published(
@@ -37,13 +53,7 @@ def build_published(
     Raises:
         UsageError: no such model or component is known.
     """
-    models = published_models()
-    if hub_id not in models:
-        raise UsageError(f"{hub_id}: not a known checkpoint; known: {', '.join(models)}")
-    parts = models[hub_id]["components"]
-    if component not in parts:
-        raise UsageError(f"{hub_id}: has no {component}; it has {', '.join(parts)}")
-    part = _read(parts[component])
+    part = published_config(hub_id, component)
     library, _, name = part["class"].rpartition(".")
     part_class = getattr(importlib.import_module(library), name)
     with torch.device(device):

@@ -16,14 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from diffusion4k.errors import UsageError
-from diffusion4k.families.base import NO_LIMIT, AfterStep, Checkpoint, Defaults, model_defaults
-from diffusion4k.families.folder import read_json
+from diffusion4k.families.base import NO_LIMIT, AfterStep, Checkpoint, Defaults
 from diffusion4k.families.stock import StockFamily, config_of
 
 __all__ = ["Sana"]
 
 _TIMESTEPS = 1000.0
-_NVIDIA = "NVIDIA Open Model License; text encoder: Gemma Terms of Use"
+_NVIDIA = "NSCL v2-custom (NVIDIA License); text encoder: Gemma Terms of Use"
 
 
 class Sana(StockFamily):
@@ -46,10 +45,10 @@ class Sana(StockFamily):
     patch_size: ClassVar[int] = 1
     decodes_in_strips = False
 
-    def defaults(self, model: Path) -> Defaults:
+    def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
         """20 steps, guidance 4.5, and the size of the model's training."""
-        side = self.factor * read_json(model / "transformer" / "config.json")["sample_size"]
-        return model_defaults(model, Defaults(steps=20, guidance=4.5, width=side, height=side))
+        side = self.factor * transformer.get("sample_size", 32)
+        return Defaults(steps=20, guidance=4.5, width=side, height=side)
 
     def max_side(self, model: Path) -> int:
         """There are no positions, or they are computed for any size."""

@@ -4,6 +4,7 @@ Nothing heavy is imported before something is loaded, so that all families can b
 """
 
 import importlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,14 +13,29 @@ import torch
 from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.families.base import AfterStep, Checkpoint, GuidanceKind, model_settings
+from diffusion4k.families.base import (
+    SETTINGS,
+    AfterStep,
+    Checkpoint,
+    Defaults,
+    GuidanceKind,
+    model_defaults,
+    model_settings,
+)
 from diffusion4k.families.folder import (
     check_weights,
     has_component,
     load_component,
+    load_single_file,
     loading,
     missing,
     model_index,
+    read_json,
+)
+from diffusion4k.families.high_resolution import (
+    HighResolution,
+    chunk_attention,
+    high_resolution,
 )
 
 __all__ = ["StockFamily", "config_of"]
@@ -55,6 +71,8 @@ class StockFamily:
     """Attention and MLP as diffusers names them, and those of a text stream where there is one."""
     image_to_image_class: str | None = None
     decodes_in_strips: bool = True
+    position_methods: ClassVar[tuple[str, ...]] = ()
+    """What `high_resolution.positions` may be."""
 
     def __init__(self, factor: int | None = None) -> None:
         if factor is not None and factor not in self.factors:
@@ -89,13 +107,72 @@ class StockFamily:
         if not (model / "scheduler" / "scheduler_config.json").is_file():
             raise missing(model / "scheduler" / "scheduler_config.json")
 
+    def defaults(self, model: Path) -> Defaults:
+        """What `defaults_for` says, or the model's own `diffusion4k.json`."""
+        transformer = read_json(model / "transformer" / "config.json")
+        scheduler = read_json(model / "scheduler" / "scheduler_config.json")
+        return model_defaults(model, self.defaults_for(transformer, scheduler))
+
+    def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
+        """Sampling defaults by the configurations of transformer and scheduler."""
+        raise NotImplementedError
+
+    def timestep_shift(self, model: Path, tokens: int) -> float:
+        """The scheduler's own shift, by the number of tokens where it says so.
+
+        Then mu is linear in the tokens, between `base_shift` and `max_shift`, and the shift exp(mu)
+        (the `calculate_shift` of the stock pipelines).
+        """
+        config = read_json(model / "scheduler" / "scheduler_config.json")
+        if not config.get("use_dynamic_shifting"):
+            return float(config.get("shift", config.get("flow_shift", 1.0)))
+        low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+        base, most = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+        return math.exp(base + (most - base) * (tokens - low) / (high - low))
+
     def guidance_kind(self, model: Path) -> GuidanceKind:
         """Classifier-free."""
         return "classifier-free"
 
-    def load_transformer(self, model: Path, *, dtype: torch.dtype) -> nn.Module:
-        """The transformer alone."""
-        return self._load(model, "transformer", dtype)
+    def load_transformer(
+        self,
+        model: Path,
+        *,
+        dtype: torch.dtype,
+        weights: Path | None = None,
+        quantization: Any = None,
+    ) -> nn.Module:
+        """The transformer alone, with what the model's settings say about high resolution."""
+        options = {"dtype": dtype, "quantization": quantization}
+        if weights and weights.is_file():
+            transformer = load_single_file(
+                self._class("transformer"), weights, model / "transformer", **options
+            )
+        else:
+            component = (weights or model) / "transformer"
+            transformer = load_component(self._class("transformer"), component, **options)
+        wanted = high_resolution(model)
+        if wanted.positions is not None:
+            if wanted.positions not in self.position_methods:
+                allowed = ", ".join(self.position_methods) or "none, as they need none"
+                raise Diffusion4kError(
+                    f"{model / SETTINGS}: high_resolution.positions: found {wanted.positions!r}, "
+                    f"allowed in {self.name} models: {allowed}"
+                )
+            self.scale_positions(transformer, wanted)
+        if wanted.attention_chunk:
+            chunk_attention(transformer, wanted.attention_chunk)
+        return transformer
+
+    def transformer_skeleton(self, model: Path) -> nn.Module:
+        """The transformer without weights, on the "meta" device: names and shapes only."""
+        config = read_json(model / "transformer" / "config.json")
+        with loading(model / "transformer"), torch.device("meta"):
+            return self._class("transformer").from_config(config)
+
+    def scale_positions(self, transformer: Any, wanted: HighResolution) -> None:
+        """Change the positions as asked for, by one of `position_methods`."""
+        raise NotImplementedError
 
     def load_text_encoders(self, model: Path, *, dtype: torch.dtype) -> Any:
         """The stock pipeline with tokenizers and text encoders only; `.to(device)` moves it."""

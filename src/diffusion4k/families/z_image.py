@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
-from diffusion4k.families.base import AfterStep, Checkpoint, Defaults, model_defaults
+from diffusion4k.families.base import AfterStep, Checkpoint, Defaults
 from diffusion4k.families.folder import read_json
 from diffusion4k.families.stock import StockFamily
 
@@ -44,15 +44,14 @@ class ZImage(AutoencoderKLFamily):
     lora_targets = (*StockFamily.lora_targets, *(f"feed_forward.w{layer}" for layer in (1, 2, 3)))
     image_to_image_class = "ZImageImg2ImgPipeline"
 
-    def defaults(self, model: Path) -> Defaults:
+    def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
         """Turbo: 9 steps without guidance; the base model: 50 steps, guidance 4.0; 4096x4096.
 
         They differ in nothing but weights and the shift of their scheduler, 3 and 6.
         """
-        shift = read_json(model / "scheduler" / "scheduler_config.json").get("shift", 3.0)
         turbo = Defaults(steps=9, guidance=0.0, width=4096, height=4096)
         base = Defaults(steps=50, guidance=4.0, width=4096, height=4096)
-        return model_defaults(model, base if shift == 6.0 else turbo)
+        return base if scheduler.get("shift") == 6.0 else turbo
 
     def max_side(self, model: Path) -> int:
         """Longest side in pixels that the table of rotary embeddings reaches."""

@@ -20,7 +20,6 @@ from torch import Tensor
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import family_of, resolve
 from diffusion4k.families.base import GuidanceKind
-from diffusion4k.families.folder import transformer_skeleton
 from diffusion4k.files import sha256_of
 from diffusion4k.lora import check_adapter, load_adapter, read_adapter
 from diffusion4k.sampling.fingerprint import fingerprint
@@ -95,7 +94,7 @@ class Sampler:
                 self._adapter,
                 family=self.family.name,
                 model=self.model,
-                transformer=transformer_skeleton(self.folder),
+                transformer=self.family.transformer_skeleton(self.folder),
             )
         elif lora_scale is not None:
             raise UsageError(f"LoRA scale {lora_scale:g} without a LoRA")

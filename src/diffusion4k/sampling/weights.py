@@ -17,7 +17,6 @@ from torch import nn
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Family
-from diffusion4k.families.folder import loading, model_index
 
 __all__ = ["cast_layers", "check_weights_option", "load_transformer"]
 
@@ -57,30 +56,13 @@ def load_transformer(
         Diffusion4kError: weights that are absent, damaged, or not of this model.
     """
     kind, _, file = (weights or "").partition(":")
-    if kind in ("", "fp8"):
-        return family.load_transformer(model, dtype=dtype)
-    import diffusers
-
-    transformer_class = getattr(diffusers, model_index(model)["transformer"][1])
-    if kind == "gguf":
-        config = diffusers.GGUFQuantizationConfig(compute_dtype=dtype)
-        with loading(Path(file)):
-            return transformer_class.from_single_file(
-                file,
-                quantization_config=config,
-                config=str(model),
-                subfolder="transformer",
-                torch_dtype=dtype,
-                local_files_only=True,
-            ).eval()
-    config = _int8() if kind == "int8" else _nf4(dtype)
-    with loading(model / "transformer"):
-        return transformer_class.from_pretrained(
-            model / "transformer",
-            quantization_config=config,
-            torch_dtype=dtype,
-            local_files_only=True,
-        ).eval()
+    build = {"int8": _int8, "nf4": _nf4, "gguf": _gguf}.get(kind)
+    return family.load_transformer(
+        model,
+        dtype=dtype,
+        weights=Path(file) if file else None,
+        quantization=build(dtype) if build else None,
+    )
 
 
 def cast_layers(transformer: Any, *, dtype: torch.dtype) -> None:
@@ -88,7 +70,7 @@ def cast_layers(transformer: Any, *, dtype: torch.dtype) -> None:
     transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
 
 
-def _int8() -> Any:
+def _int8(dtype: torch.dtype) -> Any:
     from diffusers import TorchAoConfig
     from torchao.quantization import Int8WeightOnlyConfig
 
@@ -101,3 +83,9 @@ def _nf4(dtype: torch.dtype) -> Any:
     return BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
     )
+
+
+def _gguf(dtype: torch.dtype) -> Any:
+    from diffusers import GGUFQuantizationConfig
+
+    return GGUFQuantizationConfig(compute_dtype=dtype)

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from diffusion4k.errors import UsageError
+from diffusion4k.families import Family
 from diffusion4k.objectives import FlowMatching, Objective, WaveletFlow
 from diffusion4k.timesteps import LogitNormal, Mode, TimestepDistribution, Uniform
 from diffusion4k.training.parameters import trained_parameters
@@ -44,19 +46,23 @@ def build_objective(recipe: Recipe) -> Objective:
         raise UsageError(f"objective: {error}") from None
 
 
-def build_timesteps(recipe: Recipe) -> TimestepDistribution:
-    """The recipe's distribution of sigma.
+def build_timesteps(recipe: Recipe, family: Family, model: Path) -> TimestepDistribution:
+    """The recipe's distribution of sigma, for this model.
 
     Raises:
         UsageError: a value that the distribution refuses.
     """
     wanted = recipe.timesteps
+    shift = wanted.shift
+    if shift == "auto":
+        columns, rows = (side // family.size_step for side in recipe.crop_size)
+        shift = family.timestep_shift(model, columns * rows)
     try:
         if isinstance(wanted, LogitNormalRecipe):
-            return LogitNormal(mean=wanted.mean, std=wanted.std, shift=wanted.shift)
+            return LogitNormal(mean=wanted.mean, std=wanted.std, shift=shift)
         if isinstance(wanted, ModeRecipe):
-            return Mode(scale=wanted.scale, shift=wanted.shift)
-        return Uniform(shift=wanted.shift)
+            return Mode(scale=wanted.scale, shift=shift)
+        return Uniform(shift=shift)
     except ValueError as error:
         raise UsageError(f"timesteps: {error}") from None
 

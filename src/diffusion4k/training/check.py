@@ -8,7 +8,6 @@ from torch import nn
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Family
-from diffusion4k.families.folder import transformer_skeleton
 from diffusion4k.lora import check_targets
 from diffusion4k.training.build import build_objective, build_timesteps
 from diffusion4k.training.checkpoint import checkpoints
@@ -26,9 +25,9 @@ def check_recipe(recipe: Recipe, family: Family, model: Path) -> None:
             model has not, or crops or images larger than it takes.
     """
     build_objective(recipe)
-    build_timesteps(recipe)
+    build_timesteps(recipe, family, model)
     if recipe.lora and recipe.lora.targets:
-        check_targets(transformer_skeleton(model), recipe.lora.targets)
+        check_targets(family.transformer_skeleton(model), recipe.lora.targets)
     largest = family.max_side(model)
     wanted = recipe.validation
     sides = {"crop": max(recipe.crop_size)}

@@ -93,7 +93,8 @@ class _Run:
         self.batches = training_batches(recipe, cache)
         self.precision = build_precision(recipe, accelerator.device)
         self.validation = Validation(recipe, family, model, cache, accelerator.device)
-        self.objective, self.timesteps = build_objective(recipe), build_timesteps(recipe)
+        self.objective = build_objective(recipe)
+        self.timesteps = build_timesteps(recipe, family, model)
 
         self.transformer = load_network(recipe, family, model, checkpoint, accelerator.device)
         self.network = accelerator.prepare(self.transformer)

@@ -8,7 +8,6 @@ from diffusers import ModelMixin
 
 from diffusion4k.errors import UsageError
 from diffusion4k.families import family_of, resolve
-from diffusion4k.families.folder import transformer_skeleton
 from diffusion4k.lora import check_adapter, load_adapter, merge_adapter, read_adapter
 from diffusion4k.training.export import export_pipeline
 
@@ -29,9 +28,8 @@ def merge_lora(lora: str | Path, model: str | Path, out: str | Path, *, scale: f
         raise UsageError(f"{path}: is there already: choose another name")
     folder = resolve(model)
     family, adapter = family_of(folder), read_adapter(lora)
-    check_adapter(
-        adapter, family=family.name, model=str(model), transformer=transformer_skeleton(folder)
-    )
+    skeleton = family.transformer_skeleton(folder)
+    check_adapter(adapter, family=family.name, model=str(model), transformer=skeleton)
     transformer = family.load_transformer(folder, dtype=torch.float32)
     load_adapter(transformer, adapter, scale)
     merge_adapter(transformer)

@@ -29,7 +29,7 @@ def load_network(
     """
     wanted = recipe.lora
     if wanted is None:
-        full = family.load_transformer(checkpoint or model, dtype=torch.float32)
+        full = family.load_transformer(model, dtype=torch.float32, weights=checkpoint)
         transformer = cast(ModelMixin, full.requires_grad_(True))
     else:
         dtype = torch.bfloat16 if computes_in_bf16(recipe, device) else torch.float32

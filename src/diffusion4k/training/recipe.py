@@ -100,7 +100,9 @@ class WaveletFlowRecipe(Section):
 
 
 class _TimestepsRecipe(Section):
-    shift: Positive = 1.0
+    """`shift: auto` is the shift with which the model samples images of the crop's size."""
+
+    shift: Positive | Literal["auto"] = 1.0
 
 
 class LogitNormalRecipe(_TimestepsRecipe):
