@@ -11,8 +11,8 @@ memory and an image made; the peak is that of the process, from loading to the f
 import argparse
 import statistics
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from common import peak_memory, save, seconds
@@ -20,50 +20,67 @@ from common import peak_memory, save, seconds
 from diffusion4k.families import family_of, resolve
 from diffusion4k.sampling import Request, Sampler, generate
 
-TARGETS = {"time": 1.02, "memory": 1.0}
-PROMPTS = ("a lake", "a mountain lake at dawn")
+TARGETS = {"image": 1.02, "loop": 1.02, "memory": 1.0}
+PROMPTS = ("a lake", "a mountain lake at dawn", "a harbour in the fog")
 
 
-def ours(model: str, size: int, folder: Path) -> Callable[[str], object]:
-    """What makes an image of a prompt by `generate`."""
-    sampler = Sampler(model)
+class Ours:
+    """An image of a prompt by `generate`, or its latents alone by `Sampler.denoise`."""
 
-    def make(prompt: str) -> None:
-        request = Request(prompt, width=size, height=size)
-        generate([request], sampler, out=folder, progress=False)
+    def __init__(self, model: str, size: int, folder: Path) -> None:
+        self.sampler, self.size, self.folder = Sampler(model), size, folder
 
-    return make
+    def image(self, prompt: str) -> None:
+        generate([self.request(prompt)], self.sampler, out=self.folder, progress=False)
+
+    def latents(self, prompt: str) -> None:
+        self.sampler.denoise(self.sampler.settle(self.request(prompt)))
+
+    def request(self, prompt: str) -> Request:
+        return Request(prompt, width=self.size, height=self.size)
 
 
-def stock(model: str, size: int, folder: Path) -> Callable[[str], object]:
-    """What makes an image of a prompt by the stock pipeline."""
-    path = resolve(model)
-    family = family_of(path)
-    defaults = family.defaults(path)
-    pipeline = family.load_pipeline(path, dtype=torch.float32)
-    pipeline.set_progress_bar_config(disable=True)
+class Stock:
+    """The same by the stock pipeline."""
 
-    def make(prompt: str) -> None:
-        image = pipeline(
-            prompt,
-            width=size,
-            height=size,
-            num_inference_steps=defaults.steps,
-            guidance_scale=defaults.guidance,
-            generator=torch.Generator().manual_seed(0),
-        ).images[0]
-        image.save(folder / f"{prompt}.png")
+    def __init__(self, model: str, size: int, folder: Path) -> None:
+        path = resolve(model)
+        family = family_of(path)
+        defaults = family.defaults(path)
+        self.pipeline = family.load_pipeline(path, dtype=torch.float32)
+        self.pipeline.set_progress_bar_config(disable=True)
+        self.folder = folder
+        self.options = {
+            "width": size,
+            "height": size,
+            "num_inference_steps": defaults.steps,
+            "guidance_scale": defaults.guidance,
+        }
 
-    return make
+    def image(self, prompt: str) -> None:
+        self.call(prompt, "pil")[0].save(self.folder / f"{prompt}.png")
+
+    def latents(self, prompt: str) -> None:
+        self.call(prompt, "latent")
+
+    def call(self, prompt: str, output_type: str) -> Any:
+        generator = torch.Generator().manual_seed(0)
+        return self.pipeline(
+            prompt, generator=generator, output_type=output_type, **self.options
+        ).images
+
+
+SIDES = {"ours": Ours, "stock": Stock}
 
 
 def run(side: str, model: str, size: int) -> None:
-    """One process: an image to warm up, then one by the clock; prints its seconds."""
+    """One process: an image to warm up, then one and the latents of another by the clock."""
     with tempfile.TemporaryDirectory() as folder:
-        make = {"ours": ours, "stock": stock}[side](model, size, Path(folder))
-        first, second = PROMPTS
-        make(first)
-        print(seconds(lambda: make(second)))
+        made_by = SIDES[side](model, size, Path(folder))
+        warm_up, first, second = PROMPTS
+        made_by.image(warm_up)
+        image = seconds(lambda: made_by.image(first))
+        print(image, seconds(lambda: made_by.latents(second)))
 
 
 def main() -> None:
@@ -72,33 +89,33 @@ def main() -> None:
     parser.add_argument("--model", default="pocket")
     parser.add_argument("--size", type=int, default=2048)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--side", choices=("ours", "stock"), help="One measurement, here.")
+    parser.add_argument("--side", choices=SIDES, help="One measurement, in this process.")
     options = parser.parse_args()
     if options.side:
         run(options.side, options.model, options.size)
         return
     arguments = [__file__, "--model", options.model, "--size", options.size]
     measured: dict[str, dict[str, list[float]]] = {
-        side: {"seconds": [], "peak_gib": []} for side in ("ours", "stock")
+        side: {name: [] for name in TARGETS} for side in SIDES
     }
     for _ in range(options.repeats):
         for side, figures in measured.items():
             peak, output = peak_memory([*map(str, arguments), "--side", side])
-            figures["seconds"].append(float(output.split()[-1]))
-            figures["peak_gib"].append(peak)
+            image, loop = map(float, output.split()[-2:])
+            for name, value in (("image", image), ("loop", loop), ("memory", peak)):
+                figures[name].append(value)
     medians = {
         side: {name: statistics.median(values) for name, values in figures.items()}
         for side, figures in measured.items()
     }
-    ratios = {
-        "time": medians["ours"]["seconds"] / medians["stock"]["seconds"],
-        "memory": medians["ours"]["peak_gib"] / medians["stock"]["peak_gib"],
-    }
-    print(
-        f"{options.model} at {options.size}x{options.size}, medians of {options.repeats} processes"
-    )
+    ratios = {name: medians["ours"][name] / medians["stock"][name] for name in TARGETS}
+    size = f"{options.size}x{options.size}"
+    print(f"{options.model} at {size}, medians of {options.repeats} processes of each, in turn")
     for side, figures in medians.items():
-        print(f"{side}: {figures['seconds']:.2f} s, peak {figures['peak_gib']:.2f} GiB")
+        print(
+            f"{side}: image {figures['image']:.2f} s, its latents alone {figures['loop']:.2f} s, "
+            f"peak {figures['memory']:.2f} GiB"
+        )
     for name, ratio in ratios.items():
         print(f"{name} ratio {ratio:.3f} (target at most {TARGETS[name]})")
     save(
