@@ -6,18 +6,23 @@ A family's test file holds one subclass of `FamilyContract` that builds the pipe
 from pathlib import Path
 from typing import Any, ClassVar
 
+import diffusers
 import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
 import diffusion4k  # noqa: F401 - the F=16 autoencoder's class, for plain diffusers
+from diffusion4k.errors import UsageError
 from diffusion4k.families import family_of
+from diffusion4k.lora import FILE_NAME, read_adapter
 from diffusion4k.objectives import FlowMatching, WaveletFlow
 from diffusion4k.sampling import Request, Sampler
 from diffusion4k.training.loop import train
+from diffusion4k.training.merge import merge_lora
 from diffusion4k.training.recipe import Recipe
 from diffusion4k.training.step import denoising_loss
 from tests.data.fake import make_folder
@@ -87,7 +92,7 @@ class FamilyContract:
             ).images[0]
             assert expected.std() > 0.01
             with torch.no_grad():
-                latents = sampler._denoise(settings, None)
+                latents = sampler.denoise(settings)
                 decoded = sampler.family.decode_latents(sampler.pipeline.vae, latents)
             found = (decoded[0] / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).numpy()
             assert np.abs(found - expected).max() < 1e-4
@@ -193,6 +198,75 @@ class FamilyContract:
         ).images[0]
         image = np.asarray(sampler.sample(settings), np.float32) / 255
         assert np.abs(image - expected).max() < 1.01 / 255
+
+    def test_adapters_are_trained_loaded_and_merged(self, model: Path, tmp_path: Path) -> None:
+        """The reference adds `alpha / rank * B A` to the weights by hand."""
+        keys = {
+            "model": str(model),
+            "data": str(make_folder(tmp_path / "photographs", [(128, 128)])),
+            "output": str(tmp_path / "run"),
+            "resolution": 128,
+            "lora": {"rank": 2, "alpha": 6},
+            "optimizer": {"learning_rate": 0.1},
+            "validation": {"every": None},
+        }
+        train(Recipe.model_validate(keys | {"steps": 1}))
+        folder = train(Recipe.model_validate(keys | {"steps": 2}))
+        whole = Recipe.model_validate(keys | {"steps": 2, "output": str(tmp_path / "whole")})
+        assert read_adapter(train(whole)).fingerprint == read_adapter(folder).fingerprint
+
+        sampler = Sampler(model, lora=folder, factor=self.factor)
+        settings = sampler.settle(
+            Request(PROMPT, seed=5, width=self.width, height=self.height, steps=2, guidance=0)
+        )
+        found = sampler.denoise(settings)
+        by_hand = Sampler(model, factor=self.factor)
+        assert (by_hand.denoise(settings) - found).abs().max() > 1e-2
+        adapters = load_file(folder / FILE_NAME)
+        weights = by_hand.pipeline.transformer.state_dict()
+        layers = {key.split(".lora_")[0] for key in adapters}
+        assert {name.split(".")[-1] for name in layers} >= {"to_q", "to_k", "to_v", "0"}
+        for layer in layers:
+            product = adapters[f"{layer}.lora_B.weight"] @ adapters[f"{layer}.lora_A.weight"]
+            weights[f"{layer.removeprefix('transformer.')}.weight"] += 6 / 2 * product
+        torch.testing.assert_close(by_hand.denoise(settings), found, rtol=0, atol=1e-4)
+        merged = Sampler(merge_lora(folder, model, tmp_path / "merged"), factor=self.factor)
+        torch.testing.assert_close(merged.denoise(settings), found, rtol=0, atol=1e-4)
+        if hasattr(sampler.pipeline, "load_lora_weights"):
+            stock = Sampler(model, factor=self.factor)
+            stock.pipeline.load_lora_weights(folder)
+            torch.testing.assert_close(stock.denoise(settings), found, rtol=0, atol=1e-5)
+
+    def test_starting_from_an_image_is_the_stock_pipeline_s(
+        self, model: Path, tmp_path: Path
+    ) -> None:
+        sampler = Sampler(model, factor=self.factor)
+        path = tmp_path / "init.png"
+        # Not flat anywhere: norms would blow rounding errors up, and ours sum in another order.
+        pixels = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+        size = {"width": self.width, "height": self.height}
+        request = Request(PROMPT, seed=5, steps=6, guidance=0, init=path, strength=0.35, **size)
+        if sampler.family.image_to_image_class is None:
+            with pytest.raises(UsageError, match=r"cannot start from an image.*flux, sd3, z-image"):
+                sampler.settle(request)
+            return
+        found = sampler.denoise(sampler.settle(request))
+        stock = getattr(diffusers, sampler.family.image_to_image_class)(**_stock(model).components)
+        # Not all of them resize the image to the size asked for.
+        image = Image.open(path).resize((self.width, self.height), Image.Resampling.LANCZOS)
+        expected = stock(
+            PROMPT,
+            image=image,
+            strength=0.35,
+            num_inference_steps=6,
+            generator=torch.Generator().manual_seed(5),
+            output_type="latent",
+            **size,
+            **{"guidance_scale": 0.0} | self.stock_options,
+        ).images
+        expected = sampler.family.spatial_latents(expected, self.width, self.height)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
     def random_latents(self, stock: Any) -> Tensor:
         """Normalised latents of the size of the test."""

@@ -11,6 +11,8 @@ _EXAMPLES = """Examples:
 
 diffusion4k generate "a mountain lake at dawn" --width 1024 --height 1024 --out lake.png
 
+diffusion4k generate "a mountain lake at dawn" --init lake.png --strength 0.35 --out lake-4k.png
+
 diffusion4k generate --prompts prompts.txt --seed 0 --seed 1 --format jpeg --out images
 """
 
@@ -55,6 +57,27 @@ def generate(
     image_format: Annotated[
         str | None, typer.Option("--format", help="png (default) or jpeg (quality 95).")
     ] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Image to start from, enlarged to the size: refines it.")
+    ] = None,
+    strength: Annotated[
+        float | None,
+        typer.Option(help="With --init, the share of the steps made anew; by default 0.35."),
+    ] = None,
+    lora: Annotated[
+        Path | None, typer.Option(help="Folder of a LoRA, as `train` and diffusers write it.")
+    ] = None,
+    lora_scale: Annotated[
+        float | None, typer.Option(help="How strongly the LoRA counts; by default 1.")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="The transformer's in fewer bits: fp8, int8, nf4 or gguf:FILE."),
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="low, balanced (default) or high; what it does is said on stderr."),
+    ] = None,
     max_memory: Annotated[
         str | None,
         typer.Option(help="For the decoder's feature maps, e.g. 2GiB; by default no limit."),
@@ -84,19 +107,25 @@ def generate(
 
     texts = [prompt] if prompt is not None else sampling.read_prompts(prompts or "")
     requests = [
-        sampling.Request(text, each, negative_prompt, width, height, steps, guidance)
+        sampling.Request(
+            text, each, negative_prompt, width, height, steps, guidance, init, strength
+        )
         for text in texts
         for each in seed or [0]
     ]
-    outputs = sampling.generate(
-        requests,
+    sampler = sampling.Sampler(
         model,
-        out=out,
-        image_format=image_format,
         dtype=dtype,
         max_memory=max_memory,
         factor=factor,
+        memory=memory or "balanced",
+        weights=weights,
+        lora=lora,
+        lora_scale=lora_scale,
     )
+    if memory:
+        typer.echo(str(sampler.placement), err=True)
+    outputs = sampling.generate(requests, sampler, out=out, image_format=image_format)
     made = sum(output.is_new for output in outputs)
     for output in outputs:
         typer.echo(output.path)

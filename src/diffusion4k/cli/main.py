@@ -12,7 +12,10 @@ from diffusion4k.errors import Diffusion4kError
 
 __all__ = ["app", "main"]
 
-VERBS = ("demo", "generate", "train", "cache", "dataset", "evaluate", "vae", "models")
+VERBS = (
+    *("demo", "generate", "train", "merge_lora", "cache", "dataset", "evaluate", "vae"),
+    "models",
+)
 
 app = typer.Typer(
     name="diffusion4k",

@@ -41,6 +41,19 @@ class AutoencoderKLFamily(StockFamily):
         latents = autoencoder.encode(images).latent_dist.mode()
         return (latents - _shift(autoencoder)) * autoencoder.config.scaling_factor
 
+    def draw_latents(
+        self,
+        autoencoder: Any,
+        images: Tensor,
+        generator: torch.Generator,
+        max_memory: int | str | None = None,
+    ) -> Tensor:
+        """Normalised latents `(B, C, H/F, W/F)` of images, drawn from the posterior."""
+        from diffusion4k.vae import lean_encode
+
+        latents = lean_encode(autoencoder, images, max_memory).sample(generator)
+        return (latents - _shift(autoencoder)) * autoencoder.config.scaling_factor
+
     def decode_latents(self, autoencoder: Any, latents: Tensor) -> Tensor:
         """Normalised latents `(B, C, h, w)` to images `(B, 3, F h, F w)` in about [-1, 1]."""
         return autoencoder.decode(_denormalised(autoencoder, latents)).sample

@@ -13,6 +13,7 @@ from diffusion4k.families.folder import read_json
 
 __all__ = [
     "NO_LIMIT",
+    "SETTINGS",
     "AfterStep",
     "Checkpoint",
     "Defaults",
@@ -94,8 +95,12 @@ class Family(Protocol):
     """F: pixels a side of one latent."""
     size_step: int
     """Width and height in pixels are multiples of this: autoencoder factor times patch size."""
+    lora_targets: tuple[str, ...]
+    """Ends of the names of the linear layers that LoRA adapts unless told otherwise."""
+    image_to_image_class: str | None
+    """The stock pipeline that starts from an image; None where diffusers has none."""
     decodes_in_strips: bool
-    """Whether `decode_strips` bounds memory, or gives the whole image as one strip."""
+    """Whether the decoder can keep to a memory limit."""
 
     def check(self, model: Path) -> None:
         """See from file names and headers, in no time, that the folder is complete.
@@ -113,8 +118,22 @@ class Family(Protocol):
     def guidance_kind(self, model: Path) -> GuidanceKind:
         """What the guidance scale does in this model."""
 
-    def load_transformer(self, model: Path, *, dtype: torch.dtype) -> nn.Module:
-        """The transformer alone."""
+    def load_transformer(
+        self,
+        model: Path,
+        *,
+        dtype: torch.dtype,
+        weights: Path | None = None,
+        quantization: Any = None,
+    ) -> nn.Module:
+        """The transformer alone; `weights` (a checkpoint or a GGUF file) may hold it in place of
+        the model. `quantization` is a quantisation configuration of diffusers."""
+
+    def transformer_skeleton(self, model: Path) -> nn.Module:
+        """The transformer without weights, on the "meta" device: names and shapes only."""
+
+    def timestep_shift(self, model: Path, tokens: int) -> float:
+        """How sampling shifts the noise levels of an image of so many tokens; 1: not at all."""
 
     def load_autoencoder(self, model: Path, *, dtype: torch.dtype) -> nn.Module:
         """The autoencoder alone, at `factor`, whatever F the folder holds."""
@@ -140,6 +159,18 @@ class Family(Protocol):
 
     def encode_images(self, autoencoder: Any, images: Tensor) -> Tensor:
         """Images `(B, 3, H, W)` to normalised latents (the posterior's mean)."""
+
+    def draw_latents(
+        self,
+        autoencoder: Any,
+        images: Tensor,
+        generator: torch.Generator,
+        max_memory: int | str | None = None,
+    ) -> Tensor:
+        """Normalised latents drawn from the posterior, as `image_to_image_class` starts from.
+
+        Feature maps take at most `max_memory`. Only where there is an `image_to_image_class`.
+        """
 
     def decode_latents(self, autoencoder: Any, latents: Tensor) -> Tensor:
         """Normalised latents to images `(B, 3, H, W)` in about [-1, 1]."""

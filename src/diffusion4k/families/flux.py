@@ -26,7 +26,9 @@ from diffusion4k.families.base import (
     GuidanceKind,
 )
 from diffusion4k.families.folder import read_json
-from diffusion4k.families.stock import config_of, meta_tensor
+from diffusion4k.families.high_resolution import HighResolution
+from diffusion4k.families.positions import replace_rotary
+from diffusion4k.families.stock import StockFamily, config_of, meta_tensor
 
 __all__ = ["TRAINING_GUIDANCE", "Flux"]
 
@@ -47,11 +49,15 @@ class Flux(AutoencoderKLFamily):
         "tokenizer": ("transformers.CLIPTokenizer",),
         "tokenizer_2": ("transformers.T5TokenizerFast",),
     }
+    position_methods: ClassVar[tuple[str, ...]] = ("ntk", "yarn")
     checkpoints = (
         Checkpoint("black-forest-labs/FLUX.1-dev", _NON_COMMERCIAL, gated=True),
         Checkpoint("black-forest-labs/FLUX.1-Krea-dev", _NON_COMMERCIAL, gated=True),
         Checkpoint("black-forest-labs/FLUX.1-schnell", "Apache-2.0", gated=True),
     )
+    # The single-stream blocks' MLP as well, which has a name of its own.
+    lora_targets = (*StockFamily.lora_targets, "proj_mlp")
+    image_to_image_class = "FluxImg2ImgPipeline"
 
     def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
         """50 steps at guidance 5.0, 4 steps without where none is embedded; 4096x4096.
@@ -65,6 +71,15 @@ class Flux(AutoencoderKLFamily):
     def max_side(self, model: Path) -> int:
         """Rotary embeddings have no end."""
         return NO_LIMIT
+
+    def scale_positions(self, transformer: Any, wanted: HighResolution) -> None:
+        """Scale the rotary embedding beyond `high_resolution.trained_tokens` a side."""
+        replace_rotary(
+            transformer,
+            method=str(wanted.positions),
+            trained_tokens=wanted.trained_tokens,
+            time_dependent=wanted.time_dependent,
+        )
 
     def guidance_kind(self, model: Path) -> GuidanceKind:
         """Embedded in guidance-distilled models, else none."""

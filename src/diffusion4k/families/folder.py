@@ -22,6 +22,7 @@ __all__ = [
     "check_weights",
     "has_component",
     "load_component",
+    "load_single_file",
     "loading",
     "missing",
     "model_index",
@@ -174,10 +175,13 @@ def loading(path: Path) -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def load_component(model_class: Any, component: Path, *, dtype: torch.dtype) -> nn.Module:
+def load_component(
+    model_class: Any, component: Path, *, dtype: torch.dtype, quantization: Any = None
+) -> nn.Module:
     """A diffusers or transformers model in evaluation mode from its folder, complete or not at all.
 
     The libraries fill absent weights with random numbers and only log it; here it is an error.
+    `quantization` is a quantisation configuration of diffusers.
 
     Raises:
         Diffusion4kError: absent, damaged, incomplete or unfitting weights.
@@ -185,7 +189,11 @@ def load_component(model_class: Any, component: Path, *, dtype: torch.dtype) -> 
     check_weights(component)
     with loading(component):
         model, info = model_class.from_pretrained(
-            component, torch_dtype=dtype, local_files_only=True, output_loading_info=True
+            component,
+            torch_dtype=dtype,
+            local_files_only=True,
+            output_loading_info=True,
+            **({"quantization_config": quantization} if quantization else {}),
         )
     if missing := sorted(info["missing_keys"]):
         raise Diffusion4kError(
@@ -193,6 +201,25 @@ def load_component(model_class: Any, component: Path, *, dtype: torch.dtype) -> 
             f"it is not a complete {model_class.__name__}"
         )
     return model.eval()
+
+
+def load_single_file(
+    model_class: Any, file: Path, component: Path, *, dtype: torch.dtype, quantization: Any
+) -> nn.Module:
+    """A diffusers model from one GGUF file, of the configuration in the folder `component`.
+
+    Raises:
+        Diffusion4kError: the file cannot be read, or is of another model.
+    """
+    with loading(file):
+        return model_class.from_single_file(
+            str(file),
+            config=str(component.parent),
+            subfolder=component.name,
+            quantization_config=quantization,
+            torch_dtype=dtype,
+            local_files_only=True,
+        ).eval()
 
 
 def _download(hub_id: str, wanted: Collection[str] | None) -> Path:

@@ -23,7 +23,7 @@ from diffusion4k.families.stock import StockFamily, config_of, meta_tensor
 __all__ = ["Sana"]
 
 _TIMESTEPS = 1000.0
-_NVIDIA = "NVIDIA Open Model License; text encoder: Gemma Terms of Use"
+_NVIDIA = "NSCL v2-custom (NVIDIA License); text encoder: Gemma Terms of Use"
 
 
 class Sana(StockFamily):

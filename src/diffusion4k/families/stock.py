@@ -4,6 +4,7 @@ Nothing heavy is imported before something is loaded, so that all families can b
 """
 
 import importlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.base import (
+    SETTINGS,
     AfterStep,
     Checkpoint,
     Defaults,
@@ -24,10 +26,16 @@ from diffusion4k.families.folder import (
     check_weights,
     has_component,
     load_component,
+    load_single_file,
     loading,
     missing,
     model_index,
     read_json,
+)
+from diffusion4k.families.high_resolution import (
+    HighResolution,
+    chunk_attention,
+    high_resolution,
 )
 
 __all__ = ["StockFamily", "config_of", "meta_tensor"]
@@ -54,7 +62,17 @@ class StockFamily:
     factors: ClassVar[tuple[int, ...]]
     patch_size: ClassVar[int] = 2
     """Latents a side of one token."""
+
+    lora_targets: tuple[str, ...] = (
+        *("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2"),
+        *("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"),
+        *("ff_context.net.0.proj", "ff_context.net.2"),
+    )
+    """Attention and MLP as diffusers names them, and those of a text stream where there is one."""
+    image_to_image_class: str | None = None
     decodes_in_strips: bool = True
+    position_methods: ClassVar[tuple[str, ...]] = ()
+    """What `high_resolution.positions` may be."""
 
     def __init__(self, factor: int | None = None) -> None:
         if factor is not None and factor not in self.factors:
@@ -99,13 +117,62 @@ class StockFamily:
         """Sampling defaults by the configurations of transformer and scheduler."""
         raise NotImplementedError
 
+    def timestep_shift(self, model: Path, tokens: int) -> float:
+        """The scheduler's own shift, by the number of tokens where it says so.
+
+        Then mu is linear in the tokens, between `base_shift` and `max_shift`, and the shift exp(mu)
+        (the `calculate_shift` of the stock pipelines).
+        """
+        config = read_json(model / "scheduler" / "scheduler_config.json")
+        if not config.get("use_dynamic_shifting"):
+            return float(config.get("shift", config.get("flow_shift", 1.0)))
+        low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+        base, most = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+        return math.exp(base + (most - base) * (tokens - low) / (high - low))
+
     def guidance_kind(self, model: Path) -> GuidanceKind:
         """Classifier-free."""
         return "classifier-free"
 
-    def load_transformer(self, model: Path, *, dtype: torch.dtype) -> nn.Module:
-        """The transformer alone."""
-        return self._load(model, "transformer", dtype)
+    def load_transformer(
+        self,
+        model: Path,
+        *,
+        dtype: torch.dtype,
+        weights: Path | None = None,
+        quantization: Any = None,
+    ) -> nn.Module:
+        """The transformer alone, with what the model's settings say about high resolution."""
+        options = {"dtype": dtype, "quantization": quantization}
+        if weights and weights.is_file():
+            transformer = load_single_file(
+                self._class("transformer"), weights, model / "transformer", **options
+            )
+        else:
+            component = (weights or model) / "transformer"
+            transformer = load_component(self._class("transformer"), component, **options)
+        wanted = high_resolution(model)
+        if wanted.positions is not None:
+            if wanted.positions not in self.position_methods:
+                allowed = ", ".join(self.position_methods) or "none, as they need none"
+                raise Diffusion4kError(
+                    f"{model / SETTINGS}: high_resolution.positions: found {wanted.positions!r}, "
+                    f"allowed in {self.name} models: {allowed}"
+                )
+            self.scale_positions(transformer, wanted)
+        if wanted.attention_chunk:
+            chunk_attention(transformer, wanted.attention_chunk)
+        return transformer
+
+    def transformer_skeleton(self, model: Path) -> nn.Module:
+        """The transformer without weights, on the "meta" device: names and shapes only."""
+        config = read_json(model / "transformer" / "config.json")
+        with loading(model / "transformer"), torch.device("meta"):
+            return self._class("transformer").from_config(config)
+
+    def scale_positions(self, transformer: Any, wanted: HighResolution) -> None:
+        """Change the positions as asked for, by one of `position_methods`."""
+        raise NotImplementedError
 
     def load_text_encoders(self, model: Path, *, dtype: torch.dtype) -> Any:
         """The stock pipeline with tokenizers and text encoders only; `.to(device)` moves it."""
@@ -129,6 +196,16 @@ class StockFamily:
 
     def load_autoencoder(self, model: Path, *, dtype: torch.dtype) -> nn.Module:
         """The autoencoder alone, at `factor`."""
+        raise NotImplementedError
+
+    def draw_latents(
+        self,
+        autoencoder: Any,
+        images: Tensor,
+        generator: torch.Generator,
+        max_memory: int | str | None = None,
+    ) -> Tensor:
+        """Normalised latents of images, drawn from the posterior."""
         raise NotImplementedError
 
     def load_scheduler(self, model: Path) -> Any:

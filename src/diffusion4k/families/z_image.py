@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
 from diffusion4k.families.base import AfterStep, Checkpoint, Defaults
 from diffusion4k.families.folder import read_json
-from diffusion4k.families.stock import meta_tensor
+from diffusion4k.families.stock import StockFamily, meta_tensor
 
 __all__ = ["ZImage"]
 
@@ -40,6 +40,9 @@ class ZImage(AutoencoderKLFamily):
         Checkpoint("Tongyi-MAI/Z-Image-Turbo", "Apache-2.0"),
         Checkpoint("Tongyi-MAI/Z-Image", "Apache-2.0"),
     )
+    # Its blocks name their MLP otherwise.
+    lora_targets = (*StockFamily.lora_targets, *(f"feed_forward.w{layer}" for layer in (1, 2, 3)))
+    image_to_image_class = "ZImageImg2ImgPipeline"
 
     def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
         """Turbo: 9 steps without guidance; the base model: 50 steps, guidance 4.0; 4096x4096.
