@@ -13,7 +13,7 @@ from diffusion4k.errors import Diffusion4kError
 __all__ = ["app", "main"]
 
 VERBS = (
-    *("demo", "generate", "train", "merge_lora", "cache", "dataset", "evaluate", "vae"),
+    *("demo", "generate", "train", "merge_lora", "cache", "dataset", "evaluate", "vae", "plan"),
     "models",
 )
 

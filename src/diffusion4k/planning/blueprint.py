@@ -74,6 +74,35 @@ class Blueprint:
         names = [name for name in model_index(self.folder) if name.startswith("text_encoder")]
         return [name for name in names if has_component(self.folder, name)]
 
+    @cached_property
+    def components(self) -> list[str]:
+        """Names of all components with weights."""
+        return ["transformer", "vae", *self.text_encoders]
+
+    def blocks(self) -> list[nn.Module]:
+        """The transformer's repeated blocks."""
+        parts = self.transformer.children()
+        return [block for part in parts if isinstance(part, nn.ModuleList) for block in part]
+
+    def adaptable(self) -> list[tuple[int, int]]:
+        """Inputs and outputs of the linear layers that LoRA adapts unless told otherwise."""
+        ends = tuple(f".{target}" for target in self.family.lora_targets)
+        return [
+            (part.in_features, part.out_features)
+            for name, part in self.transformer.named_modules()
+            if isinstance(part, nn.Linear) and f".{name}".endswith(ends)
+        ]
+
+    def latent_channels(self) -> int:
+        """Channels of a latent."""
+        channels: int = self.build("vae").config.latent_channels
+        return channels
+
+    @cached_property
+    def transformer(self) -> nn.Module:
+        """The transformer in float32, for its shapes."""
+        return self.build("transformer")
+
     def _locate(self) -> Path:
         if self.name == POCKET or Path(self.name).exists():
             return resolve(self.name)

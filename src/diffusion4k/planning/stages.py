@@ -4,6 +4,7 @@ A stage has the device to itself but for what it says it holds: text encoders ar
 transformer comes, as `generate` and `train` do it.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from diffusion4k.families import Family
 from diffusion4k.families.stock import meta_tensor
+from diffusion4k.lora import add_adapter
 from diffusion4k.objectives import Objective
 from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.planning.computation import Autocast, FusedAttention
@@ -64,6 +66,10 @@ class TrainingSetup:
     bfloat16: bool = False
     """Computations in bfloat16 by autocast; weights stay float32."""
     average: bool = False
+    lora_rank: int | None = None
+    """Of adapters that are trained in place of all weights, which are frozen then."""
+    lora_targets: tuple[str, ...] | None = None
+    """Layers that are adapted; None: the family's."""
     processes: int = 1
 
 
@@ -71,7 +77,7 @@ def text_encoding_stage(model: Blueprint, dtype: torch.dtype, *, gpu: bool) -> S
     """All text encoders on the device, and one caption of full length through them."""
     encoders = {name: model.build(name, dtype) for name in model.text_encoders}
     with _running(gpu) as tracker, torch.no_grad():
-        for name, encoder in encoders.items():
+        for encoder in encoders.values():
             tracker.hold("weights", _tensors(encoder))
         for encoder in encoders.values():
             limit = getattr(encoder.config, "max_position_embeddings", None)
@@ -135,9 +141,9 @@ def decoding_stage(
 
 def training_stages(model: Blueprint, setup: TrainingSetup, *, gpu: bool) -> list[Stage]:
     """Forward and backward of a step, and the optimizer's update, in the steady state."""
-    transformer = model.build("transformer").requires_grad_(True).train()
+    transformer = _trained(model, setup).train()
     autoencoder = model.build("vae")
-    parameters = list(transformer.parameters())
+    parameters = [p for p in transformer.parameters() if p.requires_grad]
     autocast = Autocast(gpu=gpu) if setup.bfloat16 else None
     if setup.gradient_checkpointing:
         transformer.enable_gradient_checkpointing(_checkpointing(autocast))
@@ -161,8 +167,19 @@ def training_stages(model: Blueprint, setup: TrainingSetup, *, gpu: bool) -> lis
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         with tracker.as_part("temporary"):
             _of_update(parameters, gpu)
-        update = _stage("optimizer step", tracker)
+        update = replace(_stage("optimizer step", tracker), flops=0)
+        del held
     return [step, update]
+
+
+def _trained(model: Blueprint, setup: TrainingSetup) -> Any:
+    """The transformer as `train` has it: whole in float32, or frozen under adapters."""
+    if setup.lora_rank is None:
+        return model.build("transformer").requires_grad_(True)
+    transformer = model.build("transformer", torch.bfloat16 if setup.bfloat16 else torch.float32)
+    targets = setup.lora_targets or model.family.lora_targets
+    add_adapter(transformer, rank=setup.lora_rank, alpha=setup.lora_rank, targets=targets, seed=0)
+    return transformer
 
 
 def _micro_batch(
@@ -206,7 +223,10 @@ def _checkpointing(autocast: Autocast | None) -> Callable[..., Any]:
 
     def run(block: nn.Module, *inputs: Any) -> Any:
         return checkpoint(
-            block.__call__, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), again())
+            block.__call__,
+            *inputs,
+            use_reentrant=False,
+            context_fn=lambda: (nullcontext(), again()),
         )
 
     return run
@@ -218,13 +238,9 @@ def _of_update(parameters: list[nn.Parameter], gpu: bool) -> list[Tensor]:
     return [torch.empty_like(p) for p in (parameters if gpu else [largest, largest])]
 
 
-def _latents(
-    model: Blueprint, autoencoder: Any, batch: int, width: int, height: int
-) -> Tensor:
+def _latents(model: Blueprint, autoencoder: Any, batch: int, width: int, height: int) -> Tensor:
     factor = model.family.factor
-    return meta_tensor(
-        batch, autoencoder.config.latent_channels, height // factor, width // factor
-    )
+    return meta_tensor(batch, autoencoder.config.latent_channels, height // factor, width // factor)
 
 
 def _conditioning(model: Blueprint, batch: int, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -235,6 +251,9 @@ def _conditioning(model: Blueprint, batch: int, dtype: torch.dtype) -> dict[str,
 @contextmanager
 def _running(gpu: bool, *modes: Any) -> Iterator[Tracker]:
     with ExitStack() as stack:
+        # Of slow paths, which do not matter without contents.
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore", UserWarning)
         tracker = stack.enter_context(Tracker(gpu_workspace if gpu else cpu_workspace))
         stack.enter_context(FusedAttention())
         for mode in modes:
@@ -244,7 +263,9 @@ def _running(gpu: bool, *modes: Any) -> Iterator[Tracker]:
 
 
 def _stage(name: str, tracker: Tracker) -> Stage:
-    return Stage(name, {part: size for part, size in tracker.at_peak.items() if size}, tracker.flops)
+    return Stage(
+        name, {part: size for part, size in tracker.at_peak.items() if size}, tracker.flops
+    )
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:

@@ -18,10 +18,10 @@ import torch
 from diffusion4k.errors import UsageError
 from diffusion4k.vae import parse_memory
 
-__all__ = ["LEVELS", "Placement"]
+__all__ = ["LEVELS", "LOW_DECODER", "Placement"]
 
 LEVELS = ("low", "balanced", "high")
-_LOW_DECODER = 2**30
+LOW_DECODER = 2**30
 
 
 class Placement:
@@ -53,7 +53,7 @@ class Placement:
         self.max_memory = parse_memory(max_memory)
         self._in_strips = decodes_in_strips
         if self.max_memory is None and level == "low" and decodes_in_strips:
-            self.max_memory = _LOW_DECODER
+            self.max_memory = LOW_DECODER
         self.keeps_text_encoders = level == "high"
         self._by_block = level == "low" and streams_blocks
         self._is_moved = level != "high" and not self._by_block and device.type != "cpu"
