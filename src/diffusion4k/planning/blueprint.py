@@ -95,8 +95,8 @@ class Blueprint:
 
     def latent_channels(self) -> int:
         """Channels of a latent."""
-        channels: int = self.build("vae").config.latent_channels
-        return channels
+        autoencoder: Any = self.build("vae")
+        return autoencoder.config.latent_channels
 
     @cached_property
     def transformer(self) -> nn.Module:

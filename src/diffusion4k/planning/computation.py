@@ -18,12 +18,17 @@ __all__ = ["Autocast", "FusedAttention"]
 
 # https://docs.pytorch.org/docs/stable/amp.html#autocast-op-reference: those that networks use.
 _IN_BFLOAT16 = frozenset(
-    "__matmul__ __rmatmul__ addmm baddbmm bmm conv2d linear matmul mm "
-    "scaled_dot_product_attention".split()
+    {
+        *("__matmul__", "__rmatmul__", "addmm", "baddbmm", "bmm", "conv2d", "linear", "matmul"),
+        *("mm", "scaled_dot_product_attention"),
+    }
 )
 _IN_FLOAT32_ON_GPU = frozenset(
-    "__pow__ __rpow__ cosine_similarity cumsum exp group_norm layer_norm log log_softmax mse_loss "
-    "norm pow prod reciprocal rsqrt softmax softplus sum".split()
+    {
+        *("__pow__", "__rpow__", "cosine_similarity", "cumsum", "exp", "group_norm", "layer_norm"),
+        *("log", "log_softmax", "mse_loss", "norm", "pow", "prod", "reciprocal", "rsqrt"),
+        *("softmax", "softplus", "sum"),
+    }
 )
 
 

@@ -12,7 +12,7 @@ from diffusion4k.vae import parse_memory
 __all__ = ["A100", "Machine", "described_machine", "present_machine"]
 
 A100 = 312e12
-"""Floating-point operations a second of an NVIDIA A100 in bfloat16 without sparsity (data sheet)."""
+"""FLOPs a second of an NVIDIA A100 in bfloat16 without sparsity, by its data sheet."""
 _GPU_MEMORY = 80 * 2**30
 _BANDWIDTH = 25e9
 _UTILISATION = 0.4
