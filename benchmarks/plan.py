@@ -9,14 +9,19 @@ loading the weights on. Measured are
 - allocated: the most that was held at once of all that torch's CPU allocator gave, by torch's
   profiler; this is what the plan predicts;
 - resident: the operating system's peak for the process minus what it held before, after a small
-  run for warming up; with it come the C library's holes, files mapped into memory and Python;
+  run for warming up; with it come files mapped into memory, Python, and what kernels take inside.
+  The C library is told to give back what is freed (MALLOC_MMAP_THRESHOLD_): by itself it keeps
+  holes, with which this figure was up to a third higher;
 - FLOPs: torch's `FlopCounterMode`, which knows the formula of attention on GPUs and is told here
   that the CPU's has the same.
 """
 
 import argparse
+import ctypes
+import gc
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -119,6 +124,9 @@ def model(name: str, folder: Path) -> str:
 
 def measure_resident(run: Callable[..., Any]) -> int:
     """Bytes by which the process grows at most."""
+    gc.collect()
+    # What the warming up has given back, the C library gives back to the system.
+    ctypes.CDLL(None).malloc_trim(0)
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     run()
@@ -199,8 +207,6 @@ def _status(field: str) -> int:
 
 
 def _child(kind: str, case: dict[str, Any], what: str) -> dict[str, int]:
-    import subprocess
-
     arguments = [
         sys.executable,
         __file__,
@@ -211,7 +217,14 @@ def _child(kind: str, case: dict[str, Any], what: str) -> dict[str, int]:
         "--what",
         what,
     ]
-    run = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    own = {"MALLOC_MMAP_THRESHOLD_": "65536"} if what == "resident" else {}
+    run = subprocess.run(
+        arguments,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | own,
+    )
     if run.returncode:
         raise RuntimeError(f"exit code {run.returncode} of: {' '.join(arguments)}")
     return json.loads(run.stdout.splitlines()[-1])
