@@ -36,8 +36,13 @@ Workspace = Callable[[Iterable[Tensor], Iterable[Tensor]], int]
 
 
 def cpu_workspace(inputs: Iterable[Tensor], outputs: Iterable[Tensor]) -> int:
-    """oneDNN computes in a layout of its own: a copy of the output is held beside it."""
-    return sum(map(_size, outputs))
+    """oneDNN computes in blocks of 16 channels: a copy of the input (not of RGB), then of the
+    output, unless the channels stand last already."""
+    maps = [tensor for tensor in inputs if tensor.dim() == 4 and tensor.shape[1] > 3]
+    maps += [tensor for tensor in outputs if tensor.dim() == 4]
+    if any(_channels_last(tensor) for tensor in maps):
+        return 0
+    return max(_size(tensor) // tensor.shape[1] * -(-tensor.shape[1] // 16) * 16 for tensor in maps)
 
 
 def gpu_workspace(inputs: Iterable[Tensor], outputs: Iterable[Tensor]) -> int:
@@ -160,6 +165,10 @@ def _all_of(index: Any) -> Any:
     if index.dim() != 1:
         raise NotImplementedError(f"a mask of {index.dim()} axes as an index")
     return index.new_empty(len(index), dtype=torch.int64)
+
+
+def _channels_last(tensor: Tensor) -> bool:
+    return tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
 
 
 def _size(tensor: Tensor) -> int:

@@ -80,9 +80,19 @@ class _Passes(LeastMemory):
     def _pass(self, source: Any, layer: Layer, *_: Any) -> Iterator[tuple[int, Tensor]]:
         unit = layer.outputs_per_step
         height = layer.size(source.height)
-        per_step, fixed = layer.cost(source.width, self.workspace.dtype)
-        steps = self._rows(per_step, fixed, -(-height // unit))
-        self.peak = max(self.peak, self.held + fixed + steps * per_step)
+        dtype = self.workspace.dtype
+        steps = self._rows(*layer.cost(source.width, dtype), -(-height // unit))
         strips = -(-height // (unit * steps))
+        first, last = layer.inputs(0, unit * steps)
+        row_in = layer.channels_in * (source.width + sum(layer.pads)) * dtype.itemsize
+        row_out = layer.channels_out * layer.size(source.width) * dtype.itemsize
+        strip_in, strip_out = (last - first) * row_in, unit * steps * row_out
+        # The strip before is there until the next one is.
+        beside = max(2 * strip_in + strip_out, strip_in + 2 * strip_out)
+        if dtype.itemsize < 4:  # The statistics are taken of a float32 copy.
+            beside += 2 * strip_out
+        if not source.held:  # Read from a file.
+            beside += strip_in
+        self.peak = max(self.peak, self.held + beside)
         self.flops += layer.flops(source.height, source.width, strips)
         return iter(())
