@@ -44,9 +44,7 @@ class RealTraining:
         dtype = torch.bfloat16 if lora and bf16 else F32
         self.transformer: Any = self.family.load_transformer(model, dtype=dtype).train()
         if lora:
-            add_adapter(
-                self.transformer, rank=4, alpha=4, targets=self.family.lora_targets, seed=0
-            )
+            add_adapter(self.transformer, rank=4, alpha=4, targets=self.family.lora_targets, seed=0)
         if checkpointing:
             self.transformer.enable_gradient_checkpointing()
         self.trained = [p for p in self.transformer.parameters() if p.requires_grad]
@@ -109,9 +107,7 @@ def test_a_training_step(
 
 def test_accumulation_and_average(blueprint: Blueprint) -> None:
     def stages(**options: Any) -> Any:
-        setup = TrainingSetup(
-            SIDE, SIDE, 1, WaveletFlow(), gradient_checkpointing=False, **options
-        )
+        setup = TrainingSetup(SIDE, SIDE, 1, WaveletFlow(), gradient_checkpointing=False, **options)
         return training_stages(blueprint, setup, gpu=False)
 
     plain, accumulated = stages()[0], stages(gradient_accumulation=4)[0]

@@ -1,7 +1,7 @@
 """`diffusion4k generate`: prompts to images."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -125,8 +125,31 @@ def generate(
     )
     if memory:
         typer.echo(str(sampler.placement), err=True)
+    _warn(sampler, width, height, steps, guidance)
     outputs = sampling.generate(requests, sampler, out=out, image_format=image_format)
     made = sum(output.is_new for output in outputs)
     for output in outputs:
         typer.echo(output.path)
     typer.echo(f"{made} made, {len(outputs) - made} already there", err=True)
+
+
+def _warn(
+    sampler: Any, width: int | None, height: int | None, steps: int | None, guidance: float | None
+) -> None:
+    """Say so if memory will not suffice."""
+    from diffusion4k.planning.warning import generation_warning
+
+    kind = (sampler.weights or "").partition(":")[0]
+    options = {
+        "width": width,
+        "height": height,
+        "steps": steps,
+        "guidance": guidance,
+        "dtype": sampler.dtype,
+        "memory": sampler.placement.level,
+        "max_memory": sampler.placement.max_memory,
+        # A GGUF file has about the bits of its name's number: it is counted as eight.
+        "weights": {"": None, "gguf": "int8"}.get(kind, kind),
+    }
+    if warning := generation_warning(str(sampler.folder), sampler.family.factor, options):
+        typer.echo(warning, err=True)

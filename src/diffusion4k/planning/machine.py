@@ -9,7 +9,7 @@ from pathlib import Path
 from diffusion4k.errors import UsageError
 from diffusion4k.vae import parse_memory
 
-__all__ = ["A100", "Machine", "described_machine", "present_machine"]
+__all__ = ["A100", "Machine", "described_machine", "free_memory", "present_machine"]
 
 A100 = 312e12
 """FLOPs a second of an NVIDIA A100 in bfloat16 without sparsity, by its data sheet."""
@@ -76,10 +76,13 @@ def described_machine(
     )
 
 
-def present_machine(utilisation: float | None = None, *, folder: Path | None = None) -> Machine:
+def present_machine(
+    utilisation: float | None = None, *, folder: Path | None = None, measured: bool = True
+) -> Machine:
     """This machine as it is now; free disk is that of `folder`.
 
-    Its speed is that of one matrix product: a GPU's in bfloat16, the processor's in float32.
+    Its speed is that of one matrix product: a GPU's in bfloat16, the processor's in float32; not
+    `measured`, an A100's.
 
     Raises:
         UsageError: a utilisation that is no share.
@@ -94,7 +97,7 @@ def present_machine(utilisation: float | None = None, *, folder: Path | None = N
         ram=free_memory(),
         disk=shutil.disk_usage(_existing(folder or Path.cwd())).free,
         bandwidth=_BANDWIDTH,
-        flops=_measured_flops("cuda" if gpus else "cpu"),
+        flops=_measured_flops("cuda" if gpus else "cpu") if measured else A100,
         utilisation=share,
     )
 

@@ -71,6 +71,10 @@ class TrainingSetup:
     lora_targets: tuple[str, ...] | None = None
     """Layers that are adapted; None: the family's."""
     processes: int = 1
+    weights: torch.dtype = torch.float32
+    """Of trained weights, as `train` has them, and of all that goes with them."""
+    moments: int = 2
+    """Averages that the optimizer keeps of each weight: AdamW's two."""
 
 
 def text_encoding_stage(model: Blueprint, dtype: torch.dtype, *, gpu: bool) -> Stage:
@@ -149,7 +153,7 @@ def training_stages(model: Blueprint, setup: TrainingSetup, *, gpu: bool) -> lis
         transformer.enable_gradient_checkpointing(_checkpointing(autocast))
     with _running(gpu, autocast) as tracker:
         tracker.hold("weights", _tensors(transformer))
-        copies = {"optimizer": 2, "average": int(setup.average)}
+        copies = {"optimizer": setup.moments, "average": int(setup.average)}
         # Data-parallel buckets, in which gradients travel, are a copy of all of them.
         copies["gradient buckets"] = int(setup.processes > 1)
         held = [_copies(tracker, part, parameters, n) for part, n in copies.items()]
@@ -175,7 +179,7 @@ def training_stages(model: Blueprint, setup: TrainingSetup, *, gpu: bool) -> lis
 def _trained(model: Blueprint, setup: TrainingSetup) -> Any:
     """The transformer as `train` has it: whole in float32, or frozen under adapters."""
     if setup.lora_rank is None:
-        return model.build("transformer").requires_grad_(True)
+        return model.build("transformer", setup.weights).requires_grad_(True)
     transformer = model.build("transformer", torch.bfloat16 if setup.bfloat16 else torch.float32)
     targets = setup.lora_targets or model.family.lora_targets
     add_adapter(transformer, rank=setup.lora_rank, alpha=setup.lora_rank, targets=targets, seed=0)
@@ -191,8 +195,9 @@ def _micro_batch(
     autocast: Autocast | None,
 ) -> None:
     latents = _latents(model, autoencoder, setup.batch_size, setup.width, setup.height)
-    noise, sigma = torch.empty_like(latents), meta_tensor(setup.batch_size)
-    conditioning = _conditioning(model, setup.batch_size, torch.float32)
+    latents = latents.to(setup.weights)
+    noise, sigma = torch.empty_like(latents), meta_tensor(setup.batch_size, dtype=setup.weights)
+    conditioning = _conditioning(model, setup.batch_size, setup.weights)
     with autocast.forward() if autocast else nullcontext():
         loss = denoising_loss(
             family,
