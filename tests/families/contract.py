@@ -20,12 +20,22 @@ from diffusion4k.errors import UsageError
 from diffusion4k.families import family_of
 from diffusion4k.lora import FILE_NAME, read_adapter
 from diffusion4k.objectives import FlowMatching, WaveletFlow
+from diffusion4k.planning.blueprint import Blueprint
+from diffusion4k.planning.stages import (
+    TrainingSetup,
+    decoding_stage,
+    denoising_stage,
+    image_encoding_stage,
+    text_encoding_stage,
+    training_stages,
+)
 from diffusion4k.sampling import Request, Sampler
 from diffusion4k.training.loop import train
 from diffusion4k.training.merge import merge_lora
 from diffusion4k.training.recipe import Recipe
 from diffusion4k.training.step import denoising_loss
 from tests.data.fake import make_folder
+from tests.planning.measure import counted_flops
 
 PROMPT, NEGATIVE = "a red cat", "blurred"
 OBJECTIVES = (
@@ -125,6 +135,38 @@ class FamilyContract:
                 self.conditioning(model),
             )
         torch.testing.assert_close(found, (noisy - stepped) / sigma, rtol=1e-4, atol=1e-4)
+
+    def test_conditioning_is_known_without_a_caption(self, model: Path) -> None:
+        family, real = family_of(model), self.conditioning(model)
+        empty = family.empty_conditioning(model, 1)
+        assert {k: (v.shape, v.dtype) for k, v in empty.items()} == {
+            k: (v.shape, v.dtype) for k, v in real.items()
+        }
+
+    def test_every_part_can_be_planned(self, model: Path) -> None:
+        """Nothing of a family asks for contents where only shapes are; FLOPs are the real ones."""
+        family, blueprint = family_of(model), Blueprint(model)
+        options = {"guided": False, "gpu": False}
+        side = 2 * family.size_step
+        stage = denoising_stage(blueprint, side, side, torch.float32, **options)
+        transformer = family.load_transformer(model, dtype=torch.float32)
+        channels, rows = blueprint.latent_channels(), side // family.factor
+        # Captions count with all their tokens.
+        conditioning = {
+            name: torch.ones(tensor.shape, dtype=tensor.dtype)
+            for name, tensor in family.empty_conditioning(model, 1).items()
+        }
+        noisy, sigma = torch.randn(1, channels, rows, rows), torch.tensor([0.5])
+        with torch.no_grad():
+            real = counted_flops(lambda: family.velocity(transformer, noisy, sigma, conditioning))
+        assert stage.flops == pytest.approx(real, rel=0.02)
+        assert text_encoding_stage(blueprint, torch.float32, gpu=False).flops > 0
+        assert image_encoding_stage(blueprint, side, side, gpu=False).flops > 0
+        assert decoding_stage(blueprint, side, side, torch.float32, gpu=True).flops > 0
+        for checkpointing in (False, True):
+            setup = TrainingSetup(side, side, 1, FlowMatching(), checkpointing, bfloat16=True)
+            step, update = training_stages(blueprint, setup, gpu=True)
+            assert step.flops > 2 * stage.flops and update.peak > 0
 
     def test_every_objective_trains(self, model: Path) -> None:
         family = family_of(model)

@@ -39,7 +39,12 @@ def verdict(plan: Plan) -> str:
         lacks = "" if change.is_available else ", which train does not have yet"
         told += f"; {' '.join(change.how)}{lacks}: {_size(change.peak)}"
         told += "" if change.peak <= machine.memory else ", still too much"
-    return told if plan.changes else f"{told}; no setting makes it fit: choose a smaller size"
+    if plan.changes:
+        return told
+    is_cache = plan.highest.name in ("text encoding", "image encoding") and plan.notes
+    return (
+        f"{told}; {plan.notes[-1] if is_cache else 'no setting makes it fit: a smaller size may'}"
+    )
 
 
 def _lines(plan: Plan) -> Iterator[str]:

@@ -123,13 +123,16 @@ def plan_training(
         disk=_disk(model, recipe, trained, photographs),
         notes=notes,
     )
-    if "device" not in plan.shortages:
-        return plan
-    if {step.peak, update.peak}.isdisjoint({stage.peak for stage in [plan.highest]}):
-        note = f"{plan.highest.name} needs most: fill the cache on a larger machine with the cache"
-        return replace(plan, notes=[*notes, f"{note} verb, or on the processor"])
+    notes += [
+        f"{stage.name} fits no device: fill the cache elsewhere, with `diffusion4k cache`"
+        for stage in (text, encoding)
+        if not fits_device(stage.peak + overhead(machine), machine)
+    ]
+    if fits_device(max(step.peak, update.peak) + overhead(machine), machine):
+        return replace(plan, notes=notes)
     runs = {setup.gradient_checkpointing: step, not setup.gradient_checkpointing: other_step}
-    return replace(plan, changes=_changes(model, recipe, setup, machine, runs, update))
+    changes = _changes(model, recipe, setup, machine, runs, update)
+    return replace(plan, changes=changes, notes=notes)
 
 
 def _changes(
@@ -270,6 +273,9 @@ def _disk(
 ) -> dict[str, int]:
     """Bytes of what the run writes."""
     each = 4 * trained * (4 if recipe.ema else 3)
+    if recipe.lora is None:  # The table of positions goes with the weights.
+        each += sum(4 * b.numel() for b in model.transformer.state_dict().values())
+        each -= 4 * count(model, "transformer")
     # Before an old checkpoint goes, a new one is written.
     most = min(math.ceil(recipe.steps / recipe.checkpoint.every), recipe.checkpoint.keep + 1)
     disk = {"checkpoints": most * each}
@@ -281,7 +287,9 @@ def _disk(
         channels = model.latent_channels()
         latents = channels * (width // model.family.factor) * (height // model.family.factor)
         text = sum(t.numel() for t in model.family.empty_conditioning(model.folder, 1).values())
-        disk["cache"] = _HALF * photographs * (latents * (2 if recipe.flip else 1) + text)
+        latents *= photographs * (2 if recipe.flip else 1)
+        # The empty caption is kept, too.
+        disk["cache"] = _HALF * (latents + (photographs + 1) * text)
     return disk
 
 

@@ -53,6 +53,7 @@ class _Passes(LeastMemory):
         self.budget = budget
         self.capacity = None if budget is None else budget // 2
         self.held = self.peak = self.flops = 0
+        self._in_residual = False
 
     def new_map(self, channels: int, height: int, width: int) -> Any:
         size = channels * height * width * self.workspace.dtype.itemsize
@@ -66,7 +67,10 @@ class _Passes(LeastMemory):
         if block.conv_shortcut is not None:
             channels = block.conv1.in_channels * block.conv2.out_channels
             self.flops += 2 * channels * source.height * source.width
-        return super().residual(source, block)
+        self._in_residual = True
+        made = super().residual(source, block)
+        self._in_residual = False
+        return made
 
     def _attend(self, x: Any, attention: Any) -> None:
         tokens, wide = x.height * x.width, x.channels
@@ -87,10 +91,11 @@ class _Passes(LeastMemory):
         row_in = layer.channels_in * (source.width + sum(layer.pads)) * dtype.itemsize
         row_out = layer.channels_out * layer.size(source.width) * dtype.itemsize
         strip_in, strip_out = (last - first) * row_in, unit * steps * row_out
-        # The strip before is there until the next one is.
-        beside = max(2 * strip_in + strip_out, strip_in + 2 * strip_out)
-        if dtype.itemsize < 4:  # The statistics are taken of a float32 copy.
-            beside += 2 * strip_out
+        # The strip before is there until the next one is; a sum is divided before it is written,
+        # and the statistics are taken of a float32 copy.
+        written = (2 if self._in_residual else 1) * strip_out
+        written += strip_out * 4 // dtype.itemsize if dtype.itemsize < 4 else 0
+        beside = max(2 * strip_in + strip_out, strip_in + 2 * strip_out, strip_in + written)
         if not source.held:  # Read from a file.
             beside += strip_in
         self.peak = max(self.peak, self.held + beside)
