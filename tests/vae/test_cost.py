@@ -29,8 +29,17 @@ def test_memory_and_flops_without_a_limit(f16: bool, dtype: torch.dtype) -> None
     assert cost.memory == pytest.approx(allocated_peak(run), rel=0.1)
 
 
-def test_a_limit_is_kept() -> None:
+@pytest.mark.parametrize("limit", [6 * 2**20, 16 * 2**20])
+def test_memory_within_a_limit(limit: int) -> None:
     autoencoder = PartitionedAutoencoderKL.from_autoencoder(tiny_autoencoder())
-    limit = 6 * 2**20
+    latents = torch.randn(1, 16, 64, 64)
+
+    def run() -> None:
+        for _ in decode_strips(autoencoder, latents, limit):
+            pass
+
+    run()
+    real = allocated_peak(run)
     cost = decode_cost(autoencoder.to("meta"), 64, 64, limit)
-    assert cost.memory <= limit < decode_cost(autoencoder, 64, 64).memory
+    assert cost.memory == pytest.approx(real, rel=0.1)
+    assert cost.memory < decode_cost(autoencoder, 64, 64).memory

@@ -53,7 +53,7 @@ class _Passes(LeastMemory):
         self.budget = budget
         self.capacity = None if budget is None else budget // 2
         self.held = self.peak = self.flops = 0
-        self._in_residual = False
+        self._in_residual, self._shortcut_row = False, 0
 
     def new_map(self, channels: int, height: int, width: int) -> Any:
         size = channels * height * width * self.workspace.dtype.itemsize
@@ -67,9 +67,10 @@ class _Passes(LeastMemory):
         if block.conv_shortcut is not None:
             channels = block.conv1.in_channels * block.conv2.out_channels
             self.flops += 2 * channels * source.height * source.width
+            self._shortcut_row = source.channels * source.width * self.workspace.dtype.itemsize
         self._in_residual = True
         made = super().residual(source, block)
-        self._in_residual = False
+        self._in_residual, self._shortcut_row = False, 0
         return made
 
     def _attend(self, x: Any, attention: Any) -> None:
@@ -91,11 +92,14 @@ class _Passes(LeastMemory):
         row_in = layer.channels_in * (source.width + sum(layer.pads)) * dtype.itemsize
         row_out = layer.channels_out * layer.size(source.width) * dtype.itemsize
         strip_in, strip_out = (last - first) * row_in, unit * steps * row_out
-        # The strip before is there until the next one is; a sum is divided before it is written,
-        # and the statistics are taken of a float32 copy.
+        # The strip before is there until the next one is, and a pixel shuffle makes a copy.
+        made = (3 if unit > 1 else 2) * strip_out
+        # A sum is divided before it is written; statistics are taken of a float32 copy.
         written = (2 if self._in_residual else 1) * strip_out
         written += strip_out * 4 // dtype.itemsize if dtype.itemsize < 4 else 0
-        beside = max(2 * strip_in + strip_out, strip_in + 2 * strip_out, strip_in + written)
+        # The shortcut's convolution copies what it adds up, which is no tensor of its own.
+        added = 2 * strip_out + unit * steps * self._shortcut_row if self._shortcut_row else 0
+        beside = strip_in + max(strip_in + strip_out, made, written, added)
         if not source.held:  # Read from a file.
             beside += strip_in
         self.peak = max(self.peak, self.held + beside)
