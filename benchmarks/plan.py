@@ -134,44 +134,10 @@ def measure_resident(run: Callable[..., Any]) -> int:
     return _status("VmHWM") - before
 
 
-def measure_allocated(run: Callable[..., Any]) -> int:
-    """Most bytes of torch's CPU allocator at once."""
-    from torch.profiler import ProfilerActivity, profile
-
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        run()
-    events = profiler.profiler.kineto_results.events()
-    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
-    held = peak = 0
-    for _, change in changes:
-        held += change
-        peak = max(peak, held)
-    return peak
-
-
-def measure_flops(run: Callable[..., Any]) -> int:
-    """By torch's own counter."""
-    import torch
-    from torch.utils import flop_counter
-
-    aten = torch.ops.aten
-    attention = {
-        aten._scaled_dot_product_flash_attention_for_cpu: (
-            lambda query, key, value, *_, **__: flop_counter.sdpa_flop_count(query, key, value)
-        ),
-        aten._scaled_dot_product_flash_attention_for_cpu_backward: (
-            lambda out, query, key, value, *_, **__: flop_counter.sdpa_backward_flop_count(
-                out, query, key, value
-            )
-        ),
-    }
-    with flop_counter.FlopCounterMode(display=False, custom_mapping=attention) as counter:
-        run()
-    return counter.get_total_flops()
-
-
 def run_case(kind: str, case: dict[str, Any], what: str) -> dict[str, int]:
     """One process's part of a case."""
+    from tests.planning.measure import allocated_peak, counted_flops
+
     with tempfile.TemporaryDirectory() as folder:
         job = training_job if kind == "training" else sampling_job
         predicted, run = job(case, Path(folder))
@@ -180,8 +146,8 @@ def run_case(kind: str, case: dict[str, Any], what: str) -> dict[str, int]:
         memory, flops = predicted()
         result = {"predicted": memory, "predicted_flops": flops}
         shards = sum(file.stat().st_size for file in Path(folder).glob("cache/shards/*"))
-        allocated = measure_allocated(run) - shards
-        return result | {"allocated": allocated, "flops": measure_flops(run)}
+        allocated = allocated_peak(run) - shards
+        return result | {"allocated": allocated, "flops": counted_flops(run)}
 
 
 def show(case: dict[str, Any], found: dict[str, int]) -> dict[str, Any]:
