@@ -68,10 +68,6 @@ def load_transformer(
 def cast_layers(transformer: Any, *, dtype: torch.dtype) -> None:
     """Keep layers in fp8 and compute them in `dtype`; diffusers leaves out norms and adapters."""
     transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
-    for tensor in (*transformer.parameters(), *transformer.buffers()):
-        if tensor.dtype == dtype:
-            # All were mapped from one file, and each that still is keeps the whole file in memory.
-            tensor.data = tensor.data.clone()
 
 
 def _int8(dtype: torch.dtype) -> Any:
