@@ -1,10 +1,11 @@
 """Our sampling against the stock pipeline: the same model, prompt, steps and size.
 
-Each is a fresh process, in turn several times; the fastest of each counts, as the load of others only adds. Ours is `generate`: text encoding, the stock
-pipeline's loop with our checks, decoding in strips, the PNG with its record. Stock is the pipeline
-called by itself, its autoencoder at F=16, and `image.save`. The clock starts with the pipeline in
-memory and an image made; the peak is that of the process, from loading to the file on disk. Where
-other programs run, the processor's time (`cpu`) tells more than the clock.
+Each is a fresh process, in turn several times; the fastest of each counts, as the load of others
+only adds. Ours is `generate`: text encoding, the stock pipeline's loop with our checks, decoding in
+strips, the PNG with its record. Stock is the pipeline called by itself, its autoencoder at F=16,
+and `image.save`. The clock starts with the pipeline in memory and an image made; the peak is that
+of the process, from loading to the file on disk. Where other programs run, the processor's time
+(`cpu`) tells more than the clock.
 
     python benchmarks/sampling_overhead.py [--model pocket] [--size 2048] [--repeats 5]
 """
@@ -115,9 +116,10 @@ def main() -> None:
     size = f"{options.size}x{options.size}"
     print(f"{options.model} at {size}, best of {options.repeats} processes of each, in turn")
     for side, figures in best.items():
+        told = {name: f"{figure:.2f}" for name, figure in figures.items()}
         print(
-            f"{side}: image {figures['image']:.2f} s (cpu {figures['image_cpu']:.2f}), latents alone "
-            f"{figures['loop']:.2f} s (cpu {figures['loop_cpu']:.2f}), peak {figures['memory']:.2f} GiB"
+            f"{side}: image {told['image']} s (cpu {told['image_cpu']}), latents alone "
+            f"{told['loop']} s (cpu {told['loop_cpu']}), peak {told['memory']} GiB"
         )
     for name, ratio in ratios.items():
         print(f"{name} ratio {ratio:.3f} (target at most {TARGETS[name]})")
