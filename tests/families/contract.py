@@ -94,6 +94,13 @@ class FamilyContract:
             image = np.asarray(sampler.sample(settings), np.float32) / 255
             assert np.abs(image - expected).max() < 1.01 / 255
 
+    def test_bfloat16_makes_an_image(self, model: Path) -> None:
+        sampler = Sampler(model, dtype="bfloat16")
+        size = {"width": self.width, "height": self.height}
+        image = sampler.sample(sampler.settle(Request(PROMPT, steps=1, **size)))
+        assert image.size == (self.width, self.height)
+        assert np.asarray(image).std() > 1
+
     def test_velocity_is_the_stock_pipeline_s(self, model: Path) -> None:
         """One Euler step from sigma to 0 goes from z to z - sigma * velocity."""
         family = family_of(model, self.factor)
