@@ -11,7 +11,7 @@ from diffusion4k.families.published import (
     published_models,
 )
 
-# SD3 Medium, both Flux, PixArt-Sigma, Z-Image and T5 are what others counted in the published files.
+# SD3 Medium, both Flux, PixArt-Sigma, Z-Image and T5: what others counted in the published files.
 # The rest was counted here first, and agrees with its model card as far as that rounds; Stable
 # Diffusion 3.5 Medium is named "2.5B" by its makers.
 PARAMETERS = {
