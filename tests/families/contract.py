@@ -109,6 +109,13 @@ class FamilyContract:
             image = np.asarray(sampler.sample(settings), np.float32) / 255
             assert np.abs(image - expected).max() < 1.01 / 255
 
+    def test_bfloat16_makes_an_image(self, model: Path) -> None:
+        sampler = Sampler(model, dtype="bfloat16")
+        size = {"width": self.width, "height": self.height}
+        image = sampler.sample(sampler.settle(Request(PROMPT, steps=1, **size)))
+        assert image.size == (self.width, self.height)
+        assert np.asarray(image).std() > 1
+
     def test_velocity_is_the_stock_pipeline_s(self, model: Path) -> None:
         """One Euler step from sigma to 0 goes from z to z - sigma * velocity."""
         family = family_of(model, self.factor)
@@ -309,6 +316,12 @@ class FamilyContract:
         ).images
         expected = sampler.family.spatial_latents(expected, self.width, self.height)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+    def test_little_memory_makes_the_same_image(self, model: Path) -> None:
+        few, plain = Sampler(model, memory="low"), Sampler(model)
+        side = 2 * few.family.size_step
+        settings = few.settle(Request(PROMPT, width=side, height=side, steps=1, guidance=0))
+        assert few.sample(settings).tobytes() == plain.sample(settings).tobytes()
 
     def random_latents(self, stock: Any) -> Tensor:
         """Normalised latents of the size of the test."""

@@ -8,7 +8,7 @@ import huggingface_hub.constants
 import pytest
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.families import Defaults, families, family_of
+from diffusion4k.families import Defaults, families, family_of, resolve
 from diffusion4k.families.catalogue import known_models, local_models
 
 
@@ -58,6 +58,14 @@ def test_a_half_downloaded_model_is_listed_with_what_it_lacks(cached: Path) -> N
     assert (
         "`hf download owner/tiny-model --include 'transformer/part-1.safetensors'`" in hub.problem
     )
+
+
+def test_a_half_downloaded_model_without_a_network(cached: Path) -> None:
+    (cached / "vae" / "config.json").unlink()
+    folder = resolve("owner/tiny-model")
+    assert folder == cached
+    with pytest.raises(Diffusion4kError, match=r"hf download .* --include 'vae/config\.json'"):
+        family_of(folder)
 
 
 def test_a_missing_component_says_how_to_get_it(cached: Path) -> None:

@@ -216,7 +216,7 @@ def test_chunks_give_the_same_image(build, tmp_path: Path) -> None:
         settings = sampler.settle(Request("a", width=256, height=192, steps=2, guidance=2))
         sampler.encode_for([settings])
         with Calls() as calls:
-            latents.append(sampler._denoise(settings, None))
+            latents.append(sampler.denoise(settings))
         queries.append(max(calls.queries))
     torch.testing.assert_close(*latents, rtol=1e-4, atol=1e-4)
     assert queries[0] > 5 >= queries[1]
@@ -229,7 +229,7 @@ def test_the_shift_is_that_of_sampling(flux: Path, tiny_model: Path, tmp_path: P
     assert family_of(pixart).timestep_shift(pixart, 1024) == 1.0
     family = family_of(flux)
     sampler = Sampler(flux)
-    sampler._denoise(sampler.settle(Request("a", width=640, height=384, steps=4)), None)
+    sampler.denoise(sampler.settle(Request("a", width=640, height=384, steps=4)))
     sigmas = sampler.pipeline.scheduler.sigmas[1:4].double()
     plain = torch.tensor([0.75, 0.5, 0.25], dtype=torch.float64)
     shift = family.timestep_shift(flux, 20 * 12)

@@ -1,6 +1,7 @@
 """The PixArt-Sigma family against the stock diffusers pipeline and its schedulers."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import ClassVar
 
@@ -9,10 +10,12 @@ import torch
 from diffusers import (
     AutoencoderKL,
     DDPMScheduler,
+    DiffusionPipeline,
     DPMSolverMultistepScheduler,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
 )
+from transformers.convert_slow_tokenizer import import_protobuf
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Defaults, family_of
@@ -119,6 +122,41 @@ class TestSigma(FamilyContract):
         path.write_text(json.dumps(config))
         with pytest.raises(Diffusion4kError, match=r"beta_schedule is 'scaled_linear'; .*'linear'"):
             family_of(model)
+
+
+def test_published_folders_name_the_class_it_was_split_from(tmp_path: Path) -> None:
+    model = tiny_pixart(tmp_path / "model")
+    index = json.loads((model / "model_index.json").read_text())
+    index["transformer"] = ["diffusers", "Transformer2DModel"]
+    (model / "model_index.json").write_text(json.dumps(index))
+    path = model / "transformer" / "config.json"
+    config = json.loads(path.read_text()) | {"_class_name": "Transformer2DModel"}
+    path.write_text(json.dumps(config | {"only_cross_attention": False, "num_vector_embeds": None}))
+    found = family_of(model).load_transformer(model, dtype=torch.float32)
+    assert type(found) is PixArtTransformer2DModel
+    assert type(DiffusionPipeline.from_pretrained(model).transformer) is PixArtTransformer2DModel
+
+
+def test_published_folders_have_a_sentencepiece_tokenizer(tmp_path: Path) -> None:
+    model = tiny_pixart(tmp_path / "model")
+    family = family_of(model)
+    expected = family.encode_text(
+        family.load_text_encoders(model, dtype=torch.float32), ["a red cat"]
+    )
+    pieces = import_protobuf().ModelProto()
+    pieces.trainer_spec.model_type, pieces.trainer_spec.unk_id = 1, 2
+    pieces.normalizer_spec.name = "identity"
+    vocabulary = json.loads((model / "tokenizer" / "tokenizer.json").read_text())["model"]["vocab"]
+    for number, (word, score) in enumerate(vocabulary):
+        piece = pieces.pieces.add()
+        piece.piece, piece.score, piece.type = word, score, (3, 3, 2)[number] if number < 3 else 1
+    shutil.rmtree(model / "tokenizer")
+    (model / "tokenizer").mkdir()
+    (model / "tokenizer" / "spiece.model").write_bytes(pieces.SerializeToString())
+    settings = {"tokenizer_class": "T5Tokenizer", "model_max_length": 300}
+    (model / "tokenizer" / "tokenizer_config.json").write_text(json.dumps(settings))
+    found = family.encode_text(family.load_text_encoders(model, dtype=torch.float32), ["a red cat"])
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
 def test_the_4k_table() -> None:

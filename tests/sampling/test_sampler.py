@@ -118,6 +118,10 @@ def test_the_fingerprint_tells_models_apart(tiny_model: Path, tmp_path: Path) ->
     original = Sampler(tiny_model).settle(request).model_fingerprint
     (model / "README.md").write_text("a model card")
     assert Sampler(model).settle(request).model_fingerprint == original
+    (model / "diffusion4k.json").write_text('{"steps": 4, "high_resolution": {}}')
+    assert Sampler(model).settle(request).model_fingerprint != original
+    (model / "diffusion4k.json").write_text('{"steps": 4}')
+    assert Sampler(model).settle(request).model_fingerprint == original
     path = model / "transformer" / "diffusion_pytorch_model.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1

@@ -9,7 +9,7 @@ from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
 from safetensors.torch import load_file
 from torch.func import functional_call
 
-from diffusion4k.errors import UsageError
+from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.sd3 import StableDiffusion3
 from diffusion4k.lora import FILE_NAME, read_adapter
 from diffusion4k.training import loop
@@ -128,13 +128,27 @@ def test_frozen_weights_take_the_precision_of_the_computations(
     monkeypatch.setattr(
         StableDiffusion3,
         "load_transformer",
-        lambda self, model, *, dtype: asked.append(dtype) or load(self, model, dtype=dtype),
+        lambda *args, dtype, **keys: asked.append(dtype) or load(*args, dtype=dtype, **keys),
     )
     folder = train(recipe(lora=LORA, precision="bf16", steps=2))
     assert asked == [torch.bfloat16]
     adapters = _adapters(folder)
     assert {value.dtype for value in adapters.values()} == {torch.float32}
     assert any(value.any() for name, value in adapters.items() if "lora_B" in name)
+
+
+def test_frozen_weights_in_eight_bits(recipe: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    eight = LORA | {"weights": "int8"}
+    with monkeypatch.context() as missing:
+        missing.setattr("importlib.util.find_spec", lambda name: None)
+        with pytest.raises(Diffusion4kError, match="pip install torchao"):
+            train(recipe(lora=eight))
+    pytest.importorskip("torchao")
+    rounded = _adapters(train(recipe(lora=eight, steps=2)))
+    whole = _adapters(train(recipe(lora=LORA, steps=2, output=f"{recipe().output}-whole")))
+    ours, expected = (torch.cat([w.flatten() for w in a.values()]) for a in (rounded, whole))
+    similarity = torch.nn.functional.cosine_similarity(ours, expected, dim=0)
+    assert 0.99 < similarity < 1 - 1e-6
 
 
 def test_targets_of_one_s_own(recipe: Make, tiny_model: Path) -> None:

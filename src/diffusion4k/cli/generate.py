@@ -33,12 +33,8 @@ def generate(
     model: Annotated[
         str, typer.Option(help="pocket (bundled), a folder in diffusers layout, or a hub id.")
     ] = "pocket",
-    width: Annotated[
-        int | None, typer.Option(help="Pixels, a multiple of 32; by default 4096.")
-    ] = None,
-    height: Annotated[
-        int | None, typer.Option(help="Pixels, a multiple of 32; by default 4096.")
-    ] = None,
+    width: Annotated[int | None, typer.Option(help="Pixels; by default the model's own.")] = None,
+    height: Annotated[int | None, typer.Option(help="Pixels; by default the model's own.")] = None,
     steps: Annotated[
         int | None, typer.Option(help="Sampling steps; by default the model's own.")
     ] = None,
@@ -92,7 +88,7 @@ def generate(
         str, typer.Option(help="auto, float32, bfloat16 or float16; auto: by the device.")
     ] = "auto",
 ) -> None:
-    """Make images from prompts, at 4096x4096 unless told otherwise.
+    """Make images from prompts, at the model's own size unless told otherwise.
 
     Each image carries its prompt, seed, settings and model. Images that are
     already there with the same settings are kept: a run that was stopped

@@ -116,6 +116,7 @@ class LatentCache:
         hashes = FileHashes(self.path / HASHES)
         for what, found, expected in (
             ("family", self.family, family.name),
+            ("factor", self.factor, family.factor),
             ("resolution", self.resolution, resolution),
             (
                 "text encoders",

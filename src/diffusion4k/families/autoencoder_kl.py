@@ -82,4 +82,6 @@ def _shift(autoencoder: Any) -> float:
 
 
 def _denormalised(autoencoder: Any, latents: Tensor) -> Tensor:
+    # Some stock pipelines keep latents in float32 whatever the precision of the rest.
+    latents = latents.to(autoencoder.dtype)
     return latents / autoencoder.config.scaling_factor + _shift(autoencoder)

@@ -226,8 +226,10 @@ def _download(hub_id: str, wanted: Collection[str] | None) -> Path:
     from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
+    wanted_file = "its model_index.json"
     try:
         index = read_json(Path(hf_hub_download(hub_id, "model_index.json")))
+        wanted_file = "its weights"
         parts = wanted or [name for name in index if not name.startswith("_")]
         return Path(
             snapshot_download(
@@ -237,12 +239,15 @@ def _download(hub_id: str, wanted: Collection[str] | None) -> Path:
             )
         )
     except GatedRepoError:
-        reason = "its licence must be accepted on the hub, then log in with `hf auth login`"
+        reason = (
+            f"gated: accept its licence at https://huggingface.co/{hub_id}, then log in with "
+            f"`hf auth login` to get {wanted_file}"
+        )
     except RepositoryNotFoundError:
         reason = "no such folder here and no such model on the hub"
     except (HfHubHTTPError, OSError, ValueError) as error:
         reason = (
-            f"not on this machine, and the hub cannot be reached ({type(error).__name__}): "
-            "download it where there is a network and give its folder"
+            f"not on this machine, and the hub cannot be reached ({type(error).__name__}) for "
+            f"{wanted_file}: `hf download {hub_id}` where there is a network, then give that folder"
         )
     raise Diffusion4kError(f"{hub_id}: {reason}")

@@ -225,8 +225,10 @@ class StockFamily:
     ) -> Any:
         """The stock pipeline, its autoencoder at `factor`; without text encoders for embeddings."""
         text = dict.fromkeys(self._text_names())
+        if transformer is None:
+            transformer = self.load_transformer(model, dtype=dtype)
         return self._pipeline(
-            transformer=transformer or self.load_transformer(model, dtype=dtype),
+            transformer=transformer,
             vae=self.load_autoencoder(model, dtype=dtype),
             scheduler=self.load_scheduler(model),
             **(self._text_components(model, dtype) if text_encoders else text),
@@ -284,9 +286,9 @@ class StockFamily:
                 parts[name] = self._load(model, name, dtype)
         for name, tokenizer in parts.items():
             if _is_tokenizer(name) and tokenizer is not None:
-                encoder = parts[name.replace("tokenizer", "text_encoder")]
+                config = getattr(parts[name.replace("tokenizer", "text_encoder")], "config", None)
                 # A tokenizer saved without its maximum claims 1e30 tokens, and would pad up to it.
-                most = getattr(encoder.config, "max_position_embeddings", None)
+                most = getattr(config, "max_position_embeddings", None)
                 tokenizer.model_max_length = min(tokenizer.model_max_length, most or 10**30)
         return parts
 

@@ -115,7 +115,7 @@ def plan_generation(model: Blueprint, setup: GenerationSetup, machine: Machine) 
     stages = generation_stages(model, setup, gpu=machine.on_gpu)
     text, denoising, decoding = stages
     total = text.flops + setup.steps * denoising.flops + decoding.flops
-    moved = _weights_moved(model, setup) if setup.memory == "low" else 0
+    moved = _weights_moved(model, setup) if _streams(setup, machine.on_gpu) else 0
     step_seconds = max(machine.seconds(denoising.flops), moved / machine.bandwidth)
     parameters = {name: count(model, name) for name in model.components}
     plain = _plain_decoding(model, setup, machine.on_gpu)
@@ -146,11 +146,8 @@ def generation_stages(model: Blueprint, setup: GenerationSetup, *, gpu: bool) ->
     decoding = _decoding(model, *size, _decoder_limit(model, setup), gpu)
     transformer = _transformer_bytes(model, setup, gpu)
     denoising = replace(denoising, parts={**denoising.parts, "weights": transformer})
-    leaves = setup.memory == "low" or (setup.memory == "balanced" and gpu)
-    if not leaves:
+    if setup.memory == "high" or not gpu:
         decoding = decoding.beside(weights=transformer)
-    elif setup.memory == "low":
-        decoding = decoding.beside(weights=_outside_blocks(model, setup.dtype))
     if setup.memory == "high":
         stay = text.parts["weights"]
         denoising = denoising.beside(**{"text encoders": stay})
@@ -179,7 +176,7 @@ def _cheaper(
     dtypes = [setup.dtype, *([torch.bfloat16] if gpu and setup.dtype == torch.float32 else [])]
     limits: list[int | None] = [setup.max_memory]
     if setup.max_memory is None and model.family.decodes_in_strips:
-        limits += [2**32, 2**30, 2**28]
+        limits += [limit for limit in (2**32, 2**30, 2**28) if _can_decode(model, setup, limit)]
     memories = {"high": ["high", "balanced", "low"], "balanced": ["balanced", "low"]}
     kinds = [setup.weights] if setup.weights else [None, "fp8", "nf4"] if gpu else [None]
     found = [
@@ -241,16 +238,26 @@ def _bytes(module: nn.Module, setup: GenerationSetup) -> int:
 def _transformer_bytes(model: Blueprint, setup: GenerationSetup, gpu: bool) -> int:
     """Of the transformer's weights that are on the device at once."""
     whole = _bytes(model.transformer, setup)
-    if setup.memory != "low":
+    if not _streams(setup, gpu):
         return whole
     blocks = sorted((_bytes(block, setup) for block in model.blocks()), reverse=True)
-    # On a GPU the next block comes while one computes.
-    return whole - sum(blocks) + sum(blocks[: 2 if gpu else 1])
+    # The next block comes while one computes.
+    return whole - sum(blocks) + sum(blocks[:2])
 
 
-def _outside_blocks(model: Blueprint, dtype: torch.dtype) -> int:
-    inside = sum(p.numel() for block in model.blocks() for p in block.parameters())
-    return dtype.itemsize * (sum(p.numel() for p in model.transformer.parameters()) - inside)
+def _streams(setup: GenerationSetup, gpu: bool) -> bool:
+    """Whether the transformer's blocks come to the device one by one."""
+    return gpu and setup.memory == "low" and setup.weights in (None, "fp8")
+
+
+def _can_decode(model: Blueprint, setup: GenerationSetup, limit: int) -> bool:
+    """Whether `generate` would take this limit."""
+    autoencoder = model.build("vae", setup.dtype)
+    try:
+        model.family.check_decode_memory(autoencoder, setup.width, setup.height, limit)
+    except UsageError:
+        return False
+    return True
 
 
 def _weights_moved(model: Blueprint, setup: GenerationSetup) -> int:

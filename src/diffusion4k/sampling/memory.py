@@ -6,19 +6,20 @@
 - low: text encoders are freed; the transformer's blocks come to the device one by one; the
   decoder's feature maps take at most 1 GiB unless told otherwise.
 
-Off the device means in the processor's memory; with the processor as the device, blocks stand in
-temporary files. The autoencoder is small and stays, and is run lean in any case.
+Off the device means in the processor's memory. Where the processor is the device the transformer
+stays: its weights are mapped from their file, and the system drops and reads them as it needs room.
+The autoencoder is small and stays, and is run lean in any case.
 """
 
-import tempfile
 from typing import Any
 
 import torch
+from torch import nn
 
 from diffusion4k.errors import UsageError
 from diffusion4k.vae import parse_memory
 
-__all__ = ["LEVELS", "LOW_DECODER", "Placement"]
+__all__ = ["LEVELS", "LOW_DECODER", "Placement", "stream_blocks"]
 
 LEVELS = ("low", "balanced", "high")
 LOW_DECODER = 2**30
@@ -55,16 +56,15 @@ class Placement:
         if self.max_memory is None and level == "low" and decodes_in_strips:
             self.max_memory = LOW_DECODER
         self.keeps_text_encoders = level == "high"
-        self._by_block = level == "low" and streams_blocks
-        self._is_moved = level != "high" and not self._by_block and device.type != "cpu"
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        is_gpu = device.type != "cpu"
+        self._by_block = level == "low" and streams_blocks and is_gpu
+        self._is_moved = level != "high" and not self._by_block and is_gpu
 
     def __str__(self) -> str:
         """One line that says what is done."""
         transformer = f"transformer stays on {self.device}"
         if self._by_block:
-            store = "temporary files" if self.device.type == "cpu" else "the processor's memory"
-            transformer = f"transformer block by block from {store}"
+            transformer = f"transformer block by block on {self.device}"
         elif self._is_moved:
             transformer = f"transformer leaves {self.device} while an image is decoded"
         text = "stay loaded" if self.keeps_text_encoders else "freed after encoding"
@@ -74,25 +74,11 @@ class Placement:
 
     def place(self, pipeline: Any) -> None:
         """Put a pipeline that was just loaded where it belongs."""
-        if not self._by_block:
+        if self._by_block:
+            pipeline.vae.to(self.device)
+            stream_blocks(pipeline.transformer, self.device)
+        else:
             pipeline.to(self.device)
-            return
-        from diffusers.hooks import apply_group_offloading
-
-        pipeline.vae.to(self.device)
-        on_cpu = self.device.type == "cpu"
-        if on_cpu:
-            self._folder = tempfile.TemporaryDirectory(prefix="diffusion4k-")
-        apply_group_offloading(
-            pipeline.transformer,
-            onload_device=self.device,
-            offload_device=torch.device("cpu"),
-            offload_type="block_level",
-            num_blocks_per_group=1,
-            # The next block travels while this one computes.
-            use_stream=self.device.type == "cuda",
-            offload_to_disk_path=self._folder.name if self._folder else None,
-        )
 
     def before_denoising(self, pipeline: Any) -> None:
         """The transformer is needed."""
@@ -103,3 +89,18 @@ class Placement:
         """The transformer is not needed until the next image."""
         if self._is_moved:
             pipeline.transformer.to("cpu")
+
+
+def stream_blocks(transformer: nn.Module, device: torch.device) -> None:
+    """Keep a transformer in the processor's memory; a block is on the device while it computes."""
+    from diffusers.hooks import apply_group_offloading
+
+    apply_group_offloading(
+        transformer,
+        onload_device=device,
+        offload_device=torch.device("cpu"),
+        offload_type="block_level",
+        num_blocks_per_group=1,
+        # The next block travels while this one computes.
+        use_stream=device.type == "cuda",
+    )

@@ -20,13 +20,13 @@ from torch import Tensor
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import family_of, resolve
 from diffusion4k.families.base import GuidanceKind
+from diffusion4k.families.quantization import cast_layers, check_weights_option, load_transformer
 from diffusion4k.files import sha256_of
 from diffusion4k.lora import check_adapter, load_adapter, read_adapter
 from diffusion4k.sampling.fingerprint import fingerprint
 from diffusion4k.sampling.image_to_image import image_to_image, initial_image
 from diffusion4k.sampling.memory import Placement
 from diffusion4k.sampling.request import Request, Settings, settle
-from diffusion4k.sampling.weights import cast_layers, check_weights_option, load_transformer
 
 __all__ = ["Sampler"]
 

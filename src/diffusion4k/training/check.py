@@ -8,6 +8,7 @@ from torch import nn
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Family
+from diffusion4k.families.quantization import check_weights_option
 from diffusion4k.lora import check_targets
 from diffusion4k.training.build import build_objective, build_timesteps
 from diffusion4k.training.checkpoint import checkpoints
@@ -21,11 +22,14 @@ def check_recipe(recipe: Recipe, family: Family, model: Path) -> None:
     """Refuse what only the model or the libraries can judge.
 
     Raises:
+        Diffusion4kError: a package is missing for the frozen weights of adapters.
         UsageError: an unknown wavelet, a distribution out of range, adapters on layers that the
             model has not, or crops or images larger than it takes.
     """
     build_objective(recipe)
     build_timesteps(recipe, family, model)
+    if recipe.lora:
+        check_weights_option(recipe.lora.weights)
     if recipe.lora and recipe.lora.targets:
         check_targets(family.transformer_skeleton(model), recipe.lora.targets)
     largest = family.max_side(model)

@@ -7,6 +7,7 @@ import torch
 from diffusers import ModelMixin
 
 from diffusion4k.families import Family
+from diffusion4k.families.quantization import load_transformer
 from diffusion4k.lora import add_adapter
 from diffusion4k.training.build import computes_in_bf16
 from diffusion4k.training.checkpoint import load_adapter
@@ -25,7 +26,7 @@ def load_network(
 
     Trained weights are float32 whatever the precision: the steps of a learning rate of 1e-6 are
     smaller than bfloat16's spacing and would be lost. Frozen ones have the precision of the
-    computations, as nothing is added to them.
+    computations or fewer bits, as nothing is added to them.
     """
     wanted = recipe.lora
     if wanted is None:
@@ -33,7 +34,8 @@ def load_network(
         transformer = cast(ModelMixin, full.requires_grad_(True))
     else:
         dtype = torch.bfloat16 if computes_in_bf16(recipe, device) else torch.float32
-        transformer = cast(ModelMixin, family.load_transformer(model, dtype=dtype))
+        frozen = load_transformer(family, model, dtype=dtype, weights=wanted.weights)
+        transformer = cast(ModelMixin, frozen)
         add_adapter(
             transformer,
             rank=wanted.rank,

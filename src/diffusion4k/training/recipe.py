@@ -139,12 +139,14 @@ class OptimizerRecipe(Section):
 class LoraRecipe(Section):
     """Low-rank adapters of the linear layers `targets` in place of all weights.
 
-    A target is the end of a layer's dotted name; null: those that the family names.
+    A target is the end of a layer's dotted name; null: those that the family names. `weights` are
+    the frozen ones in fewer bits.
     """
 
     rank: Count = 16
     alpha: Count = 16
     targets: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    weights: Literal["int8", "nf4"] | None = None
 
 
 class ScheduleRecipe(Section):

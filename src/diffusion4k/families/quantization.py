@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.families import Family
+from diffusion4k.families.base import Family
 
 __all__ = ["cast_layers", "check_weights_option", "load_transformer"]
 
