@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from diffusion4k.cli import generate
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.lora import add_adapter, write_adapter
+from diffusion4k.planning import Machine, warning
 from diffusion4k.sampling import read_metadata
 
 app = typer.Typer()
@@ -104,3 +105,17 @@ def test_an_unknown_model_is_refused(tmp_path: Path) -> None:
 def test_importing_the_verb_is_cheap() -> None:
     code = "import sys, diffusion4k.cli.generate; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_too_little_memory_is_told_before_the_start(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warning, "present_machine", lambda **_: Machine(0, 2**20, 0, 0, 1, 1, 1))
+    options = ["--width", "64", "--height", "64", "--steps", "1", "--guidance", "0"]
+    made = CliRunner().invoke(
+        app,
+        ["generate", "a cat", "--model", str(tiny_model), "--out", f"{tmp_path}/a.png", *options],
+    )
+    assert made.exit_code == 0 and (tmp_path / "a.png").is_file()
+    told = [line for line in made.stderr.splitlines() if line.startswith("warning:")]
+    assert len(told) == 1 and "does not fit" in told[0]

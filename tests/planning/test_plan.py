@@ -159,6 +159,14 @@ def test_an_image_that_does_not_fit(sd3: Blueprint) -> None:
     assert plan_generation(sd3, own, machine).fits
 
 
+def test_a_decoder_that_nothing_makes_smaller() -> None:
+    sana = Blueprint("sana-1600m-4k")
+    setup = GenerationSetup.of(sana, on_gpu=True)
+    plan = plan_generation(sana, setup, described_machine(gpu_memory="16GiB"))
+    assert plan.highest.name == "decoding" and not plan.changes
+    assert "a smaller size may" in verdict(plan)
+
+
 def test_guidance_doubles_the_step(sd3: Blueprint) -> None:
     def flops(guidance: float) -> int:
         setup = GenerationSetup.of(sd3, on_gpu=True, width=1024, height=1024, guidance=guidance)
