@@ -1,5 +1,6 @@
 """Models known by their configurations alone."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import family_of
 from diffusion4k.families.published import build_published, published_models
 from diffusion4k.planning.blueprint import Blueprint
+from diffusion4k.planning.stages import denoising_stage
 
 
 def shapes(module: torch.nn.Module) -> dict[str, tuple[int, ...]]:
@@ -53,6 +55,18 @@ def test_every_published_model_is_a_folder(name: str) -> None:
     assert blueprint.family.defaults(blueprint.folder).steps > 0
     assert blueprint.family.text_tokens(blueprint.folder) > 0
     assert blueprint.family.empty_conditioning(blueprint.folder, 2)["prompt_embeds"].shape[0] == 2
+
+
+def test_a_longer_table_of_positions(tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    wanted = {"high_resolution": {"positions": "extend", "side": 4096}}
+    (folder / "diffusion4k.json").write_text(json.dumps(wanted))
+    blueprint = Blueprint(folder)
+    table = family_of(folder).load_transformer(folder, dtype=torch.float32).pos_embed.pos_embed
+    assert blueprint.transformer.pos_embed.pos_embed.shape == table.shape
+    stage = denoising_stage(blueprint, 4096, 64, torch.float32, guided=False, gpu=False)
+    assert stage.flops > 0
 
 
 def test_mistakes() -> None:

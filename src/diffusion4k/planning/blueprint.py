@@ -56,6 +56,10 @@ class Blueprint:
         """
         folder = self.folder / component
         config = read_json(folder / "config.json")
+        if "pos_embed_max_size" in config:
+            # The model's settings may ask for a longer table of positions than it was made with.
+            reach = self.family.max_side(self.folder) // self.family.size_step
+            config["pos_embed_max_size"] = max(config["pos_embed_max_size"], reach)
         library, name = model_index(self.folder)[component]
         with loading(folder), torch.device("meta"):
             kind = getattr(importlib.import_module(library), name)
