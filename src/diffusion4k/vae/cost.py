@@ -53,7 +53,7 @@ class _Passes(LeastMemory):
         self.budget = budget
         self.capacity = None if budget is None else budget // 2
         self.held = self.peak = self.flops = 0
-        self._in_residual, self._shortcut_row = False, 0
+        self._in_residual = False
 
     def new_map(self, channels: int, height: int, width: int) -> Any:
         size = channels * height * width * self.workspace.dtype.itemsize
@@ -67,10 +67,9 @@ class _Passes(LeastMemory):
         if block.conv_shortcut is not None:
             channels = block.conv1.in_channels * block.conv2.out_channels
             self.flops += 2 * channels * source.height * source.width
-            self._shortcut_row = source.channels * source.width * self.workspace.dtype.itemsize
         self._in_residual = True
         made = super().residual(source, block)
-        self._in_residual, self._shortcut_row = False, 0
+        self._in_residual = False
         return made
 
     def _attend(self, x: Any, attention: Any) -> None:
@@ -97,9 +96,7 @@ class _Passes(LeastMemory):
         # A sum is divided before it is written; statistics are taken of a float32 copy.
         written = (2 if self._in_residual else 1) * strip_out
         written += strip_out * 4 // dtype.itemsize if dtype.itemsize < 4 else 0
-        # The shortcut's convolution copies what it adds up, which is no tensor of its own.
-        added = 2 * strip_out + unit * steps * self._shortcut_row if self._shortcut_row else 0
-        beside = strip_in + max(strip_in + strip_out, made, written, added)
+        beside = strip_in + max(strip_in + strip_out, made, written)
         if not source.held:  # Read from a file.
             beside += strip_in
         self.peak = max(self.peak, self.held + beside)
