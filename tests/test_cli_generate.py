@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 import typer
+from diffusers import SD3Transformer2DModel
 from PIL import Image
 from typer.testing import CliRunner
 
 from diffusion4k.cli import generate
 from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.lora import add_adapter, write_adapter
+from diffusion4k.planning import Machine, warning
 from diffusion4k.sampling import read_metadata
 
 app = typer.Typer()
@@ -39,6 +42,27 @@ def test_options_reach_the_image(tiny_model: Path, tmp_path: Path) -> None:
     assert expected.items() <= read_metadata(path).items()
 
 
+def test_refinement_lora_and_memory_reach_the_image(tiny_model: Path, tmp_path: Path) -> None:
+    transformer = SD3Transformer2DModel.from_pretrained(tiny_model, subfolder="transformer")
+    add_adapter(transformer, rank=1, alpha=1, targets=["to_q"], seed=0)
+    write_adapter(tmp_path, transformer, {"family": "sd3", "base_model": "tiny"})
+    start = tmp_path / "start.png"
+    Image.effect_mandelbrot((48, 32), (-2, -1.5, 1, 1.5), 100).convert("RGB").save(start)
+    path = tmp_path / "cat.png"
+    # fmt: off
+    result = CliRunner().invoke(app, [
+        "generate", "a cat", "--model", str(tiny_model), "--width", "96", "--height", "64",
+        "--steps", "4", "--init", str(start), "--strength", "0.5", "--lora", str(tmp_path),
+        "--lora-scale", "0.8", "--memory", "low", "--weights", "fp8", "--out", str(path),
+    ], catch_exceptions=False, standalone_mode=False)
+    # fmt: on
+    lines = result.stderr.splitlines()
+    assert sum(line.startswith("memory low: ") for line in lines) == 1
+    record = read_metadata(path)
+    assert record["strength"] == 0.5 and record["lora_scale"] == 0.8 and record["weights"] == "fp8"
+    assert Image.open(path).size == (96, 64)
+
+
 def test_prompts_times_seeds_as_jpeg(tiny_model: Path, tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("a cat\na dog\n")
@@ -59,6 +83,10 @@ def test_prompts_times_seeds_as_jpeg(tiny_model: Path, tmp_path: Path) -> None:
         (["a cat", "--prompts", "p.txt"], "give one prompt"),
         ([""], "the prompt is empty"),
         (["a cat", "--width", "1000"], "the nearest: 992 or 1024"),
+        (["a cat", "--strength", "0.5", "--width", "64"], "without an image to start from"),
+        (["a cat", "--lora-scale", "0.5"], "without a LoRA"),
+        (["a cat", "--memory", "less"], "allowed are low, balanced, high"),
+        (["a cat", "--weights", "fp4"], "allowed are fp8, int8, nf4 and gguf:FILE"),
         (["a cat", "--width", "4096"], "the largest size is 2048x2048"),
     ],
 )
@@ -77,3 +105,17 @@ def test_an_unknown_model_is_refused(tmp_path: Path) -> None:
 def test_importing_the_verb_is_cheap() -> None:
     code = "import sys, diffusion4k.cli.generate; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_too_little_memory_is_told_before_the_start(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warning, "present_machine", lambda **_: Machine(0, 2**20, 0, 0, 1, 1, 1))
+    options = ["--width", "64", "--height", "64", "--steps", "1", "--guidance", "0"]
+    made = CliRunner().invoke(
+        app,
+        ["generate", "a cat", "--model", str(tiny_model), "--out", f"{tmp_path}/a.png", *options],
+    )
+    assert made.exit_code == 0 and (tmp_path / "a.png").is_file()
+    told = [line for line in made.stderr.splitlines() if line.startswith("warning:")]
+    assert len(told) == 1 and "does not fit" in told[0]

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from diffusion4k.cli import train
 from diffusion4k.errors import UsageError
+from diffusion4k.planning import Machine, warning
 from diffusion4k.training import loop
 from diffusion4k.training.recipe import Recipe, load_recipe
 
@@ -54,3 +55,18 @@ def test_nothing_starts_with_a_wrong_recipe(started: list[tuple[Recipe, bool]]) 
 
 def test_the_help_shows_an_example() -> None:
     assert "diffusion4k train recipes/pocket-wlf.yaml" in _run("--help")
+
+
+def test_too_little_memory_is_told_before_the_start(
+    started: list[tuple[Recipe, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = (RECIPE, "crop=256", "batch_size=2")
+    assert "warning" not in _errors(*arguments)
+    monkeypatch.setattr(warning, "present_machine", lambda **_: Machine(0, 2**20, 0, 0, 1, 1, 1))
+    told = _errors(*arguments)
+    assert told.startswith("warning: does not fit") and len(told.splitlines()) == 1
+    assert len(started) == 2
+
+
+def _errors(*arguments: object) -> str:
+    return CliRunner().invoke(app, ["train", *map(str, arguments)]).stderr

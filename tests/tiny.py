@@ -14,7 +14,14 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
-__all__ = ["tiny_autoencoder", "tiny_clip", "tiny_sd3", "tiny_tokenizer", "tiny_transformer"]
+__all__ = [
+    "byte_alphabet",
+    "tiny_autoencoder",
+    "tiny_clip",
+    "tiny_sd3",
+    "tiny_tokenizer",
+    "tiny_transformer",
+]
 
 
 def tiny_sd3(folder: str | Path, *, seed: int = 0, latent_channels: int = 16) -> Path:
@@ -79,7 +86,7 @@ def tiny_autoencoder(latent_channels: int = 16) -> AutoencoderKL:
 
 def tiny_tokenizer() -> CLIPTokenizer:
     """CLIP's tokenizer on single characters: byte alphabet, no merges, 77 tokens."""
-    alphabet = sorted(_byte_alphabet())
+    alphabet = sorted(byte_alphabet())
     tokens = [*alphabet, *(f"{c}</w>" for c in alphabet), "<|startoftext|>", "<|endoftext|>"]
     return CLIPTokenizer(
         vocab={token: index for index, token in enumerate(tokens)}, merges=[], model_max_length=77
@@ -105,8 +112,8 @@ def tiny_clip(tokenizer: CLIPTokenizer) -> CLIPTextModelWithProjection:
     ).eval()
 
 
-def _byte_alphabet() -> list[str]:
-    # GPT-2's printable stand-ins for the 256 bytes, as byte-level BPE writes them.
+def byte_alphabet() -> list[str]:
+    """GPT-2's printable stand-ins for the 256 bytes, as byte-level BPE writes them."""
     printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
     others = [byte for byte in range(256) if byte not in printable]
     return [chr(b) for b in sorted(printable)] + [chr(256 + i) for i in range(len(others))]

@@ -24,6 +24,7 @@ class Family:
     """Implements what the cache asks of `families.base.Family`."""
 
     name = "fake"
+    factor = 16
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.calls: list[str] = []

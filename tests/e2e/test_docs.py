@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from diffusers import SD3Transformer2DModel
 from PIL import Image
 
 import diffusion4k.families.folder as model_folders
 from diffusion4k.cli.main import main
+from diffusion4k.lora import add_adapter, write_adapter
 from tests.tiny import tiny_sd3
 
 pytestmark = pytest.mark.e2e
@@ -81,6 +83,10 @@ def place(tmp_path: Path, models, monkeypatch: pytest.MonkeyPatch) -> Path:
     rows = [{"file_name": f"{i}.jpg", "text": f"a fractal, number {i}"} for i in range(2)]
     Path("photographs/metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
     Path("prompts.txt").write_text("a lake\na mountain\n")
+    Image.effect_mandelbrot((128, 128), (-2, -1.5, 1, 1.5), 100).convert("RGB").save("lake.png")
+    adapted = SD3Transformer2DModel.from_pretrained(models[0], subfolder="transformer")
+    add_adapter(adapted, rank=1, alpha=1, targets=["to_q"], seed=0)
+    write_adapter(Path("runs/pocket-lora/lora"), adapted, {"family": "sd3", "base_model": "pocket"})
     return tmp_path
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
@@ -52,7 +53,20 @@ def test_a_hub_id_offline_costs_one_line(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
-    with pytest.raises(Diffusion4kError, match="owner/name: not on this machine, and the hub"):
+    message = r"not on this machine, and the hub .* its model_index\.json: `hf download owner/name`"
+    with pytest.raises(Diffusion4kError, match=message):
+        resolve("owner/name")
+
+
+def test_a_gated_model_says_where_its_licence_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gated(*_: object, **__: object) -> str:
+        response = SimpleNamespace(headers={}, request=None)
+        raise huggingface_hub.errors.GatedRepoError("gated", response=response)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", gated)
+    with pytest.raises(
+        Diffusion4kError, match=r"owner/name: gated: .*co/owner/name, .*hf auth log"
+    ):
         resolve("owner/name")
 
 

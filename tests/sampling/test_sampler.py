@@ -80,9 +80,11 @@ def test_each_prompt_is_encoded_once(
     encoded: list[str] = []
     encode_text = type(sampler.family).encode_text
 
-    def counted(family: object, encoders: object, captions: list[str]) -> dict[str, torch.Tensor]:
+    def counted(
+        family: object, encoders: object, captions: list[str], **options: bool
+    ) -> dict[str, torch.Tensor]:
         encoded.extend(captions)
-        return encode_text(family, encoders, captions)
+        return encode_text(family, encoders, captions, **options)
 
     monkeypatch.setattr(type(sampler.family), "encode_text", counted)
     sampler.encode(["a", "b", "a"])
@@ -115,6 +117,10 @@ def test_the_fingerprint_tells_models_apart(tiny_model: Path, tmp_path: Path) ->
     model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
     original = Sampler(tiny_model).settle(request).model_fingerprint
     (model / "README.md").write_text("a model card")
+    assert Sampler(model).settle(request).model_fingerprint == original
+    (model / "diffusion4k.json").write_text('{"steps": 4, "high_resolution": {}}')
+    assert Sampler(model).settle(request).model_fingerprint != original
+    (model / "diffusion4k.json").write_text('{"steps": 4}')
     assert Sampler(model).settle(request).model_fingerprint == original
     path = model / "transformer" / "diffusion_pytorch_model.safetensors"
     content = bytearray(path.read_bytes())

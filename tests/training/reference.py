@@ -1,6 +1,7 @@
 """A training step written out by hand: no part of the package's loop, objectives or optimizers."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from diffusers import SD3Transformer2DModel
@@ -17,6 +18,23 @@ def weights_after_one_step(recipe: Recipe, *, world: int = 1) -> dict[str, torch
     The wavelet objective with equal weights is `sigma^2 * mean((v - (noise - x))^2)` by Parseval.
     """
     model = SD3Transformer2DModel.from_pretrained(recipe.model, subfolder="transformer")
+    loss_of_one_step(recipe, model, world=world).backward()
+    gradients = {name: p.grad.double() for name, p in model.named_parameters()}
+    norm = math.sqrt(sum(g.square().sum().item() for g in gradients.values()))
+    factor = min(1.0, recipe.clip_norm / (norm + 1e-6)) if recipe.clip_norm else 1.0
+    wanted = recipe.optimizer
+    result = {}
+    for name, parameter in model.named_parameters():
+        g = gradients[name] * factor
+        # After bias correction the first moments are the gradient and its square.
+        step = g / (g.abs() + wanted.eps)
+        decayed = parameter.detach().double() * (1 - wanted.learning_rate * wanted.weight_decay)
+        result[name] = (decayed - wanted.learning_rate * step).float()
+    return result
+
+
+def loss_of_one_step(recipe: Recipe, model: Callable, *, world: int = 1) -> torch.Tensor:
+    """The first step's loss, `model` being called as the stock transformer is."""
     batches = training_batches(recipe, LatentCache(recipe.cache_folder))
     parts = [(m, rank) for m in range(recipe.gradient_accumulation) for rank in range(world)]
     latents, conditioning, sigma, noise = [], [], [], []
@@ -36,16 +54,4 @@ def weights_after_one_step(recipe: Recipe, *, world: int = 1) -> dict[str, torch
         encoder_hidden_states=torch.cat([c["prompt_embeds"] for c in conditioning]).float(),
         pooled_projections=torch.cat([c["pooled_prompt_embeds"] for c in conditioning]).float(),
     ).sample
-    (weight**2 * (velocity - (n - x)) ** 2).mean().backward()
-    gradients = {name: p.grad.double() for name, p in model.named_parameters()}
-    norm = math.sqrt(sum(g.square().sum().item() for g in gradients.values()))
-    factor = min(1.0, recipe.clip_norm / (norm + 1e-6)) if recipe.clip_norm else 1.0
-    wanted = recipe.optimizer
-    result = {}
-    for name, parameter in model.named_parameters():
-        g = gradients[name] * factor
-        # After bias correction the first moments are the gradient and its square.
-        step = g / (g.abs() + wanted.eps)
-        decayed = parameter.detach().double() * (1 - wanted.learning_rate * wanted.weight_decay)
-        result[name] = (decayed - wanted.learning_rate * step).float()
-    return result
+    return (weight**2 * (velocity - (n - x)) ** 2).mean()

@@ -1,7 +1,7 @@
 """`diffusion4k generate`: prompts to images."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,6 +10,8 @@ __all__ = ["register"]
 _EXAMPLES = """Examples:
 
 diffusion4k generate "a mountain lake at dawn" --width 1024 --height 1024 --out lake.png
+
+diffusion4k generate "a mountain lake at dawn" --init lake.png --strength 0.35 --out lake-4k.png
 
 diffusion4k generate --prompts prompts.txt --seed 0 --seed 1 --format jpeg --out images
 """
@@ -31,17 +33,13 @@ def generate(
     model: Annotated[
         str, typer.Option(help="pocket (bundled), a folder in diffusers layout, or a hub id.")
     ] = "pocket",
-    width: Annotated[
-        int | None, typer.Option(help="Pixels, a multiple of 32; by default 4096.")
-    ] = None,
-    height: Annotated[
-        int | None, typer.Option(help="Pixels, a multiple of 32; by default 4096.")
-    ] = None,
+    width: Annotated[int | None, typer.Option(help="Pixels; by default the model's own.")] = None,
+    height: Annotated[int | None, typer.Option(help="Pixels; by default the model's own.")] = None,
     steps: Annotated[
         int | None, typer.Option(help="Sampling steps; by default the model's own.")
     ] = None,
     guidance: Annotated[
-        float | None, typer.Option(help="Guidance scale, 0 to 1: off; by default the model's own.")
+        float | None, typer.Option(help="Guidance scale; by default the model's own.")
     ] = None,
     seed: Annotated[
         list[int] | None, typer.Option(help="By default 0; may be given several times.")
@@ -55,15 +53,42 @@ def generate(
     image_format: Annotated[
         str | None, typer.Option("--format", help="png (default) or jpeg (quality 95).")
     ] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Image to start from, enlarged to the size: refines it.")
+    ] = None,
+    strength: Annotated[
+        float | None,
+        typer.Option(help="With --init, the share of the steps made anew; by default 0.35."),
+    ] = None,
+    lora: Annotated[
+        Path | None, typer.Option(help="Folder of a LoRA, as `train` and diffusers write it.")
+    ] = None,
+    lora_scale: Annotated[
+        float | None, typer.Option(help="How strongly the LoRA counts; by default 1.")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="The transformer's in fewer bits: fp8, int8, nf4 or gguf:FILE."),
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="low, balanced (default) or high; what it does is said on stderr."),
+    ] = None,
     max_memory: Annotated[
         str | None,
         typer.Option(help="For the decoder's feature maps, e.g. 2GiB; by default no limit."),
+    ] = None,
+    factor: Annotated[
+        int | None,
+        typer.Option(
+            help="Pixels a side of one latent: 16 (default) or the autoencoder's own 8; Sana: 32."
+        ),
     ] = None,
     dtype: Annotated[
         str, typer.Option(help="auto, float32, bfloat16 or float16; auto: by the device.")
     ] = "auto",
 ) -> None:
-    """Make images from prompts, at 4096x4096 unless told otherwise.
+    """Make images from prompts, at the model's own size unless told otherwise.
 
     Each image carries its prompt, seed, settings and model. Images that are
     already there with the same settings are kept: a run that was stopped
@@ -78,14 +103,49 @@ def generate(
 
     texts = [prompt] if prompt is not None else sampling.read_prompts(prompts or "")
     requests = [
-        sampling.Request(text, each, negative_prompt, width, height, steps, guidance)
+        sampling.Request(
+            text, each, negative_prompt, width, height, steps, guidance, init, strength
+        )
         for text in texts
         for each in seed or [0]
     ]
-    outputs = sampling.generate(
-        requests, model, out=out, image_format=image_format, dtype=dtype, max_memory=max_memory
+    sampler = sampling.Sampler(
+        model,
+        dtype=dtype,
+        max_memory=max_memory,
+        factor=factor,
+        memory=memory or "balanced",
+        weights=weights,
+        lora=lora,
+        lora_scale=lora_scale,
     )
+    if memory:
+        typer.echo(str(sampler.placement), err=True)
+    _warn(sampler, width, height, steps, guidance)
+    outputs = sampling.generate(requests, sampler, out=out, image_format=image_format)
     made = sum(output.is_new for output in outputs)
     for output in outputs:
         typer.echo(output.path)
     typer.echo(f"{made} made, {len(outputs) - made} already there", err=True)
+
+
+def _warn(
+    sampler: Any, width: int | None, height: int | None, steps: int | None, guidance: float | None
+) -> None:
+    """Say so if memory will not suffice."""
+    from diffusion4k.planning.warning import generation_warning
+
+    kind = (sampler.weights or "").partition(":")[0]
+    options = {
+        "width": width,
+        "height": height,
+        "steps": steps,
+        "guidance": guidance,
+        "dtype": sampler.dtype,
+        "memory": sampler.placement.level,
+        "max_memory": sampler.placement.max_memory,
+        # A GGUF file has about the bits of its name's number: it is counted as eight.
+        "weights": {"": None, "gguf": "int8"}.get(kind, kind),
+    }
+    if warning := generation_warning(str(sampler.folder), sampler.family.factor, options):
+        typer.echo(warning, err=True)

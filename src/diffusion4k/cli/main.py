@@ -12,7 +12,10 @@ from diffusion4k.errors import Diffusion4kError
 
 __all__ = ["app", "main"]
 
-VERBS = ("demo", "generate", "train", "cache", "dataset", "evaluate", "vae")
+VERBS = (
+    *("demo", "generate", "train", "merge_lora", "cache", "dataset", "evaluate", "vae", "plan"),
+    "models",
+)
 
 app = typer.Typer(
     name="diffusion4k",

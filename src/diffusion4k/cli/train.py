@@ -43,6 +43,9 @@ def train(
 
     checked = load_recipe(recipe, overrides)
 
+    from diffusion4k.planning.warning import training_warning
     from diffusion4k.training.loop import train
 
+    if warning := training_warning(checked):
+        typer.echo(warning, err=True)
     typer.echo(train(checked, skip_bad=skip_bad))

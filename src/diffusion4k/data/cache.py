@@ -163,6 +163,7 @@ def _write_index(plan: Plan, cache: Path) -> None:
     index = {
         "format": FORMAT,
         "family": settings.family.name,
+        "factor": settings.family.factor,
         "model": str(settings.model),
         "resolution": settings.resolution,
         "dtype": settings.dtype,

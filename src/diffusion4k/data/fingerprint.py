@@ -1,7 +1,7 @@
 """What a cached tensor depends on, as hashes: the keys by which it is found again.
 
     key of a text embedding  = H(caption, text encoders and tokenizers, family, dtype, format)
-    key of latents           = H(image bytes, autoencoder, resolution, mirrored, dtype, format)
+    key of latents           = H(image bytes, autoencoder, F, resolution, mirrored, dtype, format)
 
 Whatever changes one of these gives another key, so that the entry is computed anew; whatever
 changes none of them (names, places and times of files) does not.
@@ -107,7 +107,7 @@ def text_key(caption: str, *, text_encoders: str, family: Family, dtype: str) ->
 
 
 def latents_key(
-    image: str, *, autoencoder: str, resolution: int, mirrored: bool, dtype: str
+    image: str, *, autoencoder: str, factor: int, resolution: int, mirrored: bool, dtype: str
 ) -> str:
     """Key of a photograph's latents; `image` is its SHA-256, `autoencoder` its fingerprint."""
     return _hash(
@@ -115,6 +115,7 @@ def latents_key(
             "format": FORMAT,
             "image": image,
             "autoencoder": autoencoder,
+            "factor": factor,
             "resolution": resolution,
             "mirrored": mirrored,
             "dtype": dtype,

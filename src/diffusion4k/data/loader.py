@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusion4k.data.pixels import CELL, check_multiple
+from diffusion4k.data.pixels import check_multiple
 from diffusion4k.data.reader import LatentCache
 from diffusion4k.errors import UsageError
 
@@ -35,7 +35,7 @@ class Batch(TypedDict):
 
 
 class LatentBatches:
-    """Random crops of cached latents, on steps of 16 pixels."""
+    """Random crops of cached latents, on steps of one latent."""
 
     def __init__(
         self,
@@ -62,7 +62,8 @@ class LatentBatches:
         check_multiple("crop width", width)
         check_multiple("crop height", height)
         self._cache, self._batch_size, self._seed = cache, batch_size, seed
-        self._width, self._height = width // CELL, height // CELL
+        cell = cache.factor
+        self._width, self._height = width // cell, height // cell
         self._flip, self._caption_dropout = flip, caption_dropout
         self._accumulation = gradient_accumulation
         if flip and not cache.flip:
@@ -75,7 +76,7 @@ class LatentBatches:
             if columns < self._width or rows < self._height:
                 raise UsageError(
                     f"crop {width}x{height}: larger than {name}, cached at "
-                    f"{columns * CELL}x{rows * CELL}: choose a smaller crop or a cache of a "
+                    f"{columns * cell}x{rows * cell}: choose a smaller crop or a cache of a "
                     "higher resolution"
                 )
         self._permutation = lru_cache(maxsize=2)(self._permutation_of)

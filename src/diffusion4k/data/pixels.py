@@ -1,7 +1,8 @@
 """From a photograph to what the autoencoder takes.
 
 The shorter side becomes the resolution; the longer one keeps the aspect, rounded down to whole
-patches of 32 pixels (F=16 latents, two by two to a token), the remainder cut off on both sides.
+patches of 32 pixels (two by two latents of F=16, or one of F=32), the remainder cut off on both
+sides.
 """
 
 import numpy as np
@@ -11,12 +12,10 @@ from torch import Tensor
 
 from diffusion4k.errors import UsageError
 
-__all__ = ["CELL", "PATCH", "check_multiple", "fitted_size", "to_tensor"]
+__all__ = ["PATCH", "check_multiple", "fitted_size", "to_tensor"]
 
-CELL = 16
-"""Pixels a side of one latent."""
 PATCH = 32
-"""Pixels a side of one token: two latents."""
+"""Pixels a side of one token: two latents of F=16, or one of F=32."""
 
 
 def check_multiple(what: str, pixels: int) -> None:

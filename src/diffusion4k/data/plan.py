@@ -105,6 +105,7 @@ def make_plan(
             return latents_key(
                 image,
                 autoencoder=fingerprints["autoencoder"],
+                factor=settings.family.factor,
                 resolution=settings.resolution,
                 mirrored=mirrored,
                 dtype=settings.dtype,

@@ -30,7 +30,7 @@ class CachedSample:
 
     file_name: str
     latents: Tensor
-    """`(C, h, w)`, normalised, h and w even; of the stored dtype."""
+    """`(C, h, w)`, normalised; of the stored dtype."""
     flipped: Tensor | None
     """Latents of the mirrored photograph; None if the cache was built without."""
     conditioning: dict[str, Tensor]
@@ -45,6 +45,7 @@ class LatentCache:
         dtype: of the stored tensors, for example `float16`.
         flip: whether every photograph is stored mirrored too.
         family, model: by which it was built.
+        factor: pixels a side of one latent.
         file_names: of the photographs, in the order of the image folder.
     """
 
@@ -60,6 +61,7 @@ class LatentCache:
         self.resolution: int = index["resolution"]
         self.dtype: str = index["dtype"]
         self.family: str = index["family"]
+        self.factor: int = index.get("factor", 16)
         self.model: str = index["model"]
         self.fingerprints: dict[str, str] = index["fingerprints"]
         self._empty: str = index["empty"]
@@ -114,6 +116,7 @@ class LatentCache:
         hashes = FileHashes(self.path / HASHES)
         for what, found, expected in (
             ("family", self.family, family.name),
+            ("factor", self.factor, family.factor),
             ("resolution", self.resolution, resolution),
             (
                 "text encoders",

@@ -1,31 +1,51 @@
 """Base-model families: the only place that knows what differs between them.
 
-`resolve(model)` finds the local folder of a model and `family_of(folder)` who can handle it.
+`resolve(model)` finds the local folder of a model and `family_of(folder)` who can handle it. Every
+file of this package whose class names a `pipeline_class` is a family; there is no other list.
 """
 
 import importlib
+import pkgutil
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.families.base import Defaults, Family
+from diffusion4k.families.base import Checkpoint, Defaults, Family
 from diffusion4k.families.folder import model_index, resolve
 
-__all__ = ["Defaults", "Family", "family_of", "resolve"]
-
-# Pipeline class in model_index.json -> module and class of the family; imported when asked for.
-_FAMILIES = {"StableDiffusion3Pipeline": ("diffusion4k.families.sd3", "StableDiffusion3")}
+__all__ = ["Checkpoint", "Defaults", "Family", "families", "family_of", "resolve"]
 
 
-def family_of(model: Path) -> Family:
+@cache
+def families() -> dict[str, Any]:
+    """The class of each family, by the pipeline class that its folders name."""
+    found = {}
+    for module in pkgutil.iter_modules(__path__):
+        for value in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
+            if isinstance(value, type) and "pipeline_class" in vars(value):
+                found[vars(value)["pipeline_class"]] = value
+    return found
+
+
+def family_of(model: Path, factor: int | None = None) -> Family:
     """The family of a model folder, by the `_class_name` in its `model_index.json`.
 
+    Arguments:
+        factor: pixels a side of one latent; by default the family's own choice (16 where the
+            autoencoder can do it).
+
     Raises:
-        Diffusion4kError: no `model_index.json`, or a pipeline class that no family handles.
+        Diffusion4kError: no `model_index.json`, a pipeline class that no family handles, or a
+            folder that is not complete.
+        UsageError: a factor that the family cannot do.
     """
     name = model_index(model)["_class_name"]
-    if name not in _FAMILIES:
+    if name not in families():
         raise Diffusion4kError(
-            f"{model}: pipeline class {name} is not supported; supported: {', '.join(_FAMILIES)}"
+            f"{model}: pipeline class {name} is not supported; supported: "
+            f"{', '.join(sorted(families()))}"
         )
-    module, family = _FAMILIES[name]
-    return getattr(importlib.import_module(module), family)()
+    family: Family = families()[name](factor)
+    family.check(model)
+    return family

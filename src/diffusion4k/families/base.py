@@ -1,9 +1,9 @@
 """What the rest of the project may ask of a base-model family."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,28 @@ from torch import Tensor, nn
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.folder import read_json
 
-__all__ = ["Defaults", "Family", "model_defaults", "model_settings"]
+__all__ = [
+    "NO_LIMIT",
+    "SETTINGS",
+    "AfterStep",
+    "Checkpoint",
+    "Defaults",
+    "Family",
+    "GuidanceKind",
+    "model_defaults",
+    "model_settings",
+]
 
 SETTINGS = "diffusion4k.json"
+NO_LIMIT = 2**15
+"""Longest side in pixels of models whose position embeddings have no end."""
+
+AfterStep = Callable[[int, Tensor], None]
+"""Called after each sampling step with its number, from 0, and the latents."""
+
+GuidanceKind = Literal["classifier-free", "embedded", "none"]
+"""What a guidance scale does: a second prediction, of the negative prompt, pushes the first away
+from it; or the network takes it as an input; or the network takes none."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +43,16 @@ class Defaults:
     guidance: float
     width: int
     height: int
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A published model of a family."""
+
+    hub_id: str
+    licence: str
+    gated: bool = False
+    """The licence must be accepted on the hub before it can be downloaded."""
 
 
 def model_settings(model: Path) -> dict[str, Any]:
@@ -53,16 +82,32 @@ def model_defaults(model: Path, family: Defaults) -> Defaults:
 class Family(Protocol):
     """One base-model family; `model` is always the local folder of a diffusers pipeline.
 
-    Tensors: images `(B, 3, H, W)` in [-1, 1]; latents `(B, C, H/16, W/16)`, always *normalised*
-    (shifted and scaled as the transformer sees them); sigma `(B,)` in [0, 1];
+    Tensors: images `(B, 3, H, W)` in [-1, 1]; latents `(B, C, H/F, W/F)`, F being `factor`, always
+    *normalised* (shifted and scaled as the transformer sees them); sigma `(B,)` in [0, 1];
     the noisy latents are `z = (1 - sigma) * latents + sigma * noise` and the
     velocity target is `noise - latents`.
     """
 
     name: str
     pipeline_class: str
+    checkpoints: tuple[Checkpoint, ...]
+    factor: int
+    """F: pixels a side of one latent."""
     size_step: int
     """Width and height in pixels are multiples of this: autoencoder factor times patch size."""
+    lora_targets: tuple[str, ...]
+    """Ends of the names of the linear layers that LoRA adapts unless told otherwise."""
+    image_to_image_class: str | None
+    """The stock pipeline that starts from an image; None where diffusers has none."""
+    decodes_in_strips: bool
+    """Whether the decoder can keep to a memory limit."""
+
+    def check(self, model: Path) -> None:
+        """See from file names and headers, in no time, that the folder is complete.
+
+        Raises:
+            Diffusion4kError: a component is missing, damaged, or of another class.
+        """
 
     def defaults(self, model: Path) -> Defaults:
         """Sampling defaults: the family's, or the model's own."""
@@ -70,24 +115,62 @@ class Family(Protocol):
     def max_side(self, model: Path) -> int:
         """Longest side in pixels that the model can be asked for."""
 
-    def load_transformer(self, model: Path, *, dtype: torch.dtype) -> nn.Module:
-        """The transformer alone."""
+    def guidance_kind(self, model: Path) -> GuidanceKind:
+        """What the guidance scale does in this model."""
+
+    def load_transformer(
+        self,
+        model: Path,
+        *,
+        dtype: torch.dtype,
+        weights: Path | None = None,
+        quantization: Any = None,
+    ) -> nn.Module:
+        """The transformer alone; `weights` (a checkpoint or a GGUF file) may hold it in place of
+        the model. `quantization` is a quantisation configuration of diffusers."""
+
+    def transformer_skeleton(self, model: Path) -> nn.Module:
+        """The transformer without weights, on the "meta" device: names and shapes only."""
+
+    def timestep_shift(self, model: Path, tokens: int) -> float:
+        """How sampling shifts the noise levels of an image of so many tokens; 1: not at all."""
 
     def load_autoencoder(self, model: Path, *, dtype: torch.dtype) -> nn.Module:
-        """The F=16 autoencoder alone (`PartitionedAutoencoderKL`), whatever F the folder holds."""
+        """The autoencoder alone, at `factor`, whatever F the folder holds."""
 
     def load_text_encoders(self, model: Path, *, dtype: torch.dtype) -> Any:
         """What `encode_text` needs, without transformer or autoencoder."""
 
-    def encode_text(self, text_encoders: Any, captions: list[str]) -> dict[str, Tensor]:
+    def encode_text(
+        self, text_encoders: Any, captions: list[str], *, negative: bool = False
+    ) -> dict[str, Tensor]:
         """Conditioning of each caption: tensors whose first axis is the caption's.
 
-        The keys are the names by which the stock pipeline takes them, and with `negative_` before
-        them those of the negative prompt.
+        With `negative` as the stock pipeline encodes negative prompts, which is not in all families
+        the same. An empty caption is encoded as the negative prompt in any case: it stands for no
+        condition at all.
         """
+
+    def text_tokens(self, model: Path) -> int:
+        """Tokens of the longest text."""
+
+    def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
+        """What `encode_text` gives for as many captions of full length, on the meta device."""
 
     def encode_images(self, autoencoder: Any, images: Tensor) -> Tensor:
         """Images `(B, 3, H, W)` to normalised latents (the posterior's mean)."""
+
+    def draw_latents(
+        self,
+        autoencoder: Any,
+        images: Tensor,
+        generator: torch.Generator,
+        max_memory: int | str | None = None,
+    ) -> Tensor:
+        """Normalised latents drawn from the posterior, as `image_to_image_class` starts from.
+
+        Feature maps take at most `max_memory`. Only where there is an `image_to_image_class`.
+        """
 
     def decode_latents(self, autoencoder: Any, latents: Tensor) -> Tensor:
         """Normalised latents to images `(B, 3, H, W)` in about [-1, 1]."""
@@ -114,8 +197,33 @@ class Family(Protocol):
     ) -> Tensor:
         """The transformer's prediction at `noisy` and `sigma`, as a velocity like `noisy`."""
 
-    def load_pipeline(self, model: Path, *, dtype: torch.dtype, text_encoders: bool = True) -> Any:
-        """The stock diffusers pipeline, its autoencoder at F=16.
+    def load_pipeline(
+        self,
+        model: Path,
+        *,
+        dtype: torch.dtype,
+        text_encoders: bool = True,
+        transformer: nn.Module | None = None,
+    ) -> Any:
+        """The stock diffusers pipeline, its autoencoder at `factor`.
 
-        Without text encoders it takes the conditioning of `encode_text` in place of prompts.
+        Without text encoders it takes the conditioning of `encode_text` in place of prompts;
+        a `transformer` that is given takes the place of the folder's.
         """
+
+    def call_arguments(
+        self,
+        conditioning: dict[str, Tensor],
+        *,
+        guidance: float,
+        negative: dict[str, Tensor] | None = None,
+        after_step: AfterStep | None = None,
+    ) -> dict[str, Any]:
+        """Keyword arguments by which the stock pipeline takes all this.
+
+        `negative` is the conditioning of the negative prompt: given if and only if guidance is
+        classifier-free and above 1.
+        """
+
+    def spatial_latents(self, latents: Tensor, width: int, height: int) -> Tensor:
+        """Latents as the stock pipeline returns them, as normalised `(B, C, H/F, W/F)`."""

@@ -22,7 +22,9 @@ __all__ = [
     "check_weights",
     "has_component",
     "load_component",
+    "load_single_file",
     "loading",
+    "missing",
     "model_index",
     "read_json",
     "resolve",
@@ -88,6 +90,20 @@ def has_component(folder: Path, component: str) -> bool:
     return library is not None
 
 
+def missing(path: Path) -> Diffusion4kError:
+    """The error of a file or folder that a model lacks; it says how to get it."""
+    kind = "file" if path.suffix else "folder"
+    # The hub's cache: models--OWNER--NAME/snapshots/COMMIT/COMPONENT/FILE
+    at = next((i for i, part in enumerate(path.parts) if part.startswith("models--")), None)
+    if at is None or path.parts[at + 1 : at + 2] != ("snapshots",):
+        how = "copy it from the model's source"
+    else:
+        hub_id = path.parts[at].removeprefix("models--").replace("--", "/")
+        wanted = "/".join(path.parts[at + 3 :])
+        how = f"`hf download {hub_id} --include '{wanted}{'' if path.suffix else '/*'}'` gets it"
+    return Diffusion4kError(f"{path}: no such {kind}: the model folder is incomplete: {how}")
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file.
 
@@ -95,7 +111,7 @@ def read_json(path: Path) -> dict[str, Any]:
         Diffusion4kError: no such file, or something else than a JSON object in it.
     """
     if not path.is_file():
-        raise Diffusion4kError(f"{path}: no such file: the model folder is incomplete")
+        raise missing(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -116,7 +132,7 @@ def check_weights(component: Path) -> None:
     from safetensors import SafetensorError, safe_open
 
     if not component.is_dir():
-        raise Diffusion4kError(f"{component}: no such folder: the model folder is incomplete")
+        raise missing(component)
     read_json(component / "config.json")
     files = sorted(component.glob("*.safetensors"))
     for index in component.glob("*.safetensors.index.json"):
@@ -127,7 +143,7 @@ def check_weights(component: Path) -> None:
         )
     for path in files:
         if not path.is_file():
-            raise Diffusion4kError(f"{path}: no such file: the model folder is incomplete")
+            raise missing(path)
         try:
             with safe_open(path, framework="pt"):
                 pass
@@ -159,10 +175,13 @@ def loading(path: Path) -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def load_component(model_class: Any, component: Path, *, dtype: torch.dtype) -> nn.Module:
+def load_component(
+    model_class: Any, component: Path, *, dtype: torch.dtype, quantization: Any = None
+) -> nn.Module:
     """A diffusers or transformers model in evaluation mode from its folder, complete or not at all.
 
     The libraries fill absent weights with random numbers and only log it; here it is an error.
+    `quantization` is a quantisation configuration of diffusers.
 
     Raises:
         Diffusion4kError: absent, damaged, incomplete or unfitting weights.
@@ -170,7 +189,11 @@ def load_component(model_class: Any, component: Path, *, dtype: torch.dtype) -> 
     check_weights(component)
     with loading(component):
         model, info = model_class.from_pretrained(
-            component, torch_dtype=dtype, local_files_only=True, output_loading_info=True
+            component,
+            torch_dtype=dtype,
+            local_files_only=True,
+            output_loading_info=True,
+            **({"quantization_config": quantization} if quantization else {}),
         )
     if missing := sorted(info["missing_keys"]):
         raise Diffusion4kError(
@@ -180,12 +203,33 @@ def load_component(model_class: Any, component: Path, *, dtype: torch.dtype) -> 
     return model.eval()
 
 
+def load_single_file(
+    model_class: Any, file: Path, component: Path, *, dtype: torch.dtype, quantization: Any
+) -> nn.Module:
+    """A diffusers model from one GGUF file, of the configuration in the folder `component`.
+
+    Raises:
+        Diffusion4kError: the file cannot be read, or is of another model.
+    """
+    with loading(file):
+        return model_class.from_single_file(
+            str(file),
+            config=str(component.parent),
+            subfolder=component.name,
+            quantization_config=quantization,
+            torch_dtype=dtype,
+            local_files_only=True,
+        ).eval()
+
+
 def _download(hub_id: str, wanted: Collection[str] | None) -> Path:
     from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
+    wanted_file = "its model_index.json"
     try:
         index = read_json(Path(hf_hub_download(hub_id, "model_index.json")))
+        wanted_file = "its weights"
         parts = wanted or [name for name in index if not name.startswith("_")]
         return Path(
             snapshot_download(
@@ -195,12 +239,15 @@ def _download(hub_id: str, wanted: Collection[str] | None) -> Path:
             )
         )
     except GatedRepoError:
-        reason = "its licence must be accepted on the hub, then log in with `hf auth login`"
+        reason = (
+            f"gated: accept its licence at https://huggingface.co/{hub_id}, then log in with "
+            f"`hf auth login` to get {wanted_file}"
+        )
     except RepositoryNotFoundError:
         reason = "no such folder here and no such model on the hub"
     except (HfHubHTTPError, OSError, ValueError) as error:
         reason = (
-            f"not on this machine, and the hub cannot be reached ({type(error).__name__}): "
-            "download it where there is a network and give its folder"
+            f"not on this machine, and the hub cannot be reached ({type(error).__name__}) for "
+            f"{wanted_file}: `hf download {hub_id}` where there is a network, then give that folder"
         )
     raise Diffusion4kError(f"{hub_id}: {reason}")

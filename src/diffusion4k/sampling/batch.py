@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from diffusion4k.errors import UsageError
 from diffusion4k.sampling.files import SUFFIXES, image_name, is_made_here, is_present, write_image
@@ -32,10 +33,8 @@ def generate(
     *,
     out: str | Path = "images",
     image_format: str | None = None,
-    device: str | None = None,
-    dtype: str = "auto",
-    max_memory: int | str | None = None,
     progress: bool = True,
+    **options: Any,
 ) -> list[Output]:
     """Make the images of all requests; those already there with the same settings are kept.
 
@@ -44,8 +43,8 @@ def generate(
         model: `pocket`, a folder in diffusers layout, a hub id, or a `Sampler` already loaded.
         out: a folder, or for one image a file ending in .png, .jpg or .jpeg.
         image_format: `png` (default) or `jpeg`; a file name decides by its suffix.
-        device, dtype, max_memory: as for `Sampler`.
         progress: bars (on a terminal) or lines on standard error.
+        options: those of `Sampler`: device, dtype, memory and so on.
 
     Returns:
         One `Output` per different request, in order.
@@ -57,7 +56,7 @@ def generate(
     place = _Place(Path(out), image_format)
     sampler = model
     if not isinstance(sampler, Sampler):
-        sampler = Sampler(sampler, device=device, dtype=dtype, max_memory=max_memory)
+        sampler = Sampler(sampler, **options)
     wanted = list(dict.fromkeys(sampler.settle(request) for request in requests))
     paths = place.paths(wanted)
     missing = [not is_present(path, each) for path, each in zip(paths, wanted, strict=True)]
@@ -65,9 +64,10 @@ def generate(
     todo = [output for output in outputs if output.is_new]
     if not todo:
         return outputs
-    with SamplingProgress([output.settings.steps for output in todo], shown=progress) as bars:
+    steps = [output.settings.denoising_steps for output in todo]
+    with SamplingProgress(steps, shown=progress) as bars:
         bars.stage("encoding prompts")
-        sampler.encode(_prompts(todo))
+        sampler.encode_for(output.settings for output in todo)
         bars.stage(f"loading {sampler.model}")
         sampler.load()
         for output in todo:
@@ -76,13 +76,6 @@ def generate(
             write_image(strips, output.path, output.settings)
             bars.written(str(output.path))
     return outputs
-
-
-def _prompts(outputs: list[Output]) -> list[str]:
-    prompts = [output.settings.prompt for output in outputs]
-    return prompts + [
-        output.settings.negative_prompt for output in outputs if output.settings.guidance > 1
-    ]
 
 
 class _Place:

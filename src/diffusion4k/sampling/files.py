@@ -12,7 +12,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,9 @@ __all__ = ["SUFFIXES", "image_name", "is_made_here", "is_present", "read_metadat
 SUFFIXES = {"png": ".png", "jpeg": ".jpg"}
 
 _KEY = "diffusion4k"
+# The same file may go by several names (a path, a link to it): its fingerprint counts.
+_NAMES = ("model", "init", "lora")
+_DECIDING = [field.name for field in fields(Settings) if field.name not in _NAMES]
 _UTF16 = b"UNICODE\0"
 _ENDS = {"PNG": b"IEND\xaeB`\x82", "JPEG": b"\xff\xd9"}
 
@@ -39,7 +42,7 @@ def image_name(settings: Settings, suffix: str) -> str:
     """A file name that is readable and differs wherever the settings do."""
     text = unicodedata.normalize("NFKD", settings.prompt).encode("ascii", "ignore").decode()
     slug = re.sub(r"[^a-z0-9]+", "-", text.lower())[:48].strip("-") or "image"
-    identity = json.dumps(_identity(settings), sort_keys=True)
+    identity = json.dumps(_identity(asdict(settings)), sort_keys=True)
     digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
     return f"{slug}-{digest}-seed{settings.seed}-{settings.width}x{settings.height}{suffix}"
 
@@ -112,8 +115,7 @@ def is_present(path: Path, settings: Settings) -> bool:
         metadata = read_metadata(path)
     except Diffusion4kError:
         return False
-    same = all(metadata.get(key) == value for key, value in _identity(settings).items())
-    return same and _is_whole(path)
+    return _identity(metadata) == _identity(asdict(settings)) and _is_whole(path)
 
 
 def is_made_here(path: Path) -> bool:
@@ -125,11 +127,9 @@ def is_made_here(path: Path) -> bool:
     return True
 
 
-def _identity(settings: Settings) -> dict[str, Any]:
-    # The same model may go by several names (a path, a link to it): its fingerprint counts.
-    identity = asdict(settings)
-    del identity["model"]
-    return identity
+def _identity(record: dict[str, Any]) -> dict[str, Any]:
+    # A setting that is not used leaves the names of images as they were before there was one.
+    return {key: record[key] for key in _DECIDING if record.get(key) is not None}
 
 
 def _is_whole(path: Path) -> bool:

@@ -1,8 +1,10 @@
 """Telling models apart by content, in a moment even for weights of many gigabytes."""
 
 import hashlib
+import json
 from pathlib import Path
 
+from diffusion4k.families.base import model_settings
 from diffusion4k.families.folder import has_component, model_index
 
 __all__ = ["fingerprint"]
@@ -10,6 +12,7 @@ __all__ = ["fingerprint"]
 _MIB = 1 << 20
 _BLOCK = 4096
 _WHOLE = 64 * _MIB
+_SETTINGS = ("high_resolution", "max_sequence_length")  # those that change what a model computes
 
 
 def fingerprint(model: Path) -> str:
@@ -17,7 +20,8 @@ def fingerprint(model: Path) -> str:
 
     Files up to 64 MiB count in full; of larger ones the size and 4 KiB of every MiB, so that a
     change in any tensor of a MiB or more is seen. File times and the folder's own name and place
-    do not count, nor do files beside the components (training state, model card).
+    do not count, nor do files beside the components (training state, model card), but for the
+    settings of `diffusion4k.json` that change what the model computes.
     """
     digest = hashlib.sha256()
     parts = [name for name in model_index(model) if not name.startswith("_")]
@@ -35,4 +39,6 @@ def fingerprint(model: Path) -> str:
                 for offset in range(0, size, _MIB):
                     handle.seek(offset)
                     digest.update(handle.read(_BLOCK))
+    if settings := {k: v for k, v in model_settings(model).items() if k in _SETTINGS}:
+        digest.update(json.dumps(settings, sort_keys=True).encode())
     return digest.hexdigest()[:16]

@@ -4,15 +4,20 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from diffusion4k.data.images import image_size
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.families.base import Defaults
+from diffusion4k.families import families
+from diffusion4k.families.base import Defaults, GuidanceKind
+from diffusion4k.files import sha256_of
 
 __all__ = ["Request", "Settings", "check_size", "read_prompts", "settle"]
 
 # The longest prompts whose record still fits into the 64 KiB that JPEG allows.
 _MAX_PROMPT = 7500
 _MAX_STEPS = 1000
+STRENGTH = 0.35
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,7 @@ class Request:
     """One image to make; what is None is taken from the model's defaults.
 
     Sizes are in pixels. Guidance is the classifier-free guidance scale; up to 1 it is off.
+    `init` is an image to start from: its last `strength` (0 to 1) of the steps are made anew.
     """
 
     prompt: str
@@ -29,6 +35,8 @@ class Request:
     height: int | None = None
     steps: int | None = None
     guidance: float | None = None
+    init: Path | None = None
+    strength: float | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,22 @@ class Settings:
     model: str
     model_fingerprint: str
     dtype: str
+    factor: int = 16
+    """Pixels a side of one latent."""
+    init: str | None = None
+    init_sha256: str | None = None
+    strength: float | None = None
+    lora: str | None = None
+    lora_fingerprint: str | None = None
+    lora_scale: float | None = None
+    weights: str | None = None
+    """fp8, int8, nf4 or gguf:SHA-256: how the transformer's weights were stored."""
+
+    @property
+    def denoising_steps(self) -> int:
+        """Steps that are made: all, or the last ones where there is an image to start from."""
+        strength = 1.0 if self.strength is None else self.strength
+        return self.steps - int(max(self.steps - self.steps * strength, 0))
 
 
 def settle(
@@ -56,11 +80,15 @@ def settle(
     model: str,
     model_fingerprint: str,
     dtype: str,
+    factor: int = 16,
+    guidance_kind: GuidanceKind = "classifier-free",
+    starts_from_images: bool = True,
 ) -> Settings:
     """The settings of a request for a model.
 
     Raises:
         UsageError: a value is out of its range; names the value and the range.
+        Diffusion4kError: the image to start from cannot be read.
     """
     steps = defaults.steps if request.steps is None else request.steps
     guidance = defaults.guidance if request.guidance is None else request.guidance
@@ -75,6 +103,13 @@ def settle(
         raise UsageError(f"steps {steps}: allowed is 1 to {_MAX_STEPS}")
     if not (math.isfinite(guidance) and guidance >= 0):
         raise UsageError(f"guidance {guidance}: allowed is a number from 0 (0 to 1: off)")
+    if guidance_kind == "none" and guidance > 1:
+        raise UsageError(f"guidance {guidance:g}: {model} takes none: leave it out, or give 0")
+    if request.negative_prompt and guidance_kind != "classifier-free":
+        raise UsageError(
+            f"a negative prompt: {model} takes none, as it was distilled to need no second "
+            "prediction: leave it out"
+        )
     if request.negative_prompt and guidance <= 1:
         raise UsageError(
             f"a negative prompt has no effect with guidance {guidance:g} (off): "
@@ -92,7 +127,34 @@ def settle(
         model=model,
         model_fingerprint=model_fingerprint,
         dtype=dtype,
+        factor=factor,
+        **_start(request, model, starts_from_images),
     )
+
+
+def _start(request: Request, model: str, starts_from_images: bool) -> dict[str, Any]:
+    """The settings that tell of the image to start from; none without one."""
+    if request.init is None:
+        if request.strength is not None:
+            raise UsageError(f"strength {request.strength:g} without an image to start from")
+        return {}
+    if not starts_from_images:
+        able = sorted(kind.name for kind in families().values() if kind.image_to_image_class)
+        raise UsageError(
+            f"init {request.init}: {model} is of a family that cannot start from an image, as "
+            f"diffusers has no such pipeline for it; those that can: {', '.join(able)}"
+        )
+    strength = STRENGTH if request.strength is None else request.strength
+    if not 0 < strength <= 1:
+        raise UsageError(
+            f"strength {strength:g}: allowed is above 0 to 1 (1: nothing of the image is left)"
+        )
+    image_size(request.init)
+    return {
+        "init": str(request.init),
+        "init_sha256": sha256_of(request.init),
+        "strength": strength,
+    }
 
 
 def check_size(width: int, height: int, *, size_step: int, max_side: int) -> None:

@@ -6,6 +6,7 @@ it depends on its settings only, not on the device's random numbers nor on its n
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,14 @@ from torch import Tensor
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import family_of, resolve
+from diffusion4k.families.base import GuidanceKind
+from diffusion4k.families.quantization import cast_layers, check_weights_option, load_transformer
+from diffusion4k.files import sha256_of
+from diffusion4k.lora import check_adapter, load_adapter, read_adapter
 from diffusion4k.sampling.fingerprint import fingerprint
+from diffusion4k.sampling.image_to_image import image_to_image, initial_image
+from diffusion4k.sampling.memory import Placement
 from diffusion4k.sampling.request import Request, Settings, settle
-from diffusion4k.vae import parse_memory
 
 __all__ = ["Sampler"]
 
@@ -37,11 +43,18 @@ class Sampler:
         model: `pocket`, a folder in diffusers layout, or a hub id.
         device: where to compute; by default the first GPU if there is one, else the CPU.
         dtype: `float32`, `bfloat16`, `float16`, or `auto`: bfloat16 on a GPU, float32 on the CPU.
+        factor: pixels a side of one latent; by default the family's choice, 16 where it can.
         max_memory: of the decoder's feature maps, in bytes or as `"4GiB"`; by default no limit.
+        memory: `low`, `balanced` or `high`; see `sampling.memory`.
+        weights: `fp8`, `int8`, `nf4` or `gguf:FILE`; by default those of the model's folder.
+        lora: folder or file of a LoRA in diffusers' layout.
+        lora_scale: how strongly it counts; 0 is not at all.
 
     Raises:
-        Diffusion4kError: the model cannot be found or is not of a supported family.
-        UsageError: unknown dtype, or a memory that is no size.
+        Diffusion4kError: the model cannot be found or is not of a supported family; the LoRA
+            cannot be read or was made for another model; a package is missing for the weights.
+        UsageError: unknown dtype, memory or weights, a memory that is no size, a LoRA scale without
+            LoRA, or a factor that the model cannot do.
     """
 
     def __init__(
@@ -51,44 +64,91 @@ class Sampler:
         device: str | torch.device | None = None,
         dtype: str = "auto",
         max_memory: int | str | None = None,
+        factor: int | None = None,
+        memory: str = "balanced",
+        weights: str | None = None,
+        lora: str | Path | None = None,
+        lora_scale: float | None = None,
     ) -> None:
-        self.max_memory = parse_memory(max_memory)
         self.model = str(model)
         self.folder = resolve(model)
-        self.family = family_of(self.folder)
+        self.family = family_of(self.folder, factor)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if dtype == "auto":
             dtype = "bfloat16" if self.device.type == "cuda" else "float32"
         if dtype not in _DTYPES:
             raise UsageError(f"dtype {dtype}: allowed are auto, {', '.join(_DTYPES)}")
         self.dtype = dtype
-        self._conditioning: dict[str, dict[str, Tensor]] = {}
+        check_weights_option(weights)
+        self.weights = weights
+        self.placement = Placement(
+            memory,
+            self.device,
+            max_memory,
+            streams_blocks=weights in (None, "fp8"),
+            decodes_in_strips=self.family.decodes_in_strips,
+        )
+        self._adapter = read_adapter(lora) if lora else None
+        if self._adapter:
+            check_adapter(
+                self._adapter,
+                family=self.family.name,
+                model=self.model,
+                transformer=self.family.transformer_skeleton(self.folder),
+            )
+        elif lora_scale is not None:
+            raise UsageError(f"LoRA scale {lora_scale:g} without a LoRA")
+        self.lora_scale = 1.0 if lora_scale is None else lora_scale
+        self._text_encoders: Any = None
+        self._conditioning: dict[tuple[str, bool], dict[str, Tensor]] = {}
 
     def settle(self, request: Request) -> Settings:
         """The request, checked, and completed with the model's defaults.
 
         Raises:
             UsageError: a value is out of its range.
+            Diffusion4kError: the image to start from cannot be read.
         """
-        return settle(
+        settings = settle(
             request,
             self._defaults,
             size_step=self.family.size_step,
             max_side=self._max_side,
+            factor=self.family.factor,
+            guidance_kind=self._guidance_kind,
             model=self.model,
             model_fingerprint=self._fingerprint,
             dtype=self.dtype,
+            starts_from_images=self.family.image_to_image_class is not None,
         )
+        return replace(settings, **self._own_settings)
 
-    def encode(self, prompts: Iterable[str]) -> None:
+    def encode(self, prompts: Iterable[str], negative_prompts: Iterable[str] = ()) -> None:
         """Compute the conditioning of prompts that are not known yet, each of them once."""
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._conditioning]
+        wanted = [(prompt, False) for prompt in prompts]
+        wanted += [(prompt, True) for prompt in negative_prompts]
+        new = [key for key in dict.fromkeys(wanted) if key not in self._conditioning]
         if not new:
             return
-        encoders = self.family.load_text_encoders(self.folder, dtype=_DTYPES[self.dtype])
-        encoders.to(self.device)
-        for prompt in new:
-            self._conditioning[prompt] = self.family.encode_text(encoders, [prompt])
+        encoders = self._text_encoders
+        if encoders is None:
+            encoders = self.family.load_text_encoders(self.folder, dtype=_DTYPES[self.dtype])
+            encoders.to(self.device)
+        if self.placement.keeps_text_encoders:
+            self._text_encoders = encoders
+        for prompt, negative in new:
+            self._conditioning[prompt, negative] = self.family.encode_text(
+                encoders, [prompt], negative=negative
+            )
+
+    def encode_for(self, all_settings: Iterable[Settings]) -> None:
+        """`encode` the prompts of images to come, and the negative prompts that count in them."""
+        all_settings = list(all_settings)
+        guided = [settings for settings in all_settings if self._is_guided(settings)]
+        self.encode(
+            [settings.prompt for settings in all_settings],
+            [settings.negative_prompt for settings in guided],
+        )
 
     def sample(self, settings: Settings, on_step: Callable[[], None] | None = None) -> Image.Image:
         """One RGB image of `settings.width` x `settings.height`; `on_step` after each step.
@@ -105,47 +165,63 @@ class Sampler:
 
         The image is never whole in memory: with `max_memory` its size hardly matters.
         """
-        latents = self._denoise(settings, on_step)
+        latents = self.denoise(settings, on_step)
+        self.placement.before_decoding(self.pipeline)
+        max_memory = self.placement.max_memory
         with _out_of_memory(settings, self.device):
-            for strip in self.family.decode_strips(self.pipeline.vae, latents, self.max_memory):
+            for strip in self.family.decode_strips(self.pipeline.vae, latents, max_memory):
                 # As the stock pipeline scales and rounds.
                 pixels = strip[0].float().mul(0.5).add_(0.5).clamp_(0, 1).mul_(255).round_()
                 yield pixels.to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
 
-    def _denoise(self, settings: Settings, on_step: Callable[[], None] | None) -> Tensor:
-        """Normalised latents `(1, C, height/16, width/16)` of the stock pipeline."""
-        # Before the minutes that sampling takes.
-        size = settings.width, settings.height
-        self.family.check_decode_memory(self.pipeline.vae, *size, self.max_memory)
-        guided = settings.guidance > 1
-        self.encode([settings.prompt, settings.negative_prompt] if guided else [settings.prompt])
-        conditioning = dict(self._conditioning[settings.prompt])
-        if guided:
-            negative = self._conditioning[settings.negative_prompt]
-            conditioning |= {f"negative_{name}": value for name, value in negative.items()}
+    def denoise(self, settings: Settings, on_step: Callable[[], None] | None = None) -> Tensor:
+        """The image before decoding: normalised latents `(1, C, height/F, width/F)`.
 
-        def after_step(_: Any, step: int, __: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-            if not tensors["latents"].isfinite().all():
+        Raises:
+            As `sample`.
+        """
+        # Before the minutes that sampling takes.
+        size, max_memory = (settings.width, settings.height), self.placement.max_memory
+        self.family.check_decode_memory(self.pipeline.vae, *size, max_memory)
+        self.encode_for([settings])
+        guided = self._is_guided(settings)
+        negative = self._conditioning[settings.negative_prompt, True] if guided else None
+
+        def after_step(step: int, latents: Tensor) -> None:
+            if not latents.isfinite().all():
                 raise Diffusion4kError(
                     f"{self.model}: latents are NaN or infinite after step {step + 1} of "
-                    f"{settings.steps} in {self.dtype}: the weights are broken, or try float32"
+                    f"{settings.denoising_steps} in {self.dtype}: the weights are broken, or try "
+                    "float32"
                 )
             if on_step:
                 on_step()
-            return tensors
 
+        pipeline, generator = self.pipeline, torch.Generator().manual_seed(settings.seed)
+        start: dict[str, Any] = {}
         with _out_of_memory(settings, self.device):
-            latents: Tensor = self.pipeline(
+            if settings.init:
+                image = initial_image(settings.init, *size).to(self.device, _DTYPES[self.dtype])
+                latents = self.family.draw_latents(pipeline.vae, image, generator, max_memory)
+                start = {"image": latents, "strength": settings.strength}
+                assert self.family.image_to_image_class
+                pipeline = image_to_image(pipeline, self.family.image_to_image_class)
+            self.placement.before_denoising(pipeline)
+            latents = pipeline(
                 width=settings.width,
                 height=settings.height,
                 num_inference_steps=settings.steps,
-                guidance_scale=settings.guidance,
-                generator=torch.Generator().manual_seed(settings.seed),
-                callback_on_step_end=after_step,
+                generator=generator,
                 output_type="latent",
-                **conditioning,
+                **start,
+                **self.family.call_arguments(
+                    self._conditioning[settings.prompt, False],
+                    guidance=settings.guidance,
+                    negative=negative,
+                    after_step=after_step,
+                ),
             ).images
-        return latents
+        return self.family.spatial_latents(latents, settings.width, settings.height)
 
     def load(self) -> None:
         """Load the pipeline now and not with the first image."""
@@ -153,12 +229,27 @@ class Sampler:
 
     @cached_property
     def pipeline(self) -> Any:
-        """The stock pipeline without text encoders, on the device."""
+        """The stock pipeline without text encoders, its parts where `memory` wants them."""
+        dtype = _DTYPES[self.dtype]
+        transformer = load_transformer(self.family, self.folder, dtype=dtype, weights=self.weights)
+        if self._adapter:
+            load_adapter(transformer, self._adapter, self.lora_scale)
+        if self.weights == "fp8":
+            cast_layers(transformer, dtype=dtype)
         pipeline = self.family.load_pipeline(
-            self.folder, dtype=_DTYPES[self.dtype], text_encoders=False
+            self.folder, dtype=dtype, text_encoders=False, transformer=transformer
         )
         pipeline.set_progress_bar_config(disable=True)
-        return pipeline.to(self.device)
+        self.placement.place(pipeline)
+        return pipeline
+
+    def _is_guided(self, settings: Settings) -> bool:
+        """Whether a second prediction, of the negative prompt, is made in each step."""
+        return self._guidance_kind == "classifier-free" and settings.guidance > 1
+
+    @cached_property
+    def _guidance_kind(self) -> GuidanceKind:
+        return self.family.guidance_kind(self.folder)
 
     @cached_property
     def _defaults(self) -> Any:
@@ -171,6 +262,19 @@ class Sampler:
     @cached_property
     def _fingerprint(self) -> str:
         return fingerprint(self.folder)
+
+    @cached_property
+    def _own_settings(self) -> dict[str, Any]:
+        """The settings that are the same for all images of this sampler, where they are used."""
+        own: dict[str, Any] = {}
+        if self._adapter:
+            own["lora"] = str(self._adapter.path)
+            own["lora_fingerprint"] = self._adapter.fingerprint
+            own["lora_scale"] = self.lora_scale
+        if self.weights:
+            kind, _, file = self.weights.partition(":")
+            own["weights"] = f"{kind}:{sha256_of(file)[:16]}" if file else kind
+        return own
 
 
 @contextmanager

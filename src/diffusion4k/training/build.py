@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from diffusion4k.errors import UsageError
+from diffusion4k.families import Family
 from diffusion4k.objectives import FlowMatching, Objective, WaveletFlow
 from diffusion4k.timesteps import LogitNormal, Mode, TimestepDistribution, Uniform
+from diffusion4k.training.parameters import trained_parameters
 from diffusion4k.training.recipe import (
     LogitNormalRecipe,
     ModeRecipe,
@@ -17,7 +20,13 @@ from diffusion4k.training.recipe import (
     WaveletFlowRecipe,
 )
 
-__all__ = ["build_objective", "build_optimizer", "build_precision", "build_timesteps"]
+__all__ = [
+    "build_objective",
+    "build_optimizer",
+    "build_precision",
+    "build_timesteps",
+    "computes_in_bf16",
+]
 
 
 def build_objective(recipe: Recipe) -> Objective:
@@ -37,28 +46,32 @@ def build_objective(recipe: Recipe) -> Objective:
         raise UsageError(f"objective: {error}") from None
 
 
-def build_timesteps(recipe: Recipe) -> TimestepDistribution:
-    """The recipe's distribution of sigma.
+def build_timesteps(recipe: Recipe, family: Family, model: Path) -> TimestepDistribution:
+    """The recipe's distribution of sigma, for this model.
 
     Raises:
         UsageError: a value that the distribution refuses.
     """
     wanted = recipe.timesteps
+    shift = wanted.shift
+    if shift == "auto":
+        columns, rows = (side // family.size_step for side in recipe.crop_size)
+        shift = family.timestep_shift(model, columns * rows)
     try:
         if isinstance(wanted, LogitNormalRecipe):
-            return LogitNormal(mean=wanted.mean, std=wanted.std, shift=wanted.shift)
+            return LogitNormal(mean=wanted.mean, std=wanted.std, shift=shift)
         if isinstance(wanted, ModeRecipe):
-            return Mode(scale=wanted.scale, shift=wanted.shift)
-        return Uniform(shift=wanted.shift)
+            return Mode(scale=wanted.scale, shift=shift)
+        return Uniform(shift=shift)
     except ValueError as error:
         raise UsageError(f"timesteps: {error}") from None
 
 
 def build_optimizer(recipe: RunRecipe, network: nn.Module) -> torch.optim.Optimizer:
-    """AdamW on all parameters."""
+    """AdamW on all parameters that are trained."""
     wanted = recipe.optimizer
     return torch.optim.AdamW(
-        network.parameters(),
+        trained_parameters(network).values(),
         lr=wanted.learning_rate,
         betas=wanted.betas,
         eps=wanted.eps,
@@ -69,7 +82,17 @@ def build_optimizer(recipe: RunRecipe, network: nn.Module) -> torch.optim.Optimi
 def build_precision(
     recipe: RunRecipe, device: torch.device
 ) -> Callable[[], AbstractContextManager[None]]:
-    """`with precision():` computes as the recipe wants; weights stay float32 in any case.
+    """`with precision():` computes as the recipe wants; trained weights stay float32 in any case.
+
+    Raises:
+        UsageError: bf16 on a GPU without it.
+    """
+    wanted = computes_in_bf16(recipe, device)
+    return lambda: torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
+
+
+def computes_in_bf16(recipe: RunRecipe, device: torch.device) -> bool:
+    """Whether the recipe's precision comes to bf16 on this device.
 
     `auto` is bf16 on GPUs that have it, else fp32: processors emulate it, slower than fp32.
 
@@ -79,7 +102,5 @@ def build_precision(
     has_bf16 = device.type != "cuda" or torch.cuda.is_bf16_supported()
     if recipe.precision == "bf16" and not has_bf16:
         raise UsageError("precision: found bf16, which this GPU does not have, allowed auto, fp32")
-    wanted = recipe.precision == "bf16" or (
-        recipe.precision == "auto" and device.type == "cuda" and has_bf16
-    )
-    return lambda: torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
+    on_gpu = device.type == "cuda" and has_bf16
+    return recipe.precision == "bf16" or (recipe.precision == "auto" and on_gpu)

@@ -8,9 +8,12 @@ from torch import nn
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Family
+from diffusion4k.families.quantization import check_weights_option
+from diffusion4k.lora import check_targets
 from diffusion4k.training.build import build_objective, build_timesteps
 from diffusion4k.training.checkpoint import checkpoints
-from diffusion4k.training.recipe import Recipe, RunRecipe
+from diffusion4k.training.parameters import trained_parameters
+from diffusion4k.training.recipe import Recipe, RunRecipe, WaveletFlowRecipe
 
 __all__ = ["check_recipe", "require_space"]
 
@@ -19,14 +22,25 @@ def check_recipe(recipe: Recipe, family: Family, model: Path) -> None:
     """Refuse what only the model or the libraries can judge.
 
     Raises:
-        UsageError: an unknown wavelet, a distribution out of range, or crops or images larger than
-            the model takes.
+        Diffusion4kError: a package is missing for the frozen weights of adapters.
+        UsageError: an unknown wavelet, a distribution out of range, adapters on layers that the
+            model has not, or crops or images larger than it takes.
     """
     build_objective(recipe)
-    build_timesteps(recipe)
+    build_timesteps(recipe, family, model)
+    if recipe.lora:
+        check_weights_option(recipe.lora.weights)
+    if recipe.lora and recipe.lora.targets:
+        check_targets(family.transformer_skeleton(model), recipe.lora.targets)
     largest = family.max_side(model)
     wanted = recipe.validation
     sides = {"crop": max(recipe.crop_size)}
+    pairs = 2 * family.factor
+    if isinstance(recipe.objective, WaveletFlowRecipe) and any(s % pairs for s in recipe.crop_size):
+        raise UsageError(
+            f"crop: found {'x'.join(map(str, recipe.crop_size))}, allowed multiples of {pairs}: "
+            f"the wavelet takes pairs of latents, of {family.factor} pixels each in {recipe.model}"
+        )
     if wanted.prompts:
         sides |= {"validation.width": wanted.width or 0, "validation.height": wanted.height or 0}
     for key, side in sides.items():
@@ -39,14 +53,16 @@ def check_recipe(recipe: Recipe, family: Family, model: Path) -> None:
 def require_space(recipe: RunRecipe, network: nn.Module, *beside: nn.Module) -> None:
     """Refuse a disk that cannot hold the checkpoints.
 
-    A checkpoint holds the weights, AdamW's two moments, and the average if there is one, all in
-    float32; before an old one goes, a new one is written. The model at the end takes one more.
-    Networks that are trained `beside` it have no average.
+    A checkpoint holds the trained weights, AdamW's two moments, and the average if there is one,
+    all in float32; before an old one goes, a new one is written. The model at the end takes one
+    more. Networks that are trained `beside` it have no average.
 
     Raises:
         Diffusion4kError: says how much is free and how much is needed.
     """
-    weights, *others = (4 * sum(p.numel() for p in n.parameters()) for n in (network, *beside))
+    weights, *others = (
+        4 * sum(p.numel() for p in trained_parameters(n).values()) for n in (network, *beside)
+    )
     each = weights * (4 if recipe.ema else 3) + 3 * sum(others)
     planned = math.ceil(recipe.steps / recipe.checkpoint.every)
     most = min(planned, recipe.checkpoint.keep + 1)

@@ -1,6 +1,7 @@
 """Checkpoints: folders `step-000123` that are either complete or absent.
 
     transformer/            weights in diffusers layout (loads as a model folder's transformer)
+    adapter.safetensors     in its place where only adapters are trained
     optimizer.safetensors   optimizer state, tensors `<key>/<parameter>`
     ema.safetensors         averaged weights, if the recipe asks for them
     state.json              step, recipe, versions
@@ -25,11 +26,13 @@ from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.training.ema import WeightAverage
+from diffusion4k.training.parameters import trained_parameters
 
 __all__ = [
     "atomic_folder",
     "checkpoints",
     "latest_checkpoint",
+    "load_adapter",
     "load_average",
     "load_optimizer",
     "load_weights",
@@ -38,6 +41,8 @@ __all__ = [
     "save_checkpoint",
     "save_optimizer",
 ]
+
+ADAPTER = "adapter.safetensors"
 
 _NAME = re.compile(r"step-(\d+)")
 
@@ -75,7 +80,11 @@ def save_checkpoint(
 ) -> Path:
     """Write `folder/step-<step>`, then delete all but the newest `keep`."""
     with new_checkpoint(folder, step, state=state, keep=keep) as temporary:
-        transformer.save_pretrained(temporary / "transformer")
+        trained = trained_parameters(transformer)
+        if len(trained) == len(list(transformer.parameters())):
+            transformer.save_pretrained(temporary / "transformer")
+        else:
+            save_file({k: v.detach() for k, v in trained.items()}, temporary / ADAPTER)
         save_optimizer(temporary, optimizer, transformer)
         if average:
             save_file(average.weights, temporary / "ema.safetensors")
@@ -132,7 +141,7 @@ def load_optimizer(
 ) -> None:
     """Bring the optimizer of `module`'s parameters to the state it had in the checkpoint."""
     path = checkpoint / name
-    names = [parameter for parameter, _ in module.named_parameters()]
+    names = list(trained_parameters(module))
     try:
         with safe_open(path, framework="pt") as file:
             groups = json.loads(file.metadata()["param_groups"])
@@ -158,6 +167,22 @@ def load_weights(file: Path, module: nn.Module) -> None:
         raise _damaged(file, error) from None
 
 
+def load_adapter(checkpoint: Path, module: nn.Module) -> None:
+    """Bring the adapters in `module` to what they were in the checkpoint.
+
+    Raises:
+        Diffusion4kError: the file is absent, damaged, or of other adapters.
+    """
+    path = checkpoint / ADAPTER
+    try:
+        weights = load_file(path)
+        with torch.no_grad():
+            for name, parameter in trained_parameters(module).items():
+                parameter.copy_(weights[name])
+    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+        raise _damaged(path, error) from None
+
+
 def load_average(checkpoint: Path, average: WeightAverage) -> None:
     """Bring the averaged weights to what they were in the checkpoint."""
     path = checkpoint / "ema.safetensors"
@@ -168,7 +193,7 @@ def load_average(checkpoint: Path, average: WeightAverage) -> None:
 
 
 def _flatten(optimizer: torch.optim.Optimizer, module: nn.Module) -> tuple[dict[str, Tensor], str]:
-    names = [name for name, _ in module.named_parameters()]
+    names = list(trained_parameters(module))
     content = optimizer.state_dict()
     tensors = {
         f"{key}/{names[position]}": value

@@ -6,11 +6,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from diffusion4k.training.parameters import trained_parameters
+
 __all__ = ["WeightAverage"]
 
 
 class WeightAverage:
-    """Average of a module's parameters over optimizer steps, starting at their present values.
+    """Average of a module's trained parameters over optimizer steps, starting at their values now.
 
     After `n` updates with weights `w_1, ..., w_n` it is
     `decay^n * w_0 + (1 - decay) * sum_k decay^(n - k) * w_k`.
@@ -18,12 +20,12 @@ class WeightAverage:
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.weights = {name: p.detach().clone() for name, p in module.named_parameters()}
+        self.weights = {name: p.detach().clone() for name, p in trained_parameters(module).items()}
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
         """Take the module's present parameters into the average."""
-        for name, parameter in module.named_parameters():
+        for name, parameter in trained_parameters(module).items():
             self.weights[name].lerp_(parameter, 1 - self.decay)
 
     @torch.no_grad()
@@ -35,11 +37,12 @@ class WeightAverage:
     @contextmanager
     def applied_to(self, module: nn.Module) -> Iterator[None]:
         """Inside the block the module's parameters are the average; afterwards its own again."""
-        own = {name: parameter.data for name, parameter in module.named_parameters()}
+        parameters = trained_parameters(module)
+        own = {name: parameter.data for name, parameter in parameters.items()}
         try:
-            for name, parameter in module.named_parameters():
+            for name, parameter in parameters.items():
                 parameter.data = self.weights[name]
             yield
         finally:
-            for name, parameter in module.named_parameters():
+            for name, parameter in parameters.items():
                 parameter.data = own[name]

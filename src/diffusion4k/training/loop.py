@@ -12,11 +12,9 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from pathlib import Path
-from typing import cast
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
-from diffusers import ModelMixin
 
 from diffusion4k.data.cache import LatentCache
 from diffusion4k.errors import Diffusion4kError
@@ -28,12 +26,14 @@ from diffusion4k.training.build import (
     build_precision,
     build_timesteps,
 )
+from diffusion4k.training.card import model_card
 from diffusion4k.training.check import check_recipe, require_space
 from diffusion4k.training.checkpoint import load_average, load_optimizer, save_checkpoint
 from diffusion4k.training.ema import WeightAverage
-from diffusion4k.training.export import export_pipeline, versions
+from diffusion4k.training.export import export_adapter, export_pipeline, versions
 from diffusion4k.training.lock import locked
 from diffusion4k.training.log import Board, Curve, StepProgress
+from diffusion4k.training.network import load_network
 from diffusion4k.training.pictures import complete_cache, training_batches
 from diffusion4k.training.randomness import generator_at
 from diffusion4k.training.recipe import Recipe
@@ -47,7 +47,9 @@ __all__ = ["train"]
 
 
 def train(recipe: Recipe, *, skip_bad: bool = False) -> Path:
-    """Run a recipe to its end, from its newest checkpoint if there is one; the model's folder.
+    """Run a recipe to its end, from its newest checkpoint if there is one; the result's folder.
+
+    That is a pipeline, or with `lora` in the recipe the adapters alone.
 
     Builds the cache first where it is not complete; `skip_bad` leaves out broken photographs.
 
@@ -91,15 +93,10 @@ class _Run:
         self.batches = training_batches(recipe, cache)
         self.precision = build_precision(recipe, accelerator.device)
         self.validation = Validation(recipe, family, model, cache, accelerator.device)
-        self.objective, self.timesteps = build_objective(recipe), build_timesteps(recipe)
+        self.objective = build_objective(recipe)
+        self.timesteps = build_timesteps(recipe, family, model)
 
-        # Kept in float32 whatever the precision: the steps of a learning rate of 1e-6 are smaller
-        # than bfloat16's spacing and would be lost.
-        transformer = family.load_transformer(checkpoint or model, dtype=torch.float32)
-        self.transformer = cast(ModelMixin, transformer)
-        self.transformer.requires_grad_(True).train()
-        if recipe.gradient_checkpointing:
-            self.transformer.enable_gradient_checkpointing()
+        self.transformer = load_network(recipe, family, model, checkpoint, accelerator.device)
         self.network = accelerator.prepare(self.transformer)
         self.optimizer = build_optimizer(recipe, self.transformer)
         self.average = WeightAverage(self.transformer, recipe.ema) if recipe.ema else None
@@ -158,19 +155,26 @@ class _Run:
                     )
 
     def export(self) -> Path:
-        """Write the result as a pipeline folder."""
-        path = self.recipe.output / "model"
+        """Write the result as a pipeline folder, or as one of adapters."""
+        recipe = self.recipe
+        path = recipe.output / ("lora" if recipe.lora else "model")
         if self.accelerator.is_main_process:
-            losses = Curve.read(self.recipe.output / "validation.csv")
+            losses = Curve.read(recipe.output / "validation.csv")
+            card = model_card(
+                recipe, self.family.factor, float(losses[-1]["loss"]) if losses else None
+            )
             with self._averaged():
-                export_pipeline(
-                    path,
-                    base=self.model,
-                    family=self.family,
-                    transformer=self.transformer,
-                    recipe=self.recipe,
-                    validation_loss=float(losses[-1]["loss"]) if losses else None,
-                )
+                if recipe.lora:
+                    made_for = {"family": self.family.name, "base_model": recipe.model}
+                    export_adapter(path, self.transformer, card=card, made_for=made_for)
+                else:
+                    export_pipeline(
+                        path,
+                        base=self.model,
+                        family=self.family,
+                        transformer=self.transformer,
+                        card=card,
+                    )
         self.accelerator.wait_for_everyone()
         return path
 

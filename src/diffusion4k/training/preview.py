@@ -3,9 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
-import diffusers
 import torch
 from PIL import Image
 from safetensors import safe_open
@@ -13,7 +11,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from diffusion4k.families import Family
-from diffusion4k.families.folder import loading, model_index
 from diffusion4k.files import atomic_path
 from diffusion4k.training.recipe import Recipe
 
@@ -28,11 +25,11 @@ class Preview:
         wanted, own = recipe.validation, family.defaults(model)
         self._family, self._model, self._seed = family, model, wanted.seed
         self._guidance = own.guidance if wanted.guidance is None else wanted.guidance
+        self._guided = family.guidance_kind(model) == "classifier-free" and self._guidance > 1
         self._settings = {
             "width": wanted.width or recipe.crop_size[0],
             "height": wanted.height or recipe.crop_size[1],
             "num_inference_steps": wanted.sampling_steps or own.steps,
-            "guidance_scale": self._guidance,
         }
         self._conditioning = load_file(_embeddings(recipe))
         self._count = len(wanted.prompts)
@@ -40,35 +37,23 @@ class Preview:
     @torch.no_grad()
     def __call__(self, transformer: nn.Module, folder: Path) -> list[Image.Image]:
         """Make the images and save them as `folder/<number>.png`."""
-        pipeline = self._pipeline(transformer)
+        pipeline = self._family.load_pipeline(
+            self._model, dtype=torch.float32, text_encoders=False, transformer=transformer
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        pipeline.to(next(transformer.parameters()).device)
         images = []
         for number in range(self._count):
-            conditioning = self._embedded(number)
-            if self._guidance > 1:
-                empty = self._embedded(self._count)
-                conditioning |= {f"negative_{name}": value for name, value in empty.items()}
+            arguments = self._family.call_arguments(
+                self._embedded(number),
+                guidance=self._guidance,
+                negative=self._embedded(self._count) if self._guided else None,
+            )
             generator = torch.Generator().manual_seed(self._seed)
-            images += pipeline(**self._settings, **conditioning, generator=generator).images
+            images += pipeline(**self._settings, **arguments, generator=generator).images
             with atomic_path(folder / f"{number + 1:02}.png") as path:
                 images[-1].save(path)
         return images
-
-    def _pipeline(self, transformer: nn.Module) -> Any:
-        """The family's stock pipeline around our network, without text encoders."""
-        parts = {name: part for name, part in model_index(self._model).items() if name[0] != "_"}
-        scheduler = getattr(diffusers, parts["scheduler"][1])
-        with loading(self._model / "scheduler"):
-            scheduler = scheduler.from_pretrained(self._model / "scheduler")
-        pipeline = getattr(diffusers, self._family.pipeline_class)(
-            **dict.fromkeys(parts)
-            | {
-                "transformer": transformer,
-                "scheduler": scheduler,
-                "vae": self._family.load_autoencoder(self._model, dtype=torch.float32),
-            }
-        )
-        pipeline.set_progress_bar_config(disable=True)
-        return pipeline.to(next(transformer.parameters()).device)
 
     def _embedded(self, number: int) -> dict[str, Tensor]:
         return {name: tensor[number : number + 1] for name, tensor in self._conditioning.items()}

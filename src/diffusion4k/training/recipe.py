@@ -26,6 +26,7 @@ __all__ = [
     "CheckpointRecipe",
     "FlowMatchingRecipe",
     "LogitNormalRecipe",
+    "LoraRecipe",
     "ModeRecipe",
     "OptimizerRecipe",
     "Recipe",
@@ -99,7 +100,9 @@ class WaveletFlowRecipe(Section):
 
 
 class _TimestepsRecipe(Section):
-    shift: Positive = 1.0
+    """`shift: auto` is the shift with which the model samples images of the crop's size."""
+
+    shift: Positive | Literal["auto"] = 1.0
 
 
 class LogitNormalRecipe(_TimestepsRecipe):
@@ -131,6 +134,19 @@ class OptimizerRecipe(Section):
     betas: tuple[Beta, Beta] = (0.9, 0.999)
     weight_decay: NonNegative = 1e-4
     eps: Positive = 1e-8
+
+
+class LoraRecipe(Section):
+    """Low-rank adapters of the linear layers `targets` in place of all weights.
+
+    A target is the end of a layer's dotted name; null: those that the family names. `weights` are
+    the frozen ones in fewer bits.
+    """
+
+    rank: Count = 16
+    alpha: Count = 16
+    targets: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    weights: Literal["int8", "nf4"] | None = None
 
 
 class ScheduleRecipe(Section):
@@ -203,6 +219,7 @@ AnyRecipe = TypeVar("AnyRecipe", bound=RunRecipe)
 class Recipe(RunRecipe):
     """Fine-tuning of a transformer."""
 
+    lora: LoraRecipe | None = None
     cache: Path | None = None
     resolution: Pixels
     crop: Annotated[tuple[Pixels, Pixels] | None, BeforeValidator(_square)] = None

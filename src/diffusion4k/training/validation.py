@@ -48,7 +48,7 @@ class Validation:
             generator = generator_at(wanted.seed, _LOSS)
             self._questions = {
                 "latents": latents,
-                "sigma": build_timesteps(recipe).sample(len(latents), generator),
+                "sigma": build_timesteps(recipe, family, model).sample(len(latents), generator),
                 "noise": torch.randn(latents.shape, generator=generator),
             }
 

@@ -92,7 +92,7 @@ def decode_strips(
     height, width = latents.shape[-2:]
     check_decode_memory(autoencoder, height, width, max_memory)
     passes = StripPasses(parse_memory(max_memory), autoencoder.decoder)
-    yield from _decode(passes, autoencoder, passes.load(latents))
+    yield from decode_passes(passes, autoencoder, passes.load(latents))
 
 
 def check_decode_memory(
@@ -106,7 +106,7 @@ def check_decode_memory(
     _check_layout(autoencoder, "decoder", "up_blocks")
     sizes = LeastMemory(autoencoder.decoder)
     latents = MapSize(autoencoder.config.latent_channels, height, width)
-    list(_decode(sizes, autoencoder, latents))
+    list(decode_passes(sizes, autoencoder, latents))
     _check_budget(parse_memory(max_memory), sizes.least)
 
 
@@ -142,7 +142,7 @@ def lean_encode(
     return DiagonalGaussianDistribution(moment)
 
 
-def _decode(passes: StripPasses, autoencoder: Any, x: Any) -> Iterator[tuple[int, Tensor]]:
+def decode_passes(passes: StripPasses, autoencoder: Any, x: Any) -> Iterator[tuple[int, Tensor]]:
     """The order of a stock `Decoder`, from the map of the latents on."""
     decoder = autoencoder.decoder
     if getattr(autoencoder, "post_quant_conv", None) is not None:

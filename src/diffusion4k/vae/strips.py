@@ -108,7 +108,7 @@ class StripPasses:
         """Self-attention over all pixels, added to `x` in place; queries come in strips."""
         workspace = self.workspace
         affine = _affine(x, attention.group_norm, workspace)
-        rows = self._rows(_query_cost(x, workspace), 0, x.height)
+        rows = self._rows(query_cost(x, workspace), 0, x.height)
         count = x.height * x.width
 
         def tokens(start: int) -> Tensor:
@@ -198,7 +198,7 @@ class LeastMemory(StripPasses):
     def _attend(self, x: Any, attention: Any) -> None:
         # Keys and values stand beside the map itself.
         held = 3 * x.channels * x.height * x.width * self.workspace.dtype.itemsize
-        self.least = max(self.least, 2 * held, 2 * _query_cost(x, self.workspace))
+        self.least = max(self.least, 2 * held, 2 * query_cost(x, self.workspace))
 
     def _pass(self, source: Any, layer: "Layer", *_: Any) -> Iterator[tuple[int, Tensor]]:
         self.least = max(self.least, 2 * sum(layer.cost(source.width, self.workspace.dtype)))
@@ -229,11 +229,13 @@ class Layer:
     channels_in: int
     channels_out: int
     outputs_per_step: int = 1  # 2: sub-pixel
+    folded: bool = False  # a 2x2 convolution for four phases, one position more on each axis
 
     @classmethod
     def of(cls, conv: nn.Conv2d, pads: tuple[int, int] | None = None) -> "Layer":
         if isinstance(conv, SubPixelConv2d):
-            return cls(conv.without_padding, 3, 1, (1, 1), conv.in_channels, conv.out_channels, 2)
+            channels = conv.out_channels
+            return cls(conv.without_padding, 3, 1, (1, 1), conv.in_channels, channels, 2, True)
         if isinstance(conv, PixelShuffleConv2d):
             channels = conv.out_channels // 4
             return cls(conv.without_padding, 3, 1, (1, 1), conv.in_channels, channels, 2)
@@ -264,6 +266,14 @@ class Layer:
         row_out = 2 * self.size(width) * self.channels_out * dtype.itemsize
         return self.stride * row_in + self.outputs_per_step * row_out, self.kernel * row_in
 
+    def flops(self, height: int, width: int, strips: int) -> int:
+        """Floating-point operations for a whole map of that size, taken in so many strips."""
+        taps = self.channels_in * self.channels_out * self.outputs_per_step**2
+        rows, columns = (self.size(side) // self.outputs_per_step for side in (height, width))
+        if self.folded:
+            return 2 * taps * 4 * (rows + strips) * (columns + 1)
+        return 2 * taps * self.kernel**2 * rows * columns
+
     def inputs(self, start: int, stop: int) -> tuple[int, int]:
         """The input rows, padding included, of the output rows from `start` to `stop`."""
         first, last = start // self.outputs_per_step, -(-stop // self.outputs_per_step)
@@ -274,7 +284,7 @@ class Layer:
         return self.run(strip)
 
 
-def _query_cost(x: Any, workspace: Workspace) -> int:
+def query_cost(x: Any, workspace: Workspace) -> int:
     # Tokens, queries, what they find, and the copies between.
     return 8 * x.width * x.channels * workspace.dtype.itemsize
 

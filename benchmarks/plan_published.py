@@ -1,0 +1,100 @@
+"""The plan beside the memory that Diffusion-4K publishes for one A100 (arXiv 2503.18352), bf16.
+
+    python benchmarks/plan_published.py
+
+Published are 4096x4096 images of SD3-F16-WLF and Flux-F16-WLF, with all of the pipeline on the
+GPU and with model offload. That is the stock pipeline: text encoders stay, and the image is
+decoded plainly, the last convolution in four parts. Two readings of its decoder are planned:
+
+- scores held: the attention in the middle of the autoencoder holds the matrix of its scores,
+  65,536 x 65,536 numbers of 2 bytes, and their softmax beside it: attention that is not fused;
+- fused: it does not, as in a current torch.
+"""
+
+import torch
+from common import GIB, save
+from torch.backends import cuda
+
+from diffusion4k.families.stock import meta_tensor
+from diffusion4k.planning.blueprint import Blueprint
+from diffusion4k.planning.computation import FusedAttention
+from diffusion4k.planning.machine import A100
+from diffusion4k.planning.plan import CUDA_CONTEXT
+from diffusion4k.planning.stages import denoising_stage, text_encoding_stage
+from diffusion4k.planning.tracker import Tracker, gpu_workspace
+
+BF16 = torch.bfloat16
+SIDE = 4096
+PUBLISHED = {
+    "sd3-medium": {"whole": 31.3, "offload": 16.1, "seconds": 1.16},
+    "flux.1-dev": {"whole": 50.4, "offload": 26.9, "seconds": 2.42},
+}
+
+
+def plain_decoding(model: Blueprint, *, fused: bool) -> int:
+    """Bytes beside the weights, the last convolution in 2x2 parts."""
+    autoencoder = model.build("vae", BF16)
+    tail, autoencoder.decoder.conv_out = autoencoder.decoder.conv_out, torch.nn.Identity()
+    latents = meta_tensor(1, 16, SIDE // 16, SIDE // 16, dtype=BF16)
+    # As attention was before fused kernels: all in bfloat16.
+    cuda.allow_fp16_bf16_reduction_math_sdp(True)
+    with Tracker(gpu_workspace) as tracker, torch.no_grad():
+        if fused:
+            with FusedAttention():
+                features = autoencoder.decode(latents).sample
+        else:
+            features = autoencoder.decode(latents).sample
+        half = features[..., : features.shape[-2] // 2 + 2, : features.shape[-1] // 2 + 2]
+        parts = []
+        for _ in range(4):
+            upsampled = torch.nn.functional.interpolate(half, scale_factor=2.0)
+            parts.append(torch.nn.functional.conv2d(upsampled, tail.weight, tail.bias, padding=1))
+            del upsampled
+    return tracker.peak
+
+
+def predicted(name: str, *, fused: bool) -> dict[str, float]:
+    """GiB with everything on the GPU, and with one component on it at a time."""
+    model = Blueprint(name, 16)
+    kind = model.family.guidance_kind(model.folder)
+    text = text_encoding_stage(model, BF16, gpu=True)
+    denoising = denoising_stage(model, SIDE, SIDE, BF16, guided=kind == "classifier-free", gpu=True)
+    autoencoder = denoising.parts["autoencoder"]
+    decoding = plain_decoding(model, fused=fused)
+    weights = text.parts["weights"] + denoising.parts["weights"] + autoencoder
+    activations = denoising.peak - denoising.parts["weights"] - autoencoder
+    whole = weights + max(activations, decoding)
+    offload = max(text.peak, denoising.peak - autoencoder, autoencoder + decoding)
+    return {
+        "whole": (whole + CUDA_CONTEXT) / GIB,
+        "offload": (offload + CUDA_CONTEXT) / GIB,
+        "flops_of_a_step": float(denoising.flops),
+    }
+
+
+def main() -> None:
+    result = {}
+    for name, published in PUBLISHED.items():
+        for reading, fused in (("scores held", False), ("fused", True)):
+            found = predicted(name, fused=fused)
+            errors = {k: found[k] / published[k] - 1 for k in ("whole", "offload")}
+            utilisation = found["flops_of_a_step"] / published["seconds"] / A100
+            print(
+                f"{name}, {reading}: "
+                + ", ".join(
+                    f"{key} {found[key]:.1f} GiB, published {published[key]} GB ({error:+.1%})"
+                    for key, error in errors.items()
+                )
+                + f"; {published['seconds']} s a step are {utilisation:.0%} of an A100"
+            )
+            result[f"{name}, {reading}"] = {
+                **{key: round(value, 4) for key, value in found.items()},
+                "published": published,
+                "errors": {key: round(error, 4) for key, error in errors.items()},
+                "utilisation": round(utilisation, 3),
+            }
+    save("plan_published", result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""`diffusion4k plan`: what a recipe or an image takes, before it is started."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["register"]
+
+_EXAMPLES = """Examples:
+
+diffusion4k plan recipes/sd3-2b-wlf.yaml batch_size=1 --gpus 8 --gpu-memory 80GiB
+
+diffusion4k plan --model flux.1-dev --width 4096 --height 4096 --gpu-memory 24GiB
+
+diffusion4k plan recipes/pocket-wlf.yaml
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command(epilog=_EXAMPLES)(plan)
+
+
+def plan(
+    recipe: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A training run as a YAML file; without one: an image.", show_default=False
+        ),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Keys of the recipe with other values, for example batch_size=1.",
+            metavar="[KEY=VALUE]...",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="For an image: pocket (default), a folder, or a name as sd3-medium."),
+    ] = None,
+    width: Annotated[int | None, typer.Option(help="For an image: pixels.")] = None,
+    height: Annotated[int | None, typer.Option(help="For an image: pixels.")] = None,
+    steps: Annotated[int | None, typer.Option(help="For an image: sampling steps.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="For an image: guidance scale.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="For an image: auto, float32, bfloat16 or float16.")
+    ] = None,
+    memory: Annotated[str | None, typer.Option(help="For an image: low, balanced or high.")] = None,
+    weights: Annotated[str | None, typer.Option(help="For an image: fp8, int8 or nf4.")] = None,
+    max_memory: Annotated[
+        str | None, typer.Option(help="For an image: limit of the decoder's feature maps.")
+    ] = None,
+    factor: Annotated[
+        int | None, typer.Option(help="For an image: pixels a side of one latent.")
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(help="Photographs of a training set that is not here.")
+    ] = None,
+    gpus: Annotated[
+        int | None, typer.Option(help="GPUs of the machine; without any such option: this one.")
+    ] = None,
+    gpu_memory: Annotated[str | None, typer.Option(help="Of each GPU; by default 80GiB.")] = None,
+    ram: Annotated[str | None, typer.Option(help="Of the processor, e.g. 512GiB.")] = None,
+    disk: Annotated[str | None, typer.Option(help="Free space, e.g. 2TiB.")] = None,
+    bandwidth: Annotated[
+        str | None, typer.Option(help="Between a GPU and anything else, by default 23GiB/s.")
+    ] = None,
+    teraflops: Annotated[
+        float | None, typer.Option(help="Of a GPU in bfloat16; by default 312, an A100's.")
+    ] = None,
+    utilisation: Annotated[
+        float | None, typer.Option(help="Share of those that is reached; by default 0.4.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a training run or an image takes: memory, computations, time, disk.
+
+    Nothing is loaded, downloaded or computed: the network's code runs on
+    shapes alone. For a model its configurations are enough; those of the
+    published ones are built in. Exit code 0 also where it does not fit.
+    """
+    image = {
+        "model": model,
+        "width": width,
+        "height": height,
+        "steps": steps,
+        "guidance": guidance,
+        "dtype": dtype,
+        "memory": memory,
+        "weights": weights,
+        "max_memory": max_memory,
+        "factor": factor,
+    }
+    described = {
+        "gpus": gpus,
+        "gpu_memory": gpu_memory,
+        "ram": ram,
+        "disk": disk,
+        "bandwidth": bandwidth,
+        "teraflops": teraflops,
+    }
+    result = _plan(recipe, overrides, image, described, utilisation, images)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(result.as_dict(), indent=2))
+    else:
+        from diffusion4k.planning.report import report
+
+        typer.echo(report(result))
+
+
+def _plan(
+    recipe: Path | None,
+    overrides: list[str] | None,
+    image: dict[str, Any],
+    described: dict[str, Any],
+    utilisation: float | None,
+    images: int | None,
+) -> Any:
+    from diffusion4k.errors import UsageError
+    from diffusion4k.training.recipe import load_recipe
+
+    given = {name: value for name, value in image.items() if value is not None}
+    if recipe is not None and given:
+        name = next(iter(given)).replace("_", "-")
+        raise UsageError(
+            f"--{name} belongs to an image, {recipe} to a training run: give one of them "
+            "(a recipe's own values are changed as KEY=VALUE)"
+        )
+    checked = load_recipe(recipe, overrides) if recipe else None
+    from diffusion4k import planning
+
+    machine = (
+        planning.described_machine(**described, utilisation=utilisation)
+        if any(value is not None for value in described.values())
+        else planning.present_machine(utilisation, folder=checked.output if checked else None)
+    )
+    if checked:
+        blueprint = planning.Blueprint(checked.model)
+        return planning.plan_training(blueprint, checked, machine, images)
+    if images is not None:
+        raise UsageError("--images belongs to a training run: give a recipe")
+    blueprint = planning.Blueprint(given.pop("model", "pocket"), given.pop("factor", None))
+    setup = planning.GenerationSetup.of(blueprint, on_gpu=machine.on_gpu, **given)
+    return planning.plan_generation(blueprint, setup, machine)

@@ -1,0 +1,87 @@
+"""Families whose autoencoder is an `AutoencoderKL`: at F=16 without new weights, or at its own F=8.
+
+Latents are `(x - shift_factor) * scaling_factor` of the autoencoder's output, both ways; without a
+shift factor the shift is 0.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from diffusion4k.families.folder import check_weights
+from diffusion4k.families.stock import StockFamily
+
+__all__ = ["AUTOENCODER_KL", "AutoencoderKLFamily"]
+
+AUTOENCODER_KL = (
+    "diffusers.AutoencoderKL",
+    "PartitionedAutoencoderKL",
+    "ScaleConsistentAutoencoderKL",
+)
+
+
+class AutoencoderKLFamily(StockFamily):
+    """The autoencoder's part of `families.base.Family`."""
+
+    factors: ClassVar[tuple[int, ...]] = (16, 8)
+
+    def load_autoencoder(self, model: Path, *, dtype: torch.dtype) -> nn.Module:
+        """At F=16 the `PartitionedAutoencoderKL`, at F=8 the stock one, whichever is there."""
+        from diffusion4k.vae import load_autoencoder, load_stock_autoencoder
+
+        check_weights(model / "vae")
+        load = load_autoencoder if self.factor == 16 else load_stock_autoencoder
+        return load(model / "vae", dtype).eval()
+
+    def encode_images(self, autoencoder: Any, images: Tensor) -> Tensor:
+        """Images `(B, 3, H, W)` in [-1, 1] to normalised latents `(B, C, H/F, W/F)`."""
+        latents = autoencoder.encode(images).latent_dist.mode()
+        return (latents - _shift(autoencoder)) * autoencoder.config.scaling_factor
+
+    def draw_latents(
+        self,
+        autoencoder: Any,
+        images: Tensor,
+        generator: torch.Generator,
+        max_memory: int | str | None = None,
+    ) -> Tensor:
+        """Normalised latents `(B, C, H/F, W/F)` of images, drawn from the posterior."""
+        from diffusion4k.vae import lean_encode
+
+        latents = lean_encode(autoencoder, images, max_memory).sample(generator)
+        return (latents - _shift(autoencoder)) * autoencoder.config.scaling_factor
+
+    def decode_latents(self, autoencoder: Any, latents: Tensor) -> Tensor:
+        """Normalised latents `(B, C, h, w)` to images `(B, 3, F h, F w)` in about [-1, 1]."""
+        return autoencoder.decode(_denormalised(autoencoder, latents)).sample
+
+    def check_decode_memory(
+        self, autoencoder: Any, width: int, height: int, max_memory: int | str | None
+    ) -> None:
+        """See whether images of `width` x `height` pixels can be decoded within `max_memory`."""
+        from diffusion4k.vae import check_decode_memory
+
+        check_decode_memory(autoencoder, height // self.factor, width // self.factor, max_memory)
+
+    def decode_strips(
+        self, autoencoder: Any, latents: Tensor, max_memory: int | str | None = None
+    ) -> Iterator[Tensor]:
+        """The image of one normalised latent `(1, C, h, w)`, in strips `(1, 3, rows, F w)`."""
+        from diffusion4k.vae import decode_strips
+
+        latents = _denormalised(autoencoder, latents)
+        for _, strip in decode_strips(autoencoder, latents, max_memory):
+            yield strip
+
+
+def _shift(autoencoder: Any) -> float:
+    return autoencoder.config.shift_factor or 0.0
+
+
+def _denormalised(autoencoder: Any, latents: Tensor) -> Tensor:
+    # Some stock pipelines keep latents in float32 whatever the precision of the rest.
+    latents = latents.to(autoencoder.dtype)
+    return latents / autoencoder.config.scaling_factor + _shift(autoencoder)

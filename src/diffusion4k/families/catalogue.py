@@ -1,0 +1,96 @@
+"""What there is: families with their known checkpoints, and models on this machine."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.families import Defaults, families, family_of
+from diffusion4k.families.folder import POCKET, resolve
+from diffusion4k.families.published import published_config, published_models
+
+__all__ = ["KnownModel", "LocalModel", "known_models", "local_models"]
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """A published checkpoint that a family can take."""
+
+    hub_id: str
+    family: str
+    pipeline_class: str
+    factors: tuple[int, ...]
+    """Pixels a side of one latent that it can run at; the first is the default."""
+    defaults: Defaults
+    licence: str
+    gated: bool
+
+
+@dataclass(frozen=True)
+class LocalModel:
+    """A model folder on this machine."""
+
+    name: str
+    """What `--model` takes."""
+    folder: Path
+    family: str | None
+    """None if it cannot be used."""
+    problem: str | None
+    """Why it cannot."""
+
+
+def known_models() -> list[KnownModel]:
+    """Every checkpoint that a family names, family by family."""
+    known = []
+    for pipeline_class, family in families().items():
+        for checkpoint in family.checkpoints:
+            transformer = published_config(checkpoint.hub_id, "transformer")["config"]
+            scheduler = published_models()[checkpoint.hub_id]["scheduler"]
+            known.append(
+                KnownModel(
+                    hub_id=checkpoint.hub_id,
+                    family=family.name,
+                    pipeline_class=pipeline_class,
+                    factors=family.factors,
+                    defaults=family().defaults_for(transformer, scheduler),
+                    licence=checkpoint.licence,
+                    gated=checkpoint.gated,
+                )
+            )
+    return known
+
+
+def local_models(folders: Iterable[Path] = ()) -> list[LocalModel]:
+    """The bundled model, those of the hub's cache, and those in or below `folders`.
+
+    Raises:
+        UsageError: a folder that is none.
+    """
+    found = [_inspect(POCKET, resolve(POCKET)), *_in_hub_cache()]
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"{folder}: no such folder")
+        for index in sorted(folder.rglob("model_index.json")):
+            found.append(_inspect(str(index.parent), index.parent))
+    return found
+
+
+def _in_hub_cache() -> Iterator[LocalModel]:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    for repository in sorted(Path(HF_HUB_CACHE).glob("models--*--*")):
+        reference = repository / "refs" / "main"
+        if not reference.is_file():
+            continue
+        snapshot = repository / "snapshots" / reference.read_text(encoding="utf-8").strip()
+        # Most of what is in the cache are no pipelines.
+        if (snapshot / "model_index.json").is_file():
+            hub_id = repository.name.removeprefix("models--").replace("--", "/")
+            yield _inspect(hub_id, snapshot)
+
+
+def _inspect(name: str, folder: Path) -> LocalModel:
+    try:
+        return LocalModel(name, folder, family_of(folder).name, None)
+    except Diffusion4kError as error:
+        return LocalModel(name, folder, None, str(error))

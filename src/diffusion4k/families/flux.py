@@ -1,0 +1,166 @@
+"""FLUX.1: dev, schnell, Krea dev, and all models of their layout (Black Forest Labs, 2024).
+
+- Text: CLIP's pooled output and T5's hidden states. T5 takes 512 tokens as in the stock pipeline,
+  256 where guidance is not embedded (schnell), or what the model's `diffusion4k.json` says.
+- Latents: shifted and scaled, then packed: the 2x2 latents of a token stand on its channel axis,
+  `(B, C, h, w) -> (B, h/2 w/2, 4C)`. Positions are (0, row, column) of the token, zeros for text.
+- Prediction: the transformer gives the velocity `noise - latents` itself, at `sigma`.
+- Guidance: dev and Krea are guidance-distilled (Meng et al., arXiv 2210.03142): the scale is an
+  input of the network, 3.5 in training and free in sampling. schnell takes none.
+- Sampling shifts timesteps by the number of tokens; the stock pipeline does it.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
+from diffusion4k.families.base import (
+    NO_LIMIT,
+    AfterStep,
+    Checkpoint,
+    Defaults,
+    GuidanceKind,
+)
+from diffusion4k.families.folder import read_json
+from diffusion4k.families.high_resolution import HighResolution
+from diffusion4k.families.positions import replace_rotary
+from diffusion4k.families.stock import StockFamily, config_of, meta_tensor
+
+__all__ = ["TRAINING_GUIDANCE", "Flux"]
+
+TRAINING_GUIDANCE = 3.5
+_NON_COMMERCIAL = "FLUX.1 [dev] Non-Commercial License"
+
+
+class Flux(AutoencoderKLFamily):
+    """Family of `FluxPipeline` folders; see `families.base.Family` for the contract."""
+
+    name = "flux"
+    pipeline_class = "FluxPipeline"
+    components: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "transformer": ("diffusers.FluxTransformer2DModel",),
+        "vae": AUTOENCODER_KL,
+        "text_encoder": ("transformers.CLIPTextModel",),
+        "text_encoder_2": ("transformers.T5EncoderModel",),
+        "tokenizer": ("transformers.CLIPTokenizer",),
+        "tokenizer_2": ("transformers.T5TokenizerFast",),
+    }
+    position_methods: ClassVar[tuple[str, ...]] = ("ntk", "yarn")
+    checkpoints = (
+        Checkpoint("black-forest-labs/FLUX.1-dev", _NON_COMMERCIAL, gated=True),
+        Checkpoint("black-forest-labs/FLUX.1-Krea-dev", _NON_COMMERCIAL, gated=True),
+        Checkpoint("black-forest-labs/FLUX.1-schnell", "Apache-2.0", gated=True),
+    )
+    # The single-stream blocks' MLP as well, which has a name of its own.
+    lora_targets = (*StockFamily.lora_targets, "proj_mlp")
+    image_to_image_class = "FluxImg2ImgPipeline"
+
+    def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
+        """50 steps at guidance 5.0, 4 steps without where none is embedded; 4096x4096.
+
+        5.0 to 5.5 is what Diffusion-4K's reference implementation advises at this size.
+        """
+        distilled = Defaults(steps=50, guidance=5.0, width=4096, height=4096)
+        fast = Defaults(steps=4, guidance=0.0, width=4096, height=4096)
+        return distilled if transformer.get("guidance_embeds", False) else fast
+
+    def max_side(self, model: Path) -> int:
+        """Rotary embeddings have no end."""
+        return NO_LIMIT
+
+    def scale_positions(self, transformer: Any, wanted: HighResolution) -> None:
+        """Scale the rotary embedding beyond `high_resolution.trained_tokens` a side."""
+        replace_rotary(
+            transformer,
+            method=str(wanted.positions),
+            trained_tokens=wanted.trained_tokens,
+            time_dependent=wanted.time_dependent,
+        )
+
+    def guidance_kind(self, model: Path) -> GuidanceKind:
+        """Embedded in guidance-distilled models, else none."""
+        return "embedded" if _embeds_guidance(model) else "none"
+
+    def max_sequence_length(self, model: Path) -> int:
+        """T5's tokens: 512, and 256 for schnell, as its model card has it."""
+        return 512 if _embeds_guidance(model) else 256
+
+    @torch.no_grad()
+    def encode_text(
+        self, text_encoders: Any, captions: list[str], *, negative: bool = False
+    ) -> dict[str, Tensor]:
+        """Stock `encode_prompt`: `prompt_embeds (B, L, D)`, `pooled_prompt_embeds (B, P)`."""
+        prompt_embeds, pooled_prompt_embeds, _ = text_encoders.encode_prompt(
+            prompt=list(captions),
+            device=text_encoders.text_encoder.device,
+            max_sequence_length=text_encoders.max_sequence_length,
+        )
+        return {"prompt_embeds": prompt_embeds, "pooled_prompt_embeds": pooled_prompt_embeds}
+
+    def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
+        """Embeddings of `encode_text` without contents."""
+        config = read_json(model / "transformer" / "config.json")
+        tokens, width = self.text_tokens(model), config["joint_attention_dim"]
+        return {
+            "prompt_embeds": meta_tensor(captions, tokens, width),
+            "pooled_prompt_embeds": meta_tensor(captions, config["pooled_projection_dim"]),
+        }
+
+    def velocity(
+        self, transformer: nn.Module, noisy: Tensor, sigma: Tensor, conditioning: dict[str, Tensor]
+    ) -> Tensor:
+        """Predicted `noise - latents` `(B, C, h, w)` at `noisy` and sigma, at guidance 3.5."""
+        height, width = noisy.shape[-2:]
+        prompt_embeds = conditioning["prompt_embeds"].to(noisy)
+        embedded = config_of(transformer).guidance_embeds
+        packed = transformer(
+            hidden_states=_packed(noisy),
+            timestep=sigma,
+            guidance=torch.full_like(sigma, TRAINING_GUIDANCE) if embedded else None,
+            pooled_projections=conditioning["pooled_prompt_embeds"].to(noisy),
+            encoder_hidden_states=prompt_embeds,
+            txt_ids=torch.zeros(prompt_embeds.shape[1], 3, device=noisy.device),
+            img_ids=_positions(height // 2, width // 2).to(noisy.device),
+            return_dict=False,
+        )[0]
+        return _unpacked(packed, height, width)
+
+    def call_arguments(
+        self,
+        conditioning: dict[str, Tensor],
+        *,
+        guidance: float,
+        negative: dict[str, Tensor] | None = None,
+        after_step: AfterStep | None = None,
+    ) -> dict[str, Any]:
+        """As in all families; the stock pipeline's `guidance_scale` is the embedded one."""
+        return super().call_arguments(conditioning, guidance=guidance, after_step=after_step)
+
+    def spatial_latents(self, latents: Tensor, width: int, height: int) -> Tensor:
+        """Packed latents `(B, tokens, 4C)` as `(B, C, height/F, width/F)`."""
+        return _unpacked(latents, height // self.factor, width // self.factor)
+
+
+def _embeds_guidance(model: Path) -> bool:
+    return bool(read_json(model / "transformer" / "config.json").get("guidance_embeds", False))
+
+
+def _packed(latents: Tensor) -> Tensor:
+    tokens = nn.functional.pixel_unshuffle(latents, 2)
+    return tokens.flatten(2).transpose(1, 2)
+
+
+def _unpacked(tokens: Tensor, height: int, width: int) -> Tensor:
+    latents = tokens.transpose(1, 2).unflatten(2, (height // 2, width // 2))
+    return nn.functional.pixel_shuffle(latents, 2)
+
+
+def _positions(rows: int, columns: int) -> Tensor:
+    """`(rows * columns, 3)`: 0, row, column of each token."""
+    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    # In float32 at any precision: bfloat16 holds whole numbers up to 256 only.
+    return torch.stack([torch.zeros_like(row), row, column], dim=-1).flatten(0, 1).float()

@@ -1,0 +1,133 @@
+"""Position embeddings beyond the training size.
+
+Tables of sine and cosine (Stable Diffusion 3), of which a model has `N x N` positions, one a token,
+and takes the middle:
+
+- `extend`: positions go on at the same spacing on all sides. Sizes up to N are unchanged.
+- `interpolate`: the same span is divided finer, so that no position lies outside what was trained.
+
+Rotary embeddings (Flux) rotate pairs of channels by position times frequency. With s the number of
+tokens a side over that of training:
+
+- `ntk`: the base becomes `theta * s^(d / (d - 2))`: the lowest frequency is divided by s, the
+  highest unchanged (NTK-aware scaling; as in YaRN, arXiv 2309.00071, section 3.1).
+- `yarn`: frequencies that turn less than once over the training size are divided by s, those that
+  turn more than 32 times are unchanged, in between they are mixed; queries and keys grow by
+  `0.1 ln(s) + 1` (YaRN, sections 3.2 and 3.4).
+- time-dependent: s is replaced by `s^(2 sigma^2)`: much scaling while noise hides all but the
+  layout, none for the last details (DyPE, arXiv 2510.20766, with its exponents 2 and 2).
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diffusion4k.errors import Diffusion4kError
+
+__all__ = ["ScaledRotaryEmbedding", "replace_rotary", "resize_table"]
+
+_SLOW, _FAST = 1.0, 32.0  # turns over the training size; YaRN's alpha and beta
+
+
+def resize_table(transformer: Any, tokens: int, *, interpolate: bool) -> None:
+    """Give a transformer a table of at least `tokens` positions a side, if it has fewer.
+
+    Raises:
+        Diffusion4kError: its table is not one of sine and cosine.
+    """
+    embed = transformer.pos_embed
+    trained = embed.pos_embed_max_size
+    if tokens <= trained:
+        return
+    # As many new positions before as behind: the middle stays the middle.
+    tokens += (tokens - trained) % 2
+    spacing = embed.base_size / trained / embed.interpolation_scale
+    old = _table(torch.arange(trained) * spacing, embed.pos_embed.shape[-1])
+    if not torch.allclose(old, embed.pos_embed[0].double().cpu(), atol=0.02):
+        raise Diffusion4kError(
+            "position embeddings: the model's table is not one of sine and cosine, which alone can "
+            "be continued: leave `positions` out"
+        )
+    if interpolate:
+        positions = torch.linspace(0, trained - 1, tokens, dtype=torch.float64)
+    else:
+        positions = torch.arange(tokens, dtype=torch.float64) - (tokens - trained) // 2
+    table = _table(positions * spacing, embed.pos_embed.shape[-1])
+    embed.pos_embed = table[None].to(embed.pos_embed)
+    embed.pos_embed_max_size = tokens
+    transformer.register_to_config(pos_embed_max_size=tokens)
+
+
+def _table(positions: Tensor, width: int) -> Tensor:
+    """`(n * n, width)` of `n` positions: by column in the first half, by row in the second."""
+    frequencies = 10000.0 ** (-torch.arange(width // 4, dtype=torch.float64) / (width // 4))
+    angles = positions.double()[:, None] * frequencies
+    axis = torch.cat([angles.sin(), angles.cos()], dim=1)
+    rows, columns = axis[:, None].expand(-1, len(axis), -1), axis.expand(len(axis), -1, -1)
+    return torch.cat([columns, rows], dim=-1).flatten(0, 1)
+
+
+class ScaledRotaryEmbedding(nn.Module):
+    """In place of Flux' `pos_embed`; see above.
+
+    Arguments:
+        theta, axes_dim: base and channels per axis, as the stock module has them.
+        method: `ntk` or `yarn`.
+        trained_tokens: tokens a side of the training images.
+    """
+
+    def __init__(
+        self, theta: float, axes_dim: list[int], *, method: str, trained_tokens: int
+    ) -> None:
+        super().__init__()
+        self.theta, self.axes_dim = theta, axes_dim
+        self.method, self.trained_tokens = method, trained_tokens
+        self.strength = 1.0
+        """Exponent of s."""
+
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Positions `(tokens, axes)` to cosines and sines `(tokens, sum of axes_dim)`, float32."""
+        longest = float(ids[:, 1:].max()) + 1
+        scale = max(1.0, longest / self.trained_tokens) ** self.strength
+        angles = []
+        for axis, width in enumerate(self.axes_dim):
+            # The first axis holds no position of the image.
+            frequencies = self._frequencies(width, scale if axis else 1.0).to(ids.device)
+            angles.append(ids[:, axis, None].double() * frequencies)
+        all_angles = torch.cat(angles, dim=1).repeat_interleave(2, dim=1)
+        gain = 0.1 * math.log(scale) + 1 if self.method == "yarn" else 1.0
+        return (all_angles.cos() * gain).float(), (all_angles.sin() * gain).float()
+
+    def _frequencies(self, width: int, scale: float) -> Tensor:
+        exponents = torch.arange(0, width, 2, dtype=torch.float64) / width
+        if self.method == "ntk":
+            return (self.theta * scale ** (width / max(width - 2, 1))) ** -exponents
+        frequencies = self.theta**-exponents
+        turns = self.trained_tokens * frequencies / (2 * math.pi)
+        unchanged = ((turns - _SLOW) / (_FAST - _SLOW)).clamp(0, 1)
+        return frequencies * (unchanged + (1 - unchanged) / scale)
+
+
+def replace_rotary(
+    transformer: Any, *, method: str, trained_tokens: int, time_dependent: bool
+) -> None:
+    """Scale the rotary embedding of a Flux transformer."""
+    stock = transformer.pos_embed
+    scaled = ScaledRotaryEmbedding(
+        stock.theta, list(stock.axes_dim), method=method, trained_tokens=trained_tokens
+    )
+    transformer.pos_embed = scaled
+
+    def by_noise(_: nn.Module, __: tuple[Any, ...], arguments: dict[str, Any]) -> None:
+        sigma = arguments["timestep"]
+        if not bool((sigma == sigma[0]).all()):
+            raise Diffusion4kError(
+                "high_resolution.time_dependent: pictures of one batch have different noise "
+                "levels, and share their positions: train with batch_size=1, or without it"
+            )
+        scaled.strength = 2 * float(sigma[0]) ** 2
+
+    if time_dependent:
+        transformer.register_forward_pre_hook(by_noise, with_kwargs=True)

@@ -1,0 +1,307 @@
+"""What families of stock diffusers pipelines share: their components are named, and loaded by name.
+
+Nothing heavy is imported before something is loaded, so that all families can be listed in no time.
+"""
+
+import importlib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.families.base import (
+    SETTINGS,
+    AfterStep,
+    Checkpoint,
+    Defaults,
+    GuidanceKind,
+    model_defaults,
+    model_settings,
+)
+from diffusion4k.families.folder import (
+    check_weights,
+    has_component,
+    load_component,
+    load_single_file,
+    loading,
+    missing,
+    model_index,
+    read_json,
+)
+from diffusion4k.families.high_resolution import (
+    HighResolution,
+    chunk_attention,
+    high_resolution,
+)
+
+__all__ = ["StockFamily", "config_of", "meta_tensor"]
+
+
+class StockFamily:
+    """A family whose folders hold a stock pipeline; a subclass says what is its own.
+
+    Arguments:
+        factor: F, pixels a side of one latent; one of `factors`, by default the first.
+
+    Raises:
+        UsageError: a factor that the family cannot do.
+    """
+
+    name: str
+    pipeline_class: str
+    components: ClassVar[Mapping[str, tuple[str, ...]]]
+    """Per component but the scheduler, library and class, and other names of the class that
+    published folders give."""
+    optional: ClassVar[frozenset[str]] = frozenset()
+    """Components that a model may lack."""
+    checkpoints: tuple[Checkpoint, ...] = ()
+    factors: ClassVar[tuple[int, ...]]
+    patch_size: ClassVar[int] = 2
+    """Latents a side of one token."""
+
+    lora_targets: tuple[str, ...] = (
+        *("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2"),
+        *("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"),
+        *("ff_context.net.0.proj", "ff_context.net.2"),
+    )
+    """Attention and MLP as diffusers names them, and those of a text stream where there is one."""
+    image_to_image_class: str | None = None
+    decodes_in_strips: bool = True
+    position_methods: ClassVar[tuple[str, ...]] = ()
+    """What `high_resolution.positions` may be."""
+
+    def __init__(self, factor: int | None = None) -> None:
+        if factor is not None and factor not in self.factors:
+            allowed = " and ".join(map(str, self.factors))
+            raise UsageError(f"factor {factor}: {self.name} models can do {allowed}")
+        self.factor = factor or self.factors[0]
+        self.size_step = self.factor * self.patch_size
+
+    def check(self, model: Path) -> None:
+        """See from file names and headers, in no time, that the folder is complete."""
+        index = model_index(model)
+        for name, (class_path, *others) in self.components.items():
+            if name in self.optional and not has_component(model, name):
+                continue
+            found = (index.get(name) or [None, None])[1]
+            if found is None:
+                raise Diffusion4kError(
+                    f"{model / 'model_index.json'}: names no {name}, which a {self.pipeline_class} "
+                    "needs: take the model from its source again"
+                )
+            if _is_tokenizer(name):
+                if not (model / name).is_dir():
+                    raise missing(model / name)
+                continue
+            expected = class_path.rpartition(".")[2]
+            if found not in (expected, *others):
+                raise Diffusion4kError(
+                    f"{model / 'model_index.json'}: {name} is a {found}; {self.name} models have "
+                    f"a {expected}"
+                )
+            check_weights(model / name)
+        if not (model / "scheduler" / "scheduler_config.json").is_file():
+            raise missing(model / "scheduler" / "scheduler_config.json")
+
+    def defaults(self, model: Path) -> Defaults:
+        """What `defaults_for` says, or the model's own `diffusion4k.json`."""
+        transformer = read_json(model / "transformer" / "config.json")
+        scheduler = read_json(model / "scheduler" / "scheduler_config.json")
+        return model_defaults(model, self.defaults_for(transformer, scheduler))
+
+    def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
+        """Sampling defaults by the configurations of transformer and scheduler."""
+        raise NotImplementedError
+
+    def timestep_shift(self, model: Path, tokens: int) -> float:
+        """The scheduler's own shift, by the number of tokens where it says so.
+
+        Then mu is linear in the tokens, between `base_shift` and `max_shift`, and the shift exp(mu)
+        (the `calculate_shift` of the stock pipelines).
+        """
+        config = read_json(model / "scheduler" / "scheduler_config.json")
+        if not config.get("use_dynamic_shifting"):
+            return float(config.get("shift", config.get("flow_shift", 1.0)))
+        low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+        base, most = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+        return math.exp(base + (most - base) * (tokens - low) / (high - low))
+
+    def guidance_kind(self, model: Path) -> GuidanceKind:
+        """Classifier-free."""
+        return "classifier-free"
+
+    def load_transformer(
+        self,
+        model: Path,
+        *,
+        dtype: torch.dtype,
+        weights: Path | None = None,
+        quantization: Any = None,
+    ) -> nn.Module:
+        """The transformer alone, with what the model's settings say about high resolution."""
+        options = {"dtype": dtype, "quantization": quantization}
+        if weights and weights.is_file():
+            transformer = load_single_file(
+                self._class("transformer"), weights, model / "transformer", **options
+            )
+        else:
+            component = (weights or model) / "transformer"
+            transformer = load_component(self._class("transformer"), component, **options)
+        wanted = high_resolution(model)
+        if wanted.positions is not None:
+            if wanted.positions not in self.position_methods:
+                allowed = ", ".join(self.position_methods) or "none, as they need none"
+                raise Diffusion4kError(
+                    f"{model / SETTINGS}: high_resolution.positions: found {wanted.positions!r}, "
+                    f"allowed in {self.name} models: {allowed}"
+                )
+            self.scale_positions(transformer, wanted)
+        if wanted.attention_chunk:
+            chunk_attention(transformer, wanted.attention_chunk)
+        return transformer
+
+    def transformer_skeleton(self, model: Path) -> nn.Module:
+        """The transformer without weights, on the "meta" device: names and shapes only."""
+        config = read_json(model / "transformer" / "config.json")
+        with loading(model / "transformer"), torch.device("meta"):
+            return self._class("transformer").from_config(config)
+
+    def scale_positions(self, transformer: Any, wanted: HighResolution) -> None:
+        """Change the positions as asked for, by one of `position_methods`."""
+        raise NotImplementedError
+
+    def load_text_encoders(self, model: Path, *, dtype: torch.dtype) -> Any:
+        """The stock pipeline with tokenizers and text encoders only; `.to(device)` moves it."""
+        others = dict.fromkeys(("transformer", "vae", "scheduler"))
+        pipeline = self._pipeline(**others, **self._text_components(model, dtype))
+        pipeline.max_sequence_length = self.text_tokens(model)
+        return pipeline
+
+    def text_tokens(self, model: Path) -> int:
+        """Tokens of the longest text."""
+        stated: int | None = model_settings(model).get("max_sequence_length")
+        return stated or self.max_sequence_length(model)
+
+    def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
+        """What `encode_text` gives for as many captions of full length, on the meta device."""
+        raise NotImplementedError
+
+    def max_sequence_length(self, model: Path) -> int:
+        """Tokens of the longest text, where the model's `diffusion4k.json` does not say."""
+        raise NotImplementedError
+
+    def load_autoencoder(self, model: Path, *, dtype: torch.dtype) -> nn.Module:
+        """The autoencoder alone, at `factor`."""
+        raise NotImplementedError
+
+    def draw_latents(
+        self,
+        autoencoder: Any,
+        images: Tensor,
+        generator: torch.Generator,
+        max_memory: int | str | None = None,
+    ) -> Tensor:
+        """Normalised latents of images, drawn from the posterior."""
+        raise NotImplementedError
+
+    def load_scheduler(self, model: Path) -> Any:
+        """The scheduler, of the class that the folder names."""
+        name = model_index(model)["scheduler"][1]
+        with loading(model / "scheduler"):
+            scheduler_class = getattr(importlib.import_module("diffusers"), name)
+            return scheduler_class.from_pretrained(model / "scheduler")
+
+    def load_pipeline(
+        self,
+        model: Path,
+        *,
+        dtype: torch.dtype,
+        text_encoders: bool = True,
+        transformer: nn.Module | None = None,
+    ) -> Any:
+        """The stock pipeline, its autoencoder at `factor`; without text encoders for embeddings."""
+        text = dict.fromkeys(self._text_names())
+        if transformer is None:
+            transformer = self.load_transformer(model, dtype=dtype)
+        return self._pipeline(
+            transformer=transformer,
+            vae=self.load_autoencoder(model, dtype=dtype),
+            scheduler=self.load_scheduler(model),
+            **(self._text_components(model, dtype) if text_encoders else text),
+        )
+
+    def call_arguments(
+        self,
+        conditioning: dict[str, Tensor],
+        *,
+        guidance: float,
+        negative: dict[str, Tensor] | None = None,
+        after_step: AfterStep | None = None,
+    ) -> dict[str, Any]:
+        """Embeddings by their names, those of the negative prompt with `negative_` before them."""
+        arguments: dict[str, Any] = {"guidance_scale": guidance, **conditioning}
+        arguments |= {f"negative_{name}": value for name, value in (negative or {}).items()}
+        if after_step:
+
+            def callback(_: Any, step: int, __: Any, tensors: dict[str, Tensor]) -> dict[str, Any]:
+                after_step(step, tensors["latents"])
+                return tensors
+
+            arguments["callback_on_step_end"] = callback
+        return arguments
+
+    def spatial_latents(self, latents: Tensor, width: int, height: int) -> Tensor:
+        """They are spatial as they come."""
+        return latents
+
+    def _pipeline(self, **components: Any) -> Any:
+        return getattr(importlib.import_module("diffusers"), self.pipeline_class)(**components)
+
+    def _class(self, name: str) -> Any:
+        library, _, class_name = self.components[name][0].rpartition(".")
+        return getattr(importlib.import_module(library), class_name)
+
+    def _load(self, model: Path, name: str, dtype: torch.dtype) -> nn.Module:
+        return load_component(self._class(name), model / name, dtype=dtype)
+
+    def _text_names(self) -> list[str]:
+        return [name for name in self.components if name not in ("transformer", "vae")]
+
+    def _text_components(self, model: Path, dtype: torch.dtype) -> dict[str, Any]:
+        """Text encoders and tokenizers by name; None for what the model does not have."""
+        parts: dict[str, Any] = {}
+        for name in self._text_names():
+            if name in self.optional and not has_component(model, name):
+                parts[name] = None
+            elif _is_tokenizer(name):
+                with loading(model / name):
+                    parts[name] = self._class(name).from_pretrained(
+                        model / name, local_files_only=True
+                    )
+            else:
+                parts[name] = self._load(model, name, dtype)
+        for name, tokenizer in parts.items():
+            if _is_tokenizer(name) and tokenizer is not None:
+                config = getattr(parts[name.replace("tokenizer", "text_encoder")], "config", None)
+                # A tokenizer saved without its maximum claims 1e30 tokens, and would pad up to it.
+                most = getattr(config, "max_position_embeddings", None)
+                tokenizer.model_max_length = min(tokenizer.model_max_length, most or 10**30)
+        return parts
+
+
+def meta_tensor(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """A tensor of that shape without contents."""
+    return torch.empty(shape, dtype=dtype, device="meta")
+
+
+def config_of(transformer: nn.Module) -> Any:
+    """The configuration of a diffusers model, also inside a data-parallel wrapper."""
+    return getattr(transformer, "module", transformer).config
+
+
+def _is_tokenizer(component: str) -> bool:
+    return component.startswith("tokenizer")

@@ -1,0 +1,157 @@
+"""Adapter files: the layout of diffusers, and in the header what they were made for.
+
+`pytorch_lora_weights.safetensors` holds `transformer.<layer>.lora_A.weight (rank, in)` and
+`...lora_B.weight (out, rank)`. Its metadata hold PEFT's configuration under diffusers' own key, and
+under `diffusion4k` the family, the base model and versions.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from diffusion4k.errors import Diffusion4kError
+from diffusion4k.files import atomic_path
+
+__all__ = ["FILE_NAME", "Adapter", "check_adapter", "read_adapter", "write_adapter"]
+
+FILE_NAME = "pytorch_lora_weights.safetensors"
+
+_PREFIX = "transformer."
+_ENDS = (".lora_A.weight", ".lora_B.weight")
+# Of PEFT's configuration, what decides about the output of plain LoRA layers.
+_KEYS = {"r", "lora_alpha", "target_modules", "rank_pattern", "alpha_pattern", "use_rslora"}
+_CONFIG, _RECORD = "lora_adapter_metadata", "diffusion4k"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter as it stands in a file.
+
+    `config` are the arguments of PEFT's `LoraConfig`; `made_for` names family and base model, as
+    far as the file tells.
+    """
+
+    path: Path
+    weights: dict[str, Tensor] = field(repr=False)
+    config: dict[str, Any]
+    made_for: dict[str, str]
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that name the weights and what scales them."""
+        digest = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())
+        for name, weight in sorted(self.weights.items()):
+            digest.update(f"\0{name}\0".encode())
+            digest.update(weight.contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def write_adapter(folder: Path, transformer: Any, made_for: dict[str, str]) -> Path:
+    """Write the adapters in `transformer` to `folder` for diffusers' `load_lora_weights`.
+
+    `made_for` names at least `family` and `base_model`.
+    """
+    from peft import get_peft_model_state_dict
+
+    (config,) = transformer.peft_config.values()
+    said = {
+        "r": config.r,
+        "lora_alpha": config.lora_alpha,
+        "target_modules": sorted(config.target_modules),
+    }
+    weights = get_peft_model_state_dict(transformer)
+    tensors = {_PREFIX + name: w.detach().cpu().contiguous() for name, w in weights.items()}
+    metadata = {
+        "format": "pt",
+        _CONFIG: json.dumps({_PREFIX + key: value for key, value in said.items()}, sort_keys=True),
+        _RECORD: json.dumps(made_for, sort_keys=True),
+    }
+    with atomic_path(folder / FILE_NAME) as path:
+        save_file(tensors, path, metadata)
+    return folder / FILE_NAME
+
+
+def read_adapter(place: str | Path) -> Adapter:
+    """The adapter in a folder, or in a .safetensors file, of diffusers' layout.
+
+    Raises:
+        Diffusion4kError: no such file, a damaged one, or one of another layout.
+    """
+    path = Path(place)
+    path = path / FILE_NAME if path.is_dir() else path
+    if not path.is_file():
+        raise Diffusion4kError(f"{path}: no such file: give the folder that holds {FILE_NAME}")
+    try:
+        weights = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        made_for = json.loads(metadata.get(_RECORD, "{}"))
+        config = json.loads(metadata.get(_CONFIG, "{}"))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise Diffusion4kError(
+            f"{path}: damaged safetensors file ({error}): copy or download it again"
+        ) from None
+    odd = [key for key in weights if not (key.startswith(_PREFIX) and key.endswith(_ENDS))]
+    if odd or not weights:
+        raise Diffusion4kError(
+            f"{path}: not a LoRA of a transformer in diffusers' layout: found "
+            f"{odd[0] if odd else 'nothing'}, allowed {_PREFIX}LAYER{_ENDS[0]} and {_ENDS[1]}"
+        )
+    weights = {key.removeprefix(_PREFIX): value for key, value in weights.items()}
+    said = {key.removeprefix(_PREFIX): value for key, value in config.items()}
+    known = {key: value for key, value in said.items() if key in _KEYS}
+    return Adapter(path, weights, known or _guessed_config(weights), made_for)
+
+
+def check_adapter(adapter: Adapter, *, family: str, model: str, transformer: nn.Module) -> None:
+    """Refuse an adapter of another family or of layers of other sizes.
+
+    `transformer` is that of `model`, and may be on the "meta" device.
+
+    Raises:
+        Diffusion4kError: says what the adapter was made for.
+    """
+    made_for = adapter.made_for
+    origin = (
+        f"made for {made_for['family']} ({made_for['base_model']})"
+        if {"family", "base_model"} <= made_for.keys()
+        else "made for another model"
+    )
+    if made_for.get("family", family) != family:
+        raise Diffusion4kError(f"{adapter.path}: this LoRA was {origin}; {model} is {family}")
+    layers = {name: m for name, m in transformer.named_modules() if isinstance(m, nn.Linear)}
+    for key, weight in adapter.weights.items():
+        name, _, matrix = key.removesuffix(".weight").rpartition(".")
+        side, wanted = (1, "in_features") if matrix == "lora_A" else (0, "out_features")
+        found = getattr(layers.get(name), wanted, None)
+        if found != weight.shape[side]:
+            here = f"{wanted} {found}" if found else "no such linear layer"
+            raise Diffusion4kError(
+                f"{adapter.path}: this LoRA was {origin}: its {name} has {wanted} "
+                f"{weight.shape[side]}, {model} has {here}"
+            )
+
+
+def _guessed_config(weights: dict[str, Tensor]) -> dict[str, Any]:
+    """What diffusers takes where a file says nothing: alpha is the rank, of each layer alone."""
+    ranks = {
+        key.removesuffix(_ENDS[0]): len(weight)
+        for key, weight in weights.items()
+        if key.endswith(_ENDS[0])
+    }
+    usual = max(ranks.values(), default=1)
+    others = {f"^{name}": rank for name, rank in ranks.items() if rank != usual}
+    return {
+        "r": usual,
+        "lora_alpha": usual,
+        "target_modules": sorted(ranks),
+        "rank_pattern": others,
+        "alpha_pattern": dict(others),
+    }

@@ -1,0 +1,142 @@
+"""A model as its configurations alone: every component with its sizes and without its weights."""
+
+import importlib
+import tempfile
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.families import Family, families
+from diffusion4k.families.folder import (
+    POCKET,
+    has_component,
+    loading,
+    model_index,
+    read_json,
+    resolve,
+)
+from diffusion4k.families.published import published_models, write_configurations
+
+__all__ = ["Blueprint"]
+
+
+class Blueprint:
+    """What can be known of a model without its weights.
+
+    Arguments:
+        model: `pocket`, a folder in diffusers layout (its configurations are enough), a published
+            model's hub id, or that id's short form such as `sd3-medium` or `flux.1-dev`.
+        factor: pixels a side of one latent; by default the family's own choice.
+
+    Raises:
+        Diffusion4kError: no such model, or one of no supported family.
+        UsageError: a factor that the family cannot do.
+    """
+
+    def __init__(self, model: str | Path, factor: int | None = None) -> None:
+        self.name = str(model)
+        self.folder = self._locate()
+        pipeline = model_index(self.folder)["_class_name"]
+        if pipeline not in families():
+            raise Diffusion4kError(
+                f"{self.name}: pipeline class {pipeline} is not supported; supported: "
+                f"{', '.join(sorted(families()))}"
+            )
+        self.family: Family = families()[pipeline](factor)
+
+    def build(self, component: str, dtype: torch.dtype = torch.float32) -> nn.Module:
+        """A component on the meta device, in evaluation mode.
+
+        Raises:
+            Diffusion4kError: its configuration is absent or not of its class.
+        """
+        folder = self.folder / component
+        config = read_json(folder / "config.json")
+        if "pos_embed_max_size" in config:
+            # The model's settings may ask for a longer table of positions than it was made with.
+            reach = self.family.max_side(self.folder) // self.family.size_step
+            config["pos_embed_max_size"] = max(config["pos_embed_max_size"], reach)
+        library, name = model_index(self.folder)[component]
+        with loading(folder), torch.device("meta"):
+            kind = getattr(importlib.import_module(library), name)
+            if library == "transformers":
+                built = kind(kind.config_class.from_dict(config))
+            else:
+                built = kind.from_config(config)
+            if component == "vae":
+                built = _at_factor(built, self.family.factor)
+        # As torch does it: diffusers would warn, though there is nothing to lose here.
+        return nn.Module.to(built, dtype).eval()
+
+    @cached_property
+    def text_encoders(self) -> list[str]:
+        """Names of the text encoders that the model has."""
+        names = [name for name in model_index(self.folder) if name.startswith("text_encoder")]
+        return [name for name in names if has_component(self.folder, name)]
+
+    @cached_property
+    def components(self) -> list[str]:
+        """Names of all components with weights."""
+        return ["transformer", "vae", *self.text_encoders]
+
+    def blocks(self) -> list[nn.Module]:
+        """The transformer's repeated blocks."""
+        parts = self.transformer.children()
+        return [block for part in parts if isinstance(part, nn.ModuleList) for block in part]
+
+    def adaptable(self) -> list[tuple[int, int]]:
+        """Inputs and outputs of the linear layers that LoRA adapts unless told otherwise."""
+        ends = tuple(f".{target}" for target in self.family.lora_targets)
+        return [
+            (part.in_features, part.out_features)
+            for name, part in self.transformer.named_modules()
+            if isinstance(part, nn.Linear) and f".{name}".endswith(ends)
+        ]
+
+    def latent_channels(self) -> int:
+        """Channels of a latent."""
+        autoencoder: Any = self.build("vae")
+        return autoencoder.config.latent_channels
+
+    @cached_property
+    def transformer(self) -> nn.Module:
+        """The transformer in float32, for its shapes."""
+        return self.build("transformer")
+
+    def _locate(self) -> Path:
+        if self.name == POCKET or Path(self.name).exists():
+            return resolve(self.name)
+        hub_id = _known(self.name)
+        self._temporary = tempfile.TemporaryDirectory(prefix="diffusion4k-")
+        folder = Path(self._temporary.name)
+        write_configurations(hub_id, folder)
+        return folder
+
+
+def _known(name: str) -> str:
+    """The hub id of a published model by that id, its last part, or its transformer's name."""
+    wanted = name.lower()
+    for hub_id, model in published_models().items():
+        short = hub_id.partition("/")[2]
+        if wanted in (hub_id.lower(), short.lower(), model["components"]["transformer"]):
+            return hub_id
+    raise UsageError(
+        f"{name}: no such folder, and not a model whose sizes are known: give `pocket`, a folder "
+        f"in diffusers layout, or one of {', '.join(published_models())}"
+    )
+
+
+def _at_factor(autoencoder: Any, factor: int) -> Any:
+    from diffusers import AutoencoderKL
+
+    from diffusion4k.vae import PartitionedAutoencoderKL
+
+    if factor == 16 and type(autoencoder) is AutoencoderKL:
+        return PartitionedAutoencoderKL.from_autoencoder(autoencoder)
+    if factor == 8 and type(autoencoder) is PartitionedAutoencoderKL:
+        return autoencoder.to_autoencoder()
+    return autoencoder

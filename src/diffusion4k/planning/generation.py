@@ -1,0 +1,271 @@
+"""The plan of making one image."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import product
+from typing import Any
+
+import torch
+from torch import nn
+
+from diffusion4k.errors import UsageError
+from diffusion4k.planning.blueprint import Blueprint
+from diffusion4k.planning.machine import Machine
+from diffusion4k.planning.plan import Change, Plan, fits_device, overhead
+from diffusion4k.planning.stages import (
+    Stage,
+    decoding_stage,
+    denoising_stage,
+    text_encoding_stage,
+)
+from diffusion4k.sampling.memory import LEVELS, LOW_DECODER
+from diffusion4k.sampling.request import Request, settle
+from diffusion4k.vae import parse_memory
+
+__all__ = ["GenerationSetup", "generation_stages", "plan_generation"]
+
+# Bytes a parameter of a linear layer; of nf4 half a byte and the scale of each 64 (QLoRA).
+_WEIGHTS = {"fp8": 1.0, "int8": 1.0, "nf4": 0.5 + 4 / 64}
+_HELPS = 0.95  # less of a difference is not worth a word
+_DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class GenerationSetup:
+    """What decides what an image takes, in the words of `generate`."""
+
+    width: int
+    height: int
+    steps: int
+    guidance: float
+    dtype: torch.dtype
+    memory: str = "balanced"
+    weights: str | None = None
+    max_memory: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        model: Blueprint,
+        *,
+        on_gpu: bool,
+        dtype: str = "auto",
+        memory: str = "balanced",
+        weights: str | None = None,
+        max_memory: int | str | None = None,
+        **request: Any,
+    ) -> "GenerationSetup":
+        """What `generate` makes of the same options; `request` are fields of `sampling.Request`.
+
+        Raises:
+            UsageError: a value out of its range, or a size that the model cannot do.
+        """
+        if dtype == "auto":
+            dtype = "bfloat16" if on_gpu else "float32"
+        if dtype not in _DTYPES:
+            raise UsageError(f"dtype {dtype}: allowed are auto, {', '.join(_DTYPES)}")
+        if memory not in LEVELS:
+            raise UsageError(f"memory {memory}: allowed are {', '.join(LEVELS)}")
+        if weights not in (None, *_WEIGHTS):
+            raise UsageError(f"weights {weights}: allowed are {', '.join(_WEIGHTS)}")
+        family = model.family
+        settings = settle(
+            Request("a picture", **request),
+            family.defaults(model.folder),
+            size_step=family.size_step,
+            max_side=family.max_side(model.folder),
+            factor=family.factor,
+            guidance_kind=family.guidance_kind(model.folder),
+            model=model.name,
+            model_fingerprint="",
+            dtype=dtype,
+        )
+        limit = parse_memory(max_memory)
+        if limit:
+            family.check_decode_memory(
+                model.build("vae", getattr(torch, dtype)), settings.width, settings.height, limit
+            )
+        return cls(
+            settings.width,
+            settings.height,
+            settings.steps,
+            settings.guidance,
+            getattr(torch, dtype),
+            memory,
+            weights,
+            limit,
+        )
+
+    def options(self, than: "GenerationSetup") -> tuple[str, ...]:
+        """The options of `generate` in which this differs from another one."""
+        found = []
+        if self.dtype != than.dtype:
+            found.append(f"--dtype {str(self.dtype).rpartition('.')[2]}")
+        if self.max_memory != than.max_memory and self.max_memory:
+            found.append(f"--max-memory {self.max_memory / 2**30:g}GiB")
+        if self.weights != than.weights:
+            found.append(f"--weights {self.weights}")
+        if self.memory != than.memory:
+            found.append(f"--memory {self.memory}")
+        return tuple(found)
+
+
+def plan_generation(model: Blueprint, setup: GenerationSetup, machine: Machine) -> Plan:
+    """One image, made as `generate` makes it."""
+    stages = generation_stages(model, setup, gpu=machine.on_gpu)
+    text, denoising, decoding = stages
+    total = text.flops + setup.steps * denoising.flops + decoding.flops
+    moved = _weights_moved(model, setup) if _streams(setup, machine.on_gpu) else 0
+    step_seconds = max(machine.seconds(denoising.flops), moved / machine.bandwidth)
+    parameters = {name: count(model, name) for name in model.components}
+    plain = _plain_decoding(model, setup, machine.on_gpu)
+    plan = Plan(
+        what=f"{model.name}: one image of {setup.width}x{setup.height}, {setup.steps} steps",
+        machine=machine,
+        parameters=parameters,
+        stages=stages,
+        others=[plain],
+        step_flops=denoising.flops,
+        total_flops=total,
+        step_seconds=step_seconds,
+        total_seconds=setup.steps * step_seconds + machine.seconds(text.flops + decoding.flops),
+        steps=setup.steps,
+        ram=_ram(model, setup),
+    )
+    if "device" not in plan.shortages:
+        return plan
+    return replace(plan, changes=_changes(model, setup, machine))
+
+
+def generation_stages(model: Blueprint, setup: GenerationSetup, *, gpu: bool) -> list[Stage]:
+    """Text encoding, a sampling step and decoding, each with all that stands beside it."""
+    guided = setup.guidance > 1 and model.family.guidance_kind(model.folder) == "classifier-free"
+    size = setup.width, setup.height, setup.dtype
+    text = _text(model, setup.dtype, gpu)
+    denoising = _denoising(model, *size, guided, gpu)
+    decoding = _decoding(model, *size, _decoder_limit(model, setup), gpu)
+    transformer = _transformer_bytes(model, setup, gpu)
+    denoising = replace(denoising, parts={**denoising.parts, "weights": transformer})
+    if setup.memory == "high" or not gpu:
+        decoding = decoding.beside(weights=transformer)
+    if setup.memory == "high":
+        stay = text.parts["weights"]
+        denoising = denoising.beside(**{"text encoders": stay})
+        decoding = decoding.beside(**{"text encoders": stay})
+    return [text, denoising, decoding]
+
+
+def _changes(model: Blueprint, setup: GenerationSetup, machine: Machine) -> list[Change]:
+    """The cheapest settings that fit, or else the one that comes nearest, if it helps at all."""
+    now = max(s.peak for s in generation_stages(model, setup, gpu=machine.on_gpu))
+    nearest = Change((), int(_HELPS * now) + overhead(machine))
+    for other in _cheaper(model, setup, machine):
+        highest = max(s.peak for s in generation_stages(model, other, gpu=machine.on_gpu))
+        change = Change(other.options(setup), highest + overhead(machine))
+        if fits_device(change.peak, machine):
+            return [change]
+        if change.peak < nearest.peak:
+            nearest = change
+    return [nearest] if nearest.how else []
+
+
+def _cheaper(
+    model: Blueprint, setup: GenerationSetup, machine: Machine
+) -> Iterator[GenerationSetup]:
+    """Other settings, by what they cost in time and quality."""
+    gpu = machine.on_gpu
+    dtypes = [setup.dtype, *([torch.bfloat16] if gpu and setup.dtype == torch.float32 else [])]
+    limits: list[int | None] = [setup.max_memory]
+    if setup.max_memory is None and model.family.decodes_in_strips:
+        limits += [limit for limit in (2**32, 2**30, 2**28) if _can_decode(model, setup, limit)]
+    memories = {"high": ["high", "balanced", "low"], "balanced": ["balanced", "low"]}
+    kinds = [setup.weights] if setup.weights else [None, "fp8", "nf4"] if gpu else [None]
+    found = [
+        replace(setup, dtype=dtype, max_memory=limit, memory=memory, weights=kind)
+        for kind, memory, dtype, limit in product(
+            kinds, memories.get(setup.memory, ["low"]), dtypes, limits
+        )
+    ]
+    cost = {None: 0, "fp8": 2, "nf4": 5, "balanced": 0, "low": 3, "high": 0}
+    found.sort(key=lambda s: cost[s.weights] + cost[s.memory] + limits.index(s.max_memory) / 4)
+    yield from (other for other in found if other != setup)
+
+
+@cache
+def _text(model: Blueprint, dtype: torch.dtype, gpu: bool) -> Stage:
+    return text_encoding_stage(model, dtype, gpu=gpu)
+
+
+@cache
+def _denoising(
+    model: Blueprint, width: int, height: int, dtype: torch.dtype, guided: bool, gpu: bool
+) -> Stage:
+    return denoising_stage(model, width, height, dtype, guided=guided, gpu=gpu)
+
+
+@cache
+def _decoding(
+    model: Blueprint, width: int, height: int, dtype: torch.dtype, limit: int | None, gpu: bool
+) -> Stage:
+    return decoding_stage(model, width, height, dtype, max_memory=limit, gpu=gpu)
+
+
+def _plain_decoding(model: Blueprint, setup: GenerationSetup, gpu: bool) -> Stage:
+    return decoding_stage(model, setup.width, setup.height, setup.dtype, lean=False, gpu=gpu)
+
+
+@cache
+def count(model: Blueprint, component: str) -> int:
+    """Parameters of a component."""
+    return sum(p.numel() for p in model.build(component).parameters())
+
+
+def _decoder_limit(model: Blueprint, setup: GenerationSetup) -> int | None:
+    if setup.max_memory is None and setup.memory == "low" and model.family.decodes_in_strips:
+        return LOW_DECODER
+    return setup.max_memory
+
+
+def _bytes(module: nn.Module, setup: GenerationSetup) -> int:
+    """Of a module's weights; linear layers in the kind of weights asked for."""
+    item, total = setup.dtype.itemsize, 0
+    for layer in module.modules():
+        own = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
+        few = _WEIGHTS.get(setup.weights or "") if isinstance(layer, nn.Linear) else None
+        total += int(sum(t.numel() for t in own) * (few or item))
+    return total
+
+
+def _transformer_bytes(model: Blueprint, setup: GenerationSetup, gpu: bool) -> int:
+    """Of the transformer's weights that are on the device at once."""
+    whole = _bytes(model.transformer, setup)
+    if not _streams(setup, gpu):
+        return whole
+    blocks = sorted((_bytes(block, setup) for block in model.blocks()), reverse=True)
+    # The next block comes while one computes.
+    return whole - sum(blocks) + sum(blocks[:2])
+
+
+def _streams(setup: GenerationSetup, gpu: bool) -> bool:
+    """Whether the transformer's blocks come to the device one by one."""
+    return gpu and setup.memory == "low" and setup.weights in (None, "fp8")
+
+
+def _can_decode(model: Blueprint, setup: GenerationSetup, limit: int) -> bool:
+    """Whether `generate` would take this limit."""
+    autoencoder = model.build("vae", setup.dtype)
+    try:
+        model.family.check_decode_memory(autoencoder, setup.width, setup.height, limit)
+    except UsageError:
+        return False
+    return True
+
+
+def _weights_moved(model: Blueprint, setup: GenerationSetup) -> int:
+    return sum(_bytes(block, setup) for block in model.blocks())
+
+
+def _ram(model: Blueprint, setup: GenerationSetup) -> int:
+    """The largest component passes through the processor's memory when it is loaded."""
+    return max(count(model, name) for name in model.components) * setup.dtype.itemsize

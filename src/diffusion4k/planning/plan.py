@@ -1,0 +1,102 @@
+"""What a plan comes to: stages, time, disk, and whether it fits."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from diffusion4k.planning.machine import Machine
+from diffusion4k.planning.stages import Stage
+
+__all__ = ["CUDA_CONTEXT", "Change", "Plan"]
+
+CUDA_CONTEXT = 2**29
+"""Bytes that CUDA, its kernels and libraries take on a GPU before the first tensor (about)."""
+_USABLE = 0.95
+# Of a device's memory: the rest goes to what allocators cannot use between blocks.
+
+
+@dataclass(frozen=True)
+class Change:
+    """A way to need less memory."""
+
+    how: tuple[str, ...]
+    """Options or recipe keys, in the words in which they are given."""
+    peak: int
+    """Bytes on each device then."""
+    is_available: bool = True
+    """Whether this version can do it."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All figures of a training run or of making one image; bytes, seconds, FLOPs of one device."""
+
+    what: str
+    machine: Machine
+    parameters: dict[str, int]
+    """By component."""
+    stages: list[Stage]
+    """What happens one after the other; the highest decides."""
+    others: list[Stage]
+    """For comparison: what other settings would take."""
+    step_flops: int
+    total_flops: int
+    step_seconds: float
+    total_seconds: float
+    steps: int
+    ram: int
+    """Bytes of the processor's memory beside the device."""
+    disk: dict[str, int] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)
+    """Cheapest first; empty if it fits."""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def highest(self) -> Stage:
+        """The stage that decides."""
+        return max(self.stages, key=lambda stage: stage.peak)
+
+    @property
+    def peak(self) -> int:
+        """Bytes needed on each device."""
+        return self.highest.peak + overhead(self.machine)
+
+    @property
+    def fits(self) -> bool:
+        """Whether device, processor's memory and disk suffice, as far as they are known."""
+        return not self.shortages
+
+    @property
+    def shortages(self) -> list[str]:
+        """What does not suffice: `device`, `ram`, `disk`."""
+        machine, found = self.machine, []
+        if not fits_device(self.peak, machine):
+            found.append("device")
+        if machine.on_gpu and machine.ram is not None and self.ram > machine.ram:
+            found.append("ram")
+        if machine.disk is not None and sum(self.disk.values()) > machine.disk:
+            found.append("disk")
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for JSON."""
+        from dataclasses import asdict
+
+        stages = [{**asdict(stage), "peak": stage.peak} for stage in self.stages]
+        return {
+            **asdict(self),
+            "stages": stages,
+            "others": [{**asdict(stage), "peak": stage.peak} for stage in self.others],
+            "peak": self.peak,
+            "fits": self.fits,
+            "shortages": self.shortages,
+        }
+
+
+def overhead(machine: Machine) -> int:
+    """Bytes on the device that no tensor holds."""
+    return CUDA_CONTEXT if machine.on_gpu else 0
+
+
+def fits_device(peak: int, machine: Machine) -> bool:
+    """Whether so many bytes leave the device's allocator enough room."""
+    return peak <= _USABLE * machine.memory

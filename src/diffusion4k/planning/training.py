@@ -1,0 +1,302 @@
+"""The plan of a training run."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+
+import torch
+
+from diffusion4k.data.folder import METADATA, photo_folder, scan_folder
+from diffusion4k.errors import UsageError
+from diffusion4k.planning.blueprint import Blueprint
+from diffusion4k.planning.generation import count
+from diffusion4k.planning.machine import Machine
+from diffusion4k.planning.plan import Change, Plan, fits_device, overhead
+from diffusion4k.planning.stages import (
+    Stage,
+    TrainingSetup,
+    decoding_stage,
+    image_encoding_stage,
+    text_encoding_stage,
+    training_stages,
+)
+from diffusion4k.training.build import build_objective
+from diffusion4k.training.recipe import Recipe
+
+__all__ = ["plan_training", "training_setup"]
+
+_ASPECT = 3 / 2  # of photographs that have not been seen
+_HALF = 2  # bytes of a stored number
+
+
+@dataclass(frozen=True)
+class _Means:
+    """Ways to need less memory, some of which `train` does not have."""
+
+    checkpointing: bool
+    divided: int = 1
+    """Micro-batches that a batch is taken in."""
+    eight_bit: bool = False
+    sharding: str | None = None
+    offload: bool = False
+    lora: bool = False
+
+    @property
+    def is_available(self) -> bool:
+        return not (self.eight_bit or self.sharding or self.offload)
+
+    @property
+    def cost(self) -> float:
+        """In time, or in what the result is worth."""
+        sharding = {None: 0.0, "ZeRO-2": 0.2, "FSDP": 0.5}[self.sharding]
+        doubt = 0.1 * self.eight_bit + 1.0 * self.offload + 3.0 * self.lora
+        return 0.3 * self.checkpointing + 0.1 * math.log2(self.divided) + sharding + doubt
+
+
+def training_setup(recipe: Recipe, machine: Machine) -> TrainingSetup:
+    """What of a recipe decides about a step on one device of the machine."""
+    width, height = recipe.crop_size
+    automatic = recipe.precision == "auto" and machine.on_gpu
+    return TrainingSetup(
+        width=width,
+        height=height,
+        batch_size=recipe.batch_size,
+        objective=build_objective(recipe),
+        gradient_checkpointing=recipe.gradient_checkpointing,
+        gradient_accumulation=recipe.gradient_accumulation,
+        bfloat16=recipe.precision == "bf16" or automatic,
+        average=recipe.ema is not None,
+        lora_rank=recipe.lora.rank if recipe.lora else None,
+        lora_targets=recipe.lora.targets if recipe.lora else None,
+        processes=max(machine.gpus, 1),
+    )
+
+
+def plan_training(
+    model: Blueprint, recipe: Recipe, machine: Machine, images: int | None = None
+) -> Plan:
+    """A run of a recipe from an empty cache to its last step.
+
+    Arguments:
+        images: number of photographs; by default those of the recipe's folder, if it is there.
+
+    Raises:
+        UsageError: crops larger than the model takes, or a number of images below 1.
+    """
+    if images is not None and images < 1:
+        raise UsageError(f"images {images}: give 1 or more")
+    if max(recipe.crop_size) > (largest := model.family.max_side(model.folder)):
+        raise UsageError(
+            f"crop: found {max(recipe.crop_size)}, allowed at most {largest}, all that "
+            f"{recipe.model} takes"
+        )
+    gpu, setup = machine.on_gpu, training_setup(recipe, machine)
+    step, update = training_stages(model, setup, gpu=gpu)
+    other = replace(setup, gradient_checkpointing=not setup.gradient_checkpointing)
+    other_step, _ = training_stages(model, other, gpu=gpu)
+    sides = _picture(recipe)
+    # As the cache is built: text encoders in half of float32 on GPUs.
+    text = text_encoding_stage(model, torch.bfloat16 if gpu else torch.float32, gpu=gpu)
+    encoding = image_encoding_stage(model, *sides, gpu=gpu)
+    stages = [text, encoding, step, update]
+    if recipe.validation.prompts and recipe.validation.every:
+        stages.append(_validation(model, recipe, step, gpu))
+    without = "without" if setup.gradient_checkpointing else "with"
+    step_seconds = machine.seconds(step.flops) + _exchange(update, machine)
+    each_image = machine.seconds(text.flops + encoding.flops * (2 if recipe.flip else 1))
+    photographs, notes = _photographs(recipe, images)
+    trained = update.parts["optimizer"] // 8
+    plan = Plan(
+        what=_what(model, recipe),
+        machine=machine,
+        parameters={name: count(model, name) for name in model.components},
+        stages=stages,
+        others=[replace(other_step, name=f"training step {without} gradient checkpointing")],
+        step_flops=step.flops,
+        total_flops=step.flops * recipe.steps,
+        step_seconds=step_seconds,
+        total_seconds=step_seconds * recipe.steps + each_image * (photographs or 0),
+        steps=recipe.steps,
+        ram=4 * count(model, "transformer") * max(machine.gpus, 1),
+        disk=_disk(model, recipe, trained, photographs),
+        notes=notes,
+    )
+    notes += [
+        f"{stage.name} fits no device: fill the cache elsewhere, with `diffusion4k cache`"
+        for stage in (text, encoding)
+        if not fits_device(stage.peak + overhead(machine), machine)
+    ]
+    if fits_device(max(step.peak, update.peak) + overhead(machine), machine):
+        return replace(plan, notes=notes)
+    runs = {setup.gradient_checkpointing: step, not setup.gradient_checkpointing: other_step}
+    changes = _changes(model, recipe, setup, machine, runs, update)
+    return replace(plan, changes=changes, notes=notes)
+
+
+def _changes(
+    model: Blueprint,
+    recipe: Recipe,
+    setup: TrainingSetup,
+    machine: Machine,
+    steps: dict[bool, Stage],
+    update: Stage,
+) -> list[Change]:
+    """The cheapest means that fit: of all, and of those that `train` has."""
+    peak_of = partial(_peak, model, setup, steps, update, machine)
+    found: list[Change] = []
+    for means in sorted(_means(setup, machine), key=lambda each: each.cost):
+        if any(change.is_available for change in found):
+            break
+        if found and not means.is_available:
+            continue
+        peak = peak_of(means)
+        if fits_device(peak, machine):
+            found.append(Change(_words(means, recipe, setup), peak, means.is_available))
+    return found
+
+
+def _means(setup: TrainingSetup, machine: Machine) -> Iterator[_Means]:
+    checkpointing = {setup.gradient_checkpointing, True}
+    divided = [2**n for n in range(setup.batch_size.bit_length()) if setup.batch_size % 2**n == 0]
+    sharding = [None, "ZeRO-2", "FSDP"] if machine.gpus > 1 else [None]
+    offload = [False, True] if machine.on_gpu else [False]
+    lora = [False] if setup.lora_rank else [False, True]
+    for values in product(checkpointing, divided, [False, True], sharding, offload, lora):
+        yield _Means(*values)
+
+
+def _peak(
+    model: Blueprint,
+    setup: TrainingSetup,
+    steps: dict[bool, Stage],
+    update: Stage,
+    machine: Machine,
+    means: _Means,
+) -> int:
+    """Bytes on a device, from the parts that were counted (no second run on shapes)."""
+    shares = dict.fromkeys(
+        ("weights", "gradients", "optimizer", "average", "gradient buckets"), 1.0
+    )
+    shares["temporary"] = 1.0
+    if means.lora:
+        adapters = _adapter_share(model)
+        shares = dict.fromkeys(shares, adapters)
+        shares["weights"] = (0.5 if setup.bfloat16 else 1.0) + adapters
+    if means.eight_bit:
+        shares["optimizer"] /= 4
+        shares["temporary"] = 0
+    if means.sharding:
+        for part in ("gradients", "optimizer", "average", "temporary"):
+            shares[part] /= machine.gpus
+        shares["gradient buckets"] = 0
+    if means.sharding == "FSDP":
+        # The block that computes and the next one are whole.
+        shares["weights"] *= 1 / machine.gpus + 2 / max(_depth(model), 2)
+    if means.offload:
+        shares["optimizer"] = shares["temporary"] = 0
+    shares["activations"] = shares["workspace"] = 1 / means.divided
+    if means.divided > 1 and setup.gradient_accumulation == 1:
+        # From the second micro-batch on, the gradients of the first stand beside it.
+        step = steps[means.checkpointing]
+        whole = update.parts["gradients"] - step.parts.get("gradients", 0)
+        kept = whole * shares["gradients"]
+    else:
+        kept = 0
+    stages = (steps[means.checkpointing], update)
+    peaks = [sum(size * shares.get(k, 1) for k, size in s.parts.items()) for s in stages]
+    return int(max(peaks[0] + kept, peaks[1])) + overhead(machine)
+
+
+def _words(means: _Means, recipe: Recipe, setup: TrainingSetup) -> tuple[str, ...]:
+    words = []
+    if means.checkpointing and not setup.gradient_checkpointing:
+        words.append("gradient_checkpointing=true")
+    if means.divided > 1:
+        words.append(f"batch_size={recipe.batch_size // means.divided}")
+        words.append(f"gradient_accumulation={recipe.gradient_accumulation * means.divided}")
+    if means.lora:
+        words.append("lora.rank=16")
+    if means.eight_bit:
+        words.append("optimizer states in 8 bits")
+    if means.sharding:
+        words.append(f"{means.sharding} sharding")
+    if means.offload:
+        words.append("optimizer in the processor's memory")
+    return tuple(words)
+
+
+def _adapter_share(model: Blueprint, rank: int = 16) -> float:
+    """Parameters of adapters over those of the transformer."""
+    linears = model.adaptable()
+    return sum(rank * (a + b) for a, b in linears) / count(model, "transformer")
+
+
+def _depth(model: Blueprint) -> int:
+    return len(model.blocks())
+
+
+def _validation(model: Blueprint, recipe: Recipe, step: Stage, gpu: bool) -> Stage:
+    """Validation images are decoded plainly, beside all that the training holds."""
+    wanted = recipe.validation
+    size = wanted.width or recipe.crop_size[0], wanted.height or recipe.crop_size[1]
+    decoding = decoding_stage(model, *size, torch.float32, lean=False, gpu=gpu)
+    kept = ("weights", "optimizer", "average", "gradient buckets")
+    beside = {part: step.parts[part] for part in kept if part in step.parts}
+    return replace(decoding.beside(**beside), name="validation images")
+
+
+def _exchange(update: Stage, machine: Machine) -> float:
+    """Seconds in which gradients go around the GPUs (ring all-reduce), after the computations."""
+    n = machine.gpus
+    return 2 * (n - 1) / n * update.parts["gradients"] / machine.bandwidth if n > 1 else 0.0
+
+
+def _picture(recipe: Recipe) -> tuple[int, int]:
+    """Width and height of a cached picture of the usual shape."""
+    step = 32
+    return int(recipe.resolution * _ASPECT) // step * step, recipe.resolution
+
+
+def _photographs(recipe: Recipe, images: int | None) -> tuple[int | None, list[str]]:
+    if images is not None:
+        return images, []
+    folder = photo_folder(recipe.data)
+    if not (folder / METADATA).is_file():
+        return None, [f"{recipe.data}: not here: give --images to plan for its cache"]
+    return len(scan_folder(folder).photos), []
+
+
+def _disk(
+    model: Blueprint, recipe: Recipe, trained: int, photographs: int | None
+) -> dict[str, int]:
+    """Bytes of what the run writes."""
+    each = 4 * trained * (4 if recipe.ema else 3)
+    if recipe.lora is None:  # The table of positions goes with the weights.
+        each += sum(4 * b.numel() for b in model.transformer.state_dict().values())
+        each -= 4 * count(model, "transformer")
+    # Before an old checkpoint goes, a new one is written.
+    most = min(math.ceil(recipe.steps / recipe.checkpoint.every), recipe.checkpoint.keep + 1)
+    disk = {"checkpoints": most * each}
+    others = sum(count(model, name) for name in model.components if name != "transformer")
+    result = 4 * trained if recipe.lora else 4 * trained + _HALF * others
+    disk["result"] = result
+    if photographs:
+        width, height = _picture(recipe)
+        channels = model.latent_channels()
+        latents = channels * (width // model.family.factor) * (height // model.family.factor)
+        text = sum(t.numel() for t in model.family.empty_conditioning(model.folder, 1).values())
+        latents *= photographs * (2 if recipe.flip else 1)
+        # The empty caption is kept, too.
+        disk["cache"] = _HALF * (latents + (photographs + 1) * text)
+    return disk
+
+
+def _what(model: Blueprint, recipe: Recipe) -> str:
+    width, height = recipe.crop_size
+    kind = f"LoRA of rank {recipe.lora.rank}" if recipe.lora else "all weights"
+    batch = f"batch {recipe.batch_size}"
+    if recipe.gradient_accumulation > 1:
+        batch += f" x {recipe.gradient_accumulation}"
+    return f"{model.name}: training of {kind} at {width}x{height}, {batch}, {recipe.steps} steps"

@@ -1,0 +1,106 @@
+"""Where the parts of a pipeline stand while an image is made: memory against time.
+
+- high: everything stays on the device, text encoders for later prompts as well.
+- balanced: text encoders are freed once the prompts are encoded; the transformer is off the device
+  while an image is decoded.
+- low: text encoders are freed; the transformer's blocks come to the device one by one; the
+  decoder's feature maps take at most 1 GiB unless told otherwise.
+
+Off the device means in the processor's memory. Where the processor is the device the transformer
+stays: its weights are mapped from their file, and the system drops and reads them as it needs room.
+The autoencoder is small and stays, and is run lean in any case.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from diffusion4k.errors import UsageError
+from diffusion4k.vae import parse_memory
+
+__all__ = ["LEVELS", "LOW_DECODER", "Placement", "stream_blocks"]
+
+LEVELS = ("low", "balanced", "high")
+LOW_DECODER = 2**30
+
+
+class Placement:
+    """Moves a pipeline's parts at the right moments.
+
+    Arguments:
+        level: one of `LEVELS`.
+        device: where to compute.
+        max_memory: of the decoder's feature maps, in bytes or as `"4GiB"`.
+        streams_blocks: whether the transformer's weights can be moved block by block.
+        decodes_in_strips: whether the decoder can keep to a limit.
+
+    Raises:
+        UsageError: an unknown level, or a memory that is no size.
+    """
+
+    def __init__(
+        self,
+        level: str,
+        device: torch.device,
+        max_memory: int | str | None = None,
+        *,
+        streams_blocks: bool = True,
+        decodes_in_strips: bool = True,
+    ) -> None:
+        if level not in LEVELS:
+            raise UsageError(f"memory {level}: allowed are {', '.join(LEVELS)}")
+        self.level, self.device = level, device
+        self.max_memory = parse_memory(max_memory)
+        self._in_strips = decodes_in_strips
+        if self.max_memory is None and level == "low" and decodes_in_strips:
+            self.max_memory = LOW_DECODER
+        self.keeps_text_encoders = level == "high"
+        is_gpu = device.type != "cpu"
+        self._by_block = level == "low" and streams_blocks and is_gpu
+        self._is_moved = level != "high" and not self._by_block and is_gpu
+
+    def __str__(self) -> str:
+        """One line that says what is done."""
+        transformer = f"transformer stays on {self.device}"
+        if self._by_block:
+            transformer = f"transformer block by block on {self.device}"
+        elif self._is_moved:
+            transformer = f"transformer leaves {self.device} while an image is decoded"
+        text = "stay loaded" if self.keeps_text_encoders else "freed after encoding"
+        limit = f"{self.max_memory / 2**20:.0f} MiB" if self.max_memory else "no limit"
+        decoder = f"in strips, feature maps: {limit}" if self._in_strips else "at once"
+        return f"memory {self.level}: {transformer}; text encoders {text}; image decoded {decoder}"
+
+    def place(self, pipeline: Any) -> None:
+        """Put a pipeline that was just loaded where it belongs."""
+        if self._by_block:
+            pipeline.vae.to(self.device)
+            stream_blocks(pipeline.transformer, self.device)
+        else:
+            pipeline.to(self.device)
+
+    def before_denoising(self, pipeline: Any) -> None:
+        """The transformer is needed."""
+        if self._is_moved:
+            pipeline.transformer.to(self.device)
+
+    def before_decoding(self, pipeline: Any) -> None:
+        """The transformer is not needed until the next image."""
+        if self._is_moved:
+            pipeline.transformer.to("cpu")
+
+
+def stream_blocks(transformer: nn.Module, device: torch.device) -> None:
+    """Keep a transformer in the processor's memory; a block is on the device while it computes."""
+    from diffusers.hooks import apply_group_offloading
+
+    apply_group_offloading(
+        transformer,
+        onload_device=device,
+        offload_device=torch.device("cpu"),
+        offload_type="block_level",
+        num_blocks_per_group=1,
+        # The next block travels while this one computes.
+        use_stream=device.type == "cuda",
+    )

@@ -1,0 +1,68 @@
+"""The model card of a result: what it is, how it came about, how to load it."""
+
+from pathlib import Path
+
+import yaml
+
+from diffusion4k.lora import FILE_NAME
+from diffusion4k.training.export import versions
+from diffusion4k.training.recipe import Recipe
+
+__all__ = ["model_card"]
+
+
+def model_card(recipe: Recipe, factor: int, validation_loss: float | None) -> str:
+    """README.md of the result of a run, in the hub's form."""
+    header = {"library_name": "diffusers", "pipeline_tag": "text-to-image"}
+    if "/" in recipe.model and not Path(recipe.model).exists():
+        header["base_model"] = recipe.model
+    measured = validation_loss is not None
+    loss = f"\nValidation loss at the end: {validation_loss:.6g}.\n" if measured else ""
+    listed = "\n".join(f"- {name} {version}" for name, version in versions().items())
+    what, usage = _adapter(recipe, factor) if recipe.lora else _pipeline(recipe, factor)
+    return f"""---
+{yaml.safe_dump(header, sort_keys=False)}---
+
+# {recipe.output.name}
+
+{what} for {recipe.steps} steps with the objective
+`{recipe.objective.name}` on {recipe.resolution} px pictures (crops
+{recipe.crop_size[0]}x{recipe.crop_size[1]}), seed {recipe.seed}\
+{", averaged over steps" if recipe.ema else ""}. The base model's licence holds for this one.
+{loss}
+{usage}
+## Recipe
+
+```yaml
+{recipe.as_yaml()}```
+
+## Versions
+
+{listed}
+"""
+
+
+def _pipeline(recipe: Recipe, factor: int) -> tuple[str, str]:
+    what = f"""All parts but the transformer are those of `{recipe.model}`; the autoencoder runs at
+F={factor}. The transformer was fine-tuned"""
+    usage = """```python
+import diffusion4k  # for the class of an F=16 autoencoder
+from diffusers import DiffusionPipeline
+
+pipeline = DiffusionPipeline.from_pretrained("path/to/this/folder")
+```
+"""
+    return what, usage
+
+
+def _adapter(recipe: Recipe, factor: int) -> tuple[str, str]:
+    assert recipe.lora
+    what = f"""LoRA of rank {recipe.lora.rank} for the transformer of `{recipe.model}` with its
+autoencoder at F={factor} (`{FILE_NAME}`). It was trained"""
+    usage = """```python
+pipeline.load_lora_weights("path/to/this/folder")  # of the base model's pipeline
+```
+
+or `diffusion4k generate PROMPT --model BASE --lora path/to/this/folder`.
+"""
+    return what, usage

@@ -1,0 +1,343 @@
+"""What every family must do, proved on a tiny pipeline of its real classes.
+
+A family's test file holds one subclass of `FamilyContract` that builds the pipeline.
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+
+import diffusion4k  # noqa: F401 - the F=16 autoencoder's class, for plain diffusers
+from diffusion4k.errors import UsageError
+from diffusion4k.families import family_of
+from diffusion4k.lora import FILE_NAME, read_adapter
+from diffusion4k.objectives import FlowMatching, WaveletFlow
+from diffusion4k.planning.blueprint import Blueprint
+from diffusion4k.planning.stages import (
+    TrainingSetup,
+    decoding_stage,
+    denoising_stage,
+    image_encoding_stage,
+    text_encoding_stage,
+    training_stages,
+)
+from diffusion4k.sampling import Request, Sampler
+from diffusion4k.training.loop import train
+from diffusion4k.training.merge import merge_lora
+from diffusion4k.training.recipe import Recipe
+from diffusion4k.training.step import denoising_loss
+from tests.data.fake import make_folder
+from tests.planning.measure import counted_flops
+
+PROMPT, NEGATIVE = "a red cat", "blurred"
+OBJECTIVES = (
+    FlowMatching(),
+    WaveletFlow(),
+    WaveletFlow(space="velocity", band_weights=(1, 2, 2, 4)),
+    WaveletFlow(wavelet="db2"),
+)
+WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
+
+
+class FamilyContract:
+    """Tests of a family; the attributes are what a subclass may change."""
+
+    factor: int | None = 8
+    """At which the stock pipeline runs unchanged."""
+    width, height = 96, 64
+    guidances: tuple[float, ...] = (4.0, 1.0)
+    stock_options: ClassVar[dict[str, Any]] = {}
+    """Of the stock pipeline's call, which our path must choose by itself."""
+    training_options: ClassVar[dict[str, Any]] = {"guidance_scale": 1.0}
+    """Of the stock pipeline's call, for one prediction as in training."""
+
+    @staticmethod
+    def build(folder: Path) -> Path:
+        """Save the tiny pipeline in the hub's layout."""
+        raise NotImplementedError
+
+    @pytest.fixture(scope="class")
+    def model(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return self.build(tmp_path_factory.mktemp("family") / "model")
+
+    def packed(self, stock: Any, latents: Tensor) -> Tensor:
+        """Latents as the stock pipeline's `latents` argument takes them."""
+        return latents
+
+    def test_sampling_is_the_stock_pipeline_s(self, model: Path) -> None:
+        sampler = Sampler(model, factor=self.factor)
+        stock = _stock(model)
+        for guidance in self.guidances:
+            guided = guidance > 1 and sampler.family.guidance_kind(model) == "classifier-free"
+            negative = {"negative_prompt": NEGATIVE} if guided else {}
+            settings = sampler.settle(
+                Request(
+                    PROMPT,
+                    seed=5,
+                    width=self.width,
+                    height=self.height,
+                    steps=3,
+                    guidance=guidance,
+                    **negative,
+                )
+            )
+            expected = stock(
+                PROMPT,
+                width=self.width,
+                height=self.height,
+                num_inference_steps=3,
+                generator=torch.Generator().manual_seed(5),
+                output_type="np",
+                **{"guidance_scale": guidance} | negative | self.stock_options,
+            ).images[0]
+            assert expected.std() > 0.01
+            with torch.no_grad():
+                latents = sampler.denoise(settings)
+                decoded = sampler.family.decode_latents(sampler.pipeline.vae, latents)
+            found = (decoded[0] / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).numpy()
+            assert np.abs(found - expected).max() < 1e-4
+            image = np.asarray(sampler.sample(settings), np.float32) / 255
+            assert np.abs(image - expected).max() < 1.01 / 255
+
+    def test_bfloat16_makes_an_image(self, model: Path) -> None:
+        sampler = Sampler(model, dtype="bfloat16")
+        size = {"width": self.width, "height": self.height}
+        image = sampler.sample(sampler.settle(Request(PROMPT, steps=1, **size)))
+        assert image.size == (self.width, self.height)
+        assert np.asarray(image).std() > 1
+
+    def test_velocity_is_the_stock_pipeline_s(self, model: Path) -> None:
+        """One Euler step from sigma to 0 goes from z to z - sigma * velocity."""
+        family = family_of(model, self.factor)
+        stock = _stock(model)
+        stock.scheduler = FlowMatchEulerDiscreteScheduler()
+        sigma = 0.6
+        noisy = self.random_latents(stock)
+        stepped = stock(
+            PROMPT,
+            width=self.width,
+            height=self.height,
+            num_inference_steps=1,
+            sigmas=[sigma],
+            latents=self.packed(stock, noisy),
+            output_type="latent",
+            **self.stock_options | self.training_options,
+        ).images
+        stepped = family.spatial_latents(stepped, self.width, self.height)
+        with torch.no_grad():
+            found = family.velocity(
+                family.load_transformer(model, dtype=torch.float32),
+                noisy,
+                torch.tensor([sigma]),
+                self.conditioning(model),
+            )
+        torch.testing.assert_close(found, (noisy - stepped) / sigma, rtol=1e-4, atol=1e-4)
+
+    def test_conditioning_is_known_without_a_caption(self, model: Path) -> None:
+        family, real = family_of(model), self.conditioning(model)
+        empty = family.empty_conditioning(model, 1)
+        assert {k: (v.shape, v.dtype) for k, v in empty.items()} == {
+            k: (v.shape, v.dtype) for k, v in real.items()
+        }
+
+    def test_every_part_can_be_planned(self, model: Path) -> None:
+        """Nothing of a family asks for contents where only shapes are; FLOPs are the real ones."""
+        family, blueprint = family_of(model), Blueprint(model)
+        options = {"guided": False, "gpu": False}
+        side = 2 * family.size_step
+        stage = denoising_stage(blueprint, side, side, torch.float32, **options)
+        transformer = family.load_transformer(model, dtype=torch.float32)
+        channels, rows = blueprint.latent_channels(), side // family.factor
+        # Captions count with all their tokens.
+        conditioning = {
+            name: torch.ones(tensor.shape, dtype=tensor.dtype)
+            for name, tensor in family.empty_conditioning(model, 1).items()
+        }
+        noisy, sigma = torch.randn(1, channels, rows, rows), torch.tensor([0.5])
+        with torch.no_grad():
+            real = counted_flops(lambda: family.velocity(transformer, noisy, sigma, conditioning))
+        assert stage.flops == pytest.approx(real, rel=0.02)
+        assert text_encoding_stage(blueprint, torch.float32, gpu=False).flops > 0
+        assert image_encoding_stage(blueprint, side, side, gpu=False).flops > 0
+        assert decoding_stage(blueprint, side, side, torch.float32, gpu=True).flops > 0
+        for checkpointing in (False, True):
+            setup = TrainingSetup(side, side, 1, FlowMatching(), checkpointing, bfloat16=True)
+            step, update = training_stages(blueprint, setup, gpu=True)
+            assert step.flops > 2 * stage.flops and update.peak > 0
+
+    def test_every_objective_trains(self, model: Path) -> None:
+        family = family_of(model)
+        transformer = family.load_transformer(model, dtype=torch.float32)
+        conditioning = self.conditioning(model)
+        batch = {name: torch.cat([value, value]) for name, value in conditioning.items()}
+        channels = self.random_latents(_stock(model)).shape[1]
+        latents, noise = torch.randn(2, 2, channels, 4, 6)
+        for objective in OBJECTIVES:
+            transformer.zero_grad()
+            losses = denoising_loss(
+                family,
+                transformer,
+                objective,
+                latents=latents,
+                conditioning=batch,
+                noise=noise,
+                sigma=torch.tensor([0.2, 0.9]),
+            )
+            losses.mean().backward()
+            assert losses.shape == (2,) and losses.isfinite().all()
+            gradients = [p.grad for p in transformer.parameters() if p.grad is not None]
+            assert sum(g.abs().sum() for g in gradients) > 0
+            assert all(g.isfinite().all() for g in gradients)
+
+    def test_a_run_is_cached_resumed_and_reloaded(self, model: Path, tmp_path: Path) -> None:
+        photographs = make_folder(tmp_path / "photographs", [(128, 128), (192, 128)])
+
+        def recipe(output: str, steps: int) -> Recipe:
+            return Recipe.model_validate(
+                {
+                    "model": str(model),
+                    "data": str(photographs),
+                    "output": str(tmp_path / output),
+                    "cache": str(tmp_path / "cache"),
+                    "resolution": 128,
+                    "steps": steps,
+                    "batch_size": 2,
+                    "caption_dropout": 0.5,
+                    "optimizer": {"learning_rate": 1e-3},
+                    "checkpoint": {"every": 1},
+                    "validation": {
+                        "every": 2,
+                        "samples": 2,
+                        "prompts": [PROMPT],
+                        "sampling_steps": 1,
+                    },
+                }
+            )
+
+        whole = train(recipe("whole", 2))
+        train(recipe("parts", 1))
+        result = train(recipe("parts", 2))
+        weights, base = load_file(result / WEIGHTS), load_file(model / WEIGHTS)
+        assert all(torch.equal(v, weights[k]) for k, v in load_file(whole / WEIGHTS).items())
+        assert any(not torch.equal(v, weights[k]) for k, v in base.items())
+        assert (result.parent / "validation/step-000002/01.png").is_file()
+
+        sampler = Sampler(result)
+        side = {"width": 128, "height": 64}
+        settings = sampler.settle(Request(PROMPT, seed=1, steps=1, guidance=0, **side))
+        reloaded = _stock(result)
+        assert reloaded.vae_scale_factor == sampler.family.factor
+        expected = reloaded(
+            PROMPT,
+            num_inference_steps=1,
+            generator=torch.Generator().manual_seed(1),
+            output_type="np",
+            **side,
+            **{"guidance_scale": 0.0} | self.stock_options,
+        ).images[0]
+        image = np.asarray(sampler.sample(settings), np.float32) / 255
+        assert np.abs(image - expected).max() < 1.01 / 255
+
+    def test_adapters_are_trained_loaded_and_merged(self, model: Path, tmp_path: Path) -> None:
+        """The reference adds `alpha / rank * B A` to the weights by hand."""
+        keys = {
+            "model": str(model),
+            "data": str(make_folder(tmp_path / "photographs", [(128, 128)])),
+            "output": str(tmp_path / "run"),
+            "resolution": 128,
+            "lora": {"rank": 2, "alpha": 6},
+            "optimizer": {"learning_rate": 0.1},
+            "validation": {"every": None},
+        }
+        train(Recipe.model_validate(keys | {"steps": 1}))
+        folder = train(Recipe.model_validate(keys | {"steps": 2}))
+        whole = Recipe.model_validate(keys | {"steps": 2, "output": str(tmp_path / "whole")})
+        assert read_adapter(train(whole)).fingerprint == read_adapter(folder).fingerprint
+
+        sampler = Sampler(model, lora=folder, factor=self.factor)
+        settings = sampler.settle(
+            Request(PROMPT, seed=5, width=self.width, height=self.height, steps=2, guidance=0)
+        )
+        found = sampler.denoise(settings)
+        by_hand = Sampler(model, factor=self.factor)
+        assert (by_hand.denoise(settings) - found).abs().max() > 1e-2
+        adapters = load_file(folder / FILE_NAME)
+        weights = by_hand.pipeline.transformer.state_dict()
+        layers = {key.split(".lora_")[0] for key in adapters}
+        assert {name.split(".")[-1] for name in layers} >= {"to_q", "to_k", "to_v", "0"}
+        for layer in layers:
+            product = adapters[f"{layer}.lora_B.weight"] @ adapters[f"{layer}.lora_A.weight"]
+            weights[f"{layer.removeprefix('transformer.')}.weight"] += 6 / 2 * product
+        torch.testing.assert_close(by_hand.denoise(settings), found, rtol=0, atol=1e-4)
+        merged = Sampler(merge_lora(folder, model, tmp_path / "merged"), factor=self.factor)
+        torch.testing.assert_close(merged.denoise(settings), found, rtol=0, atol=1e-4)
+        if hasattr(sampler.pipeline, "load_lora_weights"):
+            stock = Sampler(model, factor=self.factor)
+            stock.pipeline.load_lora_weights(folder)
+            torch.testing.assert_close(stock.denoise(settings), found, rtol=0, atol=1e-5)
+
+    def test_starting_from_an_image_is_the_stock_pipeline_s(
+        self, model: Path, tmp_path: Path
+    ) -> None:
+        sampler = Sampler(model, factor=self.factor)
+        path = tmp_path / "init.png"
+        # Not flat anywhere: norms would blow rounding errors up, and ours sum in another order.
+        pixels = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+        size = {"width": self.width, "height": self.height}
+        request = Request(PROMPT, seed=5, steps=6, guidance=0, init=path, strength=0.35, **size)
+        if sampler.family.image_to_image_class is None:
+            with pytest.raises(UsageError, match=r"cannot start from an image.*flux, sd3, z-image"):
+                sampler.settle(request)
+            return
+        found = sampler.denoise(sampler.settle(request))
+        stock = getattr(diffusers, sampler.family.image_to_image_class)(**_stock(model).components)
+        # Not all of them resize the image to the size asked for.
+        image = Image.open(path).resize((self.width, self.height), Image.Resampling.LANCZOS)
+        expected = stock(
+            PROMPT,
+            image=image,
+            strength=0.35,
+            num_inference_steps=6,
+            generator=torch.Generator().manual_seed(5),
+            output_type="latent",
+            **size,
+            **{"guidance_scale": 0.0} | self.stock_options,
+        ).images
+        expected = sampler.family.spatial_latents(expected, self.width, self.height)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+    def test_little_memory_makes_the_same_image(self, model: Path) -> None:
+        few, plain = Sampler(model, memory="low"), Sampler(model)
+        side = 2 * few.family.size_step
+        settings = few.settle(Request(PROMPT, width=side, height=side, steps=1, guidance=0))
+        assert few.sample(settings).tobytes() == plain.sample(settings).tobytes()
+
+    def random_latents(self, stock: Any) -> Tensor:
+        """Normalised latents of the size of the test."""
+        factor, channels = stock.vae_scale_factor, stock.vae.config.latent_channels
+        generator = torch.Generator().manual_seed(2)
+        size = (self.height // factor, self.width // factor)
+        return torch.randn(1, channels, *size, generator=generator)
+
+    def conditioning(self, model: Path) -> dict[str, Tensor]:
+        """Of the prompt, by the family."""
+        family = family_of(model)
+        encoders = family.load_text_encoders(model, dtype=torch.float32)
+        return family.encode_text(encoders, [PROMPT])
+
+
+def _stock(model: Path) -> Any:
+    stock = DiffusionPipeline.from_pretrained(model)
+    stock.set_progress_bar_config(disable=True)
+    return stock

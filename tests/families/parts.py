@@ -1,0 +1,87 @@
+"""Tiny tokenizers, text encoders and autoencoders of the real classes, without any download."""
+
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+    Gemma2Config,
+    Gemma2Model,
+    GemmaTokenizer,
+    Qwen2Tokenizer,
+    Qwen3Config,
+    Qwen3Model,
+    T5Config,
+    T5EncoderModel,
+    T5TokenizerFast,
+)
+
+from tests.tiny import byte_alphabet
+
+WORDS = ("a", "red", "cat", "blurred", "photograph", "number")
+
+
+def tiny_clip_text(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """CLIP without a projection, pooled output of width 16."""
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return CLIPTextModel(config).eval()
+
+
+def tiny_t5() -> tuple[T5TokenizerFast, T5EncoderModel]:
+    """T5's tokenizer on a few words, and an encoder of width 64."""
+    special = ["<pad>", "</s>", "<unk>", *(f"<extra_id_{i}>" for i in range(100))]
+    words = [*special, *(f"\u2581{word}" for word in WORDS)]
+    config = T5Config(vocab_size=len(words), d_model=64, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+    tokenizer = T5TokenizerFast(vocab=[(word, -1.0) for word in words])
+    return tokenizer, T5EncoderModel(config).eval()
+
+
+def tiny_gemma() -> tuple[GemmaTokenizer, Gemma2Model]:
+    """Gemma's tokenizer on single characters, and a model of width 32."""
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
+    characters = ["\u2581", "\n", *map(chr, range(33, 127))]
+    vocab = {token: number for number, token in enumerate([*special, *characters])}
+    config = Gemma2Config(
+        vocab_size=len(vocab),
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        query_pre_attn_scalar=8,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=2,
+    )
+    return GemmaTokenizer(vocab=vocab, merges=[]), Gemma2Model(config).eval()
+
+
+def tiny_qwen() -> tuple[Qwen2Tokenizer, Qwen3Model]:
+    """Qwen's tokenizer on single bytes with a chat template, and a model of width 32."""
+    tokens = [*sorted(byte_alphabet()), "<|endoftext|>"]
+    tokenizer = Qwen2Tokenizer(
+        vocab={token: number for number, token in enumerate(tokens)}, merges=[]
+    )
+    tokenizer.chat_template = (
+        "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant:{% endif %}"
+    )
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+    )
+    return tokenizer, Qwen3Model(config).eval()

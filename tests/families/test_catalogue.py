@@ -1,0 +1,104 @@
+"""What is listed, and what is found on a machine."""
+
+import json
+import shutil
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+
+from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.families import Defaults, families, family_of, resolve
+from diffusion4k.families.catalogue import known_models, local_models
+
+
+@pytest.fixture
+def cached(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A snapshot in a hub cache."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    repository = tmp_path / "hub" / "models--owner--tiny-model"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("abc")
+    return Path(shutil.copytree(tiny_model, repository / "snapshots" / "abc"))
+
+
+def test_known_models() -> None:
+    assert {model.family for model in known_models()} == {
+        "sd3",
+        "flux",
+        "pixart",
+        "sana",
+        "z-image",
+    }
+    by_id = {model.hub_id: model for model in known_models()}
+    dev = by_id["black-forest-labs/FLUX.1-dev"]
+    assert dev.gated and "Non-Commercial" in dev.licence and dev.factors == (16, 8)
+    assert by_id["black-forest-labs/FLUX.1-schnell"].defaults == Defaults(4, 0.0, 4096, 4096)
+    sana = by_id["Efficient-Large-Model/Sana_1600M_4Kpx_BF16_diffusers"]
+    assert sana.defaults == Defaults(20, 4.5, 4096, 4096)
+    assert by_id["Tongyi-MAI/Z-Image"].defaults == Defaults(50, 4.0, 4096, 4096)
+    assert len(families()) == 5
+
+
+def test_models_of_this_machine_are_found(cached: Path, tiny_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_model, tmp_path / "runs" / "mine" / "model")
+    pocket, hub, mine = local_models([tmp_path / "runs"])
+    assert (pocket.name, pocket.family) == ("pocket", "sd3")
+    assert (hub.name, hub.family, hub.folder) == ("owner/tiny-model", "sd3", cached)
+    assert (mine.name, mine.family) == (str(tmp_path / "runs/mine/model"), "sd3")
+
+
+def test_a_half_downloaded_model_is_listed_with_what_it_lacks(cached: Path) -> None:
+    (cached / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
+    (cached / "transformer" / "diffusion_pytorch_model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"a": "part-1.safetensors"}})
+    )
+    _, hub = local_models()
+    assert hub.family is None and hub.problem is not None
+    assert (
+        "`hf download owner/tiny-model --include 'transformer/part-1.safetensors'`" in hub.problem
+    )
+
+
+def test_a_half_downloaded_model_without_a_network(cached: Path) -> None:
+    (cached / "vae" / "config.json").unlink()
+    folder = resolve("owner/tiny-model")
+    assert folder == cached
+    with pytest.raises(Diffusion4kError, match=r"hf download .* --include 'vae/config\.json'"):
+        family_of(folder)
+
+
+def test_a_missing_component_says_how_to_get_it(cached: Path) -> None:
+    shutil.rmtree(cached / "text_encoder_2")
+    with pytest.raises(Diffusion4kError, match=r"hf download owner/tiny-model .*text_encoder_2/\*"):
+        family_of(cached)
+
+
+def test_a_link_whose_download_broke_off(cached: Path) -> None:
+    weights = cached / "vae" / "diffusion_pytorch_model.safetensors"
+    weights.unlink()
+    weights.symlink_to(cached / "absent")
+    with pytest.raises(
+        Diffusion4kError, match=r"vae/diffusion_pytorch_model\.safetensors: no such"
+    ):
+        family_of(cached)
+
+
+def test_a_component_of_another_class_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    path = model / "model_index.json"
+    index = json.loads(path.read_text())
+    path.write_text(json.dumps(index | {"transformer": ["diffusers", "FluxTransformer2DModel"]}))
+    with pytest.raises(
+        Diffusion4kError, match=r"transformer is a FluxTransformer2DModel; sd3 .*SD3"
+    ):
+        family_of(model)
+    del index["text_encoder"]
+    path.write_text(json.dumps(index))
+    with pytest.raises(Diffusion4kError, match="names no text_encoder, which"):
+        family_of(model)
+
+
+def test_no_such_folder() -> None:
+    with pytest.raises(UsageError, match="absent: no such folder"):
+        local_models([Path("absent")])

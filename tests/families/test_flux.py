@@ -1,0 +1,86 @@
+"""The Flux family against the stock diffusers pipeline."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+from torch import Tensor
+
+from diffusion4k.errors import UsageError
+from diffusion4k.families import Defaults, family_of
+from diffusion4k.sampling import Request, Sampler
+from tests.families.contract import FamilyContract
+from tests.families.parts import tiny_clip_text, tiny_t5
+from tests.tiny import tiny_autoencoder, tiny_tokenizer
+
+
+def tiny_flux(folder: Path, *, distilled: bool = True) -> Path:
+    """Save a tiny dev (guidance-distilled) or schnell pipeline."""
+    tokenizer = tiny_tokenizer()
+    tokenizer_2, text_encoder_2 = tiny_t5()
+    FluxPipeline(
+        transformer=FluxTransformer2DModel(
+            in_channels=64,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=64,
+            pooled_projection_dim=16,
+            axes_dims_rope=(4, 4, 8),
+            guidance_embeds=distilled,
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(
+            use_dynamic_shifting=distilled, shift=3.0 if distilled else 1.0
+        ),
+        vae=tiny_autoencoder(),
+        text_encoder=tiny_clip_text(tokenizer),
+        tokenizer=tokenizer,
+        text_encoder_2=text_encoder_2,
+        tokenizer_2=tokenizer_2,
+    ).save_pretrained(folder)
+    return folder
+
+
+class _Flux(FamilyContract):
+    def packed(self, stock: Any, latents: Tensor) -> Tensor:
+        return stock._pack_latents(latents, *latents.shape)
+
+
+class TestDev(_Flux):
+    guidances = (5.0, 1.0, 0.0)
+    training_options: ClassVar = {"guidance_scale": 3.5}
+    build = staticmethod(tiny_flux)
+
+
+class TestSchnell(_Flux):
+    guidances = (0.0,)
+    stock_options: ClassVar = {"max_sequence_length": 256}
+
+    @staticmethod
+    def build(folder: Path) -> Path:
+        return tiny_flux(folder, distilled=False)
+
+
+def test_a_negative_prompt_is_refused(tmp_path: Path) -> None:
+    sampler = Sampler(tiny_flux(tmp_path / "model"))
+    with pytest.raises(UsageError, match=r"a negative prompt: .* takes none"):
+        sampler.settle(Request("a", negative_prompt="b", guidance=4.0))
+
+
+def test_schnell_takes_no_guidance(tmp_path: Path) -> None:
+    model = tiny_flux(tmp_path / "model", distilled=False)
+    family = family_of(model)
+    assert family.guidance_kind(model) == "none"
+    assert family.defaults(model) == Defaults(steps=4, guidance=0, width=4096, height=4096)
+    with pytest.raises(UsageError, match=r"guidance 3\.5: .* takes none"):
+        Sampler(model).settle(Request("a", guidance=3.5))
+
+
+def test_packed_latents_are_unpacked(tmp_path: Path) -> None:
+    family = family_of(tiny_flux(tmp_path / "model"))
+    latents = torch.arange(2 * 3 * 4 * 6.0).reshape(2, 3, 4, 6)
+    packed = FluxPipeline._pack_latents(latents, 2, 3, 4, 6)
+    assert torch.equal(family.spatial_latents(packed, 6 * 16, 4 * 16), latents)

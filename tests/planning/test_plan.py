@@ -1,0 +1,219 @@
+"""Plans, verdicts, and ways out."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from diffusion4k.planning import (
+    Blueprint,
+    GenerationSetup,
+    Machine,
+    described_machine,
+    plan_generation,
+    plan_training,
+    present_machine,
+    report,
+    verdict,
+)
+from diffusion4k.planning.warning import generation_warning, training_warning
+from diffusion4k.training.loop import train
+from diffusion4k.training.recipe import Recipe
+from tests.data.fake import make_folder
+
+LARGE = described_machine(gpu_memory="80GiB")
+CPU = Machine(0, 2**34, 2**34, 2**34, 25e9, 1e11, 0.5)
+
+
+def recipe(model: Path | str, **changes: Any) -> Recipe:
+    content = {
+        "model": str(model),
+        "data": "pocket",
+        "output": "runs/planned",
+        "resolution": 256,
+        "steps": 10,
+        "batch_size": 32,
+        "gradient_checkpointing": False,
+        "validation": {"every": None},
+    }
+    return Recipe.model_validate(content | changes)
+
+
+@pytest.fixture(scope="module")
+def blueprint(tiny_model: Path) -> Blueprint:
+    return Blueprint(tiny_model)
+
+
+@pytest.fixture(scope="module")
+def sd3() -> Blueprint:
+    return Blueprint("sd3-medium")
+
+
+def test_time_is_flops_over_what_the_machine_does(tiny_model: Path, blueprint: Blueprint) -> None:
+    plan = plan_training(blueprint, recipe(tiny_model), CPU, images=1)
+    assert plan.step_seconds == pytest.approx(plan.step_flops / 5e10)
+    assert plan.total_seconds > 10 * plan.step_seconds
+    twice = plan_training(blueprint, recipe(tiny_model), replace(CPU, utilisation=0.25), images=1)
+    assert twice.step_seconds == pytest.approx(2 * plan.step_seconds)
+
+
+def test_gradients_go_around_several_gpus(tiny_model: Path, blueprint: Blueprint) -> None:
+    one = plan_training(blueprint, recipe(tiny_model), LARGE, images=1)
+    four = plan_training(blueprint, recipe(tiny_model), replace(LARGE, gpus=4), images=1)
+    gradients = 4 * one.parameters["transformer"]
+    assert four.step_seconds - one.step_seconds == pytest.approx(1.5 * gradients / 25e9, rel=1e-3)
+    assert four.stages[2].parts["gradient buckets"] == gradients
+
+
+def test_disk_is_what_a_run_writes(tiny_model: Path, tmp_path: Path) -> None:
+    photographs = make_folder(tmp_path / "photographs", [(768, 512), (768, 512)])
+    wanted = recipe(
+        tiny_model,
+        data=str(photographs),
+        output=str(tmp_path / "run"),
+        steps=2,
+        batch_size=1,
+        resolution=512,
+        crop=64,
+        checkpoint={"every": 1, "keep": 2},
+    )
+    plan = plan_training(Blueprint(tiny_model), wanted, CPU)
+    train(wanted)
+
+    def size(folder: Path) -> int:
+        return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
+
+    # Headers of files count for something in so small a model.
+    assert plan.disk["checkpoints"] == pytest.approx(size(tmp_path / "run/checkpoints"), rel=0.1)
+    assert plan.disk["cache"] == pytest.approx(size(tmp_path / "run/cache"), rel=0.1)
+
+
+def test_what_does_not_fit_has_a_way_out_that_fits(tiny_model: Path, blueprint: Blueprint) -> None:
+    wanted = recipe(tiny_model)
+    whole = plan_training(blueprint, wanted, CPU, images=1)
+    assert whole.fits and not whole.changes and verdict(whole).startswith("fits")
+    small = replace(CPU, memory=int(whole.peak * 0.8))
+    plan = plan_training(blueprint, wanted, small, images=1)
+    assert plan.shortages == ["device"]
+    change = plan.changes[-1]
+    assert change.is_available
+    assert " ".join(change.how) in verdict(plan)
+    # Done as told, it does fit, and takes what was told.
+    told = dict(each.split("=") for each in change.how)
+    done = recipe(tiny_model, **{key: json.loads(value) for key, value in told.items()})
+    after = plan_training(blueprint, done, small, images=1)
+    assert after.fits and after.peak == pytest.approx(change.peak, rel=0.1)
+
+
+@pytest.mark.parametrize("share", [0.35, 0.2])
+def test_a_smaller_batch_takes_what_was_told(
+    tiny_model: Path, blueprint: Blueprint, share: float
+) -> None:
+    wanted = recipe(tiny_model, gradient_checkpointing=True)
+    whole = plan_training(blueprint, wanted, CPU, images=1)
+    small = replace(CPU, memory=int(whole.highest.peak * share / 0.95))
+    plan = plan_training(blueprint, wanted, small, images=1)
+    told = dict(each.split("=") for each in plan.changes[-1].how)
+    changes: dict[str, Any] = {
+        key: int(told[key]) for key in ("batch_size", "gradient_accumulation") if key in told
+    }
+    assert changes["batch_size"] * changes["gradient_accumulation"] == 32
+    after = plan_training(blueprint, wanted.model_copy(update=changes), small, images=1)
+    step = max(stage.peak for stage in after.stages[2:])
+    assert step == pytest.approx(plan.changes[-1].peak, rel=0.1)
+
+
+def test_nothing_makes_it_fit(tiny_model: Path, blueprint: Blueprint) -> None:
+    plan = plan_training(blueprint, recipe(tiny_model), replace(CPU, memory=2**10), images=1)
+    assert not plan.fits
+    assert "does not fit" in verdict(plan)
+
+
+def test_images_of_several_levels(sd3: Blueprint) -> None:
+    def plan(gpu_memory: str = "80GiB", **options: Any) -> Any:
+        setup = GenerationSetup.of(sd3, on_gpu=True, width=2048, height=2048, **options)
+        return plan_generation(sd3, setup, described_machine(gpu_memory=gpu_memory))
+
+    high, balanced, low = (plan(memory=level) for level in ("high", "balanced", "low"))
+    assert high.peak > balanced.peak
+    weights = [p.stages[1].parts["weights"] for p in (high, balanced, low)]
+    assert weights[0] == weights[1] > 5 * weights[2]
+    # T5 decides where text encoders have to be on the device at all.
+    assert low.highest.name == "text encoding"
+    fp8 = plan(weights="fp8").stages[1].parts["weights"]
+    assert fp8 == pytest.approx(weights[0] / 2, rel=0.1)
+    limited = plan(max_memory="256MiB").stages[2].parts["activations"]
+    assert limited <= 2**28 < balanced.stages[2].parts["activations"]
+
+
+def test_an_image_that_does_not_fit(sd3: Blueprint) -> None:
+    machine = described_machine(gpu_memory="12GiB")
+    setup = GenerationSetup.of(sd3, on_gpu=True, dtype="float32")
+    plan = plan_generation(sd3, setup, machine)
+    assert not plan.fits
+    assert "--dtype bfloat16" in " ".join(plan.changes[0].how)
+    own = GenerationSetup.of(sd3, on_gpu=True, dtype="bfloat16")
+    assert plan_generation(sd3, own, machine).fits
+
+
+def test_a_decoder_that_nothing_makes_smaller() -> None:
+    sana = Blueprint("sana-1600m-4k")
+    setup = GenerationSetup.of(sana, on_gpu=True)
+    plan = plan_generation(sana, setup, described_machine(gpu_memory="16GiB"))
+    assert plan.highest.name == "decoding" and not plan.changes
+    assert "a smaller size may" in verdict(plan)
+
+
+def test_guidance_doubles_the_step(sd3: Blueprint) -> None:
+    def flops(guidance: float) -> int:
+        setup = GenerationSetup.of(sd3, on_gpu=True, width=1024, height=1024, guidance=guidance)
+        return plan_generation(sd3, setup, LARGE).step_flops
+
+    assert flops(7.0) == 2 * flops(0.0)
+
+
+def test_report_and_json(blueprint: Blueprint) -> None:
+    setup = GenerationSetup.of(blueprint, on_gpu=False, width=256, height=256)
+    plan = plan_generation(blueprint, setup, present_machine())
+    text = report(plan)
+    for word in ("transformer", "text encoding", "denoising", "decoding", "plain decoding", "fits"):
+        assert word in text
+    content = plan.as_dict()
+    assert content["peak"] == plan.peak
+    assert [stage["name"] for stage in content["stages"]] == [s.name for s in plan.stages]
+    json.dumps(content)
+
+
+def test_warnings_come_only_where_memory_does_not_suffice(tiny_model: Path) -> None:
+    small = replace(CPU, memory=2**20)
+    for machine, warns in ((CPU, False), (small, True)):
+        told = training_warning(recipe(tiny_model), machine)
+        assert (told is not None) == warns
+        told = generation_warning(str(tiny_model), None, {"width": 512, "height": 512}, machine)
+        assert (told is not None) == warns
+        assert not told or told.startswith("warning: does not fit")
+    # What is wrong with the model is told by the run itself.
+    assert training_warning(recipe("absent"), small) is None
+
+
+def test_the_bound_of_warnings_is_above_the_plan(tiny_model: Path, blueprint: Blueprint) -> None:
+    """Just above the plan's figure there is no warning, and just below there is one."""
+    setup = GenerationSetup.of(blueprint, on_gpu=False, width=512, height=512)
+    peak = plan_generation(blueprint, setup, CPU).peak
+    options = {"width": 512, "height": 512}
+    below, above = (replace(CPU, memory=int(peak * s)) for s in (1.0, 1.1))
+    assert generation_warning(str(tiny_model), None, options, below)
+    assert generation_warning(str(tiny_model), None, options, above) is None
+    peak = plan_training(blueprint, recipe(tiny_model), CPU, images=1).peak
+    below, above = (replace(CPU, memory=int(peak * s)) for s in (1.0, 1.1))
+    assert training_warning(recipe(tiny_model), below)
+    assert training_warning(recipe(tiny_model), above) is None
+
+
+def test_present_machine(tmp_path: Path) -> None:
+    machine = present_machine(folder=tmp_path / "not" / "there")
+    assert machine.gpus == torch.cuda.device_count()
+    assert machine.memory > 2**28 and machine.flops > 1e8 and (machine.disk or 0) > 0

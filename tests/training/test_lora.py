@@ -1,0 +1,166 @@
+"""Training adapters: only they change, nothing is lost, and stock diffusers loads them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
+from safetensors.torch import load_file
+from torch.func import functional_call
+
+from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.families.sd3 import StableDiffusion3
+from diffusion4k.lora import FILE_NAME, read_adapter
+from diffusion4k.training import loop
+from diffusion4k.training.check import check_recipe
+from diffusion4k.training.loop import train
+from diffusion4k.training.recipe import Recipe
+from diffusion4k.vae import PartitionedAutoencoderKL
+from tests.training.reference import loss_of_one_step
+
+Make = Callable[..., Recipe]
+LORA = {"rank": 4, "alpha": 8}
+
+
+def _adapters(folder: Path) -> dict[str, torch.Tensor]:
+    weights = load_file(folder / FILE_NAME)
+    return {name.removeprefix("transformer."): weight for name, weight in weights.items()}
+
+
+def test_a_step_is_that_of_autograd_through_w_plus_ba(recipe: Make) -> None:
+    wanted = recipe(
+        steps=1, lora=LORA, clip_norm=None, optimizer={"learning_rate": 1e-3, "weight_decay": 0}
+    )
+    trained = _adapters(train(wanted))
+    model = SD3Transformer2DModel.from_pretrained(wanted.model, subfolder="transformer")
+    weights = dict(model.named_parameters())
+    layers = sorted({name.split(".lora_")[0] for name in trained})
+    b = {n: torch.zeros_like(trained[f"{n}.lora_B.weight"], requires_grad=True) for n in layers}
+    for name in layers:
+        # A gets no gradient while B is zero: what is saved is what it was.
+        product = b[name] @ trained[f"{name}.lora_A.weight"]
+        weights[f"{name}.weight"] = weights[f"{name}.weight"].detach() + 8 / 4 * product
+    loss_of_one_step(
+        wanted, lambda **inputs: functional_call(model, weights, (), inputs)
+    ).backward()
+    wrong = total = 0
+    for name in layers:
+        gradient = b[name].grad.double()
+        expected = -1e-3 * gradient / (gradient.abs() + wanted.optimizer.eps)
+        wrong += ((trained[f"{name}.lora_B.weight"] - expected).abs() > 1e-6).sum().item()
+        total += expected.numel()
+    # Where a gradient is rounding noise, so is the sign that Adam's first step takes.
+    assert wrong <= 1e-3 * total
+    # Attention and MLP: four projections of each stream but the last block's, and the MLPs.
+    assert len(layers) == 2 * 4 + 2 * 3 + 1 + 2 * 2 + 2
+
+
+def test_a_resumed_run_ends_with_the_same_bits(recipe: Make, tmp_path: Path) -> None:
+    keys = {"lora": LORA, "ema": 0.9, "validation": {"every": 2, "samples": 3}}
+    whole = train(recipe(**keys, output=str(tmp_path / "whole")))
+    train(recipe(**keys, steps=3))
+    resumed = train(recipe(**keys))
+    one, other = read_adapter(whole), read_adapter(resumed)
+    assert all(torch.equal(weight, other.weights[name]) for name, weight in one.weights.items())
+    assert one.fingerprint == other.fingerprint
+    assert (whole.parent / "loss.csv").read_bytes() == (resumed.parent / "loss.csv").read_bytes()
+    # The first half validated at its own end, too.
+    rows = [(run.parent / "validation.csv").read_text().split()[-1] for run in (whole, resumed)]
+    assert rows[0] == rows[1]
+    last = "checkpoints/step-000006"
+    for file in ("adapter.safetensors", "optimizer.safetensors", "ema.safetensors"):
+        first, second = (
+            load_file(whole.parent / last / file),
+            load_file(resumed.parent / last / file),
+        )
+        assert first.keys() == second.keys()
+        assert all(torch.equal(value, second[name]) for name, value in first.items())
+    assert not (whole.parent / last / "transformer").exists()
+    average = load_file(whole.parent / last / "ema.safetensors")
+    assert sorted(value.sum() for value in average.values()) == sorted(
+        value.sum() for value in _adapters(whole).values()
+    )
+
+
+def test_base_weights_stay_as_they_were(recipe: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    networks = []
+    load_network = loop.load_network
+    monkeypatch.setattr(
+        loop, "load_network", lambda *args: networks.append(load_network(*args)) or networks[0]
+    )
+    wanted = recipe(lora=LORA, ema=0.5)
+    train(wanted)
+    base = SD3Transformer2DModel.from_pretrained(wanted.model, subfolder="transformer")
+    now = {
+        name.replace(".base_layer", ""): value
+        for name, value in networks[0].state_dict().items()
+        if ".lora_" not in name
+    }
+    assert base.state_dict().keys() == now.keys()
+    assert all(torch.equal(value, now[name]) for name, value in base.state_dict().items())
+
+
+def test_stock_diffusers_loads_what_was_trained(recipe: Make) -> None:
+    """The validation loss of the trained network is that of a stock pipeline with its adapters."""
+    wanted = recipe(lora=LORA, optimizer={"learning_rate": 1e-2})
+    folder = train(wanted)
+    stock = StableDiffusion3Pipeline.from_pretrained(
+        wanted.model, text_encoder_3=None, tokenizer_3=None
+    )
+    stock.vae = PartitionedAutoencoderKL.from_autoencoder(stock.vae)
+    before = loss_of_one_step(wanted, stock.transformer).item()
+    stock.load_lora_weights(folder)
+    (config,) = stock.transformer.peft_config.values()
+    assert (config.r, config.lora_alpha) == (4, 8)
+    assert loss_of_one_step(wanted, stock.transformer).item() < 0.95 * before
+    adapter = read_adapter(folder)
+    assert adapter.made_for["family"] == "sd3"
+    assert adapter.made_for["base_model"] == wanted.model
+    assert "load_lora_weights" in (folder / "README.md").read_text()
+
+
+def test_frozen_weights_take_the_precision_of_the_computations(
+    recipe: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    load = StableDiffusion3.load_transformer
+    monkeypatch.setattr(
+        StableDiffusion3,
+        "load_transformer",
+        lambda *args, dtype, **keys: asked.append(dtype) or load(*args, dtype=dtype, **keys),
+    )
+    folder = train(recipe(lora=LORA, precision="bf16", steps=2))
+    assert asked == [torch.bfloat16]
+    adapters = _adapters(folder)
+    assert {value.dtype for value in adapters.values()} == {torch.float32}
+    assert any(value.any() for name, value in adapters.items() if "lora_B" in name)
+
+
+def test_frozen_weights_in_eight_bits(recipe: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    eight = LORA | {"weights": "int8"}
+    with monkeypatch.context() as missing:
+        missing.setattr("importlib.util.find_spec", lambda name: None)
+        with pytest.raises(Diffusion4kError, match="pip install torchao"):
+            train(recipe(lora=eight))
+    pytest.importorskip("torchao")
+    rounded = _adapters(train(recipe(lora=eight, steps=2)))
+    whole = _adapters(train(recipe(lora=LORA, steps=2, output=f"{recipe().output}-whole")))
+    ours, expected = (torch.cat([w.flatten() for w in a.values()]) for a in (rounded, whole))
+    similarity = torch.nn.functional.cosine_similarity(ours, expected, dim=0)
+    assert 0.99 < similarity < 1 - 1e-6
+
+
+def test_targets_of_one_s_own(recipe: Make, tiny_model: Path) -> None:
+    trained = _adapters(train(recipe(lora=LORA | {"targets": ["attn.to_q"]}, steps=1)))
+    assert {name.split(".lora_")[0].split(".", 2)[2] for name in trained} == {"attn.to_q"}
+    with pytest.raises(UsageError, match=r"'to_nowhere'; there are.*attn\.to_q") as error:
+        wanted = recipe(lora={"targets": ["attn.to_q", "to_nowhere"]})
+        check_recipe(wanted, StableDiffusion3(), tiny_model)
+    assert "\n" not in str(error.value)
+
+
+def test_another_rank_is_another_run(recipe: Make) -> None:
+    train(recipe(lora=LORA, steps=1))
+    with pytest.raises(UsageError, match=r"lora\.rank \(4 -> 2\)"):
+        train(recipe(lora=LORA | {"rank": 2}, steps=2))
