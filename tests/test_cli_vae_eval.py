@@ -14,6 +14,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from diffusion4k.benchmark.reconstruction import Autoencoder, Picture
 from diffusion4k.benchmark.reconstruction_measure import Judges, Weights
 from diffusion4k.benchmark.reconstruction_report import run
+from diffusion4k.data.folder import photo_folder
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics.inception import InceptionV3
 from diffusion4k.metrics.lpips import Lpips
@@ -82,6 +83,16 @@ def test_results_figure_and_going_on(
     monkeypatch.setattr(Autoencoder, "reconstruct", None)
     monkeypatch.setattr(Judges, "_numbers", None)
     assert run(photographs, [str(model), f"{model}@8"], [64, 96], out) == first
+
+
+def test_the_bundled_student_has_learned(tmp_path: Path) -> None:
+    bundled = photo_folder("pocket")
+    shutil.copy(next(bundled.glob("stream.jpg")), tmp_path / "stream.jpg")
+    names = ["pocket-f8", "pocket-sc", "pocket", "pocket-decoder"]
+    untrained, student, own, decoder = run(tmp_path, names, [256], tmp_path / "out").rows
+    assert student.means["psnr"][0] > untrained.means["psnr"][0] + 1
+    assert student.means["effnet_pd"][0] < 0.75 * untrained.means["effnet_pd"][0]
+    assert decoder.means["effnet_pd"][0] < own.means["effnet_pd"][0]
 
 
 def test_lpips_and_rfid_where_weights_are_given(

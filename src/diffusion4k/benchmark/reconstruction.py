@@ -29,7 +29,7 @@ from diffusion4k.benchmark.reconstruction_measure import (
 )
 from diffusion4k.data.images import open_rgb
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.families.folder import resolve
+from diffusion4k.families.folder import resolve_autoencoder
 from diffusion4k.files import atomic_path, sha256_of, write_text
 from diffusion4k.metrics.frechet import frechet_distance
 from diffusion4k.vae import decode_strips, lean_encode, load_autoencoder, load_stock_autoencoder
@@ -58,9 +58,7 @@ class Autoencoder:
         model, _, factor = name.partition("@")
         if factor not in ("", "8", "16"):
             raise UsageError(f"--vae {name}: behind @ stands 8 or 16")
-        folder = Path(model)
-        if not (folder / "config.json").is_file():
-            folder = resolve(model) / "vae"
+        folder = resolve_autoencoder(model)
         load = load_stock_autoencoder if factor == "8" else load_autoencoder
         self.network: Any = load(folder).eval()
         weights = sorted(folder.glob("*.safetensors"))

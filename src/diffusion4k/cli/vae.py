@@ -16,7 +16,7 @@ diffusion4k vae train recipes/pocket-vae-sc.yaml start=stride output=runs/stride
 
 _EVAL = """Examples:
 
-diffusion4k vae eval photographs --vae pocket --vae pocket@8 --size 512
+diffusion4k vae eval photographs --vae pocket-f8 --vae pocket-sc --size 512
 
 diffusion4k vae eval photographs --vae runs/pocket-vae-sc/vae --size 512 --size 1024 --out compared
 """
@@ -66,8 +66,8 @@ def evaluate(
     vae: Annotated[
         list[str] | None,
         typer.Option(
-            help="pocket, a model or vae folder, or a hub id; @8 behind it: at F=8. May be given "
-            "several times; by default pocket."
+            help="pocket, pocket-f8, pocket-sc, pocket-decoder, a model or vae folder, or a hub id; "
+            "@8 behind it: at F=8. May be given several times; by default pocket."
         ),
     ] = None,
     size: Annotated[

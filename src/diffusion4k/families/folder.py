@@ -28,10 +28,12 @@ __all__ = [
     "model_index",
     "read_json",
     "resolve",
+    "resolve_autoencoder",
 ]
 
 POCKET = "pocket"
 POCKET_FOLDER = Path(__file__).parents[1] / "pocket" / "model"
+AUTOENCODERS = POCKET_FOLDER.with_name("autoencoders")
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # The same weights in other formats or precisions: several times the download, never read.
@@ -65,6 +67,22 @@ def resolve(model: str | Path, parts: Collection[str] | None = None) -> Path:
         )
     model_index(folder)
     return folder
+
+
+def resolve_autoencoder(model: str | Path) -> Path:
+    """The folder of an autoencoder: bundled, by itself, or `vae` of whatever `resolve` knows.
+
+    Bundled are `pocket-f8`, which has never seen F=16, `pocket-sc`, trained from it by
+    scale-consistent training, and `pocket-decoder`, the pocket model's own with its decoder so
+    trained; `pocket` is the one that the pocket model has.
+
+    Raises:
+        Diffusion4kError: as `resolve`.
+    """
+    for folder in (AUTOENCODERS / str(model), Path(model)):
+        if (folder / "config.json").is_file():
+            return folder
+    return resolve(model, ["vae"]) / "vae"
 
 
 def model_index(folder: Path) -> dict[str, Any]:

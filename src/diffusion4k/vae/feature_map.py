@@ -93,7 +93,8 @@ class FeatureMap:
             strip = torch.empty(shape, dtype=self.workspace.dtype)
             _transfer(os.preadv, self.file, strip, start * self._row_bytes)
             strip = strip.to(self.workspace.device)
-        # With this stride of the first axis it is channels last to convolutions, which else copy it.
+        # With this stride of the first axis it is channels last to convolutions, which would copy
+        # it otherwise.
         return strip[None].permute(0, 3, 1, 2)
 
     def write(self, start: int, strip: Tensor) -> None:

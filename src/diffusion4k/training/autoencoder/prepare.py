@@ -1,15 +1,12 @@
 """What a run needs, found and judged before it starts."""
 
-from pathlib import Path
-
 import torch
 from diffusers import AutoencoderKL
 
 from diffusion4k.data.crops import ImageCrops
 from diffusion4k.data.folder import photo_folder, scan_folder
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.families import resolve
-from diffusion4k.families.folder import check_weights
+from diffusion4k.families.folder import check_weights, resolve_autoencoder
 from diffusion4k.training.autoencoder.losses import detail_error
 from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe
 from diffusion4k.vae import load_stock_autoencoder
@@ -21,14 +18,13 @@ def load_teacher(model: str, device: torch.device) -> AutoencoderKL:
     """The F=8 autoencoder of a model, frozen.
 
     Arguments:
-        model: `pocket`, a folder or hub id of a whole model, or the folder of an autoencoder alone.
+        model: a folder or hub id of a whole model, the folder of an autoencoder alone, or a bundled
+            one (`resolve_autoencoder`).
 
     Raises:
         Diffusion4kError: no such model, or its autoencoder is of another class or damaged.
     """
-    folder = Path(model)
-    if not (folder / "config.json").is_file():
-        folder = resolve(model, ["vae"]) / "vae"
+    folder = resolve_autoencoder(model)
     check_weights(folder)
     teacher = load_stock_autoencoder(folder)
     if len(teacher.config.block_out_channels) != 4:
