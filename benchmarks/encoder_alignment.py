@@ -15,11 +15,9 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import torch
 from common import save
-from diffusers import AutoencoderKL
 
-from diffusion4k.benchmark.reconstruction import Picture
+from diffusion4k.benchmark.reconstruction import Picture, reconstruct
 from diffusion4k.data.folder import photo_folder
 from diffusion4k.families.folder import resolve_autoencoder
 from diffusion4k.metrics.evaluate import list_images
@@ -29,13 +27,6 @@ from diffusion4k.vae import (
     ScaleConsistentAutoencoderKL,
     load_stock_autoencoder,
 )
-
-
-@torch.inference_mode()
-def reconstruct(autoencoder: AutoencoderKL, image: np.ndarray) -> np.ndarray:
-    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1
-    back = autoencoder.decode(autoencoder.encode(pixels).latent_dist.mode()).sample[0]
-    return ((back + 1) * 127.5).clamp(0, 255).round().byte().permute(1, 2, 0).numpy()
 
 
 def measure(folder: str, vae: str, size: int) -> dict[str, float]:

@@ -16,6 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokeni
 
 __all__ = [
     "byte_alphabet",
+    "fill_zeros",
     "tiny_autoencoder",
     "tiny_clip",
     "tiny_sd3",
@@ -60,11 +61,15 @@ def tiny_transformer(latent_channels: int = 16) -> SD3Transformer2DModel:
         pooled_projection_dim=32,
         pos_embed_max_size=64,
     )
-    # diffusers leaves some parameters at zero; a test needs every path of the network alive.
+    fill_zeros(model)
+    return model.eval()
+
+
+def fill_zeros(model: torch.nn.Module) -> None:
+    """Make every path alive: diffusers leaves some weights at zero."""
     for parameter in model.parameters():
         if parameter.dim() > 1 and not parameter.any():
             torch.nn.init.normal_(parameter, std=0.02)
-    return model.eval()
 
 
 def tiny_autoencoder(latent_channels: int = 16) -> AutoencoderKL:

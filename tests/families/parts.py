@@ -1,5 +1,6 @@
 """Tiny tokenizers, text encoders and autoencoders of the real classes, without any download."""
 
+from diffusers import FluxTransformer2DModel
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -17,6 +18,15 @@ from transformers import (
 
 from tests.tiny import byte_alphabet
 
+__all__ = [
+    "WORDS",
+    "tiny_clip_text",
+    "tiny_flux_transformer",
+    "tiny_gemma",
+    "tiny_qwen",
+    "tiny_t5",
+]
+
 WORDS = ("a", "red", "cat", "blurred", "photograph", "number")
 
 
@@ -33,6 +43,21 @@ def tiny_clip_text(tokenizer: CLIPTokenizer) -> CLIPTextModel:
         pad_token_id=tokenizer.pad_token_id,
     )
     return CLIPTextModel(config).eval()
+
+
+def tiny_flux_transformer(*, distilled: bool = True) -> FluxTransformer2DModel:
+    """A block of either kind, of width 32; conditioning `(B, tokens, 64)` and pooled `(B, 16)`."""
+    return FluxTransformer2DModel(
+        in_channels=64,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=64,
+        pooled_projection_dim=16,
+        axes_dims_rope=(4, 4, 8),
+        guidance_embeds=distilled,
+    ).eval()
 
 
 def tiny_t5() -> tuple[T5TokenizerFast, T5EncoderModel]:

@@ -5,14 +5,14 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
 from torch import Tensor
 
 from diffusion4k.errors import UsageError
 from diffusion4k.families import Defaults, family_of
 from diffusion4k.sampling import Request, Sampler
 from tests.families.contract import FamilyContract
-from tests.families.parts import tiny_clip_text, tiny_t5
+from tests.families.parts import tiny_clip_text, tiny_flux_transformer, tiny_t5
 from tests.tiny import tiny_autoencoder, tiny_tokenizer
 
 
@@ -21,17 +21,7 @@ def tiny_flux(folder: Path, *, distilled: bool = True) -> Path:
     tokenizer = tiny_tokenizer()
     tokenizer_2, text_encoder_2 = tiny_t5()
     FluxPipeline(
-        transformer=FluxTransformer2DModel(
-            in_channels=64,
-            num_layers=1,
-            num_single_layers=1,
-            attention_head_dim=16,
-            num_attention_heads=2,
-            joint_attention_dim=64,
-            pooled_projection_dim=16,
-            axes_dims_rope=(4, 4, 8),
-            guidance_embeds=distilled,
-        ),
+        transformer=tiny_flux_transformer(distilled=distilled),
         scheduler=FlowMatchEulerDiscreteScheduler(
             use_dynamic_shifting=distilled, shift=3.0 if distilled else 1.0
         ),

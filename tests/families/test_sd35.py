@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import torch
 from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     SD3Transformer2DModel,
@@ -11,7 +10,7 @@ from diffusers import (
 
 from tests.families.contract import FamilyContract
 from tests.families.parts import tiny_t5
-from tests.tiny import tiny_autoencoder, tiny_clip, tiny_tokenizer
+from tests.tiny import fill_zeros, tiny_autoencoder, tiny_clip, tiny_tokenizer
 
 
 def tiny_sd35(folder: Path) -> Path:
@@ -30,9 +29,7 @@ def tiny_sd35(folder: Path) -> Path:
         dual_attention_layers=(0,),
         qk_norm="rms_norm",
     )
-    for parameter in transformer.parameters():
-        if parameter.dim() > 1 and not parameter.any():
-            torch.nn.init.normal_(parameter, std=0.02)
+    fill_zeros(transformer)
     StableDiffusion3Pipeline(
         transformer=transformer,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),

@@ -13,18 +13,11 @@ from diffusers import (
     DiffusionPipeline,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
-    FluxTransformer2DModel,
     StableDiffusion3Pipeline,
-)
-from transformers import (
-    CLIPTextConfig,
-    CLIPTextModel,
-    T5Config,
-    T5EncoderModel,
-    T5TokenizerFast,
 )
 
 from diffusion4k.vae import PartitionedAutoencoderKL
+from tests.families.parts import tiny_clip_text, tiny_flux_transformer, tiny_t5
 from tests.tiny import tiny_autoencoder, tiny_clip, tiny_tokenizer, tiny_transformer
 
 # What a user would write; `import diffusion4k` is all that is not stock.
@@ -47,18 +40,10 @@ def _vae() -> PartitionedAutoencoderKL:
     return PartitionedAutoencoderKL.from_autoencoder(tiny_autoencoder())
 
 
-def _t5() -> tuple[T5TokenizerFast, T5EncoderModel]:
-    special = ["<pad>", "</s>", "<unk>", *(f"<extra_id_{i}>" for i in range(100))]
-    words = [*special, *(f"\u2581{word}" for word in ("a", "red", "cat"))]
-    tokenizer = T5TokenizerFast(vocab=[(word, -1.0) for word in words])
-    config = T5Config(vocab_size=len(words), d_model=64, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
-    return tokenizer, T5EncoderModel(config).eval()
-
-
 def _sd3() -> StableDiffusion3Pipeline:
     torch.manual_seed(0)
     clip_tokenizer = tiny_tokenizer()
-    t5_tokenizer, t5 = _t5()
+    t5_tokenizer, t5 = tiny_t5()
     return StableDiffusion3Pipeline(
         transformer=tiny_transformer(),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
@@ -75,34 +60,12 @@ def _sd3() -> StableDiffusion3Pipeline:
 def _flux() -> FluxPipeline:
     torch.manual_seed(0)
     clip_tokenizer = tiny_tokenizer()
-    t5_tokenizer, t5 = _t5()
+    t5_tokenizer, t5 = tiny_t5()
     return FluxPipeline(
-        transformer=FluxTransformer2DModel(
-            patch_size=1,
-            in_channels=64,
-            num_layers=1,
-            num_single_layers=1,
-            attention_head_dim=16,
-            num_attention_heads=2,
-            joint_attention_dim=64,
-            pooled_projection_dim=16,
-            axes_dims_rope=(4, 4, 8),
-            guidance_embeds=True,
-        ).eval(),
+        transformer=tiny_flux_transformer(),
         scheduler=FlowMatchEulerDiscreteScheduler(),
         vae=_vae(),
-        text_encoder=CLIPTextModel(
-            CLIPTextConfig(
-                vocab_size=len(clip_tokenizer),
-                hidden_size=16,
-                intermediate_size=32,
-                num_hidden_layers=1,
-                num_attention_heads=2,
-                bos_token_id=clip_tokenizer.bos_token_id,
-                eos_token_id=clip_tokenizer.eos_token_id,
-                pad_token_id=clip_tokenizer.pad_token_id,
-            )
-        ).eval(),
+        text_encoder=tiny_clip_text(clip_tokenizer),
         tokenizer=clip_tokenizer,
         text_encoder_2=t5,
         tokenizer_2=t5_tokenizer,

@@ -28,6 +28,7 @@ from diffusion4k.benchmark.reconstruction_measure import (
     numbers_of,
 )
 from diffusion4k.data.images import open_rgb
+from diffusion4k.data.pixels import normalised
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.folder import resolve_autoencoder
 from diffusion4k.files import atomic_path, sha256_of, write_text
@@ -41,6 +42,7 @@ __all__ = [
     "Row",
     "evaluate_autoencoders",
     "kept_reconstruction",
+    "reconstruct",
 ]
 
 _RESAMPLES = 2000
@@ -65,16 +67,22 @@ class Autoencoder:
         self.fingerprint = "".join([sha256_of(p) for p in [folder / "config.json", *weights]])
         self.fingerprint += factor
 
-    @torch.inference_mode()
     def reconstruct(
         self, image: NDArray[np.uint8], max_memory: int | str | None = None
     ) -> NDArray[np.uint8]:
         """`(H, W, 3)` encoded and decoded."""
-        pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1
-        latents = lean_encode(self.network, pixels, max_memory).mode()
-        strips = [strip[0] for _, strip in decode_strips(self.network, latents, max_memory)]
-        back = torch.cat(strips, 1).mul_(127.5).add_(127.5).clamp_(0, 255).round_()
-        return back.to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+        return reconstruct(self.network, image, max_memory)
+
+
+@torch.inference_mode()
+def reconstruct(
+    network: Any, image: NDArray[np.uint8], max_memory: int | str | None = None
+) -> NDArray[np.uint8]:
+    """`(H, W, 3)` encoded (the posterior's mean) and decoded by an `AutoencoderKL`."""
+    latents = lean_encode(network, normalised(image), max_memory).mode()
+    strips = [strip[0] for _, strip in decode_strips(network, latents, max_memory)]
+    back = torch.cat(strips, 1).mul_(127.5).add_(127.5).clamp_(0, 255).round_()
+    return back.to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from diffusion4k.data.images import open_rgb
+from diffusion4k.data.pixels import normalised
 from diffusion4k.files import atomic_path, sha256_of
 from diffusion4k.metrics.features import EfficientNetLite0
 from diffusion4k.metrics.fidelity import nmse, psnr
@@ -47,7 +48,6 @@ class Weights:
         return "".join([*(sha256_of(find_weights(name)) for name in files), self.lpips_network])
 
 
-@dataclass
 class Judges:
     """The networks that look at images.
 
@@ -56,18 +56,14 @@ class Judges:
         Diffusion4kError: weights that cannot be read, or of another network.
     """
 
-    weights: Weights
-    extractor: EfficientNetLite0 = field(default_factory=EfficientNetLite0)
-    inception: InceptionV3 | None = None
-
-    def __post_init__(self) -> None:
+    def __init__(self, weights: Weights) -> None:
+        self.extractor = EfficientNetLite0()
+        self.inception = InceptionV3(weights.inception) if weights.inception else None
         self.distances: dict[str, nn.Module] = {"effnet_pd": EffNetDistance()}
-        if self.weights.inception:
-            self.inception = InceptionV3(self.weights.inception)
-        if self.weights.lpips:
-            wanted = self.weights
-            network = Lpips(wanted.lpips_network, self.weights.lpips, wanted.lpips_heads)
-            self.distances["lpips"] = network
+        if weights.lpips:
+            self.distances["lpips"] = Lpips(
+                weights.lpips_network, weights.lpips, weights.lpips_heads
+            )
 
     def measure(
         self,
@@ -104,7 +100,8 @@ class Judges:
         tiles = [(slice(y, y + _TILE), slice(x, x + _TILE)) for y in starts for x in starts]
         for name, network in self.distances.items():
             total = sum(
-                network(_tensor(image[tile]), _tensor(original[tile])).item() * image[tile].size
+                network(normalised(image[tile].copy()), normalised(original[tile].copy())).item()
+                * image[tile].size
                 for tile in tiles
             )
             numbers[name] = total / image.size
@@ -138,7 +135,3 @@ def _is_whole(path: Path) -> bool:
     except (FileNotFoundError, SafetensorError, KeyError, TypeError, ValueError):
         return False
     return True
-
-
-def _tensor(pixels: NDArray[np.uint8]) -> torch.Tensor:
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from diffusion4k.data.folder import Photo
 from diffusion4k.data.images import open_rgb
+from diffusion4k.data.pixels import normalised
 from diffusion4k.data.problems import Problem, report_skipped
 from diffusion4k.errors import Diffusion4kError, UsageError
 
@@ -91,7 +92,7 @@ class ImageCrops:
         pixels = np.array(image.resize(self._crop, Image.Resampling.LANCZOS, box=box))
         if self._flip and mirrored < 0.5:
             pixels = pixels[:, ::-1].copy()
-        return torch.from_numpy(pixels).permute(2, 0, 1).float().contiguous() / 127.5 - 1
+        return normalised(pixels)[0]
 
     def read(self, steps: Iterable[Step], workers: int) -> Iterator[tuple[Step, list[Tensor]]]:
         """The steps, each with its micro-batches `(B, 3, H, W)`, read one ahead in threads.

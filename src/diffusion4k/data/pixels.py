@@ -7,12 +7,13 @@ sides.
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from diffusion4k.errors import UsageError
 
-__all__ = ["PATCH", "check_multiple", "fitted_size", "to_tensor"]
+__all__ = ["PATCH", "check_multiple", "fitted_size", "normalised", "to_tensor"]
 
 PATCH = 32
 """Pixels a side of one token: two latents of F=16, or one of F=32."""
@@ -40,5 +41,9 @@ def to_tensor(image: Image.Image, resolution: int) -> Tensor:
     top = max((image.height - height / scale) / 2, 0)
     box = (left, top, image.width - left, image.height - top)
     fitted = image.resize((width, height), Image.Resampling.LANCZOS, box=box)
-    pixels = torch.from_numpy(np.array(fitted)).permute(2, 0, 1)[None]
-    return pixels.to(torch.float32).contiguous() / 127.5 - 1
+    return normalised(np.array(fitted))
+
+
+def normalised(pixels: NDArray[np.uint8]) -> Tensor:
+    """RGB uint8 `(H, W, 3)` as `(1, 3, H, W)` float32 in [-1, 1]."""
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float().contiguous() / 127.5 - 1

@@ -14,7 +14,15 @@ from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.base import Checkpoint, Defaults, Family
 from diffusion4k.families.folder import model_index, resolve
 
-__all__ = ["Checkpoint", "Defaults", "Family", "families", "family_of", "resolve"]
+__all__ = [
+    "Checkpoint",
+    "Defaults",
+    "Family",
+    "families",
+    "family_of",
+    "resolve",
+    "unchecked_family_of",
+]
 
 
 @cache
@@ -40,6 +48,18 @@ def family_of(model: Path, factor: int | None = None) -> Family:
             folder that is not complete.
         UsageError: a factor that the family cannot do.
     """
+    family = unchecked_family_of(model, factor)
+    family.check(model)
+    return family
+
+
+def unchecked_family_of(model: Path, factor: int | None = None) -> Family:
+    """As `family_of`, of a folder that may hold no more than configurations.
+
+    Raises:
+        Diffusion4kError: no `model_index.json`, or a pipeline class that no family handles.
+        UsageError: a factor that the family cannot do.
+    """
     name = model_index(model)["_class_name"]
     if name not in families():
         raise Diffusion4kError(
@@ -47,5 +67,4 @@ def family_of(model: Path, factor: int | None = None) -> Family:
             f"{', '.join(sorted(families()))}"
         )
     family: Family = families()[name](factor)
-    family.check(model)
     return family

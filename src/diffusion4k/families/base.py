@@ -19,6 +19,7 @@ __all__ = [
     "Defaults",
     "Family",
     "GuidanceKind",
+    "is_guided",
     "model_defaults",
     "model_settings",
 ]
@@ -33,6 +34,11 @@ AfterStep = Callable[[int, Tensor], None]
 GuidanceKind = Literal["classifier-free", "embedded", "none"]
 """What a guidance scale does: a second prediction, of the negative prompt, pushes the first away
 from it; or the network takes it as an input; or the network takes none."""
+
+
+def is_guided(kind: GuidanceKind, guidance: float) -> bool:
+    """Whether a second prediction, of the negative prompt, is made in each step."""
+    return kind == "classifier-free" and guidance > 1
 
 
 @dataclass(frozen=True)

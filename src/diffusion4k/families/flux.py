@@ -25,7 +25,7 @@ from diffusion4k.families.base import (
     Defaults,
     GuidanceKind,
 )
-from diffusion4k.families.folder import read_json
+from diffusion4k.families.folder import transformer_config
 from diffusion4k.families.high_resolution import HighResolution
 from diffusion4k.families.positions import replace_rotary
 from diffusion4k.families.stock import StockFamily, config_of, meta_tensor
@@ -103,7 +103,7 @@ class Flux(AutoencoderKLFamily):
 
     def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
         """Embeddings of `encode_text` without contents."""
-        config = read_json(model / "transformer" / "config.json")
+        config = transformer_config(model)
         tokens, width = self.text_tokens(model), config["joint_attention_dim"]
         return {
             "prompt_embeds": meta_tensor(captions, tokens, width),
@@ -146,7 +146,7 @@ class Flux(AutoencoderKLFamily):
 
 
 def _embeds_guidance(model: Path) -> bool:
-    return bool(read_json(model / "transformer" / "config.json").get("guidance_embeds", False))
+    return bool(transformer_config(model).get("guidance_embeds", False))
 
 
 def _packed(latents: Tensor) -> Tensor:

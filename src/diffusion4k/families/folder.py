@@ -29,6 +29,7 @@ __all__ = [
     "read_json",
     "resolve",
     "resolve_autoencoder",
+    "transformer_config",
 ]
 
 POCKET = "pocket"
@@ -137,6 +138,15 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise Diffusion4kError(f"{path}: expected a JSON object, found {type(content).__name__}")
     return content
+
+
+def transformer_config(folder: Path) -> dict[str, Any]:
+    """The configuration of the model's transformer.
+
+    Raises:
+        Diffusion4kError: as `read_json`.
+    """
+    return read_json(folder / "transformer" / "config.json")
 
 
 def check_weights(component: Path) -> None:

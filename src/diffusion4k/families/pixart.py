@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
 from diffusion4k.families.base import NO_LIMIT, AfterStep, Checkpoint, Defaults
-from diffusion4k.families.folder import read_json
+from diffusion4k.families.folder import read_json, transformer_config
 from diffusion4k.families.stock import meta_tensor
 
 __all__ = ["SIZES_4K", "PixArtSigma"]
@@ -119,11 +119,10 @@ class PixArtSigma(AutoencoderKLFamily):
 
     def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
         """Embeddings and mask of `encode_text` without contents."""
-        config = read_json(model / "transformer" / "config.json")
-        tokens = self.text_tokens(model)
+        shape = captions, self.text_tokens(model)
         return {
-            "prompt_embeds": meta_tensor(captions, tokens, config["caption_channels"]),
-            "prompt_attention_mask": meta_tensor(captions, tokens, dtype=torch.int64),
+            "prompt_embeds": meta_tensor(*shape, transformer_config(model)["caption_channels"]),
+            "prompt_attention_mask": meta_tensor(*shape, dtype=torch.int64),
         }
 
     def velocity(

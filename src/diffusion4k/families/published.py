@@ -40,10 +40,7 @@ def published_config(hub_id: str, component: str) -> dict[str, Any]:
     Raises:
         UsageError: no such model or component is known.
     """
-    models = published_models()
-    if hub_id not in models:
-        raise UsageError(f"{hub_id}: not a known checkpoint; known: {', '.join(models)}")
-    parts = models[hub_id]["components"]
+    parts = _model(hub_id)["components"]
     if component not in parts:
         raise UsageError(f"{hub_id}: has no {component}; it has {', '.join(parts)}")
     return _read(parts[component])
@@ -76,10 +73,7 @@ def write_configurations(hub_id: str, folder: Path) -> None:
     Raises:
         UsageError: no such model is known.
     """
-    models = published_models()
-    if hub_id not in models:
-        raise UsageError(f"{hub_id}: not a known checkpoint; known: {', '.join(models)}")
-    model = models[hub_id]
+    model = _model(hub_id)
     index = {"_class_name": model["pipeline_class"]}
     files = {"scheduler/scheduler_config.json": model["scheduler"]}
     for component in model["components"]:
@@ -95,6 +89,13 @@ def write_configurations(hub_id: str, folder: Path) -> None:
 def count_parameters(module: nn.Module) -> int:
     """Number of parameters, those that are shared once."""
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _model(hub_id: str) -> dict[str, Any]:
+    models = published_models()
+    if hub_id not in models:
+        raise UsageError(f"{hub_id}: not a known checkpoint; known: {', '.join(models)}")
+    return models[hub_id]
 
 
 def _read(name: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
 from diffusion4k.families.base import Checkpoint, Defaults
-from diffusion4k.families.folder import read_json
+from diffusion4k.families.folder import read_json, transformer_config
 from diffusion4k.families.high_resolution import HighResolution, high_resolution
 from diffusion4k.families.positions import resize_table
 from diffusion4k.families.stock import meta_tensor
@@ -60,7 +60,7 @@ class StableDiffusion3(AutoencoderKLFamily):
 
     def max_side(self, model: Path) -> int:
         """Longest side in pixels that the table of position embeddings reaches."""
-        config = read_json(model / "transformer" / "config.json")
+        config = transformer_config(model)
         wanted = high_resolution(model)
         longer = (wanted.side or 0) if wanted.positions else 0
         return max(config.get("pos_embed_max_size", 96) * self.size_step, longer)
@@ -92,7 +92,7 @@ class StableDiffusion3(AutoencoderKLFamily):
     def load_text_encoders(self, model: Path, *, dtype: torch.dtype) -> Any:
         """The stock pipeline with tokenizers and text encoders only."""
         pipeline = super().load_text_encoders(model, dtype=dtype)
-        config = read_json(model / "transformer" / "config.json")
+        config = transformer_config(model)
         # Where there is no T5 the stock `encode_prompt` asks the transformer how wide it would be.
         pipeline.transformer = SimpleNamespace(config=SimpleNamespace(**config))
         return pipeline
@@ -117,7 +117,7 @@ class StableDiffusion3(AutoencoderKLFamily):
 
     def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
         """Embeddings of `encode_text` without contents."""
-        config = read_json(model / "transformer" / "config.json")
+        config = transformer_config(model)
         clip = read_json(model / "text_encoder" / "config.json").get("max_position_embeddings", 77)
         tokens = clip + self.text_tokens(model)
         return {

@@ -31,6 +31,7 @@ from diffusion4k.families.folder import (
     missing,
     model_index,
     read_json,
+    transformer_config,
 )
 from diffusion4k.families.high_resolution import (
     HighResolution,
@@ -109,7 +110,7 @@ class StockFamily:
 
     def defaults(self, model: Path) -> Defaults:
         """What `defaults_for` says, or the model's own `diffusion4k.json`."""
-        transformer = read_json(model / "transformer" / "config.json")
+        transformer = transformer_config(model)
         scheduler = read_json(model / "scheduler" / "scheduler_config.json")
         return model_defaults(model, self.defaults_for(transformer, scheduler))
 
@@ -166,7 +167,7 @@ class StockFamily:
 
     def transformer_skeleton(self, model: Path) -> nn.Module:
         """The transformer without weights, on the "meta" device: names and shapes only."""
-        config = read_json(model / "transformer" / "config.json")
+        config = transformer_config(model)
         with loading(model / "transformer"), torch.device("meta"):
             return self._class("transformer").from_config(config)
 

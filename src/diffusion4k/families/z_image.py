@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
 from diffusion4k.families.base import AfterStep, Checkpoint, Defaults
-from diffusion4k.families.folder import read_json
+from diffusion4k.families.folder import transformer_config
 from diffusion4k.families.stock import StockFamily, meta_tensor
 
 __all__ = ["ZImage"]
@@ -55,7 +55,7 @@ class ZImage(AutoencoderKLFamily):
 
     def max_side(self, model: Path) -> int:
         """Longest side in pixels that the table of rotary embeddings reaches."""
-        config = read_json(model / "transformer" / "config.json")
+        config = transformer_config(model)
         return min(config.get("axes_lens", [1024, 512, 512])[1:]) * self.size_step
 
     def max_sequence_length(self, model: Path) -> int:
@@ -80,11 +80,10 @@ class ZImage(AutoencoderKLFamily):
 
     def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
         """Embeddings and mask of `encode_text` without contents."""
-        config = read_json(model / "transformer" / "config.json")
-        tokens = self.text_tokens(model)
+        shape = captions, self.text_tokens(model)
         return {
-            "prompt_embeds": meta_tensor(captions, tokens, config["cap_feat_dim"]),
-            "prompt_mask": meta_tensor(captions, tokens, dtype=torch.bool),
+            "prompt_embeds": meta_tensor(*shape, transformer_config(model)["cap_feat_dim"]),
+            "prompt_mask": meta_tensor(*shape, dtype=torch.bool),
         }
 
     def velocity(

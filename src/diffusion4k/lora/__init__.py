@@ -5,7 +5,13 @@ and `B (out, rank)` are trained. `file` reads and writes them in the layout that
 `load_lora_weights` takes, `adapter` puts them into a transformer and merges them.
 """
 
-from diffusion4k.lora.adapter import add_adapter, check_targets, load_adapter, merge_adapter
+from diffusion4k.lora.adapter import (
+    add_adapter,
+    check_targets,
+    linear_layers,
+    load_adapter,
+    merge_adapter,
+)
 from diffusion4k.lora.file import FILE_NAME, Adapter, check_adapter, read_adapter, write_adapter
 
 __all__ = [
@@ -14,6 +20,7 @@ __all__ = [
     "add_adapter",
     "check_adapter",
     "check_targets",
+    "linear_layers",
     "load_adapter",
     "merge_adapter",
     "read_adapter",

@@ -9,7 +9,7 @@ from torch import nn
 from diffusion4k.errors import UsageError
 from diffusion4k.lora.file import Adapter
 
-__all__ = ["add_adapter", "check_targets", "load_adapter", "merge_adapter"]
+__all__ = ["add_adapter", "check_targets", "linear_layers", "load_adapter", "merge_adapter"]
 
 _NAME = "default"
 
@@ -34,15 +34,25 @@ def add_adapter(
             parameter.data = parameter.data.float()
 
 
+def linear_layers(transformer: nn.Module, targets: Sequence[str] = ("",)) -> dict[str, nn.Linear]:
+    """The linear layers whose dotted names end with one of `targets`, by name; by default all."""
+    ends = tuple(f".{target}" if target else "" for target in targets)
+    return {
+        name: part
+        for name, part in transformer.named_modules()
+        if isinstance(part, nn.Linear) and f".{name}".endswith(ends)
+    }
+
+
 def check_targets(transformer: nn.Module, targets: Sequence[str]) -> None:
     """Refuse targets that no linear layer of the transformer (it may be on "meta") has.
 
     Raises:
         UsageError: names the target and the ends of names that there are.
     """
-    names = [name for name, part in transformer.named_modules() if isinstance(part, nn.Linear)]
     for target in targets:
-        if not any(f".{name}".endswith(f".{target}") for name in names):
+        if not linear_layers(transformer, [target]):
+            names = linear_layers(transformer)
             ends = sorted({".".join(n.split(".")[-2:]) for n in names if "blocks" in n})
             raise UsageError(
                 f"lora.targets: no linear layer's name ends with {target!r}; there are, for "

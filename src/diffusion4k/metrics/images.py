@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, UsageError
 
 if TYPE_CHECKING:
     from PIL import Image
+    from torch import Tensor
 
-__all__ = ["ImageLike", "as_array", "as_pil"]
+__all__ = ["ImageLike", "as_array", "as_pil", "check_batches"]
 
 ImageLike: TypeAlias = "str | Path | Image.Image | NDArray[np.uint8]"
 
@@ -53,3 +54,16 @@ def _checked(image: NDArray) -> NDArray[np.uint8]:
             "order; scale to 0-255, round and repeat a grey channel three times"
         )
     return image
+
+
+def check_batches(images: "Tensor", references: "Tensor") -> None:
+    """Refuse all but two batches `(B, 3, H, W)` of one shape.
+
+    Raises:
+        UsageError: names both shapes.
+    """
+    if images.shape != references.shape or images.ndim != 4 or images.shape[1] != 3:
+        raise UsageError(
+            f"images of shapes {tuple(images.shape)} and {tuple(references.shape)}: both must "
+            "be (batch, 3, height, width), and alike"
+        )

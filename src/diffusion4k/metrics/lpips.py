@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.metrics.images import check_batches
 from diffusion4k.metrics.weights import find_weights, read_weights
 
 __all__ = ["Lpips", "LpipsNetwork"]
@@ -81,11 +82,7 @@ class Lpips(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor, references: Tensor) -> Tensor:
-        if images.shape != references.shape or images.ndim != 4 or images.shape[1] != 3:
-            raise UsageError(
-                f"images of shapes {tuple(images.shape)} and {tuple(references.shape)}: both must "
-                "be (batch, 3, height, width), and alike"
-            )
+        check_batches(images, references)
         distance = images.new_zeros(len(images))
         pairs = zip(self._features(images), self._features(references), strict=True)
         for index, (a, b) in enumerate(pairs):

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffusion4k.errors import UsageError
 from diffusion4k.metrics.efficientnet_lite import EfficientNetLite0Network
 from diffusion4k.metrics.features import EfficientNetLite0
+from diffusion4k.metrics.images import check_batches
 
 __all__ = ["EffNetDistance"]
 
@@ -38,11 +38,7 @@ class EffNetDistance(nn.Module):
         self.network: EfficientNetLite0Network = EfficientNetLite0()._network
 
     def forward(self, images: Tensor, references: Tensor) -> Tensor:
-        if images.shape != references.shape or images.ndim != 4 or images.shape[1] != 3:
-            raise UsageError(
-                f"images of shapes {tuple(images.shape)} and {tuple(references.shape)}: both must "
-                "be (batch, 3, height, width), and alike"
-            )
+        check_batches(images, references)
         distance = images.new_zeros(len(images))
         for a, b in zip(self._features(images), self._features(references), strict=True):
             distance = distance + (a - b).square().sum(1).mean((1, 2))

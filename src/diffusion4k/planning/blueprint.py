@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.families import Family, families
+from diffusion4k.errors import UsageError
+from diffusion4k.families import unchecked_family_of
 from diffusion4k.families.folder import (
     POCKET,
     has_component,
@@ -20,6 +20,7 @@ from diffusion4k.families.folder import (
     resolve,
 )
 from diffusion4k.families.published import published_models, write_configurations
+from diffusion4k.lora import linear_layers
 
 __all__ = ["Blueprint"]
 
@@ -40,13 +41,7 @@ class Blueprint:
     def __init__(self, model: str | Path, factor: int | None = None) -> None:
         self.name = str(model)
         self.folder = self._locate()
-        pipeline = model_index(self.folder)["_class_name"]
-        if pipeline not in families():
-            raise Diffusion4kError(
-                f"{self.name}: pipeline class {pipeline} is not supported; supported: "
-                f"{', '.join(sorted(families()))}"
-            )
-        self.family: Family = families()[pipeline](factor)
+        self.family = unchecked_family_of(self.folder, factor)
 
     def build(self, component: str, dtype: torch.dtype = torch.float32) -> nn.Module:
         """A component on the meta device, in evaluation mode.
@@ -90,12 +85,8 @@ class Blueprint:
 
     def adaptable(self) -> list[tuple[int, int]]:
         """Inputs and outputs of the linear layers that LoRA adapts unless told otherwise."""
-        ends = tuple(f".{target}" for target in self.family.lora_targets)
-        return [
-            (part.in_features, part.out_features)
-            for name, part in self.transformer.named_modules()
-            if isinstance(part, nn.Linear) and f".{name}".endswith(ends)
-        ]
+        layers = linear_layers(self.transformer, self.family.lora_targets)
+        return [(layer.in_features, layer.out_features) for layer in layers.values()]
 
     def latent_channels(self) -> int:
         """Channels of a latent."""

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from diffusion4k.errors import UsageError
+from diffusion4k.families.base import is_guided
+from diffusion4k.families.published import count_parameters
 from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.planning.machine import Machine
 from diffusion4k.planning.plan import Change, Plan, fits_device, overhead
@@ -19,8 +21,8 @@ from diffusion4k.planning.stages import (
     denoising_stage,
     text_encoding_stage,
 )
-from diffusion4k.sampling.memory import LEVELS, LOW_DECODER
-from diffusion4k.sampling.request import Request, settle
+from diffusion4k.sampling.memory import can_stream, check_level, decoder_limit
+from diffusion4k.sampling.request import Request, choose_dtype, settle
 from diffusion4k.vae import parse_memory
 
 __all__ = ["GenerationSetup", "generation_stages", "plan_generation"]
@@ -28,7 +30,6 @@ __all__ = ["GenerationSetup", "generation_stages", "plan_generation"]
 # Bytes a parameter of a linear layer; of nf4 half a byte and the scale of each 64 (QLoRA).
 _WEIGHTS = {"fp8": 1.0, "int8": 1.0, "nf4": 0.5 + 4 / 64}
 _HELPS = 0.95  # less of a difference is not worth a word
-_DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,8 @@ class GenerationSetup:
         Raises:
             UsageError: a value out of its range, or a size that the model cannot do.
         """
-        if dtype == "auto":
-            dtype = "bfloat16" if on_gpu else "float32"
-        if dtype not in _DTYPES:
-            raise UsageError(f"dtype {dtype}: allowed are auto, {', '.join(_DTYPES)}")
-        if memory not in LEVELS:
-            raise UsageError(f"memory {memory}: allowed are {', '.join(LEVELS)}")
+        dtype = choose_dtype(dtype, on_gpu=on_gpu)
+        check_level(memory)
         if weights not in (None, *_WEIGHTS):
             raise UsageError(f"weights {weights}: allowed are {', '.join(_WEIGHTS)}")
         family = model.family
@@ -140,7 +137,7 @@ def plan_generation(model: Blueprint, setup: GenerationSetup, machine: Machine) 
 
 def generation_stages(model: Blueprint, setup: GenerationSetup, *, gpu: bool) -> list[Stage]:
     """Text encoding, a sampling step and decoding, each with all that stands beside it."""
-    guided = setup.guidance > 1 and model.family.guidance_kind(model.folder) == "classifier-free"
+    guided = is_guided(model.family.guidance_kind(model.folder), setup.guidance)
     size = setup.width, setup.height, setup.dtype
     text = _text(model, setup.dtype, gpu)
     denoising = _denoising(model, *size, guided, gpu)
@@ -218,13 +215,12 @@ def _plain_decoding(model: Blueprint, setup: GenerationSetup, gpu: bool) -> Stag
 @cache
 def count(model: Blueprint, component: str) -> int:
     """Parameters of a component."""
-    return sum(p.numel() for p in model.build(component).parameters())
+    return count_parameters(model.build(component))
 
 
 def _decoder_limit(model: Blueprint, setup: GenerationSetup) -> int | None:
-    if setup.max_memory is None and setup.memory == "low" and model.family.decodes_in_strips:
-        return LOW_DECODER
-    return setup.max_memory
+    in_strips = model.family.decodes_in_strips
+    return decoder_limit(setup.memory, setup.max_memory, decodes_in_strips=in_strips)
 
 
 def _bytes(module: nn.Module, setup: GenerationSetup) -> int:
@@ -249,7 +245,7 @@ def _transformer_bytes(model: Blueprint, setup: GenerationSetup, gpu: bool) -> i
 
 def _streams(setup: GenerationSetup, gpu: bool) -> bool:
     """Whether the transformer's blocks come to the device one by one."""
-    return gpu and setup.memory == "low" and setup.weights in (None, "fp8")
+    return gpu and setup.memory == "low" and can_stream(setup.weights)
 
 
 def _can_decode(model: Blueprint, setup: GenerationSetup, limit: int) -> bool:

@@ -1,6 +1,6 @@
 """What a plan comes to: stages, time, disk, and whether it fits."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from diffusion4k.planning.machine import Machine
@@ -79,13 +79,14 @@ class Plan:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
-        from dataclasses import asdict
 
-        stages = [{**asdict(stage), "peak": stage.peak} for stage in self.stages]
+        def listed(stages: list[Stage]) -> list[dict[str, Any]]:
+            return [{**asdict(stage), "peak": stage.peak} for stage in stages]
+
         return {
             **asdict(self),
-            "stages": stages,
-            "others": [{**asdict(stage), "peak": stage.peak} for stage in self.others],
+            "stages": listed(self.stages),
+            "others": listed(self.others),
             "peak": self.peak,
             "fits": self.fits,
             "shortages": self.shortages,

@@ -23,6 +23,7 @@ from diffusion4k.planning.stages import (
     training_stages,
 )
 from diffusion4k.training.build import build_objective
+from diffusion4k.training.check import check_side, copies_in_checkpoint, most_checkpoints
 from diffusion4k.training.recipe import Recipe
 
 __all__ = ["plan_training", "training_setup"]
@@ -87,11 +88,8 @@ def plan_training(
     """
     if images is not None and images < 1:
         raise UsageError(f"images {images}: give 1 or more")
-    if max(recipe.crop_size) > (largest := model.family.max_side(model.folder)):
-        raise UsageError(
-            f"crop: found {max(recipe.crop_size)}, allowed at most {largest}, all that "
-            f"{recipe.model} takes"
-        )
+    largest = model.family.max_side(model.folder)
+    check_side("crop", max(recipe.crop_size), largest, recipe.model)
     gpu, setup = machine.on_gpu, training_setup(recipe, machine)
     step, update = training_stages(model, setup, gpu=gpu)
     other = replace(setup, gradient_checkpointing=not setup.gradient_checkpointing)
@@ -193,7 +191,7 @@ def _peak(
         shares["gradient buckets"] = 0
     if means.sharding == "FSDP":
         # The block that computes and the next one are whole.
-        shares["weights"] *= 1 / machine.gpus + 2 / max(_depth(model), 2)
+        shares["weights"] *= 1 / machine.gpus + 2 / max(len(model.blocks()), 2)
     if means.offload:
         shares["optimizer"] = shares["temporary"] = 0
     shares["activations"] = shares["workspace"] = 1 / means.divided
@@ -233,10 +231,6 @@ def _adapter_share(model: Blueprint, rank: int = 16) -> float:
     return sum(rank * (a + b) for a, b in linears) / count(model, "transformer")
 
 
-def _depth(model: Blueprint) -> int:
-    return len(model.blocks())
-
-
 def _validation(model: Blueprint, recipe: Recipe, step: Stage, gpu: bool) -> Stage:
     """Validation images are decoded plainly, beside all that the training holds."""
     wanted = recipe.validation
@@ -272,16 +266,13 @@ def _disk(
     model: Blueprint, recipe: Recipe, trained: int, photographs: int | None
 ) -> dict[str, int]:
     """Bytes of what the run writes."""
-    each = 4 * trained * (4 if recipe.ema else 3)
+    each = 4 * trained * copies_in_checkpoint(recipe)
     if recipe.lora is None:  # The table of positions goes with the weights.
         each += sum(4 * b.numel() for b in model.transformer.state_dict().values())
         each -= 4 * count(model, "transformer")
-    # Before an old checkpoint goes, a new one is written.
-    most = min(math.ceil(recipe.steps / recipe.checkpoint.every), recipe.checkpoint.keep + 1)
-    disk = {"checkpoints": most * each}
+    disk = {"checkpoints": most_checkpoints(recipe) * each}
     others = sum(count(model, name) for name in model.components if name != "transformer")
-    result = 4 * trained if recipe.lora else 4 * trained + _HALF * others
-    disk["result"] = result
+    disk["result"] = 4 * trained if recipe.lora else 4 * trained + _HALF * others
     if photographs:
         width, height = _picture(recipe)
         channels = model.latent_channels()

@@ -9,6 +9,7 @@ import os
 from torch import nn
 
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.families.published import count_parameters
 from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.planning.generation import GenerationSetup, plan_generation
 from diffusion4k.planning.machine import Machine, present_machine
@@ -78,7 +79,7 @@ def _layers(model: Blueprint) -> tuple[int, int]:
     Of text encoders only the files are looked at, which hold two bytes a parameter or more.
     """
     linears = [part for part in model.transformer.modules() if isinstance(part, nn.Linear)]
-    own = sum(p.numel() for p in model.transformer.parameters())
+    own = count_parameters(model.transformer)
     files = [f for name in model.text_encoders for f in (model.folder / name).glob("*.safetensors")]
     text = sum(file.stat().st_size for file in files) // 2
     return max(own, text), sum(linear.out_features for linear in linears)

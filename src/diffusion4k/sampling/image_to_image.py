@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
 from diffusion4k.data.images import open_rgb
+from diffusion4k.data.pixels import normalised
 
 __all__ = ["image_to_image", "initial_image"]
 
@@ -26,8 +26,7 @@ def initial_image(path: str | Path, width: int, height: int) -> Tensor:
         Diffusion4kError: no such file, no image, or a damaged one.
     """
     image = ImageOps.fit(open_rgb(path), (width, height), Image.Resampling.LANCZOS)
-    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
-    return pixels.to(torch.float32).contiguous() / 127.5 - 1
+    return normalised(np.array(image))
 
 
 def image_to_image(pipeline: Any, pipeline_class: str) -> Any:

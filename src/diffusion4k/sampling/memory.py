@@ -19,17 +19,39 @@ from torch import nn
 from diffusion4k.errors import UsageError
 from diffusion4k.vae import parse_memory
 
-__all__ = ["LEVELS", "LOW_DECODER", "Placement", "stream_blocks"]
+__all__ = ["LEVELS", "Placement", "can_stream", "check_level", "decoder_limit", "stream_blocks"]
 
 LEVELS = ("low", "balanced", "high")
-LOW_DECODER = 2**30
+_LOW_DECODER = 2**30
+
+
+def check_level(level: str) -> None:
+    """Refuse what is no level.
+
+    Raises:
+        UsageError: names the levels.
+    """
+    if level not in LEVELS:
+        raise UsageError(f"memory {level}: allowed are {', '.join(LEVELS)}")
+
+
+def can_stream(weights: str | None) -> bool:
+    """Whether a transformer with such weights (None: the model's own) can be moved by blocks."""
+    return weights in (None, "fp8")
+
+
+def decoder_limit(level: str, max_memory: int | None, *, decodes_in_strips: bool) -> int | None:
+    """Bytes that the decoder's feature maps may take at that level; None: no limit."""
+    if max_memory is None and level == "low" and decodes_in_strips:
+        return _LOW_DECODER
+    return max_memory
 
 
 class Placement:
     """Moves a pipeline's parts at the right moments.
 
     Arguments:
-        level: one of `LEVELS`.
+        level: `low`, `balanced` or `high`.
         device: where to compute.
         max_memory: of the decoder's feature maps, in bytes or as `"4GiB"`.
         streams_blocks: whether the transformer's weights can be moved block by block.
@@ -48,13 +70,12 @@ class Placement:
         streams_blocks: bool = True,
         decodes_in_strips: bool = True,
     ) -> None:
-        if level not in LEVELS:
-            raise UsageError(f"memory {level}: allowed are {', '.join(LEVELS)}")
+        check_level(level)
         self.level, self.device = level, device
-        self.max_memory = parse_memory(max_memory)
         self._in_strips = decodes_in_strips
-        if self.max_memory is None and level == "low" and decodes_in_strips:
-            self.max_memory = LOW_DECODER
+        self.max_memory = decoder_limit(
+            level, parse_memory(max_memory), decodes_in_strips=decodes_in_strips
+        )
         self.keeps_text_encoders = level == "high"
         is_gpu = device.type != "cpu"
         self._by_block = level == "low" and streams_blocks and is_gpu

@@ -12,11 +12,12 @@ from diffusion4k.families import families
 from diffusion4k.families.base import Defaults, GuidanceKind
 from diffusion4k.files import sha256_of
 
-__all__ = ["Request", "Settings", "check_size", "read_prompts", "settle"]
+__all__ = ["Request", "Settings", "check_size", "choose_dtype", "read_prompts", "settle"]
 
 # The longest prompts whose record still fits into the 64 KiB that JPEG allows.
 _MAX_PROMPT = 7500
 _MAX_STEPS = 1000
+DTYPES = ("float32", "bfloat16", "float16")
 STRENGTH = 0.35
 
 
@@ -155,6 +156,19 @@ def _start(request: Request, model: str, starts_from_images: bool) -> dict[str, 
         "init_sha256": sha256_of(request.init),
         "strength": strength,
     }
+
+
+def choose_dtype(name: str, *, on_gpu: bool) -> str:
+    """The precision of computations: of `auto` bfloat16 on a GPU, else float32.
+
+    Raises:
+        UsageError: neither `auto` nor one of `DTYPES`.
+    """
+    if name == "auto":
+        return "bfloat16" if on_gpu else "float32"
+    if name not in DTYPES:
+        raise UsageError(f"dtype {name}: allowed are auto, {', '.join(DTYPES)}")
+    return name
 
 
 def check_size(width: int, height: int, *, size_step: int, max_side: int) -> None:

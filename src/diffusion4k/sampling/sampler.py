@@ -19,18 +19,16 @@ from torch import Tensor
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import family_of, resolve
-from diffusion4k.families.base import GuidanceKind
+from diffusion4k.families.base import GuidanceKind, is_guided
 from diffusion4k.families.quantization import cast_layers, check_weights_option, load_transformer
 from diffusion4k.files import sha256_of
 from diffusion4k.lora import check_adapter, load_adapter, read_adapter
 from diffusion4k.sampling.fingerprint import fingerprint
 from diffusion4k.sampling.image_to_image import image_to_image, initial_image
-from diffusion4k.sampling.memory import Placement
-from diffusion4k.sampling.request import Request, Settings, settle
+from diffusion4k.sampling.memory import Placement, can_stream
+from diffusion4k.sampling.request import Request, Settings, choose_dtype, settle
 
 __all__ = ["Sampler"]
-
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Sampler:
@@ -74,18 +72,15 @@ class Sampler:
         self.folder = resolve(model)
         self.family = family_of(self.folder, factor)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        if dtype == "auto":
-            dtype = "bfloat16" if self.device.type == "cuda" else "float32"
-        if dtype not in _DTYPES:
-            raise UsageError(f"dtype {dtype}: allowed are auto, {', '.join(_DTYPES)}")
-        self.dtype = dtype
+        self.dtype = choose_dtype(dtype, on_gpu=self.device.type == "cuda")
+        self._torch_dtype: torch.dtype = getattr(torch, self.dtype)
         check_weights_option(weights)
         self.weights = weights
         self.placement = Placement(
             memory,
             self.device,
             max_memory,
-            streams_blocks=weights in (None, "fp8"),
+            streams_blocks=can_stream(weights),
             decodes_in_strips=self.family.decodes_in_strips,
         )
         self._adapter = read_adapter(lora) if lora else None
@@ -132,7 +127,7 @@ class Sampler:
             return
         encoders = self._text_encoders
         if encoders is None:
-            encoders = self.family.load_text_encoders(self.folder, dtype=_DTYPES[self.dtype])
+            encoders = self.family.load_text_encoders(self.folder, dtype=self._torch_dtype)
             encoders.to(self.device)
         if self.placement.keeps_text_encoders:
             self._text_encoders = encoders
@@ -201,7 +196,7 @@ class Sampler:
         start: dict[str, Any] = {}
         with _out_of_memory(settings, self.device):
             if settings.init:
-                image = initial_image(settings.init, *size).to(self.device, _DTYPES[self.dtype])
+                image = initial_image(settings.init, *size).to(self.device, self._torch_dtype)
                 latents = self.family.draw_latents(pipeline.vae, image, generator, max_memory)
                 start = {"image": latents, "strength": settings.strength}
                 assert self.family.image_to_image_class
@@ -230,7 +225,7 @@ class Sampler:
     @cached_property
     def pipeline(self) -> Any:
         """The stock pipeline without text encoders, its parts where `memory` wants them."""
-        dtype = _DTYPES[self.dtype]
+        dtype = self._torch_dtype
         transformer = load_transformer(self.family, self.folder, dtype=dtype, weights=self.weights)
         if self._adapter:
             load_adapter(transformer, self._adapter, self.lora_scale)
@@ -244,8 +239,7 @@ class Sampler:
         return pipeline
 
     def _is_guided(self, settings: Settings) -> bool:
-        """Whether a second prediction, of the negative prompt, is made in each step."""
-        return self._guidance_kind == "classifier-free" and settings.guidance > 1
+        return is_guided(self._guidance_kind, settings.guidance)
 
     @cached_property
     def _guidance_kind(self) -> GuidanceKind:

@@ -15,7 +15,13 @@ from diffusion4k.training.checkpoint import checkpoints
 from diffusion4k.training.parameters import trained_parameters
 from diffusion4k.training.recipe import Recipe, RunRecipe, WaveletFlowRecipe
 
-__all__ = ["check_recipe", "require_space"]
+__all__ = [
+    "check_recipe",
+    "check_side",
+    "copies_in_checkpoint",
+    "most_checkpoints",
+    "require_space",
+]
 
 
 def check_recipe(recipe: Recipe, family: Family, model: Path) -> None:
@@ -44,18 +50,34 @@ def check_recipe(recipe: Recipe, family: Family, model: Path) -> None:
     if wanted.prompts:
         sides |= {"validation.width": wanted.width or 0, "validation.height": wanted.height or 0}
     for key, side in sides.items():
-        if side > largest:
-            raise UsageError(
-                f"{key}: found {side}, allowed at most {largest}, all that {recipe.model} takes"
-            )
+        check_side(key, side, largest, recipe.model)
+
+
+def check_side(key: str, side: int, largest: int, model: str) -> None:
+    """Refuse sides in pixels that the model cannot do.
+
+    Raises:
+        UsageError: `side` is more than `largest`.
+    """
+    if side > largest:
+        raise UsageError(f"{key}: found {side}, allowed at most {largest}, all that {model} takes")
+
+
+def copies_in_checkpoint(recipe: RunRecipe) -> int:
+    """Trained weights, AdamW's two moments, and the average if there is one, all in float32."""
+    return 4 if recipe.ema else 3
+
+
+def most_checkpoints(recipe: RunRecipe) -> int:
+    """Checkpoints on the disk at once: before an old one goes, a new one is written."""
+    return min(math.ceil(recipe.steps / recipe.checkpoint.every), recipe.checkpoint.keep + 1)
 
 
 def require_space(recipe: RunRecipe, network: nn.Module, *beside: nn.Module) -> None:
     """Refuse a disk that cannot hold the checkpoints.
 
-    A checkpoint holds the trained weights, AdamW's two moments, and the average if there is one,
-    all in float32; before an old one goes, a new one is written. The model at the end takes one
-    more. Networks that are trained `beside` it have no average.
+    See `copies_in_checkpoint` and `most_checkpoints`. The model at the end takes one copy of the
+    weights more. Networks that are trained `beside` it have no average.
 
     Raises:
         Diffusion4kError: says how much is free and how much is needed.
@@ -63,10 +85,8 @@ def require_space(recipe: RunRecipe, network: nn.Module, *beside: nn.Module) -> 
     weights, *others = (
         4 * sum(p.numel() for p in trained_parameters(n).values()) for n in (network, *beside)
     )
-    each = weights * (4 if recipe.ema else 3) + 3 * sum(others)
-    planned = math.ceil(recipe.steps / recipe.checkpoint.every)
-    most = min(planned, recipe.checkpoint.keep + 1)
-    to_come = max(most - len(checkpoints(recipe.output / "checkpoints")), 1)
+    each = weights * copies_in_checkpoint(recipe) + 3 * sum(others)
+    to_come = max(most_checkpoints(recipe) - len(checkpoints(recipe.output / "checkpoints")), 1)
     needed, free = to_come * each + weights, shutil.disk_usage(recipe.output).free
     if needed > free:
         raise Diffusion4kError(

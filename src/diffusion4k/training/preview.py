@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from diffusion4k.families import Family
+from diffusion4k.families.base import is_guided
 from diffusion4k.files import atomic_path
 from diffusion4k.training.recipe import Recipe
 
@@ -25,7 +26,7 @@ class Preview:
         wanted, own = recipe.validation, family.defaults(model)
         self._family, self._model, self._seed = family, model, wanted.seed
         self._guidance = own.guidance if wanted.guidance is None else wanted.guidance
-        self._guided = family.guidance_kind(model) == "classifier-free" and self._guidance > 1
+        self._guided = is_guided(family.guidance_kind(model), self._guidance)
         self._settings = {
             "width": wanted.width or recipe.crop_size[0],
             "height": wanted.height or recipe.crop_size[1],
