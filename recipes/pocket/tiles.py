@@ -2,8 +2,8 @@
 
     python recipes/pocket/tiles.py --data runs/pocket/dataset --out runs/pocket/tiles
 
-Tiles of 256x256 pixels at random places, of pictures at shorter sides 768 and 1536, none of which
-is held out; what holds more detail is cut more often. The result is an image folder for
+Tiles of 256x256 pixels at random places, of pictures at shorter sides `--sides`, none of which is
+held out; what holds more detail is cut more often. The result is an image folder for
 `diffusion4k vae train`.
 """
 
@@ -18,8 +18,8 @@ from PIL import Image
 SIDE = 256
 
 
-def cut(data: Path, out: Path, count: int) -> None:
-    crops = PictureCrops(data, (768, 1536), held_out=False)
+def cut(data: Path, out: Path, count: int, sides: list[int]) -> None:
+    crops = PictureCrops(data, tuple(sides), held_out=False)
     out.mkdir(parents=True, exist_ok=True)
     lines = []
     for index in range(count):
@@ -37,5 +37,6 @@ if __name__ == "__main__":
     parser.add_argument("--data", type=Path, default=Path("runs/pocket/dataset"))
     parser.add_argument("--out", type=Path, default=Path("runs/pocket/tiles"))
     parser.add_argument("--count", type=int, default=6000)
+    parser.add_argument("--sides", type=int, nargs="+", default=[768, 1536])
     arguments = parser.parse_args()
-    cut(arguments.data, arguments.out, arguments.count)
+    cut(arguments.data, arguments.out, arguments.count, arguments.sides)

@@ -30,6 +30,7 @@ from diffusion4k.training.autoencoder.export import export_autoencoder
 from diffusion4k.training.autoencoder.perceptual import build_perceptual
 from diffusion4k.training.autoencoder.prepare import (
     check_wavelet,
+    initial_student,
     load_teacher,
     training_crops,
     validation_crops,
@@ -47,7 +48,6 @@ from diffusion4k.training.randomness import generator_at
 from diffusion4k.training.resume import resume_point
 from diffusion4k.training.schedule import learning_rate
 from diffusion4k.training.signals import Stopped, StopRequest
-from diffusion4k.vae import ScaleConsistentAutoencoderKL
 from diffusion4k.vae.discriminator import PatchDiscriminator
 
 __all__ = ["train_autoencoder"]
@@ -89,7 +89,7 @@ class _Run:
         self.precision = build_precision(recipe, self.device)
         self.crops = training_crops(recipe, skip_bad=skip_bad)
         teacher = load_teacher(recipe.model, self.device)
-        student = ScaleConsistentAutoencoderKL.from_autoencoder(teacher, recipe.start)
+        student = initial_student(recipe, teacher)
         student.requires_grad_(True).train()
         if recipe.freeze_encoder:
             student.encoder.requires_grad_(False)

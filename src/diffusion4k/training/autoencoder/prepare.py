@@ -9,9 +9,13 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.folder import check_weights, resolve_autoencoder
 from diffusion4k.training.autoencoder.losses import detail_error
 from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe
-from diffusion4k.vae import load_stock_autoencoder
+from diffusion4k.vae import (
+    ScaleConsistentAutoencoderKL,
+    load_autoencoder,
+    load_stock_autoencoder,
+)
 
-__all__ = ["check_wavelet", "load_teacher", "training_crops", "validation_crops"]
+__all__ = ["check_wavelet", "initial_student", "load_teacher", "training_crops", "validation_crops"]
 
 
 def load_teacher(model: str, device: torch.device) -> AutoencoderKL:
@@ -33,6 +37,32 @@ def load_teacher(model: str, device: torch.device) -> AutoencoderKL:
             "has four (F=8)"
         )
     return teacher.to(device).requires_grad_(False).eval()
+
+
+def initial_student(recipe: AutoencoderRecipe, teacher: AutoencoderKL) -> AutoencoderKL:
+    """The student before its first step: `recipe.start` names a rule or an earlier student.
+
+    Raises:
+        Diffusion4kError: no such student, or one that is not of the teacher's shape.
+    """
+    if recipe.start in ("average", "stride"):
+        return ScaleConsistentAutoencoderKL.from_autoencoder(teacher, recipe.start)
+    folder = resolve_autoencoder(recipe.start)
+    check_weights(folder)
+    student = load_autoencoder(folder)
+    if not isinstance(student, ScaleConsistentAutoencoderKL):
+        raise Diffusion4kError(
+            f"start: {folder} holds a {type(student).__name__}; to train on takes a "
+            "ScaleConsistentAutoencoderKL, the result of an earlier `vae train`"
+        )
+    expected = ScaleConsistentAutoencoderKL.from_autoencoder(teacher)
+    shapes, wanted = (
+        {name: tensor.shape for name, tensor in network.state_dict().items()}
+        for network in (student, expected)
+    )
+    if shapes != wanted:
+        raise Diffusion4kError(f"start: {folder} is not of the shape of {recipe.model}'s student")
+    return student.to(teacher.device)
 
 
 def training_crops(recipe: AutoencoderRecipe, *, skip_bad: bool) -> ImageCrops:

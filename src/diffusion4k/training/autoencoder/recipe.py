@@ -83,7 +83,7 @@ class AutoencoderValidationRecipe(Section):
 class AutoencoderRecipe(RunRecipe):
     """Training of an F=16 student of an F=8 autoencoder."""
 
-    start: Literal["average", "stride"] = "average"
+    start: Text = "average"
     freeze_encoder: bool = False
     resolution: Pixels | None = None
     crop: Annotated[tuple[Pixels, Pixels], BeforeValidator(_square)] = (512, 512)
