@@ -35,6 +35,8 @@ pocket: setup  ## train the pocket model anew, from Debian's wallpaper packages 
 	$(BIN)/python recipes/pocket/dataset.py
 	$(BIN)/python recipes/pocket/train_text_encoders.py
 	$(BIN)/python recipes/pocket/train_autoencoder.py
+	$(BIN)/python recipes/pocket/tiles.py
+	$(BIN)/diffusion4k vae train recipes/pocket/vae-decoder.yaml model=runs/pocket/vae/autoencoder
 	$(BIN)/python recipes/pocket/train_transformer.py
 	$(BIN)/python recipes/pocket/export.py
 

@@ -88,11 +88,11 @@ def test_results_figure_and_going_on(
 def test_the_bundled_student_has_learned(tmp_path: Path) -> None:
     bundled = photo_folder("pocket")
     shutil.copy(next(bundled.glob("stream.jpg")), tmp_path / "stream.jpg")
-    names = ["pocket-f8", "pocket-sc", "pocket", "pocket-decoder"]
-    untrained, student, own, decoder = run(tmp_path, names, [256], tmp_path / "out").rows
+    names = ["pocket-f8", "pocket-sc", "pocket-partitioned", "pocket"]
+    untrained, student, partitioned, shipped = run(tmp_path, names, [256], tmp_path / "out").rows
     assert student.means["psnr"][0] > untrained.means["psnr"][0] + 1
     assert student.means["effnet_pd"][0] < 0.75 * untrained.means["effnet_pd"][0]
-    assert decoder.means["effnet_pd"][0] < own.means["effnet_pd"][0]
+    assert shipped.means["effnet_pd"][0] < partitioned.means["effnet_pd"][0]
 
 
 def test_lpips_and_rfid_where_weights_are_given(
@@ -156,7 +156,7 @@ def test_small_pictures_are_enlarged_only_if_allowed(photographs: Path) -> None:
 
 @pytest.mark.parametrize(
     ("names", "sizes", "said"),
-    [(["pocket@9"], [64], "8 or 16"), (["pocket"], [100], "96 or 128"), (["pocket"], [0], "32")],
+    [(["pocket-f8@9"], [64], "8 or 16"), (["pocket"], [100], "96 or 128"), (["pocket"], [0], "32")],
 )
 def test_wrong_usage(
     photographs: Path, tmp_path: Path, names: list[str], sizes: list[int], said: str

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 from diffusers import (
-    AutoencoderKL,
     FlowMatchEulerDiscreteScheduler,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
@@ -22,7 +21,7 @@ from train_transformer import CONFIG, ZERO_TOKENS
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from diffusion4k.files import write_text
-from diffusion4k.vae import PartitionedAutoencoderKL
+from diffusion4k.vae import load_autoencoder
 
 # The noise schedule is shifted more for larger pictures: by 1.8 at 512 px, by 5 at 4096 px.
 SCHEDULER = {
@@ -56,9 +55,7 @@ def export(runs: Path, out: Path, transformer_from: str, autoencoder: str) -> No
         text[f"text_encoder{suffix}"] = CLIPTextModelWithProjection.from_pretrained(
             folder / f"text_encoder{suffix}"
         )
-    vae = PartitionedAutoencoderKL.from_autoencoder(
-        AutoencoderKL.from_pretrained(runs / "vae" / autoencoder)
-    )
+    vae = load_autoencoder(runs / autoencoder)
     pipeline = StableDiffusion3Pipeline(
         transformer=transformer,
         vae=vae,
@@ -85,6 +82,6 @@ if __name__ == "__main__":
     parser.add_argument("--runs", type=Path, default=Path("runs/pocket"))
     parser.add_argument("--out", type=Path, default=Path("src/diffusion4k/pocket/model"))
     parser.add_argument("--transformer", choices=("final", "averages"), default="final")
-    parser.add_argument("--autoencoder", choices=("autoencoder", "linear"), default="autoencoder")
+    parser.add_argument("--autoencoder", default="vae_decoder/vae", help="folder in --runs")
     arguments = parser.parse_args()
     export(arguments.runs, arguments.out, arguments.transformer, arguments.autoencoder)

@@ -66,7 +66,7 @@ def evaluate(
     vae: Annotated[
         list[str] | None,
         typer.Option(
-            help="pocket, pocket-f8, pocket-sc, pocket-decoder, a folder, or a hub id; "
+            help="pocket, pocket-f8, pocket-sc, pocket-partitioned, a folder, or a hub id; "
             "@8 behind it: at F=8. May be given several times; by default pocket."
         ),
     ] = None,

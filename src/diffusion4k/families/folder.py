@@ -73,9 +73,9 @@ def resolve(model: str | Path, parts: Collection[str] | None = None) -> Path:
 def resolve_autoencoder(model: str | Path) -> Path:
     """The folder of an autoencoder: bundled, by itself, or `vae` of whatever `resolve` knows.
 
-    Bundled are `pocket-f8`, which has never seen F=16, `pocket-sc`, trained from it by
-    scale-consistent training, and `pocket-decoder`, the pocket model's own with its decoder so
-    trained; `pocket` is the one that the pocket model has.
+    Bundled are `pocket-f8`, which has never seen F=16; `pocket-sc`, trained from it by
+    scale-consistent training; and `pocket-partitioned`, trained at F=8 and F=16 together. `pocket`,
+    the pocket model's own, has the encoder of the last and a decoder trained on at F=16.
 
     Raises:
         Diffusion4kError: as `resolve`.

@@ -115,6 +115,25 @@ def test_the_result(recipe: Make) -> None:
     assert load_autoencoder_recipe(found.parent / "recipe.yaml").steps == 6
 
 
+def test_an_earlier_student_is_trained_on(recipe: Make, tmp_path: Path) -> None:
+    first = train_autoencoder(recipe(steps=2))
+    wanted = recipe(
+        steps=1, start=str(first), output=str(tmp_path / "on"), optimizer={"learning_rate": 1e-9}
+    )
+    before, after = saved_weights(str(first)), saved_weights(str(train_autoencoder(wanted)))
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value, rtol=0, atol=1e-7)
+
+
+def test_only_a_fitting_student_is_trained_on(recipe: Make, tmp_path: Path) -> None:
+    with pytest.raises(Diffusion4kError, match="found 'middle', allowed average, stride, or"):
+        train_autoencoder(recipe(start="middle"))
+    with pytest.raises(Diffusion4kError, match="a PartitionedAutoencoderKL; to train on takes"):
+        train_autoencoder(recipe(start="pocket-partitioned"))
+    with pytest.raises(Diffusion4kError, match="not of the shape"):
+        train_autoencoder(recipe(start="pocket-sc"))
+
+
 def test_a_frozen_encoder_keeps_its_latents(recipe: Make) -> None:
     wanted = recipe(freeze_encoder=True, start="stride", ema=0.5)
     student = load_autoencoder(train_autoencoder(wanted))

@@ -47,7 +47,13 @@ def initial_student(recipe: AutoencoderRecipe, teacher: AutoencoderKL) -> Autoen
     """
     if recipe.start in ("average", "stride"):
         return ScaleConsistentAutoencoderKL.from_autoencoder(teacher, recipe.start)
-    folder = resolve_autoencoder(recipe.start)
+    try:
+        folder = resolve_autoencoder(recipe.start)
+    except Diffusion4kError:
+        raise Diffusion4kError(
+            f"start: found {recipe.start!r}, allowed average, stride, or the folder of an earlier "
+            "student"
+        ) from None
     check_weights(folder)
     student = load_autoencoder(folder)
     if not isinstance(student, ScaleConsistentAutoencoderKL):
