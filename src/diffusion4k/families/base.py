@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.folder import read_json
+from diffusion4k.families.high_resolution import HighResolution
 
 __all__ = [
     "NO_LIMIT",
@@ -114,6 +115,16 @@ class Family(Protocol):
         Raises:
             Diffusion4kError: a component is missing, damaged, or of another class.
         """
+
+    def high_resolution(self, model: Path) -> HighResolution:
+        """The options for sizes beyond its training: the model's own, or those given for it.
+
+        Raises:
+            Diffusion4kError: an unknown option, or one that the family does not have.
+        """
+
+    def settings(self, model: Path) -> dict[str, Any]:
+        """What a model trained so shall state in its `diffusion4k.json`."""
 
     def defaults(self, model: Path) -> Defaults:
         """Sampling defaults: the family's, or the model's own."""

@@ -21,6 +21,7 @@ __all__ = [
     "POCKET",
     "check_weights",
     "has_component",
+    "hub_id_of",
     "load_component",
     "load_single_file",
     "loading",
@@ -113,14 +114,20 @@ def missing(path: Path) -> Diffusion4kError:
     """The error of a file or folder that a model lacks; it says how to get it."""
     kind = "file" if path.suffix else "folder"
     # The hub's cache: models--OWNER--NAME/snapshots/COMMIT/COMPONENT/FILE
-    at = next((i for i, part in enumerate(path.parts) if part.startswith("models--")), None)
+    at = next((i for i, part in enumerate(path.parts) if hub_id_of(part)), None)
     if at is None or path.parts[at + 1 : at + 2] != ("snapshots",):
         how = "copy it from the model's source"
     else:
-        hub_id = path.parts[at].removeprefix("models--").replace("--", "/")
+        hub_id = hub_id_of(path.parts[at])
         wanted = "/".join(path.parts[at + 3 :])
         how = f"`hf download {hub_id} --include '{wanted}{'' if path.suffix else '/*'}'` gets it"
     return Diffusion4kError(f"{path}: no such {kind}: the model folder is incomplete: {how}")
+
+
+def hub_id_of(folder: str) -> str | None:
+    """The id of the model that the hub's cache keeps in a folder of that name; None if none."""
+    prefix, *owner_and_name = folder.split("--", 2)
+    return "/".join(owner_and_name) if prefix == "models" and owner_and_name else None
 
 
 def read_json(path: Path) -> dict[str, Any]:
