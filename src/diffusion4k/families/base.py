@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.families.folder import read_json
+from diffusion4k.families.folder import hub_id_of, read_json
 from diffusion4k.families.high_resolution import HighResolution
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Family",
     "GuidanceKind",
     "is_guided",
+    "known_defaults",
     "model_defaults",
     "model_settings",
 ]
@@ -60,6 +61,14 @@ class Checkpoint:
     licence: str
     gated: bool = False
     """The licence must be accepted on the hub before it can be downloaded."""
+    defaults: Defaults | None = None
+    """Where configurations do not tell the model from one that is sampled otherwise."""
+
+
+def known_defaults(model: Path, checkpoints: tuple[Checkpoint, ...]) -> Defaults | None:
+    """Those of a known checkpoint, if the folder is the hub's cache of it."""
+    ids = {hub_id_of(part) for part in model.parts}
+    return next((each.defaults for each in checkpoints if each.hub_id in ids), None)
 
 
 def model_settings(model: Path) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def known_models() -> list[KnownModel]:
                     family=family.name,
                     pipeline_class=pipeline_class,
                     factors=family.factors,
-                    defaults=family().defaults_for(transformer, scheduler),
+                    defaults=checkpoint.defaults or family().defaults_for(transformer, scheduler),
                     licence=checkpoint.licence,
                     gated=checkpoint.gated,
                 )

@@ -50,7 +50,13 @@ class StableDiffusion3(AutoencoderKLFamily):
         Checkpoint("stabilityai/stable-diffusion-3-medium-diffusers", _STABILITY, gated=True),
         Checkpoint("stabilityai/stable-diffusion-3.5-medium", _STABILITY, gated=True),
         Checkpoint("stabilityai/stable-diffusion-3.5-large", _STABILITY, gated=True),
-        Checkpoint("stabilityai/stable-diffusion-3.5-large-turbo", _STABILITY, gated=True),
+        Checkpoint(
+            "stabilityai/stable-diffusion-3.5-large-turbo",
+            _STABILITY,
+            gated=True,
+            # In nothing but weights another model than the one above.
+            defaults=Defaults(steps=4, guidance=0.0, width=4096, height=4096),
+        ),
     )
     image_to_image_class = "StableDiffusion3Img2ImgPipeline"
 

@@ -19,10 +19,13 @@ from diffusion4k.families.base import (
     Checkpoint,
     Defaults,
     GuidanceKind,
+    known_defaults,
     model_defaults,
     model_settings,
 )
 from diffusion4k.families.folder import (
+    check_class,
+    check_tokenizer,
     check_weights,
     has_component,
     load_component,
@@ -97,8 +100,7 @@ class StockFamily:
                     "needs: take the model from its source again"
                 )
             if _is_tokenizer(name):
-                if not (model / name).is_dir():
-                    raise missing(model / name)
+                check_tokenizer(model / name)
                 continue
             expected = class_path.rpartition(".")[2]
             if found not in (expected, *others):
@@ -107,14 +109,16 @@ class StockFamily:
                     f"a {expected}"
                 )
             check_weights(model / name)
+            check_class(model / name, (expected, *others))
         if not (model / "scheduler" / "scheduler_config.json").is_file():
             raise missing(model / "scheduler" / "scheduler_config.json")
 
     def defaults(self, model: Path) -> Defaults:
-        """What `defaults_for` says, or the model's own `diffusion4k.json`."""
+        """The checkpoint's in the hub's cache, else by configuration, or by `diffusion4k.json`."""
         transformer = transformer_config(model)
         scheduler = read_json(model / "scheduler" / "scheduler_config.json")
-        return model_defaults(model, self.defaults_for(transformer, scheduler))
+        usual = known_defaults(model, self.checkpoints) or self.defaults_for(transformer, scheduler)
+        return model_defaults(model, usual)
 
     def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
         """Sampling defaults by the configurations of transformer and scheduler."""
