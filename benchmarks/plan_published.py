@@ -77,20 +77,31 @@ def main() -> None:
     for name, published in PUBLISHED.items():
         for reading, fused in (("scores held", False), ("fused", True)):
             found = predicted(name, fused=fused)
-            errors = {k: found[k] / published[k] - 1 for k in ("whole", "offload")}
+            # The paper's GB may be 2^30 bytes or 10^9.
+            errors = {
+                key: {
+                    "GB of 2^30": found[key] / published[key] - 1,
+                    "GB of 10^9": found[key] * GIB / 1e9 / published[key] - 1,
+                }
+                for key in ("whole", "offload")
+            }
             utilisation = found["flops_of_a_step"] / published["seconds"] / A100
             print(
                 f"{name}, {reading}: "
                 + ", ".join(
-                    f"{key} {found[key]:.1f} GiB, published {published[key]} GB ({error:+.1%})"
-                    for key, error in errors.items()
+                    f"{key} {found[key]:.1f} GiB, {found[key] * GIB / 1e9:.1f} GB, published "
+                    f"{published[key]} GB ({both['GB of 2^30']:+.1%}, {both['GB of 10^9']:+.1%})"
+                    for key, both in errors.items()
                 )
                 + f"; {published['seconds']} s a step are {utilisation:.0%} of an A100"
             )
             result[f"{name}, {reading}"] = {
                 **{key: round(value, 4) for key, value in found.items()},
                 "published": published,
-                "errors": {key: round(error, 4) for key, error in errors.items()},
+                "errors": {
+                    key: {unit: round(error, 4) for unit, error in both.items()}
+                    for key, both in errors.items()
+                },
                 "utilisation": round(utilisation, 3),
             }
     save("plan_published", result)

@@ -1,5 +1,6 @@
 """The verb `generate`: options to images, mistakes to one line."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,20 @@ def test_options_reach_the_image(tiny_model: Path, tmp_path: Path) -> None:
     assert Image.open(path).size == (96, 64)
     expected = {"prompt": "a cat", "negative_prompt": "blur", "seed": 9, "steps": 2, "guidance": 3}
     assert expected.items() <= read_metadata(path).items()
+
+
+def test_positions_reach_the_image(tiny_model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "wide.png"
+    wide = ("a", "--model", tiny_model, "--width", 2304, "--height", 32, "--steps", 1)
+    with pytest.raises(UsageError, match="largest size is 2048x2048"):
+        _run(*wide, "--out", path)
+    _run(*wide, "--positions", "extend", "--attention-chunk", 64, "--out", path)
+    assert Image.open(path).size == (2304, 32)
+    expected = {"positions": "extend", "side": 2304, "attention_chunk": 64}
+    assert json.loads(read_metadata(path)["high_resolution"]) == expected
+    for option in (("--positions", "ntk"), ("--time-dependent",)):
+        with pytest.raises(UsageError, match="high_resolution"):
+            _run(*wide, *option, "--out", path)
 
 
 def test_refinement_lora_and_memory_reach_the_image(tiny_model: Path, tmp_path: Path) -> None:

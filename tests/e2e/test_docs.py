@@ -20,6 +20,7 @@ from PIL import Image
 import diffusion4k.families.folder as model_folders
 from diffusion4k.cli.main import main
 from diffusion4k.lora import add_adapter, write_adapter
+from tests.families.test_flux import tiny_flux
 from tests.tiny import tiny_sd3
 
 pytestmark = pytest.mark.e2e
@@ -57,13 +58,17 @@ COMMANDS = commands()
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The pocket model with small defaults, and a tiny pipeline in place of a full-size one."""
+    """The pocket model with small defaults, and a tiny pipeline in place of a full-size one.
+
+    Beside the latter, under the name `flux`, one in place of Flux.
+    """
     folder = tmp_path_factory.mktemp("models")
     small = folder / "pocket"
     shutil.copytree(ROOT / "src/diffusion4k/pocket/model", small)
     settings = json.loads((small / "diffusion4k.json").read_text())
     settings |= {"width": 256, "height": 256, "steps": 1}
     (small / "diffusion4k.json").write_text(json.dumps(settings))
+    tiny_flux(folder / "flux")
     return small, tiny_sd3(folder / "full-size")
 
 
@@ -99,8 +104,8 @@ def small(words: list[str], full_size: Path) -> list[str]:
         elif words[i - 1] in ("--resolution", "--size"):
             words[i] = "128"
         elif words[i - 1] == "--model" and word != "pocket" and not Path(word).exists():
-            words[i] = str(full_size)
-    if verb == "generate" and str(full_size) in words:
+            words[i] = str(full_size.with_name("flux") if "flux" in word.lower() else full_size)
+    if verb == "generate" and any(word.startswith(str(full_size.parent)) for word in words):
         words += ["--width", "64", "--height", "64", "--steps", "1"]
     if verb == "demo":
         words = [w if words[i - 1] != "--side" else "384" for i, w in enumerate(words)]

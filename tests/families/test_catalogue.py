@@ -102,3 +102,38 @@ def test_a_component_of_another_class_is_refused(tiny_model: Path, tmp_path: Pat
 def test_no_such_folder() -> None:
     with pytest.raises(UsageError, match="absent: no such folder"):
         local_models([Path("absent")])
+
+
+def test_a_component_of_another_model_is_refused_before_it_is_loaded(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    path = model / "transformer" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"_class_name": "FluxTransformer"}))
+    with pytest.raises(Diffusion4kError, match=r"it is of a FluxTransformer, allowed is SD3Tr"):
+        family_of(model)
+
+
+def test_what_a_half_downloaded_model_lacks_is_said(cached: Path) -> None:
+    for file in (cached / "text_encoder").glob("*.safetensors"):
+        file.unlink()
+    with pytest.raises(Diffusion4kError, match=r"no \.safetensors .*--include 'text_encoder/\*'"):
+        family_of(cached)
+
+
+def test_a_tokenizer_without_vocabulary_is_refused(cached: Path) -> None:
+    for file in (cached / "tokenizer_2").iterdir():
+        file.unlink()
+    with pytest.raises(Diffusion4kError, match=r"no vocabulary .*--include 'tokenizer_2/\*'"):
+        family_of(cached)
+
+
+def test_a_checkpoint_in_the_hub_s_cache_has_its_own_defaults(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    turbo = tmp_path / "models--stabilityai--stable-diffusion-3.5-large-turbo" / "snapshots" / "1"
+    shutil.copytree(tiny_model, turbo)
+    (turbo / "diffusion4k.json").unlink(missing_ok=True)
+    assert family_of(turbo).defaults(turbo) == Defaults(4, 0.0, 4096, 4096)
+    (turbo / "diffusion4k.json").write_text('{"steps": 8}')
+    assert family_of(turbo).defaults(turbo).steps == 8

@@ -15,8 +15,15 @@ from torch.overrides import TorchFunctionMode
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Family, family_of
-from diffusion4k.families.high_resolution import ChunkedAttention
+from diffusion4k.families.high_resolution import (
+    ChunkedAttention,
+    HighResolution,
+    given_options,
+)
 from diffusion4k.families.positions import ScaledRotaryEmbedding, resize_table
+from diffusion4k.planning.blueprint import Blueprint
+from diffusion4k.planning.generation import GenerationSetup, plan_generation
+from diffusion4k.planning.machine import described_machine
 from diffusion4k.sampling import Request, Sampler
 from diffusion4k.training.build import build_timesteps
 from diffusion4k.training.loop import train
@@ -25,6 +32,7 @@ from tests.data.fake import make_folder
 from tests.families.test_flux import tiny_flux
 from tests.families.test_pixart import tiny_pixart
 from tests.families.test_sana import tiny_sana
+from tests.families.test_z_image import tiny_z_image
 from tests.tiny import tiny_transformer
 
 
@@ -248,15 +256,85 @@ def test_the_shift_is_that_of_sampling(flux: Path, tiny_model: Path, tmp_path: P
         ({"rope": "yarn"}, "unknown rope; known: attention_chunk"),
         ({"attention_chunk": 0}, "attention_chunk: found 0, allowed a whole number"),
         ({"time_dependent": 1}, "time_dependent: found 1, allowed true or false"),
+        ({"time_dependent": True}, "time_dependent: has no effect without positions ntk or yarn"),
+        ({"trained_tokens": 9}, "trained_tokens: has no effect without positions ntk or yarn"),
+        ({"positions": "extend"}, "positions extend: needs a `side`"),
     ],
 )
 def test_wrong_options_are_refused(tiny_model: Path, tmp_path: Path, options, message) -> None:
-    model, family = _with(tiny_model, tmp_path, **options)
     with pytest.raises(Diffusion4kError, match=message):
-        family.load_transformer(model, dtype=torch.float32)
+        _with(tiny_model, tmp_path, **options)
 
 
-def test_positions_need_a_side(tiny_model: Path, tmp_path: Path) -> None:
-    model, family = _with(tiny_model, tmp_path, positions="extend")
-    with pytest.raises(UsageError, match="needs a `side`"):
-        family.load_transformer(model, dtype=torch.float32)
+WITHOUT = {"pixart": tiny_pixart, "sana": tiny_sana, "z-image": tiny_z_image}
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+def test_a_family_without_positions_refuses_them(name: str, tmp_path: Path) -> None:
+    model = WITHOUT[name](tmp_path / "model")
+    with pytest.raises(UsageError, match=f"found 'ntk', allowed in {name} models: none"):
+        Sampler(model, high_resolution={"positions": "ntk"})
+    with pytest.raises(UsageError, match=f"found 'ntk', allowed in {name} models: none"):
+        Blueprint(model, high_resolution={"positions": "ntk"})
+
+
+def test_options_given_are_those_of_a_model_that_states_them(flux: Path, tmp_path: Path) -> None:
+    options = {"positions": "yarn", "trained_tokens": 2, "time_dependent": True}
+    stating, _ = _with(flux, tmp_path, **options)
+    size = {"width": 256, "height": 128, "steps": 2}
+    found = []
+    for sampler in (Sampler(stating), Sampler(flux, high_resolution=options), Sampler(flux)):
+        settings = sampler.settle(Request("a", **size))
+        found.append(sampler.denoise(settings))
+    assert torch.equal(found[0], found[1])
+    assert not torch.allclose(found[1], found[2])
+    recorded = Sampler(flux, high_resolution=options).settle(Request("a", **size))
+    assert json.loads(recorded.high_resolution or "") == options
+    # Key by key in place of what the folder states.
+    family = family_of(stating, high_resolution={"positions": "ntk"})
+    assert family.high_resolution(stating).positions == "ntk"
+    assert family.high_resolution(stating).trained_tokens == 2
+
+
+def test_options_of_a_command_line() -> None:
+    assert given_options((None, None), positions=None, attention_chunk=None) == {}
+    assert given_options((None, 96), positions="extend") == {"positions": "extend", "side": 96}
+    assert given_options((64, 96), positions="ntk") == {"positions": "ntk"}
+
+
+def test_a_run_with_options_makes_a_model_that_states_them(
+    tiny_model: Path, flux: Path, tmp_path: Path
+) -> None:
+    photographs = make_folder(tmp_path / "photographs", [(64, 64)])
+    wanted = {
+        tiny_model: {"positions": "interpolate", "side": 2304, "attention_chunk": 4},
+        flux: {"positions": "ntk", "trained_tokens": 1, "time_dependent": True},
+    }
+    for number, (model, options) in enumerate(wanted.items()):
+        keys = {"model": str(model), "data": str(photographs), "resolution": 64, "steps": 1}
+        keys |= {"output": str(tmp_path / str(number)), "validation": {"every": None}}
+        recipe = Recipe.model_validate(keys | {"high_resolution": options})
+        result = train(recipe)
+        stated = json.loads((result / "diffusion4k.json").read_text())
+        assert stated == {"high_resolution": options}
+        assert family_of(result).high_resolution(result) == HighResolution(**options)
+        size = {"width": 64, "height": 64, "steps": 1}
+        sampler = Sampler(result)
+        assert sampler.sample(sampler.settle(Request("a", **size))).size == (64, 64)
+    assert (
+        json.loads((tmp_path / "0/model/transformer/config.json").read_text())["pos_embed_max_size"]
+        == 72
+    )
+    with pytest.raises(UsageError, match="batch_size: found 2, allowed 1 with high_resolution"):
+        train(Recipe.model_validate(keys | {"high_resolution": options, "batch_size": 2}))
+
+
+def test_a_plan_reaches_beyond_the_table(tiny_model: Path) -> None:
+    size = {"width": 2304, "height": 32}
+    with pytest.raises(UsageError, match="largest size is 2048x2048"):
+        GenerationSetup.of(Blueprint(tiny_model), on_gpu=True, **size)
+    wanted = given_options((2304, 32), positions="extend")
+    blueprint = Blueprint(tiny_model, high_resolution=wanted)
+    setup = GenerationSetup.of(blueprint, on_gpu=True, **size)
+    plan = plan_generation(blueprint, setup, described_machine(gpus=1))
+    assert plan.fits

@@ -1,6 +1,7 @@
 """The Z-Image family against the stock diffusers pipeline.
 
-The family's file and this one are all that the fifth family took.
+The family's file and this one are all the code that the fifth family took, but for the tiny Qwen
+in `parts`.
 """
 
 from pathlib import Path

@@ -84,6 +84,23 @@ def generate(
             help="Pixels a side of one latent: 16 (default) or the autoencoder's own 8; Sana: 32."
         ),
     ] = None,
+    positions: Annotated[
+        str | None,
+        typer.Option(
+            help="Beyond the training size: ntk or yarn (flux), extend or interpolate (sd3)."
+        ),
+    ] = None,
+    trained_tokens: Annotated[
+        int | None,
+        typer.Option(help="With ntk or yarn: tokens a side of the training images, 64 by default."),
+    ] = None,
+    time_dependent: Annotated[
+        bool | None,
+        typer.Option("--time-dependent", help="With ntk or yarn: scale by the noise level."),
+    ] = None,
+    attention_chunk: Annotated[
+        int | None, typer.Option(help="Queries that one attention call sees at most.")
+    ] = None,
     dtype: Annotated[
         str, typer.Option(help="auto, float32, bfloat16 or float16; auto: by the device.")
     ] = "auto",
@@ -100,6 +117,7 @@ def generate(
         raise UsageError("give one prompt, or a file of them with --prompts (and not both)")
 
     from diffusion4k import sampling
+    from diffusion4k.families.high_resolution import given_options
 
     texts = [prompt] if prompt is not None else sampling.read_prompts(prompts or "")
     requests = [
@@ -109,6 +127,13 @@ def generate(
         for text in texts
         for each in seed or [0]
     ]
+    high_resolution = given_options(
+        sides=(width, height),
+        positions=positions,
+        trained_tokens=trained_tokens,
+        time_dependent=time_dependent,
+        attention_chunk=attention_chunk,
+    )
     sampler = sampling.Sampler(
         model,
         dtype=dtype,
@@ -118,10 +143,11 @@ def generate(
         weights=weights,
         lora=lora,
         lora_scale=lora_scale,
+        high_resolution=high_resolution,
     )
     if memory:
         typer.echo(str(sampler.placement), err=True)
-    _warn(sampler, width, height, steps, guidance)
+    _warn(sampler, width, height, steps, guidance, high_resolution)
     outputs = sampling.generate(requests, sampler, out=out, image_format=image_format)
     made = sum(output.is_new for output in outputs)
     for output in outputs:
@@ -130,7 +156,12 @@ def generate(
 
 
 def _warn(
-    sampler: Any, width: int | None, height: int | None, steps: int | None, guidance: float | None
+    sampler: Any,
+    width: int | None,
+    height: int | None,
+    steps: int | None,
+    guidance: float | None,
+    high_resolution: dict[str, Any],
 ) -> None:
     """Say so if memory will not suffice."""
     from diffusion4k.planning.warning import generation_warning
@@ -147,5 +178,7 @@ def _warn(
         # A GGUF file has about the bits of its name's number: it is counted as eight.
         "weights": {"": None, "gguf": "int8"}.get(kind, kind),
     }
-    if warning := generation_warning(str(sampler.folder), sampler.family.factor, options):
+    if warning := generation_warning(
+        str(sampler.folder), sampler.family.factor, options, high_resolution=high_resolution
+    ):
         typer.echo(warning, err=True)

@@ -56,6 +56,10 @@ def plan(
     factor: Annotated[
         int | None, typer.Option(help="For an image: pixels a side of one latent.")
     ] = None,
+    positions: Annotated[
+        str | None,
+        typer.Option(help="For an image beyond the training size: as `generate` takes them."),
+    ] = None,
     images: Annotated[
         int | None, typer.Option(help="Photographs of a training set that is not here.")
     ] = None,
@@ -93,6 +97,7 @@ def plan(
         "weights": weights,
         "max_memory": max_memory,
         "factor": factor,
+        "positions": positions,
     }
     described = {
         "gpus": gpus,
@@ -122,6 +127,7 @@ def _plan(
     images: int | None,
 ) -> Any:
     from diffusion4k.errors import UsageError
+    from diffusion4k.families.high_resolution import given_options
     from diffusion4k.training.recipe import load_recipe
 
     given = {name: value for name, value in image.items() if value is not None}
@@ -140,10 +146,19 @@ def _plan(
         else planning.present_machine(utilisation, folder=checked.output if checked else None)
     )
     if checked:
-        blueprint = planning.Blueprint(checked.model)
+        blueprint = planning.Blueprint(
+            checked.model, high_resolution=checked.high_resolution_options
+        )
         return planning.plan_training(blueprint, checked, machine, images)
     if images is not None:
         raise UsageError("--images belongs to a training run: give a recipe")
-    blueprint = planning.Blueprint(given.pop("model", "pocket"), given.pop("factor", None))
+    blueprint = planning.Blueprint(
+        given.pop("model", "pocket"),
+        given.pop("factor", None),
+        given_options(
+            sides=(given.get("width"), given.get("height")),
+            positions=given.pop("positions", None),
+        ),
+    )
     setup = planning.GenerationSetup.of(blueprint, on_gpu=machine.on_gpu, **given)
     return planning.plan_generation(blueprint, setup, machine)

@@ -6,6 +6,7 @@ file of this package whose class names a `pipeline_class` is a family; there is 
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,24 +37,29 @@ def families() -> dict[str, Any]:
     return found
 
 
-def family_of(model: Path, factor: int | None = None) -> Family:
+def family_of(
+    model: Path, factor: int | None = None, high_resolution: Mapping[str, Any] | None = None
+) -> Family:
     """The family of a model folder, by the `_class_name` in its `model_index.json`.
 
     Arguments:
         factor: pixels a side of one latent; by default the family's own choice (16 where the
             autoencoder can do it).
+        high_resolution: options of `families.high_resolution` in place of the folder's, by key.
 
     Raises:
         Diffusion4kError: no `model_index.json`, a pipeline class that no family handles, or a
             folder that is not complete.
-        UsageError: a factor that the family cannot do.
+        UsageError: a factor or an option of high resolution that the family cannot do.
     """
-    family = unchecked_family_of(model, factor)
+    family = unchecked_family_of(model, factor, high_resolution)
     family.check(model)
     return family
 
 
-def unchecked_family_of(model: Path, factor: int | None = None) -> Family:
+def unchecked_family_of(
+    model: Path, factor: int | None = None, high_resolution: Mapping[str, Any] | None = None
+) -> Family:
     """As `family_of`, of a folder that may hold no more than configurations.
 
     Raises:
@@ -66,5 +72,5 @@ def unchecked_family_of(model: Path, factor: int | None = None) -> Family:
             f"{model}: pipeline class {name} is not supported; supported: "
             f"{', '.join(sorted(families()))}"
         )
-    family: Family = families()[name](factor)
+    family: Family = families()[name](factor, high_resolution)
     return family

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.families.folder import read_json
+from diffusion4k.families.folder import hub_id_of, read_json
+from diffusion4k.families.high_resolution import HighResolution
 
 __all__ = [
     "NO_LIMIT",
@@ -20,6 +21,7 @@ __all__ = [
     "Family",
     "GuidanceKind",
     "is_guided",
+    "known_defaults",
     "model_defaults",
     "model_settings",
 ]
@@ -59,6 +61,14 @@ class Checkpoint:
     licence: str
     gated: bool = False
     """The licence must be accepted on the hub before it can be downloaded."""
+    defaults: Defaults | None = None
+    """Where configurations do not tell the model from one that is sampled otherwise."""
+
+
+def known_defaults(model: Path, checkpoints: tuple[Checkpoint, ...]) -> Defaults | None:
+    """Those of a known checkpoint, if the folder is the hub's cache of it."""
+    ids = {hub_id_of(part) for part in model.parts}
+    return next((each.defaults for each in checkpoints if each.hub_id in ids), None)
 
 
 def model_settings(model: Path) -> dict[str, Any]:
@@ -114,6 +124,16 @@ class Family(Protocol):
         Raises:
             Diffusion4kError: a component is missing, damaged, or of another class.
         """
+
+    def high_resolution(self, model: Path) -> HighResolution:
+        """The options for sizes beyond its training: the model's own, or those given for it.
+
+        Raises:
+            Diffusion4kError: an unknown option, or one that the family does not have.
+        """
+
+    def settings(self, model: Path) -> dict[str, Any]:
+        """What a model trained so shall state in its `diffusion4k.json`."""
 
     def defaults(self, model: Path) -> Defaults:
         """Sampling defaults: the family's, or the model's own."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Defaults, families, family_of
-from diffusion4k.families.folder import POCKET, resolve
+from diffusion4k.families.folder import POCKET, hub_id_of, resolve
 from diffusion4k.families.published import published_config, published_models
 
 __all__ = ["KnownModel", "LocalModel", "known_models", "local_models"]
@@ -52,7 +52,7 @@ def known_models() -> list[KnownModel]:
                     family=family.name,
                     pipeline_class=pipeline_class,
                     factors=family.factors,
-                    defaults=family().defaults_for(transformer, scheduler),
+                    defaults=checkpoint.defaults or family().defaults_for(transformer, scheduler),
                     licence=checkpoint.licence,
                     gated=checkpoint.gated,
                 )
@@ -85,8 +85,7 @@ def _in_hub_cache() -> Iterator[LocalModel]:
         snapshot = repository / "snapshots" / reference.read_text(encoding="utf-8").strip()
         # Most of what is in the cache are no pipelines.
         if (snapshot / "model_index.json").is_file():
-            hub_id = repository.name.removeprefix("models--").replace("--", "/")
-            yield _inspect(hub_id, snapshot)
+            yield _inspect(hub_id_of(repository.name) or repository.name, snapshot)
 
 
 def _inspect(name: str, folder: Path) -> LocalModel:

@@ -26,7 +26,7 @@ from diffusion4k.families.base import (
     GuidanceKind,
 )
 from diffusion4k.families.folder import transformer_config
-from diffusion4k.families.high_resolution import HighResolution
+from diffusion4k.families.high_resolution import ROTARY, HighResolution
 from diffusion4k.families.positions import replace_rotary
 from diffusion4k.families.stock import StockFamily, config_of, meta_tensor
 
@@ -49,7 +49,7 @@ class Flux(AutoencoderKLFamily):
         "tokenizer": ("transformers.CLIPTokenizer",),
         "tokenizer_2": ("transformers.T5TokenizerFast",),
     }
-    position_methods: ClassVar[tuple[str, ...]] = ("ntk", "yarn")
+    position_methods: ClassVar[tuple[str, ...]] = ROTARY
     checkpoints = (
         Checkpoint("black-forest-labs/FLUX.1-dev", _NON_COMMERCIAL, gated=True),
         Checkpoint("black-forest-labs/FLUX.1-Krea-dev", _NON_COMMERCIAL, gated=True),

@@ -19,8 +19,11 @@ from diffusion4k.errors import Diffusion4kError
 
 __all__ = [
     "POCKET",
+    "check_class",
+    "check_tokenizer",
     "check_weights",
     "has_component",
+    "hub_id_of",
     "load_component",
     "load_single_file",
     "loading",
@@ -36,6 +39,7 @@ POCKET = "pocket"
 POCKET_FOLDER = Path(__file__).parents[1] / "pocket" / "model"
 AUTOENCODERS = POCKET_FOLDER.with_name("autoencoders")
 
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # The same weights in other formats or precisions: several times the download, never read.
 _OTHER_WEIGHTS = ["*.bin", "*.msgpack", "*.onnx*", "*.fp16*.safetensors", "*.bf16*.safetensors"]
@@ -109,18 +113,28 @@ def has_component(folder: Path, component: str) -> bool:
     return library is not None
 
 
-def missing(path: Path) -> Diffusion4kError:
-    """The error of a file or folder that a model lacks; it says how to get it."""
+def missing(path: Path, what: str | None = None) -> Diffusion4kError:
+    """The error of a file or folder that a model lacks; it says how to get it.
+
+    `what` is lacking in the folder `path` if it is given.
+    """
     kind = "file" if path.suffix else "folder"
     # The hub's cache: models--OWNER--NAME/snapshots/COMMIT/COMPONENT/FILE
-    at = next((i for i, part in enumerate(path.parts) if part.startswith("models--")), None)
+    at = next((i for i, part in enumerate(path.parts) if hub_id_of(part)), None)
     if at is None or path.parts[at + 1 : at + 2] != ("snapshots",):
         how = "copy it from the model's source"
     else:
-        hub_id = path.parts[at].removeprefix("models--").replace("--", "/")
+        hub_id = hub_id_of(path.parts[at])
         wanted = "/".join(path.parts[at + 3 :])
         how = f"`hf download {hub_id} --include '{wanted}{'' if path.suffix else '/*'}'` gets it"
-    return Diffusion4kError(f"{path}: no such {kind}: the model folder is incomplete: {how}")
+    lack = f"no {what} in it" if what else f"no such {kind}"
+    return Diffusion4kError(f"{path}: {lack}: the model folder is incomplete: {how}")
+
+
+def hub_id_of(folder: str) -> str | None:
+    """The id of the model that the hub's cache keeps in a folder of that name; None if none."""
+    prefix, *owner_and_name = folder.split("--", 2)
+    return "/".join(owner_and_name) if prefix == "models" and owner_and_name else None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -166,9 +180,7 @@ def check_weights(component: Path) -> None:
     for index in component.glob("*.safetensors.index.json"):
         files += [component / name for name in set(read_json(index)["weight_map"].values())]
     if not files:
-        raise Diffusion4kError(
-            f"{component}: no .safetensors weights in it (other formats are not read)"
-        )
+        raise missing(component, ".safetensors weights (other formats are not read)")
     for path in files:
         if not path.is_file():
             raise missing(path)
@@ -179,6 +191,32 @@ def check_weights(component: Path) -> None:
             raise Diffusion4kError(
                 f"{path}: damaged safetensors file ({error}): copy or download it again"
             ) from None
+
+
+def check_class(component: Path, allowed: Collection[str]) -> None:
+    """Refuse a component whose own configuration names another class than its model needs.
+
+    Raises:
+        Diffusion4kError: names the class found and the one allowed.
+    """
+    found = read_json(component / "config.json").get("_class_name")
+    if found is not None and found not in allowed:
+        raise Diffusion4kError(
+            f"{component / 'config.json'}: it is of a {found}, allowed is {' or '.join(allowed)}: "
+            "the folder mixes two models: take it from its source again"
+        )
+
+
+def check_tokenizer(folder: Path) -> None:
+    """Refuse a tokenizer without its vocabulary, in place of which transformers takes an empty one.
+
+    Raises:
+        Diffusion4kError: no such folder, or none of the files that hold a vocabulary.
+    """
+    if not folder.is_dir():
+        raise missing(folder)
+    if not any((folder / name).is_file() for name in _VOCABULARIES):
+        raise missing(folder, f"vocabulary ({', '.join(_VOCABULARIES)})")
 
 
 @contextmanager

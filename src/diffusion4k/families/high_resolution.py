@@ -4,11 +4,12 @@ A model folder states them in its `diffusion4k.json`, for sampling and fine-tuni
 
     {"high_resolution": {"positions": "yarn", "time_dependent": true, "attention_chunk": 4096}}
 
-Which positions a family knows stands in its file; what they do in `families.positions`.
+and `generate`, `plan` and recipes may give them in its place, key by key. Which positions a family
+knows stands in its file; what they do in `families.positions`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,14 +18,25 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.families.base import SETTINGS, model_settings
 
-__all__ = ["ChunkedAttention", "HighResolution", "chunk_attention", "high_resolution"]
+__all__ = [
+    "ROTARY",
+    "TABLE",
+    "ChunkedAttention",
+    "HighResolution",
+    "chunk_attention",
+    "given_options",
+]
+
+TABLE = ("extend", "interpolate")
+"""Methods for tables of positions, which reach up to `side`."""
+ROTARY = ("ntk", "yarn")
+"""Methods for rotary positions, which are scaled beyond `trained_tokens`."""
 
 
 @dataclass(frozen=True)
 class HighResolution:
-    """The options of a model."""
+    """The options of a model; what they may be together with a family's methods `checked` says."""
 
     positions: str | None = None
     """How position embeddings go beyond the training size; None: as the model has them."""
@@ -37,29 +49,66 @@ class HighResolution:
     attention_chunk: int | None = None
     """Queries that one attention call sees at most; None: all."""
 
+    @classmethod
+    def checked(
+        cls,
+        stated: Any,
+        methods: tuple[str, ...],
+        *,
+        where: str,
+        family: str,
+        error: type[Diffusion4kError] = Diffusion4kError,
+    ) -> "HighResolution":
+        """The options as they were stated.
 
-def high_resolution(model: Path) -> HighResolution:
-    """What a model folder states, checked.
+        Arguments:
+            methods: what `positions` may be in models of the `family`.
+            where: the place to name in errors.
 
-    Raises:
-        Diffusion4kError: an unknown option or a value of the wrong kind.
-    """
-    stated = model_settings(model).get("high_resolution", {})
-    where = f"{model / SETTINGS}: high_resolution"
-    if not isinstance(stated, dict):
-        raise Diffusion4kError(f"{where}: found {stated!r}, allowed an object")
-    known = {field.name for field in fields(HighResolution)}
-    if unknown := sorted(stated.keys() - known):
-        raise Diffusion4kError(f"{where}: unknown {unknown[0]}; known: {', '.join(sorted(known))}")
-    for key in ("side", "trained_tokens", "attention_chunk"):
-        value = stated.get(key, 1)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise Diffusion4kError(f"{where}.{key}: found {value!r}, allowed a whole number from 1")
-    if not isinstance(stated.get("time_dependent", False), bool):
-        raise Diffusion4kError(
-            f"{where}.time_dependent: found {stated['time_dependent']!r}, allowed true or false"
-        )
-    return HighResolution(**stated)
+        Raises:
+            error: an unknown option, a value of the wrong kind, or options that have no effect.
+        """
+        if not isinstance(stated, Mapping):
+            raise error(f"{where}: found {stated!r}, allowed an object")
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(stated.keys() - known):
+            raise error(f"{where}: unknown {unknown[0]}; known: {', '.join(sorted(known))}")
+        for key in ("side", "trained_tokens", "attention_chunk"):
+            value = stated.get(key, 1)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise error(f"{where}.{key}: found {value!r}, allowed a whole number from 1")
+        if not isinstance(stated.get("time_dependent", False), bool):
+            raise error(
+                f"{where}.time_dependent: found {stated['time_dependent']!r}, allowed true or false"
+            )
+        wanted = cls(**stated)
+        if wanted.positions is not None and wanted.positions not in methods:
+            allowed = ", ".join(methods) or "none, as they need none or have no such choice"
+            raise error(
+                f"{where}.positions: found {wanted.positions!r}, allowed in {family} models: "
+                f"{allowed}"
+            )
+        for key in ("time_dependent", "trained_tokens"):
+            if stated.get(key) and wanted.positions not in ROTARY:
+                raise error(
+                    f"{where}.{key}: has no effect without positions {' or '.join(ROTARY)}: give "
+                    "one of them, where the family has them, or leave it out"
+                )
+        if wanted.positions in TABLE and wanted.side is None:
+            raise error(
+                f"{where}.positions {wanted.positions}: needs a `side`, the longest one in pixels; "
+                "`generate` and `plan` take it from --width and --height"
+            )
+        return wanted
+
+
+def given_options(sides: tuple[int | None, int | None], **options: Any) -> dict[str, Any]:
+    """Those of the options that are given; a table of positions reaches the longer of the sides."""
+    given = {key: value for key, value in options.items() if value is not None}
+    known = [side for side in sides if side is not None]
+    if given.get("positions") in TABLE and known:
+        given["side"] = max(known)
+    return given
 
 
 class ChunkedAttention(TorchFunctionMode):

@@ -15,11 +15,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
 from diffusion4k.families.base import Checkpoint, Defaults
 from diffusion4k.families.folder import read_json, transformer_config
-from diffusion4k.families.high_resolution import HighResolution, high_resolution
+from diffusion4k.families.high_resolution import TABLE, HighResolution
 from diffusion4k.families.positions import resize_table
 from diffusion4k.families.stock import meta_tensor
 
@@ -45,12 +45,18 @@ class StableDiffusion3(AutoencoderKLFamily):
         "tokenizer_3": ("transformers.T5TokenizerFast",),
     }
     optional: ClassVar[frozenset[str]] = frozenset({"text_encoder_3", "tokenizer_3"})
-    position_methods: ClassVar[tuple[str, ...]] = ("extend", "interpolate")
+    position_methods: ClassVar[tuple[str, ...]] = TABLE
     checkpoints = (
         Checkpoint("stabilityai/stable-diffusion-3-medium-diffusers", _STABILITY, gated=True),
         Checkpoint("stabilityai/stable-diffusion-3.5-medium", _STABILITY, gated=True),
         Checkpoint("stabilityai/stable-diffusion-3.5-large", _STABILITY, gated=True),
-        Checkpoint("stabilityai/stable-diffusion-3.5-large-turbo", _STABILITY, gated=True),
+        Checkpoint(
+            "stabilityai/stable-diffusion-3.5-large-turbo",
+            _STABILITY,
+            gated=True,
+            # In nothing but weights another model than the one above.
+            defaults=Defaults(steps=4, guidance=0.0, width=4096, height=4096),
+        ),
     )
     image_to_image_class = "StableDiffusion3Img2ImgPipeline"
 
@@ -61,17 +67,13 @@ class StableDiffusion3(AutoencoderKLFamily):
     def max_side(self, model: Path) -> int:
         """Longest side in pixels that the table of position embeddings reaches."""
         config = transformer_config(model)
-        wanted = high_resolution(model)
+        wanted = self.high_resolution(model)
         longer = (wanted.side or 0) if wanted.positions else 0
         return max(config.get("pos_embed_max_size", 96) * self.size_step, longer)
 
     def scale_positions(self, transformer: Any, wanted: HighResolution) -> None:
         """Continue the table, or divide it finer, up to `high_resolution.side`."""
-        if wanted.side is None:
-            raise UsageError(
-                f"high_resolution.positions {wanted.positions}: needs a `side`, the longest one "
-                "in pixels"
-            )
+        assert wanted.side is not None
         tokens = -(-wanted.side // self.size_step)
         resize_table(transformer, tokens, interpolate=wanted.positions == "interpolate")
 

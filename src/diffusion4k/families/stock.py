@@ -19,10 +19,13 @@ from diffusion4k.families.base import (
     Checkpoint,
     Defaults,
     GuidanceKind,
+    known_defaults,
     model_defaults,
     model_settings,
 )
 from diffusion4k.families.folder import (
+    check_class,
+    check_tokenizer,
     check_weights,
     has_component,
     load_component,
@@ -33,11 +36,7 @@ from diffusion4k.families.folder import (
     read_json,
     transformer_config,
 )
-from diffusion4k.families.high_resolution import (
-    HighResolution,
-    chunk_attention,
-    high_resolution,
-)
+from diffusion4k.families.high_resolution import HighResolution, chunk_attention
 
 __all__ = ["StockFamily", "config_of", "meta_tensor"]
 
@@ -47,6 +46,8 @@ class StockFamily:
 
     Arguments:
         factor: F, pixels a side of one latent; one of `factors`, by default the first.
+        high_resolution: options of `families.high_resolution` in place of those that a model's
+            `diffusion4k.json` states, key by key.
 
     Raises:
         UsageError: a factor that the family cannot do.
@@ -75,15 +76,19 @@ class StockFamily:
     position_methods: ClassVar[tuple[str, ...]] = ()
     """What `high_resolution.positions` may be."""
 
-    def __init__(self, factor: int | None = None) -> None:
+    def __init__(
+        self, factor: int | None = None, high_resolution: Mapping[str, Any] | None = None
+    ) -> None:
         if factor is not None and factor not in self.factors:
             allowed = " and ".join(map(str, self.factors))
             raise UsageError(f"factor {factor}: {self.name} models can do {allowed}")
         self.factor = factor or self.factors[0]
         self.size_step = self.factor * self.patch_size
+        self._given = dict(high_resolution or {})
 
     def check(self, model: Path) -> None:
         """See from file names and headers, in no time, that the folder is complete."""
+        self.high_resolution(model)
         index = model_index(model)
         for name, (class_path, *others) in self.components.items():
             if name in self.optional and not has_component(model, name):
@@ -95,8 +100,7 @@ class StockFamily:
                     "needs: take the model from its source again"
                 )
             if _is_tokenizer(name):
-                if not (model / name).is_dir():
-                    raise missing(model / name)
+                check_tokenizer(model / name)
                 continue
             expected = class_path.rpartition(".")[2]
             if found not in (expected, *others):
@@ -105,14 +109,16 @@ class StockFamily:
                     f"a {expected}"
                 )
             check_weights(model / name)
+            check_class(model / name, (expected, *others))
         if not (model / "scheduler" / "scheduler_config.json").is_file():
             raise missing(model / "scheduler" / "scheduler_config.json")
 
     def defaults(self, model: Path) -> Defaults:
-        """What `defaults_for` says, or the model's own `diffusion4k.json`."""
+        """The checkpoint's in the hub's cache, else by configuration, or by `diffusion4k.json`."""
         transformer = transformer_config(model)
         scheduler = read_json(model / "scheduler" / "scheduler_config.json")
-        return model_defaults(model, self.defaults_for(transformer, scheduler))
+        usual = known_defaults(model, self.checkpoints) or self.defaults_for(transformer, scheduler)
+        return model_defaults(model, usual)
 
     def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
         """Sampling defaults by the configurations of transformer and scheduler."""
@@ -152,14 +158,8 @@ class StockFamily:
         else:
             component = (weights or model) / "transformer"
             transformer = load_component(self._class("transformer"), component, **options)
-        wanted = high_resolution(model)
+        wanted = self.high_resolution(model)
         if wanted.positions is not None:
-            if wanted.positions not in self.position_methods:
-                allowed = ", ".join(self.position_methods) or "none, as they need none"
-                raise Diffusion4kError(
-                    f"{model / SETTINGS}: high_resolution.positions: found {wanted.positions!r}, "
-                    f"allowed in {self.name} models: {allowed}"
-                )
             self.scale_positions(transformer, wanted)
         if wanted.attention_chunk:
             chunk_attention(transformer, wanted.attention_chunk)
@@ -170,6 +170,32 @@ class StockFamily:
         config = transformer_config(model)
         with loading(model / "transformer"), torch.device("meta"):
             return self._class("transformer").from_config(config)
+
+    def settings(self, model: Path) -> dict[str, Any]:
+        """What a model trained so shall state in its `diffusion4k.json`: the folder's and ours."""
+        settings = model_settings(model)
+        if self._given:
+            settings["high_resolution"] = settings.get("high_resolution", {}) | self._given
+        return settings
+
+    def high_resolution(self, model: Path) -> HighResolution:
+        """The model's options for sizes beyond its training.
+
+        Raises:
+            Diffusion4kError: an unknown option or a wrong value in the folder's `diffusion4k.json`.
+            UsageError: the same in what was given in its place.
+        """
+
+        def checked(stated: Any, where: str, error: type[Diffusion4kError]) -> HighResolution:
+            return HighResolution.checked(
+                stated, self.position_methods, where=where, family=self.name, error=error
+            )
+
+        stated = model_settings(model).get("high_resolution", {})
+        found = checked(stated, f"{model / SETTINGS}: high_resolution", Diffusion4kError)
+        return (
+            checked(stated | self._given, "high_resolution", UsageError) if self._given else found
+        )
 
     def scale_positions(self, transformer: Any, wanted: HighResolution) -> None:
         """Change the positions as asked for, by one of `position_methods`."""

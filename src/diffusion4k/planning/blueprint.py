@@ -2,6 +2,7 @@
 
 import importlib
 import tempfile
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,16 +33,24 @@ class Blueprint:
         model: `pocket`, a folder in diffusers layout (its configurations are enough), a published
             model's hub id, or that id's short form such as `sd3-medium` or `flux.1-dev`.
         factor: pixels a side of one latent; by default the family's own choice.
+        high_resolution: options of `families.high_resolution` in place of the model's own, by key.
 
     Raises:
         Diffusion4kError: no such model, or one of no supported family.
-        UsageError: a factor that the family cannot do.
+        UsageError: a factor or an option of high resolution that the family cannot do.
     """
 
-    def __init__(self, model: str | Path, factor: int | None = None) -> None:
+    def __init__(
+        self,
+        model: str | Path,
+        factor: int | None = None,
+        high_resolution: Mapping[str, Any] | None = None,
+    ) -> None:
         self.name = str(model)
+        self._autoencoders: dict[torch.dtype, Any] = {}
         self.folder = self._locate()
-        self.family = unchecked_family_of(self.folder, factor)
+        self.family = unchecked_family_of(self.folder, factor, high_resolution)
+        self.family.high_resolution(self.folder)  # refuses what the family does not have
 
     def build(self, component: str, dtype: torch.dtype = torch.float32) -> nn.Module:
         """A component on the meta device, in evaluation mode.
@@ -90,8 +99,13 @@ class Blueprint:
 
     def latent_channels(self) -> int:
         """Channels of a latent."""
-        autoencoder: Any = self.build("vae")
-        return autoencoder.config.latent_channels
+        return self.autoencoder().config.latent_channels
+
+    def autoencoder(self, dtype: torch.dtype = torch.float32) -> Any:
+        """The autoencoder on the meta device, the same one each time: nothing may change it."""
+        if dtype not in self._autoencoders:
+            self._autoencoders[dtype] = self.build("vae", dtype)
+        return self._autoencoders[dtype]
 
     @cached_property
     def transformer(self) -> nn.Module:

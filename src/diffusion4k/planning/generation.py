@@ -81,7 +81,7 @@ class GenerationSetup:
         limit = parse_memory(max_memory)
         if limit:
             family.check_decode_memory(
-                model.build("vae", getattr(torch, dtype)), settings.width, settings.height, limit
+                model.autoencoder(getattr(torch, dtype)), settings.width, settings.height, limit
             )
         return cls(
             settings.width,
@@ -215,7 +215,9 @@ def _plain_decoding(model: Blueprint, setup: GenerationSetup, gpu: bool) -> Stag
 @cache
 def count(model: Blueprint, component: str) -> int:
     """Parameters of a component."""
-    return count_parameters(model.build(component))
+    if component == "transformer":
+        return count_parameters(model.transformer)
+    return count_parameters(model.autoencoder() if component == "vae" else model.build(component))
 
 
 def _decoder_limit(model: Blueprint, setup: GenerationSetup) -> int | None:
@@ -250,7 +252,7 @@ def _streams(setup: GenerationSetup, gpu: bool) -> bool:
 
 def _can_decode(model: Blueprint, setup: GenerationSetup, limit: int) -> bool:
     """Whether `generate` would take this limit."""
-    autoencoder = model.build("vae", setup.dtype)
+    autoencoder = model.autoencoder(setup.dtype)
     try:
         model.family.check_decode_memory(autoencoder, setup.width, setup.height, limit)
     except UsageError:

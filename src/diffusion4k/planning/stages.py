@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from diffusion4k.families import Family
 from diffusion4k.families.stock import meta_tensor
 from diffusion4k.lora import add_adapter
 from diffusion4k.objectives import Objective
@@ -94,7 +93,7 @@ def text_encoding_stage(model: Blueprint, dtype: torch.dtype, *, gpu: bool) -> S
 
 def image_encoding_stage(model: Blueprint, width: int, height: int, *, gpu: bool) -> Stage:
     """One picture of `width` x `height` pixels to latents, in float32 as the cache is built."""
-    autoencoder = model.build("vae")
+    autoencoder = model.autoencoder()
     with _running(gpu) as tracker, torch.no_grad():
         tracker.hold("weights", _tensors(autoencoder))
         model.family.encode_images(autoencoder, meta_tensor(1, 3, height, width))
@@ -106,12 +105,12 @@ def denoising_stage(
 ) -> Stage:
     """One sampling step, the autoencoder waiting on the device; `guided`: two predictions."""
     transformer = model.build("transformer", dtype)
-    autoencoder = model.build("vae", dtype)
+    autoencoder = model.autoencoder(dtype)
     batch = 2 if guided else 1
     with _running(gpu) as tracker, torch.no_grad():
         tracker.hold("weights", _tensors(transformer))
         tracker.hold("autoencoder", _tensors(autoencoder))
-        latents = _latents(model, autoencoder, 1, width, height).to(dtype)
+        latents = _latents(model, 1, width, height).to(dtype)
         conditioning = _conditioning(model, batch, dtype)
         noisy = torch.cat([latents] * batch) if guided else latents
         model.family.velocity(transformer, noisy, meta_tensor(batch, dtype=dtype), conditioning)
@@ -129,7 +128,7 @@ def decoding_stage(
     gpu: bool,
 ) -> Stage:
     """Latents to an image: strip by strip within `max_memory` bytes, or plainly as a whole."""
-    autoencoder = model.build("vae", dtype)
+    autoencoder = model.autoencoder(dtype)
     factor, family = model.family.factor, model.family
     name = "decoding" if lean else "plain decoding"
     weights = sum(map(_size, _tensors(autoencoder)))
@@ -138,7 +137,7 @@ def decoding_stage(
         return Stage(name, {"autoencoder": weights, "activations": cost.memory}, cost.flops)
     with _running(gpu) as tracker, torch.no_grad():
         tracker.hold("autoencoder", _tensors(autoencoder))
-        latents = _latents(model, autoencoder, 1, width, height).to(dtype)
+        latents = _latents(model, 1, width, height).to(dtype)
         family.decode_latents(autoencoder, latents)
     return _stage(name, tracker)
 
@@ -146,7 +145,6 @@ def decoding_stage(
 def training_stages(model: Blueprint, setup: TrainingSetup, *, gpu: bool) -> list[Stage]:
     """Forward and backward of a step, and the optimizer's update, in the steady state."""
     transformer = _trained(model, setup).train()
-    autoencoder = model.build("vae")
     parameters = [p for p in transformer.parameters() if p.requires_grad]
     autocast = Autocast(gpu=gpu) if setup.bfloat16 else None
     if setup.gradient_checkpointing:
@@ -164,7 +162,7 @@ def training_stages(model: Blueprint, setup: TrainingSetup, *, gpu: bool) -> lis
         # Peak and computations of the third micro-batch are the second's.
         for _ in range(min(setup.gradient_accumulation, 2)):
             before = tracker.flops
-            _micro_batch(model.family, transformer, autoencoder, model, setup, autocast)
+            _micro_batch(model, transformer, setup, autocast)
         flops = tracker.flops - before
         step = replace(_stage("training step", tracker), flops=flops * setup.gradient_accumulation)
         tracker.forget_peak()
@@ -187,20 +185,18 @@ def _trained(model: Blueprint, setup: TrainingSetup) -> Any:
 
 
 def _micro_batch(
-    family: Family,
-    transformer: nn.Module,
-    autoencoder: nn.Module,
     model: Blueprint,
+    transformer: nn.Module,
     setup: TrainingSetup,
     autocast: Autocast | None,
 ) -> None:
-    latents = _latents(model, autoencoder, setup.batch_size, setup.width, setup.height)
+    latents = _latents(model, setup.batch_size, setup.width, setup.height)
     latents = latents.to(setup.weights)
     noise, sigma = torch.empty_like(latents), meta_tensor(setup.batch_size, dtype=setup.weights)
     conditioning = _conditioning(model, setup.batch_size, setup.weights)
     with autocast.forward() if autocast else nullcontext():
         loss = denoising_loss(
-            family,
+            model.family,
             transformer,
             setup.objective,
             latents=latents,
@@ -243,9 +239,9 @@ def _of_update(parameters: list[nn.Parameter], gpu: bool) -> list[Tensor]:
     return [torch.empty_like(p) for p in (parameters if gpu else [largest, largest])]
 
 
-def _latents(model: Blueprint, autoencoder: Any, batch: int, width: int, height: int) -> Tensor:
+def _latents(model: Blueprint, batch: int, width: int, height: int) -> Tensor:
     factor = model.family.factor
-    return meta_tensor(batch, autoencoder.config.latent_channels, height // factor, width // factor)
+    return meta_tensor(batch, model.latent_channels(), height // factor, width // factor)
 
 
 def _conditioning(model: Blueprint, batch: int, dtype: torch.dtype) -> dict[str, Tensor]:

@@ -5,6 +5,8 @@ bound is above the free memory the plan is made, which is nothing beside such a 
 """
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 
@@ -33,7 +35,8 @@ def training_warning(recipe: Recipe, machine: Machine | None = None) -> str | No
     if os.environ.get("RANK", "0") != "0":  # One process in a run on several GPUs says it.
         return None
     try:
-        model, machine = Blueprint(recipe.model), machine or present_machine(measured=False)
+        machine = machine or present_machine(measured=False)
+        model = Blueprint(recipe.model, high_resolution=recipe.high_resolution_options)
         width, height = recipe.crop_size
         tokens = recipe.batch_size * width * height // model.family.size_step**2
         parameters, outputs = _layers(model)
@@ -49,14 +52,19 @@ def training_warning(recipe: Recipe, machine: Machine | None = None) -> str | No
 
 
 def generation_warning(
-    model: str, factor: int | None, options: dict[str, object], machine: Machine | None = None
+    model: str,
+    factor: int | None,
+    options: dict[str, object],
+    machine: Machine | None = None,
+    high_resolution: Mapping[str, Any] | None = None,
 ) -> str | None:
     """One line if this machine's memory does not suffice for an image, with the way out.
 
-    `options` are those of `GenerationSetup.of`.
+    `options` are those of `GenerationSetup.of`, `high_resolution` those of `Blueprint`.
     """
     try:
-        blueprint, machine = Blueprint(model, factor), machine or present_machine(measured=False)
+        blueprint = Blueprint(model, factor, high_resolution)
+        machine = machine or present_machine(measured=False)
         setup = GenerationSetup.of(blueprint, on_gpu=machine.on_gpu, **options)  # type: ignore[arg-type]
         parameters, outputs = _layers(blueprint)
         pixels = setup.width * setup.height
@@ -87,5 +95,5 @@ def _layers(model: Blueprint) -> tuple[int, int]:
 
 def _picture_bound(model: Blueprint, pixels: float) -> int:
     """Bytes of an autoencoder's feature maps at full size, two levels at the finest."""
-    widest = max(p.shape[0] for p in model.build("vae").parameters())
+    widest = max(p.shape[0] for p in model.autoencoder().parameters())
     return int(4 * _MAPS * widest * pixels)

@@ -64,6 +64,8 @@ class Settings:
     lora_scale: float | None = None
     weights: str | None = None
     """fp8, int8, nf4 or gguf:SHA-256: how the transformer's weights were stored."""
+    high_resolution: str | None = None
+    """Options given in place of the model's own, as a JSON object."""
 
     @property
     def denoising_steps(self) -> int:

@@ -4,7 +4,8 @@ The noise of an image comes from a generator of its own on the CPU, and each ima
 it depends on its settings only, not on the device's random numbers nor on its neighbours.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -47,12 +48,14 @@ class Sampler:
         weights: `fp8`, `int8`, `nf4` or `gguf:FILE`; by default those of the model's folder.
         lora: folder or file of a LoRA in diffusers' layout.
         lora_scale: how strongly it counts; 0 is not at all.
+        high_resolution: options of `families.high_resolution` in place of those that the model
+            states, key by key.
 
     Raises:
         Diffusion4kError: the model cannot be found or is not of a supported family; the LoRA
             cannot be read or was made for another model; a package is missing for the weights.
         UsageError: unknown dtype, memory or weights, a memory that is no size, a LoRA scale without
-            LoRA, or a factor that the model cannot do.
+            LoRA, or a factor or options of high resolution that the model cannot do.
     """
 
     def __init__(
@@ -67,10 +70,12 @@ class Sampler:
         weights: str | None = None,
         lora: str | Path | None = None,
         lora_scale: float | None = None,
+        high_resolution: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = str(model)
         self.folder = resolve(model)
-        self.family = family_of(self.folder, factor)
+        self.family = family_of(self.folder, factor, high_resolution)
+        self._high_resolution = high_resolution
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dtype = choose_dtype(dtype, on_gpu=self.device.type == "cuda")
         self._torch_dtype: torch.dtype = getattr(torch, self.dtype)
@@ -265,6 +270,8 @@ class Sampler:
             own["lora"] = str(self._adapter.path)
             own["lora_fingerprint"] = self._adapter.fingerprint
             own["lora_scale"] = self.lora_scale
+        if self._high_resolution:
+            own["high_resolution"] = json.dumps(self._high_resolution, sort_keys=True)
         if self.weights:
             kind, _, file = self.weights.partition(":")
             own["weights"] = f"{kind}:{sha256_of(file)[:16]}" if file else kind

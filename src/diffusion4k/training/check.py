@@ -30,7 +30,8 @@ def check_recipe(recipe: Recipe, family: Family, model: Path) -> None:
     Raises:
         Diffusion4kError: a package is missing for the frozen weights of adapters.
         UsageError: an unknown wavelet, a distribution out of range, adapters on layers that the
-            model has not, or crops or images larger than it takes.
+            model has not, batches where positions follow the noise level, or crops or images
+            larger than it takes.
     """
     build_objective(recipe)
     build_timesteps(recipe, family, model)
@@ -38,6 +39,11 @@ def check_recipe(recipe: Recipe, family: Family, model: Path) -> None:
         check_weights_option(recipe.lora.weights)
     if recipe.lora and recipe.lora.targets:
         check_targets(family.transformer_skeleton(model), recipe.lora.targets)
+    if family.high_resolution(model).time_dependent and recipe.batch_size > 1:
+        raise UsageError(
+            f"batch_size: found {recipe.batch_size}, allowed 1 with high_resolution.time_dependent:"
+            " pictures of one batch have different noise levels, and share their positions"
+        )
     largest = family.max_side(model)
     wanted = recipe.validation
     sides = {"crop": max(recipe.crop_size)}

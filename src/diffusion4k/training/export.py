@@ -15,6 +15,7 @@ from diffusers import ModelMixin
 from torch import nn
 
 from diffusion4k.families import Family
+from diffusion4k.families.base import SETTINGS
 from diffusion4k.files import write_text
 from diffusion4k.lora import write_adapter
 from diffusion4k.training.checkpoint import atomic_folder
@@ -47,8 +48,8 @@ def export_pipeline(
             converted = name == "vae" and entry[1] == F8
             if isinstance(entry, list) and entry[0] and name != "transformer" and not converted:
                 shutil.copytree(base / name, folder / name)
-        if (base / "diffusion4k.json").exists():
-            shutil.copy2(base / "diffusion4k.json", folder)
+        if settings := family.settings(base):
+            write_text(folder / SETTINGS, json.dumps(settings, indent=2) + "\n")
         transformer.save_pretrained(folder / "transformer")
         _forget_origin(folder / "transformer" / "config.json")
         if index["vae"][1] == F8:

@@ -59,7 +59,7 @@ def train(recipe: Recipe, *, skip_bad: bool = False) -> Path:
         Diffusion4kError: model, photographs or cache unusable, or a loss that is not finite.
     """
     model = resolve(recipe.model)
-    family = family_of(model)
+    family = family_of(model, high_resolution=recipe.high_resolution_options)
     check_recipe(recipe, family, model)
     # The others wait while the first process fills the cache or makes validation images.
     patience = InitProcessGroupKwargs(timeout=timedelta(days=1))

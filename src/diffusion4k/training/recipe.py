@@ -25,6 +25,7 @@ from diffusion4k.training.problems import describe_problems
 __all__ = [
     "CheckpointRecipe",
     "FlowMatchingRecipe",
+    "HighResolutionRecipe",
     "LogitNormalRecipe",
     "LoraRecipe",
     "ModeRecipe",
@@ -149,6 +150,16 @@ class LoraRecipe(Section):
     weights: Literal["int8", "nf4"] | None = None
 
 
+class HighResolutionRecipe(Section):
+    """Options of `families.high_resolution`; null: as the model's folder states."""
+
+    positions: Literal["extend", "interpolate", "ntk", "yarn"] | None = None
+    side: Count | None = None
+    trained_tokens: Count | None = None
+    time_dependent: bool | None = None
+    attention_chunk: Count | None = None
+
+
 class ScheduleRecipe(Section):
     """How the learning rate goes over the run."""
 
@@ -220,6 +231,7 @@ class Recipe(RunRecipe):
     """Fine-tuning of a transformer."""
 
     lora: LoraRecipe | None = None
+    high_resolution: HighResolutionRecipe = HighResolutionRecipe()
     cache: Path | None = None
     resolution: Pixels
     crop: Annotated[tuple[Pixels, Pixels] | None, BeforeValidator(_square)] = None
@@ -240,6 +252,11 @@ class Recipe(RunRecipe):
     def crop_size(self) -> tuple[int, int]:
         """Width and height of the training crops in pixels."""
         return self.crop or (self.resolution, self.resolution)
+
+    @property
+    def high_resolution_options(self) -> dict[str, Any]:
+        """Those that are given in place of the model's own."""
+        return self.high_resolution.model_dump(exclude_none=True)
 
     @property
     def cache_folder(self) -> Path:
