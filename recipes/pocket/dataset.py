@@ -30,6 +30,11 @@ def picture_name(row: dict[str, str]) -> str:
     return "-".join([row["package"].split("-")[0], *kept]).lower()
 
 
+def write_metadata(folder: Path, rows: list[dict[str, str]]) -> None:
+    lines = [json.dumps({"file_name": picture_name(row), "text": row["text"]}) for row in rows]
+    (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n")
+
+
 def build(out: Path) -> None:
     packages = out.parent / "packages"
     packages.mkdir(parents=True, exist_ok=True)
@@ -44,13 +49,16 @@ def build(out: Path) -> None:
         )
         (packages / f"{package}.part").rename(packages / package)
     out.mkdir(parents=True, exist_ok=True)
-    lines = []
     for row in rows:
-        name = picture_name(row)
-        shutil.copyfile(packages / row["package"] / row["file"], out / name)
-        lines.append(json.dumps({"file_name": name, "text": row["text"]}))
-    (out / "metadata.jsonl").write_text("\n".join(lines) + "\n")
-    print(f"{len(rows)} pictures in {out}")
+        shutil.copyfile(packages / row["package"] / row["file"], out / picture_name(row))
+    write_metadata(out, rows)
+    held_out = out.with_name("held_out")
+    held_out.mkdir(exist_ok=True)
+    for row in rows:
+        if row.get("vae_split") == "held-out":
+            shutil.copyfile(out / picture_name(row), held_out / picture_name(row))
+    write_metadata(held_out, [row for row in rows if row.get("vae_split") == "held-out"])
+    print(f"{len(rows)} pictures in {out}, those no autoencoder is trained on in {held_out} too")
 
 
 if __name__ == "__main__":
