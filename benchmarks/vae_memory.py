@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from common import peak_memory, resident_memory, save, seconds
 from torch import Tensor, nn
 
+from diffusion4k.families.folder import resolve_autoencoder
 from diffusion4k.vae import PartitionedAutoencoderKL, lean_decode, load_autoencoder
 
-POCKET = Path(__file__).parents[1] / "src" / "diffusion4k" / "pocket" / "model" / "vae"
-# Stable Diffusion 3's autoencoder, and one of the pocket's kind for when it is not there.
-CHANNELS = {"sd3": (128, 256, 512, 512), "small": (16, 48, 64, 64)}
+POCKET = "pocket-partitioned"  # the other tails need a last convolution of the stock kind
+CHANNELS = {"sd3": (128, 256, 512, 512)}  # Stable Diffusion 3's autoencoder
 TAILS = ("lean", "folded", "plain", "split_in_four")
 
 
@@ -56,7 +56,7 @@ class PlainTail(nn.Module):
 def autoencoder(model: str, dtype: torch.dtype) -> PartitionedAutoencoderKL:
     """The one in folder `model`, or one with random weights of a size in `CHANNELS`."""
     if model not in CHANNELS:
-        return load_autoencoder(model, dtype)
+        return load_autoencoder(resolve_autoencoder(model), dtype)
     torch.manual_seed(0)
     channels = CHANNELS[model]
     return (
@@ -64,8 +64,8 @@ def autoencoder(model: str, dtype: torch.dtype) -> PartitionedAutoencoderKL:
             down_block_types=("DownEncoderBlock2D",) * 4,
             up_block_types=("UpDecoderBlock2D",) * 4,
             block_out_channels=(channels[0], *channels),
-            layers_per_block=2 if model == "sd3" else 1,
-            norm_num_groups=32 if model == "sd3" else 8,
+            layers_per_block=2,
+            norm_num_groups=32,
             latent_channels=16,
             use_quant_conv=False,
             use_post_quant_conv=False,
@@ -91,7 +91,7 @@ def decode(model: str, tail: str, size: int, dtype: torch.dtype, max_memory: str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default=str(POCKET) if POCKET.is_dir() else "small")
+    parser.add_argument("--model", default=POCKET)
     parser.add_argument("--size", type=int, default=4096, help="side of the image")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
     parser.add_argument("--max-memory", help="of the lean decode, for example 512MiB")
@@ -102,7 +102,7 @@ def main() -> None:
         dtype = getattr(torch, options.dtype)
         decode(options.model, options.only, options.size, dtype, options.max_memory)
         return
-    name = "pocket" if options.model == str(POCKET) else Path(options.model).name
+    name = "pocket" if options.model == POCKET else Path(options.model).name
     result: dict[str, Any] = {"model": name, "size": options.size, "dtype": options.dtype}
     arguments = ["--model", options.model, "--size", str(options.size), "--dtype", options.dtype]
     if options.max_memory:
