@@ -58,7 +58,7 @@ def test_an_image_as_json(tiny_model: Path) -> None:
     ("arguments", "message"),
     [
         (["--gpus", 0], "gpus 0: give 1 or more"),
-        (["--gpu-memory", "much"], "memory 'much': give a size"),
+        (["--gpu-memory", "much"], "gpu-memory 'much': give a size"),
         (["--gpu-memory", "0GiB"], "more than nothing"),
         (["--utilisation", 1.5], "utilisation 1.5: allowed"),
         (["--teraflops", -1], "teraflops -1: allowed"),

@@ -67,10 +67,10 @@ def described_machine(
     rate = (bandwidth or "").lower().removesuffix("/s") or None
     return Machine(
         gpus=gpus or 1,
-        memory=parse_memory(gpu_memory) or _GPU_MEMORY,
-        ram=parse_memory(ram),
-        disk=parse_memory(disk),
-        bandwidth=parse_memory(rate) or _BANDWIDTH,
+        memory=parse_memory(gpu_memory, "gpu-memory") or _GPU_MEMORY,
+        ram=parse_memory(ram, "ram"),
+        disk=parse_memory(disk, "disk"),
+        bandwidth=parse_memory(rate, "bandwidth") or _BANDWIDTH,
         flops=_positive("teraflops", teraflops) * 1e12 if teraflops is not None else A100,
         utilisation=_share(utilisation),
     )

@@ -29,21 +29,21 @@ __all__ = ["check_decode_memory", "decode_strips", "lean_decode", "lean_encode",
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
-def parse_memory(value: int | str | None) -> int | None:
+def parse_memory(value: int | str | None, name: str = "memory") -> int | None:
     """Bytes of a size such as `4GiB`, `512 MB` or a plain number; both kinds of unit are binary.
 
     Raises:
-        UsageError: not such a size, or none at all.
+        UsageError: not such a size, or none at all; it calls the value `name`.
     """
     if value is None or isinstance(value, int):
         size = value
     else:
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", value, re.IGNORECASE)
         if not found:
-            raise UsageError(f"memory {value!r}: give a size like 4GiB or 512MiB")
+            raise UsageError(f"{name} {value!r}: give a size like 4GiB or 512MiB")
         size = int(float(found[1]) * _UNITS[found[2].upper()])
     if size is not None and size <= 0:
-        raise UsageError(f"memory {value!r}: must be more than nothing")
+        raise UsageError(f"{name} {value!r}: must be more than nothing")
     return size
 
 
