@@ -92,7 +92,7 @@ class _Passes(LeastMemory):
         row_out = layer.channels_out * layer.size(source.width) * dtype.itemsize
         strip_in, strip_out = (last - first) * row_in, unit * steps * row_out
         # The strip before is there until the next one is, and a pixel shuffle makes a copy.
-        made = (3 if unit > 1 else 2) * strip_out
+        made = ((2 if unit > 1 else 1) + (strips > 1)) * strip_out
         # A sum is divided before it is written; statistics are taken of a float32 copy.
         written = (2 if self._in_residual else 1) * strip_out
         written += strip_out * 4 // dtype.itemsize if dtype.itemsize < 4 else 0
