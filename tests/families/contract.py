@@ -157,7 +157,7 @@ class FamilyContract:
         side = 2 * family.size_step
         stage = denoising_stage(blueprint, side, side, torch.float32, **options)
         transformer = family.load_transformer(model, dtype=torch.float32)
-        channels, rows = blueprint.latent_channels(), side // family.factor
+        channels, rows = blueprint.latent_channels, side // family.factor
         # Captions count with all their tokens.
         conditioning = {
             name: torch.ones(tensor.shape, dtype=tensor.dtype)

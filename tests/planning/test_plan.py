@@ -19,6 +19,7 @@ from diffusion4k.planning import (
     report,
     verdict,
 )
+from diffusion4k.planning.stages import denoising_stage
 from diffusion4k.planning.warning import generation_warning, training_warning
 from diffusion4k.training.loop import train
 from diffusion4k.training.recipe import Recipe
@@ -217,3 +218,11 @@ def test_present_machine(tmp_path: Path) -> None:
     machine = present_machine(folder=tmp_path / "not" / "there")
     assert machine.gpus == torch.cuda.device_count()
     assert machine.memory > 2**28 and machine.flops > 1e8 and (machine.disk or 0) > 0
+
+
+def test_building_the_plan_is_not_counted() -> None:
+    """What is kept from one stage to the next is made before anything is counted."""
+    model = Blueprint("sd3-medium")
+    size = 512, 512, torch.bfloat16
+    first, again = (denoising_stage(model, *size, guided=False, gpu=False) for _ in range(2))
+    assert first == again

@@ -97,6 +97,7 @@ class Blueprint:
         layers = linear_layers(self.transformer, self.family.lora_targets)
         return [(layer.in_features, layer.out_features) for layer in layers.values()]
 
+    @cached_property
     def latent_channels(self) -> int:
         """Channels of a latent."""
         return self.autoencoder().config.latent_channels

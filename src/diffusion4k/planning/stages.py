@@ -79,7 +79,7 @@ class TrainingSetup:
 def text_encoding_stage(model: Blueprint, dtype: torch.dtype, *, gpu: bool) -> Stage:
     """All text encoders on the device, and one caption of full length through them."""
     encoders = {name: model.build(name, dtype) for name in model.text_encoders}
-    with _running(gpu) as tracker, torch.no_grad():
+    with _running(model, gpu) as tracker, torch.no_grad():
         for encoder in encoders.values():
             tracker.hold("weights", _tensors(encoder))
         for encoder in encoders.values():
@@ -94,7 +94,7 @@ def text_encoding_stage(model: Blueprint, dtype: torch.dtype, *, gpu: bool) -> S
 def image_encoding_stage(model: Blueprint, width: int, height: int, *, gpu: bool) -> Stage:
     """One picture of `width` x `height` pixels to latents, in float32 as the cache is built."""
     autoencoder = model.autoencoder()
-    with _running(gpu) as tracker, torch.no_grad():
+    with _running(model, gpu) as tracker, torch.no_grad():
         tracker.hold("weights", _tensors(autoencoder))
         model.family.encode_images(autoencoder, meta_tensor(1, 3, height, width))
     return _stage("image encoding", tracker)
@@ -107,7 +107,7 @@ def denoising_stage(
     transformer = model.build("transformer", dtype)
     autoencoder = model.autoencoder(dtype)
     batch = 2 if guided else 1
-    with _running(gpu) as tracker, torch.no_grad():
+    with _running(model, gpu) as tracker, torch.no_grad():
         tracker.hold("weights", _tensors(transformer))
         tracker.hold("autoencoder", _tensors(autoencoder))
         latents = _latents(model, 1, width, height).to(dtype)
@@ -135,7 +135,7 @@ def decoding_stage(
     if lean and family.decodes_in_strips:
         cost = decode_cost(autoencoder, height // factor, width // factor, max_memory)
         return Stage(name, {"autoencoder": weights, "activations": cost.memory}, cost.flops)
-    with _running(gpu) as tracker, torch.no_grad():
+    with _running(model, gpu) as tracker, torch.no_grad():
         tracker.hold("autoencoder", _tensors(autoencoder))
         latents = _latents(model, 1, width, height).to(dtype)
         family.decode_latents(autoencoder, latents)
@@ -149,7 +149,7 @@ def training_stages(model: Blueprint, setup: TrainingSetup, *, gpu: bool) -> lis
     autocast = Autocast(gpu=gpu) if setup.bfloat16 else None
     if setup.gradient_checkpointing:
         transformer.enable_gradient_checkpointing(_checkpointing(autocast))
-    with _running(gpu, autocast) as tracker:
+    with _running(model, gpu, autocast) as tracker:
         tracker.hold("weights", _tensors(transformer))
         copies = {"optimizer": setup.moments, "average": int(setup.average)}
         # Data-parallel buckets, in which gradients travel, are a copy of all of them.
@@ -241,7 +241,7 @@ def _of_update(parameters: list[nn.Parameter], gpu: bool) -> list[Tensor]:
 
 def _latents(model: Blueprint, batch: int, width: int, height: int) -> Tensor:
     factor = model.family.factor
-    return meta_tensor(batch, model.latent_channels(), height // factor, width // factor)
+    return meta_tensor(batch, model.latent_channels, height // factor, width // factor)
 
 
 def _conditioning(model: Blueprint, batch: int, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -250,7 +250,9 @@ def _conditioning(model: Blueprint, batch: int, dtype: torch.dtype) -> dict[str,
 
 
 @contextmanager
-def _running(gpu: bool, *modes: Any) -> Iterator[Tracker]:
+def _running(model: Blueprint, gpu: bool, *modes: Any) -> Iterator[Tracker]:
+    # Asked for once before anything is counted, as an autoencoder is built for the answer.
+    _ = model.latent_channels
     with ExitStack() as stack:
         # Of slow paths, which do not matter without contents.
         stack.enter_context(warnings.catch_warnings())

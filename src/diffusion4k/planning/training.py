@@ -275,7 +275,7 @@ def _disk(
     disk["result"] = 4 * trained if recipe.lora else 4 * trained + _HALF * others
     if photographs:
         width, height = _picture(recipe)
-        channels = model.latent_channels()
+        channels = model.latent_channels
         latents = channels * (width // model.family.factor) * (height // model.family.factor)
         text = sum(t.numel() for t in model.family.empty_conditioning(model.folder, 1).values())
         latents *= photographs * (2 if recipe.flip else 1)
