@@ -145,9 +145,8 @@ def run_case(kind: str, case: dict[str, Any], what: str) -> dict[str, int]:
             return {"resident": measure_resident(run)}
         memory, flops = predicted()
         result = {"predicted": memory, "predicted_flops": flops}
-        shards = sum(file.stat().st_size for file in Path(folder).glob("cache/shards/*"))
-        allocated = allocated_peak(run) - shards
-        return result | {"allocated": allocated, "flops": counted_flops(run)}
+        shards = {file.stat().st_size for file in Path(folder).glob("cache/shards/*")}
+        return result | {"allocated": allocated_peak(run, shards), "flops": counted_flops(run)}
 
 
 def show(case: dict[str, Any], found: dict[str, int]) -> dict[str, Any]:
