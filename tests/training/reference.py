@@ -41,11 +41,12 @@ def loss_of_one_step(recipe: Recipe, model: Callable, *, world: int = 1) -> torc
     for micro, rank in parts:
         batch = batches.batch(0, micro, rank, world)
         x, c = batch["latents"], batch["conditioning"]
-        generator = generator_at(recipe.seed, 0, micro, rank)
         latents.append(x)
         conditioning.append(c)
-        sigma.append(torch.sigmoid(torch.randn(len(x), generator=generator)))
-        noise.append(torch.randn(x.shape, generator=generator))
+        for place in batch["places"].tolist():
+            generator = generator_at(recipe.seed, 0, place)
+            sigma.append(torch.sigmoid(torch.randn(1, generator=generator)))
+            noise.append(torch.randn(1, *x.shape[1:], generator=generator))
     x, s, n = torch.cat(latents), torch.cat(sigma), torch.cat(noise)
     weight = s[:, None, None, None]
     velocity = model(

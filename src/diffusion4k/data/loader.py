@@ -32,6 +32,8 @@ class Batch(TypedDict):
     """As `Family.encode_text` gives it, first axis B; floats in float32."""
     indices: Tensor
     """`(B,)` int64: which photographs of the cache."""
+    places: Tensor
+    """`(B,)` int64: where the samples stand in the endless sequence; no two of a run are equal."""
 
 
 class LatentBatches:
@@ -97,6 +99,7 @@ class LatentBatches:
                 for name in samples[0][2]
             },
             "indices": torch.tensor([index for index, _, _ in samples]),
+            "places": torch.tensor(places),
         }
 
     def _sample(self, place: int) -> tuple[int, Tensor, dict[str, Tensor]]:

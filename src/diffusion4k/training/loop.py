@@ -3,8 +3,8 @@
     for every step:  for every micro-batch: loss of (latents, noise, sigma) -> gradients
                      clip, AdamW, weight average, curves; now and then validation, checkpoint
 
-Whatever is random is a function of (seed, step, micro-batch, process), and everything else is in
-the checkpoint: a run that was killed and started again ends with the same weights, bit for bit.
+Whatever is random is a function of the seed and of a sample's place in the run, and everything else
+is in the checkpoint: a run that was killed and started again ends with the same weights to the bit.
 """
 
 import math
@@ -35,7 +35,7 @@ from diffusion4k.training.lock import locked
 from diffusion4k.training.log import Board, Curve, StepProgress
 from diffusion4k.training.network import load_network
 from diffusion4k.training.pictures import complete_cache, training_batches
-from diffusion4k.training.randomness import generator_at
+from diffusion4k.training.randomness import draw_noise
 from diffusion4k.training.recipe import Recipe
 from diffusion4k.training.resume import resume_point
 from diffusion4k.training.schedule import learning_rate
@@ -222,9 +222,9 @@ class _Run:
         rank, world = accelerator.process_index, accelerator.num_processes
         batch = self.batches.batch(step, micro, rank, world)
         latents, conditioning = batch["latents"], batch["conditioning"]
-        generator = generator_at(self.recipe.seed, step, micro, rank)
-        sigma = self.timesteps.sample(len(latents), generator)
-        noise = torch.randn(latents.shape, generator=generator)
+        noise, sigma = draw_noise(
+            self.recipe.seed, batch["places"], latents.shape[1:], self.timesteps
+        )
         device = accelerator.device
         with self.precision():
             return denoising_loss(

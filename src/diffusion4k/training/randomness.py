@@ -1,19 +1,32 @@
 """Random numbers as a function of counters.
 
-The noise of a micro-batch depends on (seed, step, micro-batch, rank) alone, never on what was
-drawn before it: a resumed run needs no generator state to go on bit for bit, and the same numbers
-come out on every device as they are drawn on the CPU.
+The noise of a sample depends on the seed and on the sample's place in the run alone, never on what
+was drawn before it: a resumed run needs no generator state to go on bit for bit, the same numbers
+come however a step is divided among processes and micro-batches, and on every device, as they are
+drawn on the CPU.
 """
 
 import hashlib
 import struct
 
 import torch
+from torch import Tensor
 
-__all__ = ["generator_at"]
+from diffusion4k.timesteps import TimestepDistribution
+
+__all__ = ["draw_noise", "generator_at"]
 
 
 def generator_at(*counters: int) -> torch.Generator:
     """A CPU generator seeded by a hash of the counters (each in [0, 2^63))."""
     digest = hashlib.blake2b(struct.pack(f"<{len(counters)}q", *counters), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+def draw_noise(
+    seed: int, places: Tensor, shape: torch.Size, timesteps: TimestepDistribution
+) -> tuple[Tensor, Tensor]:
+    """Noise `(B, *shape)` and sigma `(B,)` of the samples at `places` `(B,)`; both float32."""
+    generators = [generator_at(seed, 0, place) for place in places.tolist()]
+    sigma = torch.cat([timesteps.sample(1, generator) for generator in generators])
+    return torch.stack([torch.randn(shape, generator=g) for g in generators]), sigma
