@@ -33,8 +33,8 @@ def start(recipe: RunRecipe, *, environment: dict[str, str] | None = None) -> Ba
     return process
 
 
-def start_two(recipe: RunRecipe) -> list[BaseProcess]:
-    """The same run over two processes that talk by gloo."""
+def start_many(recipe: RunRecipe, processes: int = 2, **environment: str) -> list[BaseProcess]:
+    """The same run over several processes that talk by gloo."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -42,10 +42,12 @@ def start_two(recipe: RunRecipe) -> list[BaseProcess]:
         "ACCELERATE_USE_CPU": "true",
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
-        "WORLD_SIZE": "2",
+        "WORLD_SIZE": str(processes),
+        # The machine's cores are shared, and sums must not depend on how many there are.
+        "OMP_NUM_THREADS": "1",
     }
-    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
-    return [start(recipe, environment=common | rank) for rank in ranks]
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
+    return [start(recipe, environment=common | environment | rank) for rank in ranks]
 
 
 def said(recipe: RunRecipe) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.training.checkpoint import (
@@ -12,8 +13,10 @@ from diffusion4k.training.checkpoint import (
     latest_checkpoint,
     load_average,
     load_optimizer,
+    new_checkpoint,
     read_state,
-    save_checkpoint,
+    save_optimizer,
+    set_aside_damaged,
 )
 from diffusion4k.training.ema import WeightAverage
 from tests.tiny import tiny_transformer
@@ -34,21 +37,16 @@ def _trained() -> tuple[torch.nn.Module, torch.optim.Optimizer, WeightAverage]:
 
 def _save(folder: Path, step: int, keep: int = 2) -> Path:
     module, optimizer, average = _trained()
-    return save_checkpoint(
-        folder,
-        step,
-        transformer=module,
-        optimizer=optimizer,
-        average=average,
-        state={"recipe": {}},
-        keep=keep,
-    )
+    with new_checkpoint(folder, step, state={"recipe": {}}, keep=keep) as path:
+        save_optimizer(path, optimizer, module)
+        save_file(average.weights, path / "ema.safetensors")
+    return folder / f"step-{step:06}"
 
 
 def test_optimizer_and_average_come_back_to_the_bit(tmp_path: Path) -> None:
     _, optimizer, average = _trained()
     path = _save(tmp_path, 7)
-    assert path.name == "step-000007" and read_state(path)["step"] == 7
+    assert read_state(path)["step"] == 7
     fresh = tiny_transformer()
     fresh_optimizer = torch.optim.AdamW(fresh.parameters(), lr=1.0)
     fresh_average = WeightAverage(fresh, 0.9)
@@ -63,11 +61,6 @@ def test_optimizer_and_average_come_back_to_the_bit(tmp_path: Path) -> None:
             assert torch.equal(value, loaded["state"][position][key])
     for name, value in average.weights.items():
         assert torch.equal(value, fresh_average.weights[name])
-
-
-def test_no_pickle_in_a_checkpoint(tmp_path: Path) -> None:
-    files = {path.suffix for path in _save(tmp_path, 1).rglob("*") if path.is_file()}
-    assert files == {".safetensors", ".json"}
 
 
 def test_newest_are_kept_and_leftovers_removed(tmp_path: Path) -> None:
@@ -101,11 +94,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["cut", "absent"])
 def test_damage_is_named(tmp_path: Path, name: str, damage: str) -> None:
     path = _save(tmp_path, 1)
-    file = path / name
-    if damage == "cut":
-        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    else:
-        file.unlink()
+    _damage(path / name, damage)
     module, optimizer, average = _trained()
     with pytest.raises(Diffusion4kError, match=name) as error:
         read_state(path)
@@ -114,6 +103,35 @@ def test_damage_is_named(tmp_path: Path, name: str, damage: str) -> None:
     assert f"delete {path}" in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["optimizer.safetensors", "ema.safetensors", "state.json"])
+@pytest.mark.parametrize("damage", ["cut", "absent"])
+def test_damaged_ones_are_set_aside(tmp_path: Path, name: str, damage: str) -> None:
+    for step in (1, 2, 3):
+        _save(tmp_path, step, keep=3)
+    assert set_aside_damaged(tmp_path) == []
+    _damage(tmp_path / "step-000002" / name, damage)
+    assert set_aside_damaged(tmp_path) == []
+    _damage(tmp_path / "step-000003" / name, damage)
+    damaged = [tmp_path / f"damaged-step-00000{step}" for step in (3, 2)]
+    assert set_aside_damaged(tmp_path) == damaged and all(path.is_dir() for path in damaged)
+    assert latest_checkpoint(tmp_path) == tmp_path / "step-000001"
+
+
 def test_state_is_readable_json(tmp_path: Path) -> None:
-    content = json.loads((_save(tmp_path, 3) / "state.json").read_text())
-    assert content == {"step": 3, "recipe": {}}
+    path = _save(tmp_path, 3)
+    files = {name: (path / name).stat().st_size for name in FILES}
+    assert json.loads((path / "state.json").read_text()) == {
+        "step": 3,
+        "recipe": {},
+        "files": files,
+    }
+
+
+FILES = ("ema.safetensors", "optimizer.safetensors")
+
+
+def _damage(file: Path, damage: str) -> None:
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    else:
+        file.unlink()

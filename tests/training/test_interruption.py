@@ -16,7 +16,7 @@ from diffusion4k.training.checkpoint import latest_checkpoint, read_state
 from diffusion4k.training.log import Curve
 from diffusion4k.training.loop import train
 from diffusion4k.training.recipe import Recipe
-from tests.training.process import said, start, start_two
+from tests.training.process import said, start, start_many
 from tests.training.reference import weights_after_one_step
 
 Make = Callable[..., Recipe]
@@ -86,7 +86,7 @@ def test_a_signal_saves_the_step_it_finds(recipe: Make, tmp_path: Path, number: 
 
 def test_two_processes_train_as_one(recipe: Make, tmp_path: Path) -> None:
     wanted = recipe(steps=1, gradient_accumulation=2)
-    for process in (processes := start_two(wanted)):
+    for process in (processes := start_many(wanted)):
         process.join()
     assert [process.exitcode for process in processes] == [0, 0], said(wanted)
     weights = load_file(wanted.output / WEIGHTS)

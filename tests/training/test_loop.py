@@ -16,9 +16,11 @@ from diffusion4k.families.sd3 import StableDiffusion3
 from diffusion4k.sampling import Request, generate
 from diffusion4k.training.loop import train
 from diffusion4k.training.recipe import Recipe, load_recipe
+from diffusion4k.training.sharded import whole_tensors
 from tests.training.reference import weights_after_one_step
 
 Make = Callable[..., Recipe]
+LAST = "checkpoints/step-000006"
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 
 
@@ -58,11 +60,10 @@ def test_a_resumed_run_ends_with_the_same_bits(recipe: Make, tmp_path: Path) -> 
     resumed = train(recipe(**keys))
     for name, value in _weights(whole).items():
         assert torch.equal(value, _weights(resumed)[name]), name
-    last = "checkpoints/step-000006"
-    for file in (WEIGHTS, "optimizer.safetensors", "ema.safetensors"):
-        first = load_file(whole.parent / last / file)
-        second = load_file(resumed.parent / last / file)
-        assert all(torch.equal(value, second[name]) for name, value in first.items())
+    first, second = (whole_tensors(run.parent / LAST) for run in (whole, resumed))
+    assert {name.partition("/")[0] for name in first} == {"weights", "optimizer", "average"}
+    assert first.keys() == second.keys()
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
     assert (whole.parent / "loss.csv").read_bytes() == (resumed.parent / "loss.csv").read_bytes()
     assert (
         _rows(resumed.parent / "validation.csv")[-1] == _rows(whole.parent / "validation.csv")[-1]
@@ -139,8 +140,9 @@ def test_the_result_loads_with_plain_diffusers(recipe: Make, tiny_model: Path) -
     image = pipeline("a cat", width=96, height=64, num_inference_steps=1).images[0]
     assert image.size == (96, 64)
     weights, base = _weights(model), _weights(tiny_model)
-    average = load_file(model.parent / "checkpoints/step-000006/ema.safetensors")
-    assert all(torch.equal(weights[name], average[name]) for name in average)
+    saved = whole_tensors(model.parent / LAST)
+    average = {n.removeprefix("average/"): v for n, v in saved.items() if n.startswith("average/")}
+    assert average and all(torch.equal(weights[name], average[name]) for name in average)
     assert not torch.equal(weights["proj_out.weight"], base["proj_out.weight"])
     card = (model / "README.md").read_text()
     assert "seed 0" in card and "learning_rate: 0.001" in card and "torch" in card

@@ -1,12 +1,7 @@
 """Checkpoints: folders `step-000123` that are either complete or absent.
 
-    transformer/            weights in diffusers layout (loads as a model folder's transformer)
-    adapter.safetensors     in its place where only adapters are trained
-    optimizer.safetensors   optimizer state, tensors `<key>/<parameter>`
-    ema.safetensors         averaged weights, if the recipe asks for them
-    state.json              step, recipe, versions
-
-A folder is written under a temporary name, synced to disk and renamed.
+A folder is written under a temporary name, synced to disk and renamed. Its `state.json` says at
+which step of which recipe it was written, and the size of each of its files.
 """
 
 import json
@@ -19,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import ModelMixin
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -32,17 +26,15 @@ __all__ = [
     "atomic_folder",
     "checkpoints",
     "latest_checkpoint",
-    "load_adapter",
     "load_average",
     "load_optimizer",
     "load_weights",
     "new_checkpoint",
     "read_state",
-    "save_checkpoint",
     "save_optimizer",
+    "set_aside_damaged",
+    "temporary_folder",
 ]
-
-ADAPTER = "adapter.safetensors"
 
 _NAME = re.compile(r"step-(\d+)")
 
@@ -50,7 +42,7 @@ _NAME = re.compile(r"step-(\d+)")
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a new temporary folder; on success sync it and put it in the place of `path`."""
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = _temporary(path)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
@@ -68,40 +60,43 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def save_checkpoint(
-    folder: Path,
-    step: int,
-    *,
-    transformer: ModelMixin,
-    optimizer: torch.optim.Optimizer,
-    average: WeightAverage | None,
-    state: dict[str, Any],
-    keep: int,
-) -> Path:
-    """Write `folder/step-<step>`, then delete all but the newest `keep`."""
-    with new_checkpoint(folder, step, state=state, keep=keep) as temporary:
-        trained = trained_parameters(transformer)
-        if len(trained) == len(list(transformer.parameters())):
-            transformer.save_pretrained(temporary / "transformer")
-        else:
-            save_file({k: v.detach() for k, v in trained.items()}, temporary / ADAPTER)
-        save_optimizer(temporary, optimizer, transformer)
-        if average:
-            save_file(average.weights, temporary / "ema.safetensors")
-    return folder / f"step-{step:06}"
-
-
 @contextmanager
 def new_checkpoint(folder: Path, step: int, *, state: dict[str, Any], keep: int) -> Iterator[Path]:
     """Yield a temporary folder; on success it is `folder/step-<step>`, and old ones are deleted."""
-    with atomic_folder(folder / f"step-{step:06}") as temporary:
+    with atomic_folder(_checkpoint(folder, step)) as temporary:
         yield temporary
-        content = json.dumps({"step": step, **state}, indent=2) + "\n"
+        files = {
+            str(file.relative_to(temporary)): file.stat().st_size
+            for file in sorted(temporary.rglob("*"))
+            if file.is_file()
+        }
+        content = json.dumps({"step": step, **state, "files": files}, indent=2) + "\n"
         (temporary / "state.json").write_text(content, encoding="utf-8")
     for old in checkpoints(folder)[:-keep]:
         _discard(old)
     for left_by_a_crash in folder.glob(".step-*"):
         shutil.rmtree(left_by_a_crash)
+
+
+def temporary_folder(folder: Path, step: int) -> Path:
+    """Where `new_checkpoint` has a checkpoint written."""
+    return _temporary(_checkpoint(folder, step))
+
+
+def set_aside_damaged(folder: Path) -> list[Path]:
+    """Rename the newest checkpoints with files missing or cut, up to the first sound one.
+
+    They become `damaged-step-<step>`, and are returned. Only what `state.json` lists is looked at,
+    and of that the sizes.
+    """
+    renamed = []
+    for checkpoint in reversed(checkpoints(folder)):
+        if _is_sound(checkpoint):
+            break
+        target = checkpoint.with_name(f"damaged-{checkpoint.name}")
+        shutil.rmtree(target, ignore_errors=True)
+        renamed.append(checkpoint.rename(target))
+    return renamed
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -167,22 +162,6 @@ def load_weights(file: Path, module: nn.Module) -> None:
         raise _damaged(file, error) from None
 
 
-def load_adapter(checkpoint: Path, module: nn.Module) -> None:
-    """Bring the adapters in `module` to what they were in the checkpoint.
-
-    Raises:
-        Diffusion4kError: the file is absent, damaged, or of other adapters.
-    """
-    path = checkpoint / ADAPTER
-    try:
-        weights = load_file(path)
-        with torch.no_grad():
-            for name, parameter in trained_parameters(module).items():
-                parameter.copy_(weights[name])
-    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
-        raise _damaged(path, error) from None
-
-
 def load_average(checkpoint: Path, average: WeightAverage) -> None:
     """Bring the averaged weights to what they were in the checkpoint."""
     path = checkpoint / "ema.safetensors"
@@ -201,6 +180,22 @@ def _flatten(optimizer: torch.optim.Optimizer, module: nn.Module) -> tuple[dict[
         for key, value in values.items()
     }
     return tensors, json.dumps(content["param_groups"])
+
+
+def _checkpoint(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:06}"
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
+
+
+def _is_sound(checkpoint: Path) -> bool:
+    try:
+        files = read_state(checkpoint).get("files", {})
+        return all((checkpoint / name).stat().st_size == size for name, size in files.items())
+    except (OSError, Diffusion4kError):
+        return False
 
 
 def checkpoints(folder: Path) -> list[Path]:

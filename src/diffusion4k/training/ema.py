@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from diffusion4k.training.parameters import trained_parameters
+from diffusion4k.training.parameters import local, trained_parameters
 
 __all__ = ["WeightAverage"]
 
@@ -26,7 +26,7 @@ class WeightAverage:
     def update(self, module: nn.Module) -> None:
         """Take the module's present parameters into the average."""
         for name, parameter in trained_parameters(module).items():
-            self.weights[name].lerp_(parameter, 1 - self.decay)
+            local(self.weights[name]).lerp_(local(parameter), 1 - self.decay)
 
     @torch.no_grad()
     def load(self, weights: Mapping[str, Tensor]) -> None:
@@ -37,12 +37,17 @@ class WeightAverage:
     @contextmanager
     def applied_to(self, module: nn.Module) -> Iterator[None]:
         """Inside the block the module's parameters are the average; afterwards its own again."""
-        parameters = trained_parameters(module)
-        own = {name: parameter.data for name, parameter in parameters.items()}
+        self._swap(module)
         try:
-            for name, parameter in parameters.items():
-                parameter.data = self.weights[name]
             yield
         finally:
-            for name, parameter in parameters.items():
-                parameter.data = own[name]
+            self._swap(module)
+
+    @torch.no_grad()
+    def _swap(self, module: nn.Module) -> None:
+        # In place, as shares of weights are known to their engine by their memory.
+        for name, parameter in trained_parameters(module).items():
+            average, own = local(self.weights[name]), local(parameter)
+            kept = own.clone()
+            own.copy_(average)
+            average.copy_(kept)

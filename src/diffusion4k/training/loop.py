@@ -9,12 +9,11 @@ is in the checkpoint: a run that was killed and started again ends with the same
 
 import math
 import sys
-from contextlib import AbstractContextManager, nullcontext
-from datetime import timedelta
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, InitProcessGroupKwargs
+from diffusers import ModelMixin
 
 from diffusion4k.data.cache import LatentCache
 from diffusion4k.errors import Diffusion4kError
@@ -25,11 +24,13 @@ from diffusion4k.training.build import (
     build_optimizer,
     build_precision,
     build_timesteps,
+    computes_in_bf16,
 )
 from diffusion4k.training.card import model_card
 from diffusion4k.training.check import check_recipe, require_space
-from diffusion4k.training.checkpoint import load_average, load_optimizer, save_checkpoint
+from diffusion4k.training.checkpoint import latest_checkpoint, set_aside_damaged
 from diffusion4k.training.ema import WeightAverage
+from diffusion4k.training.engine import Engine
 from diffusion4k.training.export import export_adapter, export_pipeline, versions
 from diffusion4k.training.lock import locked
 from diffusion4k.training.log import Board, Curve, StepProgress
@@ -39,11 +40,14 @@ from diffusion4k.training.randomness import draw_noise
 from diffusion4k.training.recipe import Recipe
 from diffusion4k.training.resume import resume_point
 from diffusion4k.training.schedule import learning_rate
+from diffusion4k.training.sharded import CheckpointWriter, TrainingState
 from diffusion4k.training.signals import Stopped, StopRequest
 from diffusion4k.training.step import denoising_loss
 from diffusion4k.training.validation import Validation
 
 __all__ = ["train"]
+
+_FAILED = 1 << 16  # above all signals: a checkpoint could not be written
 
 
 def train(recipe: Recipe, *, skip_bad: bool = False) -> Path:
@@ -61,13 +65,15 @@ def train(recipe: Recipe, *, skip_bad: bool = False) -> Path:
     model = resolve(recipe.model)
     family = family_of(model, high_resolution=recipe.high_resolution_options)
     check_recipe(recipe, family, model)
-    # The others wait while the first process fills the cache or makes validation images.
-    patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
-    accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[patience])
-    with locked(recipe.output) if accelerator.is_main_process else nullcontext():
-        checkpoint, first = resume_point(recipe, accelerator.num_processes)
-        cache = complete_cache(recipe, family, model, accelerator, skip_bad=skip_bad)
-        run = _Run(recipe, accelerator, family, model, cache, checkpoint, first)
+    engine = Engine(recipe.engine)
+    with locked(recipe.output) if engine.is_main else nullcontext():
+        if engine.is_main:
+            for damaged in set_aside_damaged(recipe.output / "checkpoints"):
+                print(f"{damaged}: incomplete files, going on without it", file=sys.stderr)
+        engine.wait()
+        checkpoint, first = resume_point(recipe, engine.world)
+        cache = complete_cache(recipe, family, model, engine, skip_bad=skip_bad)
+        run = _Run(recipe, engine, family, model, cache, checkpoint, first)
         try:
             run.go()
         finally:
@@ -81,31 +87,33 @@ class _Run:
     def __init__(
         self,
         recipe: Recipe,
-        accelerator: Accelerator,
+        engine: Engine,
         family: Family,
         model: Path,
         cache: LatentCache,
         checkpoint: Path | None,
         first: int,
     ) -> None:
-        self.recipe, self.accelerator, self.family, self.model = recipe, accelerator, family, model
-        self.checkpoint, self.first = checkpoint, first
+        self.recipe, self.engine, self.family, self.model = recipe, engine, family, model
+        self.resumed, self.first = checkpoint is not None, first
         self.batches = training_batches(recipe, cache)
-        self.precision = build_precision(recipe, accelerator.device)
-        self.validation = Validation(recipe, family, model, cache, accelerator.device)
+        self.precision = build_precision(recipe, engine.device)
+        self.validation = Validation(recipe, family, model, cache, engine.device)
         self.objective = build_objective(recipe)
         self.timesteps = build_timesteps(recipe, family, model)
 
-        self.transformer = load_network(recipe, family, model, checkpoint, accelerator.device)
-        self.network = accelerator.prepare(self.transformer)
+        self.transformer = load_network(recipe, family, model, engine.device)
+        bfloat16 = computes_in_bf16(recipe, engine.device)
+        self.network = engine.spread(self.transformer, bfloat16=bfloat16)
         self.optimizer = build_optimizer(recipe, self.transformer)
         self.average = WeightAverage(self.transformer, recipe.ema) if recipe.ema else None
+        self.state = TrainingState(self.transformer, self.optimizer, self.average)
+        self.folder = recipe.output / "checkpoints"
+        self.writer = CheckpointWriter(self.folder, engine, keep=recipe.checkpoint.keep)
         if checkpoint:
             self._say(f"going on from {checkpoint}")
-            load_optimizer(checkpoint, self.optimizer, self.transformer)
-            if self.average:
-                load_average(checkpoint, self.average)
-        if accelerator.is_main_process:
+            self.state.load(checkpoint, alone=engine.world == 1)
+        if engine.is_main:
             require_space(recipe, self.transformer)
             write_text(recipe.output / "recipe.yaml", recipe.as_yaml())
             after = first if checkpoint else -1
@@ -118,21 +126,21 @@ class _Run:
 
     def go(self) -> None:
         """All steps that are left."""
-        recipe, world = self.recipe, self.accelerator.num_processes
-        images_per_step = recipe.batch_size * recipe.gradient_accumulation * world
-        if not self.checkpoint:
+        recipe, engine = self.recipe, self.engine
+        images_per_step = recipe.batch_size * recipe.gradient_accumulation * engine.world
+        if not self.resumed:
             self._validate(0)
         progress = StepProgress(
             done=self.first,
             steps=recipe.steps,
             images_per_step=images_per_step,
-            enabled=self.accelerator.is_main_process,
+            enabled=engine.is_main,
         )
         with StopRequest() as stop, progress:
             for done in range(self.first + 1, recipe.steps + 1):
                 loss, norm, rate = self._step(done - 1)
                 images_per_second = progress.update(done, loss)
-                if self.accelerator.is_main_process:
+                if engine.is_main:
                     self.curve.add(done, loss, rate, norm)
                     self.board.add(
                         done,
@@ -144,71 +152,86 @@ class _Run:
                 last, every = done == recipe.steps, recipe.validation.every
                 if every and (done % every == 0 or last):
                     self._validate(done)
-                signal = self._agreed(stop.number)
+                # Processes hear of a signal at different times, and all must stop after the same
+                # step.
+                signal = engine.highest(_FAILED if self.writer.has_failed else stop.number)
                 if done % recipe.checkpoint.every == 0 or last or signal:
                     self._save(done)
                 if signal:
+                    self.writer.finish()
                     raise Stopped(
                         f"stopped by signal {signal} after step {done} of {recipe.steps}, saved in "
-                        f"{self.checkpoint}: run the same command to go on",
+                        f"{latest_checkpoint(self.folder)}: run the same command to go on",
                         signal,
                     )
+        self.writer.finish()
 
     def export(self) -> Path:
         """Write the result as a pipeline folder, or as one of adapters."""
-        recipe = self.recipe
+        recipe, engine = self.recipe, self.engine
         path = recipe.output / ("lora" if recipe.lora else "model")
-        if self.accelerator.is_main_process:
-            losses = Curve.read(recipe.output / "validation.csv")
-            card = model_card(
-                recipe, self.family.factor, float(losses[-1]["loss"]) if losses else None
-            )
-            with self._averaged():
+        with self._averaged():
+            transformer = self._whole()
+            if engine.is_main:
+                losses = Curve.read(recipe.output / "validation.csv")
+                loss = float(losses[-1]["loss"]) if losses else None
+                card = model_card(recipe, self.family.factor, loss)
                 if recipe.lora:
                     made_for = {"family": self.family.name, "base_model": recipe.model}
-                    export_adapter(path, self.transformer, card=card, made_for=made_for)
+                    export_adapter(path, transformer, card=card, made_for=made_for)
                 else:
                     export_pipeline(
                         path,
                         base=self.model,
                         family=self.family,
-                        transformer=self.transformer,
+                        transformer=transformer,
                         card=card,
                     )
-        self.accelerator.wait_for_everyone()
+        engine.wait()
         return path
+
+    def _whole(self) -> ModelMixin:
+        """The transformer with whole weights; of use in the first process alone."""
+        if not self.engine.is_sharded:
+            return self.transformer
+        state = self.engine.whole_state(self.transformer)
+        if not self.engine.is_main:
+            return self.transformer
+        whole = load_network(self.recipe, self.family, self.model, torch.device("cpu"))
+        whole.load_state_dict(state)
+        return whole
 
     def close(self) -> None:
         """Close the curves."""
-        if self.accelerator.is_main_process:
+        self.writer.close()
+        if self.engine.is_main:
             for log in (self.curve, self.validation_curve, self.board):
                 log.close()
 
     def _step(self, step: int) -> tuple[float, float, float]:
         """One optimizer step; loss, norm of the gradient before clipping, learning rate."""
-        recipe, accelerator = self.recipe, self.accelerator
+        recipe, engine = self.recipe, self.engine
         rate = learning_rate(
             recipe.schedule, base=recipe.optimizer.learning_rate, step=step, steps=recipe.steps
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         parts = recipe.gradient_accumulation
-        total = torch.zeros((), device=accelerator.device)
+        total = torch.zeros((), device=engine.device)
         for micro in range(parts):
-            # Gradients travel between processes once a step, with the last micro-batch.
-            local = micro < parts - 1
-            with accelerator.no_sync(self.network) if local else nullcontext():
+            is_last = micro == parts - 1
+            with nullcontext() if is_last else engine.local_gradients(self.network):
                 loss = self._loss(step, micro) / parts
-                accelerator.backward(loss)
+                loss.backward()
             total += loss.detach()
-        loss_value = accelerator.reduce(total, "mean").item()
-        norm = accelerator.clip_grad_norm_(
-            self.transformer.parameters(), recipe.clip_norm or math.inf
-        ).item()
+        loss_value = engine.mean(total)
+        norm = engine.clip(self.transformer.parameters(), recipe.clip_norm)
         if not (math.isfinite(loss_value) and math.isfinite(norm)):
+            with suppress(Diffusion4kError):
+                self.writer.finish()
             raise Diffusion4kError(
                 f"step {step + 1}: loss {loss_value}, gradient norm {norm}; last good checkpoint: "
-                f"{self.checkpoint or 'none'}; in a new output, try a lower "
+                f"{latest_checkpoint(self.folder) or 'none'}; in a new output, try a lower "
                 "optimizer.learning_rate or precision=fp32"
             )
         self.optimizer.step()
@@ -218,14 +241,12 @@ class _Run:
         return loss_value, norm, rate
 
     def _loss(self, step: int, micro: int) -> torch.Tensor:
-        accelerator = self.accelerator
-        rank, world = accelerator.process_index, accelerator.num_processes
-        batch = self.batches.batch(step, micro, rank, world)
+        device = self.engine.device
+        batch = self.batches.batch(step, micro, self.engine.rank, self.engine.world)
         latents, conditioning = batch["latents"], batch["conditioning"]
         noise, sigma = draw_noise(
             self.recipe.seed, batch["places"], latents.shape[1:], self.timesteps
         )
-        device = accelerator.device
         with self.precision():
             return denoising_loss(
                 self.family,
@@ -238,48 +259,32 @@ class _Run:
             ).mean()
 
     def _validate(self, done: int) -> None:
-        if self.recipe.validation.every and self.accelerator.is_main_process:
+        if self.recipe.validation.every and (self.engine.is_main or self.engine.is_sharded):
             with self._averaged():
                 loss = self.validation.loss(self.transformer)
-                images = self.validation.images(self.transformer, done)
-            if loss is not None:
-                self.validation_curve.add(done, loss)
-                self.board.add(done, validation__loss=loss)
-            for number, image in enumerate(images, 1):
-                self.board.add_image(done, f"validation/{number:02}", image)
-        self.accelerator.wait_for_everyone()
+                images = self.validation.images(self.transformer, done, keep=self.engine.is_main)
+            if self.engine.is_main:
+                if loss is not None:
+                    self.validation_curve.add(done, loss)
+                    self.board.add(done, validation__loss=loss)
+                for number, image in enumerate(images, 1):
+                    self.board.add_image(done, f"validation/{number:02}", image)
+        self.engine.wait()
 
     def _save(self, done: int) -> None:
-        path = self.recipe.output / "checkpoints"
-        if self.accelerator.is_main_process:
+        if self.engine.is_main:
             self.curve.sync()
             self.validation_curve.sync()
-            save_checkpoint(
-                path,
-                done,
-                transformer=self.transformer,
-                optimizer=self.optimizer,
-                average=self.average,
-                state={
-                    "processes": self.accelerator.num_processes,
-                    "recipe": self.recipe.model_dump(mode="json"),
-                    "versions": versions(),
-                },
-                keep=self.recipe.checkpoint.keep,
-            )
-        self.accelerator.wait_for_everyone()
-        self.checkpoint = path / f"step-{done:06}"
+        about = {
+            "processes": self.engine.world,
+            "recipe": self.recipe.model_dump(mode="json"),
+            "versions": versions(),
+        }
+        self.writer.save(done, self.state, about)
 
     def _averaged(self) -> AbstractContextManager[None]:
         return self.average.applied_to(self.transformer) if self.average else nullcontext()
 
-    def _agreed(self, signal: int) -> int:
-        # Processes hear of a signal at different times, and all must stop after the same step.
-        if self.accelerator.num_processes == 1:
-            return signal
-        heard = torch.tensor([signal], device=self.accelerator.device)
-        return int(self.accelerator.gather(heard).max())
-
     def _say(self, text: str) -> None:
-        if self.accelerator.is_main_process:
+        if self.engine.is_main:
             print(text, file=sys.stderr, flush=True)

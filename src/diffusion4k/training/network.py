@@ -10,7 +10,6 @@ from diffusion4k.families import Family
 from diffusion4k.families.quantization import load_transformer
 from diffusion4k.lora import add_adapter
 from diffusion4k.training.build import computes_in_bf16
-from diffusion4k.training.checkpoint import load_adapter
 from diffusion4k.training.randomness import generator_at
 from diffusion4k.training.recipe import Recipe
 
@@ -19,10 +18,8 @@ __all__ = ["load_network"]
 _ADAPTER = 2  # separates these random numbers from the others
 
 
-def load_network(
-    recipe: Recipe, family: Family, model: Path, checkpoint: Path | None, device: torch.device
-) -> ModelMixin:
-    """The transformer as the checkpoint or else the model has it; what is trained takes gradients.
+def load_network(recipe: Recipe, family: Family, model: Path, device: torch.device) -> ModelMixin:
+    """The transformer as the model has it; what is trained takes gradients.
 
     Trained weights are float32 whatever the precision: the steps of a learning rate of 1e-6 are
     smaller than bfloat16's spacing and would be lost. Frozen ones have the precision of the
@@ -30,7 +27,7 @@ def load_network(
     """
     wanted = recipe.lora
     if wanted is None:
-        full = family.load_transformer(model, dtype=torch.float32, weights=checkpoint)
+        full = family.load_transformer(model, dtype=torch.float32)
         transformer = cast(ModelMixin, full.requires_grad_(True))
     else:
         dtype = torch.bfloat16 if computes_in_bf16(recipe, device) else torch.float32
@@ -43,8 +40,6 @@ def load_network(
             targets=wanted.targets or family.lora_targets,
             seed=generator_at(recipe.seed, _ADAPTER).initial_seed(),
         )
-        if checkpoint:
-            load_adapter(checkpoint, transformer)
     transformer.train()
     if recipe.gradient_checkpointing:
         transformer.enable_gradient_checkpointing()

@@ -7,12 +7,11 @@ text encoders come into memory: not at all if it is complete.
 import sys
 from pathlib import Path
 
-from accelerate import Accelerator
-
 from diffusion4k.data.cache import LatentCache, build_cache
 from diffusion4k.data.folder import photo_folder, scan_folder
 from diffusion4k.data.loader import Batch, LatentBatches
 from diffusion4k.families import Family
+from diffusion4k.training.engine import Engine
 from diffusion4k.training.preview import encode_prompts
 from diffusion4k.training.recipe import Recipe
 
@@ -20,14 +19,14 @@ __all__ = ["complete_cache", "training_batches", "validation_batch"]
 
 
 def complete_cache(
-    recipe: Recipe, family: Family, model: Path, accelerator: Accelerator, *, skip_bad: bool
+    recipe: Recipe, family: Family, model: Path, engine: Engine, *, skip_bad: bool
 ) -> LatentCache:
     """Compute what the cache and the validation prompts lack, on the first process alone.
 
     Raises:
         Diffusion4kError: a broken photograph, unless `skip_bad`, or another reason in the data.
     """
-    if accelerator.is_main_process:
+    if engine.is_main:
         scan = scan_folder(photo_folder(recipe.data))
         report = build_cache(
             scan.usable(skip_bad=skip_bad),
@@ -37,14 +36,14 @@ def complete_cache(
             resolution=recipe.resolution,
             flip=recipe.flip,
             skip_bad=skip_bad,
-            device=accelerator.device,
+            device=engine.device,
         )
         if skipped := len(scan.problems) + len(report.skipped):
             total = report.computed + report.reused
             print(f"{skipped} photographs skipped, {total} used", file=sys.stderr, flush=True)
         if recipe.validation.prompts and recipe.validation.every:
-            encode_prompts(recipe, family, model, accelerator.device)
-    accelerator.wait_for_everyone()
+            encode_prompts(recipe, family, model, engine.device)
+    engine.wait()
     return LatentCache(recipe.cache_folder)
 
 

@@ -36,8 +36,8 @@ class Preview:
         self._count = len(wanted.prompts)
 
     @torch.no_grad()
-    def __call__(self, transformer: nn.Module, folder: Path) -> list[Image.Image]:
-        """Make the images and save them as `folder/<number>.png`."""
+    def __call__(self, transformer: nn.Module, folder: Path | None) -> list[Image.Image]:
+        """Make the images; with a folder save them as `folder/<number>.png`."""
         pipeline = self._family.load_pipeline(
             self._model, dtype=torch.float32, text_encoders=False, transformer=transformer
         )
@@ -52,8 +52,9 @@ class Preview:
             )
             generator = torch.Generator().manual_seed(self._seed)
             images += pipeline(**self._settings, **arguments, generator=generator).images
-            with atomic_path(folder / f"{number + 1:02}.png") as path:
-                images[-1].save(path)
+            if folder:
+                with atomic_path(folder / f"{number + 1:02}.png") as path:
+                    images[-1].save(path)
         return images
 
     def _embedded(self, number: int) -> dict[str, Tensor]:

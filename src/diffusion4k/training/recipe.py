@@ -246,6 +246,7 @@ class Recipe(RunRecipe):
         _default("distribution", "logit-normal"),
     ] = LogitNormalRecipe()
     validation: ValidationRecipe = ValidationRecipe()
+    engine: Literal["auto", "ddp", "fsdp2"] = "auto"
     caption_dropout: Probability = 0.0
 
     @property

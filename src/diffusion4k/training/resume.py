@@ -12,14 +12,16 @@ from diffusion4k.training.recipe import RunRecipe
 
 __all__ = ["changed_keys", "resume_point"]
 
-_FREE = ("output", "steps", "checkpoint", "validation")
+_FREE = ("output", "steps", "checkpoint", "validation", "engine")
+_BATCH = ("batch_size", "gradient_accumulation")
 
 
 def resume_point(recipe: RunRecipe, processes: int) -> tuple[Path | None, int]:
     """Newest checkpoint of the recipe's output and the steps done there; `(None, 0)` if none.
 
     Raises:
-        UsageError: the checkpoint comes from another recipe or another number of processes.
+        UsageError: the checkpoint comes from another recipe, or one with another global batch:
+            `batch_size` x `gradient_accumulation` x processes may only be divided otherwise.
     """
     checkpoint = latest_checkpoint(recipe.output / "checkpoints")
     if checkpoint is None:
@@ -34,8 +36,17 @@ def resume_point(recipe: RunRecipe, processes: int) -> tuple[Path | None, int]:
             f"{checkpoint / 'state.json'}: not of this version ({told}): choose another output"
         ) from None
     changes = changed_keys(before, recipe)
-    if processes_before != processes:
-        changes.append(f"processes ({processes_before} -> {processes})")
+    batches = [
+        each.batch_size * each.gradient_accumulation * count
+        for each, count in ((before, processes_before), (recipe, processes))
+    ]
+    if batches[0] == batches[1]:
+        changes = [change for change in changes if not change.startswith(_BATCH)]
+    elif processes_before != processes:
+        changes.append(
+            f"processes ({processes_before} -> {processes}, with global batches of "
+            f"{batches[0]} -> {batches[1]})"
+        )
     if changes:
         raise UsageError(
             f"{checkpoint}: the recipe has changed since: {', '.join(changes)}; undo that, "

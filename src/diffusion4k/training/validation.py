@@ -70,9 +70,9 @@ class Validation:
             losses.append(loss.double().cpu())
         return torch.cat(losses).mean().item() if losses else None
 
-    def images(self, transformer: nn.Module, step: int) -> list[Image.Image]:
-        """One image a prompt, saved as `validation/step-<step>/<number>.png` in the output."""
+    def images(self, transformer: nn.Module, step: int, *, keep: bool = True) -> list[Image.Image]:
+        """One image a prompt; `keep`: saved as `validation/step-<step>/<number>.png`."""
         if not self._preview:
             return []
         with self._precision():
-            return self._preview(transformer, self._folder / f"step-{step:06}")
+            return self._preview(transformer, self._folder / f"step-{step:06}" if keep else None)

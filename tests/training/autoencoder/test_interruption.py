@@ -19,7 +19,7 @@ from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe
 from diffusion4k.training.checkpoint import checkpoints, latest_checkpoint, read_state
 from diffusion4k.training.log import Curve
 from tests.training.autoencoder.reference import saved_weights
-from tests.training.process import said, start, start_two
+from tests.training.process import said, start, start_many
 
 Make = Callable[..., AutoencoderRecipe]
 KEYS = {"ema": 0.9, "validation": {"every": 5, "samples": 1}, "checkpoint": {"every": 2}}
@@ -88,7 +88,7 @@ def test_a_signal_saves_the_step_it_finds(recipe: Make, tmp_path: Path) -> None:
 def test_two_processes_train_as_one(recipe: Make, tmp_path: Path) -> None:
     keys = {"steps": 2, "adversarial": {"start": 0, "channels": 4, "layers": 2}}
     shared = recipe(**keys, batch_size=1)
-    for process in (processes := start_two(shared)):
+    for process in (processes := start_many(shared)):
         process.join()
     assert [process.exitcode for process in processes] == [0, 0], said(shared)
     alone = recipe(**keys, batch_size=2, output=str(tmp_path / "alone"))

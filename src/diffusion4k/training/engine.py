@@ -1,0 +1,124 @@
+"""The processes of a run, and how the network is spread over them.
+
+    single   one process, which holds everything
+    ddp      each holds everything; gradients are averaged (Li et al., arXiv:2006.15704)
+    fsdp2    each holds a share of each weight, gradient and moment; a block is gathered while it
+             computes (ZeRO-3; Zhao et al., arXiv:2304.11277)
+
+Accelerate knows the processes and their devices, however they were launched; the networks are
+spread by torch itself, which does it on GPUs (NCCL) and on processors (gloo) alike.
+"""
+
+import math
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator, InitProcessGroupKwargs
+from torch import Tensor, nn
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+
+__all__ = ["Engine", "blocks_of"]
+
+
+class Engine:
+    """The processes and what they do together.
+
+    Attributes:
+        name: `single`, `ddp` or `fsdp2`.
+        accelerator: Accelerate's view of the processes.
+        rank, world: number of this process, and of all.
+        device: of this process.
+    """
+
+    def __init__(self, wanted: str = "auto") -> None:
+        """`wanted`: `auto` is `fsdp2` where there are several processes."""
+        # The others wait while the first process fills the cache or makes validation images.
+        patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
+        self.accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[patience])
+        self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
+        self.device = self.accelerator.device
+        several = "fsdp2" if wanted == "auto" else wanted
+        self.name = several if self.world > 1 else "single"
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes and tells."""
+        return self.rank == 0
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether a process holds only its share of the weights: then all must compute together."""
+        return self.name == "fsdp2"
+
+    def spread(self, network: nn.Module, *, bfloat16: bool = False) -> nn.Module:
+        """The network to train; with `fsdp2` its parameters become `DTensor`s, in place.
+
+        Arguments:
+            bfloat16: computations are in bfloat16, so blocks may travel in it; their shares, and
+                the gradients' sum, stay float32.
+        """
+        network.to(self.device)
+        if self.name == "ddp":
+            devices = [self.device] if self.device.type == "cuda" else None
+            return DistributedDataParallel(network, device_ids=devices)
+        if self.name == "fsdp2":
+            dtype = torch.bfloat16 if bfloat16 else None
+            policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
+            for block in blocks_of(network):
+                fully_shard(block, mp_policy=policy)
+            # Whole only while it computes: the average may take its place between two passes.
+            fully_shard(network, mp_policy=policy, reshard_after_forward=True)
+        return network
+
+    def local_gradients(self, network: nn.Module) -> AbstractContextManager[None]:
+        """In the block gradients stay in the process: they travel with the last micro-batch.
+
+        With `fsdp2` they travel with each, as a process has no room for those of all weights.
+        """
+        return network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext()
+
+    def clip(self, parameters: Iterable[nn.Parameter], norm: float | None) -> float:
+        """Scale the gradients down to the norm (if one is given); what it was before."""
+        total = nn.utils.clip_grad_norm_(parameters, math.inf if norm is None else norm)
+        return (total.full_tensor() if isinstance(total, DTensor) else total).item()
+
+    def mean(self, value: Tensor) -> float:
+        """Mean over the processes."""
+        if self.world > 1:
+            value = value.clone()
+            dist.all_reduce(value)
+        return value.item() / self.world
+
+    def highest(self, number: int) -> int:
+        """The highest that a process gave: all hear the same."""
+        if self.world == 1:
+            return number
+        heard = torch.tensor([number], device=self.device)
+        dist.all_reduce(heard, dist.ReduceOp.MAX)
+        return int(heard)
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        self.accelerator.wait_for_everyone()
+
+    def whole_state(self, network: nn.Module) -> dict[str, Tensor]:
+        """State of a spread network, its tensors whole and in memory; empty but in process 0."""
+        state: dict[str, Tensor] = {}
+        for name, value in network.state_dict().items():
+            whole = value.full_tensor() if isinstance(value, DTensor) else value
+            if self.is_main:
+                state[name] = whole.cpu()
+        return state
+
+
+def blocks_of(network: nn.Module) -> list[nn.Module]:
+    """The transformer's repeated blocks, each of which is gathered on its own."""
+    names: Any = getattr(network, "_repeated_blocks", None)
+    names = names or getattr(network, "_no_split_modules", None) or ()
+    return [module for module in network.modules() if type(module).__name__ in names]
