@@ -9,6 +9,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.files import write_text
 from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe, load_autoencoder_recipe
 from diffusion4k.training.recipe import RunRecipe, load_recipe
 
@@ -26,7 +27,7 @@ _CONTEXT.set_forkserver_preload(
 def start(recipe: RunRecipe, *, environment: dict[str, str] | None = None) -> BaseProcess:
     """Run the recipe in a new process; what it prints goes to `<output>.txt`."""
     path = recipe.output.with_suffix(".yaml")
-    path.write_text(recipe.as_yaml())
+    write_text(path, recipe.as_yaml())  # atomically, as other processes of the run read it
     run = _train_autoencoder if isinstance(recipe, AutoencoderRecipe) else _train
     process = _CONTEXT.Process(target=_run, args=(run, path, environment or {}))
     process.start()
@@ -48,6 +49,17 @@ def start_many(recipe: RunRecipe, processes: int = 2, **environment: str) -> lis
     }
     ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
     return [start(recipe, environment=common | environment | rank) for rank in ranks]
+
+
+def join(processes: list[BaseProcess]) -> list[int | None]:
+    """Wait for all, and not for ever for the others of one that has failed; their exit codes."""
+    while any(process.is_alive() for process in processes):
+        if any(process.exitcode for process in processes):
+            for process in processes:
+                process.join(20)
+                process.kill()
+        processes[0].join(0.05)
+    return [process.exitcode for process in processes]
 
 
 def said(recipe: RunRecipe) -> str:

@@ -13,7 +13,7 @@ from diffusion4k.training.log import Curve
 from diffusion4k.training.recipe import Recipe
 from diffusion4k.training.resume import resume_point
 from diffusion4k.training.sharded import whole_tensors
-from tests.training.process import said, start_many
+from tests.training.process import join, said, start_many
 
 Make = Callable[..., Recipe]
 Run = Callable[..., Path]
@@ -37,9 +37,7 @@ def run(recipe: Make, tmp_path: Path) -> Run:
                 **keys,
             }
         )
-        for process in (started := start_many(wanted, processes)):
-            process.join()
-        assert not any(process.exitcode for process in started), said(wanted)
+        assert not any(join(start_many(wanted, processes))), said(wanted)
         return wanted.output
 
     return go
