@@ -2,16 +2,19 @@
 
 import multiprocessing
 import os
+import resource
 import socket
 import sys
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
+from diffusion4k.data.loader import LatentBatches
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.files import write_text
 from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe, load_autoencoder_recipe
-from diffusion4k.training.recipe import RunRecipe, load_recipe
+from diffusion4k.training.recipe import Recipe, RunRecipe, load_recipe
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
@@ -67,8 +70,39 @@ def said(recipe: RunRecipe) -> str:
     return recipe.output.with_suffix(".txt").read_text()
 
 
+def used_samples(recipe: Recipe) -> dict[tuple[int, int, int], list[tuple[int, ...]]]:
+    """By step, micro-batch and process: the pictures that a run with RECORD=1 took, each time."""
+    used: dict[tuple[int, int, int], list[tuple[int, ...]]] = {}
+    for file in recipe.output.parent.glob("used-*.txt"):
+        for line in file.read_text().splitlines(keepends=True):
+            if line.endswith("\n"):
+                key, _, indices = line.partition(":")
+                step, micro, rank = map(int, key.split(","))
+                used.setdefault((step, micro, rank), []).append(tuple(map(int, indices.split())))
+    return used
+
+
+def _record(path: Path) -> None:
+    whole = LatentBatches.batch
+
+    def batch(self: LatentBatches, *number: int) -> Any:
+        result = whole(self, *number)
+        if len(number) == 4:  # Validation asks for batch 0 of its own.
+            step, micro, rank, _ = number
+            with (path.parent / f"used-{rank}.txt").open("a") as file:
+                indices = " ".join(map(str, result["indices"].tolist()))
+                file.write(f"{step},{micro},{rank}: {indices}\n")
+        return result
+
+    LatentBatches.batch = batch  # type: ignore[method-assign]
+
+
 def _run(run: Callable[[Path], None], path: Path, environment: dict[str, str]) -> None:
     os.environ.update(environment)
+    if limit := environment.get("LARGEST_FILE"):  # as on a full disk, a write fails half-way
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+    if environment.get("RECORD"):
+        _record(path)
     sys.stdout = sys.stderr = path.with_suffix(".txt").open("a", buffering=1)
     try:
         run(path)
