@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -24,6 +25,13 @@ class Numbered:
 
     def __len__(self) -> int:
         return len(self.file_names)
+
+    def file_name(self, index: int) -> str:
+        return self.file_names[index]
+
+    @property
+    def sizes(self) -> np.ndarray:
+        return np.array([self._size] * len(self))
 
     def latents_size(self, index: int) -> tuple[int, int]:
         return self._size

@@ -1,7 +1,7 @@
 """The cache: text embeddings and latents of an image folder, computed once.
 
     CACHE/shards/*.safetensors   tensors by key (see `fingerprint`), each shard whole or absent
-    CACHE/index.json             the last complete build: settings, and each photograph's keys
+    CACHE/index.json, *.npy      the last complete build (see `index`)
     CACHE/files.json             hashes of files by path, size and time, to save time
 
 A build computes what no shard holds. Killed at any moment, it leaves the last complete build
@@ -9,7 +9,6 @@ readable and goes on where it was; shards that nothing refers to are removed at 
 """
 
 import contextlib
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,15 +17,14 @@ from pathlib import Path
 import torch
 
 from diffusion4k.data.encode import encode_photos, encode_texts
-from diffusion4k.data.fingerprint import FORMAT
 from diffusion4k.data.folder import Photo
+from diffusion4k.data.index import INDEX, SampleKeys, write_index
 from diffusion4k.data.plan import Plan, Settings, make_plan
 from diffusion4k.data.problems import Problem, writing
-from diffusion4k.data.reader import INDEX, SHARDS, CachedSample, LatentCache
+from diffusion4k.data.reader import SHARDS, CachedSample, LatentCache
 from diffusion4k.data.shards import SHARD_BYTES, Shards, remove_leftovers, remove_unused
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Family
-from diffusion4k.files import write_text
 
 __all__ = [
     "CacheReport",
@@ -149,30 +147,28 @@ def _write_index(plan: Plan, cache: Path) -> None:
     """Make the photographs that are wholly there the readable state of the cache."""
     shards, settings = Shards(cache / SHARDS), plan.settings
     samples = [
-        {
-            "file_name": entry.photo.file_name,
-            "text": entry.text,
-            "latents": entry.latents,
-            "flipped": entry.flipped if entry.flipped in shards else None,
-        }
+        SampleKeys(
+            entry.photo.file_name,
+            entry.text,
+            entry.latents,
+            entry.flipped if entry.flipped in shards else None,
+        )
         for entry in plan.entries
         if not plan.missing_latents(entry, shards)
     ]
     if not samples:
         raise Diffusion4kError(f"{cache}: no usable photograph is left to build it from")
-    index = {
-        "format": FORMAT,
+    about = {
         "family": settings.family.name,
         "factor": settings.family.factor,
         "model": str(settings.model),
         "resolution": settings.resolution,
         "dtype": settings.dtype,
+        "flip": all(sample.flipped for sample in samples),
         "fingerprints": plan.fingerprints,
-        "empty": plan.empty,
-        "samples": samples,
     }
     with writing(cache / INDEX):
-        write_text(cache / INDEX, json.dumps(index, indent=1))
+        write_index(cache, shards, samples, empty=plan.empty, settings=about)
 
 
 def _usable(device: str | torch.device) -> torch.device:

@@ -73,14 +73,15 @@ class LatentBatches:
                 f"{cache.path}: holds no mirrored photographs: build it with --flip, or train "
                 "with flip=false"
             )
-        for index, name in enumerate(cache.file_names):
+        too_small = (cache.sizes < (self._width, self._height)).any(axis=1)
+        if too_small.any():
+            index = int(too_small.argmax())
             columns, rows = cache.latents_size(index)
-            if columns < self._width or rows < self._height:
-                raise UsageError(
-                    f"crop {width}x{height}: larger than {name}, cached at "
-                    f"{columns * cell}x{rows * cell}: choose a smaller crop or a cache of a "
-                    "higher resolution"
-                )
+            raise UsageError(
+                f"crop {width}x{height}: larger than {cache.file_name(index)}, cached at "
+                f"{columns * cell}x{rows * cell}: choose a smaller crop or a cache of a "
+                "higher resolution"
+            )
         self._permutation = lru_cache(maxsize=2)(self._permutation_of)
 
     def batch(self, step: int, micro: int = 0, rank: int = 0, world: int = 1) -> Batch:

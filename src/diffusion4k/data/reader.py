@@ -1,26 +1,24 @@
 """Reading a cache: latents and conditioning of each photograph, memory-mapped."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from diffusion4k.data.fingerprint import (
-    FORMAT,
     FileHashes,
     autoencoder_fingerprint,
     text_encoders_fingerprint,
 )
-from diffusion4k.data.shards import Shards
+from diffusion4k.data.index import Index
+from diffusion4k.data.remote import SHARDS, LocalFiles, RemoteFiles, is_remote
+from diffusion4k.data.shards import Location, ShardReader
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import Family
 
-__all__ = ["HASHES", "INDEX", "SHARDS", "CachedSample", "LatentCache"]
+__all__ = ["HASHES", "SHARDS", "CachedSample", "LatentCache"]
 
-INDEX = "index.json"
-SHARDS = "shards"
 HASHES = "files.json"
 
 
@@ -46,33 +44,44 @@ class LatentCache:
         flip: whether every photograph is stored mirrored too.
         family, model: by which it was built.
         factor: pixels a side of one latent.
-        file_names: of the photographs, in the order of the image folder.
     """
 
     def __init__(self, cache: str | Path) -> None:
-        """Open a cache.
+        """Open a cache: a folder, or an address such as `s3://bucket/cache` (see `remote`).
 
         Raises:
             Diffusion4kError: no cache there, no complete build, or shards missing or damaged.
         """
-        cache = Path(cache)
-        index = _read_index(cache / INDEX)
-        self.path = cache
-        self.resolution: int = index["resolution"]
-        self.dtype: str = index["dtype"]
-        self.family: str = index["family"]
-        self.factor: int = index.get("factor", 16)
-        self.model: str = index["model"]
-        self.fingerprints: dict[str, str] = index["fingerprints"]
-        self._empty: str = index["empty"]
-        self._samples: list[dict[str, Any]] = index["samples"]
-        self.flip = all(sample["flipped"] for sample in self._samples)
-        self.file_names: list[str] = [sample["file_name"] for sample in self._samples]
-        self._shards = Shards(cache / SHARDS)
-        self._check_complete()
+        self.path: str | Path = cache if is_remote(cache) else Path(cache)
+        files = RemoteFiles(str(cache)) if is_remote(cache) else LocalFiles(Path(cache))
+        self._index = Index(files.index_folder())
+        settings = self._index.settings
+        self.resolution: int = settings["resolution"]
+        self.dtype: str = settings["dtype"]
+        self.family: str = settings["family"]
+        self.factor: int = settings["factor"]
+        self.model: str = settings["model"]
+        self.flip: bool = settings["flip"]
+        self.fingerprints: dict[str, str] = settings["fingerprints"]
+        self._shards = ShardReader(files.shard)
+        files.check(self._index.shards)
 
     def __len__(self) -> int:
-        return len(self._samples)
+        return len(self._index)
+
+    @property
+    def file_names(self) -> list[str]:
+        """Of the photographs, in the order of the image folder."""
+        return [self.file_name(index) for index in range(len(self))]
+
+    def file_name(self, index: int) -> str:
+        """Of a photograph."""
+        return self._index.file_name(index)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Width and height of each photograph's latents, `(N, 2)` int32."""
+        return self._index.sizes
 
     def sample(self, index: int) -> CachedSample:
         """Everything about photograph `index`.
@@ -80,32 +89,36 @@ class LatentCache:
         Raises:
             Diffusion4kError: a shard was damaged since it was written.
         """
+        flipped = self._index.latents(index, flipped=True)
         return CachedSample(
-            self.file_names[index],
+            self.file_name(index),
             self.latents(index),
-            self.latents(index, flipped=True) if self._samples[index]["flipped"] else None,
+            self._shards.read(flipped) if flipped else None,
             self.conditioning(index),
         )
 
     def latents(self, index: int, *, flipped: bool = False) -> Tensor:
-        """Latents `(C, h, w)` of a photograph, or of its mirror image."""
-        return self._shards.read(self._samples[index]["flipped" if flipped else "latents"])[
-            "latents"
-        ]
+        """Latents `(C, h, w)` of a photograph or its mirror image, in mapped memory: a part that is
+        copied is read from the disk, and no more."""
+        location = self._index.latents(index, flipped=flipped)
+        assert location, "no mirrored photographs"
+        return self._shards.read(location)
 
     def latents_size(self, index: int) -> tuple[int, int]:
-        """Width and height of a photograph's latents, from the header alone."""
-        _, height, width = self._shards.shape(self._samples[index]["latents"], "latents")
+        """Width and height of a photograph's latents."""
+        location = self._index.latents(index)
+        assert location
+        _, height, width = location.shape
         return width, height
 
     def conditioning(self, index: int) -> dict[str, Tensor]:
         """Conditioning of a photograph's caption."""
-        return self._shards.read(self._samples[index]["text"])
+        return self._read(self._index.conditioning(index))
 
     @property
     def empty_conditioning(self) -> dict[str, Tensor]:
         """Conditioning of the empty caption, for caption dropout."""
-        return self._shards.read(self._empty)
+        return self._read(self._index.conditioning(None))
 
     def require(self, *, model: Path, family: Family, resolution: int) -> None:
         """Refuse a cache of another model or resolution.
@@ -113,7 +126,7 @@ class LatentCache:
         Raises:
             Diffusion4kError: says what was found, what was expected, and what to do.
         """
-        hashes = FileHashes(self.path / HASHES)
+        hashes = FileHashes(Path(self.path) / HASHES)
         for what, found, expected in (
             ("family", self.family, family.name),
             ("factor", self.factor, family.factor),
@@ -136,37 +149,5 @@ class LatentCache:
                     "the folder of the right cache"
                 )
 
-    def _check_complete(self) -> None:
-        keys = [self._empty]
-        for sample in self._samples:
-            keys += [sample["latents"], sample["text"]]
-            keys += [sample["flipped"]] if sample["flipped"] else []
-        missing = [key for key in keys if key not in self._shards]
-        if missing:
-            damaged = self._shards.damaged
-            why = f"{damaged[0]} is damaged" if damaged else "shards were removed"
-            raise Diffusion4kError(
-                f"{self.path}: {len(missing)} of {len(keys)} entries are missing, as {why}: "
-                "build the cache again, the rest is kept"
-            )
-
-
-def _read_index(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise Diffusion4kError(
-            f"{path.parent}: no complete cache ({INDEX} is missing): build it with "
-            "`diffusion4k cache`; a build that was stopped goes on where it was"
-        )
-    try:
-        index = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise Diffusion4kError(
-            f"{path}: not valid JSON ({error}): delete it and build the cache again, "
-            "the shards are kept"
-        ) from None
-    if not isinstance(index, dict) or index.get("format") != FORMAT:
-        found = index.get("format") if isinstance(index, dict) else None
-        raise Diffusion4kError(
-            f"{path}: cache format {found}, this version reads {FORMAT}: build the cache again"
-        )
-    return index
+    def _read(self, locations: dict[str, Location]) -> dict[str, Tensor]:
+        return {name: self._shards.read(location) for name, location in locations.items()}

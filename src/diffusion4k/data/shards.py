@@ -6,15 +6,18 @@ a file that was written before its writer was killed is found again.
 """
 
 import contextlib
+import json
+import math
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
+import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -22,57 +25,115 @@ from diffusion4k.data.problems import writing
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.files import write_bytes
 
-__all__ = ["SHARD_BYTES", "ShardWriter", "Shards", "remove_leftovers", "remove_unused"]
+__all__ = [
+    "SHARD_BYTES",
+    "Location",
+    "ShardReader",
+    "ShardWriter",
+    "Shards",
+    "remove_leftovers",
+    "remove_unused",
+]
 
 SHARD_BYTES = 256 << 20
+_DTYPES = {
+    **{"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"},
+    **{"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8"},
+    "BOOL": "bool",
+}
 _SECONDS = 120.0
 """A shard is closed after this time, however small: no more work than this is lost by a kill."""
 
 
+@dataclass(frozen=True)
+class Location:
+    """Where a tensor stands."""
+
+    shard: str
+    """File name."""
+    offset: int
+    """In bytes from the beginning of the file."""
+    dtype: str
+    """torch's name, for example `float16`."""
+    shape: tuple[int, ...]
+    checksum: int
+    """CRC-32 of its bytes."""
+
+
 class Shards:
-    """Reads the entries of all shards in a folder, memory-mapped."""
+    """What is in the shards of a folder, by their headers.
+
+    Attributes:
+        files: name and size of each that is whole.
+        damaged: those that are truncated or no safetensors; what was in them counts as absent.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._files: dict[str, Any] = {}
-        self._names: dict[str, list[str]] = {}
+        self.files: list[tuple[str, int]] = []
         self.damaged: list[Path] = []
-        """Files that are truncated or no safetensors; what was in them counts as absent."""
+        self._entries: dict[str, dict[str, Location]] = {}
         for path in _shards(folder):
             try:
-                file = safe_open(path, framework="pt")
-            except (SafetensorError, OSError):
+                entries = _entries(path)
+            except (ValueError, KeyError, TypeError, AttributeError, OSError):
                 self.damaged.append(path)
                 continue
-            for name in file.keys():  # noqa: SIM118 - it is no mapping
-                key, _, part = name.partition("/")
-                self._names.setdefault(key, []).append(part)
-                self._files[key] = (path, file)
+            self.files.append((path.name, path.stat().st_size))
+            self._entries |= entries
 
     def __contains__(self, key: str) -> bool:
-        return key in self._files
+        return key in self._entries
 
-    def shape(self, key: str, name: str) -> tuple[int, ...]:
-        """Shape of a tensor, from the header alone."""
-        return tuple(self._files[key][1].get_slice(f"{key}/{name}").get_shape())
+    def locate(self, key: str) -> dict[str, Location]:
+        """The tensors of an entry."""
+        return self._entries[key]
 
-    def read(self, key: str) -> dict[str, Tensor]:
-        """The tensors of an entry.
+
+class ShardReader:
+    """Reads tensors from mapped shards.
+
+    The bytes of a tensor are compared with their checksum when it is first read.
+    """
+
+    def __init__(self, path_of: Callable[[str], Path]) -> None:
+        """`path_of` gives the local path of a shard by its name."""
+        self._path_of = path_of
+        self._verified: set[tuple[str, int]] = set()
+        # A map holds a file open, and there may be more shards than open files are allowed.
+        self._mapped = lru_cache(maxsize=128)(self._map)
+
+    def read(self, location: Location) -> Tensor:
+        """A tensor in mapped memory: it is read as it is used, and writing changes no file.
 
         Raises:
-            Diffusion4kError: their bytes are not those that were written.
+            Diffusion4kError: the shard is gone or cut, or its bytes are not those written.
         """
-        path, file = self._files[key]
-        checksums = file.metadata() or {}
-        tensors = {}
-        for name in self._names[key]:
-            tensor = file.get_tensor(f"{key}/{name}")
-            if checksums.get(f"{key}/{name}") != _checksum(tensor):
+        dtype = getattr(torch, location.dtype)
+        count = math.prod(location.shape)
+        size = count * dtype.itemsize
+        content = self._mapped(location.shard)
+        place = location.shard, location.offset
+        if place not in self._verified:
+            part = content[location.offset : location.offset + size]
+            if len(part) != size or zlib.crc32(memoryview(part)) != location.checksum:
                 raise Diffusion4kError(
-                    f"{path}: damaged: delete this file and build the cache again "
-                    "(the other files are kept)"
+                    f"{self._path_of(location.shard)}: damaged: delete this file and build the "
+                    "cache again (the other files are kept)"
                 )
-            tensors[name] = tensor
-        return tensors
+            self._verified.add(place)
+        if not count:
+            return torch.empty(location.shape, dtype=dtype)
+        flat = torch.frombuffer(content, dtype=dtype, count=count, offset=location.offset)
+        return flat.view(location.shape)
+
+    def _map(self, name: str) -> np.memmap:
+        path = self._path_of(name)
+        try:
+            return np.memmap(path, mode="c")
+        except (OSError, ValueError) as error:
+            raise Diffusion4kError(
+                f"{path}: cannot be read ({error}): build the cache again, the rest is kept"
+            ) from None
 
 
 class ShardWriter:
@@ -133,14 +194,37 @@ def remove_unused(folder: Path, keys: Iterable[str]) -> None:
     """Remove the shards that hold none of `keys`."""
     wanted = set(keys)
     for path in _shards(folder):
-        with safe_open(path, framework="pt") as file:
-            names = list(file.keys())
-        if not any(name.partition("/")[0] in wanted for name in names):
+        if wanted.isdisjoint(_entries(path)):
             path.unlink()
 
 
 def _shards(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob("*.safetensors") if not p.name.startswith("."))
+
+
+def _entries(path: Path) -> dict[str, dict[str, Location]]:
+    """Of a safetensors file: https://huggingface.co/docs/safetensors, "Format"."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        start, size = 8 + length, path.stat().st_size
+        if start > size:
+            raise ValueError("cut")
+        header = json.loads(file.read(length))
+    checksums = header.pop("__metadata__", {})
+    entries: dict[str, dict[str, Location]] = {}
+    for name, about in header.items():
+        begin, end = about["data_offsets"]
+        if start + end > size:
+            raise ValueError("cut")
+        key, _, part = name.partition("/")
+        entries.setdefault(key, {})[part] = Location(
+            path.name,
+            start + begin,
+            _DTYPES[about["dtype"]],
+            tuple(about["shape"]),
+            int(checksums[name], 16),
+        )
+    return entries
 
 
 def _checksum(tensor: Tensor) -> str:
