@@ -115,7 +115,7 @@ class ShardReader:
         place = location.shard, location.offset
         if place not in self._verified:
             part = content[location.offset : location.offset + size]
-            if len(part) != size or zlib.crc32(memoryview(part)) != location.checksum:
+            if len(part) != size or zlib.crc32(part.data) != location.checksum:
                 raise Diffusion4kError(
                     f"{self._path_of(location.shard)}: damaged: delete this file and build the "
                     "cache again (the other files are kept)"

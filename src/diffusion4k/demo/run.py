@@ -60,7 +60,7 @@ def run_demo(demo: Demo) -> tuple[Path, Result]:
             read_folder(photographs),
             model=model,
             family=family,
-            cache=recipe.cache_folder,
+            cache=Path(recipe.cache_folder),
             resolution=recipe.resolution,
             flip=recipe.flip,
         )

@@ -256,6 +256,8 @@ def _picture(recipe: Recipe) -> tuple[int, int]:
 def _photographs(recipe: Recipe, images: int | None) -> tuple[int | None, list[str]]:
     if images is not None:
         return images, []
+    if recipe.data is None:
+        return None, []
     folder = photo_folder(recipe.data)
     if not (folder / METADATA).is_file():
         return None, [f"{recipe.data}: not here: give --images to plan for its cache"]

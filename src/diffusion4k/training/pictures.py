@@ -23,16 +23,21 @@ def complete_cache(
 ) -> LatentCache:
     """Compute what the cache and the validation prompts lack, on the first process alone.
 
+    Without photographs in the recipe, or with a cache at an address, the cache stays as it is.
+
     Raises:
         Diffusion4kError: a broken photograph, unless `skip_bad`, or another reason in the data.
     """
-    if engine.is_main:
+    place = recipe.cache_folder
+    if recipe.data is None or isinstance(place, str):
+        LatentCache(place).require(model=model, family=family, resolution=recipe.resolution)
+    elif engine.is_main:
         scan = scan_folder(photo_folder(recipe.data))
         report = build_cache(
             scan.usable(skip_bad=skip_bad),
             model=model,
             family=family,
-            cache=recipe.cache_folder,
+            cache=place,
             resolution=recipe.resolution,
             flip=recipe.flip,
             skip_bad=skip_bad,
@@ -41,10 +46,10 @@ def complete_cache(
         if skipped := len(scan.problems) + len(report.skipped):
             total = report.computed + report.reused
             print(f"{skipped} photographs skipped, {total} used", file=sys.stderr, flush=True)
-        if recipe.validation.prompts and recipe.validation.every:
-            encode_prompts(recipe, family, model, engine.device)
+    if engine.is_main and recipe.validation.prompts and recipe.validation.every:
+        encode_prompts(recipe, family, model, engine.device)
     engine.wait()
-    return LatentCache(recipe.cache_folder)
+    return LatentCache(place)
 
 
 def training_batches(recipe: Recipe, cache: LatentCache) -> LatentBatches:

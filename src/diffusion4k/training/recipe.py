@@ -79,6 +79,7 @@ Count = Annotated[int, Field(strict=True, ge=1)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 Pixels = Annotated[Count, AfterValidator(_whole_patches)]
 Text = Annotated[str, Field(min_length=1)]
+Address = Annotated[str, Field(pattern="://")]
 
 
 class Section(BaseModel):
@@ -230,9 +231,10 @@ AnyRecipe = TypeVar("AnyRecipe", bound=RunRecipe)
 class Recipe(RunRecipe):
     """Fine-tuning of a transformer."""
 
+    data: Text | None = None  # type: ignore[assignment]
     lora: LoraRecipe | None = None
     high_resolution: HighResolutionRecipe = HighResolutionRecipe()
-    cache: Path | None = None
+    cache: Annotated[Address | Path | None, Field(union_mode="left_to_right")] = None
     resolution: Pixels
     crop: Annotated[tuple[Pixels, Pixels] | None, BeforeValidator(_square)] = None
     objective: Annotated[
@@ -260,12 +262,16 @@ class Recipe(RunRecipe):
         return self.high_resolution.model_dump(exclude_none=True)
 
     @property
-    def cache_folder(self) -> Path:
-        """Where latents and text embeddings are kept."""
+    def cache_folder(self) -> Path | str:
+        """Where latents and text embeddings are kept: a folder, or an address as `s3://...`."""
         return self.cache or self.output / "cache"
 
     @model_validator(mode="after")
     def _fits(self) -> "Recipe":
+        if self.data is None and self.cache is None:
+            raise PydanticCustomError(
+                "data", "data: missing; give photographs, or a complete cache to train from alone"
+            )
         width, height = self.crop_size
         if min(width, height) > self.resolution:
             raise PydanticCustomError(
