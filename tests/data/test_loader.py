@@ -23,6 +23,8 @@ class Numbered:
         self.file_names = [f"{index}.jpg" for index in range(count)]
         self._size = size
 
+    longest = None
+
     def __len__(self) -> int:
         return len(self.file_names)
 

@@ -10,7 +10,10 @@ from PIL import Image
 
 from diffusion4k.training.recipe import Recipe
 
-CAPTIONS = ("a cat", "a dog", "a red barn", "fog over a lake")
+CAPTIONS = (
+    *("a cat", "a dog", "a red barn", "fog over a lake", "a boat", "snow", "a street at night"),
+    *("three apples", "a bridge", "a field of rye", "rain on a window", "an owl"),
+)
 
 
 @pytest.fixture(scope="session")

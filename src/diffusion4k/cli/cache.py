@@ -29,6 +29,13 @@ def cache(
     model: Annotated[
         str, typer.Option(help="pocket (bundled), a folder in diffusers layout, or a hub id.")
     ] = "pocket",
+    buckets: Annotated[
+        float | None,
+        typer.Option(
+            metavar="ASPECT",
+            help="Keep shapes up to ASPECT:1, for example 2.4, at about RESOLUTION squared pixels.",
+        ),
+    ] = None,
     flip: Annotated[bool, typer.Option("--flip", help="Encode mirrored photographs too.")] = False,
     dtype: Annotated[
         str, typer.Option(help="Of what is stored: float16, bfloat16 or float32.")
@@ -45,8 +52,9 @@ def cache(
     What is there already and did not change is kept: a build that was stopped
     goes on where it was. One cache folder serves one model at one resolution.
     """
-    from diffusion4k.data.cache import build_cache
+    from diffusion4k.data.cache import LatentCache, build_cache
     from diffusion4k.data.folder import photo_folder, scan_folder
+    from diffusion4k.data.loader import LatentBatches
     from diffusion4k.families import family_of, resolve
 
     scan = scan_folder(photo_folder(folder))
@@ -59,6 +67,7 @@ def cache(
         cache=out,
         resolution=resolution,
         flip=flip,
+        longest=buckets,
         dtype=dtype,
         skip_bad=skip_bad,
         device=device,
@@ -67,6 +76,9 @@ def cache(
         f"{out}: {report.computed} photographs computed, {report.reused} reused, "
         f"{len(scan.problems) + len(report.skipped)} skipped"
     )
+    if buckets is not None:
+        for line in LatentBatches(LatentCache(out), batch_size=1, crop=resolution, seed=0).lines():
+            typer.echo(line)
     if report.enlarged:
         typer.echo(
             f"{report.enlarged} photographs are below {resolution} pixels on the shorter side "

@@ -69,6 +69,7 @@ def build_cache(
     resolution: int,
     flip: bool = False,
     dtype: str = "float16",
+    longest: float | None = None,
     skip_bad: bool = False,
     device: str | torch.device | None = None,
     shard_bytes: int = SHARD_BYTES,
@@ -84,6 +85,8 @@ def build_cache(
         resolution: shorter side in pixels at which photographs are encoded, a multiple of 32.
         flip: encode every photograph mirrored too.
         dtype: of the stored tensors: float16, bfloat16 or float32.
+        longest: greatest aspect of aspect buckets of about `resolution` squared pixels: every
+            photograph is encoded just large enough to cover its own (see `buckets`).
         skip_bad: leave out, and report by name, photographs that cannot be decoded.
         device: where to compute; by default the GPU if there is one.
         shard_bytes: size at which a shard is closed; two minutes of work close one, too.
@@ -92,7 +95,7 @@ def build_cache(
         UsageError: a resolution, dtype or device that is not allowed.
         Diffusion4kError: a broken photograph, model or disk; another build at work in `cache`.
     """
-    settings = Settings(model, family, resolution, flip, dtype)
+    settings = Settings(model, family, resolution, flip, dtype, longest)
     place = _usable(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     shards = cache / SHARDS
     with _locked(cache):
@@ -115,7 +118,7 @@ def build_cache(
         computed=len(incomplete) - len(skipped),
         reused=len(plan.entries) - len(incomplete),
         skipped=skipped,
-        enlarged=sum(min(photo.width, photo.height) < resolution for photo in photos),
+        enlarged=sum(_is_enlarged(photo, settings) for photo in photos),
     )
 
 
@@ -143,6 +146,11 @@ def missing(
     )
 
 
+def _is_enlarged(photo: Photo, settings: Settings) -> bool:
+    width, height = settings.stored_size(photo.width, photo.height)
+    return width > photo.width or height > photo.height
+
+
 def _write_index(plan: Plan, cache: Path) -> None:
     """Make the photographs that are wholly there the readable state of the cache."""
     shards, settings = Shards(cache / SHARDS), plan.settings
@@ -163,6 +171,7 @@ def _write_index(plan: Plan, cache: Path) -> None:
         "factor": settings.family.factor,
         "model": str(settings.model),
         "resolution": settings.resolution,
+        "longest": settings.longest,
         "dtype": settings.dtype,
         "flip": all(sample.flipped for sample in samples),
         "fingerprints": plan.fingerprints,

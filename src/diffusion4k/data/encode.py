@@ -92,7 +92,8 @@ def encode_photos(
 def _decoded(entry: Entry, settings: Settings) -> Tensor | Problem:
     path = entry.photo.path
     try:
-        return to_tensor(open_rgb(path), settings.resolution)
+        image = open_rgb(path)
+        return to_tensor(image, settings.stored_size(*image.size))
     except Diffusion4kError as error:
         return Problem(str(path), str(error).removeprefix(f"{path}: "))
 

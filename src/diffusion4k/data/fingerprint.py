@@ -107,9 +107,18 @@ def text_key(caption: str, *, text_encoders: str, family: Family, dtype: str) ->
 
 
 def latents_key(
-    image: str, *, autoencoder: str, factor: int, resolution: int, mirrored: bool, dtype: str
+    image: str,
+    *,
+    autoencoder: str,
+    factor: int,
+    resolution: int | tuple[int, int],
+    mirrored: bool,
+    dtype: str,
 ) -> str:
-    """Key of a photograph's latents; `image` is its SHA-256, `autoencoder` its fingerprint."""
+    """Key of a photograph's latents; `image` is its SHA-256, `autoencoder` its fingerprint.
+
+    `resolution` is that of the shorter side, or width and height.
+    """
     return _hash(
         {
             "format": FORMAT,

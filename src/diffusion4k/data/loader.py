@@ -1,10 +1,10 @@
 """Batches of latent crops, each a function of its number.
 
-The training photographs form one endless sequence: epoch after epoch, each a permutation of all.
-Micro-batch (step, micro, rank) takes the next `batch_size` places of it, in the order step, micro,
-rank. Permutation, crop, mirroring and caption dropout are drawn from (seed, epoch) and
-(seed, place) alone, so that a resumed run needs no state, and the same pictures come in a step
-however it is divided among processes and micro-batches.
+Without aspect buckets (see `buckets` for these) the training photographs form one endless sequence:
+epoch after epoch, each a permutation of all. Micro-batch (step, micro, rank) takes the next
+`batch_size` places of it, in the order step, micro, rank. Permutation, crop, mirroring and caption
+dropout are drawn from (seed, epoch) and (seed, place) alone, so that a resumed run needs no state,
+and the same pictures come in a step however it is divided among processes and micro-batches.
 """
 
 from functools import lru_cache
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffusion4k.data.buckets import BucketOrder, buckets_of, sizes_for
 from diffusion4k.data.pixels import check_multiple
 from diffusion4k.data.reader import LatentCache
 from diffusion4k.errors import UsageError
@@ -54,7 +55,8 @@ class LatentBatches:
 
         `flip` takes every second crop from the mirrored photograph; `caption_dropout` is the
         share of captions replaced by the empty one; `gradient_accumulation` is the number of
-        micro-batches of a step.
+        micro-batches of a step. Of a cache with aspect buckets `crop` is not asked: the pictures
+        of a step, over all micro-batches and processes, have the size of one bucket.
 
         Raises:
             UsageError: a crop that is no multiple of 32 or larger than a photograph, or `flip`
@@ -65,7 +67,7 @@ class LatentBatches:
         check_multiple("crop height", height)
         self._cache, self._batch_size, self._seed = cache, batch_size, seed
         cell = cache.factor
-        self._width, self._height = width // cell, height // cell
+        self._size = width // cell, height // cell
         self._flip, self._caption_dropout = flip, caption_dropout
         self._accumulation = gradient_accumulation
         if flip and not cache.flip:
@@ -73,16 +75,13 @@ class LatentBatches:
                 f"{cache.path}: holds no mirrored photographs: build it with --flip, or train "
                 "with flip=false"
             )
-        too_small = (cache.sizes < (self._width, self._height)).any(axis=1)
-        if too_small.any():
-            index = int(too_small.argmax())
-            columns, rows = cache.latents_size(index)
-            raise UsageError(
-                f"crop {width}x{height}: larger than {cache.file_name(index)}, cached at "
-                f"{columns * cell}x{rows * cell}: choose a smaller crop or a cache of a "
-                "higher resolution"
-            )
+        if cache.longest is None:
+            self._refuse_small(width, height)
+        else:
+            self._sizes = sizes_for(cell, cache.resolution, cache.longest)
+            self._bucket_of = buckets_of(cache.sizes * cell, self._sizes)
         self._permutation = lru_cache(maxsize=2)(self._permutation_of)
+        self._order = lru_cache(maxsize=2)(self._order_of)
 
     def batch(self, step: int, micro: int = 0, rank: int = 0, world: int = 1) -> Batch:
         """Micro-batch `micro` of step `step` (both from 0) for process `rank` of `world`."""
@@ -92,31 +91,76 @@ class LatentBatches:
             )
         number = (step * self._accumulation + micro) * world + rank
         places = range(number * self._batch_size, (number + 1) * self._batch_size)
-        samples = [self._sample(place) for place in places]
+        size, indices = self._pictures(step, places, self._accumulation * world)
+        samples = [self._sample(*each, size) for each in zip(places, indices, strict=True)]
         return {
-            "latents": torch.stack([latents for _, latents, _ in samples]),
+            "latents": torch.stack([latents for latents, _ in samples]),
             "conditioning": {
-                name: torch.stack([conditioning[name] for _, _, conditioning in samples])
-                for name in samples[0][2]
+                name: torch.stack([conditioning[name] for _, conditioning in samples])
+                for name in samples[0][1]
             },
-            "indices": torch.tensor([index for index, _, _ in samples]),
+            "indices": torch.tensor(indices),
             "places": torch.tensor(places),
         }
 
-    def _sample(self, place: int) -> tuple[int, Tensor, dict[str, Tensor]]:
-        epoch, position = divmod(place, len(self._cache))
-        index = int(self._permutation(epoch)[position])
+    def lines(self) -> list[str]:
+        """Statistics of the aspect buckets: size, photographs, and what is cropped of them."""
+        if self._cache.longest is None:
+            return []
+        stored, rows = self._cache.sizes.astype(np.int64).prod(axis=1), []
+        for bucket, (width, height) in enumerate(self._sizes):
+            members = stored[self._bucket_of == bucket]
+            if len(members):
+                kept = width * height / self._cache.factor**2 / members.mean()
+                share = len(members) / len(stored)
+                rows.append(
+                    f"{width}x{height}: {len(members)} photographs ({share:.1%}), "
+                    f"{1 - kept:.1%} cropped"
+                )
+        return rows
+
+    def _pictures(self, step: int, places: range, parts: int) -> tuple[tuple[int, int], list[int]]:
+        """Width and height in latents, and the photographs at the places of a step."""
+        if self._cache.longest is None:
+            found = (divmod(place, len(self._cache)) for place in places)
+            return self._size, [int(self._permutation(epoch)[at]) for epoch, at in found]
+        whole = self._batch_size * parts
+        bucket, pictures = self._order(whole).step(step)
+        width, height = self._sizes[bucket]
+        first = places.start - step * whole
+        cell = self._cache.factor
+        return (width // cell, height // cell), pictures[first : first + len(places)]
+
+    def _sample(
+        self, place: int, index: int, size: tuple[int, int]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         random = np.random.default_rng([self._seed, _PLACE, place])
         columns, rows = self._cache.latents_size(index)
-        left = int(random.integers(columns - self._width + 1))
-        top = int(random.integers(rows - self._height + 1))
+        width, height = size
+        left = int(random.integers(columns - width + 1))
+        top = int(random.integers(rows - height + 1))
         mirrored, dropped = random.random(2) < (0.5, self._caption_dropout)
         latents = self._cache.latents(index, flipped=bool(mirrored and self._flip))
-        latents = latents[:, top : top + self._height, left : left + self._width]
+        latents = latents[:, top : top + height, left : left + width]
         conditioning = (
             self._cache.empty_conditioning if dropped else self._cache.conditioning(index)
         )
-        return index, latents.float(), {k: _float32(v) for k, v in conditioning.items()}
+        return latents.float(), {k: _float32(v) for k, v in conditioning.items()}
+
+    def _refuse_small(self, width: int, height: int) -> None:
+        too_small = (self._cache.sizes < self._size).any(axis=1)
+        if too_small.any():
+            index = int(too_small.argmax())
+            columns, rows = self._cache.latents_size(index)
+            cell = self._cache.factor
+            raise UsageError(
+                f"crop {width}x{height}: larger than {self._cache.file_name(index)}, cached at "
+                f"{columns * cell}x{rows * cell}: choose a smaller crop or a cache of a "
+                "higher resolution"
+            )
+
+    def _order_of(self, batch: int) -> BucketOrder:
+        return BucketOrder(self._bucket_of.tolist(), batch=batch, seed=self._seed)
 
     def _permutation_of(self, epoch: int) -> np.ndarray:
         return np.random.default_rng([self._seed, _EPOCH, epoch]).permutation(len(self._cache))

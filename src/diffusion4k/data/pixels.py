@@ -33,10 +33,13 @@ def fitted_size(width: int, height: int, resolution: int) -> tuple[int, int]:
     return (longer, resolution) if width >= height else (resolution, longer)
 
 
-def to_tensor(image: Image.Image, resolution: int) -> Tensor:
-    """An RGB photograph as `(1, 3, H, W)` float32 in [-1, 1], at its fitted size (Lanczos)."""
-    width, height = fitted_size(*image.size, resolution)
-    scale = resolution / min(image.size)
+def to_tensor(image: Image.Image, size: tuple[int, int]) -> Tensor:
+    """An RGB photograph as `(1, 3, H, W)` float32 in [-1, 1], `size` wide and high (Lanczos).
+
+    Its shape is kept: what stands over is cut off on both sides.
+    """
+    width, height = size
+    scale = max(width / image.width, height / image.height)
     left = max((image.width - width / scale) / 2, 0)
     top = max((image.height - height / scale) / 2, 0)
     box = (left, top, image.width - left, image.height - top)

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from diffusion4k.data.buckets import cover_size, nearest_bucket, sizes_for
 from diffusion4k.data.fingerprint import (
     FileHashes,
     autoencoder_fingerprint,
@@ -12,7 +14,7 @@ from diffusion4k.data.fingerprint import (
     text_key,
 )
 from diffusion4k.data.folder import Photo
-from diffusion4k.data.pixels import check_multiple
+from diffusion4k.data.pixels import check_multiple, fitted_size
 from diffusion4k.data.progress import track
 from diffusion4k.data.reader import HASHES
 from diffusion4k.data.shards import Shards
@@ -33,11 +35,25 @@ class Settings:
     resolution: int
     flip: bool
     dtype: str
+    longest: float | None = None
+    """With aspect buckets their greatest aspect; else the shorter side is the resolution."""
 
     def __post_init__(self) -> None:
         check_multiple("resolution", self.resolution)
         if self.dtype not in DTYPES:
             raise UsageError(f"dtype {self.dtype}: allowed are {', '.join(DTYPES)}")
+
+    @cached_property
+    def bucket_sizes(self) -> list[tuple[int, int]]:
+        """Of aspect buckets, in pixels; none without them."""
+        return sizes_for(self.family.factor, self.resolution, self.longest)
+
+    def stored_size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height in pixels at which a photograph is encoded."""
+        if self.longest is None:
+            return fitted_size(width, height, self.resolution)
+        sizes = self.bucket_sizes
+        return cover_size(width, height, sizes[nearest_bucket(width, height, sizes)])
 
 
 @dataclass(frozen=True)
@@ -101,12 +117,13 @@ def make_plan(
                 dtype=settings.dtype,
             )
 
-        def latents(image: str, mirrored: bool) -> str:
+        def latents(photo: Photo, image: str, mirrored: bool) -> str:
+            covering = settings.stored_size(photo.width, photo.height)
             return latents_key(
                 image,
                 autoencoder=fingerprints["autoencoder"],
                 factor=settings.family.factor,
-                resolution=settings.resolution,
+                resolution=settings.resolution if settings.longest is None else covering,
                 mirrored=mirrored,
                 dtype=settings.dtype,
             )
@@ -115,7 +132,12 @@ def make_plan(
         for photo in track(photos, len(photos), "comparing photographs", shown=progress):
             image = hashes.sha256(photo.path)
             entries.append(
-                Entry(photo, text(photo.text), latents(image, False), latents(image, True))
+                Entry(
+                    photo,
+                    text(photo.text),
+                    latents(photo, image, False),
+                    latents(photo, image, True),
+                )
             )
     finally:
         if cache.is_dir():

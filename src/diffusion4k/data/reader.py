@@ -40,6 +40,7 @@ class LatentCache:
 
     Attributes:
         resolution: shorter side of the photographs in pixels.
+        longest: greatest aspect of its aspect buckets; None without them.
         dtype: of the stored tensors, for example `float16`.
         flip: whether every photograph is stored mirrored too.
         family, model: by which it was built.
@@ -57,6 +58,7 @@ class LatentCache:
         self._index = Index(files.index_folder())
         settings = self._index.settings
         self.resolution: int = settings["resolution"]
+        self.longest: float | None = settings.get("longest")
         self.dtype: str = settings["dtype"]
         self.family: str = settings["family"]
         self.factor: int = settings["factor"]
@@ -120,8 +122,10 @@ class LatentCache:
         """Conditioning of the empty caption, for caption dropout."""
         return self._read(self._index.conditioning(None))
 
-    def require(self, *, model: Path, family: Family, resolution: int) -> None:
-        """Refuse a cache of another model or resolution.
+    def require(
+        self, *, model: Path, family: Family, resolution: int, longest: float | None = None
+    ) -> None:
+        """Refuse a cache of another model, resolution or other aspect buckets.
 
         Raises:
             Diffusion4kError: says what was found, what was expected, and what to do.
@@ -131,6 +135,7 @@ class LatentCache:
             ("family", self.family, family.name),
             ("factor", self.factor, family.factor),
             ("resolution", self.resolution, resolution),
+            ("greatest aspect of buckets", self.longest, longest),
             (
                 "text encoders",
                 self.fingerprints["text_encoders"],

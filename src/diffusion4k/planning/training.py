@@ -58,7 +58,7 @@ class _Means:
 
 def training_setup(recipe: Recipe, machine: Machine) -> TrainingSetup:
     """What of a recipe decides about a step on one device of the machine."""
-    width, height = recipe.crop_size
+    width, height = recipe.crop_size  # with buckets, that of all of them: they have one area
     automatic = recipe.precision == "auto" and machine.on_gpu
     return TrainingSetup(
         width=width,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
+from diffusion4k.data.buckets import sizes_for
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Family
 from diffusion4k.families.quantization import check_weights_option
@@ -53,6 +54,9 @@ def check_recipe(recipe: Recipe, family: Family, model: Path) -> None:
             f"crop: found {'x'.join(map(str, recipe.crop_size))}, allowed multiples of {pairs}: "
             f"the wavelet takes pairs of latents, of {family.factor} pixels each in {recipe.model}"
         )
+    if recipe.buckets:
+        sizes = sizes_for(family.factor, recipe.resolution, recipe.longest)
+        sides["buckets"] = max(max(size) for size in sizes)
     if wanted.prompts:
         sides |= {"validation.width": wanted.width or 0, "validation.height": wanted.height or 0}
     for key, side in sides.items():

@@ -96,7 +96,9 @@ class _Run:
     ) -> None:
         self.recipe, self.engine, self.family, self.model = recipe, engine, family, model
         self.resumed, self.first = checkpoint is not None, first
-        self.batches = training_batches(recipe, cache)
+        self.batches = training_batches(recipe, cache, engine.world)
+        for line in self.batches.lines():
+            self._say(line)
         self.precision = build_precision(recipe, engine.device)
         self.validation = Validation(recipe, family, model, cache, engine.device)
         self.objective = build_objective(recipe)

@@ -10,6 +10,7 @@ from pathlib import Path
 from diffusion4k.data.cache import LatentCache, build_cache
 from diffusion4k.data.folder import photo_folder, scan_folder
 from diffusion4k.data.loader import Batch, LatentBatches
+from diffusion4k.errors import UsageError
 from diffusion4k.families import Family
 from diffusion4k.training.engine import Engine
 from diffusion4k.training.preview import encode_prompts
@@ -30,7 +31,9 @@ def complete_cache(
     """
     place = recipe.cache_folder
     if recipe.data is None or isinstance(place, str):
-        LatentCache(place).require(model=model, family=family, resolution=recipe.resolution)
+        LatentCache(place).require(
+            model=model, family=family, resolution=recipe.resolution, longest=recipe.longest
+        )
     elif engine.is_main:
         scan = scan_folder(photo_folder(recipe.data))
         report = build_cache(
@@ -40,6 +43,7 @@ def complete_cache(
             cache=place,
             resolution=recipe.resolution,
             flip=recipe.flip,
+            longest=recipe.longest,
             skip_bad=skip_bad,
             device=engine.device,
         )
@@ -52,8 +56,18 @@ def complete_cache(
     return LatentCache(place)
 
 
-def training_batches(recipe: Recipe, cache: LatentCache) -> LatentBatches:
-    """The recipe's batches, each a function of step, micro-batch and process."""
+def training_batches(recipe: Recipe, cache: LatentCache, processes: int = 1) -> LatentBatches:
+    """The recipe's batches, each a function of step, micro-batch and process.
+
+    Raises:
+        UsageError: fewer photographs than all processes take in a step, or see `LatentBatches`.
+    """
+    batch = recipe.batch_size * recipe.gradient_accumulation * processes
+    if batch > len(cache):
+        raise UsageError(
+            f"{recipe.cache_folder}: {len(cache)} photographs, fewer than the {batch} of a step "
+            "(batch_size x gradient_accumulation x processes): lower one of these, or add some"
+        )
     return LatentBatches(
         cache,
         batch_size=recipe.batch_size,
@@ -68,6 +82,8 @@ def training_batches(recipe: Recipe, cache: LatentCache) -> LatentBatches:
 def validation_batch(recipe: Recipe, cache: LatentCache) -> Batch:
     """The fixed pictures of the validation loss, as they are and with their captions."""
     wanted = recipe.validation
-    return LatentBatches(
-        cache, batch_size=wanted.samples, crop=recipe.crop_size, seed=wanted.seed
-    ).batch(0)
+    # Of a cache with buckets these are of one of them.
+    samples = min(wanted.samples, len(cache)) if recipe.buckets else wanted.samples
+    return LatentBatches(cache, batch_size=samples, crop=recipe.crop_size, seed=wanted.seed).batch(
+        0
+    )

@@ -23,6 +23,7 @@ from diffusion4k.errors import UsageError
 from diffusion4k.training.problems import describe_problems
 
 __all__ = [
+    "BucketsRecipe",
     "CheckpointRecipe",
     "FlowMatchingRecipe",
     "HighResolutionRecipe",
@@ -161,6 +162,12 @@ class HighResolutionRecipe(Section):
     attention_chunk: Count | None = None
 
 
+class BucketsRecipe(Section):
+    """Photographs keep their shape, at about `resolution` squared pixels, up to `longest`:1."""
+
+    longest: Annotated[Number, Field(ge=1, le=8)] = 2.4
+
+
 class ScheduleRecipe(Section):
     """How the learning rate goes over the run."""
 
@@ -236,6 +243,9 @@ class Recipe(RunRecipe):
     high_resolution: HighResolutionRecipe = HighResolutionRecipe()
     cache: Annotated[Address | Path | None, Field(union_mode="left_to_right")] = None
     resolution: Pixels
+    buckets: Annotated[
+        BucketsRecipe | None, BeforeValidator(lambda v: {} if v is True else v or None)
+    ] = None
     crop: Annotated[tuple[Pixels, Pixels] | None, BeforeValidator(_square)] = None
     objective: Annotated[
         FlowMatchingRecipe | WaveletFlowRecipe,
@@ -255,6 +265,11 @@ class Recipe(RunRecipe):
     def crop_size(self) -> tuple[int, int]:
         """Width and height of the training crops in pixels."""
         return self.crop or (self.resolution, self.resolution)
+
+    @property
+    def longest(self) -> float | None:
+        """Greatest aspect of the buckets; None without them."""
+        return self.buckets.longest if self.buckets else None
 
     @property
     def high_resolution_options(self) -> dict[str, Any]:
@@ -278,6 +293,10 @@ class Recipe(RunRecipe):
                 "crop",
                 "crop: found {crop}, allowed at most resolution={resolution} on the shorter side",
                 {"crop": f"{width}x{height}", "resolution": self.resolution},
+            )
+        if self.buckets and self.crop:
+            raise PydanticCustomError(
+                "buckets", "crop: found with buckets, which give every picture its size: leave out"
             )
         if isinstance(self.objective, WaveletFlowRecipe) and not any(self.objective.band_weights):
             raise PydanticCustomError(
