@@ -15,6 +15,7 @@ from diffusion4k.training.build import build_objective, build_timesteps
 from diffusion4k.training.checkpoint import checkpoints
 from diffusion4k.training.parameters import trained_parameters
 from diffusion4k.training.recipe import Recipe, RunRecipe, WaveletFlowRecipe
+from diffusion4k.training.trackers import check_trackers
 
 __all__ = [
     "check_recipe",
@@ -36,6 +37,7 @@ def check_recipe(recipe: Recipe, family: Family, model: Path) -> None:
     """
     build_objective(recipe)
     build_timesteps(recipe, family, model)
+    check_trackers(recipe.log)
     if recipe.lora:
         check_weights_option(recipe.lora.weights)
     if recipe.lora and recipe.lora.targets:

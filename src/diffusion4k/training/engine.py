@@ -10,7 +10,7 @@ spread by torch itself, which does it on GPUs (NCCL) and on processors (gloo) al
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any
@@ -88,12 +88,12 @@ class Engine:
         total = nn.utils.clip_grad_norm_(parameters, math.inf if norm is None else norm)
         return (total.full_tensor() if isinstance(total, DTensor) else total).item()
 
-    def mean(self, value: Tensor) -> float:
-        """Mean over the processes."""
+    def sums(self, values: Tensor) -> list[float]:
+        """Sums over the processes of each of several values `(N,)`: all get the same."""
         if self.world > 1:
-            value = value.clone()
-            dist.all_reduce(value)
-        return value.item() / self.world
+            values = values.clone()
+            dist.all_reduce(values)
+        return values.tolist()
 
     def highest(self, number: int) -> int:
         """The highest that a process gave: all hear the same."""
@@ -109,8 +109,13 @@ class Engine:
 
     def whole_state(self, network: nn.Module) -> dict[str, Tensor]:
         """State of a spread network, its tensors whole and in memory; empty but in process 0."""
+        return self.whole(network.state_dict())
+
+    def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors whole and in memory; empty but in process 0."""
         state: dict[str, Tensor] = {}
-        for name, value in network.state_dict().items():
+        for name, value in tensors.items():
+            value = value.detach()
             whole = value.full_tensor() if isinstance(value, DTensor) else value
             if self.is_main:
                 state[name] = whole.cpu()

@@ -1,4 +1,4 @@
-"""What a run writes down as it goes: CSV curves, TensorBoard, progress."""
+"""What a run writes down as it goes: CSV curves, progress."""
 
 import csv
 import io
@@ -9,12 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from diffusion4k.files import write_text
 
-__all__ = ["Board", "Curve", "StepProgress"]
+__all__ = ["Curve", "StepProgress"]
 
 
 class Curve:
@@ -56,30 +53,6 @@ class Curve:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         whole = [line for line in lines if line.endswith("\n")]
         return [row for row in csv.DictReader(whole) if None not in (*row, *row.values())]
-
-
-class Board:
-    """TensorBoard; on resume the viewer forgets the steps that are computed anew."""
-
-    def __init__(self, folder: Path, *, resume_after: int = -1) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._writer = SummaryWriter(str(folder), purge_step=resume_after + 1)
-
-    def add(self, step: int, **values: float) -> None:
-        """Scalars by name; two underscores stand for a slash."""
-        for name, value in values.items():
-            self._writer.add_scalar(name.replace("__", "/"), value, step)
-
-    def add_image(self, step: int, name: str, image: Image.Image) -> None:
-        """An RGB image, at most 1024 pixels wide and high in the viewer."""
-        small = image.copy()
-        small.thumbnail((1024, 1024))
-        self._writer.add_image(name, np.asarray(small), step, dataformats="HWC")
-
-    def close(self) -> None:
-        """Write out what is pending."""
-        self._writer.close()
 
 
 class StepProgress:

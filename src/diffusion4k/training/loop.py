@@ -7,18 +7,20 @@ Whatever is random is a function of the seed and of a sample's place in the run,
 is in the checkpoint: a run that was killed and started again ends with the same weights to the bit.
 """
 
-import math
 import sys
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 import torch
 from diffusers import ModelMixin
+from PIL import Image
 
 from diffusion4k.data.cache import LatentCache
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import Family, family_of, resolve
 from diffusion4k.files import write_text
+from diffusion4k.training.background import BackgroundImages
+from diffusion4k.training.bands import BANDS, LossBands
 from diffusion4k.training.build import (
     build_objective,
     build_optimizer,
@@ -28,13 +30,15 @@ from diffusion4k.training.build import (
 )
 from diffusion4k.training.card import model_card
 from diffusion4k.training.check import check_recipe, require_space
-from diffusion4k.training.checkpoint import latest_checkpoint, set_aside_damaged
+from diffusion4k.training.checkpoint import latest_checkpoint, read_state, set_aside_damaged
 from diffusion4k.training.ema import WeightAverage
 from diffusion4k.training.engine import Engine
 from diffusion4k.training.export import export_adapter, export_pipeline, versions
+from diffusion4k.training.guard import Guard
 from diffusion4k.training.lock import locked
-from diffusion4k.training.log import Board, Curve, StepProgress
+from diffusion4k.training.log import Curve, StepProgress
 from diffusion4k.training.network import load_network
+from diffusion4k.training.parameters import trained_parameters
 from diffusion4k.training.pictures import complete_cache, training_batches
 from diffusion4k.training.randomness import draw_noise
 from diffusion4k.training.recipe import Recipe
@@ -43,6 +47,8 @@ from diffusion4k.training.schedule import learning_rate
 from diffusion4k.training.sharded import CheckpointWriter, TrainingState
 from diffusion4k.training.signals import Stopped, StopRequest
 from diffusion4k.training.step import denoising_loss
+from diffusion4k.training.throughput import Throughput
+from diffusion4k.training.trackers import open_trackers
 from diffusion4k.training.validation import Validation
 
 __all__ = ["train"]
@@ -109,12 +115,22 @@ class _Run:
         self.network = engine.spread(self.transformer, bfloat16=bfloat16)
         self.optimizer = build_optimizer(recipe, self.transformer)
         self.average = WeightAverage(self.transformer, recipe.ema) if recipe.ema else None
+        self.guard, self.bands = Guard(recipe.guard), LossBands()
+        wanted = recipe.validation
+        self.background = (
+            BackgroundImages(recipe.output, len(wanted.prompts), wanted.device)
+            if wanted.background and wanted.prompts and engine.is_main
+            else None
+        )
         self.state = TrainingState(self.transformer, self.optimizer, self.average)
         self.folder = recipe.output / "checkpoints"
         self.writer = CheckpointWriter(self.folder, engine, keep=recipe.checkpoint.keep)
         if checkpoint:
             self._say(f"going on from {checkpoint}")
             self.state.load(checkpoint, alone=engine.world == 1)
+            about = read_state(checkpoint)
+            self.guard.load(about["guard"])
+            self.bands.load(about["bands"])
         if engine.is_main:
             require_space(recipe, self.transformer)
             write_text(recipe.output / "recipe.yaml", recipe.as_yaml())
@@ -124,7 +140,9 @@ class _Run:
             self.validation_curve = Curve(
                 recipe.output / "validation.csv", ("loss",), resume_after=after
             )
-            self.board = Board(recipe.output / "tensorboard", resume_after=after)
+            self.bands_curve = Curve(recipe.output / "bands.csv", BANDS, resume_after=after)
+            content = recipe.model_dump(mode="json")
+            self.trackers = open_trackers(recipe.log, recipe.output, content, resume_after=after)
 
     def go(self) -> None:
         """All steps that are left."""
@@ -138,19 +156,22 @@ class _Run:
             images_per_step=images_per_step,
             enabled=engine.is_main,
         )
+        throughput = Throughput(recipe, images_per_step, engine.device)
         with StopRequest() as stop, progress:
             for done in range(self.first + 1, recipe.steps + 1):
                 loss, norm, rate = self._step(done - 1)
-                images_per_second = progress.update(done, loss)
+                progress.update(done, loss)
+                is_logged = done % recipe.log.every == 0
+                bands = self.bands.row() if is_logged else {}
                 if engine.is_main:
                     self.curve.add(done, loss, rate, norm)
-                    self.board.add(
-                        done,
-                        train__loss=loss,
-                        train__learning_rate=rate,
-                        train__gradient_norm=norm,
-                        train__images_per_second=images_per_second,
-                    )
+                    values = {"loss": loss, "learning_rate": rate, "gradient_norm": norm}
+                    values["skipped_steps"] = self.guard.skipped
+                    if is_logged:
+                        self.bands_curve.add(done, *bands.values())
+                        values |= bands | throughput.row(recipe.log.every)
+                    self._track(done, {f"train/{name}": value for name, value in values.items()})
+                    self._show_images(self.background.poll() if self.background else [])
                 last, every = done == recipe.steps, recipe.validation.every
                 if every and (done % every == 0 or last):
                     self._validate(done)
@@ -167,6 +188,7 @@ class _Run:
                         signal,
                     )
         self.writer.finish()
+        self._show_images(self.background.finish() if self.background else [])
 
     def export(self) -> Path:
         """Write the result as a pipeline folder, or as one of adapters."""
@@ -207,8 +229,12 @@ class _Run:
         """Close the curves."""
         self.writer.close()
         if self.engine.is_main:
-            for log in (self.curve, self.validation_curve, self.board):
-                log.close()
+            for curve in (self.curve, self.validation_curve, self.bands_curve):
+                curve.close()
+            for tracker in self.trackers:
+                tracker.close()
+            if self.background:
+                self.background.close()
 
     def _step(self, step: int) -> tuple[float, float, float]:
         """One optimizer step; loss, norm of the gradient before clipping, learning rate."""
@@ -219,68 +245,109 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         parts = recipe.gradient_accumulation
-        total = torch.zeros((), device=engine.device)
+        # The loss, and behind it what `LossBands` measures.
+        total = torch.zeros(1 + 2 * len(BANDS), dtype=torch.float64, device=engine.device)
         for micro in range(parts):
             is_last = micro == parts - 1
             with nullcontext() if is_last else engine.local_gradients(self.network):
-                loss = self._loss(step, micro) / parts
-                loss.backward()
-            total += loss.detach()
-        loss_value = engine.mean(total)
+                loss, measured = self._loss(step, micro)
+                (loss / parts).backward()
+            total[0] += loss.detach() / parts
+            total[1:] += measured
+        loss_value, *measured_everywhere = engine.sums(total)
+        loss_value /= engine.world
         norm = engine.clip(self.transformer.parameters(), recipe.clip_norm)
-        if not (math.isfinite(loss_value) and math.isfinite(norm)):
-            with suppress(Diffusion4kError):
-                self.writer.finish()
-            raise Diffusion4kError(
-                f"step {step + 1}: loss {loss_value}, gradient norm {norm}; last good checkpoint: "
-                f"{latest_checkpoint(self.folder) or 'none'}; in a new output, try a lower "
-                "optimizer.learning_rate or precision=fp32"
-            )
+        if reason := self.guard.judge(loss_value, norm):
+            self._skip(step, reason)
+            return loss_value, norm, rate
+        self.bands.add(measured_everywhere)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average:
             self.average.update(self.transformer)
         return loss_value, norm, rate
 
-    def _loss(self, step: int, micro: int) -> torch.Tensor:
+    def _skip(self, step: int, reason: str) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        if not self.guard.has_enough:
+            self._say(f"step {step + 1} skipped: {reason}")
+            return
+        with suppress(Diffusion4kError):
+            self.writer.finish()
+        raise Diffusion4kError(
+            f"step {step + 1}: {reason}; last good checkpoint: "
+            f"{latest_checkpoint(self.folder) or 'none'}; in a new output, try a lower "
+            "optimizer.learning_rate or precision=fp32"
+        )
+
+    def _loss(self, step: int, micro: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean loss of a micro-batch, and what `LossBands` measures of it."""
         device = self.engine.device
         batch = self.batches.batch(step, micro, self.engine.rank, self.engine.world)
         latents, conditioning = batch["latents"], batch["conditioning"]
         noise, sigma = draw_noise(
             self.recipe.seed, batch["places"], latents.shape[1:], self.timesteps
         )
+        question = {"latents": latents, "noise": noise, "sigma": sigma}
+        question = {name: tensor.to(device) for name, tensor in question.items()}
+        measured: list[torch.Tensor] = []
         with self.precision():
-            return denoising_loss(
+            loss = denoising_loss(
                 self.family,
                 self.network,
                 self.objective,
-                latents=latents.to(device),
                 conditioning={name: tensor.to(device) for name, tensor in conditioning.items()},
-                noise=noise.to(device),
-                sigma=sigma.to(device),
+                watch=lambda velocity, each: measured.append(
+                    LossBands.measure(velocity, **question, loss=each)
+                ),
+                **question,
             ).mean()
+        return loss, measured[0]
 
     def _validate(self, done: int) -> None:
         if self.recipe.validation.every and (self.engine.is_main or self.engine.is_sharded):
             with self._averaged():
                 loss = self.validation.loss(self.transformer)
-                images = self.validation.images(self.transformer, done, keep=self.engine.is_main)
+                images = self._validation_images(done)
             if self.engine.is_main:
                 if loss is not None:
                     self.validation_curve.add(done, loss)
-                    self.board.add(done, validation__loss=loss)
-                for number, image in enumerate(images, 1):
-                    self.board.add_image(done, f"validation/{number:02}", image)
+                    self._track(done, {"validation/loss": loss})
+                self._show_images(images)
         self.engine.wait()
+
+    def _validation_images(self, done: int) -> list[tuple[int, list[Image.Image]]]:
+        """Step and images that are finished: those of this step, or of an earlier one."""
+        wanted = self.recipe.validation
+        if not wanted.prompts:
+            return []
+        if not wanted.background:
+            made = self.validation.images(self.transformer, done, keep=self.engine.is_main)
+            return [(done, made)]
+        weights = self.engine.whole(trained_parameters(self.transformer))
+        return self.background.start(done, weights) if self.background else []
+
+    def _show_images(self, finished: list[tuple[int, list[Image.Image]]]) -> None:
+        for step, images in finished:
+            for number, image in enumerate(images, 1):
+                for tracker in self.trackers:
+                    tracker.add_image(step, f"validation/{number:02}", image)
+
+    def _track(self, step: int, values: dict[str, float]) -> None:
+        for tracker in self.trackers:
+            tracker.add(step, values)
 
     def _save(self, done: int) -> None:
         if self.engine.is_main:
             self.curve.sync()
             self.validation_curve.sync()
+            self.bands_curve.sync()
         about = {
             "processes": self.engine.world,
             "recipe": self.recipe.model_dump(mode="json"),
             "versions": versions(),
+            "guard": self.guard.state(),
+            "bands": self.bands.state(),
         }
         self.writer.save(done, self.state, about)
 

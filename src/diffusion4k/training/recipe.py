@@ -26,7 +26,9 @@ __all__ = [
     "BucketsRecipe",
     "CheckpointRecipe",
     "FlowMatchingRecipe",
+    "GuardRecipe",
     "HighResolutionRecipe",
+    "LogRecipe",
     "LogitNormalRecipe",
     "LoraRecipe",
     "ModeRecipe",
@@ -175,6 +177,27 @@ class ScheduleRecipe(Section):
     warmup_steps: Annotated[int, Field(strict=True, ge=0)] = 0
 
 
+class LogRecipe(Section):
+    """Curves by band and throughput every so many steps; `name` of the run is the output's."""
+
+    every: Count = 10
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ("tensorboard",)
+    project: Text = "diffusion4k"
+    name: Text | None = None
+    mode: Literal["offline", "online"] = "offline"
+
+
+class GuardRecipe(Section):
+    """A step is skipped whose loss is not finite, or above `spike` times the median of `window`.
+
+    After `patience` such steps in a row the run stops: by default at the first.
+    """
+
+    spike: Annotated[Number, Field(gt=1)] | None = None
+    window: Annotated[int, Field(strict=True, ge=10)] = 50
+    patience: Count = 1
+
+
 class CheckpointRecipe(Section):
     """A checkpoint every so many steps; the newest `keep` stay."""
 
@@ -185,7 +208,9 @@ class CheckpointRecipe(Section):
 class ValidationRecipe(Section):
     """Every so many steps (null: never): a loss on `samples` fixed pictures, one image a prompt.
 
-    Null sizes are the crop's, null `sampling_steps` and `guidance` the model's own.
+    Null sizes are the crop's, null `sampling_steps` and `guidance` the model's own. In the
+    `background` a process of its own makes the images while training goes on, on `device` (null:
+    the processor).
     """
 
     every: Count | None = 500
@@ -196,6 +221,8 @@ class ValidationRecipe(Section):
     height: Pixels | None = None
     sampling_steps: Count | None = None
     guidance: NonNegative | None = None
+    background: bool = False
+    device: Text | None = None
 
 
 class RunRecipe(Section):
@@ -258,6 +285,8 @@ class Recipe(RunRecipe):
         _default("distribution", "logit-normal"),
     ] = LogitNormalRecipe()
     validation: ValidationRecipe = ValidationRecipe()
+    log: LogRecipe = LogRecipe()
+    guard: GuardRecipe = GuardRecipe()
     engine: Literal["auto", "ddp", "fsdp2"] = "auto"
     caption_dropout: Probability = 0.0
 

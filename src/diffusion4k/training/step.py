@@ -4,6 +4,8 @@ z = (1 - sigma) * latents + sigma * noise
 loss = objective(velocity(z, sigma), latents, noise, sigma)
 """
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from diffusion4k.families import Family
@@ -21,8 +23,9 @@ def denoising_loss(
     conditioning: dict[str, Tensor],
     noise: Tensor,
     sigma: Tensor,
+    watch: Callable[[Tensor, Tensor], None] | None = None,
 ) -> Tensor:
-    """Loss of each picture, `(B,)` float32.
+    """Loss of each picture, `(B,)` float32; `watch` is shown the velocity and it.
 
     Latents and noise `(B, C, h, w)`, sigma `(B,)` in (0, 1), conditioning as the family's
     `encode_text` gives it.
@@ -30,4 +33,7 @@ def denoising_loss(
     s = sigma.view(-1, 1, 1, 1)
     noisy = (1 - s) * latents + s * noise
     velocity = family.velocity(transformer, noisy, sigma, conditioning)
-    return objective(velocity, latents=latents, noise=noise, sigma=sigma)
+    loss = objective(velocity, latents=latents, noise=noise, sigma=sigma)
+    if watch:
+        watch(velocity, loss)
+    return loss

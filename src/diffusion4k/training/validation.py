@@ -65,7 +65,9 @@ class Validation:
                     transformer,
                     self._objective,
                     conditioning={k: v[part].to(device) for k, v in self._conditioning.items()},
-                    **{k: v[part].to(device) for k, v in self._questions.items()},
+                    latents=self._questions["latents"][part].to(device),
+                    noise=self._questions["noise"][part].to(device),
+                    sigma=self._questions["sigma"][part].to(device),
                 )
             losses.append(loss.double().cpu())
         return torch.cat(losses).mean().item() if losses else None

@@ -43,11 +43,12 @@ from diffusion4k.training.check import require_space
 from diffusion4k.training.ema import WeightAverage
 from diffusion4k.training.export import versions
 from diffusion4k.training.lock import locked
-from diffusion4k.training.log import Board, Curve, StepProgress
+from diffusion4k.training.log import Curve, StepProgress
 from diffusion4k.training.randomness import generator_at
 from diffusion4k.training.resume import resume_point
 from diffusion4k.training.schedule import learning_rate
 from diffusion4k.training.signals import Stopped, StopRequest
+from diffusion4k.training.trackers import TensorBoard
 from diffusion4k.vae.discriminator import PatchDiscriminator
 
 __all__ = ["train_autoencoder"]
@@ -133,7 +134,7 @@ class _Run:
         self.validation_curve = Curve(
             recipe.output / "validation.csv", QUALITIES, resume_after=after
         )
-        self.board = Board(recipe.output / "tensorboard", resume_after=after)
+        self.board = TensorBoard(recipe.output / "tensorboard", resume_after=after)
 
     def go(self) -> None:
         """All steps that are left."""
@@ -157,8 +158,8 @@ class _Run:
                 images_per_second = progress.update(done, numbers["loss"])
                 if main:
                     self.curve.add(done, *(numbers[name] for name in _COLUMNS))
-                    scalars = {f"train__{name}": value for name, value in numbers.items()}
-                    self.board.add(done, **scalars, train__images_per_second=images_per_second)
+                    scalars = {f"train/{name}": value for name, value in numbers.items()}
+                    self.board.add(done, scalars | {"train/images_per_second": images_per_second})
                 last, every = done == recipe.steps, recipe.validation.every
                 if every and (done % every == 0 or last):
                     self._validate(done)
@@ -191,8 +192,9 @@ class _Run:
     def close(self) -> None:
         """Close the curves."""
         if self.accelerator.is_main_process:
-            for log in (self.curve, self.validation_curve, self.board):
-                log.close()
+            for curve in (self.curve, self.validation_curve):
+                curve.close()
+            self.board.close()
 
     def _places(self, step: int) -> Step:
         return places_of(
@@ -287,7 +289,7 @@ class _Run:
                 values, picture = self.validation(self.trained.student, self.device)
             self.validation_curve.add(done, *values)
             named = zip(QUALITIES, values, strict=True)
-            self.board.add(done, **{f"validation__{name}": value for name, value in named})
+            self.board.add(done, {f"validation/{name}": value for name, value in named})
             self.board.add_image(done, "validation", picture)
             with atomic_path(self.recipe.output / "validation" / f"step-{done:06}.png") as path:
                 picture.save(path)
