@@ -11,6 +11,8 @@ _EXAMPLES = """Examples:
 
 diffusion4k train recipes/pocket-wlf.yaml
 
+diffusion4k train recipes/pocket-wlf.yaml --check
+
 diffusion4k train recipes/pocket-wlf.yaml steps=20 'objective={name: flow-matching}'
 """
 
@@ -33,19 +35,36 @@ def train(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out photographs that cannot be read.")
     ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Look for everything that is wrong, and do no more.")
+    ] = False,
 ) -> None:
     """Fine-tune a model's transformer, by a recipe.
 
     The same command goes on from the newest checkpoint of a run that was stopped or killed. The
     result, OUTPUT/model, is a folder that `generate --model` and plain diffusers load.
     """
-    from diffusion4k.training.recipe import load_recipe
+    from diffusion4k.errors import UsageError
+    from diffusion4k.training.recipe import Recipe, read_partly
 
-    checked = load_recipe(recipe, overrides)
+    wanted, problems = read_partly(recipe, overrides, Recipe)
+    if wanted is None:
+        raise UsageError(f"{recipe}: {'; '.join(problems)}")
 
     from diffusion4k.planning.warning import training_warning
+    from diffusion4k.training.preflight import is_main, look_over, refuse_problems, summary
+
+    warning = training_warning(wanted) if is_main() else None
+    # What surely fits need not be planned.
+    findings = look_over(wanted, planned=check or bool(warning), skip_bad=skip_bad)
+    findings.problems[:0] = problems
+    refuse_problems(str(recipe), findings)
+    if warning:
+        typer.echo(warning, err=True)
+    if check:
+        typer.echo(summary(findings))
+        return
+
     from diffusion4k.training.loop import train
 
-    if warning := training_warning(checked):
-        typer.echo(warning, err=True)
-    typer.echo(train(checked, skip_bad=skip_bad))
+    typer.echo(train(wanted, skip_bad=skip_bad))

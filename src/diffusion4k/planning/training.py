@@ -269,9 +269,6 @@ def _disk(
 ) -> dict[str, int]:
     """Bytes of what the run writes."""
     each = 4 * trained * copies_in_checkpoint(recipe)
-    if recipe.lora is None:  # The table of positions goes with the weights.
-        each += sum(4 * b.numel() for b in model.transformer.state_dict().values())
-        each -= 4 * count(model, "transformer")
     disk = {"checkpoints": most_checkpoints(recipe) * each}
     others = sum(count(model, name) for name in model.components if name != "transformer")
     disk["result"] = 4 * trained if recipe.lora else 4 * trained + _HALF * others

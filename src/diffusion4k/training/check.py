@@ -2,6 +2,8 @@
 
 import math
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from torch import nn
@@ -22,47 +24,64 @@ __all__ = [
     "check_side",
     "copies_in_checkpoint",
     "most_checkpoints",
+    "recipe_checks",
     "require_space",
 ]
 
 
 def check_recipe(recipe: Recipe, family: Family, model: Path) -> None:
-    """Refuse what only the model or the libraries can judge.
+    """Refuse what only the model or the libraries can judge, at the first of `recipe_checks`."""
+    for check in recipe_checks(recipe, family, model):
+        check()
 
-    Raises:
+
+def recipe_checks(recipe: Recipe, family: Family, model: Path) -> list[Callable[[], object]]:
+    """Checks that refuse what only the model or the libraries can judge, each for itself.
+
+    They raise:
         Diffusion4kError: a package is missing for the frozen weights of adapters.
-        UsageError: an unknown wavelet, a distribution out of range, adapters on layers that the
-            model has not, batches where positions follow the noise level, or crops or images
-            larger than it takes.
+        UsageError: an unknown wavelet, a distribution out of range, a tracker that is not
+            installed, adapters on layers that the model has not, batches where positions follow the
+            noise level, or crops or images larger than it takes.
     """
-    build_objective(recipe)
-    build_timesteps(recipe, family, model)
-    check_trackers(recipe.log)
+    checks: list[Callable[[], object]] = [
+        partial(build_objective, recipe),
+        partial(build_timesteps, recipe, family, model),
+        partial(check_trackers, recipe.log),
+        partial(_check_positions, recipe, family, model),
+        partial(_check_pairs, recipe, family),
+    ]
     if recipe.lora:
-        check_weights_option(recipe.lora.weights)
-    if recipe.lora and recipe.lora.targets:
-        check_targets(family.transformer_skeleton(model), recipe.lora.targets)
+        checks.append(partial(check_weights_option, recipe.lora.weights))
+        if recipe.lora.targets:
+            skeleton = family.transformer_skeleton(model)
+            checks.append(partial(check_targets, skeleton, recipe.lora.targets))
+    largest, wanted = family.max_side(model), recipe.validation
+    sides = {"crop": max(recipe.crop_size)}
+    if recipe.buckets:
+        sizes = sizes_for(family.factor, recipe.resolution, recipe.longest)
+        sides["buckets"] = max(max(size) for size in sizes)
+    if wanted.prompts:
+        sides |= {"validation.width": wanted.width or 0, "validation.height": wanted.height or 0}
+    checks += [partial(check_side, key, side, largest, recipe.model) for key, side in sides.items()]
+    return checks
+
+
+def _check_positions(recipe: Recipe, family: Family, model: Path) -> None:
     if family.high_resolution(model).time_dependent and recipe.batch_size > 1:
         raise UsageError(
             f"batch_size: found {recipe.batch_size}, allowed 1 with high_resolution.time_dependent:"
             " pictures of one batch have different noise levels, and share their positions"
         )
-    largest = family.max_side(model)
-    wanted = recipe.validation
-    sides = {"crop": max(recipe.crop_size)}
+
+
+def _check_pairs(recipe: Recipe, family: Family) -> None:
     pairs = 2 * family.factor
     if isinstance(recipe.objective, WaveletFlowRecipe) and any(s % pairs for s in recipe.crop_size):
         raise UsageError(
             f"crop: found {'x'.join(map(str, recipe.crop_size))}, allowed multiples of {pairs}: "
             f"the wavelet takes pairs of latents, of {family.factor} pixels each in {recipe.model}"
         )
-    if recipe.buckets:
-        sizes = sizes_for(family.factor, recipe.resolution, recipe.longest)
-        sides["buckets"] = max(max(size) for size in sizes)
-    if wanted.prompts:
-        sides |= {"validation.width": wanted.width or 0, "validation.height": wanted.height or 0}
-    for key, side in sides.items():
-        check_side(key, side, largest, recipe.model)
 
 
 def check_side(key: str, side: int, largest: int, model: str) -> None:

@@ -72,6 +72,7 @@ def train(recipe: Recipe, *, skip_bad: bool = False) -> Path:
     family = family_of(model, high_resolution=recipe.high_resolution_options)
     check_recipe(recipe, family, model)
     engine = Engine(recipe.engine)
+    recipe = recipe.for_processes(engine.world)
     with locked(recipe.output) if engine.is_main else nullcontext():
         if engine.is_main:
             for damaged in set_aside_damaged(recipe.output / "checkpoints"):

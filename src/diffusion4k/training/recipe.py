@@ -40,6 +40,7 @@ __all__ = [
     "ValidationRecipe",
     "WaveletFlowRecipe",
     "load_recipe",
+    "read_partly",
     "read_recipe",
 ]
 
@@ -285,6 +286,7 @@ class Recipe(RunRecipe):
         _default("distribution", "logit-normal"),
     ] = LogitNormalRecipe()
     validation: ValidationRecipe = ValidationRecipe()
+    global_batch_size: Count | None = None
     log: LogRecipe = LogRecipe()
     guard: GuardRecipe = GuardRecipe()
     engine: Literal["auto", "ddp", "fsdp2"] = "auto"
@@ -294,6 +296,27 @@ class Recipe(RunRecipe):
     def crop_size(self) -> tuple[int, int]:
         """Width and height of the training crops in pixels."""
         return self.crop or (self.resolution, self.resolution)
+
+    def for_processes(self, count: int) -> "Recipe":
+        """The recipe with the `gradient_accumulation` by which so many processes take a step.
+
+        Raises:
+            UsageError: `global_batch_size` is no multiple of `batch_size` times `count`.
+        """
+        if self.global_batch_size is None:
+            return self
+        parts, rest = divmod(self.global_batch_size, self.batch_size * count)
+        if rest or not parts:
+            most = self.global_batch_size // self.batch_size
+            fitting = [
+                n for n in range(1, most + 1) if not self.global_batch_size % (n * self.batch_size)
+            ]
+            raise UsageError(
+                f"global_batch_size: found {self.global_batch_size}, which {count} processes with "
+                f"batch_size {self.batch_size} cannot divide: start {_any_of(fitting)} processes, "
+                "or change one of these"
+            )
+        return self.model_copy(update={"gradient_accumulation": parts})
 
     @property
     def longest(self) -> float | None:
@@ -334,6 +357,11 @@ class Recipe(RunRecipe):
         return self
 
 
+def _any_of(numbers: list[int]) -> str:
+    shown = [*map(str, numbers[:8]), *(["..."] if len(numbers) > 8 else [])]
+    return " or ".join(shown) or "no number of"
+
+
 class _Loader(yaml.SafeLoader):
     """Refuses a key given twice, which YAML would silently let win."""
 
@@ -358,7 +386,39 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
 
 def read_recipe(path: str | Path, overrides: list[str] | None, kind: type[AnyRecipe]) -> AnyRecipe:
     """As `load_recipe`, for a recipe of another kind."""
-    path = Path(path)
+    content = _content(Path(path), overrides)
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise UsageError(f"{path}: {describe_problems(error, kind)}") from None
+
+
+def read_partly(
+    path: str | Path, overrides: list[str] | None, kind: type[AnyRecipe]
+) -> tuple[AnyRecipe | None, list[str]]:
+    """As `read_recipe`, but for what is wrong with keys and values, which is given back.
+
+    The recipe is then the one without these keys, so that the rest of it can be looked at; None if
+    there is none without them.
+
+    Raises:
+        UsageError: the file cannot be read, or is no YAML mapping.
+    """
+    content = _content(Path(path), overrides)
+    try:
+        return kind.model_validate(content), []
+    except ValidationError as error:
+        problems = [describe_problems(error, kind)]
+        for wrong in error.errors():
+            for key in wrong["loc"][:1]:
+                content.pop(str(key), None)
+    try:
+        return kind.model_validate(content), problems
+    except ValidationError:
+        return None, problems
+
+
+def _content(path: Path, overrides: list[str] | None) -> dict[str, Any]:
     try:
         content = _parse(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
@@ -368,10 +428,7 @@ def read_recipe(path: str | Path, overrides: list[str] | None, kind: type[AnyRec
         raise UsageError(f"{path}: found {type(content).__name__}, allowed a mapping `key: value`")
     for override in overrides or []:
         _apply(content, override)
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        raise UsageError(f"{path}: {describe_problems(error, kind)}") from None
+    return content
 
 
 def _parse(text: str, origin: str) -> Any:

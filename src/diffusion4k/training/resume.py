@@ -13,7 +13,7 @@ from diffusion4k.training.recipe import RunRecipe
 __all__ = ["changed_keys", "resume_point"]
 
 _FREE = ("output", "steps", "checkpoint", "validation", "engine", "log", "guard")
-_BATCH = ("batch_size", "gradient_accumulation")
+_BATCH = ("batch_size", "gradient_accumulation", "global_batch_size")
 
 
 def resume_point(recipe: RunRecipe, processes: int) -> tuple[Path | None, int]:

@@ -1,0 +1,135 @@
+"""Everything that is wrong with a run, found at once and before anything is written."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from diffusion4k.cli.main import main
+from diffusion4k.errors import UsageError
+from diffusion4k.planning.machine import Machine
+from diffusion4k.training.preflight import look_over
+from diffusion4k.training.recipe import Recipe
+
+Make = Callable[..., Recipe]
+SMALL = Machine(
+    gpus=1, memory=2**20, ram=None, disk=None, bandwidth=1e9, flops=1e12, utilisation=0.4
+)
+
+
+def _run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    monkeypatch.setattr("sys.argv", ["diffusion4k", "train", *map(str, words)])
+    try:
+        main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def _written(recipe: Recipe, path: Path, **changes: object) -> Path:
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json") | changes))
+    return path
+
+
+def test_a_good_recipe_has_no_problem(
+    recipe: Make,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wanted = recipe()
+    assert look_over(wanted).problems == []
+    assert _run(monkeypatch, _written(wanted, tmp_path / "good.yaml"), "--check") == 0
+    told = capsys.readouterr().out
+    assert told.startswith("no problem found\n") and "memory" in told and "disk" in told
+    assert not wanted.output.exists()
+
+
+def test_all_problems_are_told_at_once(
+    recipe: Make,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    path = _written(
+        recipe(),
+        tmp_path / "bad.yaml",
+        steps=3,
+        stepps=4,
+        ema=2.0,
+        data=str(tmp_path / "nowhere"),
+        objective={"name": "wavelet-flow", "wavelet": "nonsense"},
+        timesteps={"distribution": "mode", "scale": 9},
+        lora={"rank": 2, "targets": ["to_nowhere"]},
+        log={"trackers": ["wandb"]},
+    )
+    for option in ([], ["--check"]):
+        assert _run(monkeypatch, path, *option) == 2
+        told = capsys.readouterr().err
+        for problem in (
+            "stepps: unknown key (did you mean steps?)",
+            "ema: found 2.0",
+            "nowhere: no such folder",
+            "objective: ",
+            "timesteps: ",
+            "'to_nowhere'",
+            "wandb is not installed",
+        ):
+            assert problem in told, problem
+        assert "problems:\n  1. " in told and "Traceback" not in told
+    assert not (tmp_path / "run").exists()
+
+
+def test_each_is_found_without_the_model(recipe: Make, tmp_path: Path) -> None:
+    found = look_over(recipe(model="no/such/model", data=str(tmp_path / "nowhere")))
+    assert len(found.problems) == 2
+    assert "no such model" in found.problems[0] and "nowhere" in found.problems[1]
+
+
+def test_crops_larger_than_a_photograph(recipe: Make) -> None:
+    (problem,) = look_over(recipe(resolution=64, crop=[96, 64])).problems
+    assert "crop: found 96x64, larger than" in problem and "train with buckets" in problem
+
+
+def test_memory_and_disk(recipe: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    (problem,) = look_over(recipe(), machine=SMALL).problems
+    assert "GiB" in problem or "MiB" in problem
+    roomy = Machine(**(vars(SMALL) | {"memory": 2**40}))
+    assert look_over(recipe(), machine=roomy).problems == []
+    import shutil
+    from types import SimpleNamespace
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    (problem,) = look_over(recipe(), machine=roomy).problems
+    assert "make room" in problem
+
+
+def test_processes_that_do_not_divide_the_batch(recipe: Make) -> None:
+    wanted = recipe(global_batch_size=12, batch_size=2)
+    assert [wanted.for_processes(n).gradient_accumulation for n in (1, 2, 3, 6)] == [6, 3, 2, 1]
+    with pytest.raises(UsageError, match="start 1 or 2 or 3 or 6 processes"):
+        wanted.for_processes(4)
+    (problem,) = look_over(wanted, world=4).problems
+    assert problem.startswith("global_batch_size: found 12, which 4 processes")
+
+
+def test_a_dataset_smaller_than_a_step(recipe: Make) -> None:
+    (problem,) = look_over(recipe(batch_size=4), world=4).problems
+    assert "12 photographs, fewer than the 16 of a step" in problem
+
+
+def test_a_cache_of_another_model(recipe: Make, tmp_path: Path, tiny_model: Path) -> None:
+    from diffusion4k.training.loop import train
+
+    train(recipe(steps=1, cache=str(tmp_path / "own"), output=str(tmp_path / "first")))
+    wanted = recipe(data=None, cache=str(tmp_path / "own"), model="pocket")
+    (problem,) = look_over(wanted).problems
+    assert "of this cache: found" in problem
+    assert look_over(recipe(data=None, cache=str(tmp_path / "own"))).problems == []
+    next((tmp_path / "own" / "shards").glob("latents*")).unlink()
+    (problem,) = look_over(recipe(data=None, cache=str(tmp_path / "own"))).problems
+    assert "is missing: build the cache again" in problem
+    train(recipe(steps=1, cache=str(tmp_path / "own"), output=str(tmp_path / "second")))
+    assert train(recipe(data=None, steps=1, cache=str(tmp_path / "own"))).is_dir()
