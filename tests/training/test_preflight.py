@@ -78,7 +78,7 @@ def test_all_problems_are_told_at_once(
             "wandb is not installed",
         ):
             assert problem in told, problem
-        assert "problems:\n  1. " in told and "Traceback" not in told
+        assert "6 problems: (1) " in told and "Traceback" not in told
     assert not (tmp_path / "run").exists()
 
 

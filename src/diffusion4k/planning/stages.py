@@ -5,14 +5,14 @@ transformer comes, as `generate` and `train` do it.
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from diffusion4k.families.stock import meta_tensor
 from diffusion4k.lora import add_adapter
@@ -20,6 +20,8 @@ from diffusion4k.objectives import Objective
 from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.planning.computation import Autocast, FusedAttention
 from diffusion4k.planning.tracker import Tracker, cpu_workspace, gpu_workspace
+from diffusion4k.training.engine import blocks_of
+from diffusion4k.training.recompute import Recompute, recompute
 from diffusion4k.training.step import denoising_loss
 from diffusion4k.vae.cost import decode_cost
 
@@ -60,7 +62,7 @@ class TrainingSetup:
     height: int
     batch_size: int
     objective: Objective
-    gradient_checkpointing: bool
+    gradient_checkpointing: Recompute
     gradient_accumulation: int = 1
     bfloat16: bool = False
     """Computations in bfloat16 by autocast; weights stay float32."""
@@ -72,7 +74,7 @@ class TrainingSetup:
     processes: int = 1
     weights: torch.dtype = torch.float32
     """Of trained weights, as `train` has them, and of all that goes with them."""
-    moments: int = 2
+    moments: float = 2
     """Averages that the optimizer keeps of each weight: AdamW's two."""
 
 
@@ -148,12 +150,16 @@ def training_stages(model: Blueprint, setup: TrainingSetup, *, gpu: bool) -> lis
     parameters = [p for p in transformer.parameters() if p.requires_grad]
     autocast = Autocast(gpu=gpu) if setup.bfloat16 else None
     if setup.gradient_checkpointing:
-        transformer.enable_gradient_checkpointing(_checkpointing(autocast))
+        again = partial(_again, autocast)
+        blocks = blocks_of(transformer)
+        transformer.enable_gradient_checkpointing(
+            recompute(setup.gradient_checkpointing, blocks, again)
+        )
     with _running(model, gpu, autocast) as tracker:
         tracker.hold("weights", _tensors(transformer))
-        copies = {"optimizer": setup.moments, "average": int(setup.average)}
+        copies = {"optimizer": setup.moments, "average": float(setup.average)}
         # Data-parallel buckets, in which gradients travel, are a copy of all of them.
-        copies["gradient buckets"] = int(setup.processes > 1)
+        copies["gradient buckets"] = float(setup.processes > 1)
         held = [_copies(tracker, part, parameters, n) for part, n in copies.items()]
         for parameter in parameters:
             parameter.register_post_accumulate_grad_hook(
@@ -208,29 +214,17 @@ def _micro_batch(
 
 
 def _copies(
-    tracker: Tracker, part: str, parameters: list[nn.Parameter], number: int
+    tracker: Tracker, part: str, parameters: list[nn.Parameter], number: float
 ) -> list[Tensor]:
     with tracker.as_part(part):
-        return [torch.empty_like(p) for p in parameters for _ in range(number)]
+        return [p.new_empty(int(number * p.numel())) for p in parameters]
 
 
-def _checkpointing(autocast: Autocast | None) -> Callable[..., Any]:
-    """Gradient checkpointing as diffusers does it; torch leaves our modes out of the second run."""
-
-    @contextmanager
-    def again() -> Iterator[None]:
-        with FusedAttention(), autocast or nullcontext():
-            yield
-
-    def run(block: nn.Module, *inputs: Any) -> Any:
-        return checkpoint(
-            block.__call__,
-            *inputs,
-            use_reentrant=False,
-            context_fn=lambda: (nullcontext(), again()),
-        )
-
-    return run
+@contextmanager
+def _again(autocast: Autocast | None) -> Iterator[None]:
+    # torch leaves our modes out when a block is computed for the second time.
+    with FusedAttention(), autocast or nullcontext():
+        yield
 
 
 def _of_update(parameters: list[nn.Parameter], gpu: bool) -> list[Tensor]:

@@ -24,6 +24,7 @@ from diffusion4k.planning.stages import (
 )
 from diffusion4k.training.build import build_objective
 from diffusion4k.training.check import check_side, copies_in_checkpoint, most_checkpoints
+from diffusion4k.training.optimizers import state_share
 from diffusion4k.training.recipe import Recipe
 
 __all__ = ["plan_training", "training_setup"]
@@ -69,6 +70,7 @@ def training_setup(recipe: Recipe, machine: Machine) -> TrainingSetup:
         gradient_accumulation=recipe.gradient_accumulation,
         bfloat16=recipe.precision == "bf16" or automatic,
         average=recipe.ema is not None,
+        moments=state_share(recipe.optimizer.name),
         lora_rank=recipe.lora.rank if recipe.lora else None,
         lora_targets=recipe.lora.targets if recipe.lora else None,
         processes=max(machine.gpus, 1),
@@ -105,7 +107,7 @@ def plan_training(
     step_seconds = machine.seconds(step.flops) + _exchange(update, machine)
     each_image = machine.seconds(text.flops + encoding.flops * (2 if recipe.flip else 1))
     photographs, notes = _photographs(recipe, images)
-    trained = update.parts["optimizer"] // 8
+    trained = update.parts["gradients"] // 4
     plan = Plan(
         what=_what(model, recipe),
         machine=machine,
@@ -128,7 +130,8 @@ def plan_training(
     ]
     if fits_device(max(step.peak, update.peak) + overhead(machine), machine):
         return replace(plan, notes=notes)
-    runs = {setup.gradient_checkpointing: step, not setup.gradient_checkpointing: other_step}
+    kept = bool(setup.gradient_checkpointing)
+    runs = {kept: step, not kept: other_step}
     changes = _changes(model, recipe, setup, machine, runs, update)
     return replace(plan, changes=changes, notes=notes)
 
@@ -156,7 +159,7 @@ def _changes(
 
 
 def _means(setup: TrainingSetup, machine: Machine) -> Iterator[_Means]:
-    checkpointing = {setup.gradient_checkpointing, True}
+    checkpointing = {bool(setup.gradient_checkpointing), True}
     divided = [2**n for n in range(setup.batch_size.bit_length()) if setup.batch_size % 2**n == 0]
     sharding = [None, "ZeRO-2", "FSDP"] if machine.gpus > 1 else [None]
     offload = [False, True] if machine.on_gpu else [False]
@@ -268,7 +271,7 @@ def _disk(
     model: Blueprint, recipe: Recipe, trained: int, photographs: int | None
 ) -> dict[str, int]:
     """Bytes of what the run writes."""
-    each = 4 * trained * copies_in_checkpoint(recipe)
+    each = int(4 * trained * copies_in_checkpoint(recipe))
     disk = {"checkpoints": most_checkpoints(recipe) * each}
     others = sum(count(model, name) for name in model.components if name != "transformer")
     disk["result"] = 4 * trained if recipe.lora else 4 * trained + _HALF * others

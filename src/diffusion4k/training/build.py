@@ -5,13 +5,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from diffusion4k.errors import UsageError
 from diffusion4k.families import Family
 from diffusion4k.objectives import FlowMatching, Objective, WaveletFlow
 from diffusion4k.timesteps import LogitNormal, Mode, TimestepDistribution, Uniform
-from diffusion4k.training.parameters import trained_parameters
 from diffusion4k.training.recipe import (
     LogitNormalRecipe,
     ModeRecipe,
@@ -22,7 +20,6 @@ from diffusion4k.training.recipe import (
 
 __all__ = [
     "build_objective",
-    "build_optimizer",
     "build_precision",
     "build_timesteps",
     "computes_in_bf16",
@@ -67,18 +64,6 @@ def build_timesteps(recipe: Recipe, family: Family, model: Path) -> TimestepDist
         raise UsageError(f"timesteps: {error}") from None
 
 
-def build_optimizer(recipe: RunRecipe, network: nn.Module) -> torch.optim.Optimizer:
-    """AdamW on all parameters that are trained."""
-    wanted = recipe.optimizer
-    return torch.optim.AdamW(
-        trained_parameters(network).values(),
-        lr=wanted.learning_rate,
-        betas=wanted.betas,
-        eps=wanted.eps,
-        weight_decay=wanted.weight_decay,
-    )
-
-
 def build_precision(
     recipe: RunRecipe, device: torch.device
 ) -> Callable[[], AbstractContextManager[None]]:
@@ -94,13 +79,16 @@ def build_precision(
 def computes_in_bf16(recipe: RunRecipe, device: torch.device) -> bool:
     """Whether the recipe's precision comes to bf16 on this device.
 
-    `auto` is bf16 on GPUs that have it, else fp32: processors emulate it, slower than fp32.
+    fp8 is bf16 but for the products of matrices. `auto` is bf16 on GPUs that have it, else fp32:
+    processors emulate it, slower than fp32.
 
     Raises:
         UsageError: bf16 on a GPU without it.
     """
     has_bf16 = device.type != "cuda" or torch.cuda.is_bf16_supported()
-    if recipe.precision == "bf16" and not has_bf16:
-        raise UsageError("precision: found bf16, which this GPU does not have, allowed auto, fp32")
+    if recipe.precision in ("bf16", "fp8") and not has_bf16:
+        raise UsageError(
+            f"precision: found {recipe.precision}, which this GPU does not have, allowed auto, fp32"
+        )
     on_gpu = device.type == "cuda" and has_bf16
-    return recipe.precision == "bf16" or (recipe.precision == "auto" and on_gpu)
+    return recipe.precision in ("bf16", "fp8") or (recipe.precision == "auto" and on_gpu)

@@ -15,6 +15,8 @@ from diffusion4k.families.quantization import check_weights_option
 from diffusion4k.lora import check_targets
 from diffusion4k.training.build import build_objective, build_timesteps
 from diffusion4k.training.checkpoint import checkpoints
+from diffusion4k.training.float8 import check_float8
+from diffusion4k.training.optimizers import UNSHARED, check_optimizer, state_share
 from diffusion4k.training.parameters import trained_parameters
 from diffusion4k.training.recipe import Recipe, RunRecipe, WaveletFlowRecipe
 from diffusion4k.training.trackers import check_trackers
@@ -48,6 +50,8 @@ def recipe_checks(recipe: Recipe, family: Family, model: Path) -> list[Callable[
         partial(build_objective, recipe),
         partial(build_timesteps, recipe, family, model),
         partial(check_trackers, recipe.log),
+        partial(check_optimizer, recipe.optimizer),
+        partial(_check_engine, recipe),
         partial(_check_positions, recipe, family, model),
         partial(_check_pairs, recipe, family),
     ]
@@ -65,6 +69,21 @@ def recipe_checks(recipe: Recipe, family: Family, model: Path) -> list[Callable[
         sides |= {"validation.width": wanted.width or 0, "validation.height": wanted.height or 0}
     checks += [partial(check_side, key, side, largest, recipe.model) for key, side in sides.items()]
     return checks
+
+
+def _check_engine(recipe: Recipe) -> None:
+    if recipe.precision == "fp8":
+        check_float8()
+    unshared = recipe.optimizer.name in UNSHARED
+    if unshared and recipe.engine == "fsdp2":
+        raise UsageError(
+            f"optimizer.name: found {recipe.optimizer.name} with engine=fsdp2, by which it cannot "
+            "be shared out: choose engine=ddp, or adamw or muon"
+        )
+    if recipe.offload and (unshared or recipe.engine == "ddp"):
+        raise UsageError(
+            "offload: found true, allowed with engine=fsdp2 and the optimizers adamw and muon"
+        )
 
 
 def _check_positions(recipe: Recipe, family: Family, model: Path) -> None:
@@ -94,9 +113,9 @@ def check_side(key: str, side: int, largest: int, model: str) -> None:
         raise UsageError(f"{key}: found {side}, allowed at most {largest}, all that {model} takes")
 
 
-def copies_in_checkpoint(recipe: RunRecipe) -> int:
-    """Trained weights, AdamW's two moments, and the average if there is one, all in float32."""
-    return 4 if recipe.ema else 3
+def copies_in_checkpoint(recipe: RunRecipe) -> float:
+    """Trained weights, what the optimizer keeps, and the average if there is one, over float32."""
+    return 1 + state_share(recipe.optimizer.name) + (recipe.ema is not None)
 
 
 def most_checkpoints(recipe: RunRecipe) -> int:

@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator, InitProcessGroupKwargs
 from torch import Tensor, nn
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -36,10 +36,17 @@ class Engine:
         device: of this process.
     """
 
-    def __init__(self, wanted: str = "auto") -> None:
-        """`wanted`: `auto` is `fsdp2` where there are several processes."""
+    def __init__(self, wanted: str = "auto", *, offload: bool = False) -> None:
+        """`wanted`: `auto` is `fsdp2` where there are several processes.
+
+        `offload`: with it, shares of weights, gradients and moments stand in the processor's
+        memory, where the optimizer takes its step, and come to the GPU block by block.
+        """
+        self._offloads = offload and torch.cuda.is_available()
         # The others wait while the first process fills the cache or makes validation images.
-        patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
+        # Sums of what is offloaded go over gloo.
+        backend = {"backend": "cpu:gloo,cuda:nccl"} if self._offloads else {}
+        patience = InitProcessGroupKwargs(timeout=timedelta(days=1), **backend)
         self.accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[patience])
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         self.device = self.accelerator.device
@@ -69,11 +76,15 @@ class Engine:
             return DistributedDataParallel(network, device_ids=devices)
         if self.name == "fsdp2":
             dtype = torch.bfloat16 if bfloat16 else None
-            policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
+            policies: dict[str, Any] = {
+                "mp_policy": MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
+            }
+            if self._offloads:
+                policies["offload_policy"] = CPUOffloadPolicy()
             for block in blocks_of(network):
-                fully_shard(block, mp_policy=policy)
+                fully_shard(block, **policies)
             # Whole only while it computes: the average may take its place between two passes.
-            fully_shard(network, mp_policy=policy, reshard_after_forward=True)
+            fully_shard(network, reshard_after_forward=True, **policies)
         return network
 
     def local_gradients(self, network: nn.Module) -> AbstractContextManager[None]:
@@ -126,4 +137,9 @@ def blocks_of(network: nn.Module) -> list[nn.Module]:
     """The transformer's repeated blocks, each of which is gathered on its own."""
     names: Any = getattr(network, "_repeated_blocks", None)
     names = names or getattr(network, "_no_split_modules", None) or ()
-    return [module for module in network.modules() if type(module).__name__ in names]
+    # A block that was shared out has a class of its own, made of the block's.
+    return [
+        module
+        for module in network.modules()
+        if any(kind.__name__ in names for kind in type(module).__mro__)
+    ]

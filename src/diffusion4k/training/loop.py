@@ -23,7 +23,6 @@ from diffusion4k.training.background import BackgroundImages
 from diffusion4k.training.bands import BANDS, LossBands
 from diffusion4k.training.build import (
     build_objective,
-    build_optimizer,
     build_precision,
     build_timesteps,
     computes_in_bf16,
@@ -38,6 +37,7 @@ from diffusion4k.training.guard import Guard
 from diffusion4k.training.lock import locked
 from diffusion4k.training.log import Curve, StepProgress
 from diffusion4k.training.network import load_network
+from diffusion4k.training.optimizers import UNSHARED, make_optimizer
 from diffusion4k.training.parameters import trained_parameters
 from diffusion4k.training.pictures import complete_cache, training_batches
 from diffusion4k.training.randomness import draw_noise
@@ -71,7 +71,8 @@ def train(recipe: Recipe, *, skip_bad: bool = False) -> Path:
     model = resolve(recipe.model)
     family = family_of(model, high_resolution=recipe.high_resolution_options)
     check_recipe(recipe, family, model)
-    engine = Engine(recipe.engine)
+    wanted = "ddp" if recipe.optimizer.name in UNSHARED else recipe.engine
+    engine = Engine(wanted, offload=recipe.offload)
     recipe = recipe.for_processes(engine.world)
     with locked(recipe.output) if engine.is_main else nullcontext():
         if engine.is_main:
@@ -114,7 +115,7 @@ class _Run:
         self.transformer = load_network(recipe, family, model, engine.device)
         bfloat16 = computes_in_bf16(recipe, engine.device)
         self.network = engine.spread(self.transformer, bfloat16=bfloat16)
-        self.optimizer = build_optimizer(recipe, self.transformer)
+        self.optimizer = make_optimizer(recipe.optimizer, self.transformer)
         self.average = WeightAverage(self.transformer, recipe.ema) if recipe.ema else None
         self.guard, self.bands = Guard(recipe.guard), LossBands()
         wanted = recipe.validation

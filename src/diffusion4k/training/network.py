@@ -10,8 +10,11 @@ from diffusion4k.families import Family
 from diffusion4k.families.quantization import load_transformer
 from diffusion4k.lora import add_adapter
 from diffusion4k.training.build import computes_in_bf16
+from diffusion4k.training.engine import blocks_of
+from diffusion4k.training.float8 import to_float8
 from diffusion4k.training.randomness import generator_at
 from diffusion4k.training.recipe import Recipe
+from diffusion4k.training.recompute import recompute
 
 __all__ = ["load_network"]
 
@@ -41,6 +44,15 @@ def load_network(recipe: Recipe, family: Family, model: Path, device: torch.devi
             seed=generator_at(recipe.seed, _ADAPTER).initial_seed(),
         )
     transformer.train()
-    if recipe.gradient_checkpointing:
+    if recipe.precision == "fp8":
+        to_float8(transformer)
+    blocks = blocks_of(transformer)
+    if recipe.gradient_checkpointing is True:
         transformer.enable_gradient_checkpointing()
+    elif recipe.gradient_checkpointing:
+        transformer.enable_gradient_checkpointing(recompute(recipe.gradient_checkpointing, blocks))
+    if recipe.compile:
+        for block in blocks:
+            # In place, so that names of weights stay as they are.
+            block.compile()
     return transformer

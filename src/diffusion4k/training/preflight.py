@@ -62,13 +62,13 @@ def processes() -> int:
 
 
 def refuse_problems(name: str, findings: Findings) -> None:
-    """Raise `UsageError` if there are problems, all of them in it, each on a line of its own."""
+    """Raise `UsageError` if there are problems, all of them in it, numbered."""
     found = findings.problems
     if len(found) == 1:
         raise UsageError(f"{name}: {found[0]}")
     if found:
-        listed = "".join(f"\n  {number}. {text}" for number, text in enumerate(found, 1))
-        raise UsageError(f"{name}: {len(found)} problems:{listed}")
+        listed = "; ".join(f"({number}) {text}" for number, text in enumerate(found, 1))
+        raise UsageError(f"{name}: {len(found)} problems: {listed}")
 
 
 def summary(findings: Findings) -> str:

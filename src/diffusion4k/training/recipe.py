@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictBool,
     ValidationError,
     model_validator,
 )
@@ -133,9 +134,9 @@ class ModeRecipe(_TimestepsRecipe):
 
 
 class OptimizerRecipe(Section):
-    """AdamW; the defaults are the paper's."""
+    """AdamW; the defaults are the paper's. Others: see `optimizers`."""
 
-    name: Literal["adamw"] = "adamw"
+    name: Literal["adamw", "adamw8bit", "paged-adamw8bit", "adafactor", "muon"] = "adamw"
     learning_rate: Positive = 1e-6
     betas: tuple[Beta, Beta] = (0.9, 0.999)
     weight_decay: NonNegative = 1e-4
@@ -238,8 +239,11 @@ class RunRecipe(Section):
     batch_size: Count = 1
     gradient_accumulation: Count = 1
     clip_norm: Positive | None = 1.0
-    gradient_checkpointing: bool = True
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    gradient_checkpointing: Annotated[
+        StrictBool | Annotated[int, Field(strict=True, ge=2)] | Literal["selective"],
+        Field(union_mode="left_to_right"),
+    ] = True
+    precision: Literal["auto", "bf16", "fp32", "fp8"] = "auto"
     ema: Annotated[Number, Field(gt=0, lt=1)] | None = None
     checkpoint: CheckpointRecipe = CheckpointRecipe()
     flip: bool = True
@@ -290,6 +294,8 @@ class Recipe(RunRecipe):
     log: LogRecipe = LogRecipe()
     guard: GuardRecipe = GuardRecipe()
     engine: Literal["auto", "ddp", "fsdp2"] = "auto"
+    offload: bool = False
+    compile: bool = False
     caption_dropout: Probability = 0.0
 
     @property

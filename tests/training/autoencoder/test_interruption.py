@@ -110,7 +110,7 @@ def test_a_broken_photograph_costs_no_finished_step(
     complete = (data / "2.png").read_bytes()
     (data / "2.png").write_bytes(complete[: len(complete) // 2])
     # One crop a step, so that three good photographs may come before it.
-    wanted = recipe(data=str(data), batch_size=1, seed=1, checkpoint={"every": 100})
+    wanted = recipe(data=str(data), batch_size=1, seed=0, checkpoint={"every": 100})
     with pytest.raises(Diffusion4kError, match=r"2\.png: damaged.*--skip-bad"):
         train_autoencoder(wanted)
     done = len(Curve.read(wanted.output / "loss.csv"))

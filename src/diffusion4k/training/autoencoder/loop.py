@@ -38,12 +38,13 @@ from diffusion4k.training.autoencoder.prepare import (
 from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe
 from diffusion4k.training.autoencoder.step import TERMS, ScaleConsistentLoss
 from diffusion4k.training.autoencoder.validation import QUALITIES, Validation
-from diffusion4k.training.build import build_optimizer, build_precision
+from diffusion4k.training.build import build_precision
 from diffusion4k.training.check import require_space
 from diffusion4k.training.ema import WeightAverage
 from diffusion4k.training.export import versions
 from diffusion4k.training.lock import locked
 from diffusion4k.training.log import Curve, StepProgress
+from diffusion4k.training.optimizers import make_optimizer
 from diffusion4k.training.randomness import generator_at
 from diffusion4k.training.resume import resume_point
 from diffusion4k.training.schedule import learning_rate
@@ -110,8 +111,8 @@ class _Run:
         self.trained = Trained(
             student,
             discriminator,
-            build_optimizer(recipe, student),
-            build_optimizer(recipe, discriminator),
+            make_optimizer(recipe.optimizer, student),
+            make_optimizer(recipe.optimizer, discriminator),
             WeightAverage(student, recipe.ema) if recipe.ema else None,
         )
         if self.checkpoint:
