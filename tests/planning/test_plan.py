@@ -100,7 +100,6 @@ def test_what_does_not_fit_has_a_way_out_that_fits(tiny_model: Path, blueprint: 
     plan = plan_training(blueprint, wanted, small, images=1)
     assert plan.shortages == ["device"]
     change = plan.changes[-1]
-    assert change.is_available
     assert " ".join(change.how) in verdict(plan)
     # Done as told, it does fit, and takes what was told.
     told = dict(each.split("=") for each in change.how)
@@ -125,6 +124,21 @@ def test_a_smaller_batch_takes_what_was_told(
     after = plan_training(blueprint, wanted.model_copy(update=changes), small, images=1)
     step = max(stage.peak for stage in after.stages[2:])
     assert step == pytest.approx(plan.changes[-1].peak, rel=0.1)
+
+
+def test_several_gpus_share_the_weights_out(tiny_model: Path, blueprint: Blueprint) -> None:
+    def parts(gpus: int, **keys: Any) -> dict[str, int]:
+        machine = replace(LARGE, gpus=gpus)
+        plan = plan_training(blueprint, recipe(tiny_model, **keys), machine, images=1)
+        return plan.stages[3].parts
+
+    one, shared, whole = parts(1), parts(4), parts(4, engine="ddp")
+    for part in ("gradients", "optimizer"):
+        assert shared[part] == pytest.approx(one[part] / 4, rel=1e-3)
+        assert whole[part] == one[part]
+    assert whole["gradient buckets"] == one["gradients"] and "gradient buckets" not in shared
+    offloaded = parts(4, offload=True)
+    assert "optimizer" not in offloaded and offloaded["weights"] <= shared["weights"]
 
 
 def test_nothing_makes_it_fit(tiny_model: Path, blueprint: Blueprint) -> None:

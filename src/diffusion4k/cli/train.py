@@ -67,4 +67,6 @@ def train(
 
     from diffusion4k.training.loop import train
 
-    typer.echo(train(wanted, skip_bad=skip_bad))
+    result = train(wanted, skip_bad=skip_bad)
+    if is_main():
+        typer.echo(result)

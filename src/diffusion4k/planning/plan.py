@@ -22,8 +22,6 @@ class Change:
     """Options or recipe keys, in the words in which they are given."""
     peak: int
     """Bytes on each device then."""
-    is_available: bool = True
-    """Whether this version can do it."""
 
 
 @dataclass(frozen=True)

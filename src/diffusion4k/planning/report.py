@@ -36,8 +36,7 @@ def verdict(plan: Plan) -> str:
         ]
         return f"does not fit: needs {', '.join(short)}"
     for change in plan.changes:
-        lacks = "" if change.is_available else ", which train does not have yet"
-        told += f"; {' '.join(change.how)}{lacks}: {_size(change.peak)}"
+        told += f"; {' '.join(change.how)}: {_size(change.peak)}"
         told += "" if change.peak <= machine.memory else ", still too much"
     if plan.changes:
         return told

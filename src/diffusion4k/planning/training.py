@@ -24,7 +24,7 @@ from diffusion4k.planning.stages import (
 )
 from diffusion4k.training.build import build_objective
 from diffusion4k.training.check import check_side, copies_in_checkpoint, most_checkpoints
-from diffusion4k.training.optimizers import state_share
+from diffusion4k.training.optimizers import UNSHARED, state_share
 from diffusion4k.training.recipe import Recipe
 
 __all__ = ["plan_training", "training_setup"]
@@ -35,26 +35,23 @@ _HALF = 2  # bytes of a stored number
 
 @dataclass(frozen=True)
 class _Means:
-    """Ways to need less memory, some of which `train` does not have."""
+    """Ways to need less memory."""
 
     checkpointing: bool
     divided: int = 1
     """Micro-batches that a batch is taken in."""
     eight_bit: bool = False
-    sharding: str | None = None
+    shared: bool = False
+    """Weights, gradients and moments shared out among the GPUs (FSDP2)."""
     offload: bool = False
     lora: bool = False
 
     @property
-    def is_available(self) -> bool:
-        return not (self.eight_bit or self.sharding or self.offload)
-
-    @property
     def cost(self) -> float:
         """In time, or in what the result is worth."""
-        sharding = {None: 0.0, "ZeRO-2": 0.2, "FSDP": 0.5}[self.sharding]
         doubt = 0.1 * self.eight_bit + 1.0 * self.offload + 3.0 * self.lora
-        return 0.3 * self.checkpointing + 0.1 * math.log2(self.divided) + sharding + doubt
+        time = 0.3 * self.checkpointing + 0.1 * math.log2(self.divided) + 0.5 * self.shared
+        return time + doubt
 
 
 def training_setup(recipe: Recipe, machine: Machine) -> TrainingSetup:
@@ -86,16 +83,23 @@ def plan_training(
         images: number of photographs; by default those of the recipe's folder, if it is there.
 
     Raises:
-        UsageError: crops larger than the model takes, or a number of images below 1.
+        UsageError: crops larger than the model takes, a global batch that the GPUs cannot divide,
+            or a number of images below 1.
     """
     if images is not None and images < 1:
         raise UsageError(f"images {images}: give 1 or more")
     largest = model.family.max_side(model.folder)
     check_side("crop", max(recipe.crop_size), largest, recipe.model)
+    recipe = recipe.for_processes(max(machine.gpus, 1))
     gpu, setup = machine.on_gpu, training_setup(recipe, machine)
     step, update = training_stages(model, setup, gpu=gpu)
     other = replace(setup, gradient_checkpointing=not setup.gradient_checkpointing)
     other_step, _ = training_stages(model, other, gpu=gpu)
+    kept = bool(setup.gradient_checkpointing)
+    whole = {kept: step, not kept: other_step}, update
+    if _is_shared(recipe, machine):
+        shares = _shares(model, machine.gpus, offload=recipe.offload)
+        step, other_step, update = (_scaled(s, shares) for s in (step, other_step, update))
     sides = _picture(recipe)
     # As the cache is built: text encoders in half of float32 on GPUs.
     text = text_encoding_stage(model, torch.bfloat16 if gpu else torch.float32, gpu=gpu)
@@ -104,10 +108,10 @@ def plan_training(
     if recipe.validation.prompts and recipe.validation.every:
         stages.append(_validation(model, recipe, step, gpu))
     without = "without" if setup.gradient_checkpointing else "with"
-    step_seconds = machine.seconds(step.flops) + _exchange(update, machine)
+    step_seconds = machine.seconds(step.flops) + _exchange(whole[1], machine)
     each_image = machine.seconds(text.flops + encoding.flops * (2 if recipe.flip else 1))
     photographs, notes = _photographs(recipe, images)
-    trained = update.parts["gradients"] // 4
+    trained = whole[1].parts["gradients"] // 4
     plan = Plan(
         what=_what(model, recipe),
         machine=machine,
@@ -130,9 +134,7 @@ def plan_training(
     ]
     if fits_device(max(step.peak, update.peak) + overhead(machine), machine):
         return replace(plan, notes=notes)
-    kept = bool(setup.gradient_checkpointing)
-    runs = {kept: step, not kept: other_step}
-    changes = _changes(model, recipe, setup, machine, runs, update)
+    changes = _changes(model, recipe, setup, machine, *whole)
     return replace(plan, changes=changes, notes=notes)
 
 
@@ -144,28 +146,52 @@ def _changes(
     steps: dict[bool, Stage],
     update: Stage,
 ) -> list[Change]:
-    """The cheapest means that fit: of all, and of those that `train` has."""
+    """The cheapest means that fit; none if nothing does."""
     peak_of = partial(_peak, model, setup, steps, update, machine)
-    found: list[Change] = []
-    for means in sorted(_means(setup, machine), key=lambda each: each.cost):
-        if any(change.is_available for change in found):
-            break
-        if found and not means.is_available:
-            continue
+    for means in sorted(_means(recipe, setup, machine), key=lambda each: each.cost):
         peak = peak_of(means)
         if fits_device(peak, machine):
-            found.append(Change(_words(means, recipe, setup), peak, means.is_available))
-    return found
+            return [Change(_words(means, recipe, setup), peak)]
+    return []
 
 
-def _means(setup: TrainingSetup, machine: Machine) -> Iterator[_Means]:
+def _means(recipe: Recipe, setup: TrainingSetup, machine: Machine) -> Iterator[_Means]:
     checkpointing = {bool(setup.gradient_checkpointing), True}
     divided = [2**n for n in range(setup.batch_size.bit_length()) if setup.batch_size % 2**n == 0]
-    sharding = [None, "ZeRO-2", "FSDP"] if machine.gpus > 1 else [None]
-    offload = [False, True] if machine.on_gpu else [False]
+    unshared = recipe.optimizer.name in UNSHARED
+    shared = [False, True] if machine.gpus > 1 and not unshared else [False]
+    if _is_shared(recipe, machine):
+        shared = [True]
     lora = [False] if setup.lora_rank else [False, True]
-    for values in product(checkpointing, divided, [False, True], sharding, offload, lora):
-        yield _Means(*values)
+    for values in product(checkpointing, divided, [False, True], shared, [False, True], lora):
+        means = _Means(*values)
+        # Moments of 8 bits are of one process each, and what is offloaded was shared out.
+        if means.eight_bit and (means.shared or not machine.on_gpu or setup.moments != 2):
+            continue
+        if not means.offload or means.shared:
+            yield means
+
+
+def _is_shared(recipe: Recipe, machine: Machine) -> bool:
+    """Whether `train` shares the weights out among this machine's GPUs."""
+    unshared = recipe.engine == "ddp" or recipe.optimizer.name in UNSHARED
+    return machine.gpus > 1 and not unshared
+
+
+def _shares(model: Blueprint, gpus: int, *, offload: bool = False) -> dict[str, float]:
+    """What of each part is on one of the GPUs that share it."""
+    parts = ("gradients", "optimizer", "average", "temporary")
+    shares = dict.fromkeys(parts, 0.0 if offload else 1 / gpus)
+    shares["gradient buckets"] = 0.0
+    # The block that computes and the next one are whole.
+    own = 0.0 if offload else 1 / gpus
+    shares["weights"] = min(own + 2 / max(len(model.blocks()), 2), 1.0)
+    return shares
+
+
+def _scaled(stage: Stage, shares: dict[str, float]) -> Stage:
+    parts = {part: int(size * shares.get(part, 1)) for part, size in stage.parts.items()}
+    return replace(stage, parts={part: size for part, size in parts.items() if size})
 
 
 def _peak(
@@ -188,15 +214,9 @@ def _peak(
     if means.eight_bit:
         shares["optimizer"] /= 4
         shares["temporary"] = 0
-    if means.sharding:
-        for part in ("gradients", "optimizer", "average", "temporary"):
-            shares[part] /= machine.gpus
-        shares["gradient buckets"] = 0
-    if means.sharding == "FSDP":
-        # The block that computes and the next one are whole.
-        shares["weights"] *= 1 / machine.gpus + 2 / max(len(model.blocks()), 2)
-    if means.offload:
-        shares["optimizer"] = shares["temporary"] = 0
+    if means.shared:
+        by_part = _shares(model, machine.gpus, offload=means.offload)
+        shares = {part: share * by_part[part] for part, share in shares.items()}
     shares["activations"] = shares["workspace"] = 1 / means.divided
     if means.divided > 1 and setup.gradient_accumulation == 1:
         # From the second micro-batch on, the gradients of the first stand beside it.
@@ -220,11 +240,12 @@ def _words(means: _Means, recipe: Recipe, setup: TrainingSetup) -> tuple[str, ..
     if means.lora:
         words.append("lora.rank=16")
     if means.eight_bit:
-        words.append("optimizer states in 8 bits")
-    if means.sharding:
-        words.append(f"{means.sharding} sharding")
+        words.append("optimizer.name=adamw8bit")
+        words.append("engine=ddp")
+    if means.shared and recipe.engine == "ddp":
+        words.append("engine=fsdp2")
     if means.offload:
-        words.append("optimizer in the processor's memory")
+        words.append("offload=true")
     return tuple(words)
 
 

@@ -70,7 +70,8 @@ class Engine:
             bfloat16: computations are in bfloat16, so blocks may travel in it; their shares, and
                 the gradients' sum, stay float32.
         """
-        network.to(self.device)
+        if self.name != "fsdp2":  # which moves the shares alone
+            network.to(self.device)
         if self.name == "ddp":
             devices = [self.device] if self.device.type == "cuda" else None
             return DistributedDataParallel(network, device_ids=devices)

@@ -1,0 +1,132 @@
+"""Our training loop against a bare one of forward, backward, clipping and AdamW on one batch.
+
+Both in turn, several times, each in a fresh process; of each the median step counts, and of these
+the fastest. Ours is `train` with all it does in a step: reading the crops, noise, curves,
+TensorBoard, loss by band, throughput, guard.
+
+    python benchmarks/training_overhead.py [--crop 1024] [--steps 14] [--repeats 3]
+"""
+
+import argparse
+import itertools
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from common import save
+
+TARGET = 1.03
+
+
+def recipe(cache: Path, output: Path, crop: int, steps: int) -> Any:
+    from diffusion4k.training.recipe import Recipe
+
+    return Recipe.model_validate(
+        {
+            "model": "pocket",
+            "data": "pocket",
+            "cache": cache,
+            "output": output,
+            "resolution": crop,
+            "steps": steps,
+            "gradient_checkpointing": False,
+            "validation": {"every": None},
+            "checkpoint": {"every": 1000},
+        }
+    )
+
+
+def ours(cache: Path, output: Path, crop: int, steps: int) -> list[float]:
+    """Seconds of each step."""
+    from diffusion4k.training.log import StepProgress
+    from diffusion4k.training.loop import train
+
+    times = [time.perf_counter()]
+    update = StepProgress.update
+    StepProgress.update = lambda *a: (times.append(time.perf_counter()), update(*a))[1]  # type: ignore
+    train(recipe(cache, output, crop, steps))
+    return [b - a for a, b in itertools.pairwise(times)]
+
+
+def bare(cache: Path, output: Path, crop: int, steps: int) -> list[float]:
+    """The same of a loop with nothing around it."""
+    import torch
+
+    from diffusion4k.data.reader import LatentCache
+    from diffusion4k.families import family_of, resolve
+    from diffusion4k.training.build import build_objective, build_timesteps
+    from diffusion4k.training.pictures import training_batches
+    from diffusion4k.training.randomness import draw_noise
+    from diffusion4k.training.step import denoising_loss
+
+    wanted = recipe(cache, output, crop, steps)
+    model = resolve("pocket")
+    family = family_of(model)
+    batch = training_batches(wanted, LatentCache(cache)).batch(0)
+    timesteps = build_timesteps(wanted, family, model)
+    noise, sigma = draw_noise(0, batch["places"], batch["latents"].shape[1:], timesteps)
+    network = family.load_transformer(model, dtype=torch.float32).requires_grad_(True).train()
+    objective = build_objective(wanted)
+    options = wanted.optimizer.model_dump(exclude={"name", "learning_rate"})
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-6, **options)
+    times = [time.perf_counter()]
+    for _ in range(steps):
+        loss = denoising_loss(
+            family,
+            network,
+            objective,
+            latents=batch["latents"],
+            conditioning=batch["conditioning"],
+            noise=noise,
+            sigma=sigma,
+        ).mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        times.append(time.perf_counter())
+    return [b - a for a, b in itertools.pairwise(times)]
+
+
+SIDES = {"ours": ours, "bare": bare}
+
+
+def main() -> None:
+    """Run both in turn, print the ratio and save it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--crop", type=int, default=1024)
+    parser.add_argument("--steps", type=int, default=14)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--side", choices=SIDES, help="one of the two alone")
+    parser.add_argument("--cache", type=Path)
+    options = parser.parse_args()
+    if options.side:
+        with tempfile.TemporaryDirectory() as output:
+            run = SIDES[options.side]
+            times = run(options.cache, Path(output) / "run", options.crop, options.steps)
+        # The first steps find their memory.
+        print(json.dumps(statistics.median(times[3:])))
+        return
+    found: dict[str, list[float]] = {side: [] for side in SIDES}
+    with tempfile.TemporaryDirectory() as cache:
+        ours(Path(cache), Path(cache) / "run", options.crop, 1)
+        for _ in range(options.repeats):
+            for side in SIDES:
+                command = [sys.executable, __file__, "--side", side, "--cache", cache]
+                command += ["--crop", str(options.crop), "--steps", str(options.steps)]
+                run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+                found[side].append(float(run.stdout.splitlines()[-1]))
+    ratio = min(found["ours"]) / min(found["bare"])
+    print(f"a step: ours {min(found['ours']):.3f} s, bare {min(found['bare']):.3f} s: {ratio:.3f}x")
+    print(f"target at most {TARGET}")
+    kept = {"crop": options.crop, "steps": options.steps, "seconds": found}
+    save("training_overhead", kept | {"ratio": round(ratio, 4)})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""The files for launchers: Accelerate takes them, and a launched run is the run."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from accelerate.commands.config.config_args import load_config_from_file
+
+from diffusion4k.training.log import Curve
+from diffusion4k.training.recipe import Recipe, load_recipe
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "recipes/accelerate").glob("*.yaml"))
+RECIPES = sorted((ROOT / "recipes").glob("*-wlf.yaml"))
+Make = Callable[..., Recipe]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_accelerate_knows_every_key(path: Path) -> None:
+    config = load_config_from_file(str(path))
+    assert config.num_processes == yaml.safe_load(path.read_text())["num_processes"]
+    assert config.mixed_precision == "no"
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipes_are_for_the_processes_they_name(path: Path) -> None:
+    recipe = load_recipe(path)
+    for count in (1, 2, 8):
+        wanted = recipe.for_processes(count)
+        if recipe.global_batch_size:
+            pictures = wanted.batch_size * wanted.gradient_accumulation * count
+            assert pictures == recipe.global_batch_size
+
+
+def test_cluster_files_have_their_form() -> None:
+    folder = ROOT / "recipes/cluster"
+    subprocess.run(["bash", "-n", str(folder / "slurm.sh")], check=True)
+    job = yaml.safe_load((folder / "kubernetes.yaml").read_text())
+    container = job["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]["containers"][0]
+    assert (job["kind"], container["name"]) == ("PyTorchJob", "pytorch")
+    mounted = {mount["name"] for mount in container["volumeMounts"]}
+    pod = job["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]
+    assert mounted == {volume["name"] for volume in pod["volumes"]}
+    task = yaml.safe_load((folder / "skypilot.yaml").read_text())
+    assert Path(ROOT / task["envs"]["RECIPE"]).is_file()
+    subprocess.run(["bash", "-n", "-c", task["run"]], check=True)
+
+
+def test_a_run_that_accelerate_launches(recipe: Make, tmp_path: Path) -> None:
+    """Two processes on the processor, by the file that the manual names."""
+    wanted = recipe(steps=2, batch_size=1)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(wanted.as_yaml())
+    command = [sys.executable, "-m", "accelerate.commands.launch"]
+    command += ["--config_file", str(ROOT / "recipes/accelerate/two-processes-cpu.yaml")]
+    command += ["--main_process_port", "0", "--no_python"]
+    command += [str(Path(sys.executable).with_name("diffusion4k")), "train", str(path)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert len(Curve.read(wanted.output / "loss.csv")) == 2
+    shares = list((wanted.output / "checkpoints/step-000002").glob("shard-*.safetensors"))
+    assert len(shares) == 2
+    assert run.stdout.splitlines() == [str(wanted.output / "model")]
