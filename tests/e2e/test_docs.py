@@ -32,6 +32,7 @@ OVERRIDES = {
     "steps": 2,
     "schedule.warmup_steps": 0,
     "batch_size": 1,
+    "global_batch_size": "null",
     "resolution": 128,
     "crop": 128,
     "checkpoint.every": 1,
@@ -128,7 +129,7 @@ def small(words: list[str], full_size: Path) -> list[str]:
 
 def small_autoencoder(recipe: Path, full_size: Path) -> list[str]:
     """Overrides for `vae train`; no full-size model and no LPIPS weights are at hand."""
-    small = {key: value for key, value in OVERRIDES.items() if key != "resolution"}
+    small = {key: value for key, value in OVERRIDES.items() if key not in ("resolution", "global_batch_size")}
     small |= {"adversarial.start": 1, "validation.every": 1, "perceptual": "{name: effnet-pd}"}
     small |= {"data": "photographs"}
     if yaml.safe_load(recipe.read_text())["model"] != "pocket":

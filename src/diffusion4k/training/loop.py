@@ -112,6 +112,11 @@ class _Run:
         self.objective = build_objective(recipe)
         self.timesteps = build_timesteps(recipe, family, model)
 
+        # First, as counting leaves holes in the memory.
+        pictures = recipe.batch_size * recipe.gradient_accumulation * engine.world
+        self.throughput = (
+            Throughput(recipe, model, pictures, engine.device) if engine.is_main else None
+        )
         self.transformer = load_network(recipe, family, model, engine.device)
         bfloat16 = computes_in_bf16(recipe, engine.device)
         self.network = engine.spread(self.transformer, bfloat16=bfloat16)
@@ -158,7 +163,6 @@ class _Run:
             images_per_step=images_per_step,
             enabled=engine.is_main,
         )
-        throughput = Throughput(recipe, images_per_step, engine.device)
         with StopRequest() as stop, progress:
             for done in range(self.first + 1, recipe.steps + 1):
                 loss, norm, rate = self._step(done - 1)
@@ -171,7 +175,8 @@ class _Run:
                     values["skipped_steps"] = self.guard.skipped
                     if is_logged:
                         self.bands_curve.add(done, *bands.values())
-                        values |= bands | throughput.row(recipe.log.every)
+                        assert self.throughput
+                        values |= bands | self.throughput.row(recipe.log.every)
                     self._track(done, {f"train/{name}": value for name, value in values.items()})
                     self._show_images(self.background.poll() if self.background else [])
                 last, every = done == recipe.steps, recipe.validation.every

@@ -117,7 +117,8 @@ def look_over(
                 check()
     _photographs(recipe, world, findings, model, family, skip_bad)
     if planned and model and family:
-        _machine(recipe, machine or present_machine(folder=recipe.output, measured=False), findings)
+        machine = machine or present_machine(folder=recipe.output, measured=False)
+        _machine(recipe, model, machine, findings)
     return findings
 
 
@@ -181,9 +182,9 @@ def _crops_fit(recipe: Recipe, scan: FolderScan) -> None:
             )
 
 
-def _machine(recipe: Recipe, machine: Machine, findings: Findings) -> None:
+def _machine(recipe: Recipe, model: Path, machine: Machine, findings: Findings) -> None:
     with findings.noting():
-        blueprint = Blueprint(recipe.model, high_resolution=recipe.high_resolution_options)
+        blueprint = Blueprint(model, high_resolution=recipe.high_resolution_options)
         plan = findings.plan = plan_training(blueprint, recipe, machine)
         if "device" in plan.shortages:
             surely = plan.peak > _SURELY * machine.memory

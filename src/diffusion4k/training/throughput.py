@@ -6,7 +6,7 @@ a resumed run repeats to the bit.
 
 import resource
 import time
-from functools import cached_property
+from pathlib import Path
 
 import torch
 
@@ -22,21 +22,22 @@ __all__ = ["Throughput"]
 class Throughput:
     """Rates between two calls of `row`."""
 
-    def __init__(self, recipe: Recipe, images_per_step: int, device: torch.device) -> None:
-        self._recipe, self._images, self._device = recipe, images_per_step, device
-        self._time, self._steps = time.monotonic(), 0
+    def __init__(
+        self, recipe: Recipe, model: Path, images_per_step: int, device: torch.device
+    ) -> None:
+        self._images, self._device = images_per_step, device
+        self._flops, self._peak = _flops_per_step(recipe, model, device), present_machine().flops
+        self._time = time.monotonic()
 
     def row(self, steps: int) -> dict[str, float]:
         """Figures by name, after `steps` steps more; per process what is not of images.
 
         `utilisation` is of what one matrix product reached on this device, in bfloat16 on GPUs.
         """
-        if not self._steps:
-            _ = self._flops_per_step, self._peak  # not in the time of the next row
         now = time.monotonic()
         seconds = max(now - self._time, 1e-9)
-        self._time, self._steps = now, self._steps + steps
-        rate = steps * self._flops_per_step / seconds
+        self._time = now
+        rate = steps * self._flops / seconds
         return {
             "images_per_second": steps * self._images / seconds,
             "teraflops": rate / 1e12,
@@ -44,19 +45,12 @@ class Throughput:
             "memory_gib": _memory(self._device) / 2**30,
         }
 
-    @cached_property
-    def _flops_per_step(self) -> int:
-        """By running a step on shapes alone."""
-        blueprint = Blueprint(
-            self._recipe.model, high_resolution=self._recipe.high_resolution_options
-        )
-        gpu = self._device.type == "cuda"
-        setup = training_setup(self._recipe, present_machine(measured=False))
-        return training_stages(blueprint, setup, gpu=gpu)[0].flops
 
-    @cached_property
-    def _peak(self) -> float:
-        return present_machine().flops
+def _flops_per_step(recipe: Recipe, model: Path, device: torch.device) -> int:
+    """By running a step on shapes alone."""
+    blueprint = Blueprint(model, high_resolution=recipe.high_resolution_options)
+    setup = training_setup(recipe, present_machine(measured=False))
+    return training_stages(blueprint, setup, gpu=device.type == "cuda")[0].flops
 
 
 def _memory(device: torch.device) -> int:
