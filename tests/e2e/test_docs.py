@@ -129,7 +129,11 @@ def small(words: list[str], full_size: Path) -> list[str]:
 
 def small_autoencoder(recipe: Path, full_size: Path) -> list[str]:
     """Overrides for `vae train`; no full-size model and no LPIPS weights are at hand."""
-    small = {key: value for key, value in OVERRIDES.items() if key not in ("resolution", "global_batch_size")}
+    small = {
+        key: value
+        for key, value in OVERRIDES.items()
+        if key not in ("resolution", "global_batch_size")
+    }
     small |= {"adversarial.start": 1, "validation.every": 1, "perceptual": "{name: effnet-pd}"}
     small |= {"data": "photographs"}
     if yaml.safe_load(recipe.read_text())["model"] != "pocket":

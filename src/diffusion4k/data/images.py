@@ -46,8 +46,11 @@ _TURNS = {
 _SIDEWAYS = (5, 6, 7, 8)
 
 
-def open_rgb(path: str | Path) -> Image.Image:
+def open_rgb(path: str | Path, at_least: tuple[int, int] | None = None) -> Image.Image:
     """The photograph as an RGB image of eight bits, wholly decoded.
+
+    Of a JPEG of which only `at_least` so many pixels in width and height are wanted, a half, a
+    quarter or an eighth of each side is decoded, which is that much faster.
 
     Raises:
         Diffusion4kError: no such file, no image, damaged or truncated, over `MAX_PIXELS`, or 32
@@ -55,6 +58,8 @@ def open_rgb(path: str | Path) -> Image.Image:
     """
     with _opened(Path(path)) as image:
         orientation = _orientation(image)
+        if at_least:
+            image.draft(None, at_least[::-1] if orientation in _SIDEWAYS else at_least)
         image.load()
         profile = image.info.get("icc_profile")
         colour, alpha = _separate(_eight_bits(image))

@@ -17,6 +17,7 @@ from torch import Tensor
 from diffusion4k.data.buckets import BucketOrder, buckets_of, sizes_for
 from diffusion4k.data.pixels import check_multiple
 from diffusion4k.data.reader import LatentCache
+from diffusion4k.data.uncached import UncachedLatents
 from diffusion4k.errors import UsageError
 
 __all__ = ["Batch", "LatentBatches"]
@@ -42,7 +43,7 @@ class LatentBatches:
 
     def __init__(
         self,
-        cache: LatentCache,
+        cache: LatentCache | UncachedLatents,
         *,
         batch_size: int,
         crop: int | tuple[int, int],
@@ -92,6 +93,13 @@ class LatentBatches:
         number = (step * self._accumulation + micro) * world + rank
         places = range(number * self._batch_size, (number + 1) * self._batch_size)
         size, indices = self._pictures(step, places, self._accumulation * world)
+        if isinstance(self._cache, UncachedLatents):
+            parts = self._accumulation * world
+            later = range(
+                places.start + parts * self._batch_size, places.stop + parts * self._batch_size
+            )
+            self._cache.prefetch(indices)
+            self._cache.prefetch(self._pictures(step + 1, later, parts)[1])
         samples = [self._sample(*each, size) for each in zip(places, indices, strict=True)]
         return {
             "latents": torch.stack([latents for latents, _ in samples]),

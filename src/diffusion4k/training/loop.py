@@ -16,6 +16,7 @@ from diffusers import ModelMixin
 from PIL import Image
 
 from diffusion4k.data.cache import LatentCache
+from diffusion4k.data.uncached import UncachedLatents
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import Family, family_of, resolve
 from diffusion4k.files import write_text
@@ -98,7 +99,7 @@ class _Run:
         engine: Engine,
         family: Family,
         model: Path,
-        cache: LatentCache,
+        cache: LatentCache | UncachedLatents,
         checkpoint: Path | None,
         first: int,
     ) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from diffusion4k.data.cache import LatentCache, build_cache
 from diffusion4k.data.folder import photo_folder, scan_folder
 from diffusion4k.data.loader import Batch, LatentBatches
+from diffusion4k.data.plan import Settings
+from diffusion4k.data.uncached import UncachedLatents, cache_captions
 from diffusion4k.errors import UsageError
 from diffusion4k.families import Family
 from diffusion4k.training.engine import Engine
@@ -21,10 +23,11 @@ __all__ = ["complete_cache", "training_batches", "validation_batch"]
 
 def complete_cache(
     recipe: Recipe, family: Family, model: Path, engine: Engine, *, skip_bad: bool
-) -> LatentCache:
+) -> LatentCache | UncachedLatents:
     """Compute what the cache and the validation prompts lack, on the first process alone.
 
-    Without photographs in the recipe, or with a cache at an address, the cache stays as it is.
+    Without photographs in the recipe, or with a cache at an address, the cache stays as it is; with
+    `uncached` it holds captions only.
 
     Raises:
         Diffusion4kError: a broken photograph, unless `skip_bad`, or another reason in the data.
@@ -34,6 +37,11 @@ def complete_cache(
         LatentCache(place).require(
             model=model, family=family, resolution=recipe.resolution, longest=recipe.longest
         )
+    elif recipe.uncached:
+        photos = scan_folder(photo_folder(recipe.data)).usable(skip_bad=skip_bad)
+        settings = Settings(model, family, recipe.resolution, True, "float16", recipe.longest)
+        if engine.is_main:
+            cache_captions(photos, settings, place, engine.device)
     elif engine.is_main:
         scan = scan_folder(photo_folder(recipe.data))
         report = build_cache(
@@ -53,10 +61,14 @@ def complete_cache(
     if engine.is_main and recipe.validation.prompts and recipe.validation.every:
         encode_prompts(recipe, family, model, engine.device)
     engine.wait()
+    if recipe.uncached and recipe.data is not None and not isinstance(place, str):
+        return UncachedLatents(photos, settings, place, engine.device)
     return LatentCache(place)
 
 
-def training_batches(recipe: Recipe, cache: LatentCache, processes: int = 1) -> LatentBatches:
+def training_batches(
+    recipe: Recipe, cache: LatentCache | UncachedLatents, processes: int = 1
+) -> LatentBatches:
     """The recipe's batches, each a function of step, micro-batch and process.
 
     Raises:
@@ -79,7 +91,7 @@ def training_batches(recipe: Recipe, cache: LatentCache, processes: int = 1) -> 
     )
 
 
-def validation_batch(recipe: Recipe, cache: LatentCache) -> Batch:
+def validation_batch(recipe: Recipe, cache: LatentCache | UncachedLatents) -> Batch:
     """The fixed pictures of the validation loss, as they are and with their captions."""
     wanted = recipe.validation
     # Of a cache with buckets these are of one of them.

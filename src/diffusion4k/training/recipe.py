@@ -274,6 +274,7 @@ class Recipe(RunRecipe):
     lora: LoraRecipe | None = None
     high_resolution: HighResolutionRecipe = HighResolutionRecipe()
     cache: Annotated[Address | Path | None, Field(union_mode="left_to_right")] = None
+    uncached: bool = False
     resolution: Pixels
     buckets: Annotated[
         BucketsRecipe | None, BeforeValidator(lambda v: {} if v is True else v or None)
@@ -344,6 +345,10 @@ class Recipe(RunRecipe):
         if self.data is None and self.cache is None:
             raise PydanticCustomError(
                 "data", "data: missing; give photographs, or a complete cache to train from alone"
+            )
+        if self.uncached and (self.data is None or isinstance(self.cache, str)):
+            raise PydanticCustomError(
+                "uncached", "uncached: found true, which needs photographs in a folder: give data"
             )
         width, height = self.crop_size
         if min(width, height) > self.resolution:

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from diffusion4k.data.cache import LatentCache
+from diffusion4k.data.uncached import UncachedLatents
 from diffusion4k.families import Family
 from diffusion4k.training.build import build_objective, build_precision, build_timesteps
 from diffusion4k.training.pictures import validation_batch
@@ -32,7 +33,7 @@ class Validation:
         recipe: Recipe,
         family: Family,
         model: Path,
-        cache: LatentCache,
+        cache: LatentCache | UncachedLatents,
         device: torch.device,
     ) -> None:
         wanted = recipe.validation
