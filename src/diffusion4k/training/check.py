@@ -15,6 +15,7 @@ from diffusion4k.families.quantization import check_weights_option
 from diffusion4k.lora import check_targets
 from diffusion4k.training.build import build_objective, build_timesteps
 from diffusion4k.training.checkpoint import checkpoints
+from diffusion4k.training.context_parallel import check_context_parallel
 from diffusion4k.training.float8 import check_float8
 from diffusion4k.training.optimizers import UNSHARED, check_optimizer, state_share
 from diffusion4k.training.parameters import trained_parameters
@@ -60,6 +61,9 @@ def recipe_checks(recipe: Recipe, family: Family, model: Path) -> list[Callable[
         if recipe.lora.targets:
             skeleton = family.transformer_skeleton(model)
             checks.append(partial(check_targets, skeleton, recipe.lora.targets))
+    if recipe.context_parallel > 1:
+        skeleton = family.transformer_skeleton(model)
+        checks.append(partial(check_context_parallel, skeleton, recipe.context_parallel))
     largest, wanted = family.max_side(model), recipe.validation
     sides = {"crop": max(recipe.crop_size)}
     if recipe.buckets:

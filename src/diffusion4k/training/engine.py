@@ -23,6 +23,9 @@ from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
+from diffusion4k.errors import UsageError
+from diffusion4k.training.context_parallel import divide_context
+
 __all__ = ["Engine", "blocks_of"]
 
 
@@ -33,14 +36,19 @@ class Engine:
         name: `single`, `ddp` or `fsdp2`.
         accelerator: Accelerate's view of the processes.
         rank, world: number of this process, and of all.
+        data_rank, data_world: the same of processes that work on different pictures.
         device: of this process.
     """
 
-    def __init__(self, wanted: str = "auto", *, offload: bool = False) -> None:
+    def __init__(self, wanted: str = "auto", *, offload: bool = False, context: int = 1) -> None:
         """`wanted`: `auto` is `fsdp2` where there are several processes.
 
         `offload`: with it, shares of weights, gradients and moments stand in the processor's
-        memory, where the optimizer takes its step, and come to the GPU block by block.
+        memory, where the optimizer takes its step, and come to the GPU block by block. `context`
+        processes work on the same pictures (see `context_parallel`).
+
+        Raises:
+            UsageError: `context` does not divide the number of processes.
         """
         self._offloads = offload and torch.cuda.is_available()
         # The others wait while the first process fills the cache or makes validation images.
@@ -50,6 +58,12 @@ class Engine:
         self.accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[patience])
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         self.device = self.accelerator.device
+        if self.world % context:
+            raise UsageError(
+                f"context_parallel: found {context}, which does not divide {self.world} processes"
+            )
+        self.context = context
+        self.data_rank, self.data_world = self.rank // context, self.world // context
         several = "fsdp2" if wanted == "auto" else wanted
         self.name = several if self.world > 1 else "single"
 
@@ -60,8 +74,13 @@ class Engine:
 
     @property
     def is_sharded(self) -> bool:
-        """Whether a process holds only its share of the weights: then all must compute together."""
+        """Whether a process holds only its share of the weights."""
         return self.name == "fsdp2"
+
+    @property
+    def computes_together(self) -> bool:
+        """Whether no process can use the network without the others."""
+        return self.is_sharded or self.context > 1
 
     def spread(self, network: nn.Module, *, bfloat16: bool = False) -> nn.Module:
         """The network to train; with `fsdp2` its parameters become `DTensor`s, in place.
@@ -70,6 +89,8 @@ class Engine:
             bfloat16: computations are in bfloat16, so blocks may travel in it; their shares, and
                 the gradients' sum, stay float32.
         """
+        if self.context > 1:
+            divide_context(network, self.context, self.world, self.device)
         if self.name != "fsdp2":  # which moves the shares alone
             network.to(self.device)
         if self.name == "ddp":

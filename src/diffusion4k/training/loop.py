@@ -73,14 +73,14 @@ def train(recipe: Recipe, *, skip_bad: bool = False) -> Path:
     family = family_of(model, high_resolution=recipe.high_resolution_options)
     check_recipe(recipe, family, model)
     wanted = "ddp" if recipe.optimizer.name in UNSHARED else recipe.engine
-    engine = Engine(wanted, offload=recipe.offload)
-    recipe = recipe.for_processes(engine.world)
+    engine = Engine(wanted, offload=recipe.offload, context=recipe.context_parallel)
+    recipe = recipe.for_processes(engine.data_world)
     with locked(recipe.output) if engine.is_main else nullcontext():
         if engine.is_main:
             for damaged in set_aside_damaged(recipe.output / "checkpoints"):
                 print(f"{damaged}: incomplete files, going on without it", file=sys.stderr)
         engine.wait()
-        checkpoint, first = resume_point(recipe, engine.world)
+        checkpoint, first = resume_point(recipe, engine.data_world)
         cache = complete_cache(recipe, family, model, engine, skip_bad=skip_bad)
         run = _Run(recipe, engine, family, model, cache, checkpoint, first)
         try:
@@ -105,7 +105,7 @@ class _Run:
     ) -> None:
         self.recipe, self.engine, self.family, self.model = recipe, engine, family, model
         self.resumed, self.first = checkpoint is not None, first
-        self.batches = training_batches(recipe, cache, engine.world)
+        self.batches = training_batches(recipe, cache, engine.data_world)
         for line in self.batches.lines():
             self._say(line)
         self.precision = build_precision(recipe, engine.device)
@@ -114,7 +114,7 @@ class _Run:
         self.timesteps = build_timesteps(recipe, family, model)
 
         # First, as counting leaves holes in the memory.
-        pictures = recipe.batch_size * recipe.gradient_accumulation * engine.world
+        pictures = recipe.batch_size * recipe.gradient_accumulation * engine.data_world
         self.throughput = (
             Throughput(recipe, model, pictures, engine.device) if engine.is_main else None
         )
@@ -155,7 +155,7 @@ class _Run:
     def go(self) -> None:
         """All steps that are left."""
         recipe, engine = self.recipe, self.engine
-        images_per_step = recipe.batch_size * recipe.gradient_accumulation * engine.world
+        images_per_step = recipe.batch_size * recipe.gradient_accumulation * engine.data_world
         if not self.resumed:
             self._validate(0)
         progress = StepProgress(
@@ -259,7 +259,9 @@ class _Run:
             is_last = micro == parts - 1
             with nullcontext() if is_last else engine.local_gradients(self.network):
                 loss, measured = self._loss(step, micro)
-                (loss / parts).backward()
+                # Processes on the same pictures have a part of the gradient each, and of all
+                # processes the mean is taken.
+                (loss / parts * engine.context).backward()
             total[0] += loss.detach() / parts
             total[1:] += measured
         loss_value, *measured_everywhere = engine.sums(total)
@@ -291,7 +293,7 @@ class _Run:
     def _loss(self, step: int, micro: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean loss of a micro-batch, and what `LossBands` measures of it."""
         device = self.engine.device
-        batch = self.batches.batch(step, micro, self.engine.rank, self.engine.world)
+        batch = self.batches.batch(step, micro, self.engine.data_rank, self.engine.data_world)
         latents, conditioning = batch["latents"], batch["conditioning"]
         noise, sigma = draw_noise(
             self.recipe.seed, batch["places"], latents.shape[1:], self.timesteps
@@ -313,7 +315,7 @@ class _Run:
         return loss, measured[0]
 
     def _validate(self, done: int) -> None:
-        if self.recipe.validation.every and (self.engine.is_main or self.engine.is_sharded):
+        if self.recipe.validation.every and (self.engine.is_main or self.engine.computes_together):
             with self._averaged():
                 loss = self.validation.loss(self.transformer)
                 images = self._validation_images(done)
@@ -351,7 +353,7 @@ class _Run:
             self.validation_curve.sync()
             self.bands_curve.sync()
         about = {
-            "processes": self.engine.world,
+            "processes": self.engine.data_world,
             "recipe": self.recipe.model_dump(mode="json"),
             "versions": versions(),
             "guard": self.guard.state(),

@@ -101,6 +101,12 @@ def look_over(
     """
     findings = Findings()
     world = processes() if world is None else world
+    if world % recipe.context_parallel:
+        findings.problems.append(
+            f"context_parallel: found {recipe.context_parallel}, which does not divide {world} "
+            "processes"
+        )
+    world = max(world // recipe.context_parallel, 1)  # of which each has its own pictures
     with findings.noting():
         recipe = recipe.for_processes(world)
     with findings.noting():

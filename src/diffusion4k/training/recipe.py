@@ -296,6 +296,7 @@ class Recipe(RunRecipe):
     guard: GuardRecipe = GuardRecipe()
     engine: Literal["auto", "ddp", "fsdp2"] = "auto"
     offload: bool = False
+    context_parallel: Count = 1
     compile: bool = False
     caption_dropout: Probability = 0.0
 

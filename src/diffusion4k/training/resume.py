@@ -12,7 +12,17 @@ from diffusion4k.training.recipe import RunRecipe
 
 __all__ = ["changed_keys", "resume_point"]
 
-_FREE = ("output", "steps", "checkpoint", "validation", "engine", "offload", "log", "guard")
+_FREE = (
+    "output",
+    "steps",
+    "checkpoint",
+    "validation",
+    "engine",
+    "offload",
+    "context_parallel",
+    "log",
+    "guard",
+)
 _BATCH = ("batch_size", "gradient_accumulation", "global_batch_size")
 
 
