@@ -1,8 +1,8 @@
 """Several processes on one picture: each has a part of its tokens, and attention swaps heads.
 
-Ulysses (Jacobs et al., arXiv:2309.14509) as diffusers has it. Before attention an all-to-all gives a
-process all tokens of some heads in place of all heads of its tokens, and after it the reverse. What
-is kept for the backward pass is divided by the number of processes.
+Ulysses (Jacobs et al., arXiv:2309.14509) as diffusers has it. Before attention an all-to-all gives
+a process all tokens of some heads in place of all heads of its tokens, and after it the reverse.
+What is kept for the backward pass is divided by the number of processes.
 """
 
 from contextlib import nullcontext
