@@ -63,7 +63,8 @@ def test_time_is_flops_over_what_the_machine_does(tiny_model: Path, blueprint: B
 
 def test_gradients_go_around_several_gpus(tiny_model: Path, blueprint: Blueprint) -> None:
     one = plan_training(blueprint, recipe(tiny_model), LARGE, images=1)
-    four = plan_training(blueprint, recipe(tiny_model), replace(LARGE, gpus=4), images=1)
+    wanted = recipe(tiny_model, engine="ddp")
+    four = plan_training(blueprint, wanted, replace(LARGE, gpus=4), images=1)
     gradients = 4 * one.parameters["transformer"]
     assert four.step_seconds - one.step_seconds == pytest.approx(1.5 * gradients / 25e9, rel=1e-3)
     assert four.stages[2].parts["gradient buckets"] == gradients

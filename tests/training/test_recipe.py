@@ -37,7 +37,9 @@ def test_the_paper_recipe_has_the_paper_numbers() -> None:
     assert recipe.optimizer.learning_rate == 1e-6
     assert recipe.optimizer.betas == (0.9, 0.999)
     assert recipe.optimizer.weight_decay == 1e-4
-    assert (recipe.clip_norm, recipe.steps, recipe.batch_size, recipe.seed) == (1.0, 20_000, 8, 0)
+    assert (recipe.clip_norm, recipe.steps, recipe.seed) == (1.0, 20_000, 0)
+    assert recipe.global_batch_size == 2 * 8
+    assert load_recipe(RECIPES / "flux-12b-wlf.yaml").global_batch_size == 8 * 4
     assert (recipe.schedule.name, recipe.schedule.warmup_steps) == ("constant", 0)
     assert recipe.timesteps == LogitNormalRecipe(mean=0, std=1)
     assert recipe.crop_size == (4096, 4096) and recipe.resolution == 4096
@@ -99,7 +101,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     for problem in (
         "resolution: found 1000, allowed a multiple of 32 (nearest: 992 or 1024)",
         "steps: found 'many', allowed a valid integer",
-        "precision: found 'fp16', allowed 'auto', 'bf16' or 'fp32'",
+        "precision: found 'fp16', allowed 'auto', 'bf16', 'fp32' or 'fp8'",
         "dat: unknown key (did you mean data?)",
         "optimizer.learning_rate: found -1, allowed greater than 0",
         "optimizer.betas.1: found 2, allowed less than 1",

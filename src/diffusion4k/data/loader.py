@@ -98,8 +98,7 @@ class LatentBatches:
             later = range(
                 places.start + parts * self._batch_size, places.stop + parts * self._batch_size
             )
-            self._cache.prefetch(indices)
-            self._cache.prefetch(self._pictures(step + 1, later, parts)[1])
+            self._cache.prefetch([*indices, *self._pictures(step + 1, later, parts)[1]])
         samples = [self._sample(*each, size) for each in zip(places, indices, strict=True)]
         return {
             "latents": torch.stack([latents for latents, _ in samples]),
