@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from diffusion4k.config.problems import known_keys
 from diffusion4k.errors import UsageError
-from diffusion4k.training.problems import known_keys
 from diffusion4k.training.recipe import (
     FlowMatchingRecipe,
     LogitNormalRecipe,

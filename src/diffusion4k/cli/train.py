@@ -44,8 +44,9 @@ def train(
     The same command goes on from the newest checkpoint of a run that was stopped or killed. The
     result, OUTPUT/model, is a folder that `generate --model` and plain diffusers load.
     """
+    from diffusion4k.config.read import read_partly
     from diffusion4k.errors import UsageError
-    from diffusion4k.training.recipe import Recipe, read_partly
+    from diffusion4k.training.recipe import Recipe
 
     wanted, problems = read_partly(recipe, overrides, Recipe)
     if wanted is None:

@@ -1,27 +1,29 @@
-"""A recipe: one YAML file that says everything about a run, checked before anything starts.
-
-Unknown keys are refused. `a.b=value` on the command line overrides a key, `value` being YAML, so
-that `objective={name: flow-matching}` replaces a whole section.
-"""
+"""A recipe: one YAML file that says everything about a run, checked before anything starts."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StrictBool,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, StrictBool, model_validator
 from pydantic_core import PydanticCustomError
 
+from diffusion4k.config.read import read_config
+from diffusion4k.config.types import (
+    Address,
+    Beta,
+    Count,
+    NonNegative,
+    Number,
+    Pixels,
+    Positive,
+    Probability,
+    Section,
+    Seed,
+    Text,
+    named,
+    square,
+)
 from diffusion4k.errors import UsageError
-from diffusion4k.training.problems import describe_problems
 
 __all__ = [
     "BucketsRecipe",
@@ -41,54 +43,7 @@ __all__ = [
     "ValidationRecipe",
     "WaveletFlowRecipe",
     "load_recipe",
-    "read_partly",
-    "read_recipe",
 ]
-
-MULTIPLE = 32  # pixels: F=16 latents in patches of 2
-
-
-def _not_bool(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise PydanticCustomError("float_type", "Input should be a valid number")
-    return value
-
-
-def _whole_patches(value: int) -> int:
-    if value % MULTIPLE:
-        below = max(value // MULTIPLE * MULTIPLE, MULTIPLE)
-        above = (value // MULTIPLE + 1) * MULTIPLE
-        raise PydanticCustomError(
-            "size",
-            "Input should be a multiple of {multiple} (nearest: {nearest})",
-            {"multiple": MULTIPLE, "nearest": " or ".join(map(str, sorted({below, above})))},
-        )
-    return value
-
-
-def _square(value: Any) -> Any:
-    return (value, value) if isinstance(value, int) else value
-
-
-def _default(key: str, choice: str) -> BeforeValidator:
-    """A section chosen by `key` may leave the key out."""
-    return BeforeValidator(lambda value: {key: choice} | value if type(value) is dict else value)
-
-
-Number = Annotated[float, BeforeValidator(_not_bool), Field(allow_inf_nan=False)]
-Positive = Annotated[Number, Field(gt=0)]
-NonNegative = Annotated[Number, Field(ge=0)]
-Beta = Annotated[Number, Field(ge=0, lt=1)]
-Probability = Annotated[Number, Field(ge=0, le=1)]
-Count = Annotated[int, Field(strict=True, ge=1)]
-Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
-Pixels = Annotated[Count, AfterValidator(_whole_patches)]
-Text = Annotated[str, Field(min_length=1)]
-Address = Annotated[str, Field(pattern="://")]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class FlowMatchingRecipe(Section):
@@ -264,9 +219,6 @@ class RunRecipe(Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-AnyRecipe = TypeVar("AnyRecipe", bound=RunRecipe)
-
-
 class Recipe(RunRecipe):
     """Fine-tuning of a transformer."""
 
@@ -279,16 +231,16 @@ class Recipe(RunRecipe):
     buckets: Annotated[
         BucketsRecipe | None, BeforeValidator(lambda v: {} if v is True else v or None)
     ] = None
-    crop: Annotated[tuple[Pixels, Pixels] | None, BeforeValidator(_square)] = None
+    crop: Annotated[tuple[Pixels, Pixels] | None, BeforeValidator(square)] = None
     objective: Annotated[
         FlowMatchingRecipe | WaveletFlowRecipe,
         Field(discriminator="name"),
-        _default("name", "wavelet-flow"),
+        named("name", "wavelet-flow"),
     ] = WaveletFlowRecipe()
     timesteps: Annotated[
         LogitNormalRecipe | UniformRecipe | ModeRecipe,
         Field(discriminator="distribution"),
-        _default("distribution", "logit-normal"),
+        named("distribution", "logit-normal"),
     ] = LogitNormalRecipe()
     validation: ValidationRecipe = ValidationRecipe()
     global_batch_size: Count | None = None
@@ -374,91 +326,9 @@ def _any_of(numbers: list[int]) -> str:
     return " or ".join(shown) or "no number of"
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key given twice, which YAML would silently let win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key.value!r} is given twice", key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     """Read and check a recipe; `overrides` are strings `key.key=value`.
 
     Raises `UsageError` with one line that names every problem found.
     """
-    return read_recipe(path, overrides, Recipe)
-
-
-def read_recipe(path: str | Path, overrides: list[str] | None, kind: type[AnyRecipe]) -> AnyRecipe:
-    """As `load_recipe`, for a recipe of another kind."""
-    content = _content(Path(path), overrides)
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        raise UsageError(f"{path}: {describe_problems(error, kind)}") from None
-
-
-def read_partly(
-    path: str | Path, overrides: list[str] | None, kind: type[AnyRecipe]
-) -> tuple[AnyRecipe | None, list[str]]:
-    """As `read_recipe`, but for what is wrong with keys and values, which is given back.
-
-    The recipe is then the one without these keys, so that the rest of it can be looked at; None if
-    there is none without them.
-
-    Raises:
-        UsageError: the file cannot be read, or is no YAML mapping.
-    """
-    content = _content(Path(path), overrides)
-    try:
-        return kind.model_validate(content), []
-    except ValidationError as error:
-        problems = [describe_problems(error, kind)]
-        for wrong in error.errors():
-            for key in wrong["loc"][:1]:
-                content.pop(str(key), None)
-    try:
-        return kind.model_validate(content), problems
-    except ValidationError:
-        return None, problems
-
-
-def _content(path: Path, overrides: list[str] | None) -> dict[str, Any]:
-    try:
-        content = _parse(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise UsageError(f"{path}: cannot read the recipe: {reason}") from None
-    if not isinstance(content, dict):
-        raise UsageError(f"{path}: found {type(content).__name__}, allowed a mapping `key: value`")
-    for override in overrides or []:
-        _apply(content, override)
-    return content
-
-
-def _parse(text: str, origin: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)  # a SafeLoader
-    except yaml.YAMLError as error:
-        raise UsageError(f"{origin}: not valid YAML: {error}") from None
-
-
-def _apply(content: dict[str, Any], override: str) -> None:
-    key, equals, value = override.partition("=")
-    if not equals or not key:
-        raise UsageError(f"override {override!r}: allowed key=value, for example steps=100")
-    *sections, name = key.split(".")
-    for section in sections:
-        if content.get(section) is None:
-            content[section] = {}
-        content = content[section]
-        if not isinstance(content, dict):
-            raise UsageError(f"override {override!r}: {section} is not a section of the recipe")
-    content[name] = _parse(value, f"override {override!r}")
+    return read_config(path, overrides, Recipe)

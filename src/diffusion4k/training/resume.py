@@ -5,9 +5,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from diffusion4k.config.problems import describe_problems
 from diffusion4k.errors import UsageError
 from diffusion4k.training.checkpoint import latest_checkpoint, read_state
-from diffusion4k.training.problems import describe_problems
 from diffusion4k.training.recipe import RunRecipe
 
 __all__ = ["changed_keys", "resume_point"]

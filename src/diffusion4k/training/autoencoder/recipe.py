@@ -6,20 +6,19 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from diffusion4k.training.recipe import (
+from diffusion4k.config.read import read_config
+from diffusion4k.config.types import (
     Count,
     NonNegative,
-    OptimizerRecipe,
     Pixels,
     Positive,
-    RunRecipe,
     Section,
     Seed,
     Text,
-    _default,
-    _square,
-    read_recipe,
+    named,
+    square,
 )
+from diffusion4k.training.recipe import OptimizerRecipe, RunRecipe
 
 __all__ = [
     "AdversarialRecipe",
@@ -86,12 +85,12 @@ class AutoencoderRecipe(RunRecipe):
     start: Text = "average"
     freeze_encoder: bool = False
     resolution: Pixels | None = None
-    crop: Annotated[tuple[Pixels, Pixels], BeforeValidator(_square)] = (512, 512)
+    crop: Annotated[tuple[Pixels, Pixels], BeforeValidator(square)] = (512, 512)
     workers: Count = 4
     posterior: Literal["sample", "mean"] = "sample"
     loss: LossRecipe = LossRecipe()
     perceptual: Annotated[
-        EffNetRecipe | LpipsRecipe, Field(discriminator="name"), _default("name", "effnet-pd")
+        EffNetRecipe | LpipsRecipe, Field(discriminator="name"), named("name", "effnet-pd")
     ] = EffNetRecipe()
     adversarial: AdversarialRecipe = AdversarialRecipe()
     wavelet: Text = "haar"
@@ -134,4 +133,4 @@ def load_autoencoder_recipe(
     Raises:
         UsageError: one line that names every problem found.
     """
-    return read_recipe(path, overrides, AutoencoderRecipe)
+    return read_config(path, overrides, AutoencoderRecipe)

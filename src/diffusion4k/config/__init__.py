@@ -1,0 +1,1 @@
+"""Configuration files: reading, checking, and saying what is wrong with them."""

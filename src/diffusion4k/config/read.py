@@ -1,0 +1,104 @@
+"""YAML files that say everything about a run, checked before anything starts.
+
+Unknown keys are refused. `a.b=value` on the command line overrides a key, `value` being YAML, so
+that `objective={name: flow-matching}` replaces a whole section.
+"""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from diffusion4k.config.problems import describe_problems
+from diffusion4k.errors import UsageError
+
+__all__ = ["read_config", "read_partly"]
+
+AnyConfig = TypeVar("AnyConfig", bound=BaseModel)
+
+
+def read_config(path: str | Path, overrides: list[str] | None, kind: type[AnyConfig]) -> AnyConfig:
+    """Read and check a file; `overrides` are strings `key.key=value`.
+
+    Raises:
+        UsageError: one line that names every problem found.
+    """
+    content = _content(Path(path), overrides)
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise UsageError(f"{path}: {describe_problems(error, kind)}") from None
+
+
+def read_partly(
+    path: str | Path, overrides: list[str] | None, kind: type[AnyConfig]
+) -> tuple[AnyConfig | None, list[str]]:
+    """As `read_config`, but for what is wrong with keys and values, which is given back.
+
+    What is read is then the one without these keys, so that the rest can be looked at; None if
+    there is none without them.
+
+    Raises:
+        UsageError: the file cannot be read, or is no YAML mapping.
+    """
+    content = _content(Path(path), overrides)
+    try:
+        return kind.model_validate(content), []
+    except ValidationError as error:
+        problems = [describe_problems(error, kind)]
+        for wrong in error.errors():
+            for key in wrong["loc"][:1]:
+                content.pop(str(key), None)
+    try:
+        return kind.model_validate(content), problems
+    except ValidationError:
+        return None, problems
+
+
+def _content(path: Path, overrides: list[str] | None) -> dict[str, Any]:
+    try:
+        content = _parse(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise UsageError(f"{path}: cannot be read: {reason}") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: found {type(content).__name__}, allowed a mapping `key: value`")
+    for override in overrides or []:
+        _apply(content, override)
+    return content
+
+
+def _parse(text: str, origin: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader
+    except yaml.YAMLError as error:
+        raise UsageError(f"{origin}: not valid YAML: {error}") from None
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise UsageError(f"override {override!r}: allowed key=value, for example steps=100")
+    *sections, name = key.split(".")
+    for section in sections:
+        if content.get(section) is None:
+            content[section] = {}
+        content = content[section]
+        if not isinstance(content, dict):
+            raise UsageError(f"override {override!r}: {section} is not a section")
+    content[name] = _parse(value, f"override {override!r}")
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key given twice, which YAML would silently let win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key.value!r} is given twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
