@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from diffusion4k.cli.main import main
-from diffusion4k.errors import UsageError
+from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.planning.machine import Machine
 from diffusion4k.training.preflight import look_over
 from diffusion4k.training.recipe import Recipe
@@ -78,8 +78,48 @@ def test_all_problems_are_told_at_once(
             "wandb is not installed",
         ):
             assert problem in told, problem
-        assert "6 problems: (1) " in told and "Traceback" not in told
+        assert "7 problems: (1) " in told and "Traceback" not in told
     assert not (tmp_path / "run").exists()
+
+
+def test_keys_that_must_be_there_hide_nothing(
+    recipe: Make,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Wrong or missing, each of them: what else is wrong is told with it."""
+    wrong: dict[str, object] = {"steps": -1, "resolution": 100, "model": 3, "output": None}
+    others = {"stepps": 4, "data": str(tmp_path / "nowhere"), "log": {"trackers": ["wandb"]}}
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for key, value in wrong.items():
+        path = tmp_path / "bad.yaml"
+        content = yaml.safe_load(_written(recipe(), path, **others | {key: value}).read_text())
+        if value is None:
+            del content[key]
+        path.write_text(yaml.safe_dump(content))
+        assert _run(monkeypatch, path) == 2
+        told = capsys.readouterr().err
+        problems = [f"{key}: ", "stepps: unknown key", "nowhere: no such folder"]
+        problems += [] if key == "model" else ["wandb is not installed"]
+        for problem in problems:
+            assert problem in told, (key, problem, told)
+        assert f"{len(problems)} problems" in told, told
+
+
+def test_the_first_process_of_a_machine_tells(
+    recipe: Make,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = _written(recipe(), tmp_path / "bad.yaml", data=str(tmp_path / "nowhere"))
+    for rank, local, tells in (("0", "0", True), ("1", "1", False), ("8", "0", True)):
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setenv("LOCAL_RANK", local)
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        assert _run(monkeypatch, path) == 2
+        assert ("nowhere" in capsys.readouterr().err) == tells
 
 
 def test_each_is_found_without_the_model(recipe: Make, tmp_path: Path) -> None:
@@ -102,8 +142,39 @@ def test_memory_and_disk(recipe: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     from types import SimpleNamespace
 
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-    (problem,) = look_over(recipe(), machine=roomy).problems
-    assert "make room" in problem
+    for planned in (True, False):  # The disk is looked at though memory surely suffices.
+        (problem,) = look_over(recipe(), machine=roomy, planned=planned).problems
+        assert "are needed for checkpoints, result" in problem and "make room" in problem
+
+
+def test_a_disk_that_suffices_for_what_is_to_come(
+    recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checkpoints that are there, and a cache, need no room a second time."""
+    import shutil
+    from types import SimpleNamespace
+
+    from diffusion4k.planning.blueprint import Blueprint
+    from diffusion4k.planning.disk import training_disk
+    from diffusion4k.training.loop import train
+
+    keys = {"cache": str(tmp_path / "own"), "checkpoint": {"every": 1, "keep": 3}}
+    train(recipe(**keys, steps=4))
+    wanted = recipe(**keys, steps=20)
+    weights = sum(p.stat().st_size for p in (wanted.output / "model").rglob("*.safetensors"))
+    one = sum(
+        p.stat().st_size for p in (wanted.output / "checkpoints/step-000004").glob("*.safetensors")
+    )
+    free = SimpleNamespace(free=int(1.1 * (one + weights)))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    assert look_over(wanted, planned=False).problems == []
+    (problem,) = look_over(recipe(**keys, output=str(tmp_path / "other")), planned=False).problems
+    assert "are needed for checkpoints, result, 0.0 GB are free" in problem
+    needs = training_disk(Blueprint(wanted.model), wanted, 12)
+    free.free = sum(needs.values()) - needs["cache"] // 2
+    empty = recipe(**keys | {"cache": str(tmp_path / "empty")}, output=str(tmp_path / "other"))
+    (problem,) = look_over(empty, planned=False).problems
+    assert "checkpoints, result, cache" in problem
 
 
 def test_processes_that_do_not_divide_the_batch(recipe: Make) -> None:
@@ -124,9 +195,15 @@ def test_a_cache_of_another_model(recipe: Make, tmp_path: Path, tiny_model: Path
     from diffusion4k.training.loop import train
 
     train(recipe(steps=1, cache=str(tmp_path / "own"), output=str(tmp_path / "first")))
-    wanted = recipe(data=None, cache=str(tmp_path / "own"), model="pocket")
-    (problem,) = look_over(wanted).problems
-    assert "of this cache: found" in problem
+    latents = sorted((tmp_path / "own").rglob("*"))
+    for data in ({}, {"data": None}):  # The first would fill it anew, and delete what is there.
+        for other in ({"model": "pocket"}, {"resolution": 96}):
+            wanted = recipe(**data, **other, steps=1, cache=str(tmp_path / "own"))
+            (problem,) = look_over(wanted).problems
+            assert "of this cache: found" in problem
+            with pytest.raises(Diffusion4kError, match="of this cache: found"):
+                train(wanted)
+    assert sorted((tmp_path / "own").rglob("*")) == latents
     assert look_over(recipe(data=None, cache=str(tmp_path / "own"))).problems == []
     next((tmp_path / "own" / "shards").glob("latents*")).unlink()
     (problem,) = look_over(recipe(data=None, cache=str(tmp_path / "own"))).problems

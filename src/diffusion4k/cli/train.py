@@ -46,18 +46,19 @@ def train(
     """
     from diffusion4k.config.read import read_partly
     from diffusion4k.errors import UsageError
+    from diffusion4k.training.preflight import INSTEAD
     from diffusion4k.training.recipe import Recipe
 
-    wanted, problems = read_partly(recipe, overrides, Recipe)
+    wanted, problems, unknown = read_partly(recipe, overrides, Recipe, instead=INSTEAD)
     if wanted is None:
         raise UsageError(f"{recipe}: {'; '.join(problems)}")
 
     from diffusion4k.planning.warning import training_warning
     from diffusion4k.training.preflight import is_main, look_over, refuse_problems, summary
 
-    warning = training_warning(wanted) if is_main() else None
+    warning = training_warning(wanted) if is_main() and not unknown else None
     # What surely fits need not be planned.
-    findings = look_over(wanted, planned=check or bool(warning), skip_bad=skip_bad)
+    findings = look_over(wanted, unknown=unknown, planned=check or bool(warning), skip_bad=skip_bad)
     findings.problems[:0] = problems
     refuse_problems(str(recipe), findings)
     if warning:

@@ -6,12 +6,12 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-__all__ = ["describe_problems", "known_keys"]
+__all__ = ["describe_problem", "describe_problems", "known_keys"]
 
 
 def describe_problems(error: ValidationError, model: type[BaseModel]) -> str:
     """All problems of `error`, each `key: found ..., allowed ...`, joined by semicolons."""
-    return "; ".join(_describe(problem, model) for problem in error.errors())
+    return "; ".join(describe_problem(problem, model) for problem in error.errors())
 
 
 def known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -22,7 +22,8 @@ def known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield from known_keys(section, f"{prefix}{name}.")
 
 
-def _describe(problem: Any, model: type[BaseModel]) -> str:
+def describe_problem(problem: Any, model: type[BaseModel]) -> str:
+    """One of an error's `errors()`."""
     location, section = _locate(problem["loc"], model)
     key = ".".join(location)
     kind, context = problem["type"], problem.get("ctx", {})

@@ -4,13 +4,14 @@ Unknown keys are refused. `a.b=value` on the command line overrides a key, `valu
 that `objective={name: flow-matching}` replaces a whole section.
 """
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from diffusion4k.config.problems import describe_problems
+from diffusion4k.config.problems import describe_problem, describe_problems
 from diffusion4k.errors import UsageError
 
 __all__ = ["read_config", "read_partly"]
@@ -32,28 +33,35 @@ def read_config(path: str | Path, overrides: list[str] | None, kind: type[AnyCon
 
 
 def read_partly(
-    path: str | Path, overrides: list[str] | None, kind: type[AnyConfig]
-) -> tuple[AnyConfig | None, list[str]]:
-    """As `read_config`, but for what is wrong with keys and values, which is given back.
+    path: str | Path,
+    overrides: list[str] | None,
+    kind: type[AnyConfig],
+    *,
+    instead: Mapping[str, Callable[[Any], Any]] | None = None,
+) -> tuple[AnyConfig | None, list[str], set[str]]:
+    """As `read_config`, but for what is wrong: told, with the outermost keys that it concerns.
 
-    What is read is then the one without these keys, so that the rest can be looked at; None if
-    there is none without them.
+    What is read is then without these keys, so that the rest can be looked at; None if there is
+    none without them. In place of a key that must be there stands what `instead` makes of the value
+    found (None if there is none).
 
     Raises:
         UsageError: the file cannot be read, or is no YAML mapping.
     """
     content = _content(Path(path), overrides)
     try:
-        return kind.model_validate(content), []
+        return kind.model_validate(content), [], set()
     except ValidationError as error:
-        problems = [describe_problems(error, kind)]
-        for wrong in error.errors():
-            for key in wrong["loc"][:1]:
-                content.pop(str(key), None)
+        problems = [describe_problem(wrong, kind) for wrong in error.errors()]
+        keys = {str(key) for wrong in error.errors() for key in wrong["loc"][:1]}
+    for key in keys:
+        found = content.pop(key, None)
+        if instead and key in instead:
+            content[key] = instead[key](found)
     try:
-        return kind.model_validate(content), problems
+        return kind.model_validate(content), problems, keys
     except ValidationError:
-        return None, problems
+        return None, problems, keys
 
 
 def _content(path: Path, overrides: list[str] | None) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Reading a cache: latents and conditioning of each photograph, memory-mapped."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -17,7 +19,7 @@ from diffusion4k.data.shards import Location, ShardReader
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import Family
 
-__all__ = ["HASHES", "SHARDS", "CachedSample", "LatentCache"]
+__all__ = ["HASHES", "SHARDS", "CachedSample", "LatentCache", "refuse_other_build"]
 
 HASHES = "files.json"
 
@@ -130,29 +132,62 @@ class LatentCache:
         Raises:
             Diffusion4kError: says what was found, what was expected, and what to do.
         """
-        hashes = FileHashes(Path(self.path) / HASHES)
-        for what, found, expected in (
-            ("family", self.family, family.name),
-            ("factor", self.factor, family.factor),
-            ("resolution", self.resolution, resolution),
-            ("greatest aspect of buckets", self.longest, longest),
-            (
-                "text encoders",
-                self.fingerprints["text_encoders"],
-                text_encoders_fingerprint(model, hashes),
-            ),
-            (
-                "autoencoder",
-                self.fingerprints["autoencoder"],
-                autoencoder_fingerprint(model, hashes),
-            ),
-        ):
-            if found != expected:
-                raise Diffusion4kError(
-                    f"{self.path}: {what} of this cache: found {str(found)[:12]}, expected "
-                    f"{str(expected)[:12]}: build it again for {model} at {resolution}, or give "
-                    "the folder of the right cache"
-                )
+        _require(
+            self.path,
+            self._index.settings,
+            model=model,
+            family=family,
+            resolution=resolution,
+            longest=longest,
+        )
 
     def _read(self, locations: dict[str, Location]) -> dict[str, Tensor]:
         return {name: self._shards.read(location) for name, location in locations.items()}
+
+
+def refuse_other_build(
+    folder: Path, *, model: Path, family: Family, resolution: int, longest: float | None = None
+) -> None:
+    """Refuse to fill a folder whose last complete build is of something else: it would be deleted.
+
+    No build there, or a damaged one, will do.
+
+    Raises:
+        Diffusion4kError: as `LatentCache.require`.
+    """
+    try:
+        settings = Index(folder).settings
+    except Diffusion4kError:
+        return
+    _require(folder, settings, model=model, family=family, resolution=resolution, longest=longest)
+
+
+def _require(
+    path: str | Path,
+    settings: Mapping[str, Any],
+    *,
+    model: Path,
+    family: Family,
+    resolution: int,
+    longest: float | None,
+) -> None:
+    hashes = FileHashes(Path(path) / HASHES)
+    fingerprints = settings["fingerprints"]
+    for what, found, expected in (
+        ("family", settings["family"], family.name),
+        ("factor", settings["factor"], family.factor),
+        ("resolution", settings["resolution"], resolution),
+        ("greatest aspect of buckets", settings.get("longest"), longest),
+        (
+            "text encoders",
+            fingerprints["text_encoders"],
+            text_encoders_fingerprint(model, hashes),
+        ),
+        ("autoencoder", fingerprints["autoencoder"], autoencoder_fingerprint(model, hashes)),
+    ):
+        if found != expected:
+            raise Diffusion4kError(
+                f"{path}: {what} of this cache: found {str(found)[:12]}, expected "
+                f"{str(expected)[:12]}: give another cache folder, or build this one anew for "
+                f"{model} at {resolution} with `diffusion4k cache`"
+            )

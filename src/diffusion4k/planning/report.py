@@ -6,7 +6,7 @@ from diffusion4k.planning.machine import Machine
 from diffusion4k.planning.plan import Plan, overhead
 from diffusion4k.planning.stages import Stage
 
-__all__ = ["report", "verdict"]
+__all__ = ["duration", "report", "verdict"]
 
 _UNITS = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
@@ -66,8 +66,8 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield _row(stage, False)
         yield f"      {_parts(stage)}"
     yield ""
-    yield f"  step    {_flops(plan.step_flops):>12}  {_time(plan.step_seconds):>9}"
-    yield f"  total   {_flops(plan.total_flops):>12}  {_time(plan.total_seconds):>9}"
+    yield f"  step    {_flops(plan.step_flops):>12}  {duration(plan.step_seconds):>9}"
+    yield f"  total   {_flops(plan.total_flops):>12}  {duration(plan.total_seconds):>9}"
     if plan.machine.on_gpu:
         yield f"  memory of the processor  {_size(plan.ram)}"
     for name, size in plan.disk.items():
@@ -118,7 +118,8 @@ def _flops(count: float) -> str:
     return f"{count:.0f}"
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds in words, for example `3.5 h`."""
     for unit, name in ((86400, "days"), (3600, "h"), (60, "min")):
         if seconds >= 2 * unit:
             return f"{seconds / unit:.1f} {name}"

@@ -11,6 +11,7 @@ import torch
 from diffusion4k.data.folder import METADATA, photo_folder, scan_folder
 from diffusion4k.errors import UsageError
 from diffusion4k.planning.blueprint import Blueprint
+from diffusion4k.planning.disk import training_disk, usual_picture
 from diffusion4k.planning.generation import count
 from diffusion4k.planning.machine import Machine
 from diffusion4k.planning.plan import Change, Plan, fits_device, overhead
@@ -23,14 +24,11 @@ from diffusion4k.planning.stages import (
     training_stages,
 )
 from diffusion4k.training.build import build_objective
-from diffusion4k.training.check import check_side, copies_in_checkpoint, most_checkpoints
+from diffusion4k.training.check import check_side
 from diffusion4k.training.optimizers import UNSHARED, state_share
 from diffusion4k.training.recipe import Recipe
 
 __all__ = ["plan_training", "training_setup"]
-
-_ASPECT = 3 / 2  # of photographs that have not been seen
-_HALF = 2  # bytes of a stored number
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ def plan_training(
     if _is_shared(recipe, machine):
         shares = _shares(model, machine.gpus, offload=recipe.offload)
         step, other_step, update = (_scaled(s, shares) for s in (step, other_step, update))
-    sides = _picture(recipe)
+    sides = usual_picture(recipe)
     # As the cache is built: text encoders in half of float32 on GPUs.
     text = text_encoding_stage(model, torch.bfloat16 if gpu else torch.float32, gpu=gpu)
     encoding = image_encoding_stage(model, *sides, gpu=gpu)
@@ -111,7 +109,6 @@ def plan_training(
     step_seconds = machine.seconds(step.flops) + _exchange(whole[1], machine)
     each_image = machine.seconds(text.flops + encoding.flops * (2 if recipe.flip else 1))
     photographs, notes = _photographs(recipe, images)
-    trained = whole[1].parts["gradients"] // 4
     plan = Plan(
         what=_what(model, recipe),
         machine=machine,
@@ -124,7 +121,7 @@ def plan_training(
         total_seconds=step_seconds * recipe.steps + each_image * (photographs or 0),
         steps=recipe.steps,
         ram=4 * count(model, "transformer") * max(machine.gpus, 1),
-        disk=_disk(model, recipe, trained, photographs),
+        disk=training_disk(model, recipe, photographs),
         notes=notes,
     )
     notes += [
@@ -271,12 +268,6 @@ def _exchange(update: Stage, machine: Machine) -> float:
     return 2 * (n - 1) / n * update.parts["gradients"] / machine.bandwidth if n > 1 else 0.0
 
 
-def _picture(recipe: Recipe) -> tuple[int, int]:
-    """Width and height of a cached picture of the usual shape."""
-    step = 32
-    return int(recipe.resolution * _ASPECT) // step * step, recipe.resolution
-
-
 def _photographs(recipe: Recipe, images: int | None) -> tuple[int | None, list[str]]:
     if images is not None:
         return images, []
@@ -286,25 +277,6 @@ def _photographs(recipe: Recipe, images: int | None) -> tuple[int | None, list[s
     if not (folder / METADATA).is_file():
         return None, [f"{recipe.data}: not here: give --images to plan for its cache"]
     return len(scan_folder(folder).photos), []
-
-
-def _disk(
-    model: Blueprint, recipe: Recipe, trained: int, photographs: int | None
-) -> dict[str, int]:
-    """Bytes of what the run writes."""
-    each = int(4 * trained * copies_in_checkpoint(recipe))
-    disk = {"checkpoints": most_checkpoints(recipe) * each}
-    others = sum(count(model, name) for name in model.components if name != "transformer")
-    disk["result"] = 4 * trained if recipe.lora else 4 * trained + _HALF * others
-    if photographs:
-        width, height = _picture(recipe)
-        channels = model.latent_channels
-        latents = channels * (width // model.family.factor) * (height // model.family.factor)
-        text = sum(t.numel() for t in model.family.empty_conditioning(model.folder, 1).values())
-        latents *= photographs * (2 if recipe.flip else 1)
-        # The empty caption is kept, too.
-        disk["cache"] = _HALF * (latents + (photographs + 1) * text)
-    return disk
 
 
 def _what(model: Blueprint, recipe: Recipe) -> str:

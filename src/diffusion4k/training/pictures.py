@@ -11,6 +11,7 @@ from diffusion4k.data.cache import LatentCache, build_cache
 from diffusion4k.data.folder import photo_folder, scan_folder
 from diffusion4k.data.loader import Batch, LatentBatches
 from diffusion4k.data.plan import Settings
+from diffusion4k.data.reader import refuse_other_build
 from diffusion4k.data.uncached import UncachedLatents, cache_captions
 from diffusion4k.errors import UsageError
 from diffusion4k.families import Family
@@ -43,6 +44,9 @@ def complete_cache(
         if engine.is_main:
             cache_captions(photos, settings, place, engine.device)
     elif engine.is_main:
+        refuse_other_build(
+            place, model=model, family=family, resolution=recipe.resolution, longest=recipe.longest
+        )
         scan = scan_folder(photo_folder(recipe.data))
         report = build_cache(
             scan.usable(skip_bad=skip_bad),

@@ -6,31 +6,47 @@ Nothing is written, and no weights are loaded.
 
 import os
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
+from typing import Any
 
 from diffusion4k.data.folder import METADATA, FolderScan, photo_folder, scan_folder
-from diffusion4k.data.pixels import fitted_size
-from diffusion4k.data.reader import LatentCache
+from diffusion4k.data.index import INDEX
+from diffusion4k.data.pixels import PATCH, fitted_size
+from diffusion4k.data.reader import LatentCache, refuse_other_build
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.families import Family, family_of, resolve
+from diffusion4k.families import family_of, resolve
+from diffusion4k.families.folder import POCKET
 from diffusion4k.planning.blueprint import Blueprint
+from diffusion4k.planning.disk import training_disk
 from diffusion4k.planning.machine import Machine, present_machine
 from diffusion4k.planning.plan import Plan
-from diffusion4k.planning.report import verdict
+from diffusion4k.planning.report import duration, verdict
 from diffusion4k.planning.training import plan_training
 from diffusion4k.training.check import recipe_checks
+from diffusion4k.training.checkpoint import checkpoints
 from diffusion4k.training.recipe import Recipe
 from diffusion4k.training.resume import resume_point
 
-__all__ = ["Findings", "is_main", "look_over", "processes", "refuse_problems", "summary"]
+__all__ = ["INSTEAD", "Findings", "is_main", "look_over", "processes", "refuse_problems", "summary"]
 
 _SCANNED = 5000
 """Photographs up to which their headers are read before the run: a second or so."""
 _SURELY = 1.15
 """A plan is at most a tenth off: what is so far above the memory does not fit."""
+
+
+INSTEAD: dict[str, Callable[[Any], Any]] = {
+    "model": lambda _: POCKET,
+    "output": lambda _: Path("runs") / "unnamed",
+    "resolution": lambda found: ceil(found / PATCH) * PATCH if type(found) is int else 1024,
+    "steps": lambda _: 10**9,
+}
+"""What `look_over` takes for a key that is missing or wrong, to find what else is."""
 
 
 @dataclass
@@ -56,14 +72,24 @@ def is_main() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def is_first_here() -> bool:
+    """Whether this is the first process of its machine, where something of its own may be wrong."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 def processes() -> int:
     """Of this run, as its launcher says."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def refuse_problems(name: str, findings: Findings) -> None:
-    """Raise `UsageError` if there are problems, all of them in it, numbered."""
+    """Raise `UsageError` if there are problems, all of them in it, numbered.
+
+    Of the processes of a machine the first one tells, and the others leave with the same code.
+    """
     found = findings.problems
+    if found and not is_first_here():
+        sys.exit(UsageError.exit_code)
     if len(found) == 1:
         raise UsageError(f"{name}: {found[0]}")
     if found:
@@ -77,7 +103,9 @@ def summary(findings: Findings) -> str:
     if plan := findings.plan:
         lines += [
             f"memory {plan.peak / 2**30:.2f} GiB of {plan.machine.memory / 2**30:.2f} GiB free",
-            f"disk {sum(plan.disk.values()) / 1e9:.2f} GB, {plan.steps} steps",
+            f"disk {sum(plan.disk.values()) / 1e9:.2f} GB",
+            f"time {duration(plan.total_seconds)}, about: {plan.steps} steps of "
+            f"{duration(plan.step_seconds)}",
             "`diffusion4k plan` with this recipe says more",
         ]
     return "\n".join(lines)
@@ -86,6 +114,7 @@ def summary(findings: Findings) -> str:
 def look_over(
     recipe: Recipe,
     *,
+    unknown: Collection[str] = (),
     world: int | None = None,
     machine: Machine | None = None,
     planned: bool = True,
@@ -94,9 +123,10 @@ def look_over(
     """Everything that is wrong with a recipe here.
 
     Arguments:
+        unknown: keys whose values are those of `INSTEAD`: what depends on them is left out.
         world: number of processes; by default the launcher's.
         machine: on which it shall run; by default this one.
-        planned: whether memory and disk are planned, which takes a second or more.
+        planned: whether memory and time are planned, which takes a second or more.
         skip_bad: broken photographs are no problem.
     """
     findings = Findings()
@@ -112,19 +142,28 @@ def look_over(
     with findings.noting():
         if recipe.output.exists() and not recipe.output.is_dir():
             raise UsageError(f"{recipe.output}: a file, no folder: choose another output")
-        resume_point(recipe, world)
+        if not unknown:
+            resume_point(recipe, world)
     model = family = None
-    with findings.noting():
-        model = resolve(recipe.model)
-        family = family_of(model, high_resolution=recipe.high_resolution_options)
+    if "model" not in unknown:
+        with findings.noting():
+            model = resolve(recipe.model)
+            family = family_of(model, high_resolution=recipe.high_resolution_options)
     if model and family:
         for check in recipe_checks(recipe, family, model):
             with findings.noting():
                 check()
-    _photographs(recipe, world, findings, model, family, skip_bad)
-    if planned and model and family:
-        machine = machine or present_machine(folder=recipe.output, measured=False)
-        _machine(recipe, model, machine, findings)
+    sized = "resolution" not in unknown
+    made_for = {"model": model, "family": family} if model and family and sized else None
+    count = _photographs(recipe, world, findings, made_for, skip_bad=skip_bad, sized=sized)
+    if model and family and sized:
+        blueprint = Blueprint(model, high_resolution=recipe.high_resolution_options)
+        if planned:
+            machine = machine or present_machine(folder=recipe.output)
+            with findings.noting():
+                _memory(recipe, blueprint, machine, findings)
+        with findings.noting():
+            _disk(recipe, blueprint, count)
     return findings
 
 
@@ -132,46 +171,53 @@ def _photographs(
     recipe: Recipe,
     world: int,
     findings: Findings,
-    model: Path | None,
-    family: Family | None,
+    made_for: dict[str, Any] | None,
+    *,
     skip_bad: bool,
-) -> None:
+    sized: bool,
+) -> int | None:
+    """Their number, at most; None if there are none.
+
+    Arguments:
+        made_for: model and family that the cache must be of; None: that is not known.
+        sized: whether the recipe's resolution is known.
+    """
     count = None
+    place = recipe.cache_folder
+    shape: dict[str, Any] = {"resolution": recipe.resolution, "longest": recipe.longest}
     if recipe.data is None:
         with findings.noting():
-            cache = LatentCache(recipe.cache_folder)
+            cache = LatentCache(place)
             count = len(cache)
-            if model and family:
-                cache.require(
-                    model=model,
-                    family=family,
-                    resolution=recipe.resolution,
-                    longest=recipe.longest,
-                )
+            if made_for:
+                cache.require(**made_for, **shape)
     else:
+        if made_for and isinstance(place, Path) and not recipe.uncached:
+            with findings.noting():
+                refuse_other_build(place, **made_for, **shape)
         with findings.noting():
             folder = photo_folder(recipe.data)
-            scan = _scanned(folder)
-            if scan:
+            count = _lines(folder)
+            if count is None or count <= _SCANNED:
+                scan = scan_folder(folder)
                 if not skip_bad:
                     scan.usable()
                 count = len(scan.photos)
-                _crops_fit(recipe, scan)
+                if sized:
+                    _crops_fit(recipe, scan)
     batch = recipe.batch_size * recipe.gradient_accumulation * world
     if count is not None and batch > count:
         findings.problems.append(
-            f"{recipe.data or recipe.cache_folder}: {count} photographs, fewer than the {batch} of "
-            "a step (batch_size x gradient_accumulation x processes): lower one of these, or add "
-            "some"
+            f"{recipe.data or place}: {count} photographs, fewer than the {batch} of a step "
+            "(batch_size x gradient_accumulation x processes): lower one of these, or add some"
         )
+    return count
 
 
-def _scanned(folder: Path) -> FolderScan | None:
-    """What is in the folder; None if that would take long, and is left to the cache."""
+def _lines(folder: Path) -> int | None:
+    """Of the metadata; None if there is none."""
     metadata = folder / METADATA
-    if metadata.is_file() and metadata.read_bytes().count(b"\n") > _SCANNED:
-        return None
-    return scan_folder(folder)
+    return metadata.read_bytes().count(b"\n") if metadata.is_file() else None
 
 
 def _crops_fit(recipe: Recipe, scan: FolderScan) -> None:
@@ -188,25 +234,38 @@ def _crops_fit(recipe: Recipe, scan: FolderScan) -> None:
             )
 
 
-def _machine(recipe: Recipe, model: Path, machine: Machine, findings: Findings) -> None:
-    with findings.noting():
-        blueprint = Blueprint(model, high_resolution=recipe.high_resolution_options)
-        plan = findings.plan = plan_training(blueprint, recipe, machine)
-        if "device" in plan.shortages:
-            surely = plan.peak > _SURELY * machine.memory
-            (findings.problems if surely else findings.warnings).append(
-                verdict(plan).replace("\n", " ")
-            )
-        free = shutil.disk_usage(_existing(recipe.output)).free
-        needed = sum(size for what, size in plan.disk.items() if what != "cache")
-        if needed > free:
+def _memory(recipe: Recipe, blueprint: Blueprint, machine: Machine, findings: Findings) -> None:
+    plan = findings.plan = plan_training(blueprint, recipe, machine)
+    if "device" in plan.shortages:
+        surely = plan.peak > _SURELY * machine.memory
+        (findings.problems if surely else findings.warnings).append(
+            verdict(plan).replace("\n", " ")
+        )
+
+
+def _disk(recipe: Recipe, blueprint: Blueprint, photographs: int | None) -> None:
+    """Refuse disks that are too small for what is still to come."""
+    place = recipe.cache_folder
+    filled = isinstance(place, str) or recipe.uncached or (place / INDEX).exists()
+    there = len(checkpoints(recipe.output / "checkpoints"))
+    needed = training_disk(
+        blueprint, recipe, None if filled else photographs, checkpoints_there=there
+    )
+    folders = {"checkpoints": recipe.output, "result": recipe.output, "cache": place}
+    disks: dict[int, list[str]] = {}
+    for what in needed:
+        disks.setdefault(_existing(folders[what]).stat().st_dev, []).append(what)
+    for parts in disks.values():
+        folder = folders[parts[0]]
+        free, wanted = shutil.disk_usage(_existing(folder)).free, sum(needed[p] for p in parts)
+        if wanted > free:
             raise UsageError(
-                f"{recipe.output}: {needed / 1e9:.1f} GB are needed for checkpoints and result, "
-                f"{free / 1e9:.1f} GB are free: make room, choose another output, or lower "
+                f"{folder}: {wanted / 1e9:.1f} GB are needed for {', '.join(parts)}, "
+                f"{free / 1e9:.1f} GB are free: make room, choose another folder, or lower "
                 "checkpoint.keep"
             )
 
 
-def _existing(folder: Path) -> Path:
-    folder = folder.absolute()
+def _existing(folder: Path | str) -> Path:
+    folder = Path(folder).absolute()
     return folder if folder.exists() else _existing(folder.parent)
