@@ -1,8 +1,10 @@
 """The files for launchers: Accelerate takes them, and a launched run is the run."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +50,73 @@ def test_cluster_files_have_their_form() -> None:
     task = yaml.safe_load((folder / "skypilot.yaml").read_text())
     assert Path(ROOT / task["envs"]["RECIPE"]).is_file()
     subprocess.run(["bash", "-n", "-c", task["run"]], check=True)
+
+
+# Stand-ins for Slurm, which no test machine has: `srun` starts the tasks of one node and leaves
+# with the highest of their exit codes, as Slurm's does; `scontrol` writes down what it is asked.
+SRUN = """#!/bin/bash
+shift
+for ((task = 0; task < SLURM_NTASKS; task++)); do
+  SLURM_PROCID=$task SLURM_LOCALID=$task "$@" &
+  echo $! >> "$TASKS"
+done
+highest=0
+for pid in $(cat "$TASKS"); do
+  wait "$pid"; code=$?
+  [ "$code" -gt "$highest" ] && highest=$code
+done
+exit "$highest"
+"""
+SCONTROL = """#!/bin/bash
+if [ "$1" = show ]; then echo 127.0.0.1; else echo "$*" >> "$QUEUE"; fi
+"""
+
+
+def _until(holds: Callable[[], object]) -> None:
+    end = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < end, "did not happen"
+        time.sleep(0.02)
+
+
+def test_a_job_that_slurm_stops_is_queued_again_and_goes_on(recipe: Make, tmp_path: Path) -> None:
+    wanted = recipe(steps=2000, batch_size=1, checkpoint={"every": 1000})
+    path = tmp_path / "recipe.yaml"
+    path.write_text(wanted.as_yaml())
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    tasks, queue = tmp_path / "tasks", tmp_path / "queue"
+    places = [str(programs), str(Path(sys.executable).parent), os.environ["PATH"]]
+    environment = os.environ | {
+        "PATH": os.pathsep.join(places),
+        "TASKS": str(tasks),
+        "QUEUE": str(queue),
+        "SLURM_JOB_ID": str(os.getpid()),
+        "SLURM_JOB_NODELIST": "node1",
+        "SLURM_NTASKS": "2",
+        "OMP_NUM_THREADS": "1",
+        "ACCELERATE_USE_CPU": "true",
+    }
+    command = ["bash", str(ROOT / "recipes/cluster/slurm.sh"), str(path)]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as job:
+        _until(lambda: len(Curve.read(wanted.output / "loss.csv")) > 2 or job.poll() is not None)
+        for pid in map(int, tasks.read_text().split()):
+            os.kill(pid, signal.SIGTERM)
+        told = job.communicate()[1]
+    assert job.returncode == 143, told
+    assert queue.read_text() == f"requeue {os.getpid()}\n"
+    done = len(Curve.read(wanted.output / "loss.csv"))
+    assert f"stopped by signal 15 after step {done} of 2000, saved in" in told
+    tasks.unlink()
+    command.append(f"steps={done + 2}")
+    again = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert "going on from" in again.stderr
+    assert len(Curve.read(wanted.output / "loss.csv")) == done + 2
+    assert queue.read_text().count("requeue") == 1
 
 
 def test_a_run_that_torchrun_launches(recipe: Make, tmp_path: Path) -> None:
