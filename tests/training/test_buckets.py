@@ -2,16 +2,23 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from diffusion4k.data.cache import LatentCache
+from diffusion4k.data.loader import LatentBatches
 from diffusion4k.errors import UsageError
+from diffusion4k.families import family_of
 from diffusion4k.training.log import Curve
 from diffusion4k.training.loop import train
-from diffusion4k.training.recipe import Recipe
+from diffusion4k.training.pictures import validation_batches
+from diffusion4k.training.preflight import look_over
+from diffusion4k.training.recipe import Recipe, ValidationRecipe
+from diffusion4k.training.validation import Validation
 from tests.data.fake import make_folder
 from tests.training.process import join, said, start_many
 
@@ -73,13 +80,52 @@ def test_buckets_and_a_crop_are_two_ways(recipe: Make) -> None:
 
 def test_the_widest_bucket_must_fit_the_model(recipe: Make, keys: dict[str, object]) -> None:
     # The tiny model's table of positions ends at 64 patches of 32 pixels.
-    with pytest.raises(UsageError, match=r"buckets: found .*allowed at most 2048"):
-        train(recipe(**(keys | {"resolution": 1504})))
+    keys = keys | {"resolution": 1504}
+    refused = (
+        r"buckets.longest: found 2.4, .* up to 2304 .* allowed at most 2048.* lower it to 1.85"
+    )
+    with pytest.raises(UsageError, match=refused):
+        train(recipe(**keys))
+    fitting = recipe(**keys | {"buckets": {"longest": 1.85}})
+    assert not [text for text in look_over(fitting).problems if "longest" in text]
+
+
+def test_validation_sees_all_shapes(
+    recipe: Make, keys: dict[str, object], tiny_model: Path
+) -> None:
+    """Its loss is the mean over pictures of several sizes, each of them once."""
+    wanted = recipe(**keys, batch_size=2).model_copy(
+        update={"validation": ValidationRecipe(every=1, samples=len(SHAPES))}
+    )
+    train(wanted.model_copy(update={"steps": 1}))
+    cache = LatentCache(wanted.cache_folder)
+    batches = validation_batches(wanted, cache)
+    assert len({batch["latents"].shape[2:] for batch in batches}) == len(batches) > 2
+    seen = torch.cat([batch["indices"] for batch in batches])
+    assert sorted(seen.tolist()) == list(range(len(SHAPES)))
+    family = family_of(tiny_model)
+    network = family.load_transformer(tiny_model, dtype=torch.float32)
+    validation = Validation(wanted, family, tiny_model, cache, torch.device("cpu"))
+    alone = []
+    for batch in batches:
+        for row in range(len(batch["places"])):
+            latents = batch["latents"][row : row + 1]
+            alone.append((batch["indices"][row].item(), latents))
+    shown: list[torch.Tensor] = []
+    with (
+        torch.no_grad(),
+        mock.patch(
+            "diffusion4k.training.validation.denoising_loss",
+            side_effect=lambda *_, latents, **__: shown.append(latents) or torch.ones(len(latents)),
+        ),
+    ):
+        assert validation.loss(network) == 1.0
+    assert sum(map(len, shown)) == len(alone)
+    for one, (_, other) in zip(torch.cat([t.flatten(1).sum(1) for t in shown]), alone, strict=True):
+        torch.testing.assert_close(one, other.sum())
 
 
 def test_pictures_reach_the_cache_in_their_shape(recipe: Make, keys: dict[str, object]) -> None:
-    from diffusion4k.data.cache import LatentCache
-
     wanted = recipe(**keys, batch_size=1)
     train(wanted)
     cache = LatentCache(wanted.cache_folder)
@@ -88,3 +134,15 @@ def test_pictures_reach_the_cache_in_their_shape(recipe: Make, keys: dict[str, o
             # To a patch of 32 pixels: two latents.
             assert np.isclose(width / height, image.width / image.height, rtol=0.4)
             assert (width > height) == (image.width > image.height) or width == height
+
+
+def test_pictures_that_cover_no_bucket_are_refused(
+    recipe: Make, keys: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = recipe(**keys, batch_size=1)
+    train(wanted.model_copy(update={"steps": 1}))
+    cache = LatentCache(wanted.cache_folder)
+    # As of a cache by other rules.
+    monkeypatch.setattr(LatentCache, "sizes", cache.sizes // 2)
+    with pytest.raises(UsageError, match=r"covers none of the aspect buckets up to 2.4:1"):
+        LatentBatches(cache, batch_size=1, crop=96, seed=0)

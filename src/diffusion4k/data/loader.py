@@ -7,6 +7,7 @@ dropout are drawn from (seed, epoch) and (seed, place) alone, so that a resumed 
 and the same pictures come in a step however it is divided among processes and micro-batches.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TypedDict
 
@@ -81,6 +82,7 @@ class LatentBatches:
         else:
             self._sizes = sizes_for(cell, cache.resolution, cache.longest)
             self._bucket_of = buckets_of(cache.sizes * cell, self._sizes)
+            self._refuse_shapeless()
         self._permutation = lru_cache(maxsize=2)(self._permutation_of)
         self._order = lru_cache(maxsize=2)(self._order_of)
 
@@ -99,6 +101,26 @@ class LatentBatches:
                 places.start + parts * self._batch_size, places.stop + parts * self._batch_size
             )
             self._cache.prefetch([*indices, *self._pictures(step + 1, later, parts)[1]])
+        return self._batch(places, indices, size)
+
+    def first(self, count: int) -> list[Batch]:
+        """The first `count` samples of the sequence without regard to batches, by their size.
+
+        With aspect buckets they are of all shapes, in proportion, and a batch has those of one.
+        """
+        epochs = (divmod(place, len(self._cache)) for place in range(count))
+        indices = [int(self._permutation(epoch)[at]) for epoch, at in epochs]
+        if self._cache.longest is None:
+            return [self._batch(range(count), indices, self._size)]
+        groups: dict[int, list[int]] = {}
+        for place, index in enumerate(indices):
+            groups.setdefault(int(self._bucket_of[index]), []).append(place)
+        return [
+            self._batch(places, [indices[place] for place in places], self._latents_of(bucket))
+            for bucket, places in sorted(groups.items())
+        ]
+
+    def _batch(self, places: Sequence[int], indices: list[int], size: tuple[int, int]) -> Batch:
         samples = [self._sample(*each, size) for each in zip(places, indices, strict=True)]
         return {
             "latents": torch.stack([latents for latents, _ in samples]),
@@ -133,10 +155,13 @@ class LatentBatches:
             return self._size, [int(self._permutation(epoch)[at]) for epoch, at in found]
         whole = self._batch_size * parts
         bucket, pictures = self._order(whole).step(step)
-        width, height = self._sizes[bucket]
         first = places.start - step * whole
-        cell = self._cache.factor
-        return (width // cell, height // cell), pictures[first : first + len(places)]
+        return self._latents_of(bucket), pictures[first : first + len(places)]
+
+    def _latents_of(self, bucket: int) -> tuple[int, int]:
+        """Width and height of a bucket's pictures in latents."""
+        width, height = self._sizes[bucket]
+        return width // self._cache.factor, height // self._cache.factor
 
     def _sample(
         self, place: int, index: int, size: tuple[int, int]
@@ -164,6 +189,15 @@ class LatentBatches:
                 f"crop {width}x{height}: larger than {self._cache.file_name(index)}, cached at "
                 f"{columns * cell}x{rows * cell}: choose a smaller crop or a cache of a "
                 "higher resolution"
+            )
+
+    def _refuse_shapeless(self) -> None:
+        outside = self._bucket_of < 0
+        if outside.any():
+            name = self._cache.file_name(int(outside.argmax()))
+            raise UsageError(
+                f"{self._cache.path}: {name} covers none of the aspect buckets up to "
+                f"{self._cache.longest}:1: build the cache again with --buckets"
             )
 
     def _order_of(self, batch: int) -> BucketOrder:

@@ -67,8 +67,7 @@ def recipe_checks(recipe: Recipe, family: Family, model: Path) -> list[Callable[
     largest, wanted = family.max_side(model), recipe.validation
     sides = {"crop": max(recipe.crop_size)}
     if recipe.buckets:
-        sizes = sizes_for(family.factor, recipe.resolution, recipe.longest)
-        sides["buckets"] = max(max(size) for size in sizes)
+        checks.append(partial(_check_buckets, recipe, family, largest))
     if wanted.prompts:
         sides |= {"validation.width": wanted.width or 0, "validation.height": wanted.height or 0}
     checks += [partial(check_side, key, side, largest, recipe.model) for key, side in sides.items()]
@@ -95,6 +94,17 @@ def _check_positions(recipe: Recipe, family: Family, model: Path) -> None:
         raise UsageError(
             f"batch_size: found {recipe.batch_size}, allowed 1 with high_resolution.time_dependent:"
             " pictures of one batch have different noise levels, and share their positions"
+        )
+
+
+def _check_buckets(recipe: Recipe, family: Family, largest: int) -> None:
+    widest = max(max(s) for s in sizes_for(family.factor, recipe.resolution, recipe.longest))
+    if widest > largest:
+        fitting = math.floor(100 * (largest / recipe.resolution) ** 2) / 100
+        raise UsageError(
+            f"buckets.longest: found {recipe.longest:g}, by which pictures are up to {widest} "
+            f"pixels wide, allowed at most {largest}, all that {recipe.model} takes: lower it to "
+            f"{fitting:g}, or see high_resolution.positions"
         )
 
 

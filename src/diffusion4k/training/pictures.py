@@ -19,7 +19,7 @@ from diffusion4k.training.engine import Engine
 from diffusion4k.training.preview import encode_prompts
 from diffusion4k.training.recipe import Recipe
 
-__all__ = ["complete_cache", "training_batches", "validation_batch"]
+__all__ = ["complete_cache", "training_batches", "validation_batches"]
 
 
 def complete_cache(
@@ -44,12 +44,13 @@ def complete_cache(
         if engine.is_main:
             cache_captions(photos, settings, place, engine.device)
     elif engine.is_main:
+        scan = scan_folder(photo_folder(recipe.data))
+        photos = scan.usable(skip_bad=skip_bad)
         refuse_other_build(
             place, model=model, family=family, resolution=recipe.resolution, longest=recipe.longest
         )
-        scan = scan_folder(photo_folder(recipe.data))
         report = build_cache(
-            scan.usable(skip_bad=skip_bad),
+            photos,
             model=model,
             family=family,
             cache=place,
@@ -95,11 +96,11 @@ def training_batches(
     )
 
 
-def validation_batch(recipe: Recipe, cache: LatentCache | UncachedLatents) -> Batch:
-    """The fixed pictures of the validation loss, as they are and with their captions."""
+def validation_batches(recipe: Recipe, cache: LatentCache | UncachedLatents) -> list[Batch]:
+    """The fixed pictures of the validation loss, as they are and with their captions.
+
+    One batch; with aspect buckets one for each size among them.
+    """
     wanted = recipe.validation
-    # Of a cache with buckets these are of one of them.
-    samples = min(wanted.samples, len(cache)) if recipe.buckets else wanted.samples
-    return LatentBatches(cache, batch_size=samples, crop=recipe.crop_size, seed=wanted.seed).batch(
-        0
-    )
+    batches = LatentBatches(cache, batch_size=1, crop=recipe.crop_size, seed=wanted.seed)
+    return batches.first(wanted.samples)

@@ -1,20 +1,22 @@
 """How good the network is, on questions that stay the same over the run.
 
-The loss is the objective on a fixed batch of the cache with fixed noise and fixed sigmas (drawn
+The loss is the objective on fixed pictures of the cache with fixed noise and fixed sigmas (drawn
 once from the recipe's own distribution), so that its curve shows the network and not the dice.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from diffusion4k.data.cache import LatentCache
 from diffusion4k.data.uncached import UncachedLatents
 from diffusion4k.families import Family
 from diffusion4k.training.build import build_objective, build_precision, build_timesteps
-from diffusion4k.training.pictures import validation_batch
+from diffusion4k.training.pictures import validation_batches
 from diffusion4k.training.preview import Preview
 from diffusion4k.training.randomness import generator_at
 from diffusion4k.training.recipe import Recipe
@@ -37,38 +39,36 @@ class Validation:
         device: torch.device,
     ) -> None:
         wanted = recipe.validation
-        self._family, self._batch, self._device = family, recipe.batch_size, device
+        self._family, self._device = family, device
         self._objective = build_objective(recipe)
         self._precision = build_precision(recipe, device)
         self._preview = Preview(recipe, family, model) if wanted.prompts and wanted.every else None
         self._folder = recipe.output / "validation"
-        self._questions: dict[str, Tensor] = {}
+        self._questions: list[dict[str, Any]] = []
         if wanted.samples and wanted.every:
-            batch = validation_batch(recipe, cache)
-            latents, self._conditioning = batch["latents"], batch["conditioning"]
             generator = generator_at(wanted.seed, _LOSS)
-            self._questions = {
-                "latents": latents,
-                "sigma": build_timesteps(recipe, family, model).sample(len(latents), generator),
-                "noise": torch.randn(latents.shape, generator=generator),
-            }
+            timesteps = build_timesteps(recipe, family, model)
+            for batch in validation_batches(recipe, cache):
+                latents = batch["latents"]
+                question = {
+                    "conditioning": batch["conditioning"],
+                    "latents": latents,
+                    "sigma": timesteps.sample(len(latents), generator),
+                    "noise": torch.randn(latents.shape, generator=generator),
+                }
+                self._questions += _parts(question, recipe.batch_size)
 
     @torch.no_grad()
     def loss(self, transformer: nn.Module) -> float | None:
         """Mean of the objective over the fixed questions; None if the recipe asks none."""
         losses = []
-        device = self._device
-        for start in range(0, len(self._questions.get("sigma", ())), self._batch):
-            part = slice(start, start + self._batch)
+        for question in self._questions:
             with self._precision():
                 loss = denoising_loss(
                     self._family,
                     transformer,
                     self._objective,
-                    conditioning={k: v[part].to(device) for k, v in self._conditioning.items()},
-                    latents=self._questions["latents"][part].to(device),
-                    noise=self._questions["noise"][part].to(device),
-                    sigma=self._questions["sigma"][part].to(device),
+                    **_moved(question, self._device),
                 )
             losses.append(loss.double().cpu())
         return torch.cat(losses).mean().item() if losses else None
@@ -79,3 +79,20 @@ class Validation:
             return []
         with self._precision():
             return self._preview(transformer, self._folder / f"step-{step:06}" if keep else None)
+
+
+def _parts(question: dict[str, Any], size: int) -> Iterator[dict[str, Any]]:
+    """The same in pieces of so many pictures."""
+    for start in range(0, len(question["sigma"]), size):
+        part = slice(start, start + size)
+        yield {
+            name: {k: v[part] for k, v in value.items()} if type(value) is dict else value[part]
+            for name, value in question.items()
+        }
+
+
+def _moved(question: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    return {
+        name: _moved(value, device) if type(value) is dict else value.to(device)
+        for name, value in question.items()
+    }
