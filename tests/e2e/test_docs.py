@@ -115,7 +115,9 @@ def small(words: list[str], full_size: Path) -> list[str]:
             words += ["--side", "384", "--training-steps", "2"]
     if verb == "train":
         recipe = yaml.safe_load(Path(words[1]).read_text())
-        words += [f"{key}={value}" for key, value in OVERRIDES.items()]
+        # Aspect buckets give every picture its size.
+        left_out = {"crop"} if "buckets" in recipe else set()
+        words += [f"{key}={value}" for key, value in OVERRIDES.items() if key not in left_out]
         if recipe["model"] != "pocket":
             words.append(f"model={full_size}")
             Path("data").mkdir(exist_ok=True)

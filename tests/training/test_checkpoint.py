@@ -9,7 +9,9 @@ from safetensors.torch import save_file
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.training.checkpoint import (
+    Retention,
     atomic_folder,
+    checkpoints,
     latest_checkpoint,
     load_average,
     load_optimizer,
@@ -37,7 +39,7 @@ def _trained() -> tuple[torch.nn.Module, torch.optim.Optimizer, WeightAverage]:
 
 def _save(folder: Path, step: int, keep: int = 2) -> Path:
     module, optimizer, average = _trained()
-    with new_checkpoint(folder, step, state={"recipe": {}}, keep=keep) as path:
+    with new_checkpoint(folder, step, state={"recipe": {}}, keep=Retention(keep)) as path:
         save_optimizer(path, optimizer, module)
         save_file(average.weights, path / "ema.safetensors")
     return folder / f"step-{step:06}"
@@ -115,6 +117,19 @@ def test_damaged_ones_are_set_aside(tmp_path: Path, name: str, damage: str) -> N
     damaged = [tmp_path / f"damaged-step-00000{step}" for step in (3, 2)]
     assert set_aside_damaged(tmp_path) == damaged and all(path.is_dir() for path in damaged)
     assert latest_checkpoint(tmp_path) == tmp_path / "step-000001"
+
+
+def test_milestones_stay_beside_the_newest(tmp_path: Path) -> None:
+    for step in range(1, 12):
+        state: dict[str, object] = {"recipe": {}}
+        with new_checkpoint(tmp_path, step, state=state, keep=Retention(2, milestone=4)):
+            pass
+    assert [path.name for path in checkpoints(tmp_path)] == [
+        "step-000004",
+        "step-000008",
+        "step-000010",
+        "step-000011",
+    ]
 
 
 def test_state_is_readable_json(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.training.checkpoint import latest_checkpoint
+from diffusion4k.training.checkpoint import Retention, latest_checkpoint
 from diffusion4k.training.ema import WeightAverage
 from diffusion4k.training.engine import Engine
 from diffusion4k.training.sharded import CheckpointWriter, TrainingState, whole_tensors
@@ -33,7 +33,7 @@ class Trained:
 
 
 def _save(folder: Path, trained: Trained, step: int = 7) -> Path:
-    writer = CheckpointWriter(folder, Engine(), keep=2)
+    writer = CheckpointWriter(folder, Engine(), keep=Retention(2))
     writer.save(step, trained.state, {"recipe": {}})
     # What happens to the weights after `save` must not show in the file.
     trained.step()
@@ -93,7 +93,7 @@ def test_a_checkpoint_of_another_network_is_told(tmp_path: Path) -> None:
 def test_what_cannot_be_written_leaves_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained, writer = Trained(), CheckpointWriter(tmp_path, Engine(), keep=2)
+    trained, writer = Trained(), CheckpointWriter(tmp_path, Engine(), keep=Retention(2))
     writer.save(1, trained.state, {})
     writer.finish()
 

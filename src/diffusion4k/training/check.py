@@ -134,7 +134,10 @@ def copies_in_checkpoint(recipe: RunRecipe) -> float:
 
 def most_checkpoints(recipe: RunRecipe) -> int:
     """Checkpoints on the disk at once: before an old one goes, a new one is written."""
-    return min(math.ceil(recipe.steps / recipe.checkpoint.every), recipe.checkpoint.keep + 1)
+    wanted = recipe.checkpoint
+    milestones = recipe.steps // wanted.keep_every if wanted.keep_every else 0
+    written = math.ceil(recipe.steps / wanted.every)
+    return min(written, wanted.keep + 1 + milestones)
 
 
 def require_space(recipe: RunRecipe, network: nn.Module, *beside: nn.Module) -> None:

@@ -10,6 +10,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from diffusion4k.training.ema import WeightAverage
 from diffusion4k.training.parameters import trained_parameters
 
 __all__ = [
+    "Retention",
     "atomic_folder",
     "checkpoints",
     "latest_checkpoint",
@@ -60,8 +62,25 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class Retention:
+    """Which checkpoints stay: the `newest`, and those of steps that `milestone` divides."""
+
+    newest: int
+    milestone: int | None = None
+
+    def outdated(self, folder: Path) -> list[Path]:
+        """Those that may go, oldest first."""
+        older = checkpoints(folder)[: -self.newest]
+        return [
+            path for path in older if not (self.milestone and _step(path) % self.milestone == 0)
+        ]
+
+
 @contextmanager
-def new_checkpoint(folder: Path, step: int, *, state: dict[str, Any], keep: int) -> Iterator[Path]:
+def new_checkpoint(
+    folder: Path, step: int, *, state: dict[str, Any], keep: Retention
+) -> Iterator[Path]:
     """Yield a temporary folder; on success it is `folder/step-<step>`, and old ones are deleted."""
     with atomic_folder(_checkpoint(folder, step)) as temporary:
         yield temporary
@@ -72,7 +91,7 @@ def new_checkpoint(folder: Path, step: int, *, state: dict[str, Any], keep: int)
         }
         content = json.dumps({"step": step, **state, "files": files}, indent=2) + "\n"
         (temporary / "state.json").write_text(content, encoding="utf-8")
-    for old in checkpoints(folder)[:-keep]:
+    for old in keep.outdated(folder):
         _discard(old)
     for left_by_a_crash in folder.glob(".step-*"):
         shutil.rmtree(left_by_a_crash)
@@ -186,6 +205,10 @@ def _checkpoint(folder: Path, step: int) -> Path:
     return folder / f"step-{step:06}"
 
 
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.partition("-")[2])
+
+
 def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.part")
 
@@ -200,8 +223,7 @@ def _is_sound(checkpoint: Path) -> bool:
 
 def checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints, oldest first."""
-    found = [(int(m[1]), p) for p in folder.glob("step-*") if (m := _NAME.fullmatch(p.name))]
-    return [path for _, path in sorted(found)]
+    return sorted((p for p in folder.glob("step-*") if _NAME.fullmatch(p.name)), key=_step)
 
 
 def _damaged(path: Path, error: Exception) -> Diffusion4kError:

@@ -30,7 +30,12 @@ from diffusion4k.training.build import (
 )
 from diffusion4k.training.card import model_card
 from diffusion4k.training.check import check_recipe, require_space
-from diffusion4k.training.checkpoint import latest_checkpoint, read_state, set_aside_damaged
+from diffusion4k.training.checkpoint import (
+    Retention,
+    latest_checkpoint,
+    read_state,
+    set_aside_damaged,
+)
 from diffusion4k.training.ema import WeightAverage
 from diffusion4k.training.engine import Engine
 from diffusion4k.training.export import export_adapter, export_pipeline, versions
@@ -132,7 +137,8 @@ class _Run:
         )
         self.state = TrainingState(self.transformer, self.optimizer, self.average)
         self.folder = recipe.output / "checkpoints"
-        self.writer = CheckpointWriter(self.folder, engine, keep=recipe.checkpoint.keep)
+        keep = Retention(recipe.checkpoint.keep, recipe.checkpoint.keep_every)
+        self.writer = CheckpointWriter(self.folder, engine, keep=keep)
         if checkpoint:
             self._say(f"going on from {checkpoint}")
             self.state.load(checkpoint, alone=engine.world == 1)

@@ -156,10 +156,21 @@ class GuardRecipe(Section):
 
 
 class CheckpointRecipe(Section):
-    """A checkpoint every so many steps; the newest `keep` stay."""
+    """A checkpoint every so many steps; the newest `keep` stay, and one each `keep_every` steps."""
 
     every: Count = 500
     keep: Count = 2
+    keep_every: Count | None = None
+
+    @model_validator(mode="after")
+    def _meets_checkpoints(self) -> "CheckpointRecipe":
+        if self.keep_every and self.keep_every % self.every:
+            raise PydanticCustomError(
+                "keep_every",
+                "checkpoint.keep_every: found {found}, allowed a multiple of every={every}",
+                {"found": self.keep_every, "every": self.every},
+            )
+        return self
 
 
 class ValidationRecipe(Section):

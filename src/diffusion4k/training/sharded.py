@@ -25,7 +25,7 @@ from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceSt
 from torch.distributed.checkpoint.api import CheckpointException
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.training.checkpoint import new_checkpoint, temporary_folder
+from diffusion4k.training.checkpoint import Retention, new_checkpoint, temporary_folder
 from diffusion4k.training.ema import WeightAverage
 from diffusion4k.training.engine import Engine
 from diffusion4k.training.parameters import trained_parameters
@@ -84,9 +84,9 @@ class TrainingState:
 
 
 class CheckpointWriter:
-    """Writes one checkpoint at a time in the background, `folder/step-<step>`; keeps the newest."""
+    """Writes one checkpoint at a time in the background, `folder/step-<step>`."""
 
-    def __init__(self, folder: Path, engine: Engine, *, keep: int) -> None:
+    def __init__(self, folder: Path, engine: Engine, *, keep: Retention) -> None:
         self._folder, self._engine, self._keep = folder, engine, keep
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None

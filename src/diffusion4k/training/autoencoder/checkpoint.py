@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from diffusion4k.training.checkpoint import (
+    Retention,
     load_average,
     load_optimizer,
     load_weights,
@@ -41,8 +42,8 @@ class Trained:
     discriminator_optimizer: torch.optim.Optimizer
     average: WeightAverage | None
 
-    def save(self, folder: Path, step: int, *, state: dict[str, Any], keep: int) -> None:
-        """Write `folder/step-<step>`, then delete all but the newest `keep`."""
+    def save(self, folder: Path, step: int, *, state: dict[str, Any], keep: Retention) -> None:
+        """Write `folder/step-<step>`, then delete old ones."""
         with new_checkpoint(folder, step, state=state, keep=keep) as path:
             self.student.save_pretrained(path / "student")
             save_file(self.discriminator.state_dict(), path / _DISCRIMINATOR)

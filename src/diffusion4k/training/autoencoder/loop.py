@@ -40,6 +40,7 @@ from diffusion4k.training.autoencoder.step import TERMS, ScaleConsistentLoss
 from diffusion4k.training.autoencoder.validation import QUALITIES, Validation
 from diffusion4k.training.build import build_precision
 from diffusion4k.training.check import require_space
+from diffusion4k.training.checkpoint import Retention
 from diffusion4k.training.ema import WeightAverage
 from diffusion4k.training.export import versions
 from diffusion4k.training.lock import locked
@@ -301,6 +302,7 @@ class _Run:
         if self.accelerator.is_main_process:
             self.curve.sync()
             self.validation_curve.sync()
+            wanted = self.recipe.checkpoint
             self.trained.save(
                 path,
                 done,
@@ -309,7 +311,7 @@ class _Run:
                     "recipe": self.recipe.model_dump(mode="json"),
                     "versions": versions(),
                 },
-                keep=self.recipe.checkpoint.keep,
+                keep=Retention(wanted.keep, wanted.keep_every),
             )
         self.checkpoint = path / f"step-{done:06}"
 
