@@ -26,7 +26,7 @@ from diffusion4k.data.reader import HASHES
 from diffusion4k.data.remote import SHARDS
 from diffusion4k.data.shards import SHARD_BYTES, ShardReader, Shards
 
-__all__ = ["UncachedLatents", "cache_captions"]
+__all__ = ["UncachedLatents", "cache_captions", "decoded"]
 
 _THREADS = 4
 _REDUCED = 2  # A JPEG is decoded smaller as long as it stays this much larger than what is stored.
@@ -105,9 +105,7 @@ class UncachedLatents:
 
     def _decode(self, index: int) -> Tensor:
         photo = self._photos[index]
-        width, height = self._settings.stored_size(photo.width, photo.height)
-        image = open_rgb(photo.path, at_least=(_REDUCED * width, _REDUCED * height))
-        return to_tensor(image, (width, height))
+        return decoded(photo.path, self._settings.stored_size(photo.width, photo.height))
 
     @torch.no_grad()
     def _encode(self, index: int, flipped: bool) -> Tensor:
@@ -116,6 +114,16 @@ class UncachedLatents:
         picture = (picture.flip(-1) if flipped else picture).to(self._device)
         latents = self._settings.family.encode_images(self._autoencoder, picture)[0]
         return latents.cpu().half()
+
+
+def decoded(path: Path, size: tuple[int, int]) -> Tensor:
+    """A photograph as `to_tensor` gives it; of a JPEG no more is decoded than such a size needs.
+
+    Raises:
+        Diffusion4kError: it cannot be decoded.
+    """
+    width, height = size
+    return to_tensor(open_rgb(path, at_least=(_REDUCED * width, _REDUCED * height)), size)
 
 
 def cache_captions(
