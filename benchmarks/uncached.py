@@ -1,6 +1,6 @@
 """The image road of uncached training: photographs a second from JPEG to the autoencoder's input.
 
-    python benchmarks/uncached.py                        # 4096x4096 JPEGs, stored at 1024, 2048, 4096
+    python benchmarks/uncached.py                        # 4096x4096, stored at 1024, 2048, 4096
     python benchmarks/uncached.py --size 2048 --stored 1024
 
 Ours is what `uncached: true` does before the autoencoder; the reference is what training scripts
