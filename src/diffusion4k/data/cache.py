@@ -99,7 +99,8 @@ def build_cache(
     place = _usable(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     shards = cache / SHARDS
     with _locked(cache):
-        remove_leftovers(shards)
+        for folder in (cache, shards):
+            remove_leftovers(folder)
         before = Shards(shards)
         for path in before.damaged:
             print(f"{path}: damaged, computed again", file=sys.stderr, flush=True)

@@ -186,7 +186,7 @@ class ShardWriter:
 
 def remove_leftovers(folder: Path) -> None:
     """Remove what writers that were killed left unfinished; no writer may be at work."""
-    for path in folder.glob(".*.part.safetensors"):
+    for path in folder.glob(".*.part.*"):
         path.unlink(missing_ok=True)
 
 
