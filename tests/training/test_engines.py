@@ -55,7 +55,7 @@ def test_engines_agree(run: Run, steps: int, counts: tuple[int, ...]) -> None:
     # and a weight that gets none but rounding noise goes another way in each engine.
     keys = {"steps": steps, "optimizer": {"learning_rate": 1e-4}}
     alone = run("auto", 1, **keys)
-    for engine in ("ddp", "fsdp2"):
+    for engine in ("ddp", "fsdp2", "deepspeed"):
         for processes in counts:
             shared = run(engine, processes, **keys)
             for curve in ("loss.csv", "validation.csv"):
