@@ -32,6 +32,7 @@ FULL = 50_000  # bytes: less than any share of a checkpoint has
         pytest.param("auto", 1, 50, 150, marks=pytest.mark.slow),
         pytest.param("fsdp2", 2, 50, 150, marks=pytest.mark.slow),
         pytest.param("ddp", 2, 50, 150, marks=pytest.mark.slow),
+        pytest.param("deepspeed", 2, 50, 150, marks=pytest.mark.slow),
     ],
 )
 def test_every_disaster_is_survived(
@@ -39,6 +40,7 @@ def test_every_disaster_is_survived(
 ) -> None:
     keys = {
         "engine": engine,
+        "offload": engine == "deepspeed",
         "ema": 0.9,
         "validation": {"every": 7, "samples": 2},
         "checkpoint": {"every": 2, "keep": 2},

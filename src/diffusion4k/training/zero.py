@@ -15,6 +15,7 @@ import importlib.util
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -202,10 +203,11 @@ def _initialize(
     }
     with _quiet(device):
         import deepspeed
-        from deepspeed.ops import __compatible_ops__
 
-        # Sums by shared memory wait for ever for a process that has died.
-        __compatible_ops__["deepspeed_shm_comm"] = False
+        # No kernels of its own: to look for them runs compilers, and its sums by shared memory
+        # wait for ever for a process that has died.
+        setattr(deepspeed.ops, "__compatible_ops__", {})  # noqa: B010
+        warnings.filterwarnings("ignore", "`torch.distributed.all_gather_into_tensor`")
         logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
         engine, *_ = deepspeed.initialize(
             model=_Done(parameters), optimizer=optimizer, config=config, dist_init_required=False
