@@ -188,10 +188,12 @@ def _initialize(
     device: torch.device,
 ) -> Any:
     """DeepSpeed's engine for an optimizer of these parameters."""
+    trained = sum(parameter.numel() for parameter in parameters)
+    bucket = min(BUCKET, trained + trained % 2)  # even, as it has to be
     sharing: dict[str, Any] = {
         "stage": 2,
-        "reduce_bucket_size": BUCKET,
-        "allgather_bucket_size": BUCKET,
+        "reduce_bucket_size": bucket,
+        "allgather_bucket_size": bucket,
     }
     if offload:
         sharing["offload_optimizer"] = {"device": "cpu", "pin_memory": device.type == "cuda"}
