@@ -145,7 +145,9 @@ def test_several_gpus_share_the_weights_out(tiny_model: Path, blueprint: Bluepri
 def test_deepspeed_shares_all_but_the_weights(tiny_model: Path, blueprint: Blueprint) -> None:
     def parts(gpus: int, **keys: Any) -> dict[str, int]:
         machine = replace(LARGE, gpus=gpus)
-        return plan_training(blueprint, recipe(tiny_model, **keys), machine, images=1).stages[3].parts
+        return (
+            plan_training(blueprint, recipe(tiny_model, **keys), machine, images=1).stages[3].parts
+        )
 
     one = parts(1, engine="ddp")
     for gpus in (1, 4):
