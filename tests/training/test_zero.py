@@ -1,5 +1,7 @@
 """DeepSpeed's ZeRO-2: the run of one plain process, and checkpoints that all engines read."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -165,19 +167,41 @@ def test_what_it_cannot_do_is_refused(
         check()
 
 
-def test_variables_are_put_back() -> None:
-    """Of a process that uses DeepSpeed once."""
-    import subprocess
-    import sys
-
-    program = """
-import logging, os, torch, torch.distributed as dist
+_ALONE = """
+import logging, math, os, torch, torch.distributed as dist
 from diffusion4k.training.zero import ZeroOptimizer
+
 dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-before, loggers = dict(os.environ), list(logging.getLogger().handlers)
-optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(3))])
-ZeroOptimizer(optimizer, offload=True, device=torch.device("cpu"))
-assert dict(os.environ) == before and logging.getLogger().handlers == loggers
+for offload in (True, False):
+    torch.manual_seed(0)
+    one, other = (torch.nn.Parameter(torch.arange(6.0).view(2, 3)) for _ in "12")
+    torchs = torch.optim.AdamW([one], lr=0.1)
+    theirs = torch.optim.AdamW([other], lr=0.1)
+    before, handlers = dict(os.environ), list(logging.getLogger().handlers)
+    theirs = ZeroOptimizer(theirs, offload=offload, device=torch.device("cpu"))
+    assert dict(os.environ) == before and logging.getLogger().handlers == handlers
+    for step in range(4):
+        direction = torch.randn(2, 3)
+        if step == 2:  # What is not finite is told, and leaves nothing behind.
+            theirs.backward((other * math.nan).sum(), last=True)
+            assert not math.isfinite(theirs.clip(1.0))
+            theirs.zero_grad()
+        (one * direction).sum().backward()
+        theirs.backward((other * direction / 3).sum(), last=False)
+        theirs.backward((other * direction * 2 / 3).sum(), last=True)
+        norm = torch.nn.utils.clip_grad_norm_([one], 1.0).item()
+        assert math.isclose(theirs.clip(1.0), norm, rel_tol=1e-6)
+        for optimizer in (torchs, theirs):
+            optimizer.step()
+            optimizer.zero_grad()
+    torch.testing.assert_close(one, other, rtol=1e-6, atol=0)
+    kept = theirs.state[other]
+    assert kept.keys() == torchs.state[one].keys()
+    for key, value in torchs.state[one].items():
+        torch.testing.assert_close(kept[key], value, rtol=1e-5, atol=0)
 """
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+
+def test_steps_are_torchs_and_nothing_is_left_or_said() -> None:
+    run = subprocess.run([sys.executable, "-c", _ALONE], capture_output=True, text=True)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", ""), run.stderr
