@@ -142,6 +142,25 @@ def test_several_gpus_share_the_weights_out(tiny_model: Path, blueprint: Bluepri
     assert "optimizer" not in offloaded and offloaded["weights"] <= shared["weights"]
 
 
+def test_deepspeed_shares_all_but_the_weights(tiny_model: Path, blueprint: Blueprint) -> None:
+    def parts(gpus: int, **keys: Any) -> dict[str, int]:
+        machine = replace(LARGE, gpus=gpus)
+        return (
+            plan_training(blueprint, recipe(tiny_model, **keys), machine, images=1).stages[3].parts
+        )
+
+    one = parts(1, engine="ddp")
+    for gpus in (1, 4):
+        shared = parts(gpus, engine="deepspeed")
+        assert shared["weights"] == one["weights"]
+        assert shared["gradients"] == pytest.approx(one["gradients"] / gpus, rel=1e-3)
+        # Two moments and a copy of the weights.
+        assert shared["optimizer"] == pytest.approx(3 * one["gradients"] / gpus, rel=1e-3)
+        offloaded = parts(gpus, engine="deepspeed", offload=True)
+        assert set(offloaded) == {"weights", "gradient buckets"}
+        assert offloaded["weights"] == one["weights"]
+
+
 def test_nothing_makes_it_fit(tiny_model: Path, blueprint: Blueprint) -> None:
     plan = plan_training(blueprint, recipe(tiny_model), replace(CPU, memory=2**10), images=1)
     assert not plan.fits

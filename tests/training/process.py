@@ -23,6 +23,8 @@ _CONTEXT.set_forkserver_preload(
         "diffusion4k.training.loop",
         "diffusion4k.training.autoencoder.loop",
         "diffusion4k.families.sd3",
+        "torch._inductor.compile_fx",  # which DeepSpeed imports, and is slow
+        "torch._dynamo.backends.debugging",
     ]
 )
 

@@ -33,7 +33,7 @@ def keys(tmp_path: Path) -> dict[str, object]:
 
 @pytest.mark.parametrize(
     ("engine", "processes"),
-    [("ddp", 2), ("fsdp2", 2), pytest.param("fsdp2", 4, marks=pytest.mark.slow)],
+    [("ddp", 2), ("fsdp2", 2), ("deepspeed", 2), pytest.param("fsdp2", 4, marks=pytest.mark.slow)],
 )
 def test_the_same_run_as_one_process(
     recipe: Make, tmp_path: Path, keys: dict[str, object], engine: str, processes: int

@@ -55,7 +55,7 @@ def test_engines_agree(run: Run, steps: int, counts: tuple[int, ...]) -> None:
     # and a weight that gets none but rounding noise goes another way in each engine.
     keys = {"steps": steps, "optimizer": {"learning_rate": 1e-4}}
     alone = run("auto", 1, **keys)
-    for engine in ("ddp", "fsdp2"):
+    for engine in ("ddp", "fsdp2", "deepspeed"):
         for processes in counts:
             shared = run(engine, processes, **keys)
             for curve in ("loss.csv", "validation.csv"):
@@ -100,12 +100,15 @@ def test_another_number_of_processes_goes_on(run: Run, tmp_path: Path) -> None:
 
 def test_adapters_in_shares(run: Run) -> None:
     keys = {"lora": {"rank": 4}, "steps": 3, "optimizer": {"learning_rate": 1e-4}}
-    alone, shared = run("auto", 1, **keys), run("fsdp2", 2, **keys)
-    torch.testing.assert_close(_losses(shared), _losses(alone), rtol=1e-5, atol=0)
-    one, other = (load_file(next((run / "lora").glob("*.safetensors"))) for run in (alone, shared))
-    assert one.keys() == other.keys()
-    for name, value in one.items():
-        torch.testing.assert_close(other[name], value, rtol=1e-2, atol=1e-5)
+    alone = run("auto", 1, **keys)
+    one = load_file(next((alone / "lora").glob("*.safetensors")))
+    for engine in ("fsdp2", "deepspeed"):
+        shared = run(engine, 2, **keys)
+        torch.testing.assert_close(_losses(shared), _losses(alone), rtol=1e-5, atol=0)
+        other = load_file(next((shared / "lora").glob("*.safetensors")))
+        assert one.keys() == other.keys()
+        for name, value in one.items():
+            torch.testing.assert_close(other[name], value, rtol=1e-2, atol=1e-5)
 
 
 def test_another_global_batch_is_refused(run: Run, recipe: Make, tmp_path: Path) -> None:

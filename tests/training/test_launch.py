@@ -119,14 +119,30 @@ def test_a_job_that_slurm_stops_is_queued_again_and_goes_on(recipe: Make, tmp_pa
     assert queue.read_text().count("requeue") == 1
 
 
-def test_a_run_that_torchrun_launches(recipe: Make, tmp_path: Path) -> None:
-    """Two processes on the processor, by the command that the manual names."""
+@pytest.mark.parametrize(
+    ("launcher", "overrides"),
+    [
+        (("torchrun", "--nproc-per-node", "2", "--standalone", "--no-python"), ()),
+        (
+            (
+                *("accelerate", "launch", "--num_processes", "2", "--no_python", "--config_file"),
+                str(ROOT / "recipes/accelerate/deepspeed-zero2.yaml"),
+            ),
+            ("engine=deepspeed", "offload=true"),
+        ),
+    ],
+    ids=["torchrun", "accelerate"],
+)
+def test_a_run_that_is_launched(
+    recipe: Make, tmp_path: Path, launcher: tuple[str, ...], overrides: tuple[str, ...]
+) -> None:
+    """Two processes on the processor, by the commands that the manual names."""
     wanted = recipe(steps=2, batch_size=1)
     path = tmp_path / "recipe.yaml"
     path.write_text(wanted.as_yaml())
     programs = Path(sys.executable).parent
-    command = [str(programs / "torchrun"), "--nproc-per-node", "2", "--standalone"]
-    command += ["--no-python", str(programs / "diffusion4k"), "train", str(path)]
+    command = [str(programs / launcher[0]), *launcher[1:], str(programs / "diffusion4k")]
+    command += ["train", str(path), *overrides]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr[-3000:]

@@ -27,6 +27,7 @@ from diffusion4k.training.build import build_objective
 from diffusion4k.training.check import check_side
 from diffusion4k.training.optimizers import UNSHARED, state_share
 from diffusion4k.training.recipe import Recipe
+from diffusion4k.training.zero import BUCKET
 
 __all__ = ["plan_training", "training_setup"]
 
@@ -40,7 +41,7 @@ class _Means:
     """Micro-batches that a batch is taken in."""
     eight_bit: bool = False
     shared: bool = False
-    """Weights, gradients and moments shared out among the GPUs (FSDP2)."""
+    """Weights, gradients and moments shared out among the GPUs (FSDP2), or by DeepSpeed."""
     offload: bool = False
     lora: bool = False
 
@@ -68,7 +69,8 @@ def training_setup(recipe: Recipe, machine: Machine) -> TrainingSetup:
         moments=state_share(recipe.optimizer.name),
         lora_rank=recipe.lora.rank if recipe.lora else None,
         lora_targets=recipe.lora.targets if recipe.lora else None,
-        processes=max(machine.gpus, 1),
+        # DeepSpeed has its bucket in one process, too.
+        processes=max(machine.gpus, 2 if recipe.engine == "deepspeed" else 1),
     )
 
 
@@ -96,7 +98,7 @@ def plan_training(
     kept = bool(setup.gradient_checkpointing)
     whole = {kept: step, not kept: other_step}, update
     if _is_shared(recipe, machine):
-        shares = _shares(model, machine.gpus, offload=recipe.offload)
+        shares = _shares(model, recipe, machine, whole[1], offload=recipe.offload)
         step, other_step, update = (_scaled(s, shares) for s in (step, other_step, update))
     sides = usual_picture(recipe)
     # As the cache is built: text encoders in half of float32 on GPUs.
@@ -144,7 +146,7 @@ def _changes(
     update: Stage,
 ) -> list[Change]:
     """The cheapest means that fit; none if nothing does."""
-    peak_of = partial(_peak, model, setup, steps, update, machine)
+    peak_of = partial(_peak, model, recipe, setup, steps, update, machine)
     for means in sorted(_means(recipe, setup, machine), key=lambda each: each.cost):
         peak = peak_of(means)
         if fits_device(peak, machine):
@@ -165,23 +167,31 @@ def _means(recipe: Recipe, setup: TrainingSetup, machine: Machine) -> Iterator[_
         # Moments of 8 bits are of one process each, and what is offloaded was shared out.
         if means.eight_bit and (means.shared or not machine.on_gpu or setup.moments != 2):
             continue
-        if not means.offload or means.shared:
+        if not means.offload or (means.shared and machine.on_gpu):
             yield means
 
 
 def _is_shared(recipe: Recipe, machine: Machine) -> bool:
-    """Whether `train` shares the weights out among this machine's GPUs."""
+    """Whether `train` shares out what it holds among this machine's GPUs."""
+    if recipe.engine == "deepspeed":
+        return True
     unshared = recipe.engine == "ddp" or recipe.optimizer.name in UNSHARED
     return machine.gpus > 1 and not unshared
 
 
-def _shares(model: Blueprint, gpus: int, *, offload: bool = False) -> dict[str, float]:
+def _shares(
+    model: Blueprint, recipe: Recipe, machine: Machine, update: Stage, *, offload: bool
+) -> dict[str, float]:
     """What of each part is on one of the GPUs that share it."""
-    parts = ("gradients", "optimizer", "average", "temporary")
-    shares = dict.fromkeys(parts, 0.0 if offload else 1 / gpus)
+    own = 0.0 if offload and machine.on_gpu else 1 / max(machine.gpus, 1)
+    shares = dict.fromkeys(("gradients", "optimizer", "average", "temporary"), own)
+    if recipe.engine == "deepspeed":
+        # Beside AdamW's two moments stands a copy of the share's weights.
+        shares["optimizer"] *= 3 / 2
+        trained = update.parts["gradients"] // 4
+        return shares | {"average": 1.0, "gradient buckets": min(BUCKET / trained, 1.0)}
     shares["gradient buckets"] = 0.0
     # The block that computes and the next one are whole.
-    own = 0.0 if offload else 1 / gpus
     shares["weights"] = min(own + 2 / max(len(model.blocks()), 2), 1.0)
     return shares
 
@@ -193,6 +203,7 @@ def _scaled(stage: Stage, shares: dict[str, float]) -> Stage:
 
 def _peak(
     model: Blueprint,
+    recipe: Recipe,
     setup: TrainingSetup,
     steps: dict[bool, Stage],
     update: Stage,
@@ -212,8 +223,8 @@ def _peak(
         shares["optimizer"] /= 4
         shares["temporary"] = 0
     if means.shared:
-        by_part = _shares(model, machine.gpus, offload=means.offload)
-        shares = {part: share * by_part[part] for part, share in shares.items()}
+        by_part = _shares(model, recipe, machine, update, offload=means.offload)
+        shares = {part: share * by_part.get(part, 1.0) for part, share in shares.items()}
     shares["activations"] = shares["workspace"] = 1 / means.divided
     if means.divided > 1 and setup.gradient_accumulation == 1:
         # From the second micro-batch on, the gradients of the first stand beside it.

@@ -21,6 +21,7 @@ from diffusion4k.training.optimizers import UNSHARED, check_optimizer, state_sha
 from diffusion4k.training.parameters import trained_parameters
 from diffusion4k.training.recipe import Recipe, RunRecipe, WaveletFlowRecipe
 from diffusion4k.training.trackers import check_trackers
+from diffusion4k.training.zero import check_deepspeed
 
 __all__ = [
     "check_recipe",
@@ -78,6 +79,13 @@ def _check_engine(recipe: Recipe) -> None:
     if recipe.precision == "fp8":
         check_float8()
     unshared = recipe.optimizer.name in UNSHARED
+    if recipe.engine == "deepspeed":
+        if recipe.optimizer.name != "adamw":
+            raise UsageError(
+                f"optimizer.name: found {recipe.optimizer.name} with engine=deepspeed, which cuts "
+                "weights anywhere: choose adamw, or another engine"
+            )
+        check_deepspeed()
     if unshared and recipe.engine == "fsdp2":
         raise UsageError(
             f"optimizer.name: found {recipe.optimizer.name} with engine=fsdp2, by which it cannot "
@@ -85,7 +93,8 @@ def _check_engine(recipe: Recipe) -> None:
         )
     if recipe.offload and (unshared or recipe.engine == "ddp"):
         raise UsageError(
-            "offload: found true, allowed with engine=fsdp2 and the optimizers adamw and muon"
+            "offload: found true, allowed with engine=fsdp2 and the optimizers adamw and muon, or "
+            "with engine=deepspeed"
         )
 
 

@@ -1,12 +1,13 @@
 """The processes of a run, and how the network is spread over them.
 
-    single   one process, which holds everything
-    ddp      each holds everything; gradients are averaged (Li et al., arXiv:2006.15704)
-    fsdp2    each holds a share of each weight, gradient and moment; a block is gathered while it
-             computes (ZeRO-3; Zhao et al., arXiv:2304.11277)
+    single      one process, which holds everything
+    ddp         each holds everything; gradients are averaged (Li et al., arXiv:2006.15704)
+    fsdp2       each holds a share of each weight, gradient and moment; a block is gathered while it
+                computes (ZeRO-3; Zhao et al., arXiv:2304.11277)
+    deepspeed   each holds all weights and a share of gradients and moments (ZeRO-2; see `zero`)
 
 Accelerate knows the processes and their devices, however they were launched; the networks are
-spread by torch itself, which does it on GPUs (NCCL) and on processors (gloo) alike.
+spread by torch or DeepSpeed, on GPUs (NCCL) and on processors (gloo) alike.
 """
 
 import math
@@ -25,15 +26,18 @@ from torch.nn.parallel import DistributedDataParallel
 
 from diffusion4k.errors import UsageError
 from diffusion4k.training.context_parallel import divide_context
+from diffusion4k.training.zero import ZeroOptimizer
 
 __all__ = ["Engine", "blocks_of"]
+
+_EVERYWHERE = "cpu:gloo,cuda:nccl"
 
 
 class Engine:
     """The processes and what they do together.
 
     Attributes:
-        name: `single`, `ddp` or `fsdp2`.
+        name: `single`, `ddp`, `fsdp2` or `deepspeed`.
         accelerator: Accelerate's view of the processes.
         rank, world: number of this process, and of all.
         data_rank, data_world: the same of processes that work on different pictures.
@@ -44,16 +48,17 @@ class Engine:
         """`wanted`: `auto` is `fsdp2` where there are several processes.
 
         `offload`: with it, shares of weights, gradients and moments stand in the processor's
-        memory, where the optimizer takes its step, and come to the GPU block by block. `context`
-        processes work on the same pictures (see `context_parallel`).
+        memory, where the optimizer takes its step, and come to the GPU block by block; with
+        `deepspeed` those of gradients and moments, also of one process. `context` processes work
+        on the same pictures (see `context_parallel`).
 
         Raises:
             UsageError: `context` does not divide the number of processes.
         """
-        self._offloads = offload and torch.cuda.is_available()
+        self._offload, has_gpu = offload, torch.cuda.is_available()
         # The others wait while the first process fills the cache or makes validation images.
         # Sums of what is offloaded go over gloo.
-        backend = {"backend": "cpu:gloo,cuda:nccl"} if self._offloads else {}
+        backend = {"backend": _EVERYWHERE} if offload and has_gpu else {}
         patience = InitProcessGroupKwargs(timeout=timedelta(days=1), **backend)
         self.accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[patience])
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
@@ -65,7 +70,11 @@ class Engine:
         self.context = context
         self.data_rank, self.data_world = self.rank // context, self.world // context
         several = "fsdp2" if wanted == "auto" else wanted
-        self.name = several if self.world > 1 else "single"
+        self.name = several if self.world > 1 or wanted == "deepspeed" else "single"
+        self._zero: ZeroOptimizer | None = None
+        if self.name == "deepspeed" and not dist.is_initialized():
+            backend_of_one = _EVERYWHERE if has_gpu else "gloo"
+            dist.init_process_group(backend_of_one, store=dist.HashStore(), rank=0, world_size=1)
 
     @property
     def is_main(self) -> bool:
@@ -101,7 +110,7 @@ class Engine:
             policies: dict[str, Any] = {
                 "mp_policy": MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
             }
-            if self._offloads:
+            if self._offload and torch.cuda.is_available():
                 policies["offload_policy"] = CPUOffloadPolicy()
             for block in blocks_of(network):
                 fully_shard(block, **policies)
@@ -109,15 +118,32 @@ class Engine:
             fully_shard(network, reshard_after_forward=True, **policies)
         return network
 
+    def share_out(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer | ZeroOptimizer:
+        """The optimizer of a spread network; with `deepspeed` one of this process's share."""
+        if self.name != "deepspeed":
+            return optimizer
+        self._zero = ZeroOptimizer(optimizer, offload=self._offload, device=self.device)
+        return self._zero
+
     def local_gradients(self, network: nn.Module) -> AbstractContextManager[None]:
         """In the block gradients stay in the process: they travel with the last micro-batch.
 
-        With `fsdp2` they travel with each, as a process has no room for those of all weights.
+        With `fsdp2` and `deepspeed` they travel with each, as a process has no room for those of
+        all weights.
         """
         return network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext()
 
+    def backward(self, loss: Tensor, *, last: bool) -> None:
+        """Add a loss's gradients to those of the step, of which it may be the `last`."""
+        if self._zero:
+            self._zero.backward(loss, last=last)
+        else:
+            loss.backward()
+
     def clip(self, parameters: Iterable[nn.Parameter], norm: float | None) -> float:
         """Scale the gradients down to the norm (if one is given); what it was before."""
+        if self._zero:
+            return self._zero.clip(norm)
         total = nn.utils.clip_grad_norm_(parameters, math.inf if norm is None else norm)
         return (total.full_tensor() if isinstance(total, DTensor) else total).item()
 

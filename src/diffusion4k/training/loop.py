@@ -126,7 +126,7 @@ class _Run:
         self.transformer = load_network(recipe, family, model, engine.device)
         bfloat16 = computes_in_bf16(recipe, engine.device)
         self.network = engine.spread(self.transformer, bfloat16=bfloat16)
-        self.optimizer = make_optimizer(recipe.optimizer, self.transformer)
+        self.optimizer = engine.share_out(make_optimizer(recipe.optimizer, self.transformer))
         self.average = WeightAverage(self.transformer, recipe.ema) if recipe.ema else None
         self.guard, self.bands = Guard(recipe.guard), LossBands()
         wanted = recipe.validation
@@ -267,7 +267,7 @@ class _Run:
                 loss, measured = self._loss(step, micro)
                 # Processes on the same pictures have a part of the gradient each, and of all
                 # processes the mean is taken.
-                (loss / parts * engine.context).backward()
+                engine.backward(loss / parts * engine.context, last=is_last)
             total[0] += loss.detach() / parts
             total[1:] += measured
         loss_value, *measured_everywhere = engine.sums(total)

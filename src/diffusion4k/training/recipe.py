@@ -257,7 +257,7 @@ class Recipe(RunRecipe):
     global_batch_size: Count | None = None
     log: LogRecipe = LogRecipe()
     guard: GuardRecipe = GuardRecipe()
-    engine: Literal["auto", "ddp", "fsdp2"] = "auto"
+    engine: Literal["auto", "ddp", "fsdp2", "deepspeed"] = "auto"
     offload: bool = False
     context_parallel: Count = 1
     compile: bool = False

@@ -29,6 +29,7 @@ from diffusion4k.training.checkpoint import Retention, new_checkpoint, temporary
 from diffusion4k.training.ema import WeightAverage
 from diffusion4k.training.engine import Engine
 from diffusion4k.training.parameters import trained_parameters
+from diffusion4k.training.zero import ZeroOptimizer
 
 __all__ = ["CheckpointWriter", "TrainingState", "whole_tensors"]
 
@@ -42,7 +43,7 @@ class TrainingState:
     def __init__(
         self,
         network: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: torch.optim.Optimizer | ZeroOptimizer,
         average: WeightAverage | None = None,
     ) -> None:
         self._parameters = trained_parameters(network)
@@ -50,10 +51,16 @@ class TrainingState:
 
     @torch.no_grad()
     def tensors(self) -> dict[str, Tensor]:
-        """All of it by name, in the memory in which it lives; shares of it as `DTensor`."""
+        """All of it by name, in the memory in which it lives; shares of it as `DTensor`.
+
+        Of what DeepSpeed has shared out, what begins in this process (see `ZeroOptimizer.state`).
+        """
+        return self._named(self._optimizer.state)
+
+    def _named(self, state: Mapping[Tensor, dict[str, Tensor]]) -> dict[str, Tensor]:
         tensors = {f"weights/{name}": p.data for name, p in self._parameters.items()}
         for name, parameter in self._parameters.items():
-            for key, value in self._optimizer.state[parameter].items():
+            for key, value in state.get(parameter, {}).items():
                 # A number is stored as a list of one.
                 tensors[f"optimizer/{key}/{name}"] = value.view(1) if value.dim() == 0 else value
         if self._average:
@@ -66,20 +73,26 @@ class TrainingState:
         Raises:
             Diffusion4kError: the checkpoint is damaged, or of another network.
         """
-        self._make_room()
-        _read(checkpoint, self.tensors(), alone=alone)
+        optimizer = self._optimizer
+        if isinstance(optimizer, ZeroOptimizer):
+            state = optimizer.state
+            _read(checkpoint, self._named(state), alone=alone)
+            optimizer.go_on_from(state)
+        else:
+            self._make_room(optimizer)
+            _read(checkpoint, self.tensors(), alone=alone)
 
     @torch.no_grad()
-    def _make_room(self) -> None:
+    def _make_room(self, optimizer: torch.optim.Optimizer) -> None:
         # An optimizer makes its averages in its first step: one that changes no weight.
-        rates = [group["lr"] for group in self._optimizer.param_groups]
-        for group in self._optimizer.param_groups:
+        rates = [group["lr"] for group in optimizer.param_groups]
+        for group in optimizer.param_groups:
             group["lr"] = 0.0 * group["lr"]
         for parameter in self._parameters.values():
             parameter.grad = torch.zeros_like(parameter)
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
-        for group, rate in zip(self._optimizer.param_groups, rates, strict=True):
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
 
 
