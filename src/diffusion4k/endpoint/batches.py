@@ -10,6 +10,7 @@ none is created twice.
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ async def results(sender: Sender, batch: Any) -> list[Result]:
     found: list[Result] = []
     for file in (batch.output_file_id, batch.error_file_id):
         if file:
-            found += await sender.repeat(lambda file=file: _download(sender, file))
+            found += await sender.repeat(partial(_download, sender, file))
     return found
 
 

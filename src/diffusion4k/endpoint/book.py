@@ -9,7 +9,7 @@
 
 A request that surely cost nothing (429, 5xx, no connection) is struck out. Table:
 
-    requests(id INTEGER PRIMARY KEY, key TEXT, state TEXT, cost REAL dollars, created REAL unix time)
+    requests    id INTEGER, key TEXT, state TEXT, cost REAL (dollars), created REAL (unix time)
 """
 
 import sqlite3

@@ -10,6 +10,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,7 @@ class BatchRun:
             for job in jobs
         ]
         cost = sum(self._sender.worst_cost(job.tokens) for job in jobs)
-        with connection:
+        with self._ledger.durable():
             number = self._sender.book.reserve_many(batch, cost)
             connection.execute(
                 "INSERT INTO batches VALUES (?, NULL, ?, ?, ?, ?, ?)",
@@ -156,8 +157,10 @@ class BatchRun:
         return _Batch(batch, None, number)
 
     def _adopt(self, batch: _Batch, identity: str) -> _Batch:
-        with self._ledger.connection as connection:
-            connection.execute("UPDATE batches SET id = ? WHERE name = ?", (identity, batch.name))
+        with self._ledger.durable():
+            self._ledger.connection.execute(
+                "UPDATE batches SET id = ? WHERE name = ?", (identity, batch.name)
+            )
         self._meter.say(f"batch {identity}: within 24 h; stop and start again as you like")
         return _Batch(batch.name, identity, batch.request)
 
@@ -168,10 +171,8 @@ class BatchRun:
         for row in self._ledger.connection.execute(query).fetchall():
             batch = _Batch(*row)
             if batch.id is None:
-                name = batch.name
-                found = await self._sender.repeat(
-                    lambda name=name: batches.find_batch(self._sender, name)
-                )
+                look = partial(batches.find_batch, self._sender, batch.name)
+                found = await self._sender.repeat(look)
                 if found is None:  # It was never created.
                     self._close(batch, [])
                     continue
@@ -201,7 +202,7 @@ class BatchRun:
         connection, book = self._ledger.connection, self._sender.book
         query = "SELECT key, picture, attempt, tokens FROM batch_pictures WHERE batch = ?"
         asked = {key: rest for key, *rest in connection.execute(query, (batch.name,)).fetchall()}
-        with connection:
+        with self._ledger.durable():
             for result in found:
                 if result.key not in asked:
                     continue

@@ -122,8 +122,7 @@ class Ledger:
             with self.told():
                 self.connection = sqlite3.connect(self.path)
                 self.connection.execute("PRAGMA journal_mode = WAL")
-                # An answer must survive a power cut, too.
-                self.connection.execute("PRAGMA synchronous = FULL")
+                self.connection.execute("PRAGMA synchronous = NORMAL")
                 self.book = Book(self.connection)
                 self.connection.executescript(_SCHEMA)
                 kept = self.connection.execute("SELECT request FROM batches")
@@ -154,6 +153,16 @@ class Ledger:
                 f"{self.path}: cannot be read or written ({error}): make room, or move the file "
                 "away if it is damaged; finished work is kept, the same command goes on"
             ) from error
+
+    @contextmanager
+    def durable(self) -> Iterator[None]:
+        """A transaction that survives a power cut; others survive only the end of the process."""
+        self.connection.execute("PRAGMA synchronous = FULL")
+        try:
+            with self.connection:
+                yield
+        finally:
+            self.connection.execute("PRAGMA synchronous = NORMAL")
 
     @property
     def has_batches(self) -> bool:

@@ -103,7 +103,7 @@ class LiveRun:
     def _record(self, job: Job, answer: Answer, payment: Payment) -> None:
         plan, endpoint = self._plan, self._sender.endpoint.settings
         flag = flag_of(answer.text, answer.refusal, answer.finish, plan.settings.most_words)
-        with self._ledger.connection:
+        with self._ledger.durable():
             self._sender.book.pay(payment.number, payment.cost)
             self._ledger.record(
                 job.picture, plan.question, job.attempts, flag, answer, payment, endpoint.url
