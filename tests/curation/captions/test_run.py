@@ -24,10 +24,10 @@ def test_none_lost_and_none_paid_twice(
 ) -> None:
     pictures = make_pictures(tmp_path / "pictures", number)
     standin = StandIn(
-        FAULTS, 3, FLAGS, 2, honours_keys=honours_keys, latency=0.005, lateness=0.5, seed=number
+        FAULTS, 3, FLAGS, 2, honours_keys=honours_keys, latency=0.005, lateness=4, seed=number
     )
     with serving(standin) as url:
-        wanted = settings(url, concurrency=12, timeout=0.25)
+        wanted = settings(url, concurrency=24, timeout=1.5)
         report = caption(pictures, wanted, tmp_path / "c.sqlite", progress=False)
         assert report.problems == [] and report.flagged == {}
         assert set(report.captions) == set(pictures)
@@ -41,9 +41,9 @@ def test_none_lost_and_none_paid_twice(
         assert again.captions == report.captions and standin.requests == asked
     paid = report.spent - report.lost[1]
     assert paid == pytest.approx(standin.billed)
-    # Every lost answer is on the books, and no other.
-    lost = sum(standin.shown[fault] for fault in ("late", "cut", "reset", "html"))
-    assert report.lost[0] == lost
+    # Every answer that was lost on its way is on the books (a late one may just have come through).
+    lost = sum(standin.shown[fault] for fault in ("cut", "reset", "html"))
+    assert lost <= report.lost[0] <= lost + standin.shown["late"]
 
 
 def test_flagged_to_the_end_are_reported_and_left_out(settings: Make, tmp_path: Path) -> None:
@@ -98,17 +98,17 @@ def test_the_budget_is_never_exceeded_and_a_higher_one_goes_on(
 ) -> None:
     pictures = make_pictures(tmp_path / "pictures", 40)
     # It counts more tokens than GPT-4o would, which only its first answer tells.
-    standin = StandIn(FAULTS, 1, FLAGS, 1, latency=0.005, lateness=0.5, tokens=2500)
+    standin = StandIn(FAULTS, 1, FLAGS, 1, latency=0.005, lateness=3, tokens=2500)
     budget = 0.1
     with serving(standin) as url:
-        wanted = settings(url, concurrency=16, timeout=0.25, budget=budget)
+        wanted = settings(url, concurrency=16, timeout=1.0, budget=budget)
         for _ in range(3):
             with pytest.raises(Stopped, match="a higher budget goes on") as stopped:
                 caption(pictures, wanted, tmp_path / "c.sqlite", progress=False)
             report = stopped.value.report
             assert standin.billed <= report.spent + 1e-9 and report.spent <= budget
             assert report.spent > 0.7 * budget and len(report.captions) > 1
-        more = settings(url, concurrency=16, timeout=0.25, budget=5.0)
+        more = settings(url, concurrency=16, timeout=1.0, budget=5.0)
         report = caption(pictures, more, tmp_path / "c.sqlite", progress=False)
     assert len(report.captions) == 40
     assert set(standin.answered.values()) == {1}
