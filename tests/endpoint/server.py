@@ -327,12 +327,19 @@ def serving(standin: StandIn) -> Iterator[str]:
         await (site := web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=0.1)).start()
         return int(site._server.sockets[0].getsockname()[1])  # type: ignore[union-attr]
 
+    async def stop() -> None:
+        await runner.cleanup()
+        left = asyncio.all_tasks() - {asyncio.current_task()}  # late answers that nobody awaits
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     port = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
     try:
         yield f"http://127.0.0.1:{port}/v1"
     finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(stop(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)

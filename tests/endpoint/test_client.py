@@ -1,12 +1,14 @@
 """The client: its key, its settings, and how it asks."""
 
 import asyncio
+import re
 import sys
 
 import pytest
 from pydantic import ValidationError
 
 from diffusion4k.endpoint.client import Endpoint, parse_answer
+from diffusion4k.endpoint.failures import Passing
 from diffusion4k.endpoint.settings import EndpointSettings
 from diffusion4k.errors import Diffusion4kError, UsageError
 
@@ -36,6 +38,16 @@ def test_address(given_url: str, used: str) -> None:
 def test_no_address(url: str) -> None:
     with pytest.raises(ValidationError, match="url"):
         EndpointSettings(url=url)
+
+
+@pytest.mark.parametrize("url", ["http://a b/v1", "http://xn--/v1", "http://..com/v1"])
+def test_an_address_that_only_the_library_refuses(url: str) -> None:
+    async def ask() -> None:
+        async with Endpoint(EndpointSettings(url=url)) as endpoint:
+            await endpoint.chat([], key="k")
+
+    with pytest.raises((Diffusion4kError, Passing), match=re.escape(url)):
+        asyncio.run(ask())
 
 
 def test_openai_needs_a_key_and_a_local_server_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,12 +54,18 @@ class Endpoint:
             raise Diffusion4kError(
                 "chat endpoints need the openai library: pip install 'diffusion4k[endpoint]'"
             ) from None
-        self._client = AsyncOpenAI(
-            api_key=self._key or _NO_KEY,
-            base_url=settings.url,
-            timeout=settings.timeout,
-            max_retries=0,
-        )
+        try:
+            self._client = AsyncOpenAI(
+                api_key=self._key or _NO_KEY,
+                base_url=settings.url,
+                timeout=settings.timeout,
+                max_retries=0,
+            )
+        except Exception:  # Its HTTP library's own opinion of addresses, or of proxies.
+            raise UsageError(
+                f"{settings.url}: no connection can be made to this address: check it, and the "
+                "proxies in the environment"
+            ) from None
 
     async def __aenter__(self) -> "Endpoint":
         return self

@@ -137,7 +137,9 @@ class Sender:
         settle: Callable[[int], None] | None = self.book.strike
         task = asyncio.current_task()
         try:
-            await self.limits.wait(round(tokens * self._scale))
+            # As OpenAI counts against the limit: with the longest possible answer.
+            most_output = self.endpoint.settings.max_output_tokens
+            await self.limits.wait(round(tokens * self._scale) + most_output)
             self._under_way.add(task)
             settle = self.book.lose
             answer = await self.endpoint.chat(messages, key=key)

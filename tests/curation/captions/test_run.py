@@ -66,12 +66,16 @@ def test_flagged_to_the_end_are_reported_and_left_out(settings: Make, tmp_path: 
         assert set(again.flagged.values()) <= {"refused"} and standin.requests == asked
 
 
-def test_as_many_at_a_time_as_allowed_and_the_first_alone(settings: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [1, 5])
+def test_as_many_at_a_time_as_allowed_and_the_first_alone(
+    number: int, settings: Make, tmp_path: Path
+) -> None:
     pictures = make_pictures(tmp_path / "pictures", 20)
     standin = StandIn(latency=0.05)
     with serving(standin) as url:
-        caption(pictures, settings(url, concurrency=5), tmp_path / "c.sqlite", progress=False)
-    assert max(standin.at_once) == 5
+        wanted = settings(url, concurrency=number)
+        caption(pictures, wanted, tmp_path / "c.sqlite", progress=False)
+    assert max(standin.at_once) == number and standin.answered.total() == 20
     assert standin.at_once[0] == standin.at_once[1] == 1
 
 
@@ -156,12 +160,15 @@ def test_bad_pictures_are_named_and_the_others_go_on(settings: Make, tmp_path: P
     pictures[0].write_bytes(whole[:-40])  # its header is whole
     pictures[1].write_bytes(b"")
     pictures[2].write_text("no picture")
+    pictures.append(copy := tmp_path / "pictures" / "copy.png")
+    copy.write_text("no picture")
     missing = tmp_path / "pictures" / "missing.png"
     with serving(StandIn()) as url:
         report = caption([*pictures, missing], settings(url), tmp_path / "c.sqlite", progress=False)
     assert set(report.captions) == {pictures[3]}
     reasons = {problem.where: problem.reason for problem in report.problems}
-    assert set(reasons) == {str(path) for path in [*pictures[:3], missing]}
+    assert set(reasons) == {str(path) for path in [*pictures[:3], copy, missing]}
+    assert reasons[str(copy)] == reasons[str(pictures[2])]
     assert "damaged" in reasons[str(pictures[0])] and "0 bytes" in reasons[str(pictures[1])]
 
 

@@ -63,8 +63,6 @@ class Plan:
     question: Question
     hashes: dict[Path, str] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
-    done: int = 0
-    """Pictures of which the ledger has the last word, a caption or not."""
     problems: dict[Path, Problem] = field(default_factory=dict)
 
     def is_settled(self, stored: Stored) -> bool:
@@ -81,20 +79,16 @@ def make_plan(
     with ledger.connection:
         for path in track(pictures, len(pictures), "comparing pictures", shown=progress):
             try:
-                size = image_size(path)
                 picture = plan.hashes[path] = ledger.hash_of(path)
+                if picture in seen:
+                    continue
+                seen.add(picture)
+                stored = ledger.stored(picture, plan.question, settings.most_words)
+                if stored is None or not plan.is_settled(stored):
+                    plan.jobs.append(_job(path, picture, stored, settings))
             except (Diffusion4kError, OSError) as error:
                 reason = str(getattr(error, "strerror", None) or error)
                 plan.problems[path] = Problem(str(path), reason.removeprefix(f"{path}: "))
-                continue
-            if picture in seen:
-                continue
-            seen.add(picture)
-            stored = ledger.stored(picture, plan.question, settings.most_words)
-            if stored and plan.is_settled(stored):
-                plan.done += 1
-            else:
-                plan.jobs.append(_job(path, picture, size, stored, settings))
     return plan
 
 
@@ -117,14 +111,13 @@ def estimate(jobs: Iterable[Job], settings: CaptionSettings) -> str:
     if endpoint.requests_per_minute:
         seconds.append(len(jobs) / endpoint.requests_per_minute * 60)
     if endpoint.tokens_per_minute:
-        seconds.append(sum(job.tokens for job in jobs) / endpoint.tokens_per_minute * 60)
+        tokens = sum(job.tokens + endpoint.max_output_tokens for job in jobs)
+        seconds.append(tokens / endpoint.tokens_per_minute * 60)
     return f"{line}, {_duration(max(seconds))} at {_SECONDS_PER_ANSWER:g} s an answer"
 
 
-def _job(
-    path: Path, picture: str, size: tuple[int, int], stored: Stored | None, wanted: CaptionSettings
-) -> Job:
-    sent = sent_size(*size, wanted.image.longest)
+def _job(path: Path, picture: str, stored: Stored | None, wanted: CaptionSettings) -> Job:
+    sent = sent_size(*image_size(path), wanted.image.longest)
     shown = image_tokens(wanted.endpoint.model, *sent, wanted.image.detail)
     tokens = shown + text_tokens_at_most(wanted.prompt)
     return Job(

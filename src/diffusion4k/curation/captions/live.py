@@ -47,15 +47,14 @@ class LiveRun:
         """
         try:
             with self._interruptible():
-                await self._work(1)
+                await self._work(1, alone=True)
                 await self._work(self._sender.endpoint.settings.concurrency)
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
         if self._fault:
             raise self._fault
 
-    async def _work(self, number: int) -> None:
-        alone = number == 1
+    async def _work(self, number: int, *, alone: bool = False) -> None:
         self._workers = [asyncio.create_task(self._worker(alone)) for _ in range(number)]
         for result in await asyncio.gather(*self._workers, return_exceptions=True):
             if isinstance(result, Exception):

@@ -49,8 +49,8 @@ class Meter:
         """A line of its own."""
         if self._lines:
             print(text, file=sys.stderr, flush=True)
-        else:
-            self._bar.console.print(text, highlight=False) if not self._bar.disable else None
+        elif not self._bar.disable:
+            self._bar.console.print(text, highlight=False)
 
     def advance(self) -> None:
         """One picture more is done."""

@@ -116,6 +116,8 @@ async def _work(plan: Plan, ledger: Ledger, progress: bool) -> None:
 def _report(plan: Plan, ledger: Ledger) -> CaptionReport:
     report = CaptionReport(spent=ledger.book.spent, lost=ledger.book.lost())
     reasons = {job.picture: job.reason for job in plan.jobs}
+    # A copy of a picture that cannot be read cannot be read either.
+    reasons |= {plan.hashes.get(path, ""): bad.reason for path, bad in plan.problems.items()}
     for path, picture in plan.hashes.items():
         stored = ledger.stored(picture, plan.question, plan.settings.most_words)
         if path in plan.problems:
