@@ -12,6 +12,7 @@ import hashlib
 import json
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,12 +48,16 @@ class StandIn:
     message: str = ""
     retry_after: str = "0.02"
     omit_usage: bool = False
+    forgetful: bool = False
+    """Know of no batch, as with another key."""
     answered: Counter[str] = field(default_factory=Counter)
     """Captions generated, by picture."""
     flagged: Counter[str] = field(default_factory=Counter)
     shown: Counter[str] = field(default_factory=Counter)
     """Faults shown, by kind."""
     requests: int = 0
+    came: list[float] = field(default_factory=list)
+    """When each chat request came, seconds."""
     at_once: list[int] = field(default_factory=list)
     """How many chat requests were under way when each came, itself included."""
     bodies: list[Any] = field(default_factory=list)
@@ -143,6 +148,7 @@ class StandIn:
     async def chat(self, request: web.Request) -> web.StreamResponse:
         self.requests += 1
         self._at_once += 1
+        self.came.append(time.monotonic())
         self.at_once.append(self._at_once)
         try:
             return await self._chat(request)
@@ -245,7 +251,7 @@ class StandIn:
         if wrong := self._wrong(request, None):
             return wrong
         batch = self.batches.get(request.match_info["id"])
-        if batch is None:
+        if batch is None or self.forgetful:
             return error(404, "No batch found")
         steps = ("validating", "in_progress", "finalizing", "completed")
         if batch["fault"] == "failed":

@@ -17,7 +17,7 @@ from typing import Any
 from diffusion4k.endpoint.settings import EndpointSettings
 from diffusion4k.errors import Diffusion4kError
 
-__all__ = ["Failure", "Passing", "Unwanted", "classified", "retry_after"]
+__all__ = ["Failure", "NotFound", "Passing", "Unwanted", "classified", "retry_after"]
 
 _PASSING = (408, 409, 425, 429)
 _UNWANTED = (400, 413, 415, 422)
@@ -40,6 +40,10 @@ class Passing(Failure):
 
 class Unwanted(Failure):
     """The endpoint does not accept this request."""
+
+
+class NotFound(Diffusion4kError):
+    """The endpoint has no such model, address or batch."""
 
 
 def classified(
@@ -94,8 +98,9 @@ def _by_status(error: Any, settings: EndpointSettings, hidden: Callable[[str], s
     if status == 403:
         return Diffusion4kError(f"{where}: not permitted ({detail}): check key and endpoint")
     if status == 404:
-        return Diffusion4kError(
-            f"{where}: no model {settings.model!r} there ({detail}): check model and endpoint"
+        return NotFound(
+            f"{where}: no model {settings.model!r} there, or no such address ({detail}): check "
+            "model and endpoint"
         )
     if status == 402 or error.code == "insufficient_quota":
         return Diffusion4kError(

@@ -79,6 +79,19 @@ def test_not_accepted(settings: Make, tmp_path: Path) -> None:
     assert len(report.captions) == 2 and len(standin.batches) == 2
 
 
+def test_a_batch_that_another_key_made(settings: Make, tmp_path: Path) -> None:
+    pictures = make_pictures(tmp_path / "pictures", 2)
+    with serving(standin := StandIn()) as url:
+        wanted = settings(url, batch=True)
+        standin.forgetful = True
+        with pytest.raises(Stopped, match="batch_0 is not known at .* delete its row") as stopped:
+            caption(pictures, wanted, tmp_path / "c.sqlite", progress=False)
+        assert stopped.value.report.spent > 0  # it may be answered and billed
+        standin.forgetful = False
+        report = caption(pictures, wanted, tmp_path / "c.sqlite", progress=False)
+    assert len(report.captions) == 2 and len(standin.batches) == 1
+
+
 def test_budget(settings: Make, tmp_path: Path) -> None:
     pictures = make_pictures(tmp_path / "pictures", 20)
     with serving(standin := StandIn()) as url:

@@ -20,7 +20,7 @@ from diffusion4k.curation.captions.ledger import Ledger
 from diffusion4k.curation.captions.meter import Meter
 from diffusion4k.data.problems import Problem
 from diffusion4k.endpoint import batches
-from diffusion4k.endpoint.failures import Failure
+from diffusion4k.endpoint.failures import Failure, NotFound
 from diffusion4k.endpoint.sender import BudgetReached, Sender
 from diffusion4k.errors import Diffusion4kError
 
@@ -177,7 +177,14 @@ class BatchRun:
                     self._close(batch, [])
                     continue
                 batch = self._adopt(batch, found)
-            ended = await self._wait(batch)
+            try:
+                ended = await self._wait(batch)
+            except NotFound:
+                raise Diffusion4kError(
+                    f"batch {batch.id} is not known at {self._sender.endpoint.settings.url}: use "
+                    "the key and the project that made it; to give it up, delete its row in the "
+                    f"table `batches` of {self._ledger.path}"
+                ) from None
             if ended.status == "failed":
                 faults.append(_errors(ended))
             self._close(batch, await batches.results(self._sender, ended))
