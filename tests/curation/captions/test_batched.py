@@ -84,7 +84,7 @@ def test_a_batch_that_another_key_made(settings: Make, tmp_path: Path) -> None:
     with serving(standin := StandIn()) as url:
         wanted = settings(url, batch=True)
         standin.forgetful = True
-        with pytest.raises(Stopped, match="batch_0 is not known at .* delete its row") as stopped:
+        with pytest.raises(Stopped, match=r"batch_0 is not known at .* delete its row") as stopped:
             caption(pictures, wanted, tmp_path / "c.sqlite", progress=False)
         assert stopped.value.report.spent > 0  # it may be answered and billed
         standin.forgetful = False
