@@ -50,6 +50,8 @@ class Payment:
     """What an answer cost: its number in the account book, tokens, dollars."""
 
     number: int
+    most_tokens: int
+    """The greatest number of input tokens that was expected."""
     input_tokens: int
     output_tokens: int
     cost: float
@@ -59,7 +61,11 @@ Record = Callable[[Answer, Payment], None]
 
 
 class Sender:
-    """Asks an endpoint; used by many tasks at once."""
+    """Asks an endpoint; used by many tasks at once.
+
+    `scale`, at least 1: by how much an earlier run saw the endpoint count more input tokens than
+    the greatest number expected.
+    """
 
     def __init__(
         self,
@@ -67,15 +73,14 @@ class Sender:
         book: Book,
         price: Price,
         *,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        scale: float = 1.0,
     ) -> None:
         self.endpoint, self.book, self.price = endpoint, book, price
         wanted = endpoint.settings
         self.limits = RateLimits(wanted.requests_per_minute, wanted.tokens_per_minute)
         self.stopping = False
         """Set to have nothing sent again; what is under way comes to its end."""
-        self._sleep = sleep
-        self._scale = 1.0
+        self._scale = scale
         self._reserved = 0
         self._under_way: set[asyncio.Task[Any] | None] = set()
         self._settled = asyncio.Event()
@@ -115,7 +120,7 @@ class Sender:
                 )
             self.limits.pause(after)
             backoff = min(_LONGEST_WAIT, _FIRST_WAIT * 2**turn) * random.uniform(0.5, 1)
-            await self._sleep(max(after, backoff))
+            await asyncio.sleep(max(after, backoff))
             turn += 1
 
     def worst_cost(self, tokens: int) -> float:
@@ -128,7 +133,7 @@ class Sender:
         used = tokens if answer.input_tokens is None else answer.input_tokens
         written = most_output if answer.output_tokens is None else answer.output_tokens
         self._scale = max(self._scale, used / tokens)
-        return Payment(number, used, written, self.price.of(used, written))
+        return Payment(number, tokens, used, written, self.price.of(used, written))
 
     async def _once(
         self, messages: list[dict[str, Any]], tokens: int, key: str, record: Record

@@ -16,6 +16,7 @@ Tables:
         text TEXT         as answered
         flag TEXT         refused, empty, long; null: a caption
         refusal, finish TEXT         as the endpoint gave them
+        most_tokens INTEGER          the greatest number of input tokens that was expected
         input_tokens, output_tokens INTEGER; cost REAL (dollars)
         request INTEGER   the row of `requests`
         request_id TEXT   the endpoint's own
@@ -55,7 +56,8 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS captions (
     picture TEXT NOT NULL, prompt TEXT NOT NULL, model TEXT NOT NULL, settings TEXT NOT NULL,
     attempt INTEGER NOT NULL, text TEXT NOT NULL, flag TEXT, refusal TEXT, finish TEXT,
-    input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, cost REAL NOT NULL,
+    most_tokens INTEGER NOT NULL, input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL, cost REAL NOT NULL,
     request INTEGER NOT NULL REFERENCES requests (id), request_id TEXT, endpoint TEXT NOT NULL,
     created REAL NOT NULL,
     PRIMARY KEY (picture, prompt, model, settings, attempt)
@@ -210,6 +212,15 @@ class Ledger:
             )
         return Stored(text, flag, attempt + 1)
 
+    def scale(self, question: Question) -> float:
+        """By how much a model was seen to count more input tokens than expected; at least 1."""
+        row = self.connection.execute(
+            "SELECT MAX(CAST(input_tokens AS REAL) / most_tokens) FROM captions WHERE model = ? "
+            "AND settings = ?",
+            (question.model, question.settings),
+        ).fetchone()
+        return max(1.0, row[0] or 1.0)
+
     def record(
         self,
         picture: str,
@@ -222,11 +233,11 @@ class Ledger:
     ) -> None:
         """Write down an answer, inside the caller's transaction."""
         self.connection.execute(
-            f"INSERT INTO captions VALUES ({', '.join('?' * 16)})",
+            f"INSERT INTO captions VALUES ({', '.join('?' * 17)})",
             (
                 *(picture, question.prompt, question.model, question.settings, attempt),
                 *(answer.text, flag, answer.refusal, answer.finish),
-                *(payment.input_tokens, payment.output_tokens, payment.cost),
+                *(payment.most_tokens, payment.input_tokens, payment.output_tokens, payment.cost),
                 *(payment.number, answer.request_id, endpoint, time.time()),
             ),
         )

@@ -107,7 +107,8 @@ def caption(
 async def _work(plan: Plan, ledger: Ledger, progress: bool) -> None:
     settings = plan.settings.endpoint
     async with Endpoint(settings) as endpoint:
-        sender = Sender(endpoint, ledger.book, price_of(settings))
+        scale = ledger.scale(plan.question)
+        sender = Sender(endpoint, ledger.book, price_of(settings), scale=scale)
         with Meter(len(plan.jobs), lambda: ledger.book.spent, shown=progress) as meter:
             kind = BatchRun if settings.batch else LiveRun
             await kind(plan, ledger, sender, meter).run()
