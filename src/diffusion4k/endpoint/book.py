@@ -42,6 +42,11 @@ class Book:
         """Dollars spent, reserved, or perhaps spent."""
         self._reserved: dict[int, float] = {}
 
+    @property
+    def settled(self) -> float:
+        """Dollars spent or perhaps spent, without what is reserved for requests under way."""
+        return self.spent - sum(self._reserved.values())
+
     def reserve(self, key: str, cost: float) -> int:
         """Write a request down before it is sent; its number."""
         with self._connection:

@@ -109,7 +109,7 @@ async def _work(plan: Plan, ledger: Ledger, progress: bool) -> None:
     async with Endpoint(settings) as endpoint:
         scale = ledger.scale(plan.question)
         sender = Sender(endpoint, ledger.book, price_of(settings), scale=scale)
-        with Meter(len(plan.jobs), lambda: ledger.book.spent, shown=progress) as meter:
+        with Meter(len(plan.jobs), lambda: ledger.book.settled, shown=progress) as meter:
             kind = BatchRun if settings.batch else LiveRun
             await kind(plan, ledger, sender, meter).run()
 
