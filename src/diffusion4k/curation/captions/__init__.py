@@ -1,0 +1,4 @@
+"""Captions of photographs by a vision-language model behind an OpenAI-compatible endpoint.
+
+pictures -> already in the ledger? -> live or as a batch -> flags -> ledger -> metadata.jsonl
+"""

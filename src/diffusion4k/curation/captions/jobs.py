@@ -1,0 +1,138 @@
+"""What is to be captioned: pictures by their content, each once, with what each may cost."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from diffusion4k.curation.captions.ledger import Ledger, Question, Stored
+from diffusion4k.curation.captions.settings import CaptionSettings
+from diffusion4k.data.images import image_size
+from diffusion4k.data.problems import Problem
+from diffusion4k.data.progress import track
+from diffusion4k.endpoint.images import image_part, sent_size
+from diffusion4k.endpoint.prices import (
+    PRICES_OF,
+    image_tokens,
+    price_of,
+    text_tokens_at_most,
+)
+from diffusion4k.errors import Diffusion4kError
+
+__all__ = ["Job", "Plan", "estimate", "make_plan"]
+
+_LETTERS_PER_TOKEN = 4.5  # of English text, as a rule
+_TOKENS_PER_CAPTION = 40
+_SECONDS_PER_ANSWER = 3.0
+
+
+@dataclass
+class Job:
+    """A picture without a caption."""
+
+    picture: str
+    """SHA-256 of its bytes."""
+    path: Path
+    size: tuple[int, int]
+    """Width and height in pixels at which it is sent."""
+    image_tokens: int
+    tokens: int
+    """The greatest number of input tokens."""
+    attempts: int = 0
+    """Answers paid for so far, all of them flagged."""
+    reason: str = ""
+    """Why it still has no caption."""
+
+    def messages(self, settings: CaptionSettings) -> list[dict[str, Any]]:
+        """What is asked; decodes the picture.
+
+        Raises:
+            Diffusion4kError: the picture cannot be read.
+        """
+        text = {"type": "text", "text": settings.prompt}
+        picture = image_part(self.path, self.size, settings.image)
+        return [{"role": "user", "content": [text, picture]}]
+
+
+@dataclass
+class Plan:
+    """Which pictures have captions already, which not, and which cannot be used."""
+
+    settings: CaptionSettings
+    question: Question
+    hashes: dict[Path, str] = field(default_factory=dict)
+    jobs: list[Job] = field(default_factory=list)
+    problems: dict[Path, Problem] = field(default_factory=dict)
+
+    def is_settled(self, stored: Stored) -> bool:
+        """Whether nothing more is paid for a picture."""
+        return stored.flag is None or stored.attempts >= self.settings.tries
+
+
+def make_plan(
+    pictures: Sequence[Path], settings: CaptionSettings, ledger: Ledger, *, progress: bool
+) -> Plan:
+    """Look up each picture in the ledger; of those not there read the header."""
+    plan = Plan(settings, Question.of(settings))
+    seen: set[str] = set()
+    with ledger.connection:
+        for path in track(pictures, len(pictures), "comparing pictures", shown=progress):
+            try:
+                picture = plan.hashes[path] = ledger.hash_of(path)
+                if picture in seen:
+                    continue
+                seen.add(picture)
+                stored = ledger.stored(picture, plan.question, settings.most_words)
+                if stored is None or not plan.is_settled(stored):
+                    plan.jobs.append(_job(path, picture, stored, settings))
+            except (Diffusion4kError, OSError) as error:
+                reason = str(getattr(error, "strerror", None) or error)
+                plan.problems[path] = Problem(str(path), reason.removeprefix(f"{path}: "))
+    return plan
+
+
+def estimate(jobs: Iterable[Job], settings: CaptionSettings) -> str:
+    """One line: how many pictures, about how many tokens, dollars and how much time."""
+    jobs, endpoint, price = list(jobs), settings.endpoint, price_of(settings.endpoint)
+    text = math.ceil(len(settings.prompt) / _LETTERS_PER_TOKEN)
+    used = sum(job.image_tokens + text for job in jobs)
+    written = len(jobs) * _TOKENS_PER_CAPTION
+    worst = sum(price.of(job.tokens, endpoint.max_output_tokens) for job in jobs)
+    line = f"{len(jobs)} pictures to caption: about {used:,} input and {written:,} output tokens"
+    if price.input or price.output:
+        line += f", ${price.of(used, written):.2f} (at most ${worst:.2f} if each is answered once;"
+        line += f" prices of {PRICES_OF})" if endpoint.input_price is None else ")"
+    else:
+        line += ", free of charge or of unknown price"
+    if endpoint.batch:
+        return f"{line}, within 24 hours"
+    seconds = [len(jobs) * _SECONDS_PER_ANSWER / endpoint.concurrency]
+    if endpoint.requests_per_minute:
+        seconds.append(len(jobs) / endpoint.requests_per_minute * 60)
+    if endpoint.tokens_per_minute:
+        tokens = sum(job.tokens + endpoint.max_output_tokens for job in jobs)
+        seconds.append(tokens / endpoint.tokens_per_minute * 60)
+    return f"{line}, {_duration(max(seconds))} at {_SECONDS_PER_ANSWER:g} s an answer"
+
+
+def _job(path: Path, picture: str, stored: Stored | None, wanted: CaptionSettings) -> Job:
+    sent = sent_size(*image_size(path), wanted.image.longest)
+    shown = image_tokens(wanted.endpoint.model, *sent, wanted.image.detail)
+    tokens = shown + text_tokens_at_most(wanted.prompt)
+    return Job(
+        picture,
+        path,
+        sent,
+        shown,
+        tokens,
+        stored.attempts if stored else 0,
+        (stored.flag or "") if stored else "",
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{math.ceil(seconds)} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

@@ -1,0 +1,182 @@
+"""Captions of a folder: which of its pictures have none, and the `metadata.jsonl` that gets them.
+
+Lines that are there stay in their order with all their keys; pictures without a line get one at
+the end. A build folder (one with `manifest.parquet`) only gets the ledger: the build publishes.
+"""
+
+import contextlib
+import json
+import sqlite3
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffusion4k.curation.captions.jobs import estimate, make_plan
+from diffusion4k.curation.captions.ledger import Ledger
+from diffusion4k.curation.captions.run import CaptionReport, Stopped, caption
+from diffusion4k.curation.captions.settings import CaptionSettings
+from diffusion4k.data.folder import METADATA
+from diffusion4k.data.images import SUFFIXES
+from diffusion4k.data.problems import Problem
+from diffusion4k.errors import Diffusion4kError
+from diffusion4k.files import write_text
+
+__all__ = ["LEDGER", "FolderPictures", "caption_folder", "estimate_folder", "find_pictures"]
+
+LEDGER = "captions.sqlite"
+_MANIFEST = "manifest.parquet"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class FolderPictures:
+    """Pictures to caption, and what keeps others out."""
+
+    pictures: list[Path]
+    problems: list[Problem]
+    rows: dict[str, Row]
+    """Lines of `metadata.jsonl` by file name, in their order; empty for a build folder."""
+    is_build: bool
+
+
+def find_pictures(folder: Path, *, overwrite: bool = False) -> FolderPictures:
+    """The folder's pictures without a caption; all of them with `overwrite`.
+
+    Raises:
+        Diffusion4kError: no folder, no picture in it, or a line of `metadata.jsonl` is no JSON
+            object with a file name inside the folder.
+    """
+    if not folder.is_dir():
+        raise Diffusion4kError(f"{folder}: no such folder: give a folder of pictures")
+    is_build = (folder / _MANIFEST).is_file()
+    parts = [folder / "train", folder / "eval"] if is_build else [folder]
+    pictures: list[Path] = []
+    problems: list[Problem] = []
+    rows: dict[str, Row] = {}
+    found = 0
+    for part in (part for part in parts if part.is_dir()):
+        rows = _rows(part / METADATA)
+        files, bad = _pictures(part)
+        found += len(files) + len(bad)
+        problems += bad
+        for name, path in files.items():
+            text = rows.get(name, {}).get("text")
+            if overwrite or not (isinstance(text, str) and text.strip()):
+                pictures.append(path)
+        for name in rows.keys() - files.keys():
+            if not (part / name).is_file():
+                problems.append(Problem(str(part / name), f"no such file, but {METADATA} names it"))
+    if not found:
+        endings = ", ".join(sorted(SUFFIXES))
+        raise Diffusion4kError(f"{folder}: no picture in it: give one with files {endings}")
+    return FolderPictures(pictures, problems, {} if is_build else rows, is_build)
+
+
+def caption_folder(
+    folder: Path, settings: CaptionSettings, *, overwrite: bool = False, progress: bool = True
+) -> CaptionReport:
+    """Caption the pictures of a folder that have no caption; the ledger lies in the folder.
+
+    What is finished is written into `metadata.jsonl` even if the run has to stop.
+
+    Raises:
+        Stopped: see `caption`; Diffusion4kError: see `find_pictures` and `caption`.
+    """
+    found = find_pictures(folder, overwrite=overwrite)
+    try:
+        report = caption(found.pictures, settings, folder / LEDGER, progress=progress)
+    except Stopped as stopped:
+        _publish(folder, found, stopped.report)
+        stopped.report.problems += found.problems
+        raise
+    _publish(folder, found, report)
+    report.problems += found.problems
+    return report
+
+
+def estimate_folder(folder: Path, settings: CaptionSettings, *, overwrite: bool = False) -> str:
+    """What `caption_folder` would cost, in one line; nothing is sent or written.
+
+    Raises:
+        Diffusion4kError: see `find_pictures`.
+    """
+    found = find_pictures(folder, overwrite=overwrite)
+    with tempfile.TemporaryDirectory() as scratch:
+        ledger = Path(scratch) / LEDGER
+        if (folder / LEDGER).is_file():
+            # A copy, as another run may hold the ledger.
+            with (
+                contextlib.closing(sqlite3.connect(folder / LEDGER)) as known,
+                contextlib.closing(sqlite3.connect(ledger)) as copy,
+            ):
+                known.backup(copy)
+        with Ledger(ledger) as book:
+            plan = make_plan(found.pictures, settings, book, progress=True)
+    return estimate(plan.jobs, settings)
+
+
+def _publish(folder: Path, found: FolderPictures, report: CaptionReport) -> None:
+    if found.is_build or not report.captions:
+        return
+    rows = {name: dict(row) for name, row in found.rows.items()}
+    for path in sorted(report.captions):
+        name = path.relative_to(folder).as_posix()
+        rows.setdefault(name, {"file_name": name})["text"] = report.captions[path]
+    if rows != found.rows:
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows.values()]
+        write_text(folder / METADATA, "".join(lines))
+
+
+def _rows(metadata: Path) -> dict[str, Row]:
+    rows: dict[str, Row] = {}
+    if not metadata.exists():
+        return rows
+    for number, line in enumerate(metadata.read_bytes().split(b"\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{metadata}:{number}"
+        try:
+            row = json.loads(line.decode("utf-8-sig"))
+            name = row["file_name"]
+            inside = isinstance(name, str) and _inside(name)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise Diffusion4kError(
+                f'{where}: no JSON object with a "file_name" in UTF-8: mend the line, as the '
+                "captions are written into this file"
+            ) from None
+        if not inside:
+            raise Diffusion4kError(
+                f"{where}: {name!r} leads out of the folder: give a path inside it"
+            )
+        if name in rows:
+            raise Diffusion4kError(f"{where}: {name} is named twice: keep one of the lines")
+        rows[name] = row
+    return rows
+
+
+def _inside(name: str) -> bool:
+    return bool(name.strip()) and not name.startswith("/") and ".." not in name.split("/")
+
+
+def _pictures(folder: Path) -> tuple[dict[str, Path], list[Problem]]:
+    """Image files by their name in the folder, and those that may not be sent or named."""
+    files: dict[str, Path] = {}
+    problems: list[Problem] = []
+    root = folder.resolve()
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or path.is_dir():
+            continue
+        name = path.relative_to(folder).as_posix()
+        if not path.exists():
+            problems.append(Problem(str(path), "a link to nothing: mend or remove it"))
+        elif not path.resolve().is_relative_to(root):
+            reason = "a link that leads out of the folder: put the picture itself here"
+            problems.append(Problem(str(path), reason))
+        elif any("\ud800" <= letter <= "\udfff" for letter in name):
+            shown = str(path).encode(errors="backslashreplace").decode()
+            problems.append(Problem(shown, "its name is not UTF-8: rename it"))
+        else:
+            files[name] = path
+    return files, problems

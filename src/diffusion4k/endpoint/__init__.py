@@ -1,0 +1,6 @@
+"""One client for OpenAI-compatible chat endpoints: GPT-4o, vLLM, Ollama and their like.
+
+    settings -> Endpoint (one request) -> Sender (limits, budget, retries) -> Answer
+
+What is asked and what is done with the answer is the caller's: captions, or a judgement.
+"""

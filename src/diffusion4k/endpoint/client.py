@@ -1,0 +1,162 @@
+"""One request to an OpenAI-compatible endpoint, by the `openai` library, and its answer.
+
+Its own retries are off: what may be sent again, and when, is decided in `sender`. The key is read
+from the environment when the client is made. It is in no message, answer or file of ours: should an
+endpoint repeat it, it is taken out.
+"""
+
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, TypeVar
+
+from diffusion4k.endpoint.failures import Passing, classified
+from diffusion4k.endpoint.settings import OPENAI, EndpointSettings
+from diffusion4k.errors import Diffusion4kError, UsageError
+
+__all__ = ["Answer", "Endpoint", "chat_body", "parse_answer"]
+
+Result = TypeVar("Result")
+KEY = "OPENAI_API_KEY"
+_NO_KEY = "none"  # Local servers want none, but the library wants to send one.
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model answered."""
+
+    text: str
+    refusal: str | None
+    """The endpoint's own word that the model declined."""
+    finish: str | None
+    """Why it ended: `stop`; `length`, at `max_output_tokens`; `content_filter`."""
+    input_tokens: int | None
+    """As the endpoint counted; None if it does not say."""
+    output_tokens: int | None
+    request_id: str | None
+
+
+class Endpoint:
+    """A connection to an endpoint, for use as `async with Endpoint(settings) as endpoint`.
+
+    Raises:
+        UsageError: OpenAI's endpoint without a key, or a key that no header can carry.
+        Diffusion4kError: the `openai` library is not installed.
+    """
+
+    def __init__(self, settings: EndpointSettings) -> None:
+        self.settings = settings
+        self._key = _key_from_environment(settings)
+        try:
+            from openai import AsyncOpenAI
+        except ImportError:
+            raise Diffusion4kError(
+                "chat endpoints need the openai library: pip install 'diffusion4k[endpoint]'"
+            ) from None
+        try:
+            self._client = AsyncOpenAI(
+                api_key=self._key or _NO_KEY,
+                base_url=settings.url,
+                timeout=settings.timeout,
+                max_retries=0,
+            )
+        except Exception:  # Its HTTP library's own opinion of addresses, or of proxies.
+            raise UsageError(
+                f"{settings.url}: no connection can be made to this address: check it, and the "
+                "proxies in the environment"
+            ) from None
+
+    async def __aenter__(self) -> "Endpoint":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._client.close()
+
+    async def chat(self, messages: list[dict[str, Any]], *, key: str) -> Answer:
+        """Ask once. `key` is sent as Idempotency-Key: an endpoint that honours it bills a
+        question that it gets twice only once.
+
+        Raises:
+            Passing, Unwanted: see `failures`.
+            Diffusion4kError: no request will be answered.
+        """
+        body = chat_body(self.settings, messages)
+        completion = await self.call(
+            lambda client: client.chat.completions.create(
+                **body, extra_headers={"Idempotency-Key": key}
+            )
+        )
+        dump = getattr(completion, "model_dump", None)
+        answer = parse_answer(
+            dump(warnings=False) if dump else None, getattr(completion, "_request_id", None)
+        )
+        if answer is None:
+            raise Passing(
+                f"{self.settings.url}: the answer is no chat completion", perhaps_billed=True
+            )
+        return self.hidden(answer)
+
+    async def call(self, request: Callable[[Any], Awaitable[Result]]) -> Result:
+        """Whatever else the library can do, with its errors turned into ours."""
+        import openai
+
+        try:
+            return await request(self._client)
+        except (openai.OpenAIError, ValueError) as error:
+            raise classified(error, self.settings, self.hide) from None
+
+    def hide(self, text: str) -> str:
+        """The text without the key."""
+        return text.replace(self._key, "[key]") if self._key else text
+
+    def hidden(self, answer: Answer) -> Answer:
+        """The answer without the key, should the endpoint repeat it."""
+        return Answer(
+            self.hide(answer.text),
+            answer.refusal and self.hide(answer.refusal),
+            answer.finish,
+            answer.input_tokens,
+            answer.output_tokens,
+            answer.request_id and self.hide(answer.request_id),
+        )
+
+
+def chat_body(settings: EndpointSettings, messages: list[dict[str, Any]]) -> dict[str, Any]:
+    """The body of a chat request."""
+    return {
+        "model": settings.model,
+        "messages": messages,
+        "max_tokens": settings.max_output_tokens,
+    }
+
+
+def parse_answer(body: Any, request_id: str | None) -> Answer | None:
+    """The answer in a chat completion's JSON; None if there is none in it."""
+    try:
+        choice = body["choices"][0]
+        message = choice["message"]
+        text, refusal = message.get("content"), message.get("refusal")
+        usage = body.get("usage") or {}
+        counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
+    except (AttributeError, IndexError, KeyError, TypeError):
+        return None
+    if not isinstance(text, str | None) or not isinstance(refusal, str | None):
+        return None
+    input_tokens, output_tokens = (n if isinstance(n, int) and n >= 0 else None for n in counts)
+    finish = choice.get("finish_reason")
+    return Answer(text or "", refusal, finish, input_tokens, output_tokens, request_id)
+
+
+def _key_from_environment(settings: EndpointSettings) -> str:
+    key = os.environ.get(KEY, "").strip()
+    if not key and settings.url.startswith(OPENAI):
+        raise UsageError(f"{settings.url}: needs a key: set the environment variable {KEY}")
+    if not (key.isascii() and key.isprintable()):
+        raise UsageError(f"the key in {KEY} holds characters that no key has: copy it again")
+    return key

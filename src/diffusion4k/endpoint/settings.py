@@ -1,0 +1,71 @@
+"""What is said about an endpoint and about the pictures sent to it."""
+
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, StrictBool
+from pydantic_core import PydanticCustomError
+
+from diffusion4k.config.types import Address, Count, NonNegative, Positive, Section, Text
+
+__all__ = ["OPENAI", "EndpointSettings", "ImageSettings"]
+
+OPENAI = "https://api.openai.com/v1"
+
+
+def _web_address(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise PydanticCustomError("url", "Input should be an address like {a}", {"a": OPENAI})
+    if parts.username or parts.password or parts.query:
+        # The value is shown in messages and stored in ledgers.
+        raise PydanticCustomError(
+            "url", "Input should hold no user, password or query: keys come from the environment"
+        )
+    return value.rstrip("/") if parts.path.strip("/") else f"{value.rstrip('/')}/v1"
+
+
+class ImageSettings(Section):
+    """How a picture is sent: upright, in sRGB, as a JPEG.
+
+    GPT-4o looks at no more than 768 pixels of the shorter side, so that a longest side of 1536
+    loses it nothing up to an aspect of 2 to 1. `detail: low` shows it 512 pixels for 85 tokens.
+    """
+
+    longest: Annotated[Count, Field(ge=64)] = 1536
+    """Pixels of the longer side; larger pictures are made smaller, smaller ones stay."""
+    quality: Annotated[Count, Field(le=95)] = 90
+    detail: Literal["low", "high"] = "high"
+
+
+class EndpointSettings(Section):
+    """An endpoint, its model, and how hard and how dearly it may be used.
+
+    The key comes from the environment variable OPENAI_API_KEY and from nowhere else.
+    """
+
+    url: Annotated[Address, AfterValidator(_web_address)] = OPENAI
+    """Up to and with the version, `http://localhost:8000/v1`; without a path, /v1 is added."""
+    model: Text = "gpt-4o"
+    concurrency: Annotated[Count, Field(le=256)] = 8
+    """Requests under way at a time."""
+    requests_per_minute: Count | None = None
+    tokens_per_minute: Count | None = None
+    timeout: Positive = 120.0
+    """Seconds until a request without an answer is given up and sent again."""
+    retries: Annotated[int, Field(strict=True, ge=0)] = 6
+    """How often a request is sent again, with waits of 0.5, 1, 2, ... seconds."""
+    max_output_tokens: Count = 200
+    input_price: NonNegative | None = None
+    """Dollars per million tokens; null: as `endpoint.prices` knows it."""
+    output_price: NonNegative | None = None
+    budget: Positive | None = None
+    """Dollars that all runs with one ledger may spend together."""
+    batch: StrictBool = False
+    """Through the Batch API: half the price, an answer within 24 hours."""
+    poll: Positive = 30.0
+    """Seconds between questions whether a batch is done."""
