@@ -5,7 +5,7 @@ A sub-folder with a `metadata.jsonl` of its own is another image folder.
 
 import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,8 @@ __all__ = [
     "MIN_SIDE",
     "FolderScan",
     "Photo",
+    "image_files",
+    "look_at",
     "photo_folder",
     "read_folder",
     "scan_folder",
@@ -115,57 +117,68 @@ def scan_folder(folder: str | Path, *, min_side: int = MIN_SIDE) -> FolderScan:
             f"{folder}: no {METADATA} in it: it gives one line per photograph, "
             '{"file_name": ..., "text": ...}'
         )
-    photos: list[Photo] = []
-    problems: list[Problem] = []
     named: set[str] = set()
-    look = partial(_photo, folder, min_side)
-    # Headers cost waiting for the disk more than computing.
-    for row, found in prefetch(look, read_rows(metadata), workers=2 * (os.cpu_count() or 1)):
-        if isinstance(row, Row):
-            named.add(posixpath.normpath(row.file_name))
-        if isinstance(found, Problem):
-            problems.append(found)
-        else:
-            photos.append(found)
-    for path in _images(folder):
+
+    def rows() -> Iterator[Row | Problem]:
+        for row in read_rows(metadata):
+            if isinstance(row, Row):
+                named.add(posixpath.normpath(row.file_name))
+            yield row
+
+    photos, problems = look_at(folder, rows(), min_side=min_side)
+    for path in image_files(folder):
         if path.relative_to(folder).as_posix() not in named:
             reason = f"no line in {METADATA} names it: add one, or move the file away"
             problems.append(Problem(str(path), reason, "unnamed"))
     return FolderScan(folder, photos, problems)
 
 
-def _photo(
-    folder: Path, min_side: int, row: Row | Problem
-) -> tuple[Row | Problem, Photo | Problem]:
+def look_at(
+    folder: Path, rows: Iterable[Row | Problem], *, min_side: int = MIN_SIDE
+) -> tuple[list[Photo], list[Problem]]:
+    """The photographs that `rows` name, by their headers, and the problems among them, in order."""
+    photos: list[Photo] = []
+    problems: list[Problem] = []
+    look = partial(_photo, folder, min_side)
+    # Headers cost waiting for the disk more than computing.
+    for found in prefetch(look, rows, workers=2 * (os.cpu_count() or 1)):
+        if isinstance(found, Problem):
+            problems.append(found)
+        else:
+            photos.append(found)
+    return photos, problems
+
+
+def _photo(folder: Path, min_side: int, row: Row | Problem) -> Photo | Problem:
     if isinstance(row, Problem):
-        return row, row
+        return row
     path = folder / row.file_name
     try:
         if not path.is_file():
             what = "not a file" if path.exists() else "no such file"
-            return row, Problem(str(path), f"{what}: give an image file", "missing")
+            return Problem(str(path), f"{what}: give an image file", "missing")
         width, height = image_size(path)
     except Diffusion4kError as error:
-        return row, Problem(str(path), str(error).removeprefix(f"{path}: "), "broken")
+        return Problem(str(path), str(error).removeprefix(f"{path}: "), "broken")
     except OSError as error:
-        return row, Problem(str(path), f"cannot be read: {error.strerror}", "broken")
+        return Problem(str(path), f"cannot be read: {error.strerror}", "broken")
     size, shorter = f"{width}x{height} pixels", min(width, height)
     if shorter < min_side:
         reason = f"{size}, allowed at least {min_side} a side: replace or remove"
-        return row, Problem(str(path), reason, "too-small")
+        return Problem(str(path), reason, "too-small")
     if max(width, height) > MAX_ASPECT * shorter:
         reason = f"{size}, allowed at most {MAX_ASPECT} to 1: crop or remove it"
-        return row, Problem(str(path), reason, "aspect")
-    return row, Photo(path, row.file_name, row.text, width, height)
+        return Problem(str(path), reason, "aspect")
+    return Photo(path, row.file_name, row.text, width, height)
 
 
-def _images(folder: Path) -> Iterator[Path]:
+def image_files(folder: Path) -> Iterator[Path]:
     """Image files of the folder in order, without those of image folders within it."""
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
         if path.is_dir():
             if not path.is_symlink() and not (path / METADATA).is_file():
-                yield from _images(path)
+                yield from image_files(path)
         elif path.suffix.lower() in SUFFIXES and path.is_file():
             yield path

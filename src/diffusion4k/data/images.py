@@ -15,7 +15,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from diffusion4k.errors import Diffusion4kError
 
-__all__ = ["MAX_PIXELS", "SUFFIXES", "image_size", "open_rgb"]
+__all__ = ["MAX_PIXELS", "SUFFIXES", "image_format", "image_size", "open_rgb"]
 
 MAX_PIXELS = 1 << 30
 """Largest photograph that is opened: 1 gigapixel, 3 GiB decoded."""
@@ -84,6 +84,16 @@ def image_size(path: str | Path) -> tuple[int, int]:
     with _opened(Path(path)) as image:
         width, height = image.size
         return (height, width) if _orientation(image) in _SIDEWAYS else (width, height)
+
+
+def image_format(path: str | Path) -> str:
+    """What the file is by its content, as Pillow names it: JPEG, PNG, ...
+
+    Raises:
+        Diffusion4kError: no such file, or no image.
+    """
+    with _opened(Path(path)) as image:
+        return str(image.format)
 
 
 @contextmanager
