@@ -173,7 +173,7 @@ def test_killed_at_any_time(tmp_path: Path) -> None:
         "def slow(*a):\n    time.sleep(0.01); link(*a)\n"
         "os.link = slow\n"
         "from diffusion4k.cli.main import main\n"
-        f"sys.argv = ['diffusion4k', 'dataset', 'verify', {str(dataset)!r}, '--fix', {str(out)!r}]\n"
+        f"sys.argv[1:] = ['dataset', 'verify', {str(dataset)!r}, '--fix', {str(out)!r}]\n"
         "main()"
     )
     killed = 0

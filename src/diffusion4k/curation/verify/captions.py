@@ -20,7 +20,8 @@ _IMAGE = r"(?:image|picture|photo|photograph|scene|illustration|artwork|painting
 _SHOWS = r"(?:shows|depicts|features|captures|portrays|presents|displays|showcases|illustrates)"
 _INTRODUCTION = re.compile(
     rf"(?:(?:this|the) {_IMAGE} {_SHOWS}\b(?: that\b)?"
-    rf"|in (?:this|the) {_IMAGE}\b(?! (?:of|where|with)\b)(?:,? (?:we can see|we see|there (?:is|are))\b)?"
+    rf"|in (?:this|the) {_IMAGE}\b(?! (?:of|where|with)\b)"
+    r"(?:,? (?:we can see|we see|there (?:is|are))\b)?"
     rf"|(?:here|this) is an? {_IMAGE} (?:of|showing|depicting)\b)[\s,:]*",
     re.IGNORECASE,
 )

@@ -10,7 +10,7 @@ from diffusion4k.curation.verify.captions import caption_problems
 from diffusion4k.curation.verify.kinds import is_correctable
 from diffusion4k.curation.verify.parts import Part
 from diffusion4k.data.folder import Photo
-from diffusion4k.data.images import image_format, open_rgb
+from diffusion4k.data.images import image_header, open_rgb
 from diffusion4k.data.problems import Problem
 from diffusion4k.errors import Diffusion4kError
 
@@ -76,7 +76,7 @@ def look(part: Part, photo: Photo, roots: tuple[Path, ...]) -> Picture:
         picture.add("symlink", f"a link to {target}, outside of the dataset: put the file here")
     try:
         picture.bytes = photo.path.stat().st_size
-        endings = endings_of(image_format(photo.path))
+        endings = endings_of(image_header(photo.path).format)
         pixels = np.asarray(open_rgb(photo.path))
     except Diffusion4kError as error:
         picture.add("broken", str(error).removeprefix(f"{photo.path}: "))
@@ -84,7 +84,7 @@ def look(part: Part, photo: Photo, roots: tuple[Path, ...]) -> Picture:
         picture.add("broken", f"cannot be read: {error.strerror}")
     else:
         digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
-        digest.update(np.ascontiguousarray(pixels))
+        digest.update(np.ascontiguousarray(pixels).data)
         picture.pixels = digest.hexdigest()
         suffix = photo.path.suffix
         picture.ending = suffix if suffix.lower() in endings else endings[0]
