@@ -1,0 +1,61 @@
+"""How the figures look, and how each is written: as PNG and as PDF, the same bytes every time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diffusion4k.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["DROPPED", "INK", "KEPT", "LIMIT", "PARTS", "SOFT", "new_figure", "tidy", "write_figure"]
+
+INK, SOFT, _LINE = "#1d2733", "#5d6b7a", "#e8ebee"
+KEPT, DROPPED, LIMIT = "#0b6e4f", "#c3ccd4", "#d1345b"
+PARTS = ("#0b6e4f", "#e4a700", "#4a6fa5", "#d1345b", "#7a5195", "#6f8296")
+"""Of the parts of a dataset, in their order."""
+
+_SETTINGS = {
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": SOFT,
+    "axes.edgecolor": SOFT,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "legend.frameon": False,
+    # Captions are text, whatever signs they hold.
+    "text.parse_math": False,
+    "pdf.fonttype": 42,
+}
+
+
+@contextmanager
+def new_figure(width: float, height: float) -> Iterator["Figure"]:
+    """An empty figure of so many inches; what is drawn within the block has the style."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_SETTINGS):
+        yield Figure(figsize=(width, height), layout="constrained")
+
+
+def tidy(axes: "Axes", grid: str = "y") -> None:
+    """Take away what is no information."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis=grid, color=_LINE)
+    axes.set_axisbelow(True)
+
+
+def write_figure(figure: "Figure", folder: Path, name: str) -> Path:
+    """Write `name.png` and `name.pdf`; the path of the former."""
+    for ending, metadata in ((".pdf", {"CreationDate": None}), (".png", {"Software": None})):
+        path = folder / f"{name}{ending}"
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, dpi=180, metadata=metadata)
+    return path
