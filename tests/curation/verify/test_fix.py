@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import pandas
 import pytest
 import typer
 from typer.testing import CliRunner, Result
@@ -38,10 +37,8 @@ def copy(dataset: Path) -> Copy:
 
 
 def captions(folder: Path) -> dict[str, str]:
-    """What pandas reads of the copy's metadata."""
-    return dict(
-        pandas.read_json(folder / "metadata.jsonl", lines=True)[["file_name", "text"]].values
-    )
+    lines = (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
+    return {row["file_name"]: row["text"] for row in map(json.loads, lines)}
 
 
 def listed(folder: Path) -> list[dict[str, str]]:

@@ -46,7 +46,7 @@ def stats(
     if card:
         from diffusion4k.curation.stats.card import check_card
 
-        check_card(dataset, force=force)
+        check_card(dataset, license_id=license_id, force=force)
 
     from diffusion4k.curation.stats.run import describe
 

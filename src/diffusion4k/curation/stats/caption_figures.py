@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from diffusion4k.curation.stats.phrases import LONGEST
-from diffusion4k.curation.stats.style import PARTS, new_figure, tidy, write_figure
+from diffusion4k.curation.stats.style import PARTS, new_figure, tidy, whole_numbers, write_figure
 from diffusion4k.errors import UsageError
 
 __all__ = ["SHOWN", "draw_cloud", "draw_phrases"]
@@ -68,7 +68,7 @@ def draw_phrases(counts: dict[int, Counter[str]], folder: Path) -> Path | None:
             axes.barh(range(len(common)), [count for _, count in common], color=PARTS[0])
             axes.set_yticks(range(len(common)), names, fontsize=7.5)
             axes.invert_yaxis()
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            whole_numbers(axes.xaxis)
             axes.set_title(f"{n} words" if n > 1 else "words")
             axes.set_xlabel("times")
             tidy(axes, "x")

@@ -19,17 +19,21 @@ from diffusion4k.files import write_text
 __all__ = ["CARD", "check_card", "write_card"]
 
 CARD = "README.md"
-_MARK = re.compile(r"<!-- diffusion4k dataset stats: ([0-9a-f]{16}) -->\n$")
+_MARK = re.compile(r"<!-- diffusion4k dataset stats: ([0-9a-f]{16}) -->\n\Z")
 _SIZES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B")
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
 
-def check_card(dataset: Path, *, force: bool = False) -> None:
+def check_card(dataset: Path, *, license_id: str = "unknown", force: bool = False) -> None:
     """Refuse before any work to replace a card that someone wrote.
 
     Raises:
-        UsageError: there is one, and no `force`.
+        UsageError: there is one, and no `force`; or `license_id` is none of the hub's.
     """
+    if not _LICENSE.fullmatch(license_id):
+        raise UsageError(
+            f"--license {license_id}: allowed are the hub's names, such as cc-by-4.0 or cc0-1.0"
+        )
     path = dataset / CARD
     if force or not path.exists():
         return
@@ -45,13 +49,9 @@ def write_card(dataset: Path, *, license_id: str = "unknown", force: bool = Fals
     """Write the card; its path.
 
     Raises:
-        UsageError: `check_card`, or `license_id` is none of the hub's.
+        UsageError: as `check_card`.
     """
-    check_card(dataset, force=force)
-    if not _LICENSE.fullmatch(license_id):
-        raise UsageError(
-            f"--license {license_id}: allowed are the hub's names, such as cc-by-4.0 or cc0-1.0"
-        )
+    check_card(dataset, license_id=license_id, force=force)
     parts, _ = collect(dataset)
     header = yaml.safe_dump(_header(dataset, parts, license_id), sort_keys=False)
     text = f"---\n{header}---\n\n{_body(dataset, parts)}\n"

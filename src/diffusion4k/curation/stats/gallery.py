@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from diffusion4k.curation.stats.style import new_figure, write_figure
+from diffusion4k.curation.stats.style import new_figure, wrapped, write_figure
 from diffusion4k.data.folder import Photo
 from diffusion4k.data.images import open_rgb
 from diffusion4k.errors import Diffusion4kError
@@ -38,7 +38,7 @@ class Sample:
 
 
 def choose(photos: Sequence[Photo], count: int, seed: int) -> list[Sample]:
-    """`count` samples, the same whenever seed and pictures are; a picture added changes one at most.
+    """`count` samples, the same for the same seed; a picture more in the dataset changes one.
 
     Of a JPEG an eighth of each side may be all that is decoded. A damaged picture is passed over.
     """
@@ -65,7 +65,8 @@ def draw_gallery(samples: Sequence[Sample], folder: Path) -> Path | None:
     columns: list[list[tuple[Sample, list[str], float]]] = [[] for _ in range(_COLUMNS)]
     heights = [0.0] * _COLUMNS
     for sample in samples:
-        lines = _wrapped(sample.photo.text)
+        lines = wrapped(sample.photo.text, _COLUMN, _FONT)
+        lines = [*lines[: _LINES - 1], f"{lines[_LINES - 1]} …"] if lines[_LINES:] else lines
         height = _COLUMN * sample.image.height / sample.image.width
         shortest = heights.index(min(heights))
         columns[shortest].append((sample, lines, heights[shortest]))
@@ -92,30 +93,6 @@ def draw_gallery(samples: Sequence[Sample], folder: Path) -> Path | None:
                     linespacing=1.25,
                 )
         return write_figure(figure, folder, "gallery")
-
-
-def _wrapped(text: str) -> list[str]:
-    """The caption in lines that are no wider than the picture."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import text_to_path
-
-    font = FontProperties(family="sans-serif", size=_FONT)
-
-    def fits(line: str) -> bool:
-        return text_to_path.get_text_width_height_descent(line, font, False)[0] <= _COLUMN * 72
-
-    lines = [""]
-    for word in text.split():
-        joined = f"{lines[-1]} {word}".lstrip()
-        if fits(joined):
-            lines[-1] = joined
-            continue
-        lines += [""] if lines[-1] else []
-        for letter in word:  # Of a script without spaces a word may be wider than a line.
-            if not fits(lines[-1] + letter):
-                lines.append("")
-            lines[-1] += letter
-    return lines if len(lines) <= _LINES else [*lines[: _LINES - 1], f"{lines[_LINES - 1]} …"]
 
 
 def _size(photo: Photo) -> tuple[int, int]:

@@ -12,9 +12,18 @@ __all__ = ["LONGEST", "STOP_WORDS", "count_phrases"]
 
 LONGEST = 3
 
-STOP_WORDS = frozenset(
-    ["a", "about", "above", "across", "after", "against", "all", "along", "also", "am", "among", "amid", "an", "and", "another", "any", "are", "around", "as", "at", "atop", "away", "back", "be", "because", "been", "before", "behind", "being", "below", "beneath", "beside", "between", "beyond", "both", "but", "by", "can", "could", "did", "do", "does", "down", "during", "each", "either", "every", "few", "for", "from", "further", "had", "has", "have", "having", "he", "her", "here", "hers", "him", "his", "how", "i", "if", "in", "including", "inside", "into", "is", "it", "its", "itself", "just", "like", "many", "may", "more", "most", "much", "near", "next", "no", "nor", "not", "of", "off", "on", "once", "one", "only", "onto", "or", "other", "others", "our", "out", "outside", "over", "own", "per", "several", "she", "should", "so", "some", "such", "than", "that", "the", "their", "theirs", "them", "themselves", "then", "there", "these", "they", "this", "those", "through", "throughout", "to", "together", "too", "toward", "towards", "two", "under", "until", "up", "upon", "us", "very", "via", "was", "we", "were", "what", "when", "where", "which", "while", "who", "whom", "whose", "why", "will", "with", "within", "without", "would", "you", "your"]
-)
+_WORDS = """
+a about above across after against all along also am among amid an and another any are around as
+at atop away back be because been before behind being below beneath beside between beyond both
+but by can could did do does down during each either every few for from further had has have
+having he her here hers him his how i if in including inside into is it its itself just like
+many may more most much near next no nor not of off on once one only onto or other others our
+out outside over own per several she should so some such than that the their theirs them
+themselves then there these they this those through throughout to together too toward towards
+two under until up upon us very via was we were what when where which while who whom whose why
+will with within without would you your
+"""
+STOP_WORDS = frozenset(_WORDS.split())
 
 _RUN = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*(?:\s+[^\W_]+(?:['’-][^\W_]+)*)*")
 

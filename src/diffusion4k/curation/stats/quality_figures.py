@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diffusion4k.curation.stats.manifest import Limit, Manifest, StepCount
-from diffusion4k.curation.stats.style import DROPPED, KEPT, LIMIT, new_figure, tidy, write_figure
+from diffusion4k.curation.stats.style import (
+    DROPPED,
+    KEPT,
+    LIMIT,
+    new_figure,
+    tidy,
+    whole_numbers,
+    write_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +64,7 @@ def draw_steps(steps: Sequence[StepCount], folder: Path) -> Path | None:
         axes.set_yticks(places, [step.name for step in steps])
         axes.invert_yaxis()
         axes.set_xlabel("candidates")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        whole_numbers(axes.xaxis)
         axes.margins(x=0.08)
         tidy(axes, "x")
         figure.legend(loc="outside upper right", ncols=2)
@@ -72,7 +80,7 @@ def _histogram(axes: "Axes", values: np.ndarray, kept: np.ndarray, limits: Seque
     margin = (high - low) * 0.03 or abs(low) * 0.05 or 0.5
     edges = np.linspace(low - margin, high + margin, _BINS + 1)
     shown = [values[measured & kept].clip(low, high), values[measured & ~kept].clip(low, high)]
-    axes.hist(shown, edges, stacked=True, color=[KEPT, DROPPED], label=["kept", "dropped"])
+    axes.hist(shown, edges.tolist(), stacked=True, color=[KEPT, DROPPED], label=["kept", "dropped"])
     for limit in limits:
         axes.axvline(limit.value, color=LIMIT, linewidth=1.2)
         sign = "≥" if limit.kind == "min" else "≤"
@@ -88,5 +96,5 @@ def _histogram(axes: "Axes", values: np.ndarray, kept: np.ndarray, limits: Seque
             color=LIMIT,
             fontsize=8,
         )
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    whole_numbers(axes.yaxis)
     tidy(axes)

@@ -6,7 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from diffusion4k.curation.stats.collect import Part
-from diffusion4k.curation.stats.style import PARTS, new_figure, tidy, write_figure
+from diffusion4k.curation.stats.style import (
+    INK,
+    PARTS,
+    new_figure,
+    tidy,
+    whole_numbers,
+    write_figure,
+)
 
 __all__ = ["draw_sizes"]
 
@@ -22,12 +29,14 @@ def draw_sizes(parts: Sequence[Part], folder: Path) -> Path:
         axes = figure.subplots(1, 2, sharey=True)
         for ax, name in zip(axes, ("heights", "widths"), strict=True):
             values = [getattr(part, name) for part in parts]
-            ax.hist(values, edges, stacked=True, color=colours, label=[p.name for p in parts])
+            ax.hist(
+                values, edges.tolist(), stacked=True, color=colours, label=[p.name for p in parts]
+            )
             median = float(np.median(np.concatenate(values)))
-            ax.axvline(median, color="#1d2733", linewidth=1, linestyle=(0, (4, 3)))
+            ax.axvline(median, color=INK, linewidth=1, linestyle=(0, (4, 3)))
             ax.set_title(f"{name[:-1]}, median {median:.0f} pixels")
             ax.set_xlabel("pixels")
-            ax.yaxis.get_major_locator().set_params(integer=True)
+            whole_numbers(ax.yaxis)
             tidy(ax)
         axes[0].set_ylabel("pictures")
         if len(parts) > 1:
