@@ -33,33 +33,36 @@ TRAIN = [(100, 80), (300, 200), (200, 120), (90, 260)]
 EVAL = [(160, 150), (170, 140)]
 
 
-@pytest.fixture
-def build(tmp_path: Path) -> Path:
+STEPS = [
+    {"step": "header", "kept": 15, "dropped": 5, "reasons": {"shorter side": 5}},
+    {"step": "duplicates", "kept": 15, "dropped": 0, "reasons": {}},
+    {"step": "quality", "kept": 6, "dropped": 9, "reasons": {"sharpness": 6, "noise": 3}},
+]
+THRESHOLDS = {"sharpness": [2, None], "noise": [0.5, 8], "mean": [None, None]}
+
+
+def make_build(folder: Path) -> Path:
     """What `dataset build` writes, small: 6 kept of 20 candidates."""
-    folder = tmp_path / "build"
     fill(folder / "train", TRAIN)
     fill(folder / "eval", EVAL, first=len(TRAIN))
-    dropped = [("header", "shorter side: 900 pixels, allowed at least 4096")] * 5
-    dropped += [("quality", "sharpness: 1, allowed at least 2; noise: 9, allowed at most 8")] * 6
-    dropped += [("quality", "noise: 9, allowed at most 8")] * 2 + [("captions", None)]
-    count = len(TRAIN) + len(EVAL) + len(dropped)
-    steps = [None] * (count - len(dropped)) + [step for step, _ in dropped]
-    values = np.random.default_rng(0).normal(5, 2, count)
+    kept = [True] * 6 + [False] * 14
+    values = np.random.default_rng(0).normal(5, 2, len(kept))
     columns = {
-        "name": [f"{number}.jpg" for number in range(count)],
-        "width": pa.array([100] * count, pa.int32()),
-        "kept": [step is None for step in steps],
-        "step": pa.array(steps, pa.string()),
-        "reason": pa.array([None] * (count - len(dropped)) + [r for _, r in dropped], pa.string()),
-        "sharpness": pa.array(np.where([s == "header" for s in steps], np.nan, values)),
+        "name": [f"{number}.jpg" for number in range(len(kept))],
+        "width": pa.array([100] * len(kept), pa.int32()),
+        "kept": kept,
+        "sharpness": pa.array([*values[:15].tolist(), *[None] * 5]),
         "noise": values * 2,
-        "aesthetic": pa.array([None] * count, pa.float64()),
+        "aesthetic": pa.array([None] * len(kept), pa.float64()),
     }
-    parquet.write_table(pa.table(columns), folder / "manifest.parquet")
-    (folder / "counts.json").write_text(json.dumps({"header": {}, "quality": {}, "captions": {}}))
-    (folder / "recipe.yaml").write_text(
-        "header: {min_shorter_side: 4096}\n"
-        "thresholds: {min_sharpness: 2, max_noise: 8, min_noise: 0.5}\n"
-        "hooks: [{name: nsfw, function: 'a:b', max: 0.2}]\n"
-    )
+    recipe = {"header": {"min_shorter_side": 4096}, "scores": {"min_aesthetic": 4.5}}
+    notes = {"recipe": json.dumps(recipe), "thresholds": json.dumps(THRESHOLDS)}
+    table = pa.table(columns).replace_schema_metadata(notes)
+    parquet.write_table(table, folder / "manifest.parquet")
+    (folder / "counts.json").write_text(json.dumps({"candidates": 20, "steps": STEPS}))
     return folder
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Path:
+    return make_build(tmp_path / "build")

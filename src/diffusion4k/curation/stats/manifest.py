@@ -1,8 +1,7 @@
-"""What the build of a dataset measured and decided: `manifest.parquet`, `recipe.yaml`."""
+"""What the build of a dataset measured and decided: `manifest.parquet` and `counts.json`."""
 
 import json
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from diffusion4k.errors import Diffusion4kError
 __all__ = ["MANIFEST", "Limit", "Manifest", "StepCount", "read_manifest"]
 
 MANIFEST = "manifest.parquet"
-_RECIPE, _COUNTS = "recipe.yaml", "counts.json"
+_COUNTS, _RECIPE = "counts.json", "recipe.yaml"
 
 
 @dataclass(frozen=True)
@@ -30,17 +29,17 @@ class Limit:
 
 @dataclass(frozen=True)
 class StepCount:
-    """What a step was given, dropped, and why: reasons by the word before their first colon."""
+    """Candidates that a step left and dropped, and how many for which reason."""
 
     name: str
-    given: int
+    kept: int
     dropped: int
     reasons: dict[str, int]
 
     @property
-    def kept(self) -> int:
-        """Candidates left after the step."""
-        return self.given - self.dropped
+    def given(self) -> int:
+        """Candidates that came to the step."""
+        return self.kept + self.dropped
 
 
 @dataclass(frozen=True)
@@ -52,15 +51,16 @@ class Manifest:
     measures: dict[str, NDArray[np.float64]]
     """`(N,)` each, NaN where not measured; without those that never were."""
     limits: dict[str, list[Limit]]
+    """Thresholds by measure."""
     steps: list[StepCount]
-    """Those that dropped something, in their order."""
+    """In their order."""
 
 
 def read_manifest(dataset: Path) -> Manifest | None:
     """The manifest of a build's output; None if the folder is none.
 
     Raises:
-        Diffusion4kError: manifest or recipe are damaged.
+        Diffusion4kError: manifest, counts or recipe are damaged.
     """
     path = dataset / MANIFEST
     if not path.is_file():
@@ -71,70 +71,65 @@ def read_manifest(dataset: Path) -> Manifest | None:
     try:
         schema = parquet.read_schema(path)
         names = [field.name for field in schema if pa.types.is_float64(field.type)]
-        table = parquet.read_table(path, columns=["kept", "step", "reason", *names])
+        table = parquet.read_table(path, columns=["kept", *names])
         kept = np.array(table["kept"].to_pylist(), dtype=bool)
-        steps, reasons = table["step"].to_pylist(), table["reason"].to_pylist()
         columns = {name: table[name].to_numpy(zero_copy_only=False) for name in names}
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        notes = schema.metadata or {}
+        recipe = json.loads(notes[b"recipe"]) if b"recipe" in notes else _recipe(dataset)
+        limits = _limits(recipe) | _thresholds(json.loads(notes.get(b"thresholds", "{}")))
+    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise Diffusion4kError(f"{path}: damaged ({reason}): build the dataset again") from None
-    measures = {
-        name: values.astype(np.float64)
-        for name, values in columns.items()
-        if np.isfinite(values.astype(np.float64)).any()
-    }
-    counted = _count_steps(steps, reasons, _order(dataset / _COUNTS))
-    return Manifest(kept, measures, _read_limits(dataset / _RECIPE), counted)
+    measures = {name: values for name, values in columns.items() if np.isfinite(values).any()}
+    return Manifest(kept, measures, limits, _steps(dataset / _COUNTS))
 
 
-def _count_steps(
-    steps: list[str | None], reasons: list[str | None], order: list[str]
-) -> list[StepCount]:
-    """Steps that `order` does not name come last, in the order of their first candidate."""
-    dropped = Counter(step for step in steps if step)
-    why: dict[str, Counter[str]] = {step: Counter() for step in dropped}
-    for step, reason in zip(steps, reasons, strict=True):
-        if step:
-            why[step][(reason or "no reason given").split(":")[0]] += 1
-    given, counted = len(steps), []
-    for step in dict.fromkeys([*(s for s in order if s in dropped), *dropped]):
-        counted.append(StepCount(step, given, dropped[step], dict(why[step].most_common())))
-        given -= dropped[step]
-    return counted
-
-
-def _order(counts: Path) -> list[str]:
-    """Names of the steps as `counts.json` has them: keys, or objects with a name."""
-    try:
-        content = json.loads(counts.read_bytes())
-    except (OSError, ValueError):
+def _steps(counts: Path) -> list[StepCount]:
+    if not counts.is_file():
         return []
-    steps = content.get("steps", content) if isinstance(content, dict) else content
-    if isinstance(steps, dict):
-        return list(steps)
-    named = (step.get("step", step.get("name")) for step in steps if isinstance(step, dict))
-    return [name for name in named if isinstance(name, str)]
-
-
-def _read_limits(recipe: Path) -> dict[str, list[Limit]]:
-    """Thresholds by measure: `min_NAME: 3`, or `{name: NAME, min: 3}`, anywhere in the recipe."""
-    if not recipe.is_file():
-        return {}
     try:
-        content = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+        return [
+            StepCount(step["step"], int(step["kept"]), int(step["dropped"]), step["reasons"])
+            for step in json.loads(counts.read_bytes())["steps"]
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise Diffusion4kError(f"{counts}: damaged ({error}): build the dataset again") from None
+
+
+def _recipe(dataset: Path) -> Any:
+    """The recipe beside a manifest that does not hold it."""
+    path = dataset / _RECIPE
+    if not path.is_file():
+        return None
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise Diffusion4kError(f"{recipe}: not readable ({reason}): mend or remove it") from None
+        raise Diffusion4kError(f"{path}: not readable ({reason}): mend or remove it") from None
+
+
+def _thresholds(pairs: Mapping[str, tuple[float | None, float | None]]) -> dict[str, list[Limit]]:
+    """From the least and the most that is allowed of each measure."""
+    return {
+        name: [
+            Limit(k, float(v)) for k, v in zip(("min", "max"), pair, strict=True) if v is not None
+        ]
+        for name, pair in pairs.items()
+    }
+
+
+def _limits(recipe: Any) -> dict[str, list[Limit]]:
+    """Thresholds by measure: `min_NAME: 3`, or `{name: NAME, min: 3}`, anywhere in the recipe."""
     limits: dict[str, list[Limit]] = {}
-    for name, kind, value in _limits(content):
+    for name, kind, value in _found(recipe):
         limits.setdefault(name, []).append(Limit(kind, float(value)))
     return limits
 
 
-def _limits(node: Any) -> Iterator[tuple[str, str, float]]:
+def _found(node: Any) -> Iterator[tuple[str, str, float]]:
     if isinstance(node, list):
         for child in node:
-            yield from _limits(child)
+            yield from _found(child)
     if not isinstance(node, dict):
         return
     for key, value in node.items():
@@ -144,4 +139,4 @@ def _limits(node: Any) -> Iterator[tuple[str, str, float]]:
             owner = name or node.get("name")
             if isinstance(owner, str):
                 yield owner, kind, value
-        yield from _limits(value)
+        yield from _found(value)

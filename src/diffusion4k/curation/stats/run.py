@@ -82,7 +82,7 @@ def _build(manifest: Manifest) -> dict[str, Any]:
     return {
         "candidates": len(manifest.kept),
         "kept": int(manifest.kept.sum()),
-        "steps": [vars(step) | {"kept": step.kept} for step in manifest.steps],
+        "steps": [vars(step) | {"given": step.given} for step in manifest.steps],
         "measures": {
             name: _measure(values) | {"limits": [vars(x) for x in manifest.limits.get(name, [])]}
             for name, values in manifest.measures.items()
