@@ -257,7 +257,7 @@ def test_captions_stay_under_their_pictures(tmp_path: Path, monkeypatch) -> None
     assert len(boxes) == 4
     for axes, box in zip(figure.axes, boxes, strict=True):
         picture = axes.get_window_extent()
-        assert box.width <= picture.width * 1.05
+        assert box.width <= picture.width * 1.0
         assert box.y1 <= picture.y0
         assert box.y0 >= 0
 

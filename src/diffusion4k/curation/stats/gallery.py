@@ -65,7 +65,7 @@ def draw_gallery(samples: Sequence[Sample], folder: Path) -> Path | None:
     columns: list[list[tuple[Sample, list[str], float]]] = [[] for _ in range(_COLUMNS)]
     heights = [0.0] * _COLUMNS
     for sample in samples:
-        lines = wrapped(sample.photo.text, _COLUMN, _FONT)
+        lines = wrapped(sample.photo.text, 0.97 * _COLUMN, _FONT)
         lines = [*lines[: _LINES - 1], f"{lines[_LINES - 1]} …"] if lines[_LINES:] else lines
         height = _COLUMN * sample.image.height / sample.image.width
         shortest = heights.index(min(heights))

@@ -71,7 +71,7 @@ def whole_numbers(axis: "Axis") -> None:
     """Mark only whole numbers: what is counted has no halves."""
     from matplotlib.ticker import MaxNLocator
 
-    axis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
 
 
 def wrapped(text: str, width: float, size: float) -> list[str]:
