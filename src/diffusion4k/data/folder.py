@@ -99,11 +99,14 @@ def read_folder(folder: str | Path, *, skip_bad: bool = False) -> list[Photo]:
     return scan_folder(folder).usable(skip_bad=skip_bad)
 
 
-def scan_folder(folder: str | Path, *, min_side: int = MIN_SIDE) -> FolderScan:
+def scan_folder(
+    folder: str | Path, *, min_side: int = MIN_SIDE, captioned: bool = True
+) -> FolderScan:
     """All usable photographs of a folder, and everything that is wrong in it.
 
     Arguments:
         min_side: pixels; photographs with a shorter side are a problem.
+        captioned: photographs without a caption are a problem.
 
     Raises:
         Diffusion4kError: no folder, or no `metadata.jsonl` in it.
@@ -123,6 +126,8 @@ def scan_folder(folder: str | Path, *, min_side: int = MIN_SIDE) -> FolderScan:
         for row in read_rows(metadata):
             if isinstance(row, Row):
                 named.add(posixpath.normpath(row.file_name))
+                if captioned and not row.text:
+                    row = Problem(row.where, _without_caption(row), "caption-missing")
             yield row
 
     photos, problems = look_at(folder, rows(), min_side=min_side)
@@ -131,6 +136,12 @@ def scan_folder(folder: str | Path, *, min_side: int = MIN_SIDE) -> FolderScan:
             reason = f"no line in {METADATA} names it: add one, or move the file away"
             problems.append(Problem(str(path), reason, "unnamed"))
     return FolderScan(folder, photos, problems)
+
+
+def _without_caption(row: Row) -> str:
+    if row.values.get("text") is None:
+        return '"text": found no such key, allowed is a string'
+    return '"text" is empty: write a caption'
 
 
 def look_at(

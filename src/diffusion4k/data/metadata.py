@@ -29,7 +29,7 @@ class Row:
     """`.../metadata.jsonl:LINE`."""
     file_name: str
     text: str
-    """The caption without blanks around it."""
+    """The caption without blanks around it; empty if there is none."""
     values: dict[str, Any]
     """The whole object."""
 
@@ -37,7 +37,7 @@ class Row:
 def read_rows(metadata: Path) -> Iterator[Row | Problem]:
     """The lines of the file in order; of a bad one what is wrong with it.
 
-    A photograph that is named for the second time is a problem too.
+    A photograph that is named for the second time is a problem too; one without a caption is not.
     """
     named: dict[str, int] = {}
     for number, line in _lines(metadata):
@@ -76,21 +76,20 @@ def _parse(line: bytes, where: str) -> Row | Problem:
     if not isinstance(values, dict):
         reason = f"found a JSON {type(values).__name__}, allowed is an object"
         return Problem(where, reason, "metadata")
-    for key, kind, empty in (
-        ("file_name", "metadata", "name the photograph"),
-        ("text", "caption-missing", "write a caption"),
-    ):
+    for key, kind in (("file_name", "metadata"), ("text", "caption-missing")):
         value = values.get(key)
+        if key == "text" and value is None:
+            continue
         if not isinstance(value, str):
             found = type(value).__name__ if key in values else "no such key"
             return Problem(where, f'"{key}": found {found}, allowed is a string', kind)
-        if not value.strip():
-            return Problem(where, f'"{key}" is empty: {empty}', kind)
         if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
             return Problem(where, f'"{key}" holds a character that is no text', "encoding")
     file_name = values["file_name"]
+    if not file_name.strip():
+        return Problem(where, '"file_name" is empty: name the photograph', "metadata")
     parts = posixpath.normpath(file_name).split("/")
     if posixpath.isabs(file_name) or ".." in parts:
         reason = f"{file_name} leads out of the folder: give a path inside it"
         return Problem(where, reason, "path")
-    return Row(where, file_name, values["text"].strip(), values)
+    return Row(where, file_name, (values.get("text") or "").strip(), values)

@@ -132,6 +132,23 @@ def test_a_plain_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "quality.png").exists()
 
 
+def test_a_build_without_captions(build: Path, tmp_path: Path) -> None:
+    for part in ("train", "eval"):
+        metadata = build / part / "metadata.jsonl"
+        rows = [json.loads(line) for line in metadata.read_text().splitlines()]
+        metadata.write_text("".join(json.dumps(row | {"text": ""}) + "\n" for row in rows))
+    fetched = build / "work" / "fetched"
+    fetched.mkdir(parents=True)
+    (fetched / "a.jpg").write_bytes((build / "train" / "0.jpg").read_bytes())
+    assert run(build, "--out", tmp_path / "out", "--samples", 1).exit_code == 0
+    facts = json.loads((tmp_path / "out" / "stats.json").read_text())
+    assert facts["parts"]["train"]["pictures"] == len(TRAIN)
+    assert facts["problems"] == 0
+    assert not (tmp_path / "out" / "words.png").exists()
+    assert "no captions" in Page(tmp_path / "out" / "report.html").text
+    assert verify_dataset(build, progress=False).counts == {"caption-missing": 6}
+
+
 def test_manifest(build: Path) -> None:
     manifest = read_manifest(build)
     assert manifest

@@ -104,7 +104,7 @@ def collect(dataset: Path) -> tuple[list[Part], list[Problem]]:
         if not part.path.is_dir():
             packed += 1
             continue
-        found = scan(part.path, MIN_SIDE)
+        found = scan(part.path, MIN_SIDE, captioned=False)
         problems += found.problems
         if found.photos:
             name = dataset.resolve().name if part.name == "." else part.name

@@ -25,6 +25,7 @@ from diffusion4k.data.problems import Problem
 
 __all__ = ["Part", "find_parts", "rows_of", "scan"]
 
+_MANIFEST = "manifest.parquet"
 _EVALUATION = ("eval", "evaluation", "val", "validation", "test")
 
 
@@ -70,6 +71,10 @@ class Part:
 
 def find_parts(dataset: Path) -> list[Part]:
     """The dataset's own folder if it holds pictures or metadata, then what lies below it."""
+    if (dataset / _MANIFEST).is_file():
+        # A build keeps pictures that it fetched beside those that it published.
+        built = (dataset / split for split in ("train", "eval"))
+        return [Part(path, path.name) for path in built if path.is_dir()]
     parts = []
     if (dataset / METADATA).is_file() or next(image_files(dataset), None):
         parts.append(Part(dataset, "."))
@@ -83,10 +88,10 @@ def rows_of(folder: Path) -> Iterator[Row | Problem]:
     yield from read_rows(metadata) if metadata.is_file() else _pairs(folder)
 
 
-def scan(folder: Path, min_side: int) -> FolderScan:
-    """What `rows_of` names, and all that is wrong by name or header."""
+def scan(folder: Path, min_side: int, *, captioned: bool = True) -> FolderScan:
+    """What `rows_of` names, and all that is wrong by name or header; see `scan_folder`."""
     if (folder / METADATA).is_file():
-        return scan_folder(folder, min_side=min_side)
+        return scan_folder(folder, min_side=min_side, captioned=captioned)
     photos, problems = look_at(folder, _pairs(folder), min_side=min_side)
     return FolderScan(folder, photos, problems)
 
