@@ -13,7 +13,7 @@ from pathlib import Path
 from diffusion4k.data.images import SUFFIXES, image_size
 from diffusion4k.data.metadata import METADATA, Row, read_rows
 from diffusion4k.data.problems import Problem, report_skipped
-from diffusion4k.data.progress import prefetch
+from diffusion4k.data.progress import prefetch, track
 from diffusion4k.errors import Diffusion4kError
 
 __all__ = [
@@ -100,7 +100,11 @@ def read_folder(folder: str | Path, *, skip_bad: bool = False) -> list[Photo]:
 
 
 def scan_folder(
-    folder: str | Path, *, min_side: int = MIN_SIDE, captioned: bool = True
+    folder: str | Path,
+    *,
+    min_side: int = MIN_SIDE,
+    captioned: bool = True,
+    progress: bool = False,
 ) -> FolderScan:
     """All usable photographs of a folder, and everything that is wrong in it.
 
@@ -130,7 +134,7 @@ def scan_folder(
                     row = Problem(row.where, _without_caption(row), "caption-missing")
             yield row
 
-    photos, problems = look_at(folder, rows(), min_side=min_side)
+    photos, problems = look_at(folder, rows(), min_side=min_side, progress=progress)
     for path in image_files(folder):
         if path.relative_to(folder).as_posix() not in named:
             reason = f"no line in {METADATA} names it: add one, or move the file away"
@@ -140,19 +144,26 @@ def scan_folder(
 
 def _without_caption(row: Row) -> str:
     if row.values.get("text") is None:
-        return '"text": found no such key, allowed is a string'
+        found = "null" if "text" in row.values else "no such key"
+        return f'"text": found {found}, allowed is a string'
     return '"text" is empty: write a caption'
 
 
 def look_at(
-    folder: Path, rows: Iterable[Row | Problem], *, min_side: int = MIN_SIDE
+    folder: Path,
+    rows: Iterable[Row | Problem],
+    *,
+    min_side: int = MIN_SIDE,
+    progress: bool = False,
 ) -> tuple[list[Photo], list[Problem]]:
     """The photographs that `rows` name, by their headers, and the problems among them, in order."""
     photos: list[Photo] = []
     problems: list[Problem] = []
     look = partial(_photo, folder, min_side)
     # Headers cost waiting for the disk more than computing.
-    for found in prefetch(look, rows, workers=2 * (os.cpu_count() or 1)):
+    rows = list(rows)
+    looked = prefetch(look, rows, workers=2 * (os.cpu_count() or 1))
+    for found in track(looked, len(rows), "reading headers", shown=progress):
         if isinstance(found, Problem):
             problems.append(found)
         else:

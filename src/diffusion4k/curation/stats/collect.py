@@ -86,7 +86,7 @@ class Part:
         }
 
 
-def collect(dataset: Path) -> tuple[list[Part], list[Problem]]:
+def collect(dataset: Path, *, progress: bool = False) -> tuple[list[Part], list[Problem]]:
     """The parts that have pictures, and what is wrong in them; nothing is decoded.
 
     Parts to train on come before those to evaluate on.
@@ -104,7 +104,7 @@ def collect(dataset: Path) -> tuple[list[Part], list[Problem]]:
         if not part.path.is_dir():
             packed += 1
             continue
-        found = scan(part.path, MIN_SIDE, captioned=False)
+        found = scan(part.path, MIN_SIDE, captioned=False, progress=progress)
         problems += found.problems
         if found.photos:
             name = dataset.resolve().name if part.name == "." else part.name

@@ -43,7 +43,7 @@ def describe(dataset: Path, out: Path, *, seed: int = 0, samples: int = 12) -> P
             f"{out}: lies in the dataset, whose pictures its figures would become: choose --out "
             "elsewhere"
         )
-    parts, problems = collect(dataset)
+    parts, problems = collect(dataset, progress=True)
     manifest = read_manifest(dataset)
     phrases = count_phrases(photo.text for part in parts for photo in part.photos)
     chosen = choose(parts[0].photos, samples, seed)

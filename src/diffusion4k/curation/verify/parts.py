@@ -88,11 +88,13 @@ def rows_of(folder: Path) -> Iterator[Row | Problem]:
     yield from read_rows(metadata) if metadata.is_file() else _pairs(folder)
 
 
-def scan(folder: Path, min_side: int, *, captioned: bool = True) -> FolderScan:
+def scan(
+    folder: Path, min_side: int, *, captioned: bool = True, progress: bool = False
+) -> FolderScan:
     """What `rows_of` names, and all that is wrong by name or header; see `scan_folder`."""
     if (folder / METADATA).is_file():
-        return scan_folder(folder, min_side=min_side, captioned=captioned)
-    photos, problems = look_at(folder, _pairs(folder), min_side=min_side)
+        return scan_folder(folder, min_side=min_side, captioned=captioned, progress=progress)
+    photos, problems = look_at(folder, _pairs(folder), min_side=min_side, progress=progress)
     return FolderScan(folder, photos, problems)
 
 

@@ -58,7 +58,7 @@ def _part(
     part: Part, folder: Path, dataset: Path, min_side: int, progress: bool
 ) -> tuple[list[Picture], list[Problem]]:
     """Pictures of a part, and what is wrong besides; `folder` is where its files are."""
-    found = scan(folder, min_side)
+    found = scan(folder, min_side, progress=progress)
     respelled, problems = _respelled(found, folder, min_side)
     # Of an archive all lies in its folder; there is no link.
     roots = (folder.resolve(),) if folder != part.path else _roots(dataset)
