@@ -1,6 +1,5 @@
-"""`diffusion4k cache` and `diffusion4k dataset check` as a user runs them."""
+"""`diffusion4k cache` as a user runs it."""
 
-import json
 from pathlib import Path
 
 import torch
@@ -8,7 +7,6 @@ import typer
 from typer.testing import CliRunner, Result
 
 from diffusion4k.cli import cache as cache_verb
-from diffusion4k.cli import dataset as dataset_verb
 from diffusion4k.data.cache import LatentCache
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import family_of
@@ -17,7 +15,6 @@ from tests.data.fake import make_folder
 app = typer.Typer()
 app.callback()(lambda: None)
 cache_verb.register(app)
-dataset_verb.register(app)
 
 
 def run(*arguments: object) -> Result:
@@ -55,15 +52,3 @@ def test_small_photographs_are_enlarged_and_counted(tiny_model: Path, tmp_path: 
         "cache", folder, "--model", tiny_model, "--out", tmp_path / "cache", "--resolution", 96
     )
     assert "1 photographs are below 96 pixels" in result.stderr
-
-
-def test_dataset_check_leaves_with_one_if_anything_is_bad(tmp_path: Path) -> None:
-    folder = make_folder(tmp_path / "photographs", [(96, 64), (64, 64)])
-    result = run("dataset", "check", folder)
-    assert result.exit_code == 0
-    assert "2 photographs, 0 problems" in result.stdout
-    with (folder / "metadata.jsonl").open("a") as handle:
-        handle.write(json.dumps({"file_name": "../0.png", "text": "outside"}) + "\n")
-    result = run("dataset", "check", folder)
-    assert result.exit_code == 1
-    assert "metadata.jsonl:3: ../0.png leads out of the folder" in result.stdout

@@ -3,13 +3,10 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
-from diffusion4k.data.check import check_folder
 from diffusion4k.data.folder import photo_folder, read_folder, scan_folder
 from diffusion4k.errors import Diffusion4kError
 from tests.data.fake import save_picture
@@ -121,26 +118,3 @@ def test_the_bundled_photographs_are_in_order() -> None:
 def test_no_metadata_whatever_ends_in_a_traceback(folder: Path, content: bytes) -> None:
     (folder / "metadata.jsonl").write_bytes(content)
     scan_folder(folder)
-
-
-def test_check_decodes_and_measures(tmp_path: Path) -> None:
-    sizes = [(100, 80), (300, 200), (200, 120)]
-    for number, size in enumerate(sizes):
-        save_picture(tmp_path / f"{number}.jpg", size)
-    cut = tmp_path / "cut.jpg"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90, 3), dtype=np.uint8)).save(
-        cut
-    )
-    cut.write_bytes(cut.read_bytes()[:2000])
-    names = ["0.jpg", "1.jpg", "2.jpg", "cut.jpg"]
-    (tmp_path / "metadata.jsonl").write_bytes(b"\n".join(line(name) for name in names))
-    assert scan_folder(tmp_path).problems == []  # Its header is in order.
-    report = check_folder(tmp_path, progress=False)
-    assert [photo.file_name for photo in report.photos] == names[:3]
-    assert [problem.where for problem in report.problems] == [str(cut)]
-    text = report.lines()
-    assert text[0].endswith("3 photographs, 1 problems")
-    assert text[2].split() == ["height", "120", "133", "80", "200"]
-    assert text[3].split() == ["width", "200", "200", "100", "300"]
-    assert text[4].split() == ["megapixels", "0.0", "0.0", "0.0", "0.1"]
-    assert "damaged or truncated" in text[-1]

@@ -1,17 +1,19 @@
 """The image folder: photographs and a `metadata.jsonl` that gives each its caption.
 
-One JSON object a line: `{"file_name": "lake.jpg", "text": "A lake at dawn."}`. `file_name` is
-relative to the folder, with `/` between sub-folders; other keys are ignored.
+A sub-folder with a `metadata.jsonl` of its own is another image folder.
 """
 
-import json
+import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from diffusion4k.data.images import SUFFIXES, image_size
+from diffusion4k.data.metadata import METADATA, Row, read_rows
 from diffusion4k.data.problems import Problem, report_skipped
+from diffusion4k.data.progress import prefetch, track
 from diffusion4k.errors import Diffusion4kError
 
 __all__ = [
@@ -20,12 +22,13 @@ __all__ = [
     "MIN_SIDE",
     "FolderScan",
     "Photo",
+    "image_files",
+    "look_at",
     "photo_folder",
     "read_folder",
     "scan_folder",
 ]
 
-METADATA = "metadata.jsonl"
 MIN_SIDE = 64
 """Pixels; a smaller picture is no photograph to learn detail from (a thumbnail, an icon)."""
 MAX_ASPECT = 4
@@ -72,7 +75,7 @@ class FolderScan:
             others = len(self.problems) - 1
             more = f" (and {others} more problems)" if others else ""
             raise Diffusion4kError(
-                f"{self.problems[0]}{more}; `diffusion4k dataset check {self.folder}` lists all, "
+                f"{self.problems[0]}{more}; `diffusion4k dataset verify {self.folder}` lists all, "
                 "--skip-bad leaves them out"
             )
         if not self.photos:
@@ -86,8 +89,8 @@ class FolderScan:
 def read_folder(folder: str | Path, *, skip_bad: bool = False) -> list[Photo]:
     """The photographs of an image folder, in the order of its `metadata.jsonl`.
 
-    Only headers are read: pixels that cannot be decoded come to light in `check_folder` or when
-    the cache is built.
+    Only headers are read: pixels that cannot be decoded come to light in `diffusion4k dataset
+    verify` or when the cache is built.
 
     Raises:
         Diffusion4kError: no folder, no `metadata.jsonl`, no usable photograph, or the first
@@ -96,8 +99,18 @@ def read_folder(folder: str | Path, *, skip_bad: bool = False) -> list[Photo]:
     return scan_folder(folder).usable(skip_bad=skip_bad)
 
 
-def scan_folder(folder: str | Path) -> FolderScan:
+def scan_folder(
+    folder: str | Path,
+    *,
+    min_side: int = MIN_SIDE,
+    captioned: bool = True,
+    progress: bool = False,
+) -> FolderScan:
     """All usable photographs of a folder, and everything that is wrong in it.
+
+    Arguments:
+        min_side: pixels; photographs with a shorter side are a problem.
+        captioned: photographs without a caption are a problem.
 
     Raises:
         Diffusion4kError: no folder, or no `metadata.jsonl` in it.
@@ -111,84 +124,83 @@ def scan_folder(folder: str | Path) -> FolderScan:
             f"{folder}: no {METADATA} in it: it gives one line per photograph, "
             '{"file_name": ..., "text": ...}'
         )
-    photos: list[Photo] = []
-    problems: list[Problem] = []
-    named: dict[str, int] = {}
-    for number, line in _lines(metadata):
-        where = f"{metadata}:{number}"
-        try:
-            file_name, text = _parse(line)
-            first = named.setdefault(posixpath.normpath(file_name), number)
-            if first != number:
-                raise ValueError(f"{file_name} is named in line {first} already: keep one of them")
-        except ValueError as error:
-            problems.append(Problem(where, str(error)))
-            continue
-        photo = _photo(folder / file_name, file_name, text)
-        if isinstance(photo, Problem):
-            problems.append(photo)
-        else:
-            photos.append(photo)
-    for path in _images(folder):
+    named: set[str] = set()
+
+    def rows() -> Iterator[Row | Problem]:
+        for row in read_rows(metadata):
+            if isinstance(row, Row):
+                named.add(posixpath.normpath(row.file_name))
+                if captioned and not row.text:
+                    row = Problem(row.where, _without_caption(row), "caption-missing")
+            yield row
+
+    photos, problems = look_at(folder, rows(), min_side=min_side, progress=progress)
+    for path in image_files(folder):
         if path.relative_to(folder).as_posix() not in named:
             reason = f"no line in {METADATA} names it: add one, or move the file away"
-            problems.append(Problem(str(path), reason))
+            problems.append(Problem(str(path), reason, "unnamed"))
     return FolderScan(folder, photos, problems)
 
 
-def _lines(metadata: Path) -> Iterator[tuple[int, bytes]]:
-    for number, line in enumerate(metadata.read_bytes().split(b"\n"), 1):
-        if number == 1:
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        if line.strip():
-            yield number, line
+def _without_caption(row: Row) -> str:
+    if row.values.get("text") is None:
+        found = "null" if "text" in row.values else "no such key"
+        return f'"text": found {found}, allowed is a string'
+    return '"text" is empty: write a caption'
 
 
-def _parse(line: bytes) -> tuple[str, str]:
-    """`file_name` and `text` of a line; `ValueError` says what is wrong with it."""
+def look_at(
+    folder: Path,
+    rows: Iterable[Row | Problem],
+    *,
+    min_side: int = MIN_SIDE,
+    progress: bool = False,
+) -> tuple[list[Photo], list[Problem]]:
+    """The photographs that `rows` name, by their headers, and the problems among them, in order."""
+    photos: list[Photo] = []
+    problems: list[Problem] = []
+    look = partial(_photo, folder, min_side)
+    # Headers cost waiting for the disk more than computing.
+    rows = list(rows)
+    looked = prefetch(look, rows, workers=2 * (os.cpu_count() or 1))
+    for found in track(looked, len(rows), "reading headers", shown=progress):
+        if isinstance(found, Problem):
+            problems.append(found)
+        else:
+            photos.append(found)
+    return photos, problems
+
+
+def _photo(folder: Path, min_side: int, row: Row | Problem) -> Photo | Problem:
+    if isinstance(row, Problem):
+        return row
+    path = folder / row.file_name
     try:
-        row = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise ValueError("not UTF-8 text: save the file as UTF-8") from None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not valid JSON ({error}): allowed is one JSON object a line") from None
-    if not isinstance(row, dict):
-        raise ValueError(f"found a JSON {type(row).__name__}, allowed is an object")
-    for key in ("file_name", "text"):
-        value = row.get(key)
-        if not isinstance(value, str):
-            found = type(value).__name__ if key in row else "no such key"
-            raise ValueError(f'"{key}": found {found}, allowed is a string')
-        if not value.strip():
-            what = "write a caption" if key == "text" else "name the photograph"
-            raise ValueError(f'"{key}" is empty: {what}')
-        if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
-            raise ValueError(f'"{key}" holds a character that is no text')
-    file_name = row["file_name"]
-    parts = posixpath.normpath(file_name).split("/")
-    if posixpath.isabs(file_name) or ".." in parts:
-        raise ValueError(f"{file_name} leads out of the folder: give a path inside it")
-    return file_name, row["text"].strip()
-
-
-def _photo(path: Path, file_name: str, text: str) -> Photo | Problem:
-    try:
+        if not path.is_file():
+            what = "not a file" if path.exists() else "no such file"
+            return Problem(str(path), f"{what}: give an image file", "missing")
         width, height = image_size(path)
     except Diffusion4kError as error:
-        return Problem(str(path), str(error).removeprefix(f"{path}: "))
+        return Problem(str(path), str(error).removeprefix(f"{path}: "), "broken")
     except OSError as error:
-        return Problem(str(path), f"cannot be read: {error.strerror}")
+        return Problem(str(path), f"cannot be read: {error.strerror}", "broken")
     size, shorter = f"{width}x{height} pixels", min(width, height)
-    if shorter < MIN_SIDE:
-        return Problem(str(path), f"{size}, allowed at least {MIN_SIDE} a side: replace or remove")
+    if shorter < min_side:
+        reason = f"{size}, allowed at least {min_side} a side: replace or remove"
+        return Problem(str(path), reason, "too-small")
     if max(width, height) > MAX_ASPECT * shorter:
-        return Problem(str(path), f"{size}, allowed at most {MAX_ASPECT} to 1: crop or remove it")
-    return Photo(path, file_name, text, width, height)
+        reason = f"{size}, allowed at most {MAX_ASPECT} to 1: crop or remove it"
+        return Problem(str(path), reason, "aspect")
+    return Photo(path, row.file_name, row.text, width, height)
 
 
-def _images(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
+def image_files(folder: Path) -> Iterator[Path]:
+    """Image files of the folder in order, without those of image folders within it."""
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            if not path.is_symlink() and not (path / METADATA).is_file():
+                yield from image_files(path)
+        elif path.suffix.lower() in SUFFIXES and path.is_file():
+            yield path

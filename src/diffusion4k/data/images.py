@@ -8,6 +8,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from diffusion4k.errors import Diffusion4kError
 
-__all__ = ["MAX_PIXELS", "SUFFIXES", "image_size", "open_rgb"]
+__all__ = ["MAX_PIXELS", "SUFFIXES", "Header", "image_header", "image_size", "open_rgb"]
 
 MAX_PIXELS = 1 << 30
 """Largest photograph that is opened: 1 gigapixel, 3 GiB decoded."""
@@ -44,6 +45,15 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself: width and height in pixels, upright, and Pillow's format."""
+
+    width: int
+    height: int
+    format: str
 
 
 def open_rgb(path: str | Path, at_least: tuple[int, int] | None = None) -> Image.Image:
@@ -81,9 +91,17 @@ def image_size(path: str | Path) -> tuple[int, int]:
     Raises:
         Diffusion4kError: no such file, no image, or over `MAX_PIXELS`.
     """
+    header = image_header(path)
+    return header.width, header.height
+
+
+def image_header(path: str | Path) -> Header:
+    """Size and format, read from the header alone; raises as `image_size`."""
     with _opened(Path(path)) as image:
         width, height = image.size
-        return (height, width) if _orientation(image) in _SIDEWAYS else (width, height)
+        if _orientation(image) in _SIDEWAYS:
+            width, height = height, width
+        return Header(width, height, image.format or "")
 
 
 @contextmanager

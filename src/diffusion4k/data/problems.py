@@ -18,6 +18,8 @@ class Problem:
     where: str
     """The path of the photograph, or `.../metadata.jsonl:LINE`."""
     reason: str
+    kind: str = "broken"
+    """A word by which problems are counted (`curation.verify.kinds` lists them)."""
 
     def __str__(self) -> str:
         return f"{self.where}: {self.reason}"

@@ -1,14 +1,14 @@
 """The demo: bundled photographs -> check -> cache -> fine-tuning -> images -> metrics -> report.
 
-Every stage is the public function behind a verb (`dataset check`, `cache`, `train`, `generate`,
+Every stage is the public function behind a verb (`dataset verify`, `cache`, `train`, `generate`,
 `evaluate`) and takes up what an earlier run has left in the output folder.
 """
 
 import json
 from pathlib import Path
 
+from diffusion4k.curation.verify.verify import verify_dataset
 from diffusion4k.data.cache import build_cache
-from diffusion4k.data.check import check_folder
 from diffusion4k.data.folder import photo_folder, read_folder
 from diffusion4k.demo.claim import claim
 from diffusion4k.demo.report import write_report
@@ -50,7 +50,7 @@ def run_demo(demo: Demo) -> tuple[Path, Result]:
     photographs = photo_folder("pocket")
 
     with stages.stage("check", "checking the bundled photographs"):
-        found = check_folder(photographs)
+        found = verify_dataset(photographs)
         result.checked = [line.replace(str(photographs), "pocket") for line in found.lines()]
         if found.problems:
             raise Diffusion4kError(f"bundled photographs are damaged: {found.problems[0]}")

@@ -1,0 +1,57 @@
+"""`diffusion4k dataset stats`: what is in a dataset."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["EXAMPLE", "stats"]
+
+EXAMPLE = """Examples:
+
+diffusion4k dataset stats pocket
+
+diffusion4k dataset stats photographs --out described --card --license cc-by-4.0
+"""
+
+
+def stats(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="What dataset build wrote, an image folder, or folders of them; or pocket.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of figures and page.")] = Path("dataset-stats"),
+    samples: Annotated[int, typer.Option(help="Pictures in the gallery.", min=1)] = 12,
+    seed: Annotated[int, typer.Option(help="Of the choice of samples and the word cloud.")] = 0,
+    card: Annotated[
+        bool, typer.Option("--card", help="Write the dataset's README.md for the hub, too.")
+    ] = False,
+    license_id: Annotated[
+        str, typer.Option("--license", help="Of the card, as the hub names it: cc-by-4.0, ...")
+    ] = "unknown",
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a README.md that someone wrote by hand.")
+    ] = False,
+) -> None:
+    """Sizes beside the paper's, histograms, words, samples, quality: figures and one HTML page.
+
+    Only headers are read, and the pixels of the samples.
+    """
+    from diffusion4k.data.folder import photo_folder
+
+    dataset = photo_folder(folder)
+    if card:
+        from diffusion4k.curation.stats.card import check_card
+
+        check_card(dataset, license_id=license_id, force=force)
+
+    from diffusion4k.curation.stats.run import describe
+
+    typer.echo(describe(dataset, out, seed=seed, samples=samples))
+    if card:
+        from diffusion4k.curation.stats.card import write_card
+
+        typer.echo(write_card(dataset, license_id=license_id, force=force))

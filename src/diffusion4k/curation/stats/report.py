@@ -1,0 +1,47 @@
+"""The page of a dataset: one HTML file that needs nothing else."""
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from diffusion4k.files import write_text
+
+__all__ = ["write_report"]
+
+
+def write_report(
+    facts: Mapping[str, Any],
+    figures: Mapping[str, str],
+    samples: Sequence[Mapping[str, Any]],
+    *,
+    paper_rows: int,
+    phrases_shown: int,
+    path: Path,
+) -> Path:
+    """Write the page to `path`; pictures are embedded, nothing is linked.
+
+    Arguments:
+        facts: what `stats.json` holds.
+        figures: data URIs by name; those that are missing are left out.
+        samples: `uri`, `text`, `size` and `name` of each.
+        paper_rows: how many rows of the table are the paper's.
+        phrases_shown: of each length.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(
+        files("diffusion4k.curation.stats").joinpath("report.html").read_text(encoding="utf-8")
+    )
+    page = template.render(
+        facts=facts,
+        figures=figures,
+        samples=samples,
+        paper_rows=paper_rows,
+        phrases_shown=phrases_shown,
+    )
+    write_text(path, page)
+    return path

@@ -1,0 +1,1 @@
+"""An existing dataset looked through whole, and a corrected copy of it."""

@@ -1,0 +1,96 @@
+"""One picture of a dataset looked at: decoded to its last pixel, its name and caption judged."""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from diffusion4k.curation.verify.captions import caption_problems
+from diffusion4k.curation.verify.kinds import is_correctable
+from diffusion4k.curation.verify.parts import Part
+from diffusion4k.data.folder import Photo
+from diffusion4k.data.images import image_header, open_rgb
+from diffusion4k.data.problems import Problem
+from diffusion4k.errors import Diffusion4kError
+
+__all__ = ["Picture", "endings_of", "look"]
+
+_ENDINGS = {
+    "JPEG": (".jpg", ".jpeg"),
+    "MPO": (".jpg", ".jpeg"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "AVIF": (".avif",),
+    "JPEG2000": (".jp2",),
+    "PPM": (".ppm",),
+}
+
+
+@dataclass
+class Picture:
+    """A picture with its caption, its pixels and what is wrong with it."""
+
+    part: Part
+    photo: Photo
+    """`path` leads to the file while its part is open."""
+    bytes: int = 0
+    pixels: str | None = None
+    """Hash of size and pixels as `open_rgb` gives them; None if they cannot be decoded."""
+    ending: str = ""
+    """That its content asks for."""
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def is_correctable(self) -> bool:
+        """Whether it may be in a corrected copy."""
+        return all(is_correctable(problem.kind) for problem in self.problems)
+
+    @property
+    def where(self) -> str:
+        """The file, also of one that is packed."""
+        return str(self.part.path / self.photo.file_name)
+
+    def add(self, kind: str, reason: str) -> None:
+        """Note a problem."""
+        self.problems.append(Problem(self.where, reason, kind))
+
+
+def endings_of(image_format: str) -> tuple[str, ...]:
+    """Endings that file names of this format have, the usual one first."""
+    return _ENDINGS[image_format]
+
+
+def look(part: Part, photo: Photo, roots: tuple[Path, ...]) -> Picture:
+    """Decode the photograph and judge it by itself.
+
+    Arguments:
+        roots: folders that its file may lie in, resolved.
+    """
+    picture = Picture(part, photo)
+    target = photo.path.resolve()
+    if not any(target.is_relative_to(root) for root in roots):
+        picture.add("symlink", f"a link to {target}, outside of the dataset: put the file here")
+    try:
+        picture.bytes = photo.path.stat().st_size
+        endings = endings_of(image_header(photo.path).format)
+        pixels = np.asarray(open_rgb(photo.path))
+    except Diffusion4kError as error:
+        picture.add("broken", str(error).removeprefix(f"{photo.path}: "))
+    except OSError as error:
+        picture.add("broken", f"cannot be read: {error.strerror}")
+    else:
+        digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
+        digest.update(np.ascontiguousarray(pixels).data)
+        picture.pixels = digest.hexdigest()
+        suffix = photo.path.suffix
+        picture.ending = suffix if suffix.lower() in endings else endings[0]
+        if picture.ending != suffix:
+            found = f'ends in "{suffix}"' if suffix else "has no ending"
+            picture.add("ending", f"{found}, its content is {endings[0]}: rename it")
+    for kind, reason in caption_problems(photo.text):
+        picture.add(kind, reason)
+    return picture

@@ -1,0 +1,119 @@
+"""Every picture of a dataset looked at, one part after the other."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from diffusion4k.curation.verify.parts import Part, find_parts, rows_of, scan
+from diffusion4k.curation.verify.pictures import Picture, look
+from diffusion4k.curation.verify.report import Report
+from diffusion4k.curation.verify.together import (
+    find_clashing_names,
+    find_duplicates,
+    find_repeated_captions,
+    spelling,
+)
+from diffusion4k.data.folder import MIN_SIDE, FolderScan, Photo, look_at
+from diffusion4k.data.metadata import METADATA, Row
+from diffusion4k.data.problems import Problem
+from diffusion4k.data.progress import prefetch, track
+from diffusion4k.errors import UsageError
+
+__all__ = ["verify_dataset"]
+
+
+def verify_dataset(
+    dataset: str | Path, *, min_side: int = MIN_SIDE, progress: bool = True
+) -> Report:
+    """Look through a dataset in any of the layouts of `parts`.
+
+    Raises:
+        UsageError: no such folder, or no pictures, metadata or archives in it.
+    """
+    dataset = Path(dataset)
+    if not dataset.is_dir():
+        raise UsageError(f"{dataset}: no such folder: give the folder of a dataset")
+    parts = find_parts(dataset)
+    if not parts:
+        raise UsageError(
+            f"{dataset}: no {METADATA}, no pictures and no archives in it: give the folder of a "
+            "dataset"
+        )
+    pictures: list[Picture] = []
+    others: list[Problem] = []
+    for part in parts:
+        with part.opened() as (folder, bad):
+            found, wrong = _part(part, folder, dataset, min_side, progress)
+        pictures += found
+        others += bad + wrong
+    find_clashing_names(pictures)
+    find_repeated_captions(pictures)
+    find_duplicates(pictures)
+    return Report(dataset, pictures, others)
+
+
+def _part(
+    part: Part, folder: Path, dataset: Path, min_side: int, progress: bool
+) -> tuple[list[Picture], list[Problem]]:
+    """Pictures of a part, and what is wrong besides; `folder` is where its files are."""
+    found = scan(folder, min_side, progress=progress)
+    respelled, problems = _respelled(found, folder, min_side)
+    # Of an archive all lies in its folder; there is no link.
+    roots = (folder.resolve(),) if folder != part.path else _roots(dataset)
+    photos = [*found.photos, *respelled]
+    looked = prefetch(partial(look, part, roots=roots), photos, workers=min(4, os.cpu_count() or 1))
+    what = "decoding" if part.name == "." else f"decoding {part.name}"
+    pictures = list(track(looked, len(photos), what, shown=progress))
+    for picture in pictures[len(found.photos) :]:
+        named = respelled[picture.photo]
+        picture.add("name", f"named {named}: name it as the file is")
+    return pictures, [
+        replace(p, where=p.where.replace(str(folder), str(part.path), 1)) for p in problems
+    ]
+
+
+def _respelled(
+    found: FolderScan, folder: Path, min_side: int
+) -> tuple[dict[Photo, str], list[Problem]]:
+    """Photographs whose name is spelled otherwise in a line than on the disk, with the line's name.
+
+    The other problems of the scan come with them.
+    """
+    missing = {p.where for p in found.problems if p.kind == "missing"}
+    unnamed = {
+        spelling(Path(p.where).relative_to(folder).as_posix()): p.where
+        for p in found.problems
+        if p.kind == "unnamed"
+    }
+    if not missing or not unnamed:
+        return {}, found.problems
+    settled: set[str] = set()
+    rows: list[Row] = []
+    names: dict[str, str] = {}
+    for row in rows_of(folder):
+        if isinstance(row, Problem) or str(folder / row.file_name) not in missing:
+            continue
+        if path := unnamed.pop(spelling(row.file_name), None):
+            name = Path(path).relative_to(folder).as_posix()
+            rows.append(replace(row, file_name=name))
+            names[name] = row.file_name
+            settled |= {path, str(folder / row.file_name)}
+    photos, bad = look_at(folder, rows, min_side=min_side)
+    left = [p for p in found.problems if p.where not in settled]
+    return {photo: names[photo.file_name] for photo in photos}, left + bad
+
+
+def _roots(dataset: Path) -> tuple[Path, ...]:
+    """Where files of the dataset may lie; in the hub's cache links lead to `blobs` by design."""
+    resolved = dataset.resolve()
+    blobs = [
+        folder.parent / "blobs" for folder in _ancestors(resolved) if folder.name == "snapshots"
+    ]
+    return (resolved, *(folder for folder in blobs if folder.is_dir()))
+
+
+def _ancestors(folder: Path) -> Iterator[Path]:
+    yield folder
+    yield from folder.parents
