@@ -9,8 +9,8 @@ import pytest
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.sd3 import StableDiffusion3
+from diffusion4k.lock import locked
 from diffusion4k.training.check import check_recipe, require_space
-from diffusion4k.training.lock import locked
 from diffusion4k.training.loop import train
 from diffusion4k.training.recipe import Recipe
 from tests.tiny import tiny_transformer

@@ -20,6 +20,7 @@ from diffusion4k.data.uncached import UncachedLatents
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import Family, family_of, resolve
 from diffusion4k.files import write_text
+from diffusion4k.lock import locked
 from diffusion4k.training.background import BackgroundImages
 from diffusion4k.training.bands import BANDS, LossBands
 from diffusion4k.training.build import (
@@ -40,7 +41,6 @@ from diffusion4k.training.ema import WeightAverage
 from diffusion4k.training.engine import Engine
 from diffusion4k.training.export import export_adapter, export_pipeline, versions
 from diffusion4k.training.guard import Guard
-from diffusion4k.training.lock import locked
 from diffusion4k.training.log import Curve, StepProgress
 from diffusion4k.training.network import load_network
 from diffusion4k.training.optimizers import UNSHARED, make_optimizer

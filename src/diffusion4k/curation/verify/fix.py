@@ -25,7 +25,7 @@ from diffusion4k.data.metadata import METADATA, Row, write_rows
 from diffusion4k.data.progress import track
 from diffusion4k.errors import UsageError
 from diffusion4k.files import write_text
-from diffusion4k.training.lock import locked
+from diffusion4k.lock import locked
 
 __all__ = ["LIST", "Copy", "check_target", "write_copy"]
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from diffusion4k.data.crops import Step, places_of
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.files import atomic_path, write_text
+from diffusion4k.lock import locked
 from diffusion4k.training.autoencoder.checkpoint import Trained
 from diffusion4k.training.autoencoder.export import export_autoencoder
 from diffusion4k.training.autoencoder.perceptual import build_perceptual
@@ -43,7 +44,6 @@ from diffusion4k.training.check import require_space
 from diffusion4k.training.checkpoint import Retention
 from diffusion4k.training.ema import WeightAverage
 from diffusion4k.training.export import versions
-from diffusion4k.training.lock import locked
 from diffusion4k.training.log import Curve, StepProgress
 from diffusion4k.training.optimizers import make_optimizer
 from diffusion4k.training.randomness import generator_at
