@@ -30,7 +30,7 @@ __all__ = ["CORRELATION", "DISTANCE", "Groups", "Link", "Union", "find_duplicate
 
 DISTANCE = 15
 """Bits of 128 in which the hashes of one window differ at most, by default."""
-CORRELATION = 0.6
+CORRELATION = 0.7
 """Of detail in the common part of two thumbnails, at least, by default."""
 
 _HYPOTHESES = 4  # matches of windows tried for a pair of pictures
@@ -163,8 +163,9 @@ def _matches(
     a, b, flipped = a[nearest], b[nearest], flipped[nearest]
     pair = np.stack([owner[a], owner[b]])
     new = np.any(pair[:, 1:] != pair[:, :-1], axis=0)
-    start = np.maximum.accumulate(np.where(np.concatenate([[True], new])[: len(a)], np.arange(len(a)), 0))
-    few = np.arange(len(a)) - start < _HYPOTHESES
+    start = np.flatnonzero(np.concatenate([[True], new])[: len(a)])
+    rank = np.arange(len(a)) - np.repeat(start, np.diff(np.append(start, len(a))))
+    few = rank < _HYPOTHESES
     columns = (owner[a], owner[b], window[a], window[b], flipped.astype(bool))
     return [_Match(*row) for row in zip(*(column[few].tolist() for column in columns), strict=True)]
 

@@ -20,7 +20,9 @@ from diffusion4k.curation.duplicates.windows import blurred, sample
 __all__ = ["Registered", "correlation"]
 
 _POINTS = 48  # samples a side of the common part
-_BLURS = (4.0, 4.0, 4.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0)  # of the samples, step by step
+_BLURS = (4.0, 2.0, 1.0)  # of the samples, coarse to fine
+_STEPS = 3  # at each blur
+_HOPELESS = 0.3  # correlation of blurred samples after the coarse steps, below which to give up
 _LOCAL = 3.0  # Gaussian of the local mean, in samples
 _FLAT = 0.4  # least standard deviation of the detail, in grey levels
 _COMMON = 0.5  # of one picture at least must be seen in the other
@@ -57,10 +59,14 @@ def correlation(
         return 0.0
     part_a, part_b = common
     for blur in _BLURS:
-        moved = part_b + _step(_samples(a, part_a), _samples(b, part_b), part_b, blur)
-        if not np.isfinite(moved).all() or (moved[2:] < 2).any():
-            return 0.0
-        part_b = moved
+        target = _normalised(gaussian_filter(_samples(a, part_a), blur))
+        for _ in range(_STEPS):
+            found = _normalised(gaussian_filter(_samples(b, part_b), blur))
+            if blur < _BLURS[0] and np.mean(target * found) < _HOPELESS:
+                return 0.0
+            part_b = part_b + _step(target, found, part_b)
+            if (part_b[2:] < 2).any():
+                return 0.0
     common = _common(a, b, part_a, part_b)
     if common is None:
         return 0.0
@@ -96,14 +102,15 @@ def _samples(picture: Registered, place: NDArray[np.float64]) -> NDArray[np.floa
 
 
 def _step(
-    target: NDArray[np.float32], found: NDArray[np.float32], place: NDArray[np.float64], blur: float
+    target: NDArray[np.float32], found: NDArray[np.float32], place: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """How to change `place`, at which `found` was sampled, to come nearer to `target`."""
-    target, found = (_normalised(gaussian_filter(part, blur)) for part in (target, found))
     down, across = np.gradient(found)
-    slopes = np.stack([across, down, across * _ACROSS, down * _DOWN], axis=-1).reshape(-1, 4)
-    change = np.linalg.lstsq(slopes, (target - found).ravel(), rcond=None)[0]
-    # From samples to pixels; half a window at most, or a step on flat ground would lead away.
+    slopes = np.stack([across, down, across * _ACROSS, down * _DOWN]).reshape(4, -1)
+    # A little more on the diagonal: on flat ground the equations are singular.
+    normal = (slopes @ slopes.T).astype(np.float64) + 1e-3 * np.eye(4)
+    change = np.linalg.solve(normal, slopes @ (target - found).ravel())
+    # From samples to pixels; half of half a window at most, or a wild step would lead away.
     return np.clip(change * 2 / _POINTS, -0.25, 0.25) * np.concatenate([place[2:], place[2:]])
 
 

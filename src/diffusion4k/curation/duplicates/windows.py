@@ -15,7 +15,7 @@ found in it again, at their own place and scale.
 3. *Mirror image.* Mirroring a window negates the coefficients of odd horizontal frequency u and no
    other. So the hash of the mirror image is the hash with these bits flipped, and need not be kept.
 
-What has no detail has no hash: the contrast of a window is at least one grey level.
+What has no detail has no hash: the standard deviation of a window is at least half a grey level.
 """
 
 from typing import NamedTuple
@@ -34,7 +34,7 @@ _SIGMA, _PER_OCTAVE, _LEVELS = 1.6, 3, 12  # Gaussians of 1.6 to 20 pixels of th
 _HALF = 3.8  # half the side of a window, in sigmas of its blob
 _CONTRAST, _EDGE = 0.15, 40.0  # of a blob, see `find_blobs`
 _POINTS, _FREQUENCIES = 32, 16
-_FLAT = 1.0  # least standard deviation of a window in grey levels
+_FLAT = 0.5  # least standard deviation of a window in grey levels
 
 _ALL_SIGMAS = _SIGMA * 2 ** (np.arange(_LEVELS) / _PER_OCTAVE)
 _V, _U = np.divmod(np.arange(_FREQUENCIES**2), _FREQUENCIES)
