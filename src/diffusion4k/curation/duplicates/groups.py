@@ -48,12 +48,14 @@ class Link(NamedTuple):
 
 
 class Groups(NamedTuple):
-    """Which pictures are duplicates of which."""
+    """Which pictures are duplicates of which, and what it took to tell."""
 
     labels: NDArray[np.int64]
     """`(n,)`: for each picture the number of the first picture of its group."""
     links: list[Link]
     """Pairs that hold the groups together: one less than pictures in each."""
+    compared: int
+    """Pairs that hashes suggested and thumbnails were laid over each other for."""
 
     def members(self) -> list[list[int]]:
         """The groups of two and more, each in order."""
@@ -104,12 +106,14 @@ def find_duplicates(
             return registered(picture, False).mirrored()
         return Registered(fingerprints[picture].thumbnail)
 
+    compared = set()
     for windows in (1, None):
         pictures = np.unique(union.labels())
         for match in _matches([fingerprints[k] for k in pictures], windows, distance):
             i, j = int(pictures[match.i]), int(pictures[match.j])
             if union.root(i) == union.root(j):
                 continue
+            compared.add((i, j))
             place_i = fingerprints[i].places[match.window_i]
             place_j = fingerprints[j].places[match.window_j]
             other = registered(j, match.mirrored)
@@ -119,7 +123,7 @@ def find_duplicates(
             if found >= least_correlation:
                 union.join(i, j)
                 links.append(Link(i, j, found, match.mirrored))
-    return Groups(union.labels(), links)
+    return Groups(union.labels(), links, len(compared))
 
 
 class _Match(NamedTuple):
