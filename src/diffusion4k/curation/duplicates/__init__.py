@@ -1,9 +1,9 @@
 """Exact and near-duplicates: fingerprints, a search among hashes, groups, and the split.
 
-    fingerprint(pixels) -> Fingerprint       per picture, a few KiB
-    find_duplicates(fingerprints) -> Groups  near hashes suggest pairs, thumbnails decide
-    kept(groups.labels, ...)                 one picture of each group
-    split(names, groups.labels, ...)         train and eval, a group on one side
+fingerprint(pixels) -> Fingerprint       per picture, a few KiB
+find_duplicates(fingerprints) -> Groups  near hashes suggest pairs, thumbnails decide
+kept(groups.labels, ...)                 one picture of each group
+split(names, groups.labels, ...)         train and eval, a group on one side
 """
 
 from diffusion4k.curation.duplicates.fingerprint import Fingerprint, fingerprint, pixel_hash

@@ -24,7 +24,7 @@ def _chunk_distance(a: NDArray, b: NDArray, first: int, width: int) -> int:
     count = 0
     for bit in range(first, first + width):
         word, shift = bit >> 6, np.uint64(bit & 63)
-        count += np.int64(((a[word] ^ b[word]) >> shift) & np.uint64(1))
+        count += int(((a[word] ^ b[word]) >> shift) & np.uint64(1))
     return count
 
 

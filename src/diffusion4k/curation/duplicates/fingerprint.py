@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion4k.curation.duplicates.thumbnail import from_jpeg, thumbnail_of, to_jpeg
+from diffusion4k.curation.duplicates.thumbnail import thumbnail_of, to_jpeg
 from diffusion4k.curation.duplicates.windows import windows_of
 
 __all__ = ["Fingerprint", "fingerprint", "pixel_hash"]
@@ -23,9 +23,9 @@ class Fingerprint:
     hashes: NDArray[np.uint64]
     """`(n, 2)`: 128 bits of the whole picture and of windows in it; none of a flat picture."""
     places: NDArray[np.float32]
-    """`(n, 4)`: x, y, half width, half height in pixels of the thumbnail."""
-    thumbnail: NDArray[np.uint8]
-    """Grey, `(h, w)`."""
+    """`(n, 4)`: x, y, half width, half height in pixels of the thumbnail, to 1/32."""
+    thumbnail: bytes
+    """Grey, about 25,600 pixels, as JPEG."""
 
     def to_columns(self) -> dict[str, str | bytes]:
         """As values of a table's row: `pixel_hash`, `perceptual_hash` and `thumbnail`.
@@ -38,17 +38,17 @@ class Fingerprint:
         return {
             "pixel_hash": self.pixel_hash,
             "perceptual_hash": rows.tobytes(),
-            "thumbnail": to_jpeg(self.thumbnail),
+            "thumbnail": self.thumbnail,
         }
 
     @classmethod
     def from_columns(
         cls, pixel_hash: str, perceptual_hash: bytes, thumbnail: bytes
     ) -> "Fingerprint":
-        """Inverse of `to_columns`; places come back to 1/32 pixel, the thumbnail from JPEG."""
+        """Inverse of `to_columns`, exactly."""
         rows = np.frombuffer(perceptual_hash, _ROW)
         places = rows["place"].astype(np.float32) * np.float32(_UNIT)
-        return cls(pixel_hash, rows["hash"].astype(np.uint64), places, from_jpeg(thumbnail))
+        return cls(pixel_hash, rows["hash"].astype(np.uint64), places, thumbnail)
 
 
 def fingerprint(pixels: NDArray[np.uint8]) -> Fingerprint:
@@ -60,7 +60,9 @@ def fingerprint(pixels: NDArray[np.uint8]) -> Fingerprint:
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise ValueError(f"{pixels.dtype} of shape {pixels.shape}, allowed is uint8 (H, W, 3)")
     thumbnail = thumbnail_of(pixels)
-    return Fingerprint(pixel_hash(pixels), *windows_of(thumbnail), thumbnail)
+    hashes, places = windows_of(thumbnail)
+    places = np.round(places / _UNIT) * np.float32(_UNIT)
+    return Fingerprint(pixel_hash(pixels), hashes, places, to_jpeg(thumbnail))
 
 
 def pixel_hash(pixels: NDArray[np.uint8]) -> str:
@@ -69,5 +71,5 @@ def pixel_hash(pixels: NDArray[np.uint8]) -> str:
     Processors have instructions for it: twice as fast as BLAKE2b where they do.
     """
     digest = hashlib.sha256(np.array(pixels.shape, "<i8").tobytes())
-    digest.update(np.ascontiguousarray(pixels))
+    digest.update(np.ascontiguousarray(pixels).reshape(-1).data)
     return digest.hexdigest()

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from diffusion4k.curation.duplicates.fingerprint import Fingerprint
 from diffusion4k.curation.duplicates.hamming import near_pairs
 from diffusion4k.curation.duplicates.registration import Registered, correlation
+from diffusion4k.curation.duplicates.thumbnail import from_jpeg
 from diffusion4k.curation.duplicates.windows import MIRROR
 
 __all__ = ["CORRELATION", "DISTANCE", "Groups", "Link", "Union", "find_duplicates", "kept"]
@@ -104,7 +105,7 @@ def find_duplicates(
     def registered(picture: int, mirrored: bool) -> Registered:
         if mirrored:
             return registered(picture, False).mirrored()
-        return Registered(fingerprints[picture].thumbnail)
+        return Registered(from_jpeg(fingerprints[picture].thumbnail))
 
     compared = set()
     for windows in (1, None):
@@ -118,7 +119,7 @@ def find_duplicates(
             place_j = fingerprints[j].places[match.window_j]
             other = registered(j, match.mirrored)
             if match.mirrored:
-                place_j = place_j * np.float32([-1, 1, 1, 1]) + np.float32([other.width, 0, 0, 0])
+                place_j = np.array([other.width - place_j[0], *place_j[1:]], np.float32)
             found = correlation(registered(i, False), other, place_i, place_j)
             if found >= least_correlation:
                 union.join(i, j)
