@@ -1,0 +1,198 @@
+"""Groups of duplicates: pictures that are the same, up to coding, size, colour, mirror and crop.
+
+1. Equal pixels: equal hashes of pixels.
+2. Near-copies: pictures whose whole hashes, or one's and the other's mirror image's, are near.
+3. Crops: of each group so far one picture, and any of its windows near any of another's.
+
+What hashes suggest in 2 and 3 is believed only if the thumbnails, laid over each other, correlate
+(`registration`). A group is a connected component of the believed pairs: a picture and two crops
+of it are one group, though the crops may share little.
+
+A hash that many pictures share exactly suggests one chain of pairs through all of them, and near
+hashes a pair of their first pictures: what is lost in one window is found in another, and many
+equal windows (a logo, a frame) do not make every pair a candidate.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffusion4k.curation.duplicates.fingerprint import Fingerprint
+from diffusion4k.curation.duplicates.hamming import near_pairs
+from diffusion4k.curation.duplicates.registration import Registered, correlation
+from diffusion4k.curation.duplicates.thumbnail import from_jpeg
+from diffusion4k.curation.duplicates.windows import MIRROR
+
+__all__ = ["CORRELATION", "DISTANCE", "Groups", "Link", "Union", "find_duplicates", "kept"]
+
+DISTANCE = 15
+"""Bits of 128 in which the hashes of one window differ at most, by default."""
+CORRELATION = 0.87
+"""Of detail in the common part of two thumbnails, at least, by default."""
+
+_HYPOTHESES = 4  # matches of windows tried for a pair of pictures
+_THUMBNAILS = 512  # kept blurred, 1.3 MiB each
+
+
+class Link(NamedTuple):
+    """Why two pictures are in one group."""
+
+    i: int
+    j: int
+    correlation: float
+    """1 for equal pixels."""
+    mirrored: bool
+
+
+class Groups(NamedTuple):
+    """Which pictures are duplicates of which, and what it took to tell."""
+
+    labels: NDArray[np.int64]
+    """`(n,)`: for each picture the number of the first picture of its group."""
+    links: list[Link]
+    """Pairs that hold the groups together: one less than pictures in each."""
+    compared: int
+    """Pairs that hashes suggested and thumbnails were laid over each other for."""
+
+    def members(self) -> list[list[int]]:
+        """The groups of two and more, each in order."""
+        groups = defaultdict(list)
+        for picture, label in enumerate(self.labels.tolist()):
+            groups[label].append(picture)
+        return [group for group in groups.values() if len(group) > 1]
+
+
+class Union:
+    """Connected components of numbers below `count`, pair by pair; the least is the root."""
+
+    def __init__(self, count: int) -> None:
+        self._parent = list(range(count))
+
+    def root(self, number: int) -> int:
+        while self._parent[number] != number:
+            self._parent[number] = self._parent[self._parent[number]]
+            number = self._parent[number]
+        return number
+
+    def join(self, i: int, j: int) -> None:
+        first, second = sorted((self.root(i), self.root(j)))
+        self._parent[second] = first
+
+    def labels(self) -> NDArray[np.int64]:
+        return np.array([self.root(number) for number in range(len(self._parent))], np.int64)
+
+
+def find_duplicates(
+    fingerprints: Sequence[Fingerprint],
+    *,
+    distance: int = DISTANCE,
+    least_correlation: float = CORRELATION,
+) -> Groups:
+    """Group the pictures. `distance` 0 and more, `least_correlation` above 0, up to 1."""
+    union, links = Union(len(fingerprints)), []
+    first: dict[str, int] = {}
+    for number, each in enumerate(fingerprints):
+        same = first.setdefault(each.pixel_hash, number)
+        if same != number:
+            union.join(same, number)
+            links.append(Link(same, number, 1.0, False))
+
+    @lru_cache(_THUMBNAILS)
+    def registered(picture: int, mirrored: bool) -> Registered:
+        if mirrored:
+            return registered(picture, False).mirrored()
+        return Registered(from_jpeg(fingerprints[picture].thumbnail))
+
+    compared = set()
+    for windows in (1, None):
+        pictures = np.unique(union.labels())
+        for match in _matches([fingerprints[k] for k in pictures], windows, distance):
+            i, j = int(pictures[match.i]), int(pictures[match.j])
+            if union.root(i) == union.root(j):
+                continue
+            compared.add((i, j))
+            place_i = fingerprints[i].places[match.window_i]
+            place_j = fingerprints[j].places[match.window_j]
+            other = registered(j, match.mirrored)
+            if match.mirrored:
+                place_j = np.array([other.width - place_j[0], *place_j[1:]], np.float32)
+            found = correlation(registered(i, False), other, place_i, place_j)
+            if found >= least_correlation:
+                union.join(i, j)
+                links.append(Link(i, j, found, match.mirrored))
+    return Groups(union.labels(), links, len(compared))
+
+
+class _Match(NamedTuple):
+    """A window of picture i that is near one of picture j."""
+
+    i: int
+    j: int
+    window_i: int
+    window_j: int
+    mirrored: bool
+
+
+def _matches(
+    fingerprints: Sequence[Fingerprint], windows: int | None, distance: int
+) -> list[_Match]:
+    """The nearest few matches of each pair of pictures, pair by pair, the nearest first."""
+    hashes = [each.hashes[:windows] for each in fingerprints]
+    counts = [len(each) for each in hashes]
+    if not sum(counts):
+        return []
+    owner = np.repeat(np.arange(len(counts)), counts)
+    window = np.concatenate([np.arange(count) for count in counts])
+    distinct, inverse = np.unique(np.concatenate(hashes), axis=0, return_inverse=True)
+    order = np.argsort(inverse, kind="stable")
+    equal = inverse[order][1:] == inverse[order][:-1]
+    first = order[np.concatenate([[True], ~equal])]
+    straight = near_pairs(distinct, distance)
+    mirrored = near_pairs(distinct, distance, distinct ^ MIRROR)
+    # Mirrored pairs come in both orders: d(x, mirror of y) = d(mirror of x, y).
+    once = mirrored.i <= mirrored.j
+    rows = [
+        _rows(order[:-1][equal], order[1:][equal], 0, False),
+        _rows(first[straight.i], first[straight.j], straight.distance, False),
+        _rows(first[mirrored.i[once]], first[mirrored.j[once]], mirrored.distance[once], True),
+    ]
+    a, b, bits, flipped = np.concatenate(rows, axis=1)
+    a, b = np.where(owner[a] <= owner[b], (a, b), (b, a))
+    apart = owner[a] != owner[b]
+    a, b, bits, flipped = a[apart], b[apart], bits[apart], flipped[apart]
+    nearest = np.lexsort((b, a, bits, owner[b], owner[a]))
+    a, b, flipped = a[nearest], b[nearest], flipped[nearest]
+    pair = np.stack([owner[a], owner[b]])
+    new = np.any(pair[:, 1:] != pair[:, :-1], axis=0)
+    start = np.flatnonzero(np.concatenate([[True], new])[: len(a)])
+    rank = np.arange(len(a)) - np.repeat(start, np.diff(np.append(start, len(a))))
+    few = rank < _HYPOTHESES
+    columns = (owner[a], owner[b], window[a], window[b], flipped.astype(bool))
+    return [_Match(*row) for row in zip(*(column[few].tolist() for column in columns), strict=True)]
+
+
+def _rows(a: NDArray, b: NDArray, bits: NDArray | int, mirrored: bool) -> NDArray[np.int64]:
+    return np.stack(np.broadcast_arrays(a, b, bits, mirrored)).astype(np.int64)
+
+
+def kept(
+    labels: NDArray[np.int64], names: Sequence[str], pixels: Sequence[int], size: Sequence[int]
+) -> NDArray[np.bool_]:
+    """Which picture of each group to keep: one.
+
+    The one with the most pixels; of those the least compressed, that is the largest file (in
+    bytes); of those the first by name.
+    """
+    best: dict[int, int] = {}
+    for picture, label in enumerate(np.asarray(labels).tolist()):
+        rank = (-pixels[picture], -size[picture], names[picture])
+        other = best.setdefault(label, picture)
+        if rank < (-pixels[other], -size[other], names[other]):
+            best[label] = picture
+    keep = np.zeros(len(names), bool)
+    keep[list(best.values())] = True
+    return keep

@@ -1,0 +1,123 @@
+"""Do two pictures show the same? One thumbnail is laid over the other and correlated with it.
+
+Equal hashes only suggest where. A window at place a in one picture and at place b in the other give
+the map between them: scale and shift along either axis. The map tells which part of the pictures
+both show, a window again. Its place in the second picture is then moved and stretched until what is
+sampled there matches the first best: Gauss-Newton steps on the squared difference (Lucas and Kanade
+1981), first of blurred samples, then of finer ones; mean and variance are taken out before.
+
+Correlated at the end is the detail alone, samples minus their local mean: two evening skies, bright
+below and dark above, have the same gradient but not the same clouds. Where there is no detail
+nothing can be told, and the answer is no.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from diffusion4k.curation.duplicates.windows import blurred, sample
+
+__all__ = ["Registered", "correlation"]
+
+_POINTS = 48  # samples a side of the common part
+_BLURS = (4.0, 2.0, 1.0)  # of the samples, coarse to fine
+_STEPS = 3  # at each blur
+_HOPELESS = 0.3  # correlation of blurred samples after the coarse steps, below which to give up
+_LOCAL = 3.0  # Gaussian of the local mean, in samples
+_FLAT = 0.4  # least standard deviation of the detail, in grey levels
+_COMMON = 0.5  # of one picture at least must be seen in the other
+_STRETCH = 2.5  # most and (inverse) least scale between the thumbnails, along either axis
+
+_AXIS = ((2 * np.arange(_POINTS) + 1) / _POINTS - 1).astype(np.float32)
+_ACROSS, _DOWN = np.meshgrid(_AXIS, _AXIS)
+
+
+class Registered:
+    """A thumbnail with its blurred levels, ready to be compared with others."""
+
+    def __init__(self, thumbnail: NDArray[np.uint8]) -> None:
+        self.levels = blurred(thumbnail.astype(np.float32))
+        self.height, self.width = thumbnail.shape
+
+    def mirrored(self) -> "Registered":
+        """The same of the mirror image."""
+        other = object.__new__(Registered)
+        other.levels = np.ascontiguousarray(self.levels[:, :, ::-1])
+        other.height, other.width = self.height, self.width
+        return other
+
+
+def correlation(
+    a: Registered, b: Registered, place_a: NDArray[np.float32], place_b: NDArray[np.float32]
+) -> float:
+    """Correlation of detail in what both pictures show, -1 to 1; 0 where nothing can be told.
+
+    `place_a` and `place_b`, `(x, y, half width, half height)`, are where they show the same window.
+    """
+    common = _common(a, b, place_a.astype(np.float64), place_b.astype(np.float64))
+    if common is None:
+        return 0.0
+    part_a, part_b = common
+    for blur in _BLURS:
+        target = _normalised(gaussian_filter(_samples(a, part_a), blur))
+        for _ in range(_STEPS):
+            found = _normalised(gaussian_filter(_samples(b, part_b), blur))
+            if blur < _BLURS[0] and np.mean(target * found) < _HOPELESS:
+                return 0.0
+            part_b = part_b + _step(target, found, part_b)
+            if (part_b[2:] < 2).any():
+                return 0.0
+    common = _common(a, b, part_a, part_b)
+    if common is None:
+        return 0.0
+    detail = [_detail(_samples(*side)) for side in zip((a, b), common, strict=True)]
+    deviations = [float(part.std()) for part in detail]
+    if min(deviations) < _FLAT:
+        return 0.0
+    return float(np.mean(detail[0] * detail[1]) / (deviations[0] * deviations[1]))
+
+
+def _common(
+    a: Registered, b: Registered, place_a: NDArray[np.float64], place_b: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """The part both show, as a place in a and one in b; None if it is too little of either."""
+    scale = place_b[2:] / place_a[2:]
+    if (scale > _STRETCH).any() or (scale < 1 / _STRETCH).any():
+        return None
+    size_a, size_b = np.array([a.width, a.height]), np.array([b.width, b.height])
+    # b's borders seen in a.
+    first = np.maximum(place_a[:2] - place_b[:2] / scale, 0)
+    last = np.minimum(place_a[:2] + (size_b - place_b[:2]) / scale, size_a)
+    half = (last - first) / 2
+    if (half < 4).any():
+        return None
+    part_a = np.concatenate([(first + last) / 2, half])
+    part_b = np.concatenate([place_b[:2] + (part_a[:2] - place_a[:2]) * scale, half * scale])
+    seen = 4 * max(half.prod() / size_a.prod(), (half * scale).prod() / size_b.prod())
+    return (part_a, part_b) if seen >= _COMMON else None
+
+
+def _samples(picture: Registered, place: NDArray[np.float64]) -> NDArray[np.float32]:
+    return sample(picture.levels, place[None].astype(np.float32), _POINTS)[0]
+
+
+def _step(
+    target: NDArray[np.float32], found: NDArray[np.float32], place: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """How to change `place`, at which `found` was sampled, to come nearer to `target`."""
+    down, across = np.gradient(found)
+    slopes = np.stack([across, down, across * _ACROSS, down * _DOWN]).reshape(4, -1)
+    # A little more on the diagonal: on flat ground the equations are singular.
+    normal = (slopes @ slopes.T).astype(np.float64) + 1e-3 * np.eye(4)
+    change = np.linalg.solve(normal, slopes @ (target - found).ravel())
+    # From samples to pixels; half of half a window at most, or a wild step would lead away.
+    return np.clip(change * 2 / _POINTS, -0.25, 0.25) * np.concatenate([place[2:], place[2:]])
+
+
+def _normalised(part: NDArray[np.float32]) -> NDArray[np.float32]:
+    return (part - part.mean()) / max(float(part.std()), 1e-6)
+
+
+def _detail(part: NDArray[np.float32]) -> NDArray[np.float32]:
+    detail = part - gaussian_filter(part, _LOCAL)
+    return detail - detail.mean()
