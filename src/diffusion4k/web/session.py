@@ -22,7 +22,8 @@ _DOOR = "open the address that the command printed when it started; its token is
 # the cookie would not be sent; a page of our own that moves on does not have that trouble.
 _ENTRANCE = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><title>diffusion4k</title>'
-    '<meta http-equiv="refresh" content="0; url=/"><a href="/">Go on</a></html>'
+    '<meta http-equiv="refresh" content="0; url=/">'
+    '<link rel="icon" href="/static/icon.svg"><a href="/">Go on</a></html>'
 )
 
 

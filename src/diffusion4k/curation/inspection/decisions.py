@@ -33,6 +33,7 @@ FILE = "decisions.sqlite"
 
 Verdict = Literal["accepted", "rejected", "undecided"]
 
+_NOTHING = ("undecided", None, None)
 _APPLICATION = 0x44344B31  # "D4K1"
 _VERSION = 1
 _APPEND_ONLY = [
@@ -75,8 +76,9 @@ class Decision:
 
     @property
     def says(self) -> tuple[Any, ...]:
-        """All but when and by whom."""
-        return self.name, self.picture_hash, self.decision, self.reason, self.caption
+        """All but when and by whom; empty if it says nothing."""
+        what = (self.decision, self.reason, self.caption)
+        return () if what == _NOTHING else (self.picture_hash, *what)
 
 
 def latest_decisions(path: Path) -> dict[str, Decision]:
@@ -150,7 +152,7 @@ class DecisionLog:
         with self._lock, self._database.session() as session:
             self._catch_up(session)
             before = self._latest.get(name)
-            if before is None or before.says != _decision(row).says:
+            if (before.says if before else ()) != _decision(row).says:
                 session.add(row)
 
     def undo(self) -> str | None:

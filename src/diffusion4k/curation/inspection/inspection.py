@@ -16,8 +16,8 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 __all__ = ["REASONS", "Inspection", "Progress"]
 
 REASONS = (
-    *("motion blur", "out of focus", "caption does not fit", "watermark or text", "composition"),
-    *("exposure", "noise or compression", "seen before", "not suitable"),
+    *("motion blur", "out of focus", "wrong caption", "watermark", "composition", "exposure"),
+    *("noise", "duplicate", "unsuitable"),
 )
 """Why a candidate is rejected; the page gives them the keys 1 to 9."""
 

@@ -7,6 +7,13 @@
 const COARSEST = 8; // Levels below 256 pixels save nothing.
 const STILL = matchMedia("(prefers-reduced-motion: reduce)");
 
+// OpenSeadragon writes a style into the page, which our policy forbids, unless it finds this; of
+// a type that is none of a browser's it is nothing but a mark.
+const mark = document.createElement("style");
+mark.type = "text/none";
+mark.dataset.openseadragonMobileCss = "";
+document.head.append(mark);
+
 export class Zoom {
   /**
    * @param {HTMLElement} element where the picture goes
