@@ -64,6 +64,9 @@ class Database:
                     f"{path}: version {found[1]} of its tables, known here is {version}: use the "
                     "diffusion4k that wrote it, or move the file away to begin anew"
                 )
+            elif create:
+                # SQLite opens what it may only read without a word; better to know it now.
+                connection.exec_driver_sql(f"PRAGMA user_version = {version}")
 
     @contextmanager
     def session(self) -> Iterator[Session]:

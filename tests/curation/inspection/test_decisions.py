@@ -1,6 +1,9 @@
 """The log of decisions against a plain list of states, and what the file itself promises."""
 
+import os
 import sqlite3
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +92,9 @@ def test_a_row_says_all_that_holds(tmp_path: Path) -> None:
     assert second == {"id": 2, "name": "a.jpg", "decision": "undecided", "undoes": 1} | empty
 
 
-@pytest.mark.parametrize("change", ["UPDATE decision SET decision = 'accepted'", "DELETE FROM decision"])
+@pytest.mark.parametrize(
+    "change", ["UPDATE decision SET decision = 'accepted'", "DELETE FROM decision"]
+)
 def test_rows_are_only_ever_added(tmp_path: Path, change: str) -> None:
     path = tmp_path / "decisions.sqlite"
     DecisionLog(path).append("a.jpg", None, "rejected")
@@ -164,3 +169,26 @@ def test_files_that_are_no_log_of_ours(tmp_path: Path, spoil: Any, reason: str, 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(Diffusion4kError, match="cannot be opened"):
         DecisionLog(tmp_path / "absent" / "decisions.sqlite")
+
+
+@pytest.fixture
+def read_only() -> Iterator[Path]:
+    """A log that this process may not write, even where it runs as root."""
+    root = os.geteuid() == 0
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to other users
+        path = Path(folder) / "decisions.sqlite"
+        DecisionLog(path).append("a", None, "accepted")
+        path.chmod(0o444)
+        path.parent.chmod(0o555)
+        if root:
+            os.seteuid(65534)
+        yield path
+        if root:
+            os.seteuid(0)
+        path.parent.chmod(0o755)
+
+
+def test_a_log_that_may_only_be_read(read_only: Path) -> None:
+    assert latest_decisions(read_only)["a"].decision == "accepted"
+    with pytest.raises(Diffusion4kError, match="may not be written: check the rights"):
+        DecisionLog(read_only)

@@ -49,9 +49,7 @@ class DecisionBody(Section):
 class CaptionBody(Section):
     """A caption as the page sends it."""
 
-    caption: Annotated[
-        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=8000)
-    ]
+    caption: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=8000)]
 
 
 def create_app(inspection: Inspection, session: Session, *, host: str, cookie: str) -> ASGIApp:
@@ -81,7 +79,9 @@ def create_app(inspection: Inspection, session: Session, *, host: str, cookie: s
         return {"measures": inspection.measures, "reasons": REASONS}
 
     @app.get("/api/queue")
-    def queue(show: Verdict | None = None, order: str = "", falling: bool = False) -> dict[str, Any]:
+    def queue(
+        show: Verdict | None = None, order: str = "", falling: bool = False
+    ) -> dict[str, Any]:
         return {
             "numbers": inspection.numbers(show, order, falling),
             "progress": asdict(inspection.progress()),
@@ -109,9 +109,7 @@ def create_app(inspection: Inspection, session: Session, *, host: str, cookie: s
     @app.get("/tiles/{number}/{level}/{column}/{row}")
     def tile(number: int, level: int, column: int, row: int) -> Response:
         made = tiles.tile(picture(inspection, number), level, column, row)
-        # While one candidate is looked at, its tiles come and go on the screen.
-        headers = {"Cache-Control": "private, max-age=300"}
-        return Response(made.content, media_type=made.media_type, headers=headers)
+        return Response(made.content, media_type=made.media_type)
 
     @app.exception_handler(Diffusion4kError)
     def refused(_: Request, error: Exception) -> Response:

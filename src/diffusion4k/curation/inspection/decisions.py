@@ -191,9 +191,7 @@ class DecisionLog:
 
 def _decision(row: DecisionRow) -> Decision:
     verdict = cast(Verdict, row.decision)
-    return Decision(
-        row.name, row.picture_hash, verdict, row.reason, row.caption, row.at, row.who
-    )
+    return Decision(row.name, row.picture_hash, verdict, row.reason, row.caption, row.at, row.who)
 
 
 def _now() -> str:

@@ -138,8 +138,7 @@ class Inspection:
         return {
             name: decision
             for name, decision in self.log.latest().items()
-            if name in self._numbers
-            and self._fits(decision, self.candidates[self._numbers[name]])
+            if name in self._numbers and self._fits(decision, self.candidates[self._numbers[name]])
         }
 
     def _fits(self, decision: Decision, candidate: Candidate) -> bool:
