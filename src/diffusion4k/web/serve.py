@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from contextlib import suppress
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -51,7 +52,5 @@ def serve(app: ASGIApp, bound: socket.socket) -> None:
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=3
     )
-    try:
+    with suppress(KeyboardInterrupt):  # The usual way to end it.
         uvicorn.Server(config).run(sockets=[bound])
-    except KeyboardInterrupt:
-        pass  # The usual way to end it.

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from tests.data.fake import save_picture
+from tests.data.fake import picture
 
 
 def make_dataset(folder: Path, count: int = 4, size: tuple[int, int] = (96, 64)) -> Path:
@@ -19,7 +19,7 @@ def make_dataset(folder: Path, count: int = 4, size: tuple[int, int] = (96, 64))
     source.mkdir(parents=True)
     rows = []
     for number in range(count):
-        save_picture(source / f"{number}.png", size, seed=number)
+        picture(size, seed=number).save(source / f"{number}.png", compress_level=1)
         dropped = number % 3 == 2
         rows.append(
             {

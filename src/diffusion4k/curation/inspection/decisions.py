@@ -47,7 +47,7 @@ class DecisionRow(SQLModel, table=True):
     """A row of the log."""
 
     __tablename__ = "decision"
-    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012
+    __table_args__ = {"sqlite_autoincrement": True}
 
     id: int | None = Field(default=None, primary_key=True)
     name: str = Field(index=True)

@@ -5,6 +5,7 @@ Candidates are known by their number, from 0 in the order of the manifest.
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -116,7 +117,7 @@ class Inspection:
         """How far it is."""
         counts = Counter(_verdict(decision) for decision in self._holding().values())
         times = self.log.times(_RECENT)
-        gaps = [(b - a).total_seconds() for a, b in zip(times, times[1:], strict=False)]
+        gaps = [(b - a).total_seconds() for a, b in pairwise(times)]
         gap = median(gaps) if len(gaps) >= 2 else 0.0
         return Progress(
             counts["accepted"],

@@ -7,11 +7,10 @@
 const COARSEST = 8; // Levels below 256 pixels save nothing.
 const STILL = matchMedia("(prefers-reduced-motion: reduce)");
 
-// OpenSeadragon writes a style into the page, which our policy forbids, unless it finds this; of
-// a type that is none of a browser's it is nothing but a mark.
-const mark = document.createElement("style");
-mark.type = "text/none";
-mark.dataset.openseadragonMobileCss = "";
+// OpenSeadragon writes a style into the page, which our policy forbids, unless it finds this mark:
+// an element of that name, but of no language that browsers know.
+const mark = document.createElementNS("urn:mark", "style");
+mark.setAttribute("data-openseadragon-mobile-css", "");
 document.head.append(mark);
 
 export class Zoom {

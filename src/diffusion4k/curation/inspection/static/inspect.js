@@ -11,17 +11,16 @@ const at = (id) => document.getElementById(id);
 let list = []; // numbers of candidates
 let place = 0; // index of the one that is shown
 let shown = null; // what the server says of it
-let seen = false; // its picture is there, or cannot be
 let busy = false; // a request is under way
 let editing = false;
 
 const zoom = new Zoom(at("picture"), {
   shown() {
-    seen = true;
+    seen(true);
     fetchAhead();
   },
   failed(message) {
-    seen = true;
+    seen(true);
     nothing(message);
   },
   scaled(percent, fit) {
@@ -29,6 +28,11 @@ const zoom = new Zoom(at("picture"), {
     at("zoom").setAttribute("aria-pressed", String(!fit));
   },
 });
+
+/** Whether the picture is there to be judged, or cannot be; also for styles and tests. */
+function seen(now) {
+  document.documentElement.dataset.seen = String(now);
+}
 
 // What is shown -------------------------------------------------------------------------------
 
@@ -125,14 +129,14 @@ async function reload() {
 }
 
 function openPicture() {
-  seen = false;
+  seen(false);
   nothing("");
   stopEditing();
   if (shown.pyramid) {
     zoom.open(shown.pyramid, `/tiles/${shown.number}`, `${shown.name}. ${shown.caption ?? ""}`);
   } else {
     zoom.close();
-    seen = true;
+    seen(true);
     nothing(shown.problem);
   }
 }
@@ -214,7 +218,7 @@ async function once(action, { endsEditing = false } = {}) {
 const decide = (decision, reason = null) =>
   once(async () => {
     if (!shown) return;
-    if (!seen) {
+    if (document.documentElement.dataset.seen !== "true") {
       say("The picture is still being loaded.");
       return;
     }
