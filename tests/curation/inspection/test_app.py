@@ -65,8 +65,8 @@ def test_all_that_is_known_of_a_candidate(client: TestClient) -> None:
         "kept": False,
         "step": "sharpness",
         "dropped_because": "sharpness 0.7, allowed from 0.75",
-        "text": "picture number 2",
         "caption": "picture number 2",
+        "corrected": False,
         "decision": "undecided",
         "reason": None,
         "measures": [
@@ -91,7 +91,7 @@ def test_the_whole_way(client: TestClient, dataset: Path) -> None:
     client.post("/api/candidates/1/caption", json={"caption": "  Ein „See“ <b>\n"})
     assert held(dataset, "1.png") == ("undecided", None, "Ein „See“ <b>")
     after = client.post("/api/candidates/1/decision", json={"decision": "accepted"}).json()
-    assert (after["caption"], after["text"]) == ("Ein „See“ <b>", "picture number 1")
+    assert (after["caption"], after["corrected"]) == ("Ein „See“ <b>", True)
     assert after["progress"]["accepted"] == after["progress"]["rejected"] == 1
 
     assert client.get("/api/queue?show=undecided").json()["numbers"] == [0, 2]

@@ -182,9 +182,7 @@ def test_filter_order_skip_and_the_end_of_the_list(page: playwright.Page, datase
         is_shown(page, name)
         press(page, "a", then=following)
     page.keyboard.press("1")
-    expect(page.locator("#nothing")).to_have_text(
-        "Nothing in this list. Choose another one above."
-    )
+    expect(page.locator("#nothing")).to_have_text("Nothing in this list. Choose another one above.")
     assert {decision for decision, _, _ in held(dataset).values()} == {"accepted", "rejected"}
     assert len(held(dataset)) == 5
     press(page, "u", then="0.png")
@@ -263,9 +261,17 @@ def test_a_broken_picture_and_a_server_that_is_gone(
 @pytest.mark.parametrize("size", [(1440, 900), (1024, 768)])
 def test_everything_fits_and_has_a_name(page: playwright.Page, size: tuple[int, int]) -> None:
     page.set_viewport_size({"width": size[0], "height": size[1]})
-    overflowing = page.evaluate("document.documentElement.scrollWidth > innerWidth")
-    assert not overflowing
-    for name in ("#accept", "#reject", "#undo", "#skip", "#next", "#zoom", "#reasons > :last-child"):
+    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+    playwright.expect(page.locator("#zoom")).to_have_attribute("aria-pressed", "false")
+    for name in (
+        "#accept",
+        "#reject",
+        "#undo",
+        "#skip",
+        "#next",
+        "#zoom",
+        "#reasons > :last-child",
+    ):
         box = page.locator(name).bounding_box()
         assert box
         assert box["x"] + box["width"] <= size[0]

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffusion4k.curation.inspection.decisions import Decision, DecisionLog, latest_decisions
+from diffusion4k.curation.inspection.decisions import Decision, latest_decisions
+from diffusion4k.curation.inspection.log import DecisionLog
 from diffusion4k.errors import Diffusion4kError
 
 NAMES = st.sampled_from(["a.jpg", "b.jpg", "folder/ö '\"%.jpg"])
@@ -129,6 +130,7 @@ def test_a_database_that_another_program_holds(tmp_path: Path) -> None:
 def test_a_file_made_empty_by_a_kill_is_begun_anew(tmp_path: Path) -> None:
     path = tmp_path / "decisions.sqlite"
     path.touch()
+    assert latest_decisions(path) == {}
     DecisionLog(path).append("a", None, "accepted")
     assert set(latest_decisions(path)) == {"a"}
 
@@ -167,8 +169,18 @@ def test_files_that_are_no_log_of_ours(tmp_path: Path, spoil: Any, reason: str, 
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(Diffusion4kError, match="cannot be opened"):
+    with pytest.raises(Diffusion4kError, match="cannot be made"):
         DecisionLog(tmp_path / "absent" / "decisions.sqlite")
+
+
+def test_a_log_that_is_taken_away(tmp_path: Path) -> None:
+    path = tmp_path / "decisions.sqlite"
+    log = DecisionLog(path)
+    log.append("a", None, "accepted")
+    path.rename(tmp_path / "elsewhere.sqlite")
+    with pytest.raises(Diffusion4kError, match="cannot be opened: check that it is there"):
+        log.append("b", None, "accepted")
+    assert not path.exists()
 
 
 @pytest.fixture

@@ -62,9 +62,19 @@ def test_decision_and_caption_do_not_touch_each_other(dataset: Path) -> None:
     inspection.decide(0, "accepted")
     held = inspection.holds(0)
     assert held and (held.decision, held.reason, held.caption) == ("accepted", None, "a better one")
-    inspection.fix_caption(0, "picture number 0")  # as the manifest has it
+
+
+def test_a_correction_that_the_dataset_was_built_with_stays_one(dataset: Path) -> None:
+    Inspection(dataset).fix_caption(0, "picture number 0")
+    assert Inspection(dataset).holds(0) is None  # That is what it says already.
+    Inspection(dataset).fix_caption(0, "a better one")
+    row = {"name": "0.png", "source": "0.png", "pixel_hash": "0" * 64, "text": "a better one"}
+    write_manifest(dataset, [row])
+    inspection = Inspection(dataset)
+    inspection.fix_caption(0, "a better one")
+    inspection.decide(0, "accepted")
     held = inspection.holds(0)
-    assert held and held.caption is None
+    assert held and held.caption == "a better one"
 
 
 def test_undo_to_the_start_and_in_a_later_run(dataset: Path) -> None:
@@ -117,11 +127,11 @@ def test_all_dropped(tmp_path: Path) -> None:
 
 
 def test_the_rate_does_not_count_pauses(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from diffusion4k.curation.inspection import decisions
+    from diffusion4k.curation.inspection import log
 
     times = ["00:00:00", "00:00:02", "00:00:04", "01:00:00", "01:00:02"]
     clock = iter(times)
-    monkeypatch.setattr(decisions, "_now", lambda: f"2030-01-01T{next(clock)}.000+00:00")
+    monkeypatch.setattr(log, "_now", lambda: f"2030-01-01T{next(clock)}.000+00:00")
     inspection = Inspection(dataset)
     assert inspection.progress().per_minute is None
     for number in range(len(times)):

@@ -161,8 +161,8 @@ def describe(inspection: Inspection, tiles: Tiles, number: int) -> dict[str, Any
         "kept": candidate.kept,
         "step": candidate.step,
         "dropped_because": candidate.reason,
-        "text": candidate.text,
-        "caption": held.caption if held and held.caption is not None else candidate.text,
+        "caption": inspection.caption(number),
+        "corrected": held is not None and held.caption is not None,
         "decision": held.decision if held else "undecided",
         "reason": held.reason if held else None,
         "measures": [

@@ -14,50 +14,27 @@ Table `decision` of `decisions.sqlite`:
 
 Every row is all that holds for its name from then on; of a name, the latest row counts. Taking a
 row back adds one that says what held before it. Triggers refuse to change or delete rows.
+
+Reading needs nothing but Python: a dataset is also built where no page can be shown.
 """
 
-import getpass
-import threading
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-from sqlmodel import Field, Session, SQLModel, col, select
+from diffusion4k.web.sqlite import Kind, address_of, refusal
 
-from diffusion4k.web.database import Database
-
-__all__ = ["FILE", "Decision", "DecisionLog", "DecisionRow", "Verdict", "latest_decisions"]
+__all__ = ["FILE", "KIND", "Decision", "Verdict", "latest_decisions"]
 
 FILE = "decisions.sqlite"
+KIND = Kind(application=0x44344B31, version=1)  # "D4K1"
 
 Verdict = Literal["accepted", "rejected", "undecided"]
 
 _NOTHING = ("undecided", None, None)
-_APPLICATION = 0x44344B31  # "D4K1"
-_VERSION = 1
-_APPEND_ONLY = [
-    f"CREATE TRIGGER no_{verb} BEFORE {verb} ON decision "
-    "BEGIN SELECT RAISE(ABORT, 'decisions are only ever added'); END"
-    for verb in ("UPDATE", "DELETE")
-]
-
-
-class DecisionRow(SQLModel, table=True):
-    """A row of the log."""
-
-    __tablename__ = "decision"
-    __table_args__ = {"sqlite_autoincrement": True}
-
-    id: int | None = Field(default=None, primary_key=True)
-    name: str = Field(index=True)
-    picture_hash: str | None
-    decision: str
-    reason: str | None
-    caption: str | None
-    at: str
-    who: str
-    undoes: int | None = None
+_COLUMNS = "name, picture_hash, decision, reason, caption, at, who"
 
 
 @dataclass(frozen=True)
@@ -90,116 +67,14 @@ def latest_decisions(path: Path) -> dict[str, Decision]:
     Raises:
         Diffusion4kError: the file is no log of decisions, or of another version.
     """
-    return DecisionLog(path, create=False).latest() if path.exists() else {}
-
-
-class DecisionLog:
-    """The log as a server uses it: from several threads, and beside others that add to it."""
-
-    def __init__(self, path: Path, *, create: bool = True, wait: float = 5.0) -> None:
-        self._database = Database(
-            path,
-            [DecisionRow],
-            triggers=_APPEND_ONLY,
-            application=_APPLICATION,
-            version=_VERSION,
-            create=create,
-            wait=wait,
-        )
-        self._lock = threading.Lock()
-        self._seen = 0
-        self._latest: dict[str, Decision] = {}
-        # Rows that were not taken back: their id, name, and what held before them.
-        self._standing: list[tuple[int, str, Decision | None]] = []
-        self._times: list[datetime] = []
-
-    def latest(self) -> dict[str, Decision]:
-        """What holds now, by the candidate's name."""
-        with self._lock, self._database.session() as session:
-            self._catch_up(session)
-            return dict(self._latest)
-
-    def latest_of(self, name: str) -> Decision | None:
-        """What holds now for one candidate."""
-        with self._lock, self._database.session() as session:
-            self._catch_up(session)
-            return self._latest.get(name)
-
-    def times(self, last: int) -> list[datetime]:
-        """When the last rows were added."""
-        with self._lock:
-            return self._times[-last:]
-
-    def append(
-        self,
-        name: str,
-        picture_hash: str | None,
-        decision: Verdict,
-        *,
-        reason: str | None = None,
-        caption: str | None = None,
-    ) -> None:
-        """Add a row, unless it says what holds already. It is on the disk afterwards."""
-        row = DecisionRow(
-            name=name,
-            picture_hash=picture_hash,
-            decision=decision,
-            reason=reason,
-            caption=caption,
-            at=_now(),
-            who=_user(),
-        )
-        with self._lock, self._database.session() as session:
-            self._catch_up(session)
-            before = self._latest.get(name)
-            if (before.says if before else ()) != _decision(row).says:
-                session.add(row)
-
-    def undo(self) -> str | None:
-        """Take back the last row that was not yet; the name it is about, None if there is none."""
-        with self._lock, self._database.session() as session:
-            self._catch_up(session)
-            if not self._standing:
-                return None
-            undone, name, before = self._standing[-1]
-            session.add(
-                DecisionRow(
-                    name=name,
-                    picture_hash=before.picture_hash if before else None,
-                    decision=before.decision if before else "undecided",
-                    reason=before.reason if before else None,
-                    caption=before.caption if before else None,
-                    at=_now(),
-                    who=_user(),
-                    undoes=undone,
-                )
-            )
-            return name
-
-    def _catch_up(self, session: Session) -> None:
-        unseen = select(DecisionRow).where(col(DecisionRow.id) > self._seen)
-        for row in session.exec(unseen.order_by(col(DecisionRow.id))):
-            number = cast(int, row.id)
-            if row.undoes is None:
-                self._standing.append((number, row.name, self._latest.get(row.name)))
-            else:
-                self._standing = [entry for entry in self._standing if entry[0] != row.undoes]
-            self._latest[row.name] = _decision(row)
-            self._times.append(datetime.fromisoformat(row.at))
-            self._seen = number
-
-
-def _decision(row: DecisionRow) -> Decision:
-    verdict = cast(Verdict, row.decision)
-    return Decision(row.name, row.picture_hash, verdict, row.reason, row.caption, row.at, row.who)
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-
-
-def _user() -> str:
+    if not path.exists() or (path.is_file() and not path.stat().st_size):
+        return {}  # An empty file is what a kill at the very start leaves behind.
     try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return "unknown"  # In a container a user need not have a name.
+        with closing(sqlite3.connect(address_of(path), uri=True)) as connection:
+            (application,) = connection.execute("PRAGMA application_id").fetchone()
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            KIND.check(path, application, version)
+            rows = connection.execute(f"SELECT {_COLUMNS} FROM decision ORDER BY id")
+            return {row[0]: Decision(*row) for row in rows}
+    except sqlite3.Error as error:
+        raise refusal(path, error) from None

@@ -11,7 +11,8 @@ from statistics import median
 from typing import Any
 
 from diffusion4k.curation.inspection.candidates import Candidate, read_candidates
-from diffusion4k.curation.inspection.decisions import FILE, Decision, DecisionLog, Verdict
+from diffusion4k.curation.inspection.decisions import FILE, Decision, Verdict
+from diffusion4k.curation.inspection.log import DecisionLog
 from diffusion4k.errors import Diffusion4kError, UsageError
 
 __all__ = ["REASONS", "Inspection", "Progress"]
@@ -103,10 +104,20 @@ class Inspection:
         self._append(number, verdict, reason, before.caption if before else None)
 
     def fix_caption(self, number: int, caption: str) -> None:
-        """Correct the caption; the decision stays. The manifest's own text is no correction."""
+        """Correct the caption, unless it says so already; the decision stays."""
         before = self.holds(number)
-        changed = None if caption == self.candidate(number).text else caption
-        self._append(number, _verdict(before), before.reason if before else None, changed)
+        if caption != self.caption(number):
+            self._append(number, _verdict(before), before.reason if before else None, caption)
+
+    def caption(self, number: int) -> str | None:
+        """The caption as it was corrected, or else as the candidate has it.
+
+        What was corrected is told apart from what the manifest says even where both are the same:
+        the manifest may have been built with the correction.
+        """
+        held = self.holds(number)
+        corrected = held.caption if held else None
+        return self.candidate(number).text if corrected is None else corrected
 
     def undo(self) -> tuple[str | None, int | None]:
         """Take the last change back: name and number of its candidate, None where it has none."""

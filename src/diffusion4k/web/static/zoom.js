@@ -41,6 +41,13 @@ export class Zoom {
     });
     this.viewer.addHandler("canvas-double-click", (event) => this.toggle(event.position));
     this.viewer.addHandler("zoom", () => this.rescaled());
+    // Whether the whole is wanted: then it is fitted again when the window changes.
+    this.viewer.addHandler("canvas-scroll", (event) => {
+      if (event.scroll > 0) this.fit = false;
+    });
+    this.viewer.addHandler("canvas-pinch", (event) => {
+      if (event.distance > event.lastDistance) this.fit = false;
+    });
     this.viewer.addHandler("animation-finish", () => this.snap());
     this.viewer.addHandler("resize", () => requestAnimationFrame(() => this.fit && this.home()));
     this.viewer.addHandler("tile-load-failed", (event) => this.fail(event.tile.getUrl()));
@@ -140,10 +147,11 @@ export class Zoom {
     if (!this.picture) return;
     const { viewport } = this.viewer;
     const scale = viewport.getZoom() / this.full;
-    this.fit = viewport.getZoom() <= Math.min(viewport.getHomeZoom(), this.full) * 1.001;
+    const whole = viewport.getZoom() <= Math.min(viewport.getHomeZoom(), this.full) * 1.001;
+    if (whole) this.fit = true;
     this.picture.setImageSmoothingEnabled?.(scale < 0.999);
     this.viewer.drawer.setImageSmoothingEnabled(scale < 0.999);
-    this.told.scaled(Math.round(scale * 100), this.fit);
+    this.told.scaled(Math.round(scale * 100), whole);
   }
 
   snap() {

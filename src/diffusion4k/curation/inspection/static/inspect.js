@@ -82,13 +82,12 @@ function drawProgress({ accepted, rejected, total, per_minute: rate }) {
   const decided = accepted + rejected;
   at("bar").max = total;
   at("bar").value = decided;
-  let text = `${decided} of ${total} decided: ${accepted} accepted, ${rejected} rejected`;
-  if (rate) {
-    const minutes = Math.ceil((total - decided) / rate);
-    text += ` · ${rate.toFixed(rate < 10 ? 1 : 0)} per minute`;
-    if (minutes) text += `, ${minutes} min left`;
-  }
-  at("progress").textContent = text;
+  at("count").textContent =
+    `${decided} of ${total} decided: ${accepted} accepted, ${rejected} rejected`;
+  const minutes = Math.ceil((total - decided) / rate);
+  at("rate").textContent = rate
+    ? `${rate.toFixed(rate < 10 ? 1 : 0)} per minute${minutes ? `, ${minutes} min left` : ""}`
+    : "";
 }
 
 function draw(candidate) {
@@ -109,7 +108,7 @@ function draw(candidate) {
     ? ""
     : `Dropped by ${candidate.step ?? "a step"}: ${candidate.dropped_because ?? "no reason given"}`;
   at("caption").value = candidate.caption ?? "";
-  at("corrected").textContent = candidate.caption === candidate.text ? "" : "· corrected";
+  at("corrected").textContent = candidate.corrected ? "· corrected" : "";
   at("measures").tBodies[0].replaceChildren(...candidate.measures.map(measureRow));
   at("measures").hidden = candidate.measures.length === 0;
   at("position").textContent = `${place + 1} of ${list.length} in this list`;
