@@ -151,7 +151,9 @@ def describe(inspection: Inspection, tiles: Tiles, number: int) -> dict[str, Any
             "tile": TILE,
             "overlap": OVERLAP,
         }
-    measured = [(m, candidate.measures[m]) for m in inspection.measures if m in candidate.measures]
+    # Those by which something is dropped come first.
+    known = sorted(inspection.measures, key=lambda measure: measure not in inspection.thresholds)
+    measured = [(m, candidate.measures[m]) for m in known if m in candidate.measures]
     return {
         "number": number,
         "name": candidate.name,

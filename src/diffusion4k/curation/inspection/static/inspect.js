@@ -50,7 +50,8 @@ function complain(error) {
 }
 
 function number(value) {
-  return Number(value.toPrecision(4)).toLocaleString("en", { maximumSignificantDigits: 4 });
+  if (value !== 0 && Math.abs(value) < 1e-3) return value.toExponential(1);
+  return value.toLocaleString("en", { maximumSignificantDigits: 3 });
 }
 
 function allowed([least, most]) {
