@@ -76,7 +76,7 @@ def create_app(inspection: Inspection, session: Session, *, host: str, cookie: s
 
     @app.get("/api/start")
     def start() -> dict[str, Any]:
-        return {"measures": inspection.measures, "reasons": REASONS}
+        return {"measures": list(inspection.measures), "reasons": REASONS}
 
     @app.get("/api/queue")
     def queue(
@@ -152,8 +152,10 @@ def describe(inspection: Inspection, tiles: Tiles, number: int) -> dict[str, Any
             "overlap": OVERLAP,
         }
     # Those by which something is dropped come first.
-    known = sorted(inspection.measures, key=lambda measure: measure not in inspection.thresholds)
-    measured = [(m, candidate.measures[m]) for m in known if m in candidate.measures]
+    measured = sorted(
+        (measure for measure in inspection.measures if measure in candidate.measures),
+        key=lambda measure: inspection.measures[measure] == (None, None),
+    )
     return {
         "number": number,
         "name": candidate.name,
@@ -168,8 +170,8 @@ def describe(inspection: Inspection, tiles: Tiles, number: int) -> dict[str, Any
         "decision": held.decision if held else "undecided",
         "reason": held.reason if held else None,
         "measures": [
-            {"name": m, "value": value, "allowed": inspection.thresholds.get(m, (None, None))}
-            for m, value in measured
+            {"name": m, "value": candidate.measures[m], "allowed": inspection.measures[m]}
+            for m in measured
         ],
         "progress": asdict(inspection.progress()),
     }

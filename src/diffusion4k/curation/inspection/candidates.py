@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,15 @@ from typing import Any
 from diffusion4k.data.folder import METADATA, scan_folder
 from diffusion4k.errors import Diffusion4kError
 
-__all__ = ["MANIFEST", "Candidate", "Candidates", "read_candidates"]
+__all__ = ["MANIFEST", "Bounds", "Candidate", "Candidates", "read_candidates"]
 
 MANIFEST = "manifest.parquet"
 
+Bounds = tuple[float | None, float | None]
+"""Least and most that is allowed, None for no limit."""
+
 _NEEDED = ("name", "source")
-_OPTIONAL = ("width", "height", "pixel_hash", "text", "split", "kept", "step", "reason")
+_OPTIONAL = ("pixel_hash", "text", "split", "kept", "step", "reason")
 _ENDS = 1 << 16  # bytes at both ends of a file by which it is known again
 
 
@@ -34,9 +36,6 @@ class Candidate:
     name: str
     path: Path | None
     """None if the picture is not at hand as a file."""
-    width: int | None = None
-    """Pixels, upright."""
-    height: int | None = None
     pixel_hash: str | None = None
     text: str | None = None
     split: str | None = None
@@ -57,8 +56,8 @@ class Candidates:
     """All candidates of a folder, in its order."""
 
     rows: list[Candidate]
-    measures: list[str]
-    thresholds: dict[str, tuple[float | None, float | None]]
+    measures: dict[str, Bounds]
+    """Names of the measured values, and what the build allowed."""
 
 
 def read_candidates(folder: Path) -> Candidates:
@@ -76,8 +75,8 @@ def read_candidates(folder: Path) -> Candidates:
         found = _from_manifest(folder)
     elif (folder / METADATA).is_file():
         photos = scan_folder(folder).usable(skip_bad=True)
-        rows = [Candidate(p.file_name, p.path, p.width, p.height, text=p.text) for p in photos]
-        found = Candidates(rows, [], {})
+        rows = [Candidate(photo.file_name, photo.path, text=photo.text) for photo in photos]
+        found = Candidates(rows, {})
     else:
         raise Diffusion4kError(
             f"{folder}: neither {MANIFEST} nor {METADATA} in it: give the folder that "
@@ -90,6 +89,24 @@ def read_candidates(folder: Path) -> Candidates:
 
 def _from_manifest(folder: Path) -> Candidates:
     path = folder / MANIFEST
+    table, measures = _read(path)
+    rows, known = [], set[str]()
+    for row in table:
+        name = row["name"]
+        if not isinstance(name, str) or name in known:
+            found = "twice" if name in known else f"as {name!r}"
+            raise Diffusion4kError(f"{path}: {name}: found {found}, allowed once: build it again")
+        known.add(name)
+        values = {measure: row.pop(measure) for measure in measures}
+        values = {m: v for m, v in values.items() if v is not None and math.isfinite(v)}
+        row["kept"] = row.get("kept") is not False
+        picture = _picture(folder, str(row.pop("source") or ""), name, row.get("split"))
+        rows.append(Candidate(path=picture, measures=values, **row))
+    return Candidates(rows, measures)
+
+
+def _read(path: Path) -> tuple[list[dict[str, Any]], dict[str, Bounds]]:
+    """The rows of a manifest, and its measures with what they are allowed to be."""
     try:
         import pyarrow
         import pyarrow.parquet as parquet
@@ -97,35 +114,20 @@ def _from_manifest(folder: Path) -> Candidates:
         raise Diffusion4kError(f"{path}: needs `pip install pyarrow` to be read") from None
     try:
         table = parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0][:200]
+        names = table.column_names
+        measures = [f.name for f in table.schema if pyarrow.types.is_floating(f.type)]
+        wanted = [name for name in (*_NEEDED, *_OPTIONAL) if name in names and name not in measures]
+        rows = table.select([*wanted, *measures]).to_pylist()
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise Diffusion4kError(f"{path}: cannot be read ({reason}): build it again") from None
-    names = table.column_names
     for name in _NEEDED:
-        if name not in names:
+        if name not in wanted:
             raise Diffusion4kError(
                 f"{path}: no column {name} (found: {', '.join(names)}): build it again"
             )
-    measures = [f.name for f in table.schema if pyarrow.types.is_floating(f.type)]
-    wanted = [name for name in (*_NEEDED, *_OPTIONAL) if name in names]
-    rows, known = [], set[str]()
-    for row in _rows(table, [*wanted, *measures]):
-        name = row["name"]
-        if not isinstance(name, str) or name in known:
-            found = "twice" if name in known else f"as {name!r}"
-            raise Diffusion4kError(f"{path}: {name}: found {found}, allowed once: build it again")
-        known.add(name)
-        values = {m: row.pop(m) for m in measures}
-        values = {m: v for m, v in values.items() if v is not None and math.isfinite(v)}
-        row["kept"] = row.get("kept") is not False
-        picture = _picture(folder, str(row.pop("source") or ""), name, row.get("split"))
-        rows.append(Candidate(path=picture, measures=values, **row))
-    return Candidates(rows, measures, _thresholds(path, table.schema.metadata or {}))
-
-
-def _rows(table: Any, columns: list[str]) -> Iterator[dict[str, Any]]:
-    for batch in table.select(columns).to_batches(max_chunksize=10_000):
-        yield from batch.to_pylist()
+    bounds = _thresholds(path, table.schema.metadata or {})
+    return rows, {measure: bounds.get(measure, (None, None)) for measure in measures}
 
 
 def _picture(folder: Path, source: str, name: str, split: object) -> Path | None:
@@ -137,9 +139,7 @@ def _picture(folder: Path, source: str, name: str, split: object) -> Path | None
     return folder / str(split) / name
 
 
-def _thresholds(
-    path: Path, metadata: dict[bytes, bytes]
-) -> dict[str, tuple[float | None, float | None]]:
+def _thresholds(path: Path, metadata: dict[bytes, bytes]) -> dict[str, Bounds]:
     try:
         found = json.loads(metadata.get(b"thresholds", b"{}"))
         return {str(m): (_bound(least), _bound(most)) for m, (least, most) in found.items()}

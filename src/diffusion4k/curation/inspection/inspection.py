@@ -51,7 +51,7 @@ class Inspection:
         self.log = DecisionLog(folder / FILE)
         decided = self.log.latest()
         self.candidates = [c for c in found.rows if everything or c.kept or c.name in decided]
-        self.measures, self.thresholds = found.measures, found.thresholds
+        self.measures = found.measures
         if not self.candidates:
             raise UsageError(
                 f"{folder}: all {len(found.rows)} candidates were dropped: --all shows them"

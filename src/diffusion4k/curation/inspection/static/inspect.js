@@ -323,7 +323,7 @@ function actionOf(event) {
   if (event.repeat || event.shiftKey) return null; // A key that is held down decides once.
   const reason = at("reasons").children[Number(event.key) - 1];
   if (reason && event.key !== " ") return () => reason.click();
-  return actions[KEYS[event.key]] ?? null;
+  return actions[KEYS[event.key] ?? KEYS[event.key.toLowerCase()]] ?? null;
 }
 
 document.addEventListener("keydown", (event) => {
