@@ -42,7 +42,15 @@ def test_the_page_and_all_that_it_loads(client: TestClient) -> None:
     page = client.get("/")
     assert client.headers[CSRF_HEADER] in page.text
     assert "{{" not in page.text
-    for name in ("page.css", "inspect.css", "inspect.js", "zoom.js", "server.js", "icon.svg"):
+    for name in (
+        "page.css",
+        "inspect.css",
+        "inspect.js",
+        "draw.js",
+        "zoom.js",
+        "server.js",
+        "icon.svg",
+    ):
         assert client.get(f"/static/{name}").status_code == 200
     assert "OpenSeadragon" in client.get("/static/openseadragon.min.js").text
     # A strict policy forbids what is written into the page.

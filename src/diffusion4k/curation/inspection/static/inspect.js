@@ -3,6 +3,7 @@
 // The list is as it was when it was asked for: what is decided stays in it, so that "previous"
 // goes back to it. Every decision waits for the server's word that it is on the disk.
 
+import { drawCandidate, drawProgress } from "./draw.js";
 import { get, post } from "./server.js";
 import { Zoom } from "./zoom.js";
 
@@ -29,7 +30,7 @@ const zoom = new Zoom(at("picture"), {
   },
 });
 
-/** Whether the picture is there to be judged, or cannot be; also for styles and tests. */
+/** Whether the picture is there to be judged, or cannot be; written on the page, so that tests see it. */
 function seen(now) {
   document.documentElement.dataset.seen = String(now);
 }
@@ -49,78 +50,17 @@ function complain(error) {
   at("problem").textContent = error.message;
 }
 
-function number(value) {
-  if (value !== 0 && Math.abs(value) < 1e-3) return value.toExponential(1);
-  return value.toLocaleString("en", { maximumSignificantDigits: 3 });
-}
-
-function allowed([least, most]) {
-  if (least !== null && most !== null) return `${number(least)} to ${number(most)}`;
-  if (least !== null) return `from ${number(least)}`;
-  return most === null ? "" : `to ${number(most)}`;
-}
-
-function measureRow({ name, value, allowed: bounds }) {
-  const row = document.createElement("tr");
-  const head = document.createElement("th");
-  head.scope = "row";
-  head.textContent = name.replaceAll("_", " ");
-  const found = document.createElement("td");
-  found.textContent = number(value);
-  const [least, most] = bounds;
-  if ((least !== null && value < least) || (most !== null && value > most)) {
-    found.className = "outside";
-    found.textContent += " outside";
-  }
-  const range = document.createElement("td");
-  range.className = "soft";
-  range.textContent = allowed(bounds);
-  row.append(head, found, range);
-  return row;
-}
-
-function drawProgress({ accepted, rejected, total, per_minute: rate }) {
-  const decided = accepted + rejected;
-  at("bar").max = total;
-  at("bar").value = decided;
-  at("count").textContent =
-    `${decided} of ${total} decided: ${accepted} accepted, ${rejected} rejected`;
-  const minutes = Math.ceil((total - decided) / rate);
-  at("rate").textContent = rate
-    ? `${rate.toFixed(rate < 10 ? 1 : 0)} per minute${minutes ? `, ${minutes} min left` : ""}`
-    : "";
-}
-
 function draw(candidate) {
   shown = candidate;
-  document.title = `${candidate.name} – Inspection`;
-  at("name").textContent = candidate.name;
-  at("verdict").className = candidate.decision;
-  at("verdict").textContent = candidate.decision;
-  const { pyramid } = candidate;
-  at("facts").textContent = [
-    pyramid && `${pyramid.width} × ${pyramid.height} pixels`,
-    candidate.split,
-    candidate.decision === "rejected" && candidate.reason && `rejected: ${candidate.reason}`,
-  ]
-    .filter(Boolean)
-    .join(" · ");
-  at("dropped").textContent = candidate.kept
-    ? ""
-    : `Dropped by ${candidate.step ?? "a step"}: ${candidate.dropped_because ?? "no reason given"}`;
-  at("caption").value = candidate.caption ?? "";
-  at("corrected").textContent = candidate.corrected ? "· corrected" : "";
-  at("measures").tBodies[0].replaceChildren(...candidate.measures.map(measureRow));
-  at("measures").hidden = candidate.measures.length === 0;
+  drawCandidate(candidate);
   at("position").textContent = `${place + 1} of ${list.length} in this list`;
-  drawProgress(candidate.progress);
   remember();
 }
 
 async function show(index) {
+  const candidate = await get(`/api/candidates/${list[index]}`);
   place = index;
-  at("problem").textContent = "";
-  await reload();
+  draw(candidate);
   openPicture();
 }
 
@@ -155,7 +95,7 @@ async function fetchAhead() {
 // The list ------------------------------------------------------------------------------------
 
 async function fetchList(wanted = null) {
-  const [order, falling] = at("order").value.split("/");
+  const [, order, falling] = at("order").value.match(/^(.*)\/(\w+)$/) ?? ["", "", ""];
   const query = new URLSearchParams({ order, falling: falling === "falling" });
   if (at("show").value) query.set("show", at("show").value);
   const { numbers, progress } = await get(`/api/queue?${query}`);
