@@ -1,0 +1,59 @@
+"""What can be wrong with an SQLite file, in one line; nothing here needs more than Python."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffusion4k.errors import Diffusion4kError
+
+__all__ = ["Kind", "address_of", "refusal"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Whose file it is and which version of its tables: two numbers in the header of the file."""
+
+    application: int
+    """`PRAGMA application_id`."""
+    version: int
+    """`PRAGMA user_version`."""
+
+    def check(self, path: Path, application: int, version: int) -> None:
+        """Refuse a file with other numbers.
+
+        Raises:
+            Diffusion4kError: says which.
+        """
+        if application != self.application:
+            raise Diffusion4kError(f"{path}: another program's database: move it away")
+        if version != self.version:
+            raise Diffusion4kError(
+                f"{path}: version {version} of its tables, known here is {self.version}: use the "
+                "diffusion4k that wrote it, or move the file away to begin anew"
+            )
+
+
+def address_of(path: Path) -> str:
+    """The file as SQLite's URI, opened for writing if that is allowed, and never made.
+
+    Reading needs the right to write too where a killed writer left a journal to be rolled back.
+    """
+    return f"{path.absolute().as_uri()}?mode=rw"  # `as_uri` escapes what has a meaning in it
+
+
+def refusal(path: Path, error: BaseException | None) -> Diffusion4kError:
+    """What SQLite has against it, and what to do."""
+    return Diffusion4kError(f"{path}: {_reason(' '.join(str(error).split()))}")
+
+
+def _reason(found: str) -> str:
+    if "locked" in found:
+        return "another program is writing to it: close that, then try again"
+    if "readonly" in found:
+        return "may not be written: check the rights of the file and its folder"
+    if "unable to open" in found:
+        return "cannot be opened: check that it is there, and that its folder may be written"
+    if "not a database" in found or "malformed" in found:
+        return f"not a sound SQLite database ({found}): move it away"
+    if "full" in found:
+        return "the disk is full: make room, then try again"
+    return f"SQLite refuses ({found})"
