@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 """`diffusion4k dataset`: from raw photographs to a dataset, and what is in one."""
 
 import importlib
@@ -7,53 +6,14 @@ import typer
 
 __all__ = ["VERBS", "register"]
 
-VERBS = ("stats", "verify")
+VERBS = ("caption", "inspect", "stats", "verify")
 """Each a module of this package with a command function of the same name, and its EXAMPLE."""
-=======
-"""`diffusion4k dataset`: looking at image folders."""
-
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-__all__ = ["register"]
-
-_EXAMPLE = """Example:
-
-diffusion4k dataset check pocket
-"""
->>>>>>> inspection
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
-<<<<<<< HEAD
     group = typer.Typer(no_args_is_help=True, help="Build, describe and check datasets.")
     for verb in VERBS:
         module = importlib.import_module(f"diffusion4k.cli.dataset.{verb}")
         group.command(verb, epilog=module.EXAMPLE)(getattr(module, verb))
     app.add_typer(group, name="dataset")
-=======
-    group = typer.Typer(no_args_is_help=True, help="Look at an image folder.", epilog=_EXAMPLE)
-    group.command(epilog=_EXAMPLE)(check)
-    app.add_typer(group, name="dataset")
-
-
-def check(
-    folder: Annotated[
-        Path, typer.Argument(help="An image folder with metadata.jsonl, or pocket (bundled).")
-    ],
-) -> None:
-    """Decode every photograph, count and measure, list all problems.
-
-    Leaves with 1 if there is any problem.
-    """
-    from diffusion4k.data.check import check_folder
-    from diffusion4k.data.folder import photo_folder
-
-    report = check_folder(photo_folder(folder))
-    for line in report.lines():
-        typer.echo(line)
-    raise typer.Exit(1 if report.problems else 0)
->>>>>>> inspection
