@@ -77,6 +77,13 @@ def same_pixels(folder: Path) -> None:
     add_line(folder, "other.bmp", "The same in another format.")
 
 
+def nearly_same(folder: Path) -> None:
+    photograph = Image.open(photo_folder("pocket") / "stream.jpg").reduce(6)
+    for number in (1, 2):
+        photograph.reduce(number).save(folder / f"{number}.jpg", quality=80)
+        add_line(folder, f"{number}.jpg", f"Number {number}.")
+
+
 def repeated(folder: Path) -> None:
     for number in range(5):
         add(folder, f"{number}.png", "A photograph.", seed=number)
@@ -102,6 +109,7 @@ BAD = [
     (lambda f: add(f, "sub/forgotten.png"), "unnamed", "no line in metadata.jsonl names it"),
     (lambda f: add_line(f, "./good.png", "Again."), "named-twice", "named in line 1 already"),
     (same_pixels, "duplicate", "same pixels as"),
+    (nearly_same, "near-duplicate", "nearly the same as"),
     (small, "too-small", "63x80 pixels"),
     (long, "aspect", "at most 4 to 1"),
     (lambda f: add_line(f, "../good.png", "Out."), "path", "leads out of the folder"),
@@ -278,6 +286,36 @@ def test_of_equal_pictures_a_sound_one_is_kept(dataset: Path) -> None:
         "caption-refusal": str(refused),
         "duplicate": str(refused),
     }
+
+
+def near_copies(photograph: Image.Image) -> dict[str, Image.Image]:
+    width, height = photograph.size
+    return {
+        "smaller.jpg": photograph.resize((width // 2, height // 2)),
+        "mirrored.jpg": photograph.transpose(Image.Transpose.FLIP_LEFT_RIGHT).crop(
+            (8, 8, width - 8, height - 8)
+        ),
+        "darker.jpg": photograph.point(lambda value: value * 0.9).resize((width - 9, height - 6)),
+    }
+
+
+@pytest.mark.parametrize("name", ["smaller.jpg", "mirrored.jpg", "darker.jpg"])
+def test_near_duplicates(dataset: Path, name: str) -> None:
+    photograph = Image.open(photo_folder("pocket") / "stream.jpg").reduce(3)
+    photograph.save(dataset / "larger.png")
+    near_copies(photograph)[name].save(dataset / name, quality=70)
+    for file_name in (name, "larger.png"):
+        add_line(dataset, file_name, f"A stream: {file_name}.")
+    report = verify(dataset)
+    assert [(p.kind, p.where) for p in report.problems] == [("near-duplicate", f"{dataset}/{name}")]
+    evaluation = dataset / "eval"
+    evaluation.mkdir()
+    (dataset / name).rename(evaluation / name)
+    metadata = (dataset / "metadata.jsonl").read_text().splitlines(keepends=True)
+    (evaluation / "metadata.jsonl").write_text(metadata.pop(1))
+    (dataset / "metadata.jsonl").write_text("".join(metadata))
+    report = verify(dataset)
+    assert [(p.kind, p.where) for p in report.problems] == [("overlap", f"{dataset}/larger.png")]
 
 
 def test_summary_and_json(tmp_path: Path) -> None:

@@ -19,7 +19,10 @@ KINDS = {
     "unnamed": Kind("an image that has no caption"),
     "named-twice": Kind("a second line for the same file", "the first line is kept"),
     "duplicate": Kind("the same pixels as another photograph", "one of them is kept"),
-    "overlap": Kind("the same pixels in training and evaluation", "kept in evaluation"),
+    "near-duplicate": Kind(
+        "another photograph again: resized, cropped, mirrored, re-encoded", "the larger is kept"
+    ),
+    "overlap": Kind("the same photograph in training and evaluation", "kept in evaluation"),
     "too-small": Kind("the shorter side is too short"),
     "aspect": Kind("too long for its width"),
     "path": Kind("a path that leads out of the dataset"),
@@ -45,7 +48,7 @@ KINDS = {
 }
 """By name; every `Problem.kind` is one of these."""
 
-_DROPPED = ("named-twice", "duplicate", "overlap")
+_DROPPED = ("named-twice", "duplicate", "near-duplicate", "overlap")
 
 
 def is_correctable(kind: str) -> bool:

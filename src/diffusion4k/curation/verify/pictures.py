@@ -1,11 +1,11 @@
 """One picture of a dataset looked at: decoded to its last pixel, its name and caption judged."""
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from diffusion4k.curation.duplicates import Fingerprint, fingerprint
 from diffusion4k.curation.verify.captions import caption_problems
 from diffusion4k.curation.verify.kinds import is_correctable
 from diffusion4k.curation.verify.parts import Part
@@ -38,11 +38,16 @@ class Picture:
     photo: Photo
     """`path` leads to the file while its part is open."""
     bytes: int = 0
-    pixels: str | None = None
-    """Hash of size and pixels as `open_rgb` gives them; None if they cannot be decoded."""
+    fingerprint: Fingerprint | None = None
+    """None if it cannot be decoded."""
     ending: str = ""
     """That its content asks for."""
     problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def pixels(self) -> str | None:
+        """Hash of size and pixels; None if they cannot be decoded."""
+        return self.fingerprint.pixel_hash if self.fingerprint else None
 
     @property
     def is_correctable(self) -> bool:
@@ -83,9 +88,7 @@ def look(part: Part, photo: Photo, roots: tuple[Path, ...]) -> Picture:
     except OSError as error:
         picture.add("broken", f"cannot be read: {error.strerror}")
     else:
-        digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
-        digest.update(np.ascontiguousarray(pixels).data)
-        picture.pixels = digest.hexdigest()
+        picture.fingerprint = fingerprint(pixels)
         suffix = photo.path.suffix
         picture.ending = suffix if suffix.lower() in endings else endings[0]
         if picture.ending != suffix:

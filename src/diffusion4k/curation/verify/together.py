@@ -1,10 +1,11 @@
-"""Problems that show only when pictures are seen together: same pixels, captions, file names."""
+"""Problems that show only when pictures are seen together: duplicates, captions, file names."""
 
 import posixpath
 import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from diffusion4k.curation import duplicates
 from diffusion4k.curation.verify.captions import REPEATED, corrected
 from diffusion4k.curation.verify.pictures import Picture
 from diffusion4k.data.problems import Problem
@@ -19,27 +20,27 @@ def spelling(file_name: str) -> str:
 
 
 def find_duplicates(pictures: Sequence[Picture]) -> None:
-    """Note on all but one picture of the same pixels that they are there already.
+    """Note on all but one picture of a group of duplicates that they are there already.
 
     Kept is one that can be in a corrected copy, and one of evaluation rather than of training, as
-    scores on pictures trained on mean nothing. Sets of evaluation may share pictures: those of
-    Aesthetic-4K at 4096 are among those at 2048.
+    scores on pictures trained on mean nothing; of those the largest. Sets of evaluation may share
+    pictures: those of Aesthetic-4K at 4096 are among those at 2048.
     """
-    groups: dict[str, list[Picture]] = defaultdict(list)
-    for picture in pictures:
-        if picture.pixels:
-            groups[picture.pixels].append(picture)
-    for group in groups.values():
+    decoded = [picture for picture in pictures if picture.fingerprint]
+    prints = [picture.fingerprint for picture in decoded if picture.fingerprint]
+    for members in duplicates.find_duplicates(prints).members():
         kept: list[Picture] = []
-        for picture in sorted(group, key=lambda p: (not p.is_correctable, not _evaluates(p))):
+        for picture in sorted((decoded[number] for number in members), key=_rank):
             first = next((other for other in kept if not _may_share(picture, other)), None)
             if first is None:
                 kept.append(picture)
-            elif _evaluates(picture) == _evaluates(first):
-                picture.add("duplicate", f"same pixels as {first.where}: keep one of them")
+                continue
+            same = picture.pixels == first.pixels
+            what = f"{'same pixels' if same else 'nearly the same'} as {first.where}"
+            if _evaluates(picture) != _evaluates(first):
+                picture.add("overlap", f"{what}: a picture trains or evaluates, not both")
             else:
-                reason = f"same pixels as {first.where}: a picture trains or evaluates, not both"
-                picture.add("overlap", reason)
+                picture.add("duplicate" if same else "near-duplicate", f"{what}: keep one of them")
 
 
 def find_repeated_captions(pictures: Sequence[Picture]) -> None:
@@ -62,6 +63,11 @@ def find_clashing_names(pictures: Iterable[Picture]) -> None:
         if posixpath.normpath(first) != posixpath.normpath(name):
             reason = f"{first} is the same name where case or Unicode form is ignored: rename it"
             picture.problems.append(Problem(picture.where, reason, "name"))
+
+
+def _rank(picture: Picture) -> tuple[bool, bool, int, int]:
+    pixels = picture.photo.width * picture.photo.height
+    return not picture.is_correctable, not _evaluates(picture), -pixels, -picture.bytes
 
 
 def _evaluates(picture: Picture) -> bool:
