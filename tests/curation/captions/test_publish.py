@@ -95,13 +95,13 @@ def test_a_build_folder_gets_only_the_ledger(tmp_path: Path, settings: Make) -> 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"{", r"metadata.jsonl:1: no JSON object"),
-        (b'["a"]', "no JSON object"),
-        (b'{"text": "a"}', "no JSON object"),
+        (b"{", r"metadata.jsonl:1: not valid JSON"),
+        (b'["a"]', "found a JSON list, allowed is an object"),
+        (b'{"text": "a"}', r'"file_name": found no such key'),
         (b'\n{"file_name": "a.png", "text": "\xff"}', r"metadata.jsonl:2: .*UTF-8"),
-        (b'{"file_name": "../a.png"}', r"'\.\./a\.png' leads out of the folder"),
+        (b'{"file_name": "../a.png"}', r"\.\./a\.png leads out of the folder"),
         (b'{"file_name": "/etc/a.png"}', "leads out of the folder"),
-        (b'{"file_name": "a.png"}\n{"file_name": "a.png"}', "named twice"),
+        (b'{"file_name": "a.png"}\n{"file_name": "a.png"}', "is named in line 1 already"),
     ],
 )
 def test_bad_metadata_stops_before_anything_is_paid(

@@ -5,7 +5,6 @@ the end. A build folder (one with `manifest.parquet`) only gets the ledger: the 
 """
 
 import contextlib
-import json
 import sqlite3
 import tempfile
 from dataclasses import dataclass
@@ -16,18 +15,17 @@ from diffusion4k.curation.captions.jobs import estimate, make_plan
 from diffusion4k.curation.captions.ledger import Ledger
 from diffusion4k.curation.captions.run import CaptionReport, Stopped, caption
 from diffusion4k.curation.captions.settings import CaptionSettings
-from diffusion4k.data.folder import METADATA
 from diffusion4k.data.images import SUFFIXES
+from diffusion4k.data.metadata import METADATA, read_rows, write_rows
 from diffusion4k.data.problems import Problem
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.files import write_text
 
 __all__ = ["LEDGER", "FolderPictures", "caption_folder", "estimate_folder", "find_pictures"]
 
 LEDGER = "captions.sqlite"
 _MANIFEST = "manifest.parquet"
 
-Row = dict[str, Any]
+Line = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class FolderPictures:
 
     pictures: list[Path]
     problems: list[Problem]
-    rows: dict[str, Row]
+    rows: dict[str, Line]
     """Lines of `metadata.jsonl` by file name, in their order; empty for a build folder."""
     is_build: bool
 
@@ -45,8 +43,8 @@ def find_pictures(folder: Path, *, overwrite: bool = False) -> FolderPictures:
     """The folder's pictures without a caption; all of them with `overwrite`.
 
     Raises:
-        Diffusion4kError: no folder, no picture in it, or a line of `metadata.jsonl` is no JSON
-            object with a file name inside the folder.
+        Diffusion4kError: no folder, no picture in it, or a line of `metadata.jsonl` is
+            wrong.
     """
     if not folder.is_dir():
         raise Diffusion4kError(f"{folder}: no such folder: give a folder of pictures")
@@ -54,7 +52,7 @@ def find_pictures(folder: Path, *, overwrite: bool = False) -> FolderPictures:
     parts = [folder / "train", folder / "eval"] if is_build else [folder]
     pictures: list[Path] = []
     problems: list[Problem] = []
-    rows: dict[str, Row] = {}
+    rows: dict[str, Line] = {}
     found = 0
     for part in (part for part in parts if part.is_dir()):
         rows = _rows(part / METADATA)
@@ -125,39 +123,16 @@ def _publish(folder: Path, found: FolderPictures, report: CaptionReport) -> None
         name = path.relative_to(folder).as_posix()
         rows.setdefault(name, {"file_name": name})["text"] = report.captions[path]
     if rows != found.rows:
-        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows.values()]
-        write_text(folder / METADATA, "".join(lines))
+        write_rows(folder / METADATA, rows.values())
 
 
-def _rows(metadata: Path) -> dict[str, Row]:
-    rows: dict[str, Row] = {}
-    if not metadata.exists():
-        return rows
-    for number, line in enumerate(metadata.read_bytes().split(b"\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{metadata}:{number}"
-        try:
-            row = json.loads(line.decode("utf-8-sig"))
-            name = row["file_name"]
-            inside = isinstance(name, str) and _inside(name)
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise Diffusion4kError(
-                f'{where}: no JSON object with a "file_name" in UTF-8: mend the line, as the '
-                "captions are written into this file"
-            ) from None
-        if not inside:
-            raise Diffusion4kError(
-                f"{where}: {name!r} leads out of the folder: give a path inside it"
-            )
-        if name in rows:
-            raise Diffusion4kError(f"{where}: {name} is named twice: keep one of the lines")
-        rows[name] = row
+def _rows(metadata: Path) -> dict[str, Line]:
+    rows: dict[str, Line] = {}
+    for row in read_rows(metadata) if metadata.exists() else ():
+        if isinstance(row, Problem):
+            raise Diffusion4kError(f"{row}; the captions are written into this file")
+        rows[row.file_name] = row.values
     return rows
-
-
-def _inside(name: str) -> bool:
-    return bool(name.strip()) and not name.startswith("/") and ".." not in name.split("/")
 
 
 def _pictures(folder: Path) -> tuple[dict[str, Path], list[Problem]]:

@@ -8,6 +8,8 @@ sometimes refuse.
 import re
 import unicodedata
 
+from diffusion4k.curation.captions.flags import refusal_in
+
 __all__ = ["MAX_CHARACTERS", "REPEATED", "caption_problems", "corrected"]
 
 MAX_CHARACTERS = 2000
@@ -25,16 +27,6 @@ _INTRODUCTION = re.compile(
     rf"|(?:here|this) is an? {_IMAGE} (?:of|showing|depicting)\b)[\s,:]*",
     re.IGNORECASE,
 )
-_REFUSAL = re.compile(
-    r"(?:unfortunately,? )?(?:"
-    r"(?:i['’]?m|i am|we['’]?re|we are) (?:very |so |really |truly )?(?:sorry|unable|not able)\b"
-    r"|sorry[,.!]? (?:but )?(?:i|we)\b"
-    r"|(?:i apologi[sz]e|my apologies)\b"
-    r"|i (?:can['’]?t|cannot|can not|won['’]?t|don['’]?t|do not) "
-    r"(?:assist|help|describe|provide|identify|see|view|process|fulfil|comply|have the ability)"
-    r"|as an ai\b)",
-    re.IGNORECASE,
-)
 _SENTENCE_END = re.compile(r"[.!?。！？](?=\s|$)")
 _WRONGLY_DECODED = "\ufffd"
 
@@ -45,8 +37,8 @@ def caption_problems(text: str) -> list[tuple[str, str]]:
     if strange := sorted({letter for letter in text if _is_strange(letter)}):
         found = ", ".join(f"U+{ord(letter):04X}" for letter in strange[:3])
         problems.append(("caption-characters", f"holds {found}: take it out"))
-    if refusal := _REFUSAL.match(text):
-        reason = f'refusal ("{refusal[0]} ..."): caption it again'
+    if refusal := refusal_in(text):
+        reason = f'refusal ("{refusal} ..."): caption it again'
         problems.append(("caption-refusal", reason))
     elif introduction := _INTRODUCTION.match(text):
         reason = f'begins with "{introduction[0].strip()}": begin with the description'
@@ -59,7 +51,7 @@ def caption_problems(text: str) -> list[tuple[str, str]]:
 
 def corrected(text: str) -> str | None:
     """The caption without what is wrong with it; None if nothing sound is left."""
-    if _WRONGLY_DECODED in text or _REFUSAL.match(text):
+    if _WRONGLY_DECODED in text or refusal_in(text):
         return None
     text = "".join(letter for letter in text if not _is_strange(letter)).strip()
     while introduction := _INTRODUCTION.match(text):
