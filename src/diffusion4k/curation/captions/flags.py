@@ -11,10 +11,12 @@ __all__ = ["flag_of", "refusal_in"]
 
 # A caption starts with what is in the picture, never with the speaker.
 _REFUSAL = re.compile(
-    r"\W*(?:unfortunately,? )?(?:(?:i['’]?m|i am|we['’]?re|we are) (?:really |very |so |truly )?"
-    r"(?:sorry|afraid|unable|not able)\b|(?:i )?apologi[sz]e\b|my apologies\b|sorry[,.]|"
-    r"sorry but\b|(?:i|we) (?:can['’]?t|cannot|can not|won['’]?t|am not able to|do not|don['’]?t)\b|"
-    r"as an ai\b)",
+    r"\W*(?:unfortunately,? )?(?:"
+    r"(?:i['’]?m|i am|we['’]?re|we are) (?:really |very |so |truly )?"
+    r"(?:sorry|afraid|unable|not able)\b"
+    r"|(?:i )?apologi[sz]e\b|my apologies\b|sorry[,.]|sorry but\b"
+    r"|(?:i|we) (?:can['’]?t|cannot|can not|won['’]?t|am not able to|do not|don['’]?t)\b"
+    r"|as an ai\b)",
     re.IGNORECASE,
 )
 
