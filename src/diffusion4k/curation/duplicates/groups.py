@@ -32,7 +32,7 @@ __all__ = ["CORRELATION", "DISTANCE", "Groups", "Link", "Union", "find_duplicate
 
 DISTANCE = 15
 """Bits of 128 in which the hashes of one window differ at most, by default."""
-CORRELATION = 0.87
+CORRELATION = 0.9
 """Of detail in the common part of two thumbnails, at least, by default."""
 
 _HYPOTHESES = 4  # matches of windows tried for a pair of pictures
