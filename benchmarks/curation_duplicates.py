@@ -171,7 +171,7 @@ def measure(
         "phash": scores(pictures, phash_labels(pictures), place),
         "compared_pairs": groups.compared,
         "all_pairs": count * (count - 1) // 2,
-        "wrong_pairs": sorted(wrong),
+        "wrong_pairs": len(wrong),
     }
 
 

@@ -26,12 +26,13 @@ from diffusion4k.curation.duplicates.hamming import near_pairs
 from diffusion4k.curation.duplicates.registration import Registered, correlation
 from diffusion4k.curation.duplicates.thumbnail import from_jpeg
 from diffusion4k.curation.duplicates.windows import MIRROR
+from diffusion4k.data.progress import track
 
 __all__ = ["CORRELATION", "DISTANCE", "Groups", "Link", "Union", "find_duplicates", "kept"]
 
 DISTANCE = 15
 """Bits of 128 in which the hashes of one window differ at most, by default."""
-CORRELATION = 0.87
+CORRELATION = 0.9
 """Of detail in the common part of two thumbnails, at least, by default."""
 
 _HYPOTHESES = 4  # matches of windows tried for a pair of pictures
@@ -91,8 +92,12 @@ def find_duplicates(
     *,
     distance: int = DISTANCE,
     least_correlation: float = CORRELATION,
+    progress: bool = False,
 ) -> Groups:
-    """Group the pictures. `distance` 0 and more, `least_correlation` above 0, up to 1."""
+    """Group the pictures. `distance` 0 and more, `least_correlation` above 0, up to 1.
+
+    `progress` shows how many of the suggested matches have been looked at.
+    """
     union, links = Union(len(fingerprints)), []
     first: dict[str, int] = {}
     for number, each in enumerate(fingerprints):
@@ -110,7 +115,8 @@ def find_duplicates(
     compared = set()
     for windows in (1, None):
         pictures = np.unique(union.labels())
-        for match in _matches([fingerprints[k] for k in pictures], windows, distance):
+        matches = _matches([fingerprints[k] for k in pictures], windows, distance)
+        for match in track(matches, len(matches), "comparing near-duplicates", shown=progress):
             i, j = int(pictures[match.i]), int(pictures[match.j])
             if union.root(i) == union.root(j):
                 continue

@@ -24,6 +24,7 @@ _BLURS = (4.0, 2.0, 1.0)  # of the samples, coarse to fine
 _STEPS = 3  # at each blur
 _HOPELESS = 0.3  # correlation of blurred samples after the coarse steps, below which to give up
 _LOCAL = 3.0  # Gaussian of the local mean, in samples
+_MARGIN = 6  # samples at the border, whose local mean is one-sided, are left out
 _FLAT = 0.4  # least standard deviation of the detail, in grey levels
 _COMMON = 0.5  # of one picture at least must be seen in the other
 _STRETCH = 2.5  # most and (inverse) least scale between the thumbnails, along either axis
@@ -119,5 +120,5 @@ def _normalised(part: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _detail(part: NDArray[np.float32]) -> NDArray[np.float32]:
-    detail = part - gaussian_filter(part, _LOCAL)
+    detail = (part - gaussian_filter(part, _LOCAL))[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
     return detail - detail.mean()
