@@ -10,6 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 __all__ = [
+    "block_coefficients",
     "diagonal_medians",
     "gradient_moments",
     "grey_and_histogram",
@@ -93,23 +94,27 @@ def gradient_moments(grey: NDArray[np.uint8], tile: int, out: NDArray[np.float64
 
 
 @njit(nogil=True, cache=True)
-def diagonal_medians(grey: NDArray[np.uint8], tile: int, out: NDArray[np.float64]) -> None:
-    """Median magnitude of the diagonal Haar detail of each tile, `(a - b - c + d) / 2` of 2x2.
+def diagonal_medians(
+    grey: NDArray[np.uint8], tile: int, medians: NDArray[np.float64], means: NDArray[np.float64]
+) -> None:
+    """Median magnitude of the diagonal Haar detail `(a - b - c + d) / 2` of 2x2, and mean, by tile.
 
     The median is taken inside the bin of whole numbers that holds it, by its share of the bin, as
     eight bits would leave noise below 1 no value between 0 and 1/2.
     """
-    rows, columns = out.shape
+    rows, columns = medians.shape
     histogram = np.zeros(1021, np.int32)
     half = (tile // 2) ** 2 / 2
     for i in range(rows):
         for j in range(columns):
             histogram[:] = 0
+            total = np.int64(0)
             for y in range(i * tile, (i + 1) * tile, 2):
                 upper, lower = grey[y], grey[y + 1]
                 for x in range(j * tile, (j + 1) * tile, 2):
                     detail = np.int32(upper[x]) - upper[x + 1] - lower[x] + lower[x + 1]
                     histogram[abs(detail)] += 1
+                    total += np.int32(upper[x]) + upper[x + 1] + lower[x] + lower[x + 1]
             below, value = 0, 0
             while below + histogram[value] < half:
                 below += histogram[value]
@@ -117,7 +122,8 @@ def diagonal_medians(grey: NDArray[np.uint8], tile: int, out: NDArray[np.float64
             inside = (half - below) / histogram[value]
             # The bin of 0 is [0, 1/2), that of v is [v - 1/2, v + 1/2).
             edge = inside / 2 if value == 0 else value - 0.5 + inside
-            out[i, j] = edge / 2
+            medians[i, j] = edge / 2
+            means[i, j] = total / tile**2
 
 
 @njit(nogil=True, cache=True)
@@ -179,3 +185,36 @@ def step_profiles(
         if y + 1 < height:
             down[y] = total
     across[:] = sums
+
+
+@njit(nogil=True, cache=True)
+def block_coefficients(
+    grey: NDArray[np.uint8],
+    top: int,
+    left: int,
+    every: int,
+    basis: NDArray[np.float32],
+    histograms: NDArray[np.int64],
+) -> None:
+    """Histograms of some DCT coefficients of the 8x8 blocks whose grid begins at (top, left).
+
+    Of the blocks in a row, one in `every` is looked at, shifted from row to row. `basis (K, 8, 8)`
+    are the coefficients' orthonormal basis functions; `histograms (K, B)` counts their magnitudes
+    in bins of 1/4, those beyond the last bin nowhere.
+    """
+    count, bins = histograms.shape
+    height, width = grey.shape
+    block = np.empty((8, 8), np.float32)
+    for i in range((height - top) // 8):
+        for j in range(i % every, (width - left) // 8, every):
+            for y in range(8):
+                for x in range(8):
+                    block[y, x] = grey[top + 8 * i + y, left + 8 * j + x]
+            for k in range(count):
+                value = np.float32(0)
+                for y in range(8):
+                    for x in range(8):
+                        value += block[y, x] * basis[k, y, x]
+                place = int(4 * abs(value) + np.float32(0.5))
+                if place < bins:
+                    histograms[k, place] += 1
