@@ -71,7 +71,12 @@ def measured(path: Path, row: Row, size: tuple[int, int]) -> list[Row]:
     """The values of a photograph's copies."""
     names = MEASURES.keys() - {"glcm_score", "glcm_entropy", "flat_ratio", "jpeg_quality"}
     return [
-        {"photograph": row["file"], "class": kind, "copy": name, "values": measure(copy, only=names)}
+        {
+            "photograph": row["file"],
+            "class": kind,
+            "copy": name,
+            "values": measure(copy, only=names),
+        }
         for kind, name, copy in copies(window(open_pixels(path), size))
     ]
 
@@ -90,7 +95,7 @@ def table(rows: list[Row], values: list[Row], thresholds: Thresholds) -> dict[st
 
         def found(group: Iterable[Row], step: str = step) -> list[str]:
             return [
-                f"{v['photograph'].rsplit('/', 1)[-1]}: {v['copy']}"
+                f"{v['photograph']}: {v['copy']}"
                 for v in group
                 if step in {r.step for r in judge(v["values"], thresholds)}
             ]
@@ -99,7 +104,7 @@ def table(rows: list[Row], values: list[Row], thresholds: Thresholds) -> dict[st
         good = [v for v in mine if v["class"] == GOOD]
         others = [v for v in mine if v["class"] not in near | {GOOD}]
         hits, false, beside = found(positives), found(good), found(others)
-        every = {f"{v['photograph'].rsplit('/', 1)[-1]}: {v['copy']}" for v in positives}
+        every = {f"{v['photograph']}: {v['copy']}" for v in positives}
         result[kind] = {
             "step": step,
             "positives": len(positives),

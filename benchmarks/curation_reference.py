@@ -110,7 +110,10 @@ def of_spectrum(energy: NDArray) -> dict[str, float]:
     slope = np.polyfit(np.log(k), np.log(rings[k] / k + 1e-9), 1)[0]
     gradient = np.cumsum(rings * np.arange(128) ** 2)
     around = [
-        [energy[rows, (d - 1) % 16] + energy[rows, d] + energy[rows, (d + 1) % 16] for d in range(16)]
+        [
+            energy[rows, (d - 1) % 16] + energy[rows, d] + energy[rows, (d + 1) % 16]
+            for d in range(16)
+        ]
         for rows in (slice(32, 128), slice(6, 20))
     ]
     fine, coarse = (np.maximum(np.sum(group, axis=1) / 3, 1e-3) for group in around)

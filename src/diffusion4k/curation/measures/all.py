@@ -35,9 +35,7 @@ MEASURES: dict[str, str] = {
 """What each is, its unit and range, and which direction is better."""
 
 
-def measure(
-    pixels: NDArray[np.uint8], *, only: Collection[str] | None = None
-) -> dict[str, float]:
+def measure(pixels: NDArray[np.uint8], *, only: Collection[str] | None = None) -> dict[str, float]:
     """The measures of an RGB photograph `(H, W, 3)` by name, or `only` some of them.
 
     Those of the file (`measure_header`) are not among them. A value is NaN where the picture is too

@@ -23,4 +23,7 @@ def measure(picture: Picture) -> dict[str, float]:
         return dict.fromkeys(MEASURES, float("nan"))
     # One photograph a thread is the caller's way to keep all cores busy.
     patches = glcm_map(picture.pixels, threads=1)
-    return {"glcm_score": float(patches.score.mean()), "glcm_entropy": float(patches.entropy.mean())}
+    return {
+        "glcm_score": float(patches.score.mean()),
+        "glcm_entropy": float(patches.entropy.mean()),
+    }
