@@ -38,6 +38,7 @@ def measure(rgb: NDArray[np.uint8]) -> dict[str, float]:
         | of_spectrum(energy)
         | of_steps(grey)
         | exposure(grey)
+        | {"blown_out": float((rgb.max(axis=2) >= 253).mean())}
         | borders(rgb)
         | co_occurrence(grey)
     )

@@ -3,9 +3,9 @@
     python benchmarks/curation_speed.py                           # against a plain loop
     python benchmarks/curation_speed.py --memory 500 5000 --side 1024
 
-Each photograph is a mosaic of the bundled ones at 100%, cut differently for each file, as a JPEG of
-quality 92. Ours runs on one thread per core; the plain loop (Pillow, `curation_reference.py`) on one
-core, as it is written. The ratio on one core each is given too. With `--memory`, fresh processes
+Each photograph is a mosaic of the bundled ones at 100%, another for each file, as a JPEG of quality
+92. Ours runs on one thread per core; the plain loop (Pillow, `curation_reference.py`) on one core,
+as it is written. The ratio on one core each is given too. With `--memory`, fresh processes
 measure so many files and their peaks are compared.
 """
 

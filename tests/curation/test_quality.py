@@ -13,7 +13,7 @@ LIMITS = [
     (step, *field.split("_", 1), limit)
     for step, section in Thresholds()
     for field, limit in section
-    if field != "clipped" and limit is not None
+    if limit is not None
 ]
 
 
@@ -21,17 +21,17 @@ def test_every_limit_is_of_a_measure_that_exists() -> None:
     for _, section in Thresholds():
         for field in type(section).model_fields:
             bound, _, name = field.partition("_")
-            assert field == "clipped" or (bound in ("min", "max") and name in MEASURES)
+            assert bound in ("min", "max")
+            assert name in MEASURES
 
 
 @pytest.mark.parametrize(("step", "bound", "name", "limit"), LIMITS)
 def test_a_limit_itself_is_allowed_and_beyond_it_is_not(
     step: str, bound: str, name: str, limit: float
 ) -> None:
-    white = {"clipped_highlights": 0.02} if name == "brightness" else {}
     beyond = limit + (0.01 if bound == "max" else -0.01)
-    assert judge({name: limit} | white, Thresholds()) == []
-    [found] = judge({name: beyond} | white, Thresholds())
+    assert judge({name: limit}, Thresholds()) == []
+    [found] = judge({name: beyond}, Thresholds())
     assert found.step == step
     allowed = "at least" if bound == "min" else "at most"
     assert found.reason.startswith(f"{name} {beyond:.3g}")
@@ -46,15 +46,6 @@ def test_reasons_read_well() -> None:
     ]
 
 
-def test_brightness_counts_only_where_white_is_clipped() -> None:
-    assert judge({"brightness": 220, "clipped_highlights": 0.001}, Thresholds()) == []
-    assert judge({"brightness": 220}, Thresholds()) == []
-    [found] = judge({"brightness": 220, "clipped_highlights": 0.2}, Thresholds())
-    assert found.reason == (
-        "brightness 220 with 20.0% of the pixels white, allowed at most 165 where more than 1.0% are"
-    )
-
-
 def test_what_was_not_measured_is_not_judged() -> None:
     assert judge({}, Thresholds()) == []
     assert judge(dict.fromkeys(MEASURES), Thresholds()) == []
@@ -66,7 +57,7 @@ def test_limits_are_changed_and_switched_off() -> None:
     assert len(judge(values, Thresholds())) == 2
     off = Thresholds(blur=BlurThresholds(min_detail_fall=None, max_motion_blur=2))
     assert judge(values, off) == []
-    read = Thresholds.model_validate({"exposure": {"max_brightness": None}})
-    assert read.exposure == ExposureThresholds(max_brightness=None)
+    read = Thresholds.model_validate({"exposure": {"max_blown_out": None}})
+    assert read.exposure == ExposureThresholds(max_blown_out=None)
     with pytest.raises(ValidationError):
         Thresholds.model_validate({"blur": {"min_sharpness": 1}})

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from diffusion4k.config.types import Section
-from diffusion4k.curation.thresholds import ExposureThresholds, Thresholds
+from diffusion4k.curation.thresholds import Thresholds
 
 __all__ = ["Rejection", "judge"]
 
@@ -44,14 +44,5 @@ def _reasons(values: Mapping[str, float], section: Section) -> list[str]:
         if bound == "min" and value < limit:
             reasons.append(f"{name} {value:.3g}, allowed at least {limit:g}")
         elif bound == "max" and value > limit:
-            if name == "brightness" and isinstance(section, ExposureThresholds):
-                # Bright and nowhere clipped is how fog and snow look.
-                white = values.get("clipped_highlights", 0.0)
-                if white > section.clipped:
-                    reasons.append(
-                        f"{name} {value:.3g} with {white:.1%} of the pixels white, allowed at most "
-                        f"{limit:g} where more than {section.clipped:.1%} are"
-                    )
-            else:
-                reasons.append(f"{name} {value:.3g}, allowed at most {limit:g}")
+            reasons.append(f"{name} {value:.3g}, allowed at most {limit:g}")
     return reasons

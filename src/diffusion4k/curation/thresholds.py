@@ -65,10 +65,9 @@ class ExposureThresholds(Section):
     """Grey value; three stops below a full exposure it is at most 99."""
     min_contrast: NonNegative | None = 10
     max_clipped_shadows: Probability | None = 0.6
-    max_clipped_highlights: Probability | None = 0.4
-    max_brightness: NonNegative | None = 165
-    """Judged only where more than `clipped` of the pixels are white: a pale sky is no fault."""
-    clipped: Probability = 0.01
+    max_clipped_highlights: Probability | None = None
+    max_blown_out: Probability | None = 0.22
+    """Two stops over a full exposure it is 0.23 to 1, but for pictures that are dark all over."""
 
 
 class NoiseThresholds(Section):

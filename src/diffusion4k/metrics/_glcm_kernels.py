@@ -61,8 +61,8 @@ def _count_pairs(
             even[scaled[first + x] + patch[second + x]] += 1
             odd[scaled[first + x + np.uint64(1)] + patch[second + x + np.uint64(1)]] += 1
         if width % 2:
-            x = np.uint64(width - 1)
-            even[scaled[first + x] + patch[second + x]] += 1
+            last = np.uint64(width - 1)
+            even[scaled[first + last] + patch[second + last]] += 1
     return width * (size - step_y)
 
 
@@ -87,7 +87,7 @@ def _tally_counts(matrix: NDArray, cells: int, tally: NDArray) -> int:
     for cell in range(whole, cells):
         tally[0, even[cell]] += 1
     even[:cells] = 0
-    return np.int64(highest)
+    return int(highest)
 
 
 @njit(nogil=True, cache=True)

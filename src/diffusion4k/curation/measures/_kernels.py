@@ -22,10 +22,14 @@ __all__ = [
 
 @njit(nogil=True, cache=True)
 def grey_and_histogram(
-    rgb: NDArray[np.uint8], grey: NDArray[np.uint8], histogram: NDArray[np.int64]
-) -> None:
-    """Write the grey values of `rgb (H, W, 3)` to `grey (H, W)` and count them."""
+    rgb: NDArray[np.uint8], grey: NDArray[np.uint8], histogram: NDArray[np.int64], white: int
+) -> int:
+    """Write the grey values of `rgb (H, W, 3)` to `grey (H, W)` and count them.
+
+    Returns how many pixels have a channel of `white` or more.
+    """
     height, width = grey.shape
+    blown = 0
     # Four counters, as one that is raised twice in a row waits for itself.
     counts = np.zeros((4, 256), np.int64)
     for y in range(height):
@@ -34,9 +38,11 @@ def grey_and_histogram(
         for x in range(width):
             red, green, blue = np.int32(row[x, 0]), np.int32(row[x, 1]), np.int32(row[x, 2])
             out[x] = (red * 9798 + green * 19235 + blue * 3735 + 16384) >> 15
+            blown += max(red, green, blue) >= white
         for x in range(width):
             counts[x & 3, out[x]] += 1
     histogram[:] = counts.sum(axis=0)
+    return blown
 
 
 @njit(nogil=True, cache=True)
@@ -174,14 +180,16 @@ def step_profiles(
     """
     height, width = grey.shape
     across[:] = 0
-    sums = np.zeros(width - 1, np.int32)
+    sums = np.zeros(width - 1, np.int64)
     for y in range(height):
         here, below = grey[y], grey[min(y + 1, height - 1)]
-        total = np.int32(0)
+        total = np.int64(0)
         for x in range(width - 1):
-            sums[x] += min(abs(np.int32(here[x + 1]) - np.int32(here[x])), cap)
+            step = abs(np.int32(here[x + 1]) - np.int32(here[x]))
+            sums[x] += step if step < cap else cap
         for x in range(width):
-            total += min(abs(np.int32(below[x]) - np.int32(here[x])), cap)
+            step = abs(np.int32(below[x]) - np.int32(here[x]))
+            total += step if step < cap else cap
         if y + 1 < height:
             down[y] = total
     across[:] = sums

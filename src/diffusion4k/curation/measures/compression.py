@@ -5,12 +5,12 @@
 - *Traced quality*: the IJG quality (1 to 100) whose quantisation the pixels still show, 100 if they
   show none. The DCT coefficients of a picture that was once quantised with step q lie near the
   multiples of q, also after it was decoded and saved again at a high quality. For each of five
-  coefficients c of the lowest frequencies, F(q) = mean of cos(2 pi c / q) over the |c| > q/4 is near
-  1 at the true step and its divisors; the largest step with F near its highest value (and that
+  coefficients c of the lowest frequencies, F(q) = mean of cos(2 pi c / q) over the |c| > q/4 is
+  near 1 at the true step and its divisors; the largest step with F near its highest value (and that
   above 0.5) is taken, and turned into a quality by IJG's luminance table. The median of those found
-  counts if at least three are. The grid may begin anywhere; a picture that was resized since shows none.
-- *JPEG quality*: of a JPEG file, the IJG quality whose luminance table is nearest to the file's own.
-  It is what the file says; a picture may have been through worse before.
+  counts if at least three are. The grid may begin anywhere; a picture that was resized shows none.
+- *JPEG quality*: of a JPEG file, the IJG quality whose luminance table is nearest to the file's
+  own. It is what the file says; a picture may have been through worse before.
 
 Sources: Wang, Sheikh and Bovik, ICIP 2002 (blockiness); Fan and de Queiroz, Identification of
 bitmap compression history, IEEE Trans. Image Processing 2003 (traces); ITU-T T.81, annex K (table).

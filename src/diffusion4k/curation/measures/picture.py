@@ -8,7 +8,10 @@ from numpy.typing import NDArray
 from diffusion4k.curation.measures.spectrum import Spectrum, pooled_spectrum
 from diffusion4k.errors import Diffusion4kError
 
-__all__ = ["Picture"]
+__all__ = ["WHITE", "Picture"]
+
+WHITE = 253
+"""Of 255: what a JPEG may leave of a channel that was clipped."""
 
 
 class Picture:
@@ -26,25 +29,30 @@ class Picture:
         self.pixels = np.ascontiguousarray(pixels)
 
     @cached_property
-    def _grey_and_histogram(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    def _grey_and_counts(self) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
         from diffusion4k.curation.measures._kernels import grey_and_histogram
 
         grey = np.empty(self.pixels.shape[:2], np.uint8)
         histogram = np.zeros(256, np.int64)
         # A copy of what is read-only would be a second compiled kernel the cheaper way round.
         pixels = self.pixels if self.pixels.flags.writeable else self.pixels.copy()
-        grey_and_histogram(pixels, grey, histogram)
-        return grey, histogram
+        blown_out = grey_and_histogram(pixels, grey, histogram, WHITE)
+        return grey, histogram, blown_out
 
     @property
     def grey(self) -> NDArray[np.uint8]:
         """Grey values `(H, W)`, with OpenCV's weights and rounding."""
-        return self._grey_and_histogram[0]
+        return self._grey_and_counts[0]
 
     @property
     def histogram(self) -> NDArray[np.int64]:
         """How many pixels have each of the 256 grey values."""
-        return self._grey_and_histogram[1]
+        return self._grey_and_counts[1]
+
+    @property
+    def blown_out(self) -> int:
+        """How many pixels have a channel of `WHITE` or more."""
+        return self._grey_and_counts[2]
 
     @cached_property
     def noise(self) -> float:

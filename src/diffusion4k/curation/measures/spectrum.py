@@ -5,7 +5,7 @@ where it can be: the grey picture is cut into tiles of 256x256 pixels, and of th
 least four) with the most energy between 1/16 and 1/4 cycles a pixel is taken. Each tile loses its
 mean, is weighed by a Hann window and Fourier-transformed; `|F|^2`, scaled so that white noise of
 variance s^2 has total energy s^2, is averaged over the tiles and summed into rings of 1/256 cycles
-a pixel and 16 directions over 180 degrees. What the picture's noise would give to each is taken off.
+a pixel and 16 directions over 180 degrees. What the noise would give to each is taken off.
 
 All frequencies are in cycles a pixel, 0.5 being the finest, so that a picture is judged at 100%,
 whatever its size.
