@@ -10,6 +10,7 @@ from PIL import Image
 from scipy import ndimage
 
 from diffusion4k.curation.measures import MEASURES, measure, measure_file, measure_header
+from diffusion4k.curation.thresholds import Thresholds
 from diffusion4k.errors import Diffusion4kError, UsageError
 from tests.curation.measures.reference import REFERENCE, jpeg, photograph, textured
 
@@ -125,3 +126,17 @@ def test_other_files_have_no_jpeg_quality(tmp_path: Path) -> None:
     values = measure_file(path)
     assert math.isnan(values.pop("jpeg_quality"))
     np.testing.assert_equal(values, measure(pixels))
+
+
+def test_the_manual_names_every_measure_and_the_default_limits() -> None:
+    manual = (Path(__file__).parents[3] / "docs" / "curation-measures.md").read_text()
+    for name in MEASURES:
+        assert f"`{name}`" in manual
+    lines = manual.splitlines()
+    for step, section in Thresholds():
+        for field, limit in section:
+            bound, _, name = field.partition("_")
+            if limit is not None:
+                allowed = f"at {'least' if bound == 'min' else 'most'} {limit:g}"
+                assert any(f"| `{name}` |" in line and f"| {allowed} |" in line for line in lines)
+        assert any(line.startswith(f"| `{step}` |") for line in lines)

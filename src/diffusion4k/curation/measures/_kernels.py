@@ -38,7 +38,7 @@ def grey_and_histogram(
         for x in range(width):
             red, green, blue = np.int32(row[x, 0]), np.int32(row[x, 1]), np.int32(row[x, 2])
             out[x] = (red * 9798 + green * 19235 + blue * 3735 + 16384) >> 15
-            blown += max(red, green, blue) >= white
+            blown += 1 if max(red, green, blue) >= white else 0
         for x in range(width):
             counts[x & 3, out[x]] += 1
     histogram[:] = counts.sum(axis=0)
