@@ -67,10 +67,12 @@ def _count_pairs(
 
 
 @njit(nogil=True)
-def _tally_counts(matrix: NDArray, cells: int, tally: NDArray) -> int:
-    """Count into `tally[count]` how many cells hold a count, and clear both; return the largest.
+def _tally_counts(
+    matrix: NDArray, cells: int, tally: NDArray, counts: NDArray, numbers: NDArray
+) -> int:
+    """Write the counts above zero to `counts`, and how many cells hold each to `numbers`.
 
-    Without a branch, as whether a cell of a busy patch is empty cannot be foreseen.
+    A count may come more than once. Returns how many were written; clears the matrix.
     """
     even, odd = matrix[0], matrix[1]
     highest = np.uint16(0)
@@ -79,15 +81,32 @@ def _tally_counts(matrix: NDArray, cells: int, tally: NDArray) -> int:
         even[cell] = count
         odd[cell] = 0
         highest = max(highest, count)
-    # Four tallies, as most cells in a row hold the same few counts.
-    whole = cells // 4 * 4
-    for cell in range(0, whole, 4):
-        for lane in range(4):
-            tally[lane, even[cell + lane]] += 1
-    for cell in range(whole, cells):
-        tally[0, even[cell]] += 1
+    written = 0
+    if highest > cells:
+        # A smooth patch: few cells, some with great counts.
+        for cell in range(cells):
+            if even[cell] > 0:
+                counts[written] = even[cell]
+                numbers[written] = 1
+                written += 1
+    else:
+        # A busy one: which cells are empty cannot be foreseen, so there is no branch. Four tallies,
+        # as most cells in a row hold the same few counts.
+        whole = cells // 4 * 4
+        for cell in range(0, whole, 4):
+            for lane in range(4):
+                tally[lane, even[cell + lane]] += 1
+        for cell in range(whole, cells):
+            tally[0, even[cell]] += 1
+        for count in range(1, highest + 1):
+            number = tally[0, count] + tally[1, count] + tally[2, count] + tally[3, count]
+            if number > 0:
+                counts[written] = count
+                numbers[written] = number
+                written += 1
+        tally[:, : highest + 1] = 0
     even[:cells] = 0
-    return int(highest)
+    return written
 
 
 @njit(nogil=True, cache=True)
@@ -114,6 +133,7 @@ def patch_entropies(
     scaled = np.empty(size * size, np.uint16)
     matrix = np.zeros((2, 64 * 64), np.uint16)
     tally = np.zeros((4, size * size + 1), np.int64)
+    counts, numbers = np.empty(64 * 64, np.int64), np.empty(64 * 64, np.int64)
     occurrences = np.zeros(value_of.max() + 1, np.int64)
     seen = np.empty(occurrences.size, np.int64)
 
@@ -126,20 +146,16 @@ def patch_entropies(
         for k in range(offsets.shape[0]):
             step_y, step_x, weight = offsets[k]
             pairs = _count_pairs(patch, scaled, size, step_y, step_x, matrix)
-            highest = _tally_counts(matrix, span * span, tally)
-            tally[:, 0] = 0
             sum_log = 0.0
-            for count in range(1, highest + 1):
-                cells = tally[0, count] + tally[1, count] + tally[2, count] + tally[3, count]
-                if cells > 0:
-                    tally[:, count] = 0
-                    sum_log += cells * count_log[count]
-                    filled += weight * cells
-                    value = value_of[first_value[k] + count]
-                    if occurrences[value] == 0:
-                        seen[distinct] = value
-                        distinct += 1
-                    occurrences[value] += weight * cells
+            for n in range(_tally_counts(matrix, span * span, tally, counts, numbers)):
+                count, number = counts[n], numbers[n]
+                sum_log += number * count_log[count]
+                filled += weight * number
+                value = value_of[first_value[k] + count]
+                if occurrences[value] == 0:
+                    seen[distinct] = value
+                    distinct += 1
+                occurrences[value] += weight * number
             textbook += weight * (np.log2(pairs) - sum_log / pairs)
         # Zero is a distinct value as well, and by far the most frequent one.
         sum_log = count_log[entries - filled]
