@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from diffusion4k.data.images import open_rgb
+from diffusion4k.data.images import open_pixels
 from diffusion4k.data.pixels import normalised
 from diffusion4k.files import atomic_path, sha256_of
 from diffusion4k.metrics.features import EfficientNetLite0
@@ -76,7 +76,7 @@ class Judges:
             return
         from safetensors.numpy import save_file
 
-        pixels = image if isinstance(image, np.ndarray) else np.asarray(open_rgb(image))
+        pixels = image if isinstance(image, np.ndarray) else open_pixels(image)
         patch = min(_PATCH, min(pixels.shape[:2]))
         features = {
             "effnet": self.extractor([pixels]),

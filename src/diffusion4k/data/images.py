@@ -12,11 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
+from diffusion4k.data.jpeg import decode_jpeg
 from diffusion4k.errors import Diffusion4kError
 
+<<<<<<< HEAD
 __all__ = ["MAX_PIXELS", "SUFFIXES", "Header", "image_header", "image_size", "open_rgb"]
+=======
+__all__ = ["MAX_PIXELS", "SUFFIXES", "image_size", "open_pixels", "open_rgb"]
+>>>>>>> measures
 
 MAX_PIXELS = 1 << 30
 """Largest photograph that is opened: 1 gigapixel, 3 GiB decoded."""
@@ -67,22 +73,22 @@ def open_rgb(path: str | Path, at_least: tuple[int, int] | None = None) -> Image
             bits per channel.
     """
     with _opened(Path(path)) as image:
-        orientation = _orientation(image)
-        if at_least:
-            image.draft(None, at_least[::-1] if orientation in _SIDEWAYS else at_least)
-        image.load()
-        profile = image.info.get("icc_profile")
-        colour, alpha = _separate(_eight_bits(image))
-        rgb = _to_srgb(colour, profile)
-        if alpha is not None:
-            white = Image.new("RGB", rgb.size, "white")
-            white.paste(rgb, mask=alpha)
-            rgb = white
-        if orientation in _TURNS:
-            rgb = rgb.transpose(_TURNS[orientation])
-        # Pillow would write the profile and tags left in here into any copy that is saved.
-        rgb.info = {}
-        return rgb
+        return _as_seen(image, at_least)
+
+
+def open_pixels(path: str | Path) -> NDArray[np.uint8]:
+    """The pixels of `open_rgb`, RGB `(H, W, 3)`; of a plain JPEG in about half the time.
+
+    Raises as `open_rgb` does.
+    """
+    path = Path(path)
+    with _opened(path) as image:
+        plain = image.format == "JPEG" and "icc_profile" not in image.info
+        if plain and _orientation(image) not in _TURNS:
+            pixels = decode_jpeg(path.read_bytes(), image.mode)
+            if pixels is not None:
+                return pixels
+        return np.asarray(_as_seen(image))
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -137,6 +143,25 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise Diffusion4kError(
             f"{path}: damaged or truncated image ({reason}): copy it again, replace or remove it"
         ) from error
+
+
+def _as_seen(image: Image.Image, at_least: tuple[int, int] | None = None) -> Image.Image:
+    orientation = _orientation(image)
+    if at_least:
+        image.draft(None, at_least[::-1] if orientation in _SIDEWAYS else at_least)
+    image.load()
+    profile = image.info.get("icc_profile")
+    colour, alpha = _separate(_eight_bits(image))
+    rgb = _to_srgb(colour, profile)
+    if alpha is not None:
+        white = Image.new("RGB", rgb.size, "white")
+        white.paste(rgb, mask=alpha)
+        rgb = white
+    if orientation in _TURNS:
+        rgb = rgb.transpose(_TURNS[orientation])
+    # Pillow would write the profile and tags left in here into any copy that is saved.
+    rgb.info = {}
+    return rgb
 
 
 def _orientation(image: Image.Image) -> int:

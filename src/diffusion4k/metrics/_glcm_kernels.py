@@ -46,15 +46,67 @@ def _normalise_range(window: NDArray, patch: NDArray, scaled: NDArray) -> int:
 def _count_pairs(
     patch: NDArray, scaled: NDArray, size: int, step_y: int, step_x: int, matrix: NDArray
 ) -> int:
-    """Count the level pairs of pixels one step apart into `matrix`; return how many they are."""
+    """Count the level pairs of pixels one step apart into `matrix`; return how many they are.
+
+    The counts of a cell are the sum of `matrix[0]` and `matrix[1]`: pairs side by side are often
+    alike, and a counter that is raised twice in a row waits for itself.
+    """
     width = size - abs(step_x)
+    even, odd = matrix[0], matrix[1]
     for y in range(size - step_y):
         # Unsigned, as every signed index is tested for counting from the end.
         first = np.uint64(y * size + max(0, -step_x))
         second = np.uint64((y + step_y) * size + max(0, step_x))
-        for x in range(np.uint64(width)):
-            matrix[scaled[first + x] + patch[second + x]] += 1
+        for x in range(np.uint64(0), np.uint64(width - 1), np.uint64(2)):
+            even[scaled[first + x] + patch[second + x]] += 1
+            odd[scaled[first + x + np.uint64(1)] + patch[second + x + np.uint64(1)]] += 1
+        if width % 2:
+            last = np.uint64(width - 1)
+            even[scaled[first + last] + patch[second + last]] += 1
     return width * (size - step_y)
+
+
+@njit(nogil=True)
+def _tally_counts(
+    matrix: NDArray, cells: int, tally: NDArray, counts: NDArray, numbers: NDArray
+) -> int:
+    """Write the counts above zero to `counts`, and how many cells hold each to `numbers`.
+
+    A count may come more than once. Returns how many were written; clears the matrix.
+    """
+    even, odd = matrix[0], matrix[1]
+    highest = np.uint16(0)
+    for cell in range(cells):
+        count = even[cell] + odd[cell]
+        even[cell] = count
+        odd[cell] = 0
+        highest = max(highest, count)
+    written = 0
+    if highest > cells:
+        # A smooth patch: few cells, some with great counts.
+        for cell in range(cells):
+            if even[cell] > 0:
+                counts[written] = even[cell]
+                numbers[written] = 1
+                written += 1
+    else:
+        # A busy one: which cells are empty cannot be foreseen, so there is no branch. Four tallies,
+        # as most cells in a row hold the same few counts.
+        whole = cells // 4 * 4
+        for cell in range(0, whole, 4):
+            for lane in range(4):
+                tally[lane, even[cell + lane]] += 1
+        for cell in range(whole, cells):
+            tally[0, even[cell]] += 1
+        for count in range(1, highest + 1):
+            number = tally[0, count] + tally[1, count] + tally[2, count] + tally[3, count]
+            if number > 0:
+                counts[written] = count
+                numbers[written] = number
+                written += 1
+        tally[:, : highest + 1] = 0
+    even[:cells] = 0
+    return written
 
 
 @njit(nogil=True, cache=True)
@@ -79,7 +131,9 @@ def patch_entropies(
     entries = matrices * 64 * 64
     patch = np.empty(size * size, np.uint16)
     scaled = np.empty(size * size, np.uint16)
-    matrix = np.zeros(64 * 64, np.uint16)
+    matrix = np.zeros((2, 64 * 64), np.uint16)
+    tally = np.zeros((4, size * size + 1), np.int64)
+    counts, numbers = np.empty(64 * 64, np.int64), np.empty(64 * 64, np.int64)
     occurrences = np.zeros(value_of.max() + 1, np.int64)
     seen = np.empty(occurrences.size, np.int64)
 
@@ -93,17 +147,15 @@ def patch_entropies(
             step_y, step_x, weight = offsets[k]
             pairs = _count_pairs(patch, scaled, size, step_y, step_x, matrix)
             sum_log = 0.0
-            for cell in range(span * span):
-                count = matrix[cell]
-                if count > 0:
-                    matrix[cell] = 0
-                    sum_log += count_log[count]
-                    filled += weight
-                    value = value_of[first_value[k] + count]
-                    if occurrences[value] == 0:
-                        seen[distinct] = value
-                        distinct += 1
-                    occurrences[value] += weight
+            for n in range(_tally_counts(matrix, span * span, tally, counts, numbers)):
+                count, number = counts[n], numbers[n]
+                sum_log += number * count_log[count]
+                filled += weight * number
+                value = value_of[first_value[k] + count]
+                if occurrences[value] == 0:
+                    seen[distinct] = value
+                    distinct += 1
+                occurrences[value] += weight * number
             textbook += weight * (np.log2(pairs) - sum_log / pairs)
         # Zero is a distinct value as well, and by far the most frequent one.
         sum_log = count_log[entries - filled]

@@ -60,8 +60,11 @@ def glcm_entropy(image: ImageLike) -> float:
     return float(glcm_map(image).entropy.mean())
 
 
-def glcm_map(image: ImageLike) -> GlcmMap:
-    """Both metrics patch by patch, from one pass over the image. Raises as `glcm_score` does."""
+def glcm_map(image: ImageLike, threads: int | None = None) -> GlcmMap:
+    """Both metrics patch by patch, from one pass over the image. Raises as `glcm_score` does.
+
+    `threads` share the work, as many as there are cores if None.
+    """
     rgb = as_array(image)
     rows, columns = rgb.shape[0] // PATCH, rgb.shape[1] // PATCH
     if not rows or not columns:
@@ -82,9 +85,10 @@ def glcm_map(image: ImageLike) -> GlcmMap:
         grey_levels(strip, levels)
         patch_entropies(levels, PATCH, *tables, out[first:last])
 
-    # Four strips per core, as a busy sky and a flat sea take different times.
-    bounds = np.unique(np.linspace(0, rows, 4 * _cores() + 1).astype(int))
-    with ThreadPoolExecutor(_cores()) as pool:
+    threads = threads or _cores()
+    # Four strips per thread, as a busy sky and a flat sea take different times.
+    bounds = np.unique(np.linspace(0, rows, 4 * threads + 1).astype(int))
+    with ThreadPoolExecutor(threads) as pool:
         list(pool.map(measure, bounds[:-1], bounds[1:]))
     return GlcmMap(score=out[..., 0], entropy=out[..., 1])
 

@@ -44,6 +44,10 @@ def as_array(image: ImageLike) -> NDArray[np.uint8]:
     """`image` as an RGB uint8 array `(H, W, 3)`; raises as `as_pil` does."""
     if isinstance(image, np.ndarray):
         return _checked(image)
+    if isinstance(image, (str, Path)):
+        from diffusion4k.data.images import open_pixels
+
+        return open_pixels(image)
     return np.asarray(as_pil(image))
 
 

@@ -1,0 +1,77 @@
+"""A photograph, and what several measures need of it, worked out once."""
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffusion4k.curation.measures.spectrum import Spectrum, pooled_spectrum
+from diffusion4k.errors import Diffusion4kError
+
+__all__ = ["WHITE", "Picture"]
+
+WHITE = 253
+"""Of 255: what a JPEG may leave of a channel that was clipped."""
+
+
+class Picture:
+    """An RGB photograph, uint8 `(H, W, 3)`.
+
+    Raises:
+        Diffusion4kError: an array of another kind.
+    """
+
+    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+            raise Diffusion4kError(
+                f"image array of {pixels.dtype} {pixels.shape}: measures take uint8 (H, W, 3) RGB"
+            )
+        self.pixels = np.ascontiguousarray(pixels)
+
+    @cached_property
+    def _grey_and_counts(self) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
+        from diffusion4k.curation.measures._kernels import grey_and_histogram
+
+        grey = np.empty(self.pixels.shape[:2], np.uint8)
+        histogram = np.zeros(256, np.int64)
+        # A copy of what is read-only would be a second compiled kernel the cheaper way round.
+        pixels = self.pixels if self.pixels.flags.writeable else self.pixels.copy()
+        blown_out = grey_and_histogram(pixels, grey, histogram, WHITE)
+        return grey, histogram, blown_out
+
+    @property
+    def grey(self) -> NDArray[np.uint8]:
+        """Grey values `(H, W)`, with OpenCV's weights and rounding."""
+        return self._grey_and_counts[0]
+
+    @property
+    def histogram(self) -> NDArray[np.int64]:
+        """How many pixels have each of the 256 grey values."""
+        return self._grey_and_counts[1]
+
+    @property
+    def blown_out(self) -> int:
+        """How many pixels have a channel of `WHITE` or more."""
+        return self._grey_and_counts[2]
+
+    @cached_property
+    def noise(self) -> float:
+        """Standard deviation of the noise in grey values: see `noise.py`."""
+        from diffusion4k.curation.measures.noise import noise_sigma
+
+        return noise_sigma(self.grey)
+
+    @cached_property
+    def spectrum(self) -> Spectrum | None:
+        """Energy by frequency and direction of the most detailed tiles; None without a tile."""
+        return pooled_spectrum(self.grey, self.noise)
+
+    @cached_property
+    def steps(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean step in grey values, at most 16, from each column and from each row to the next."""
+        from diffusion4k.curation.measures._kernels import step_profiles
+
+        height, width = self.grey.shape
+        across, down = np.zeros(width - 1, np.int64), np.zeros(height - 1, np.int64)
+        step_profiles(self.grey, 16, across, down)
+        return across / height, down / width
