@@ -8,14 +8,27 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from diffusion4k.errors import Diffusion4kError
 
-__all__ = ["MAX_PIXELS", "SUFFIXES", "image_size", "open_rgb"]
+__all__ = [
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "Header",
+    "ImageSource",
+    "image_header",
+    "image_size",
+    "open_rgb",
+]
+
+ImageSource: TypeAlias = str | Path | BinaryIO
+"""A path, or a file opened for reading, whose `name` is what errors call it."""
 
 MAX_PIXELS = 1 << 30
 """Largest photograph that is opened: 1 gigapixel, 3 GiB decoded."""
@@ -46,7 +59,16 @@ _TURNS = {
 _SIDEWAYS = (5, 6, 7, 8)
 
 
-def open_rgb(path: str | Path, at_least: tuple[int, int] | None = None) -> Image.Image:
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself: width and height in pixels, upright, and Pillow's format."""
+
+    width: int
+    height: int
+    format: str
+
+
+def open_rgb(source: ImageSource, at_least: tuple[int, int] | None = None) -> Image.Image:
     """The photograph as an RGB image of eight bits, wholly decoded.
 
     Of a JPEG of which only `at_least` so many pixels in width and height are wanted, a half, a
@@ -56,7 +78,7 @@ def open_rgb(path: str | Path, at_least: tuple[int, int] | None = None) -> Image
         Diffusion4kError: no such file, no image, damaged or truncated, over `MAX_PIXELS`, or 32
             bits per channel.
     """
-    with _opened(Path(path)) as image:
+    with _opened(source) as image:
         orientation = _orientation(image)
         if at_least:
             image.draft(None, at_least[::-1] if orientation in _SIDEWAYS else at_least)
@@ -75,27 +97,47 @@ def open_rgb(path: str | Path, at_least: tuple[int, int] | None = None) -> Image
         return rgb
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
+def image_size(source: ImageSource) -> tuple[int, int]:
     """Width and height in pixels as `open_rgb` gives them, read from the header alone.
 
     Raises:
         Diffusion4kError: no such file, no image, or over `MAX_PIXELS`.
     """
-    with _opened(Path(path)) as image:
+    header = image_header(source)
+    return header.width, header.height
+
+
+def image_header(source: ImageSource) -> Header:
+    """Size and format, read from the header alone; raises as `image_size`."""
+    with _opened(source) as image:
         width, height = image.size
-        return (height, width) if _orientation(image) in _SIDEWAYS else (width, height)
+        if _orientation(image) in _SIDEWAYS:
+            width, height = height, width
+        return Header(width, height, image.format or "")
+
+
+def _bytes_in(source: Path | BinaryIO) -> int:
+    """Size of the file; `Diffusion4kError` if there is none."""
+    if not isinstance(source, Path):
+        size = source.seek(0, io.SEEK_END)
+        source.seek(0)
+        return size
+    if not source.is_file():
+        what = "not a file" if source.exists() else "no such file"
+        raise Diffusion4kError(f"{source}: {what}: give an image file")
+    return source.stat().st_size
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    if not path.is_file():
-        what = "not a file" if path.exists() else "no such file"
-        raise Diffusion4kError(f"{path}: {what}: give an image file")
-    if path.stat().st_size == 0:
+def _opened(source: ImageSource) -> Iterator[Image.Image]:
+    if isinstance(source, str):
+        source = Path(source)
+    path = source if isinstance(source, Path) else getattr(source, "name", "image")
+    if _bytes_in(source) == 0:
         raise Diffusion4kError(f"{path}: empty file (0 bytes): copy it again or remove it")
     Image.init()
     try:
-        with Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN]) as image:
+        with Image.open(source, formats=[name for name in _FORMATS if name in Image.OPEN]) as image:
             yield image
     except Diffusion4kError:
         raise
