@@ -1,0 +1,67 @@
+"""Full decode, once: measures, and hashes of pixels and file, kept whatever the thresholds are."""
+
+import hashlib
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from diffusion4k.curation.engine import Row
+from diffusion4k.curation.entries import LOCATION
+from diffusion4k.curation.reading import Opened, Reader
+from diffusion4k.curation.standin import MEASURES, fingerprint, measure
+from diffusion4k.curation.steps.base import drop, kept
+from diffusion4k.curation.store import Store, Work
+from diffusion4k.data.images import open_rgb
+from diffusion4k.files import sha256_of
+
+if TYPE_CHECKING:
+    from daft import DataFrame
+
+__all__ = ["MeasureStep"]
+
+_COLUMNS = {
+    "file_hash": pa.string(),
+    "pixel_hash": pa.string(),
+    "perceptual_hash": pa.int64(),
+    **dict.fromkeys(MEASURES, pa.float64()),
+}
+_BATCH = 4  # photographs: what a thread takes at a time
+
+
+class MeasureStep:
+    """Decodes each picture to its last pixel; what cannot be decoded is dropped."""
+
+    name = "measure"
+
+    def __init__(self, reader: Reader, work: Path) -> None:
+        self._reader = reader
+        self._store = Store(work, "measures", _COLUMNS, settings=1)
+
+    def run(self, table: "DataFrame") -> "DataFrame":
+        """With a column for each measure, and file_hash, pixel_hash, perceptual_hash."""
+        begin = partial(_begin, self._reader)
+        table = self._store.complete(table, begin, LOCATION, wanted=kept(table), batch=_BATCH)
+        table = drop(table, self.name, lambda row: row["problem"], ["problem"])
+        return table.exclude("problem")
+
+
+def _begin(reader: Reader) -> Work:
+    return partial(_measured, reader.again())
+
+
+def _measured(reader: Reader, row: Row) -> Row:
+    with reader.open(row) as file:
+        digest = _file_hash(file)
+        pixels = np.asarray(open_rgb(file))
+    return {"file_hash": digest, **vars(fingerprint(pixels)), **measure(pixels)}
+
+
+def _file_hash(file: Opened) -> str:
+    if isinstance(file, Path):
+        return sha256_of(file)
+    digest = hashlib.sha256(file.read()).hexdigest()
+    file.seek(0)
+    return digest
