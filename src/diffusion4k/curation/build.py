@@ -7,7 +7,7 @@ whatever ended it, and with another threshold only what that threshold lets in i
 
 from pathlib import Path
 
-from diffusion4k.curation.engine import load_daft, use_ray
+from diffusion4k.curation.engine import calls_ended, load_daft, use_ray
 from diffusion4k.curation.entries import write_entries
 from diffusion4k.curation.files import written
 from diffusion4k.curation.manifest import MANIFEST, write_manifest, write_metadata
@@ -44,32 +44,36 @@ def build_dataset(recipe: DatasetRecipe, *, ray: str | None = None) -> Summary:
     """
     output = recipe.output
     work = output / "work"
-    daft = load_daft()
+    load_daft()
     if ray:
         use_ray(ray)
-    with locked(output):
+    with locked(output), calls_ended():
         _check_is_ours(output, work)
-        with written(work):
-            work.mkdir(exist_ok=True)
-        steps = _steps(recipe, work)
-        with written(work):
-            entries = work.absolute() / "entries"
-            write_entries(all_entries(recipe.sources, output), entries)
-        table = daft.read_parquet(f"{entries}/*.parquet")
-        for step in steps:
-            table = step.run(table).collect()
-        # The old files go last: until then the old metadata has all that it names.
-        names = write_metadata(table, output)
-        summary = Summary(["source", *(step.name for step in steps)])
-        write_manifest(table, recipe, summary)
-        summary.write(output)
-        for split in SPLITS:
-            remove_others(output / split, names[split])
+        summary = _build(recipe, work)
     if not summary.kept:
         raise Diffusion4kError(
             f"{output}: no picture of {summary.candidates} was kept: column reason of "
             f"{output / MANIFEST} says why, {output / 'counts.json'} how often"
         )
+    return summary
+
+
+def _build(recipe: DatasetRecipe, work: Path) -> Summary:
+    output, entries = recipe.output, work.absolute() / "entries"
+    with written(work):
+        work.mkdir(exist_ok=True)
+        steps = _steps(recipe, work)
+        write_entries(all_entries(recipe.sources, output), entries)
+    table = load_daft().read_parquet(f"{entries}/*.parquet")
+    for step in steps:
+        table = step.run(table).collect()
+    # The old files go last: until then the old metadata has all that it names.
+    names = write_metadata(table, output)
+    summary = Summary(["source", *(step.name for step in steps)])
+    write_manifest(table, recipe, summary)
+    summary.write(output)
+    for split in SPLITS:
+        remove_others(output / split, names[split])
     return summary
 
 

@@ -6,7 +6,9 @@ rows; it runs in as many threads as there are processors, on every machine of a 
 
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from diffusion4k.errors import Diffusion4kError
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from daft import DataFrame
 
-__all__ = ["Row", "as_frame", "joined", "load_daft", "mapped", "rows_of", "use_ray"]
+__all__ = ["Row", "as_frame", "calls_ended", "joined", "load_daft", "mapped", "rows_of", "use_ray"]
 
 Row: TypeAlias = dict[str, Any]
 
@@ -89,7 +91,7 @@ def mapped(
     )
 
     def on_series(series: Any) -> list[Row]:
-        return function(series.to_pylist())
+        return _called(function, series)
 
     decorate = daft.func.batch(return_dtype=kind, unnest=True, batch_size=batch, use_process=False)
     struct = daft.functions.to_struct(*[daft.col(name) for name in inputs])
@@ -106,5 +108,53 @@ def rows_of(table: "DataFrame", *, in_tasks: bool = False) -> Iterator[Row]:
     """The rows as they are ready; `in_tasks` divides the work among the machines of a cluster."""
     if in_tasks:
         table = table.into_batches(_ROWS_PER_TASK)
-    for batch in table.to_arrow_iter(results_buffer_size=1):
-        yield from batch.to_pylist()
+    batches = table.to_arrow_iter(results_buffer_size=1)
+    with calls_ended():
+        for batch in batches:
+            yield from batch.to_pylist()
+
+
+@contextmanager
+def calls_ended() -> Iterator[None]:
+    """Do not leave by an exception while functions of `mapped` are running.
+
+    The interpreter would end under the threads that they run in, and abort.
+    """
+    try:
+        yield
+    except BaseException:
+        _CALLS.stopping = True
+        _CALLS.wait()
+        _CALLS.stopping = False
+        raise
+
+
+class _Calls:
+    """Calls under way in this process."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._changed = threading.Condition()
+        self.stopping = False
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._count += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._count -= 1
+            self._changed.notify_all()
+
+    def wait(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._count == 0)
+
+
+_CALLS = _Calls()
+
+
+def _called(function: Callable[[list[Row]], list[Row]], series: Any) -> list[Row]:
+    with _CALLS:
+        # What comes after the end is not looked at any more.
+        return [{}] * len(series) if _CALLS.stopping else function(series.to_pylist())

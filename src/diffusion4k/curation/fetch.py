@@ -11,8 +11,9 @@ import urllib.request
 from pathlib import Path
 
 from diffusion4k import __version__
+from diffusion4k.curation.files import written
 from diffusion4k.curation.recipe import FetchRecipe
-from diffusion4k.files import atomic_path
+from diffusion4k.files import write_bytes
 
 __all__ = ["FetchError", "fetch"]
 
@@ -30,7 +31,7 @@ def fetch(url: str, path: Path, wanted: FetchRecipe) -> Path:
 
     Raises:
         FetchError: all tries failed, or the answer is over `max_bytes`.
-        OSError: the disk refuses the file.
+        DiskError: the file cannot be written.
     """
     if path.is_file():
         return path
@@ -42,8 +43,8 @@ def fetch(url: str, path: Path, wanted: FetchRecipe) -> Path:
             if tried == wanted.retries:
                 raise FetchError(f"not fetched in {tried + 1} tries: {error}") from None
             time.sleep(min(error.pause or wanted.pause * 2**tried, _LONGEST_PAUSE))
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+    with written(path):
+        write_bytes(path, content)
     return path
 
 

@@ -6,7 +6,11 @@ from pathlib import Path
 
 from diffusion4k.errors import Diffusion4kError
 
-__all__ = ["written"]
+__all__ = ["DiskError", "written"]
+
+
+class DiskError(Diffusion4kError):
+    """A file of the dataset cannot be written: nothing of what comes after it could be, either."""
 
 
 @contextmanager
@@ -14,12 +18,12 @@ def written(path: Path) -> Iterator[None]:
     """Around the writing of `path`.
 
     Raises:
-        Diffusion4kError: it cannot be written.
+        DiskError: it cannot be written.
     """
     try:
         yield
     except OSError as error:
-        raise Diffusion4kError(
+        raise DiskError(
             f"{path}: cannot be written ({error.strerror or error}): make room or choose another "
             "output; what is finished is kept, the same command goes on"
         ) from error

@@ -16,6 +16,7 @@ from PIL import Image
 
 from diffusion4k.curation.engine import Row, load_daft, mapped
 from diffusion4k.curation.entries import LOCATION
+from diffusion4k.curation.files import written
 from diffusion4k.curation.reading import Opened, Reader
 from diffusion4k.curation.recipe import PublishRecipe
 from diffusion4k.curation.steps.base import drop, kept
@@ -108,10 +109,12 @@ def _begin(reader: Reader, wanted: PublishRecipe, output: Path) -> Work:
 def _publish(reader: Reader, wanted: PublishRecipe, output: Path, row: Row) -> Row:
     path = output / row["split"] / row["name"]
     with reader.open(row) as file:
-        if wanted.format == "copy":
-            _copy(file, path)
-        else:
-            write_bytes(path, _encoded(open_rgb(file), wanted))
+        content = None if wanted.format == "copy" else _encoded(open_rgb(file), wanted)
+        with written(path):
+            if content is None:
+                _copy(file, path)
+            else:
+                write_bytes(path, content)
     digest = sha256_of(path)
     if wanted.format == "copy" and digest != row["file_hash"]:
         path.unlink()

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from diffusion4k.curation.engine import Row
 from diffusion4k.curation.fetch import FetchError, fetch
+from diffusion4k.curation.files import DiskError
 from diffusion4k.curation.recipe import FetchRecipe
 from diffusion4k.curation.store import PassingError
 from diffusion4k.errors import Diffusion4kError
@@ -59,6 +60,8 @@ class Reader:
             raise PassingError(f"URL: {error}") from None
         except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
             raise Diffusion4kError(f"cannot be read: {error.strerror}") from None
+        except DiskError:
+            raise
         except Diffusion4kError as error:
             name = getattr(opened, "name", "") if isinstance(opened, io.BytesIO) else opened
             raise Diffusion4kError(str(error).removeprefix(f"{name}: ")) from None

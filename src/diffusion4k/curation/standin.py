@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from diffusion4k.config.types import NonNegative, Section
 
@@ -40,7 +41,7 @@ class Thresholds(Section):
 
 
 class DuplicatesRecipe(Section):
-    max_distance: NonNegative = 4
+    max_distance: NonNegative = 8
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ def judge(values: Mapping[str, float], thresholds: Thresholds) -> list[str]:
 
 def fingerprint(image: NDArray[np.uint8]) -> Fingerprint:
     digest = hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest()
-    rows, columns = (np.array_split(np.arange(n), 9) for n in image.shape[:2])
-    small = np.array([[image[r[0], c[0]].mean() for c in columns] for r in rows[:8]])
+    grey = Image.fromarray(image).convert("L").resize((9, 8), Image.Resampling.BOX)
+    small = np.asarray(grey, np.float32)
     bits = (np.diff(small, axis=1) > 0).ravel()
     return Fingerprint(digest, int.from_bytes(np.packbits(bits).tobytes(), "big", signed=True))
 

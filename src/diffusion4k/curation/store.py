@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from diffusion4k.curation.engine import Row, joined, load_daft, mapped, rows_of
-from diffusion4k.curation.files import written
+from diffusion4k.curation.files import DiskError, written
 from diffusion4k.data.progress import track
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.files import atomic_path
@@ -30,7 +30,7 @@ __all__ = ["PassingError", "Store", "Work"]
 Work: TypeAlias = Callable[[Row], Row]
 """What is done with one row; gives the store's columns.
 
-A `Diffusion4kError` is a result, too: the column `problem`. An `OSError` ends the build.
+A `Diffusion4kError` is a result, too: the column `problem`. A `DiskError` ends the build.
 """
 
 SECONDS = 20.0
@@ -141,17 +141,15 @@ class Store:
 def _result(work: Work, row: Row) -> Row:
     try:
         return work(row)
+    except DiskError as error:
+        return {"fatal": str(error)}
     except Diffusion4kError as error:
         return {"problem": str(error), "passing": isinstance(error, PassingError)}
+    except OSError as error:
+        return {"problem": f"cannot be read: {error.strerror or error}", "passing": True}
     except MemoryError:
         reason = "memory: too large for this machine: lower header.max_pixels"
         return {"problem": reason, "passing": True}
-    except OSError as error:
-        place = error.filename or row.get("source", "a file")
-        return {
-            "fatal": f"{place}: {error.strerror or error}: free some space or check the rights; "
-            "what is finished is kept, the same command goes on"
-        }
 
 
 def _is_whole(part: Path) -> bool:
