@@ -63,7 +63,7 @@ def main() -> None:
 def _slow_down(seconds: float) -> None:
     import time
 
-    for module, name in ((header_step, "image_header"), (measure_step, "open_rgb")):
+    for module, name in ((header_step, "image_header"), (measure_step, "open_pixels")):
         real = getattr(module, name)
 
         def slowly(*args: object, _real=real, **keys: object) -> object:

@@ -22,7 +22,7 @@ from tests.curation.conftest import Build, picture, save
 def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Counts headers read and pictures measured."""
     counts: Counter[str] = Counter()
-    for module, name in ((header_step, "image_header"), (measure_step, "open_rgb")):
+    for module, name in ((header_step, "image_header"), (measure_step, "open_pixels")):
         real = getattr(module, name)
 
         def counting(*args: object, _real=real, _name=name, **keys: object) -> object:
@@ -107,21 +107,21 @@ def test_what_is_too_small_is_not_decoded(tmp_path: Path, build: Build, work) ->
     save(tmp_path / "in/a.jpg", 0, 96, 64)
     save(tmp_path / "in/b.jpg", 1, 60, 40)
     build(tmp_path / "in", header={"min_shorter_side": 50})
-    assert work == {"image_header": 2, "open_rgb": 1}
+    assert work == {"image_header": 2, "open_pixels": 1}
     build(tmp_path / "in")
-    assert work == {"image_header": 2, "open_rgb": 2}
+    assert work == {"image_header": 2, "open_pixels": 2}
 
 
 def test_a_changed_threshold_measures_nothing_anew(photos: Path, build: Build, work) -> None:
     first = build(photos).files()
-    assert work == {"image_header": 4, "open_rgb": 4}
+    assert work == {"image_header": 4, "open_pixels": 4}
     strict = build(photos, header={"min_shorter_side": 64, "max_aspect": 2}, split={"share": 0.5})
     assert strict.summary.kept == 4 and strict.files().keys() != first.keys()
-    assert work == {"image_header": 4, "open_rgb": 4}
+    assert work == {"image_header": 4, "open_pixels": 4}
     (photos / "a.txt").write_text("another caption")
     save(photos / "b.png", 77)
     build(photos)
-    assert work == {"image_header": 5, "open_rgb": 5}
+    assert work == {"image_header": 5, "open_pixels": 5}
 
 
 def test_what_is_dropped_later_is_taken_out_of_the_folders(photos: Path, build: Build) -> None:

@@ -62,7 +62,9 @@ def _build(recipe: DatasetRecipe, work: Path) -> Summary:
     output, entries = recipe.output, work.absolute() / "entries"
     with written(work):
         work.mkdir(exist_ok=True)
-        steps = _steps(recipe, work)
+        reader = Reader(work.absolute() / "fetched", recipe.fetch)
+        measures = MeasureStep(reader, work)
+        steps = _steps(recipe, reader, measures, work)
         write_entries(all_entries(recipe.sources, output), entries)
     table = load_daft().read_parquet(f"{entries}/*.parquet")
     for step in steps:
@@ -70,29 +72,31 @@ def _build(recipe: DatasetRecipe, work: Path) -> Summary:
     # The old files go last: until then the old metadata has all that it names.
     names = write_metadata(table, output)
     summary = Summary(["source", *(step.name for step in steps)])
-    write_manifest(table, recipe, summary)
+    write_manifest(table, measures.fingerprints().exclude("thumbnail"), recipe, summary)
     summary.write(output)
     for split in SPLITS:
         remove_others(output / split, names[split])
     return summary
 
 
-def _steps(recipe: DatasetRecipe, work: Path) -> list[Step]:
-    reader = Reader(work.absolute() / "fetched", recipe.fetch)
-    decisions = latest_decisions(recipe.output / DECISIONS)
+def _steps(recipe: DatasetRecipe, reader: Reader, measures: MeasureStep, work: Path) -> list[Step]:
+    thresholds, decisions = recipe.thresholds, latest_decisions(recipe.output / DECISIONS)
     publish = PublishStep(recipe.publish, reader, recipe.output, work)
     steps: list[Step] = [
         HeaderStep(recipe.header, reader, work, ending_of(recipe.publish)),
-        MeasureStep(reader, work),
-        QualityStep(recipe.thresholds),
-        DuplicatesStep(recipe.duplicates),
+        measures,
+        *(
+            QualityStep(section, recipe.thresholds)
+            for section in type(recipe.thresholds).model_fields
+        ),
+        DuplicatesStep(recipe.duplicates, measures.fingerprints),
         CaptionsStep(recipe.captions, recipe.output, publish.published(), decisions),
     ]
     if recipe.scores.clip:
         steps.append(ScoresStep(recipe.scores, reader, work))
     steps += [HookStep(hook, reader, work) for hook in recipe.hooks]
     steps.append(InspectionStep(decisions))
-    return [*steps, SplitStep(recipe.split, recipe.duplicates), publish]
+    return [*steps, SplitStep(recipe.split, recipe.duplicates, measures.fingerprints), publish]
 
 
 def _check_is_ours(output: Path, work: Path) -> None:

@@ -9,10 +9,11 @@ from typing import IO, TYPE_CHECKING
 import pyarrow.parquet as pq
 
 from diffusion4k import __version__
-from diffusion4k.curation.engine import load_daft
+from diffusion4k.curation.engine import joined, load_daft
 from diffusion4k.curation.files import written
 from diffusion4k.curation.publish import SPLITS
 from diffusion4k.curation.recipe import DatasetRecipe
+from diffusion4k.curation.standin import MEASURES, Thresholds
 from diffusion4k.curation.summary import Summary
 from diffusion4k.data.folder import METADATA
 from diffusion4k.files import atomic_path
@@ -26,15 +27,21 @@ MANIFEST = "manifest.parquet"
 _INNER = ("index", "key", "kind", "path", "start", "length", "column")
 
 
-def write_manifest(table: "DataFrame", recipe: DatasetRecipe, summary: Summary) -> None:
-    """One row per candidate, in the order of the sources, and count it in `summary`."""
+def write_manifest(
+    table: "DataFrame", hashes: "DataFrame", recipe: DatasetRecipe, summary: Summary
+) -> None:
+    """One row per candidate, in the order of the sources; each is counted in `summary`.
+
+    `hashes` has more columns of it, by `key`.
+    """
     daft = load_daft()
+    table = joined(table, hashes, on="key")
     table = table.with_column("kept", daft.col("step").is_null()).sort("index")
     table = table.select(*(name for name in table.column_names if name not in _INNER))
     notes = {
         "diffusion4k": __version__,
         "recipe": recipe.model_dump_json(),
-        "thresholds": json.dumps(recipe.thresholds.limits()),
+        "thresholds": json.dumps(_limits(recipe.thresholds)),
     }
     schema = table.schema().to_pyarrow_schema().with_metadata(notes)
     path = recipe.output / MANIFEST
@@ -57,6 +64,17 @@ def write_metadata(table: "DataFrame", output: Path) -> dict[str, set[str]]:
                 files[row["split"]].write(json.dumps(line, ensure_ascii=False) + "\n")
                 names[row["split"]].add(row["name"])
     return {split: found | {METADATA} if found else found for split, found in names.items()}
+
+
+def _limits(thresholds: Thresholds) -> dict[str, list[float | None]]:
+    """Least and most of each measure, by its name."""
+    limits: dict[str, list[float | None]] = {}
+    for _, section in thresholds:
+        for field, limit in section:
+            bound, _, name = field.partition("_")
+            if name in MEASURES and bound in ("min", "max"):
+                limits.setdefault(name, [None, None])[bound == "max"] = limit
+    return limits
 
 
 @contextmanager

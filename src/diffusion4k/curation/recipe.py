@@ -18,13 +18,14 @@ from diffusion4k.config.types import (
     Text,
     named,
 )
-from diffusion4k.curation.standin import DuplicatesRecipe, Thresholds
+from diffusion4k.curation.standin import CORRELATION, DISTANCE, Thresholds
 from diffusion4k.data.folder import MAX_ASPECT
 from diffusion4k.errors import UsageError
 
 __all__ = [
     "CaptionsRecipe",
     "DatasetRecipe",
+    "DuplicatesRecipe",
     "FetchRecipe",
     "FolderSource",
     "HeaderRecipe",
@@ -121,6 +122,15 @@ class HeaderRecipe(Section):
     max_bytes: Count = 1 << 29
     formats: tuple[Text, ...] | None = None
     """Pillow's names, such as JPEG and PNG; by default all that can be read."""
+
+
+class DuplicatesRecipe(Section):
+    """When two pictures count as the same, up to coding, size, colour, mirror and crop."""
+
+    distance: Annotated[int, Field(strict=True, ge=0, le=128)] = DISTANCE
+    """Bits of 128 in which perceptual hashes differ at most."""
+    least_correlation: Annotated[Number, Field(gt=0, le=1)] = CORRELATION
+    """Of two thumbnails laid over each other."""
 
 
 class CaptionsRecipe(Section):

@@ -1,6 +1,11 @@
-"""STAND-IN, removed at the merge: what branches `measures` and `duplicates` bring.
+"""STAND-IN, to be removed at the merge: names of branches measures, duplicates and inspection.
 
-Replace the imports of this module by those of the real ones.
+MEASURES, measure, measure_header            curation.measures
+Rejection, judge                             curation.quality
+Thresholds                                   curation.thresholds
+Fingerprint, find_duplicates, fingerprint, kept, split    curation.duplicates
+CORRELATION, DISTANCE                        curation.duplicates.groups
+Decision, latest_decisions                   curation.inspection.decisions
 """
 
 import hashlib
@@ -8,6 +13,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,62 +22,135 @@ from PIL import Image
 from diffusion4k.config.types import NonNegative, Section
 
 __all__ = [
+    "CORRELATION",
+    "DISTANCE",
     "MEASURES",
     "Decision",
-    "DuplicatesRecipe",
     "Fingerprint",
+    "Rejection",
     "Thresholds",
+    "find_duplicates",
     "fingerprint",
-    "group_duplicates",
     "judge",
+    "kept",
     "latest_decisions",
     "measure",
+    "measure_header",
     "split",
 ]
 
-MEASURES = ("sharpness", "mean")
+MEASURES = {"detail": "mean step", "brightness": "mean", "jpeg_quality": "of the file"}
+DISTANCE, CORRELATION = 8, 0.7
+
+
+class BlurThresholds(Section):
+    min_detail: NonNegative | None = 0.2
+
+
+class ExposureThresholds(Section):
+    max_brightness: NonNegative | None = 250
 
 
 class Thresholds(Section):
-    min_sharpness: NonNegative = 0.5
-    max_mean: NonNegative = 250.0
-
-    def limits(self) -> dict[str, tuple[float | None, float | None]]:
-        return {"sharpness": (self.min_sharpness, None), "mean": (None, self.max_mean)}
+    blur: BlurThresholds = BlurThresholds()
+    exposure: ExposureThresholds = ExposureThresholds()
 
 
-class DuplicatesRecipe(Section):
-    max_distance: NonNegative = 8
+def measure(pixels: NDArray[np.uint8]) -> dict[str, float]:
+    grey = pixels.mean(2)
+    return {"detail": float(np.abs(np.diff(grey)).mean()), "brightness": float(grey.mean())}
+
+
+def measure_header(source: Any) -> dict[str, float]:
+    return {"jpeg_quality": float("nan")}
 
 
 @dataclass(frozen=True)
+class Rejection:
+    step: str
+    reason: str
+
+
+def judge(values: Mapping[str, float | None], thresholds: Thresholds) -> list[Rejection]:
+    found = []
+    detail, brightness = values.get("detail"), values.get("brightness")
+    least, most = thresholds.blur.min_detail, thresholds.exposure.max_brightness
+    if detail is not None and least is not None and detail < least:
+        found.append(Rejection("blur", f"detail {detail:.3g}, allowed at least {least:g}"))
+    if brightness is not None and most is not None and brightness > most:
+        reason = f"brightness {brightness:.3g}, allowed at most {most:g}"
+        found.append(Rejection("exposure", reason))
+    return found
+
+
+@dataclass(frozen=True, eq=False)
 class Fingerprint:
     pixel_hash: str
-    perceptual_hash: int
+    bits: int
+
+    def to_columns(self) -> dict[str, str | bytes]:
+        bits = self.bits.to_bytes(8, "little")
+        return {"pixel_hash": self.pixel_hash, "perceptual_hash": bits, "thumbnail": b""}
+
+    @classmethod
+    def from_columns(
+        cls, pixel_hash: str, perceptual_hash: bytes, thumbnail: bytes
+    ) -> "Fingerprint":
+        return cls(pixel_hash, int.from_bytes(perceptual_hash, "little"))
 
 
-def measure(image: NDArray[np.uint8]) -> dict[str, float]:
-    grey = image.mean(2)
-    return {"sharpness": float(np.abs(np.diff(grey, axis=1)).mean()), "mean": float(grey.mean())}
+def fingerprint(pixels: NDArray[np.uint8]) -> Fingerprint:
+    digest = hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+    small = Image.fromarray(pixels).convert("L").resize((9, 8), Image.Resampling.BOX)
+    bits = np.diff(np.asarray(small, np.float32), axis=1) > 0
+    return Fingerprint(digest, int.from_bytes(np.packbits(bits.ravel()).tobytes(), "little"))
 
 
-def judge(values: Mapping[str, float], thresholds: Thresholds) -> list[str]:
-    reasons = []
-    if values["sharpness"] < thresholds.min_sharpness:
-        reasons.append(
-            f"sharpness: {values['sharpness']:.3g}, allowed at least {thresholds.min_sharpness:g}"
-        )
-    if values["mean"] > thresholds.max_mean:
-        reasons.append(f"mean: {values['mean']:.3g}, allowed at most {thresholds.max_mean:g}")
-    return reasons
+class Groups(NamedTuple):
+    labels: NDArray[np.int64]
 
 
-def fingerprint(image: NDArray[np.uint8]) -> Fingerprint:
-    digest = hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest()
-    grey = Image.fromarray(image).convert("L").resize((9, 8), Image.Resampling.BOX)
-    small = np.asarray(grey, np.float32)
-    bits = (np.diff(small, axis=1) > 0).ravel()
-    return Fingerprint(digest, int.from_bytes(np.packbits(bits).tobytes(), "big", signed=True))
+def find_duplicates(
+    fingerprints: Sequence[Fingerprint],
+    *,
+    distance: int = DISTANCE,
+    least_correlation: float = CORRELATION,
+) -> Groups:
+    labels = list(range(len(fingerprints)))
+    for i, one in enumerate(fingerprints):
+        for j, other in enumerate(fingerprints[:i]):
+            if (one.bits ^ other.bits).bit_count() <= distance:
+                old, new = max(labels[i], labels[j]), min(labels[i], labels[j])
+                labels = [new if each == old else each for each in labels]
+    return Groups(np.array(labels, np.int64))
+
+
+def kept(
+    labels: NDArray[np.int64], names: Sequence[str], pixels: Sequence[int], size: Sequence[int]
+) -> NDArray[np.bool_]:
+    keep = np.zeros(len(names), bool)
+    for label in set(labels.tolist()):
+        group = np.flatnonzero(labels == label).tolist()
+        keep[min(group, key=lambda p: (-pixels[p], -size[p], names[p]))] = True
+    return keep
+
+
+def split(
+    names: Sequence[str],
+    labels: Sequence[int] | NDArray[np.int64],
+    *,
+    eval_share: float | None = None,
+    eval_count: int | None = None,
+    seed: int = 0,
+    eligible: Sequence[bool] | NDArray[np.bool_] | None = None,
+) -> list[str]:
+    order = sorted(
+        (p for p in range(len(names)) if eligible is None or eligible[p]),
+        key=lambda p: hashlib.sha256(f"{seed} {names[p]}".encode()).digest(),
+    )
+    count = round((eval_share or 0) * len(names)) if eval_count is None else eval_count
+    chosen = set(order[:count])
+    return ["eval" if p in chosen else "train" for p in range(len(names))]
 
 
 @dataclass(frozen=True)
@@ -89,33 +168,3 @@ def latest_decisions(path: Path) -> dict[str, Decision]:
     query = "SELECT name, picture_hash, decision, reason, caption FROM decision ORDER BY id"
     with sqlite3.connect(path) as connection:
         return {row[0]: Decision(*row) for row in connection.execute(query)}
-
-
-def group_duplicates(
-    pixel_hashes: Sequence[str], perceptual: Sequence[int], wanted: DuplicatesRecipe
-) -> list[int]:
-    """Number of the group of each picture; pictures of one group are near-duplicates."""
-    group = list(range(len(perceptual)))
-    for i in range(len(group)):
-        for j in range(i):
-            near = bin((perceptual[i] ^ perceptual[j]) & (2**64 - 1)).count("1")
-            if pixel_hashes[i] == pixel_hashes[j] or near <= wanted.max_distance:
-                old, new = group[i], group[j]
-                group = [new if each == old else each for each in group]
-    return group
-
-
-def split(
-    pixel_hashes: Sequence[str],
-    groups: Sequence[int],
-    eligible: Sequence[bool],
-    count: int,
-    seed: int,
-) -> list[bool]:
-    """Which pictures are set aside: `count` of the eligible, drawn by their content."""
-    order = sorted(
-        (i for i, may in enumerate(eligible) if may),
-        key=lambda i: hashlib.sha256(f"{seed} {pixel_hashes[i]}".encode()).digest(),
-    )
-    chosen = set(order[:count])
-    return [i in chosen for i in range(len(pixel_hashes))]

@@ -72,8 +72,9 @@ class Store:
         batch: int,
         key: str = "key",
         anew: bool = False,
+        without: Sequence[str] = (),
     ) -> "DataFrame":
-        """`table` with the results by its column `key`, null where there are none.
+        """`table` with the results but those `without`, by its column `key`; null without any.
 
         For the rows of `wanted` that have none yet (with `anew` for all of them), `begin` is called
         in some thread or on some machine for every `batch` rows, and what it gives on each of them.
@@ -99,7 +100,7 @@ class Store:
                 mapped(todo, work, todo.column_names, columns, batch=batch), in_tasks=True
             )
             self._keep(track(results, total, self._name))
-        found = self.table().with_column_renamed("key", key)
+        found = self.table().exclude(*without).with_column_renamed("key", key)
         return joined(table, found, on=key).collect()
 
     def table(self) -> "DataFrame":

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
+from diffusion4k.data.jpeg import decode_jpeg
 from diffusion4k.errors import Diffusion4kError
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "ImageSource",
     "image_header",
     "image_size",
+    "open_pixels",
     "open_rgb",
 ]
 
@@ -79,22 +82,21 @@ def open_rgb(source: ImageSource, at_least: tuple[int, int] | None = None) -> Im
             bits per channel.
     """
     with _opened(source) as image:
-        orientation = _orientation(image)
-        if at_least:
-            image.draft(None, at_least[::-1] if orientation in _SIDEWAYS else at_least)
-        image.load()
-        profile = image.info.get("icc_profile")
-        colour, alpha = _separate(_eight_bits(image))
-        rgb = _to_srgb(colour, profile)
-        if alpha is not None:
-            white = Image.new("RGB", rgb.size, "white")
-            white.paste(rgb, mask=alpha)
-            rgb = white
-        if orientation in _TURNS:
-            rgb = rgb.transpose(_TURNS[orientation])
-        # Pillow would write the profile and tags left in here into any copy that is saved.
-        rgb.info = {}
-        return rgb
+        return _as_seen(image, at_least)
+
+
+def open_pixels(source: ImageSource) -> NDArray[np.uint8]:
+    """The pixels of `open_rgb`, RGB `(H, W, 3)`; of a plain JPEG in about half the time.
+
+    Raises as `open_rgb` does.
+    """
+    with _opened(source) as image:
+        plain = image.format == "JPEG" and "icc_profile" not in image.info
+        if plain and _orientation(image) not in _TURNS:
+            pixels = decode_jpeg(_content(source), image.mode)
+            if pixels is not None:
+                return pixels
+        return np.asarray(_as_seen(image))
 
 
 def image_size(source: ImageSource) -> tuple[int, int]:
@@ -161,6 +163,36 @@ def _opened(source: ImageSource) -> Iterator[Image.Image]:
         raise Diffusion4kError(
             f"{path}: damaged or truncated image ({reason}): copy it again, replace or remove it"
         ) from error
+
+
+def _content(source: ImageSource) -> bytes:
+    """All bytes of the file; one that is open is left where it was."""
+    if isinstance(source, str | Path):
+        return Path(source).read_bytes()
+    place = source.tell()
+    source.seek(0)
+    content = source.read()
+    source.seek(place)
+    return content
+
+
+def _as_seen(image: Image.Image, at_least: tuple[int, int] | None = None) -> Image.Image:
+    orientation = _orientation(image)
+    if at_least:
+        image.draft(None, at_least[::-1] if orientation in _SIDEWAYS else at_least)
+    image.load()
+    profile = image.info.get("icc_profile")
+    colour, alpha = _separate(_eight_bits(image))
+    rgb = _to_srgb(colour, profile)
+    if alpha is not None:
+        white = Image.new("RGB", rgb.size, "white")
+        white.paste(rgb, mask=alpha)
+        rgb = white
+    if orientation in _TURNS:
+        rgb = rgb.transpose(_TURNS[orientation])
+    # Pillow would write the profile and tags left in here into any copy that is saved.
+    rgb.info = {}
+    return rgb
 
 
 def _orientation(image: Image.Image) -> int:

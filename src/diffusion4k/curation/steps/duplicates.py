@@ -1,50 +1,70 @@
-"""Exact and near-duplicates: of each group the largest picture stays.
+"""Exact and near-duplicates: of each group the best picture stays.
 
-This step looks at all candidates at once, but only at their hashes.
+This step looks at all candidates at once, but only at their fingerprints.
 """
 
-from collections import defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from diffusion4k.curation.engine import Row
-from diffusion4k.curation.standin import DuplicatesRecipe, group_duplicates
+from diffusion4k.curation.recipe import DuplicatesRecipe
+from diffusion4k.curation.standin import Fingerprint, find_duplicates
+from diffusion4k.curation.standin import kept as best_of
 from diffusion4k.curation.steps.base import drop_by_index, kept
 
 if TYPE_CHECKING:
     from daft import DataFrame
 
-__all__ = ["DuplicatesStep"]
+__all__ = ["DuplicatesStep", "columns_of", "group"]
 
-_COLUMNS = ("index", "name", "width", "height", "bytes", "pixel_hash", "perceptual_hash")
+_COLUMNS = ("index", "name", "width", "height", "bytes", "pixel_hash")
 
 
 class DuplicatesStep:
-    """Drops all of a group but the one with most pixels, then most bytes, then named first."""
+    """Drops all of a group but the one with most pixels, then most bytes, then first by name."""
 
     name = "duplicates"
 
-    def __init__(self, wanted: DuplicatesRecipe) -> None:
-        self._wanted = wanted
+    def __init__(self, wanted: DuplicatesRecipe, fingerprints: Callable[[], "DataFrame"]) -> None:
+        self._wanted, self._fingerprints = wanted, fingerprints
 
     def run(self, table: "DataFrame") -> "DataFrame":
         """No new column."""
-        rows = kept(table).select(*_COLUMNS).sort("index").to_arrow()
-        columns = {name: rows.column(name).to_pylist() for name in _COLUMNS}
-        groups = group_duplicates(columns["pixel_hash"], columns["perceptual_hash"], self._wanted)
-        members: dict[int, list[Row]] = defaultdict(list)
-        for number, group in enumerate(groups):
-            members[group].append({name: columns[name][number] for name in _COLUMNS})
-        reasons: dict[int, str] = {}
-        for alike in members.values():
-            best = min(alike, key=_rank)
-            reasons |= {row["index"]: _reason(row, best) for row in alike if row is not best}
+        columns = columns_of(table, self._fingerprints(), _COLUMNS)
+        labels = group(columns, self._wanted)
+        names, hashes = columns["name"], columns["pixel_hash"]
+        widths, heights = columns["width"], columns["height"]
+        pixels = [width * height for width, height in zip(widths, heights, strict=True)]
+        keep = best_of(labels, names, pixels, columns["bytes"])
+        best = {labels[row]: row for row in range(len(names)) if keep[row]}
+        reasons = {}
+        for row, index in enumerate(columns["index"]):
+            other = best[labels[row]]
+            if other != row:
+                kind = "exact duplicate" if hashes[row] == hashes[other] else "near-duplicate"
+                size = f"{widths[other]}x{heights[other]} pixels"
+                reasons[index] = f"{kind}: of {names[other]}, {size}"
         return drop_by_index(table, self.name, reasons)
 
 
-def _rank(row: Row) -> tuple[int, int, int]:
-    return -row["width"] * row["height"], -row["bytes"], row["index"]
+def columns_of(
+    table: "DataFrame", fingerprints: "DataFrame", names: tuple[str, ...]
+) -> dict[str, list[Any]]:
+    """Columns of what is kept so far, in order, and `fingerprint`."""
+    hashes = ("pixel_hash", "perceptual_hash", "thumbnail")
+    rows = kept(table).select("key", "pixel_hash", *(n for n in names if n != "pixel_hash"))
+    rows = rows.join(fingerprints, on="key", how="left").sort("index").to_arrow()
+    columns = {name: rows.column(name).to_pylist() for name in names}
+    prints = zip(*(rows.column(name) for name in hashes), strict=True)
+    columns["fingerprint"] = [
+        Fingerprint.from_columns(*(value.as_py() for value in values)) for values in prints
+    ]
+    return columns
 
 
-def _reason(row: Row, best: Row) -> str:
-    kind = "exact duplicate" if row["pixel_hash"] == best["pixel_hash"] else "near-duplicate"
-    return f"{kind}: of {best['name']}, {best['width']}x{best['height']} pixels"
+def group(columns: dict[str, list[Any]], wanted: DuplicatesRecipe) -> Any:
+    """The group's number of each row."""
+    return find_duplicates(
+        columns["fingerprint"],
+        distance=wanted.distance,
+        least_correlation=wanted.least_correlation,
+    ).labels

@@ -1,5 +1,6 @@
 """Measures against thresholds: nothing is opened, so thresholds may be tried at no cost."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from diffusion4k.curation.engine import Row
@@ -13,19 +14,19 @@ __all__ = ["QualityStep"]
 
 
 class QualityStep:
-    """Drops what is blurred, enlarged, recompressed, noisy, flat, ...; all reasons are given."""
+    """One section of the thresholds: drops what is blurred, enlarged, recompressed, ..."""
 
-    name = "quality"
-
-    def __init__(self, thresholds: Thresholds) -> None:
+    def __init__(self, section: str, thresholds: Thresholds) -> None:
+        self.name = section
         self._thresholds = thresholds
 
     def run(self, table: "DataFrame") -> "DataFrame":
         """No new column."""
-        thresholds = self._thresholds
+        rule = partial(_reasons, self.name, self._thresholds)
+        return drop(table, self.name, rule, list(MEASURES))
 
-        def rule(row: Row) -> str | None:
-            values = {name: row[name] for name in MEASURES if row[name] is not None}
-            return "; ".join(judge(values, thresholds)) or None
 
-        return drop(table, self.name, rule, MEASURES)
+def _reasons(section: str, thresholds: Thresholds, row: Row) -> str | None:
+    values = {name: row[name] for name in MEASURES}
+    found = [each.reason for each in judge(values, thresholds) if each.step == section]
+    return "; ".join(found) or None
