@@ -85,10 +85,7 @@ def _steps(recipe: DatasetRecipe, reader: Reader, measures: MeasureStep, work: P
     steps: list[Step] = [
         HeaderStep(recipe.header, reader, work, ending_of(recipe.publish)),
         measures,
-        *(
-            QualityStep(section, recipe.thresholds)
-            for section in type(recipe.thresholds).model_fields
-        ),
+        *(QualityStep(section, thresholds) for section in type(thresholds).model_fields),
         DuplicatesStep(recipe.duplicates, measures.fingerprints),
         CaptionsStep(recipe.captions, recipe.output, publish.published(), decisions),
     ]
