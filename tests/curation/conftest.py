@@ -65,12 +65,19 @@ class Built:
         }
 
 
+LENIENT = {
+    name: {field: None for field in type(section).model_fields if field[:4] in ("min_", "max_")}
+    for name, section in DatasetRecipe.model_fields["thresholds"].default
+}
+"""Thresholds that let everything through: pictures as small as these are no photographs."""
+
+
 def recipe(output: Path, *sources: Any, **keys: Any) -> DatasetRecipe:
     """A recipe for pictures as small as those here."""
     header = {"min_shorter_side": 32} | keys.pop("header", {})
     listed = [{"path": str(each)} if isinstance(each, Path) else each for each in sources]
-    content = {"output": output, "sources": listed, "header": header, **keys}
-    return DatasetRecipe.model_validate(content)
+    content = {"output": output, "sources": listed, "header": header, "thresholds": LENIENT}
+    return DatasetRecipe.model_validate(content | keys)
 
 
 @pytest.fixture

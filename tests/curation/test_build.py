@@ -12,6 +12,7 @@ from PIL import Image
 
 import diffusion4k.curation.steps.header as header_step
 import diffusion4k.curation.steps.measure as measure_step
+import diffusion4k.curation.steps.quality as quality_step
 from diffusion4k.data.folder import read_folder
 from diffusion4k.data.images import open_rgb
 from diffusion4k.errors import Diffusion4kError
@@ -163,6 +164,29 @@ def test_writing_anew_is_upright_and_never_larger(tmp_path: Path, build: Build) 
     assert Image.open(jpeg.output / "train/large.jpg").size == (300, 200)
     assert Image.open(jpeg.output / "train/turned.png.jpg").format == "JPEG"
     assert len(jpeg.files()) == 3
+
+
+def test_the_first_section_that_objects_drops_and_says_all_it_has(
+    photos: Path, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = sorted(row["brightness"] for row in build(photos).rows)[2]
+
+    def judge(values: dict[str, float | None], _: object) -> list[quality_step.Rejection]:
+        # The brighter half is blurred twice over and badly exposed.
+        if (values["brightness"] or 0) < limit:
+            return []
+        found = [("exposure", "brightness"), ("blur", "edges 1, 2 allowed"), ("blur", "motion")]
+        return [quality_step.Rejection(*each) for each in found]
+
+    monkeypatch.setattr(quality_step, "judge", judge)
+    built = build(photos)
+    order = [step["step"] for step in built.summary.counts()["steps"]]
+    first = min(("exposure", "blur"), key=order.index)
+    bright = [row for row in built.rows if row["brightness"] >= limit]
+    assert len(bright) == 2
+    for row in built.rows:
+        dropped = (first, "edges 1, 2 allowed; motion" if first == "blur" else "brightness")
+        assert (row["step"], row["reason"]) == (dropped if row in bright else (None, None))
 
 
 def test_of_duplicates_the_largest_stays(tmp_path: Path, build: Build) -> None:

@@ -6,6 +6,7 @@ rows; it runs in as many threads as there are processors, on every machine of a 
 
 import logging
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -53,6 +54,7 @@ def use_ray(address: str) -> None:
     try:
         import ray
 
+        _reach(address)
         ray.init(
             address, ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR
         )
@@ -65,6 +67,13 @@ def use_ray(address: str) -> None:
             f"--ray {address}: no Ray cluster answers there ({reason}): start one with "
             "`ray start --head`, or leave --ray out"
         ) from None
+
+
+def _reach(address: str) -> None:
+    """Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon:
+        socket.create_connection((host, int(port)), timeout=5).close()
 
 
 def as_frame(table: "pa.Table") -> "DataFrame":

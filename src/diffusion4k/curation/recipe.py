@@ -18,7 +18,7 @@ from diffusion4k.config.types import (
     Text,
     named,
 )
-from diffusion4k.curation.standin import CORRELATION, DISTANCE, Thresholds
+from diffusion4k.curation.standin import CORRELATION, DISTANCE, MEASURES, Thresholds
 from diffusion4k.data.folder import MAX_ASPECT
 from diffusion4k.errors import UsageError
 
@@ -93,6 +93,12 @@ class HuggingFaceSource(_Source):
     split: Text | None = None
     """Only shards whose name begins so, or only this sub-folder; by default all."""
 
+
+_COLUMNS = (
+    "index key name source kind path start length column text step reason width height bytes "
+    "format file_hash pixel_hash perceptual_hash split kept aesthetic caption_match problem place "
+    "sha256 source_hash"
+)
 
 Source: TypeAlias = Annotated[
     FolderSource | TarSource | ParquetSource | HuggingFaceSource, Field(discriminator="kind")
@@ -224,6 +230,9 @@ def load_dataset_recipe(path: str | Path, overrides: list[str] | None = None) ->
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(f"{path}: hooks: two are named {twice[0]}: give each a name of its own")
+    taken = sorted({name for name in names if name in (*_COLUMNS.split(), *MEASURES)})
+    if taken:
+        raise UsageError(f"{path}: hooks: {taken[0]} is a column of the manifest: rename the hook")
     output = recipe.output.resolve()
     for source in recipe.sources:
         if source.kind in ("folder", "huggingface") and Path(source.path).resolve() == output:

@@ -51,9 +51,14 @@ class ExposureThresholds(Section):
     max_brightness: NonNegative | None = 250
 
 
+class FlatThresholds(Section):
+    max_flat_ratio: NonNegative | None = 0.5
+
+
 class Thresholds(Section):
     blur: BlurThresholds = BlurThresholds()
     exposure: ExposureThresholds = ExposureThresholds()
+    flat: FlatThresholds = FlatThresholds()
 
 
 def measure(pixels: NDArray[np.uint8]) -> dict[str, float]:

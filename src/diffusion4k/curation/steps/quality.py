@@ -4,13 +4,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from diffusion4k.curation.engine import Row
-from diffusion4k.curation.standin import MEASURES, Thresholds, judge
+from diffusion4k.curation.standin import MEASURES, Rejection, Thresholds, judge
 from diffusion4k.curation.steps.base import drop
 
 if TYPE_CHECKING:
     from daft import DataFrame
 
-__all__ = ["QualityStep"]
+__all__ = ["QualityStep", "Rejection"]
 
 
 class QualityStep:
