@@ -68,7 +68,8 @@ def _build(recipe: DatasetRecipe, work: Path) -> Summary:
         write_entries(all_entries(recipe.sources, output), entries)
     table = load_daft().read_parquet(f"{entries}/*.parquet")
     for step in steps:
-        table = step.run(table).collect()
+        table = step.run(table)
+    table = table.collect()
     # The old files go last: until then the old metadata has all that it names.
     names = write_metadata(table, output)
     summary = Summary(["source", *(step.name for step in steps)])

@@ -88,5 +88,5 @@ class Summary:
 
 
 def _head(reason: str) -> str:
-    """`sharpness` of `sharpness: 1.3, allowed at least 2`."""
-    return re.split(r"[:(;,]", reason, maxsplit=1)[0].strip()
+    """`noise` of `noise 7.1, allowed at most 5`, `aspect` of `aspect: 4 to 1, ...`."""
+    return re.split(r"[:(;,]| (?=-?\d)", reason, maxsplit=1)[0].strip()

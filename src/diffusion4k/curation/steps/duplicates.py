@@ -29,6 +29,7 @@ class DuplicatesStep:
 
     def run(self, table: "DataFrame") -> "DataFrame":
         """No new column."""
+        table = table.collect()  # It is read twice, here and by the steps to come.
         columns = columns_of(table, self._fingerprints(), _COLUMNS)
         labels = group(columns, self._wanted)
         names, hashes = columns["name"], columns["pixel_hash"]

@@ -38,6 +38,7 @@ class SplitStep:
     def run(self, table: "DataFrame") -> "DataFrame":
         """With the column split: train, eval, or null for what was dropped."""
         wanted = self._wanted
+        table = table.collect()
         columns = columns_of(table, self._fingerprints(), _COLUMNS)
         sizes = zip(columns["width"], columns["height"], strict=True)
         sides = split(
