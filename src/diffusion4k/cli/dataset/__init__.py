@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from diffusion4k.cli.dataset import build
+
 __all__ = ["register"]
 
 _EXAMPLE = """Example:
@@ -17,6 +19,7 @@ def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
     group = typer.Typer(no_args_is_help=True, help="Look at an image folder.", epilog=_EXAMPLE)
     group.command(epilog=_EXAMPLE)(check)
+    group.command(epilog=build.EXAMPLE)(build.build)
     app.add_typer(group, name="dataset")
 
 
