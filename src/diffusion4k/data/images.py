@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,19 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from diffusion4k.data.jpeg import decode_jpeg
 from diffusion4k.errors import Diffusion4kError
 
-<<<<<<< HEAD
-__all__ = ["MAX_PIXELS", "SUFFIXES", "Header", "image_header", "image_size", "open_rgb"]
-=======
-__all__ = ["MAX_PIXELS", "SUFFIXES", "image_size", "open_pixels", "open_rgb"]
->>>>>>> measures
+__all__ = [
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "Header",
+    "ImageSource",
+    "image_header",
+    "image_size",
+    "open_pixels",
+    "open_rgb",
+]
+
+ImageSource: TypeAlias = str | Path | BinaryIO
+"""A path, or a file opened for reading, whose `name` is what errors call it."""
 
 MAX_PIXELS = 1 << 30
 """Largest photograph that is opened: 1 gigapixel, 3 GiB decoded."""
@@ -62,7 +71,7 @@ class Header:
     format: str
 
 
-def open_rgb(path: str | Path, at_least: tuple[int, int] | None = None) -> Image.Image:
+def open_rgb(source: ImageSource, at_least: tuple[int, int] | None = None) -> Image.Image:
     """The photograph as an RGB image of eight bits, wholly decoded.
 
     Of a JPEG of which only `at_least` so many pixels in width and height are wanted, a half, a
@@ -72,54 +81,65 @@ def open_rgb(path: str | Path, at_least: tuple[int, int] | None = None) -> Image
         Diffusion4kError: no such file, no image, damaged or truncated, over `MAX_PIXELS`, or 32
             bits per channel.
     """
-    with _opened(Path(path)) as image:
+    with _opened(source) as image:
         return _as_seen(image, at_least)
 
 
-def open_pixels(path: str | Path) -> NDArray[np.uint8]:
+def open_pixels(source: ImageSource) -> NDArray[np.uint8]:
     """The pixels of `open_rgb`, RGB `(H, W, 3)`; of a plain JPEG in about half the time.
 
     Raises as `open_rgb` does.
     """
-    path = Path(path)
-    with _opened(path) as image:
+    with _opened(source) as image:
         plain = image.format == "JPEG" and "icc_profile" not in image.info
         if plain and _orientation(image) not in _TURNS:
-            pixels = decode_jpeg(path.read_bytes(), image.mode)
+            pixels = decode_jpeg(_content(source), image.mode)
             if pixels is not None:
                 return pixels
         return np.asarray(_as_seen(image))
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
+def image_size(source: ImageSource) -> tuple[int, int]:
     """Width and height in pixels as `open_rgb` gives them, read from the header alone.
 
     Raises:
         Diffusion4kError: no such file, no image, or over `MAX_PIXELS`.
     """
-    header = image_header(path)
+    header = image_header(source)
     return header.width, header.height
 
 
-def image_header(path: str | Path) -> Header:
+def image_header(source: ImageSource) -> Header:
     """Size and format, read from the header alone; raises as `image_size`."""
-    with _opened(Path(path)) as image:
+    with _opened(source) as image:
         width, height = image.size
         if _orientation(image) in _SIDEWAYS:
             width, height = height, width
         return Header(width, height, image.format or "")
 
 
+def _bytes_in(source: Path | BinaryIO) -> int:
+    """Size of the file; `Diffusion4kError` if there is none."""
+    if not isinstance(source, Path):
+        size = source.seek(0, io.SEEK_END)
+        source.seek(0)
+        return size
+    if not source.is_file():
+        what = "not a file" if source.exists() else "no such file"
+        raise Diffusion4kError(f"{source}: {what}: give an image file")
+    return source.stat().st_size
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    if not path.is_file():
-        what = "not a file" if path.exists() else "no such file"
-        raise Diffusion4kError(f"{path}: {what}: give an image file")
-    if path.stat().st_size == 0:
+def _opened(source: ImageSource) -> Iterator[Image.Image]:
+    if isinstance(source, str):
+        source = Path(source)
+    path = source if isinstance(source, Path) else getattr(source, "name", "image")
+    if _bytes_in(source) == 0:
         raise Diffusion4kError(f"{path}: empty file (0 bytes): copy it again or remove it")
     Image.init()
     try:
-        with Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN]) as image:
+        with Image.open(source, formats=[name for name in _FORMATS if name in Image.OPEN]) as image:
             yield image
     except Diffusion4kError:
         raise
@@ -143,6 +163,17 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise Diffusion4kError(
             f"{path}: damaged or truncated image ({reason}): copy it again, replace or remove it"
         ) from error
+
+
+def _content(source: ImageSource) -> bytes:
+    """All bytes of the file; one that is open is left where it was."""
+    if isinstance(source, str | Path):
+        return Path(source).read_bytes()
+    place = source.tell()
+    source.seek(0)
+    content = source.read()
+    source.seek(place)
+    return content
 
 
 def _as_seen(image: Image.Image, at_least: tuple[int, int] | None = None) -> Image.Image:

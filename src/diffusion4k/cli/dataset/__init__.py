@@ -6,7 +6,7 @@ import typer
 
 __all__ = ["VERBS", "register"]
 
-VERBS = ("caption", "inspect", "stats", "verify")
+VERBS = ("build", "caption", "inspect", "stats", "verify")
 """Each a module of this package with a command function of the same name, and its EXAMPLE."""
 
 

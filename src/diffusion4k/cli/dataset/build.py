@@ -1,0 +1,47 @@
+"""`diffusion4k dataset build`: from raw photographs to a dataset."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["EXAMPLE", "build"]
+
+EXAMPLE = """Examples:
+
+diffusion4k dataset build recipes/pocket-dataset.yaml
+
+diffusion4k dataset build recipes/pocket-dataset.yaml header.min_shorter_side=1600 output=runs/small
+"""
+
+
+def build(
+    recipe: Annotated[Path, typer.Argument(help="The dataset as a YAML file.", show_default=False)],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Keys of the recipe with other values, for example split.count=10.",
+            metavar="[KEY=VALUE]...",
+            show_default=False,
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(help="Address of a Ray cluster to run on, HOST:PORT.", metavar="ADDRESS"),
+    ] = None,
+) -> None:
+    """Build a curated image folder with train and eval splits from raw photographs.
+
+    The same command goes on after a build that was stopped or killed; with changed thresholds only
+    what they let in is measured anew. OUTPUT/manifest.parquet has every measured value and the
+    reason of every rejection.
+    """
+    from diffusion4k.curation.recipe import load_dataset_recipe
+
+    checked = load_dataset_recipe(recipe, overrides)
+
+    from rich.console import Console
+
+    from diffusion4k.curation.build import build_dataset
+
+    Console().print(build_dataset(checked, ray=ray).table())

@@ -1,0 +1,109 @@
+"""A folder of pictures, with all folders below it.
+
+Captions come from a `metadata.jsonl` in any of the folders, or from a file beside the picture with
+its name and the ending `.txt` or `.json`. Links may point to pictures inside the folder only.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from diffusion4k.curation.entries import Entry
+from diffusion4k.curation.recipe import FolderSource
+from diffusion4k.curation.sources.captions import SIDECARS, Named, caption_of, read_metadata
+from diffusion4k.data.folder import METADATA, photo_folder
+from diffusion4k.data.images import SUFFIXES
+from diffusion4k.errors import UsageError
+
+__all__ = ["folder_entries"]
+
+
+def folder_entries(source: FolderSource, output: Path | None = None) -> Iterator[Entry]:
+    """Pictures in the order of their paths; `output` and what is hidden is left out.
+
+    Raises:
+        UsageError: no such folder.
+    """
+    root = photo_folder(source.path)
+    if not root.is_dir():
+        raise UsageError(f"{root}: no such folder: give one with photographs as a source's path")
+    return _Walk(root, source.captions, output).entries()
+
+
+class _Walk:
+    def __init__(self, root: Path, keys: tuple[str, ...], output: Path | None) -> None:
+        self._root, self._real, self._keys = root, root.resolve(), keys
+        self._output = output.resolve() if output else None
+        self._named: dict[Path, Named] = {}
+
+    def entries(self) -> Iterator[Entry]:
+        for folder, folders, files in os.walk(self._root, onerror=_refuse):
+            here = Path(folder)
+            folders[:] = sorted(name for name in folders if self._enters(here / name))
+            yield from self._folder(here, sorted(files))
+            for name in sorted(files):
+                if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+                    yield from self._picture(here / name)
+        for named in self._named.values():
+            yield _problem(named.where, f"{named.file_name}: no such picture: remove the line")
+
+    def _enters(self, folder: Path) -> bool:
+        return not folder.name.startswith(".") and folder.resolve() != self._output
+
+    def _folder(self, here: Path, files: list[str]) -> Iterator[Entry]:
+        if METADATA not in files:
+            return
+        for named in read_metadata(here, self._keys):
+            path = here / named.file_name
+            if named.problem:
+                yield _problem(named.where, named.problem)
+            elif path in self._named:
+                first = self._named[path].where
+                yield _problem(named.where, f"{named.file_name} is named in {first} already")
+            else:
+                self._named[path] = named
+
+    def _picture(self, path: Path) -> Iterator[Entry]:
+        named = self._named.pop(path, None)
+        text = named.text if named else None
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            safe = os.fsencode(path).decode(errors="backslashreplace")
+            yield _problem(safe, "its name is not UTF-8 text: rename it")
+            return
+        for suffix in () if text else SIDECARS:
+            beside = path.with_suffix(suffix)
+            if beside.is_file() and not text:
+                try:
+                    text = caption_of(beside, self._keys)
+                except ValueError as error:
+                    yield _problem(str(beside), str(error))
+        inside = path.relative_to(self._root).as_posix()
+        entry = Entry(str(path), inside, path=str(path.absolute()), text=text)
+        yield self._looked_at(path, entry)
+
+    def _looked_at(self, path: Path, entry: Entry) -> Entry:
+        """The entry with size and time of the file, or with what is wrong with it."""
+        try:
+            real = path.resolve(strict=True)
+            stat = real.stat()
+        except (OSError, RuntimeError) as error:
+            reason = getattr(error, "strerror", None) or "a link in a circle"
+            return _problem(entry.source, f"cannot be read: {reason}", entry.name)
+        if not real.is_relative_to(self._real):
+            return _problem(
+                entry.source, "a link that leads out of the folder: copy the file", entry.name
+            )
+        stamp = (stat.st_size, stat.st_mtime_ns)
+        return Entry(
+            entry.source, entry.name, path=entry.path, length=stamp[0], stamp=stamp, text=entry.text
+        )
+
+
+def _problem(source: str, reason: str, name: str = "") -> Entry:
+    return Entry(source, name or Path(source).name, problem=reason)
+
+
+def _refuse(error: OSError) -> None:
+    raise UsageError(f"{error.filename}: cannot be read: {error.strerror}")

@@ -1,0 +1,128 @@
+"""Parquet files whose rows hold pictures as bytes, as paths, or as URLs.
+
+A column of bytes is not read here, only later row by row. A struct `{bytes, path}`, as Hugging
+Face's Image is stored, counts as bytes, or as a path where the bytes are null.
+"""
+
+from collections.abc import Iterator
+from glob import glob
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from diffusion4k.curation.entries import Entry
+from diffusion4k.curation.recipe import ParquetSource
+from diffusion4k.curation.sources.captions import caption_in
+from diffusion4k.errors import UsageError
+
+__all__ = ["parquet_entries"]
+
+
+def parquet_entries(source: ParquetSource) -> Iterator[Entry]:
+    """Rows of all files that the path, which may hold `*`, names, in order.
+
+    Raises:
+        UsageError: no such file, or not the columns that the recipe names.
+    """
+    paths = sorted(glob(source.path, recursive=True))  # noqa: PTH207 (may be absolute)
+    if not paths:
+        raise UsageError(f"{source.path}: no such file: give one, or several as `data/*.parquet`")
+    for path in paths:
+        yield from _Rows(Path(path), source).entries()
+
+
+class _Rows:
+    def __init__(self, path: Path, source: ParquetSource) -> None:
+        self._path, self._source = path, source
+        self._stamp = (0, 0)
+
+    def entries(self) -> Iterator[Entry]:
+        path = self._path
+        try:
+            stat = path.stat()
+            self._stamp = (stat.st_size, stat.st_mtime_ns)
+            with pq.ParquetFile(path) as file:
+                columns = self._columns(file.schema_arrow)
+                number = 0
+                for batch in file.iter_batches(1024, columns=columns):
+                    for row in batch.to_pylist():
+                        yield self._entry(number, row)
+                        number += 1
+                # Without a column of paths or captions there is nothing to read.
+                for more in range(number, file.metadata.num_rows):
+                    yield self._entry(more, {})
+        except (OSError, pa.ArrowException) as error:
+            reason = " ".join(str(error).split())[:200]
+            problem = f"no readable parquet file: {reason}"
+            yield Entry(str(path), path.stem, problem=problem)
+
+    def _columns(self, schema: pa.Schema) -> list[str]:
+        """Columns to read now: captions, and where pictures lie; the first of captions' names."""
+        source, names = self._source, schema.names
+        wanted = source.bytes or source.file or source.url or ""
+        if wanted.split(".")[0] not in names:
+            raise UsageError(
+                f"{self._path}: no column {wanted!r}: it has {', '.join(names)}; name one of them "
+                "as the source's bytes, file or url"
+            )
+        columns = [name for name in source.captions if name in names]
+        if source.file or source.url:
+            return [wanted, *columns]
+        kind = schema.field(wanted.split(".")[0]).type
+        self._struct = pa.types.is_struct(kind)
+        if self._struct and {"bytes", "path"} <= {field.name for field in kind}:
+            return [f"{wanted}.path", *columns]
+        return columns
+
+    def _entry(self, number: int, row: dict[str, object]) -> Entry:
+        source = self._source
+        where = f"{self._path}#{number}"
+        name = f"{self._path.stem}/{number:08}"
+        try:
+            text = caption_in(row, source.captions)
+        except ValueError as error:
+            return Entry(where, name, problem=str(error))
+        if source.url:
+            return self._url(where, name, row.get(source.url), text)
+        if source.file:
+            return self._file(where, name, row.get(source.file), text)
+        return Entry(
+            where,
+            name,
+            kind="row",
+            path=str(self._path.absolute()),
+            start=number,
+            column=source.bytes or "",
+            stamp=self._stamp,
+            text=text,
+        )
+
+    def _url(self, where: str, name: str, url: object, text: str | None) -> Entry:
+        if not isinstance(url, str) or not url.lower().startswith(("http://", "https://")):
+            return Entry(
+                where, name, problem=f"found {str(url)[:200]!r}, allowed is an http(s) URL"
+            )
+        return Entry(url, name, kind="url", path=url, text=text)
+
+    def _file(self, where: str, name: str, value: object, text: str | None) -> Entry:
+        if not isinstance(value, str) or not value or "\0" in value:
+            return Entry(where, name, problem=f"found {str(value)[:200]!r}, allowed is a path")
+        root = Path(self._source.root or self._path.parent)
+        path = root / value
+        try:
+            real = path.resolve(strict=True)
+            stat = real.stat()
+        except (OSError, RuntimeError) as error:
+            reason = getattr(error, "strerror", None) or "a link in a circle"
+            return Entry(str(path), name, problem=f"cannot be read: {reason}")
+        if not real.is_relative_to(root.resolve()):
+            return Entry(str(path), name, problem=f"{value} leads out of {root}: set the root")
+        return Entry(
+            str(path),
+            name,
+            path=str(path.absolute()),
+            length=stat.st_size,
+            stamp=(stat.st_size, stat.st_mtime_ns),
+            text=text,
+        )

@@ -1,0 +1,1 @@
+"""The steps of a build, one a file; each takes the table of candidates and gives it back."""

@@ -1,0 +1,71 @@
+"""Exact and near-duplicates: of each group the best picture stays.
+
+This step looks at all candidates at once, but only at their fingerprints.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from diffusion4k.curation.duplicates import Fingerprint, find_duplicates
+from diffusion4k.curation.duplicates import kept as best_of
+from diffusion4k.curation.recipe import DuplicatesRecipe
+from diffusion4k.curation.steps.base import drop_by_index, kept
+
+if TYPE_CHECKING:
+    from daft import DataFrame
+
+__all__ = ["DuplicatesStep", "columns_of", "group"]
+
+_COLUMNS = ("index", "name", "width", "height", "bytes", "pixel_hash")
+
+
+class DuplicatesStep:
+    """Drops all of a group but the one with most pixels, then most bytes, then first by name."""
+
+    name = "duplicates"
+
+    def __init__(self, wanted: DuplicatesRecipe, fingerprints: Callable[[], "DataFrame"]) -> None:
+        self._wanted, self._fingerprints = wanted, fingerprints
+
+    def run(self, table: "DataFrame") -> "DataFrame":
+        """No new column."""
+        table = table.collect()  # It is read twice, here and by the steps to come.
+        columns = columns_of(table, self._fingerprints(), _COLUMNS)
+        labels = group(columns, self._wanted)
+        names, hashes = columns["name"], columns["pixel_hash"]
+        widths, heights = columns["width"], columns["height"]
+        pixels = [width * height for width, height in zip(widths, heights, strict=True)]
+        keep = best_of(labels, names, pixels, columns["bytes"])
+        best = {labels[row]: row for row in range(len(names)) if keep[row]}
+        reasons = {}
+        for row, index in enumerate(columns["index"]):
+            other = best[labels[row]]
+            if other != row:
+                kind = "exact duplicate" if hashes[row] == hashes[other] else "near-duplicate"
+                size = f"{widths[other]}x{heights[other]} pixels"
+                reasons[index] = f"{kind}: of {names[other]}, {size}"
+        return drop_by_index(table, self.name, reasons)
+
+
+def columns_of(
+    table: "DataFrame", fingerprints: "DataFrame", names: tuple[str, ...]
+) -> dict[str, list[Any]]:
+    """Columns of what is kept so far, in order, and `fingerprint`."""
+    hashes = ("pixel_hash", "perceptual_hash", "thumbnail")
+    rows = kept(table).select("key", "pixel_hash", *(n for n in names if n != "pixel_hash"))
+    rows = rows.join(fingerprints, on="key", how="left").sort("index").to_arrow()
+    columns = {name: rows.column(name).to_pylist() for name in names}
+    prints = zip(*(rows.column(name) for name in hashes), strict=True)
+    columns["fingerprint"] = [
+        Fingerprint.from_columns(*(value.as_py() for value in values)) for values in prints
+    ]
+    return columns
+
+
+def group(columns: dict[str, list[Any]], wanted: DuplicatesRecipe) -> Any:
+    """The group's number of each row."""
+    return find_duplicates(
+        columns["fingerprint"],
+        distance=wanted.distance,
+        least_correlation=wanted.least_correlation,
+    ).labels

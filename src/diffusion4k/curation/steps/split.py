@@ -1,0 +1,59 @@
+"""What is kept goes to `train` or, set aside for evaluation, to `eval`."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from diffusion4k.curation.duplicates import split
+from diffusion4k.curation.duplicates.groups import CORRELATION, DISTANCE
+from diffusion4k.curation.engine import as_frame, joined
+from diffusion4k.curation.recipe import DuplicatesRecipe, SplitRecipe
+from diffusion4k.curation.steps.duplicates import columns_of, group
+
+if TYPE_CHECKING:
+    from daft import DataFrame
+
+__all__ = ["SplitStep"]
+
+_COLUMNS = ("index", "name", "width", "height")
+
+
+class SplitStep:
+    """Near-duplicates stay on one side, also those that a lenient recipe kept."""
+
+    name = "split"
+
+    def __init__(
+        self,
+        wanted: SplitRecipe,
+        duplicates: DuplicatesRecipe,
+        fingerprints: Callable[[], "DataFrame"],
+    ) -> None:
+        self._wanted, self._fingerprints = wanted, fingerprints
+        self._alike = DuplicatesRecipe(
+            distance=max(duplicates.distance, DISTANCE),
+            least_correlation=min(duplicates.least_correlation, CORRELATION),
+        )
+
+    def run(self, table: "DataFrame") -> "DataFrame":
+        """With the column split: train, eval, or null for what was dropped."""
+        wanted = self._wanted
+        table = table.collect()
+        columns = columns_of(table, self._fingerprints(), _COLUMNS)
+        sizes = zip(columns["width"], columns["height"], strict=True)
+        sides = split(
+            columns["name"],
+            group(columns, self._alike),
+            eval_share=wanted.share if wanted.count is None else None,
+            eval_count=wanted.count,
+            seed=wanted.seed,
+            eligible=[min(size) >= wanted.min_shorter_side for size in sizes],
+        )
+        found = pa.table(
+            {
+                "index": pa.array(columns["index"], pa.int64()),
+                "split": pa.array(sides, pa.string()),
+            }
+        )
+        return joined(table, as_frame(found), on="index")

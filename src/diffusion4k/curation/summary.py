@@ -1,0 +1,92 @@
+"""How many pictures each step kept and dropped, and why: `counts.json`, and a table to look at."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffusion4k.curation.engine import Row
+from diffusion4k.curation.files import written
+from diffusion4k.files import write_text
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["COUNTS", "Summary"]
+
+COUNTS = "counts.json"
+_SHOWN = 3  # reasons of a step in the table
+
+
+class Summary:
+    """Counts by step; reasons are counted by their part before the first value."""
+
+    def __init__(self, steps: Sequence[str]) -> None:
+        self._steps = steps
+        self._reasons: Counter[tuple[str, str]] = Counter()
+        self._splits: Counter[str] = Counter()
+        self.candidates = 0
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Count rows by `step`, `reason` and `split`."""
+        for row in rows:
+            self.candidates += 1
+            if row["step"] is None:
+                self._splits[row["split"]] += 1
+            else:
+                self._reasons[row["step"], _head(row["reason"])] += 1
+
+    @property
+    def kept(self) -> int:
+        """Pictures published."""
+        return sum(self._splits.values())
+
+    def counts(self) -> dict[str, Any]:
+        """What `counts.json` holds."""
+        left, steps = self.candidates, []
+        for step in self._steps:
+            reasons = {
+                why: number for (by, why), number in self._reasons.most_common() if by == step
+            }
+            left -= sum(reasons.values())
+            steps.append(
+                {
+                    "step": step,
+                    "kept": left,
+                    "dropped": sum(reasons.values()),
+                    "reasons": dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
+                }
+            )
+        splits = {split: self._splits[split] for split in ("train", "eval")}
+        return {"candidates": self.candidates, "steps": steps, **splits}
+
+    def write(self, folder: Path) -> None:
+        """Write `counts.json`."""
+        path = folder / COUNTS
+        with written(path):
+            write_text(path, json.dumps(self.counts(), indent=2) + "\n")
+
+    def table(self) -> "Table":
+        """Step, kept, dropped and the most frequent reasons."""
+        from rich.table import Table
+
+        counts = self.counts()
+        train, held_out = counts["train"], counts["eval"]
+        title = f"{self.candidates} candidates: {train} to train on, {held_out} to evaluate on"
+        table = Table("step", title=title, title_justify="left")
+        for heading in ("kept", "dropped"):
+            table.add_column(heading, justify="right")
+        table.add_column("most frequent reasons")
+        for step in counts["steps"]:
+            reasons = list(step["reasons"].items())
+            shown = [f"{why} ({number})" for why, number in reasons[:_SHOWN]]
+            shown += [f"{len(reasons) - _SHOWN} more"] if len(reasons) > _SHOWN else []
+            table.add_row(step["step"], str(step["kept"]), str(step["dropped"]), ", ".join(shown))
+        return table
+
+
+def _head(reason: str) -> str:
+    """`noise` of `noise 7.1, allowed at most 5`, `aspect` of `aspect: 4 to 1, ...`."""
+    return re.split(r"[:(;,]| (?=-?\d)", reason, maxsplit=1)[0].strip()

@@ -1,0 +1,98 @@
+"""Fetching from a server that fails in all ways servers do."""
+
+import time
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from diffusion4k.curation.fetch import FetchError, fetch
+from diffusion4k.curation.recipe import FetchRecipe
+from tests.curation.conftest import Build, save
+from tests.curation.server import content, first, serving, status
+
+QUICK = FetchRecipe(timeout=0.4, deadline=0.8, retries=2, pause=0.01, max_bytes=10_000)
+
+
+def hang(handler: BaseHTTPRequestHandler, _: int) -> None:
+    time.sleep(1.0)
+
+
+def drip(handler: BaseHTTPRequestHandler, _: int) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    for _ in range(15):
+        handler.wfile.write(b"x")
+        handler.wfile.flush()
+        time.sleep(0.1)
+
+
+GOOD = content(b"the picture")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [status(500), status(503, Retry_After="0"), status(429), content(b"cut", said=99), hang, drip],
+    ids=["500", "503", "429", "cut", "hangs", "drips"],
+)
+def test_what_passes_is_tried_again(tmp_path: Path, bad) -> None:
+    with serving({"a": first(2, bad, GOOD)}) as web:
+        path = fetch(web.url("a"), tmp_path / "x/a", QUICK)
+        assert path.read_bytes() == b"the picture"
+        assert web.asked["a"] == 3
+        fetch(web.url("a"), path, QUICK)
+        assert web.asked["a"] == 3
+    with serving({"a": bad}) as web:
+        with pytest.raises(FetchError, match="not fetched in 3 tries"):
+            fetch(web.url("a"), tmp_path / "b", QUICK)
+        assert web.asked["a"] == 3 and not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (status(404), "HTTP 404"),
+        (status(403), "HTTP 403"),
+        (content(b"x" * 10_001), "more than 10000 bytes"),
+        (status(302, Location="file:///etc/passwd"), "HTTP 302"),
+    ],
+    ids=["404", "403", "large", "to a file"],
+)
+def test_what_does_not_pass_is_not(tmp_path: Path, answer, reason: str) -> None:
+    with serving({"a": answer}) as web:
+        with pytest.raises(FetchError, match=reason):
+            fetch(web.url("a"), tmp_path / "a", QUICK)
+        assert web.asked["a"] == 1 and not list(tmp_path.iterdir())
+
+
+def test_nobody_answers(tmp_path: Path) -> None:
+    with serving({}) as web:
+        url = web.url("a")
+    with pytest.raises(FetchError, match="not fetched in 3 tries"):
+        fetch(url, tmp_path / "a", QUICK)
+    for url in ("http://", "http://[::1", "http://a b/c"):
+        with pytest.raises(FetchError):
+            fetch(url, tmp_path / "a", QUICK)
+
+
+def test_a_build_fetches_once_and_tries_again_what_failed(tmp_path: Path, build: Build) -> None:
+    good = save(tmp_path / "a.jpg", 0).read_bytes()
+    late = save(tmp_path / "b.jpg", 1).read_bytes()
+    answers = {"a": content(good), "late": status(500), "text": content(b"<html>")}
+    with serving(answers) as web:
+        urls = [web.url(name) for name in ("a", "late", "text", "none")]
+        pq.write_table(pa.table({"link": urls, "text": ["one"] * 4}), tmp_path / "u.parquet")
+        source = {"kind": "parquet", "path": str(tmp_path / "u.parquet"), "url": "link"}
+        keys = {"fetch": QUICK.model_dump()}
+        built = build(source, **keys)
+        assert built.files()["train/u/00000000.jpg"] == good
+        assert "not fetched in 3 tries: HTTP 500" in built.reason("late")
+        assert "URL: HTTP 404" in built.reason("none")
+        assert "not an image" in built.reason("text")
+        answers["late"] = content(late)
+        again = build(source, **keys)
+        assert again.files()["train/u/00000001.jpg"] == late
+        assert again.by_name()["late"]["kept"] is True
+        assert web.asked == {"a": 1, "late": 4, "text": 1, "none": 2}
