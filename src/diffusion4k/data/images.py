@@ -82,7 +82,12 @@ def open_rgb(source: ImageSource, at_least: tuple[int, int] | None = None) -> Im
             bits per channel.
     """
     with _opened(source) as image:
-        return _as_seen(image, at_least)
+        whole = image.size
+        if at_least:
+            sideways = _orientation(image) in _SIDEWAYS
+            image.draft(None, at_least[::-1] if sideways else at_least)
+        pixels = _plain_jpeg(source, image) if image.size == whole else None
+        return _as_seen(image) if pixels is None else Image.fromarray(pixels)
 
 
 def open_pixels(source: ImageSource) -> NDArray[np.uint8]:
@@ -91,12 +96,8 @@ def open_pixels(source: ImageSource) -> NDArray[np.uint8]:
     Raises as `open_rgb` does.
     """
     with _opened(source) as image:
-        plain = image.format == "JPEG" and "icc_profile" not in image.info
-        if plain and _orientation(image) not in _TURNS:
-            pixels = decode_jpeg(_content(source), image.mode)
-            if pixels is not None:
-                return pixels
-        return np.asarray(_as_seen(image))
+        pixels = _plain_jpeg(source, image)
+        return np.asarray(_as_seen(image)) if pixels is None else pixels
 
 
 def image_size(source: ImageSource) -> tuple[int, int]:
@@ -176,10 +177,16 @@ def _content(source: ImageSource) -> bytes:
     return content
 
 
-def _as_seen(image: Image.Image, at_least: tuple[int, int] | None = None) -> Image.Image:
+def _plain_jpeg(source: ImageSource, image: Image.Image) -> NDArray[np.uint8] | None:
+    """Pixels of a JPEG that needs no more than decoding; None of any other image."""
+    plain = image.format == "JPEG" and "icc_profile" not in image.info
+    if not plain or _orientation(image) in _TURNS:
+        return None
+    return decode_jpeg(_content(source), image.mode)
+
+
+def _as_seen(image: Image.Image) -> Image.Image:
     orientation = _orientation(image)
-    if at_least:
-        image.draft(None, at_least[::-1] if orientation in _SIDEWAYS else at_least)
     image.load()
     profile = image.info.get("icc_profile")
     colour, alpha = _separate(_eight_bits(image))
