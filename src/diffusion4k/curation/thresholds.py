@@ -87,7 +87,7 @@ class BorderThresholds(Section):
 class DetailThresholds(Section):
     """The paper's measure of local detail; noise raises it, so it bounds from below alone."""
 
-    min_glcm_score: NonNegative | None = 0.1
+    min_glcm_score: NonNegative | None = 0.05
     min_glcm_entropy: NonNegative | None = None
 
 
