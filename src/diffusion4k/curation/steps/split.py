@@ -8,6 +8,7 @@ import pyarrow as pa
 from diffusion4k.curation.engine import as_frame, joined
 from diffusion4k.curation.recipe import DuplicatesRecipe, SplitRecipe
 from diffusion4k.curation.standin import CORRELATION, DISTANCE, split
+from diffusion4k.curation.steps.base import drop_by_index, kept
 from diffusion4k.curation.steps.duplicates import columns_of, group
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class SplitStep:
     def run(self, table: "DataFrame") -> "DataFrame":
         """With the column split: train, eval, or null for what was dropped."""
         wanted = self._wanted
-        table = table.collect()
+        table = _with_names_once(table).collect()
         columns = columns_of(table, self._fingerprints(), _COLUMNS)
         sizes = zip(columns["width"], columns["height"], strict=True)
         sides = split(
@@ -56,3 +57,15 @@ class SplitStep:
             }
         )
         return joined(table, as_frame(found), on="index")
+
+
+def _with_names_once(table: "DataFrame") -> "DataFrame":
+    """Names that an ending made equal: the first keeps it, as files are written by their names."""
+    rows = kept(table).select("index", "name").sort("index").to_arrow().to_pylist()
+    first: dict[str, int] = {}
+    reasons = {
+        row["index"]: f"name: {row['name']} is that of another picture, too: rename the file"
+        for row in rows
+        if first.setdefault(row["name"].casefold(), row["index"]) != row["index"]
+    }
+    return drop_by_index(table, "split", reasons) if reasons else table
