@@ -35,16 +35,18 @@ class SplitStep:
             distance=max(duplicates.distance, DISTANCE),
             least_correlation=min(duplicates.least_correlation, CORRELATION),
         )
+        # Else one picture of each group is all that is left.
+        self._is_lenient = self._alike != duplicates
 
     def run(self, table: "DataFrame") -> "DataFrame":
         """With the column split: train, eval, or null for what was dropped."""
         wanted = self._wanted
         table = _with_names_once(table).collect()
-        columns = columns_of(table, self._fingerprints(), _COLUMNS)
+        columns = columns_of(table, self._fingerprints() if self._is_lenient else None, _COLUMNS)
         sizes = zip(columns["width"], columns["height"], strict=True)
         sides = split(
             columns["name"],
-            group(columns, self._alike),
+            group(columns, self._alike) if self._is_lenient else range(len(columns["name"])),
             eval_share=wanted.share if wanted.count is None else None,
             eval_count=wanted.count,
             seed=wanted.seed,
