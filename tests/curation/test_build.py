@@ -264,3 +264,19 @@ def test_small_pictures_are_not_evaluated_on(tmp_path: Path, build: Build) -> No
         "3.jpg",
         "5.jpg",
     }
+
+
+def test_near_duplicates_that_were_kept_stay_on_one_side(tmp_path: Path, build: Build) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for seed in range(6):
+        large = picture(seed, 192, 128)
+        large.save(folder / f"{seed}-large.png")
+        large.resize((150, 100), Image.Resampling.LANCZOS).save(folder / f"{seed}-small.png")
+    lenient = {"distance": 0, "least_correlation": 1.0}
+    built = build(folder, duplicates=lenient, split={"count": 6})
+    sides = {row["name"]: row["split"] for row in built.rows if row["kept"]}
+    assert len(sides) == 12
+    for seed in range(6):
+        assert sides[f"{seed}-large.png"] == sides[f"{seed}-small.png"]
+    assert set(sides.values()) == {"train", "eval"}

@@ -149,12 +149,13 @@ def split(
     seed: int = 0,
     eligible: Sequence[bool] | NDArray[np.bool_] | None = None,
 ) -> list[str]:
-    order = sorted(
-        (p for p in range(len(names)) if eligible is None or eligible[p]),
-        key=lambda p: hashlib.sha256(f"{seed} {names[p]}".encode()).digest(),
-    )
     count = round((eval_share or 0) * len(names)) if eval_count is None else eval_count
-    chosen = set(order[:count])
+    chosen: set[int] = set()
+    for label in sorted(set(labels), key=lambda n: hashlib.sha256(f"{seed} {n}".encode()).digest()):
+        members = {p for p in range(len(names)) if labels[p] == label}
+        allowed = eligible is None or all(eligible[p] for p in members)
+        if allowed and len(chosen) + len(members) <= count:
+            chosen |= members
     return ["eval" if p in chosen else "train" for p in range(len(names))]
 
 
