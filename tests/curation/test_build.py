@@ -217,6 +217,14 @@ def test_several_sources_keep_apart(tmp_path: Path, build: Build) -> None:
     assert names[1:] == ["train/a.jpg", "train/metadata.jsonl", "train/more/A.JPG"]
 
 
+def test_endings_do_not_make_two_names_one(tmp_path: Path, build: Build) -> None:
+    save(tmp_path / "in/a.png", 0)
+    save(tmp_path / "in/a.png.jpg", 1, quality=95)
+    built = build(tmp_path / "in", publish={"format": "jpeg"})
+    assert built.summary.kept == 1 and len(built.files()) == 2
+    assert built.reason("a.png.jpg").startswith("split: name: a.png.jpg is that of another")
+
+
 def test_counts_agree_with_the_manifest(photos: Path, build: Build) -> None:
     save(photos / "tiny.jpg", 9, 20, 20)
     (photos / "empty.jpg").touch()
@@ -256,3 +264,19 @@ def test_small_pictures_are_not_evaluated_on(tmp_path: Path, build: Build) -> No
         "3.jpg",
         "5.jpg",
     }
+
+
+def test_near_duplicates_that_were_kept_stay_on_one_side(tmp_path: Path, build: Build) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for seed in range(6):
+        large = picture(seed, 192, 128)
+        large.save(folder / f"{seed}-large.png")
+        large.resize((150, 100), Image.Resampling.LANCZOS).save(folder / f"{seed}-small.png")
+    lenient = {"distance": 0, "least_correlation": 1.0}
+    built = build(folder, duplicates=lenient, split={"count": 6})
+    sides = {row["name"]: row["split"] for row in built.rows if row["kept"]}
+    assert len(sides) == 12
+    for seed in range(6):
+        assert sides[f"{seed}-large.png"] == sides[f"{seed}-small.png"]
+    assert set(sides.values()) == {"train", "eval"}

@@ -32,7 +32,7 @@ def result(output: Path) -> tuple[list[dict[str, object]], dict[str, bytes]]:
     return Built(output, None).rows, Built(output, None).files()  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [3, pytest.param(60, marks=pytest.mark.slow)])
 def test_killed_anywhere_and_run_again(tmp_path: Path, many: Path, kills: int) -> None:
     build_dataset(wanted(tmp_path / "whole", many))
     killed, chance = wanted(tmp_path / "killed", many), random.Random(kills)

@@ -84,7 +84,10 @@ def test_kept_parts_are_written_while_work_goes_on(
     assert len(parts) == 10
     parts[3].write_bytes(parts[3].read_bytes()[:50])
     parts[4].unlink()
+    left = parts[4].with_name(".left.1234.part.parquet")
+    left.write_bytes(b"PAR1")
     again = Squares(tmp_path)
+    assert not left.exists()
     assert {n: row["square"] for n, row in again(range(10)).items()} == {n: n**2 for n in range(10)}
     assert sum(again.done.values()) == 2
 

@@ -58,8 +58,9 @@ class Store:
         self._name = name
         self._folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(self._folder / _PASSING, ignore_errors=True)
-        for part in self._parts():
-            if not _is_whole(part):
+        for part in (*self._folder.glob(".*.parquet"), *self._parts()):
+            # Hidden ones are what a killed build was about to write.
+            if part.name.startswith(".") or not _is_whole(part):
                 part.unlink()
 
     def complete(

@@ -48,14 +48,18 @@ class DuplicatesStep:
 
 
 def columns_of(
-    table: "DataFrame", fingerprints: "DataFrame", names: tuple[str, ...]
+    table: "DataFrame", fingerprints: "DataFrame | None", names: tuple[str, ...]
 ) -> dict[str, list[Any]]:
-    """Columns of what is kept so far, in order, and `fingerprint`."""
+    """Columns of what is kept so far, in order, and `fingerprint` if they are given."""
     hashes = ("pixel_hash", "perceptual_hash", "thumbnail")
-    rows = kept(table).select("key", "pixel_hash", *(n for n in names if n != "pixel_hash"))
-    rows = rows.join(fingerprints, on="key", how="left").sort("index").to_arrow()
-    columns = {name: rows.column(name).to_pylist() for name in names}
-    prints = zip(*(rows.column(name) for name in hashes), strict=True)
+    rows = kept(table).select("key", *dict.fromkeys(("pixel_hash", *names)))
+    if fingerprints is not None:
+        rows = rows.join(fingerprints, on="key", how="left")
+    found = rows.sort("index").to_arrow()
+    columns = {name: found.column(name).to_pylist() for name in names}
+    if fingerprints is None:
+        return columns
+    prints = zip(*(found.column(name) for name in hashes), strict=True)
     columns["fingerprint"] = [
         Fingerprint.from_columns(*(value.as_py() for value in values)) for values in prints
     ]

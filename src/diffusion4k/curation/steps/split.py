@@ -9,6 +9,7 @@ from diffusion4k.curation.duplicates import split
 from diffusion4k.curation.duplicates.groups import CORRELATION, DISTANCE
 from diffusion4k.curation.engine import as_frame, joined
 from diffusion4k.curation.recipe import DuplicatesRecipe, SplitRecipe
+from diffusion4k.curation.steps.base import drop_by_index, kept
 from diffusion4k.curation.steps.duplicates import columns_of, group
 
 if TYPE_CHECKING:
@@ -35,16 +36,18 @@ class SplitStep:
             distance=max(duplicates.distance, DISTANCE),
             least_correlation=min(duplicates.least_correlation, CORRELATION),
         )
+        # Else one picture of each group is all that is left.
+        self._is_lenient = self._alike != duplicates
 
     def run(self, table: "DataFrame") -> "DataFrame":
         """With the column split: train, eval, or null for what was dropped."""
         wanted = self._wanted
-        table = table.collect()
-        columns = columns_of(table, self._fingerprints(), _COLUMNS)
+        table = _with_names_once(table).collect()
+        columns = columns_of(table, self._fingerprints() if self._is_lenient else None, _COLUMNS)
         sizes = zip(columns["width"], columns["height"], strict=True)
         sides = split(
             columns["name"],
-            group(columns, self._alike),
+            group(columns, self._alike) if self._is_lenient else range(len(columns["name"])),
             eval_share=wanted.share if wanted.count is None else None,
             eval_count=wanted.count,
             seed=wanted.seed,
@@ -57,3 +60,15 @@ class SplitStep:
             }
         )
         return joined(table, as_frame(found), on="index")
+
+
+def _with_names_once(table: "DataFrame") -> "DataFrame":
+    """Names that an ending made equal: the first keeps it, as files are written by their names."""
+    rows = kept(table).select("index", "name").sort("index").to_arrow().to_pylist()
+    first: dict[str, int] = {}
+    reasons = {
+        row["index"]: f"name: {row['name']} is that of another picture, too: rename the file"
+        for row in rows
+        if first.setdefault(row["name"].casefold(), row["index"]) != row["index"]
+    }
+    return drop_by_index(table, "split", reasons) if reasons else table
