@@ -36,7 +36,7 @@ CORRELATION = 0.9
 """Of detail in the common part of two thumbnails, at least, by default."""
 
 _HYPOTHESES = 4  # matches of windows tried for a pair of pictures
-_THUMBNAILS = 512  # kept blurred, 1.3 MiB each
+_THUMBNAILS = 64  # kept blurred, 1.3 MiB each: pairs come sorted by their first picture
 
 
 class Link(NamedTuple):
