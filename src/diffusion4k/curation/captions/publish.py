@@ -18,7 +18,7 @@ from diffusion4k.curation.captions.settings import CaptionSettings
 from diffusion4k.data.images import SUFFIXES
 from diffusion4k.data.metadata import METADATA, read_rows, write_rows
 from diffusion4k.data.problems import Problem
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, UsageError
 
 __all__ = ["LEDGER", "FolderPictures", "caption_folder", "estimate_folder", "find_pictures"]
 
@@ -47,7 +47,7 @@ def find_pictures(folder: Path, *, overwrite: bool = False) -> FolderPictures:
             wrong.
     """
     if not folder.is_dir():
-        raise Diffusion4kError(f"{folder}: no such folder: give a folder of pictures")
+        raise UsageError(f"{folder}: no such folder: give a folder of pictures")
     is_build = (folder / _MANIFEST).is_file()
     parts = [folder / "train", folder / "eval"] if is_build else [folder]
     pictures: list[Path] = []

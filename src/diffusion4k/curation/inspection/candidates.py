@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusion4k.data.folder import METADATA, scan_folder
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, UsageError
 
 __all__ = ["MANIFEST", "Bounds", "Candidate", "Candidates", "read_candidates"]
 
@@ -70,7 +70,7 @@ def read_candidates(folder: Path) -> Candidates:
             cannot be read, or no candidate.
     """
     if not folder.is_dir():
-        raise Diffusion4kError(f"{folder}: no such folder: give one that `dataset build` wrote")
+        raise UsageError(f"{folder}: no such folder: give one that `dataset build` wrote")
     if (folder / MANIFEST).is_file():
         found = _from_manifest(folder)
     elif (folder / METADATA).is_file():
