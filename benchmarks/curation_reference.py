@@ -87,10 +87,14 @@ def spectrum(grey: NDArray, sigma: float) -> NDArray:
     ring = np.rint(256 * np.hypot(y, x)).astype(int)
     direction = np.rint((np.arctan2(y, x) / np.pi + 0.5) * 16).astype(int) % 16
     powers, contrasts = [], []
+    small_window = np.hanning(128)[:, None] * np.hanning(128)[None]
+    small_ring = ring[np.ix_(np.r_[0:64, 192:256], np.r_[0:64, 192:256])]
     for tile in blockwise(grey, 256).reshape(-1, 256, 256).astype(float):
         power = np.abs(fft.fft2((tile - tile.mean()) * window)) ** 2 / (window**2).sum() / 256**2
         powers.append(power)
-        contrasts.append(power[(ring >= 16) & (ring < 64)].sum())
+        halved = blockwise(tile, 2).sum(axis=(2, 3))
+        contrast = np.abs(fft.fft2((halved - halved.mean()) * small_window)) ** 2
+        contrasts.append(contrast[(small_ring >= 16) & (small_ring < 64)].sum())
     count = min(len(powers), max(4, len(powers) // 8))
     mean = np.mean([powers[k] for k in np.argsort(contrasts)[::-1][:count]], axis=0)
     noise_free = mean - sigma**2 / 256**2

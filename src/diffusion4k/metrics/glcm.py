@@ -22,6 +22,7 @@ Source: Diffusion-4K (arXiv 2503.18352), section 3.2; Haralick et al. 1973.
 
 import math
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import NamedTuple
@@ -32,7 +33,16 @@ from numpy.typing import NDArray
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.images import ImageLike, as_array
 
-__all__ = ["DISTANCES", "LEVELS", "PATCH", "GlcmMap", "glcm_entropy", "glcm_map", "glcm_score"]
+__all__ = [
+    "DISTANCES",
+    "LEVELS",
+    "PATCH",
+    "GlcmMap",
+    "glcm_entropy",
+    "glcm_map",
+    "glcm_map_of_grey",
+    "glcm_score",
+]
 
 PATCH = 64
 LEVELS = 64
@@ -73,17 +83,39 @@ def glcm_map(image: ImageLike, threads: int | None = None) -> GlcmMap:
             f"{name}image of {rgb.shape[1]}x{rgb.shape[0]} is too small for the GLCM metrics: "
             f"they need at least one patch of {PATCH}x{PATCH}"
         )
-    from diffusion4k.metrics._glcm_kernels import grey_levels, patch_entropies
+    from diffusion4k.metrics._glcm_kernels import grey_levels
+
+    def levels(first: int, last: int) -> NDArray[np.uint8]:
+        # A copy, as a view's strides or read-only flag would have the kernel compiled again.
+        strip = np.array(rgb[first:last, : columns * PATCH], order="C")
+        found = np.empty(strip.shape[:2], np.uint8)
+        grey_levels(strip, found)
+        return found
+
+    return _by_strips(levels, rows, columns, threads)
+
+
+def glcm_map_of_grey(grey: NDArray[np.uint8], threads: int | None = None) -> GlcmMap:
+    """As `glcm_map`, of grey values `(H, W)`, OpenCV's, of at least one patch."""
+    rows, columns = grey.shape[0] // PATCH, grey.shape[1] // PATCH
+
+    def levels(first: int, last: int) -> NDArray[np.uint8]:
+        return np.right_shift(grey[first:last, : columns * PATCH], 2, dtype=np.uint8)
+
+    return _by_strips(levels, rows, columns, threads)
+
+
+def _by_strips(
+    levels: Callable[[int, int], NDArray[np.uint8]], rows: int, columns: int, threads: int | None
+) -> GlcmMap:
+    """Both metrics of `levels(first, last)`, the grey levels of pixel rows first to last."""
+    from diffusion4k.metrics._glcm_kernels import patch_entropies
 
     out = np.empty((rows, columns, 2))
     tables = _tables()
 
     def measure(first: int, last: int) -> None:
-        # A copy, as a view's strides or read-only flag would have the kernel compiled again.
-        strip = np.array(rgb[first * PATCH : last * PATCH, : columns * PATCH], order="C")
-        levels = np.empty(strip.shape[:2], np.uint8)
-        grey_levels(strip, levels)
-        patch_entropies(levels, PATCH, *tables, out[first:last])
+        patch_entropies(levels(first * PATCH, last * PATCH), PATCH, *tables, out[first:last])
 
     threads = threads or _cores()
     # Four strips per thread, as a busy sky and a flat sea take different times.

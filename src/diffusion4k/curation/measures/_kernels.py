@@ -17,6 +17,7 @@ __all__ = [
     "laplacian_variances",
     "sobel_variances",
     "step_profiles",
+    "sums_of_four",
 ]
 
 
@@ -30,18 +31,31 @@ def grey_and_histogram(
     """
     height, width = grey.shape
     blown = 0
+    limit = np.uint32(white)
     # Four counters, as one that is raised twice in a row waits for itself.
-    counts = np.zeros((4, 256), np.int64)
+    a, b, c, d = np.zeros((4, 256), np.int64)
     for y in range(height):
-        row = rgb[y]
-        out = grey[y]
-        for x in range(width):
-            red, green, blue = np.int32(row[x, 0]), np.int32(row[x, 1]), np.int32(row[x, 2])
-            out[x] = (red * 9798 + green * 19235 + blue * 3735 + 16384) >> 15
-            blown += 1 if max(red, green, blue) >= white else 0
-        for x in range(width):
-            counts[x & 3, out[x]] += 1
-    histogram[:] = counts.sum(axis=0)
+        row, out = rgb[y].reshape(-1), grey[y]
+        blown_here = np.int32(0)
+        # Unsigned, as every signed index is tested for counting from the end.
+        for x in range(np.uint64(width)):
+            place = np.uint64(3) * x
+            red = np.uint32(row[place])
+            green = np.uint32(row[place + np.uint64(1)])
+            blue = np.uint32(row[place + np.uint64(2)])
+            weighed = red * np.uint32(9798) + green * np.uint32(19235) + blue * np.uint32(3735)
+            out[x] = (weighed + np.uint32(16384)) >> np.uint32(15)
+            blown_here = np.int32(blown_here + (max(red, green, blue) >= limit))
+        blown += int(blown_here)
+        whole = width // 4 * 4
+        for x in range(np.uint64(0), np.uint64(whole), np.uint64(4)):
+            a[out[x]] += 1
+            b[out[x + np.uint64(1)]] += 1
+            c[out[x + np.uint64(2)]] += 1
+            d[out[x + np.uint64(3)]] += 1
+        for x in range(whole, width):
+            a[out[x]] += 1
+    histogram[:] = a + b + c + d
     return blown
 
 
@@ -226,3 +240,12 @@ def block_coefficients(
                 place = int(4 * abs(value) + np.float32(0.5))
                 if place < bins:
                     histograms[k, place] += 1
+
+
+@njit(nogil=True, cache=True)
+def sums_of_four(grey: NDArray[np.uint8], out: NDArray[np.uint16]) -> None:
+    """Write the sum of each 2x2 pixels of `grey` to `out (H // 2, W // 2)`."""
+    for y in range(out.shape[0]):
+        above, below = grey[2 * y], grey[2 * y + 1]
+        for x in range(out.shape[1]):
+            out[y, x] = np.uint16(above[2 * x]) + above[2 * x + 1] + below[2 * x] + below[2 * x + 1]

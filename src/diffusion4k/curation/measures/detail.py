@@ -7,7 +7,7 @@ Source: Diffusion-4K (arXiv 2503.18352), section 3.2; Haralick et al. 1973.
 """
 
 from diffusion4k.curation.measures.picture import Picture
-from diffusion4k.metrics.glcm import PATCH, glcm_map
+from diffusion4k.metrics.glcm import PATCH, glcm_map_of_grey
 
 __all__ = ["MEASURES", "measure"]
 
@@ -22,7 +22,7 @@ def measure(picture: Picture) -> dict[str, float]:
     if min(picture.grey.shape) < PATCH:
         return dict.fromkeys(MEASURES, float("nan"))
     # One photograph a thread is the caller's way to keep all cores busy.
-    patches = glcm_map(picture.pixels, threads=1)
+    patches = glcm_map_of_grey(picture.grey, threads=1)
     return {
         "glcm_score": float(patches.score.mean()),
         "glcm_entropy": float(patches.entropy.mean()),

@@ -1,6 +1,7 @@
 """A photograph, and what several measures need of it, worked out once."""
 
-from functools import cached_property
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,21 @@ __all__ = ["WHITE", "Picture"]
 
 WHITE = 253
 """Of 255: what a JPEG may leave of a channel that was clipped."""
+
+
+class _once:
+    """`functools.cached_property` without the lock that it has before Python 3.12.
+
+    That lock is shared by all pictures, so that threads would measure one after the other.
+    """
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self._function = function
+        self.__doc__ = function.__doc__
+
+    def __get__(self, picture: Any, kind: type) -> Any:
+        value = picture.__dict__[self._function.__name__] = self._function(picture)
+        return value
 
 
 class Picture:
@@ -28,7 +44,7 @@ class Picture:
             )
         self.pixels = np.ascontiguousarray(pixels)
 
-    @cached_property
+    @_once
     def _grey_and_counts(self) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
         from diffusion4k.curation.measures._kernels import grey_and_histogram
 
@@ -54,19 +70,19 @@ class Picture:
         """How many pixels have a channel of `WHITE` or more."""
         return self._grey_and_counts[2]
 
-    @cached_property
+    @_once
     def noise(self) -> float:
         """Standard deviation of the noise in grey values: see `noise.py`."""
         from diffusion4k.curation.measures.noise import noise_sigma
 
         return noise_sigma(self.grey)
 
-    @cached_property
+    @_once
     def spectrum(self) -> Spectrum | None:
         """Energy by frequency and direction of the most detailed tiles; None without a tile."""
         return pooled_spectrum(self.grey, self.noise)
 
-    @cached_property
+    @_once
     def steps(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean step in grey values, at most 16, from each column and from each row to the next."""
         from diffusion4k.curation.measures._kernels import step_profiles

@@ -2,10 +2,11 @@
 
 A photograph with shallow depth of field is sharp in one place alone, so sharpness is looked for
 where it can be: the grey picture is cut into tiles of 256x256 pixels, and of these the eighth (at
-least four) with the most energy between 1/16 and 1/4 cycles a pixel is taken. Each tile loses its
-mean, is weighed by a Hann window and Fourier-transformed; `|F|^2`, scaled so that white noise of
-variance s^2 has total energy s^2, is averaged over the tiles and summed into rings of 1/256 cycles
-a pixel and 16 directions over 180 degrees. What the noise would give to each is taken off.
+least four) with the most energy between 1/16 and 1/4 cycles a pixel is taken; that is looked up in
+sums of 2x2 pixels, which hold it as well. Each tile taken loses its mean, is weighed by a Hann
+window and Fourier-transformed; `|F|^2`, scaled so that white noise of variance s^2 has total energy
+s^2, is averaged over the tiles and summed into rings of 1/256 cycles a pixel and 16 directions over
+180 degrees. What the noise would give to each is taken off.
 
 All frequencies are in cycles a pixel, 0.5 being the finest, so that a picture is judged at 100%,
 whatever its size.
@@ -45,29 +46,56 @@ class Spectrum:
         return max(float(self.energy[low:high].sum()), 1e-3)
 
 
+def _plane(side: int) -> tuple[NDArray, NDArray, NDArray]:
+    """Frequencies down and across of a real transform, and how often each coefficient counts."""
+    down, across = np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]
+    # The half-plane that a real transform leaves out is the mirror image of the other.
+    mirrored = np.where((across > 0) & (across < 0.5), 2.0, 1.0)
+    return down, across, np.broadcast_to(mirrored, (side, across.size))
+
+
 @lru_cache(maxsize=1)
-def _geometry() -> tuple[NDArray, NDArray, NDArray, NDArray]:
-    """Window, cell of each Fourier coefficient, its weight, and the share of noise in each cell."""
-    window = np.outer(np.hanning(TILE), np.hanning(TILE))
-    down, across = np.fft.fftfreq(TILE)[:, None], np.fft.rfftfreq(TILE)[None]
+def _geometry() -> tuple[NDArray, NDArray, NDArray]:
+    """Cell of each Fourier coefficient, its weight, and the share of noise in each cell."""
+    down, across, mirrored = _plane(TILE)
     ring = np.rint(np.hypot(down, across) * TILE).astype(int)
     turn = (np.arctan2(down, across) / np.pi + 0.5) * DIRECTIONS
     cell = np.minimum(ring, RINGS) * DIRECTIONS + np.rint(turn).astype(int) % DIRECTIONS
-    # The half-plane that a real transform leaves out is the mirror image of the other.
-    mirrored = np.broadcast_to(np.where((across > 0) & (across < 0.5), 2.0, 1.0), cell.shape)
-    weight = mirrored / (TILE**2 * (window**2).sum())
+    weight = mirrored / (TILE**2 * (_window(TILE) ** 2).sum())
     noise = np.bincount(cell.ravel(), mirrored.ravel(), (RINGS + 1) * DIRECTIONS) / TILE**2
-    return window.astype(np.float32), cell.ravel(), weight.ravel(), noise
+    return cell.ravel(), weight.ravel(), noise
 
 
-def _power(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+@lru_cache(maxsize=1)
+def _middle() -> NDArray[np.float32]:
+    """Weight of each coefficient of a halved tile in the energy by which tiles are chosen."""
+    down, across, mirrored = _plane(TILE // 2)
+    ring = np.rint(np.hypot(down, across) * TILE // 2)
+    within = (ring >= TILE // 16) & (ring < TILE // 4)
+    return np.where(within, mirrored, 0).astype(np.float32).ravel()
+
+
+@lru_cache(maxsize=2)
+def _window(side: int) -> NDArray[np.float64]:
+    return np.outer(np.hanning(side), np.hanning(side))
+
+
+def _power(tiles: NDArray) -> NDArray[np.float32]:
+    """`|F|^2` of tiles `(N, side, side)`, `(N, coefficients)`."""
     from scipy import fft
 
-    window = _geometry()[0]
     values = tiles.astype(np.float32)
     values -= values.mean(axis=(1, 2), keepdims=True)
-    transformed = fft.rfft2(values * window)
+    values *= _window(tiles.shape[1]).astype(np.float32)
+    transformed = fft.rfft2(values)
     return (transformed.real**2 + transformed.imag**2).reshape(len(tiles), -1)
+
+
+def _tiles(grey: NDArray, side: int) -> NDArray:
+    """A view `(rows, columns, side, side)`; what fills no tile is left out."""
+    rows, columns = grey.shape[0] // side, grey.shape[1] // side
+    whole = grey[: rows * side, : columns * side]
+    return whole.reshape(rows, side, columns, side).transpose(0, 2, 1, 3)
 
 
 def pooled_spectrum(grey: NDArray[np.uint8], noise: float) -> Spectrum | None:
@@ -78,18 +106,20 @@ def pooled_spectrum(grey: NDArray[np.uint8], noise: float) -> Spectrum | None:
     rows, columns = grey.shape[0] // TILE, grey.shape[1] // TILE
     if not rows * columns:
         return None
-    _, cell, weight, noise_share = _geometry()
-    tiles = grey[: rows * TILE, : columns * TILE].reshape(rows, TILE, columns, TILE)
-    tiles = tiles.transpose(0, 2, 1, 3)
+    from diffusion4k.curation.measures._kernels import sums_of_four
+
+    cell, weight, noise_share = _geometry()
     places = np.array(list(np.ndindex(rows, columns)))
-    ring = cell // DIRECTIONS
-    middle = np.where((ring >= TILE // 16) & (ring < TILE // 4), weight, 0).astype(np.float32)
 
     def batches(chosen: NDArray) -> list[NDArray]:
         return [chosen[n : n + _BATCH] for n in range(0, len(chosen), _BATCH)]
 
+    halved = np.empty((grey.shape[0] // 2, grey.shape[1] // 2), np.uint16)
+    sums_of_four(grey, halved)
+    small, tiles = _tiles(halved, TILE // 2), _tiles(grey, TILE)
+    middle = _middle()
     contrast = np.concatenate(
-        [_power(tiles[at[:, 0], at[:, 1]]) @ middle for at in batches(places)]
+        [_power(small[at[:, 0], at[:, 1]]) @ middle for at in batches(places)]
     )
     count = min(len(places), max(_LEAST, len(places) // _SHARE))
     best = places[np.argsort(-contrast, kind="stable")[:count]]
