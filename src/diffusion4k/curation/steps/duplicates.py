@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffusion4k.curation.duplicates import Fingerprint, find_duplicates
 from diffusion4k.curation.duplicates import kept as best_of
+from diffusion4k.curation.engine import rows_of
 from diffusion4k.curation.recipe import DuplicatesRecipe
 from diffusion4k.curation.steps.base import drop_by_index, kept
 
@@ -51,18 +52,21 @@ def columns_of(
     table: "DataFrame", fingerprints: "DataFrame | None", names: tuple[str, ...]
 ) -> dict[str, list[Any]]:
     """Columns of what is kept so far, in order, and `fingerprint` if they are given."""
-    hashes = ("pixel_hash", "perceptual_hash", "thumbnail")
     rows = kept(table).select("key", *dict.fromkeys(("pixel_hash", *names)))
-    if fingerprints is not None:
-        rows = rows.join(fingerprints, on="key", how="left")
     found = rows.sort("index").to_arrow()
-    columns = {name: found.column(name).to_pylist() for name in names}
+    columns = {name: found.column(name).to_pylist() for name in ("key", *names)}
     if fingerprints is None:
         return columns
-    prints = zip(*(found.column(name) for name in hashes), strict=True)
-    columns["fingerprint"] = [
-        Fingerprint.from_columns(*(value.as_py() for value in values)) for values in prints
-    ]
+    # Not joined: tables with thumbnails would stand in memory several times.
+    pixels = found.column("pixel_hash").to_pylist()
+    place = {key: number for number, key in enumerate(columns["key"])}
+    columns["fingerprint"] = [None] * len(place)
+    for row in rows_of(fingerprints):
+        number = place.get(row["key"])
+        if number is not None:
+            columns["fingerprint"][number] = Fingerprint.from_columns(
+                pixels[number], row["perceptual_hash"], row["thumbnail"]
+            )
     return columns
 
 
