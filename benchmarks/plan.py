@@ -36,6 +36,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 TRAINING: list[dict[str, Any]] = [
     *({"model": "pocket", "crop": side} for side in (256, 512, 768, 1024, 1536)),
     {"model": "pocket", "crop": 1024, "gradient_checkpointing": True},
+    {"model": "pocket", "crop": 1024, "gradient_checkpointing": "selective"},
+    {"model": "pocket", "crop": 1024, "gradient_checkpointing": 2},
+    {"model": "pocket", "crop": 512, "optimizer": {"name": "muon"}},
+    {"model": "pocket", "crop": 512, "optimizer": {"name": "adafactor", "learning_rate": 1e-3}},
     {"model": "pocket", "crop": 512, "precision": "bf16"},
     {"model": "pocket", "crop": 512, "precision": "bf16", "gradient_checkpointing": True},
     {"model": "pocket", "crop": 512, "ema": 0.9, "gradient_accumulation": 2},
