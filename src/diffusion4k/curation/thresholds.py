@@ -92,13 +92,16 @@ class DetailThresholds(Section):
 
 
 class Thresholds(Section):
-    """All steps that judge by measured values, in the order in which they are tried."""
+    """All steps that judge by measured values, in the order in which they are tried.
 
+    Borders come first, as a frame changes what the other measures see.
+    """
+
+    borders: BorderThresholds = BorderThresholds()
     compressed: CompressionThresholds = CompressionThresholds()
     upscaled: UpscaledThresholds = UpscaledThresholds()
     blur: BlurThresholds = BlurThresholds()
     exposure: ExposureThresholds = ExposureThresholds()
     noise: NoiseThresholds = NoiseThresholds()
-    borders: BorderThresholds = BorderThresholds()
     flat: FlatThresholds = FlatThresholds()
     detail: DetailThresholds = DetailThresholds()

@@ -133,3 +133,10 @@ def test_kept_is_the_largest_then_the_least_compressed_then_the_first() -> None:
     assert [n for n, k in zip(names, kept(labels, names, pixels, size), strict=True) if k] == [
         "b", "d", "f", "g",
     ]  # fmt: skip
+
+
+def test_of_equal_files_one_with_a_caption_is_kept() -> None:
+    labels, names, captions = np.array([0, 0, 0]), ["a", "b", "c"], [None, "a lake", "a boat"]
+    assert kept(labels, names, [4] * 3, [2] * 3, captions).tolist() == [False, True, False]
+    assert kept(labels, names, [4, 4, 5], [2] * 3, captions).tolist() == [False, False, True]
+    assert kept(labels, names, [4] * 3, [3, 2, 2], captions).tolist() == [True, False, False]

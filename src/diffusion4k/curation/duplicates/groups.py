@@ -186,18 +186,25 @@ def _rows(a: NDArray, b: NDArray, bits: NDArray | int, mirrored: bool) -> NDArra
 
 
 def kept(
-    labels: NDArray[np.int64], names: Sequence[str], pixels: Sequence[int], size: Sequence[int]
+    labels: NDArray[np.int64],
+    names: Sequence[str],
+    pixels: Sequence[int],
+    size: Sequence[int],
+    captions: Sequence[str | None] | None = None,
 ) -> NDArray[np.bool_]:
     """Which picture of each group to keep: one.
 
     The one with the most pixels; of those the least compressed, that is the largest file (in
-    bytes); of those the first by name.
+    bytes); of those, where `captions` are given, one that has one; of those the first by name.
     """
+
+    def rank(picture: int) -> tuple[int, int, bool, str]:
+        has_none = captions is not None and not captions[picture]
+        return -pixels[picture], -size[picture], has_none, names[picture]
+
     best: dict[int, int] = {}
     for picture, label in enumerate(np.asarray(labels).tolist()):
-        rank = (-pixels[picture], -size[picture], names[picture])
-        other = best.setdefault(label, picture)
-        if rank < (-pixels[other], -size[other], names[other]):
+        if rank(picture) < rank(best.setdefault(label, picture)):
             best[label] = picture
     keep = np.zeros(len(names), bool)
     keep[list(best.values())] = True

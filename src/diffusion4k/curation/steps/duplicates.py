@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["DuplicatesStep", "columns_of", "group"]
 
-_COLUMNS = ("index", "name", "width", "height", "bytes", "pixel_hash")
+_COLUMNS = ("index", "name", "width", "height", "bytes", "pixel_hash", "text")
 
 
 class DuplicatesStep:
-    """Drops all of a group but the one with most pixels, then most bytes, then first by name."""
+    """Drops all of a group but one: with most pixels, most bytes, a caption, the first name."""
 
     name = "duplicates"
 
@@ -36,7 +36,7 @@ class DuplicatesStep:
         names, hashes = columns["name"], columns["pixel_hash"]
         widths, heights = columns["width"], columns["height"]
         pixels = [width * height for width, height in zip(widths, heights, strict=True)]
-        keep = best_of(labels, names, pixels, columns["bytes"])
+        keep = best_of(labels, names, pixels, columns["bytes"], columns["text"])
         best = {labels[row]: row for row in range(len(names)) if keep[row]}
         reasons = {}
         for row, index in enumerate(columns["index"]):
