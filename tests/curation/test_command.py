@@ -38,6 +38,12 @@ def test_overrides_change_the_recipe(app, photos: Path, tmp_path: Path) -> None:
     ran = CliRunner().invoke(app, [recipe, *overrides, "split.count=0"])
     assert ran.exit_code == 0, ran.output
     assert "4 to train on" in ran.output and not (tmp_path / "out/eval").exists()
+    assert "pictures have no caption" not in ran.output
+    for text in photos.glob("*.jsonl"):
+        text.unlink()
+    ran = CliRunner().invoke(app, [recipe, *overrides, "split.count=0"])
+    assert "4 of 4 pictures have no caption" in ran.output
+    assert f"`diffusion4k dataset caption {tmp_path / 'out'}`, then build again" in ran.output
 
 
 def test_daft_is_not_imported_for_help(app) -> None:

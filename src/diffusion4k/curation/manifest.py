@@ -49,7 +49,7 @@ def write_manifest(
     with written(path), atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as file:
         for batch in table.to_arrow_iter(results_buffer_size=1):
             file.write_batch(batch.cast(schema))
-            summary.add(batch.select(["step", "reason", "split"]).to_pylist())
+            summary.add(batch.select(["step", "reason", "split", "text"]).to_pylist())
 
 
 def write_metadata(table: "DataFrame", output: Path) -> dict[str, set[str]]:

@@ -28,13 +28,16 @@ class Summary:
         self._reasons: Counter[tuple[str, str]] = Counter()
         self._splits: Counter[str] = Counter()
         self.candidates = 0
+        self.without_caption = 0
+        """Of those published: training refuses them."""
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Count rows by `step`, `reason` and `split`."""
+        """Count rows by `step`, `reason`, `split`, and whether there is a `text`."""
         for row in rows:
             self.candidates += 1
             if row["step"] is None:
                 self._splits[row["split"]] += 1
+                self.without_caption += not row["text"]
             else:
                 self._reasons[row["step"], _head(row["reason"])] += 1
 

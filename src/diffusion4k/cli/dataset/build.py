@@ -48,4 +48,11 @@ def build(
 
     from diffusion4k.curation.build import build_dataset
 
-    Console().print(build_dataset(checked, ray=ray).table())
+    summary = build_dataset(checked, ray=ray)
+    Console().print(summary.table())
+    if missing := summary.without_caption:
+        typer.echo(
+            f"{missing} of {summary.kept} pictures have no caption, without which nothing can be "
+            f"trained on them: `diffusion4k dataset caption {checked.output}`, then build again",
+            err=True,
+        )
