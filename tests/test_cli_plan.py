@@ -71,7 +71,7 @@ def test_an_image_as_json(tiny_model: Path) -> None:
         (["--weights", "int1"], "weights int1: allowed"),
         (["--max-memory", "1KiB"], "cannot hold one strip"),
         (["--images", 5], "--images belongs to a training run"),
-        (["absent.yaml"], "cannot read the recipe"),
+        (["absent.yaml"], "cannot be read"),
         ([RECIPE, "--width", 64], "--width belongs to an image"),
         ([RECIPE, "--images", 0], "images 0: give 1 or more"),
         ([RECIPE, "crop=8192", "resolution=8192"], "crop: found 8192"),

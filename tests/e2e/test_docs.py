@@ -19,7 +19,10 @@ from PIL import Image
 
 import diffusion4k.families.folder as model_folders
 from diffusion4k.cli.main import main
+from diffusion4k.config.read import read_config
 from diffusion4k.lora import add_adapter, write_adapter
+from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe
+from diffusion4k.training.recipe import Recipe
 from tests.families.test_flux import tiny_flux
 from tests.tiny import tiny_sd3
 
@@ -153,8 +156,13 @@ def test_command(page: str, line: str, place: Path, models, monkeypatch, capsys)
     elif words[0] == "python":
         compile((ROOT / words[1]).read_text(), words[1], "exec")
     elif words[0] == "accelerate":
-        assert words[words.index("diffusion4k") + 1 : -1] in (["train"], ["vae", "train"])
-        assert (ROOT / words[-1]).is_file()
+        launched = words[words.index("diffusion4k") + 1 :]
+        verb = 2 if launched[0] == "vae" else 1
+        assert launched[:verb] in (["train"], ["vae", "train"])
+        kind = AutoencoderRecipe if verb == 2 else Recipe
+        read_config(ROOT / launched[verb], launched[verb + 1 :], kind)
+        if "--config_file" in words:
+            assert (ROOT / words[words.index("--config_file") + 1]).is_file()
     else:
         assert words[0] == "diffusion4k"
         monkeypatch.setattr(sys, "argv", ["diffusion4k", *small(words[1:], models[1])])
