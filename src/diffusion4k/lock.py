@@ -1,33 +1,47 @@
-"""One run at a time in an output folder."""
+"""One process at a time: locks that end with the process that holds them, however that ends."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from diffusion4k.errors import Diffusion4kError
 
-__all__ = ["locked"]
+__all__ = ["hold", "locked"]
 
 
 @contextmanager
-def locked(output: Path) -> Iterator[None]:
-    """Hold the folder (made if absent); the lock ends with the process, however that ends.
+def locked(
+    folder: Path,
+    *,
+    other: str = "output",
+    busy: str = "another run is at work there: wait for it, or choose another output",
+) -> Iterator[None]:
+    """Hold the folder (made if absent).
 
     Raises:
-        Diffusion4kError: another run holds it, or `output` is a file.
+        Diffusion4kError: it is a file (choose another `other`), or another process holds it
+            (`busy` says what that does, and what to do).
     """
-    if output.exists() and not output.is_dir():
-        raise Diffusion4kError(f"{output}: a file, no folder: choose another output")
-    output.mkdir(parents=True, exist_ok=True)
-    with (output / ".lock").open("w") as handle:
-        if sys.platform != "win32":
-            import fcntl
-
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Diffusion4kError(
-                    f"{output}: another run is at work there: wait for it, or choose another output"
-                ) from None
+    if folder.exists() and not folder.is_dir():
+        raise Diffusion4kError(f"{folder}: a file, no folder: choose another {other}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as handle:
+        hold(handle, f"{folder}: {busy}")
         yield
+
+
+def hold(handle: IO[str], busy: str) -> None:
+    """Lock an open file until it is closed.
+
+    Raises:
+        Diffusion4kError: another process has it locked; `busy` is the message.
+    """
+    if sys.platform != "win32":
+        import fcntl
+
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Diffusion4kError(busy) from None

@@ -11,8 +11,9 @@ from diffusion4k.curation.engine import calls_ended, load_daft, use_ray
 from diffusion4k.curation.entries import write_entries
 from diffusion4k.curation.files import written
 from diffusion4k.curation.inspection.decisions import latest_decisions
-from diffusion4k.curation.manifest import MANIFEST, write_manifest, write_metadata
-from diffusion4k.curation.publish import SPLITS, PublishStep, ending_of, remove_others
+from diffusion4k.curation.layout import COUNTS, DECISIONS, MANIFEST, SPLITS
+from diffusion4k.curation.manifest import write_manifest, write_metadata
+from diffusion4k.curation.publish import PublishStep, ending_of, remove_others
 from diffusion4k.curation.reading import Reader
 from diffusion4k.curation.recipe import DatasetRecipe
 from diffusion4k.curation.sources import all_entries
@@ -31,8 +32,6 @@ from diffusion4k.errors import Diffusion4kError
 from diffusion4k.lock import locked
 
 __all__ = ["build_dataset"]
-
-DECISIONS = "decisions.sqlite"
 
 
 def build_dataset(recipe: DatasetRecipe, *, ray: str | None = None) -> Summary:
@@ -53,7 +52,7 @@ def build_dataset(recipe: DatasetRecipe, *, ray: str | None = None) -> Summary:
     if not summary.kept:
         raise Diffusion4kError(
             f"{output}: no picture of {summary.candidates} was kept: column reason of "
-            f"{output / MANIFEST} says why, {output / 'counts.json'} how often"
+            f"{output / MANIFEST} says why, {output / COUNTS} how often"
         )
     return summary
 

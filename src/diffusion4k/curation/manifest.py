@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from diffusion4k import __version__
 from diffusion4k.curation.engine import joined, load_daft
 from diffusion4k.curation.files import written
+from diffusion4k.curation.layout import MANIFEST, SPLITS
 from diffusion4k.curation.measures import MEASURES
-from diffusion4k.curation.publish import SPLITS
 from diffusion4k.curation.recipe import DatasetRecipe
 from diffusion4k.curation.summary import Summary
 from diffusion4k.curation.thresholds import Thresholds
@@ -22,9 +22,8 @@ from diffusion4k.files import atomic_path
 if TYPE_CHECKING:
     from daft import DataFrame
 
-__all__ = ["MANIFEST", "write_manifest", "write_metadata"]
+__all__ = ["write_manifest", "write_metadata"]
 
-MANIFEST = "manifest.parquet"
 _INNER = ("index", "key", "kind", "path", "start", "length", "column")
 
 

@@ -28,9 +28,8 @@ from diffusion4k.files import atomic_path, sha256_of, write_bytes
 if TYPE_CHECKING:
     from daft import DataFrame
 
-__all__ = ["SPLITS", "PublishStep", "ending_of", "remove_others"]
+__all__ = ["PublishStep", "ending_of", "remove_others"]
 
-SPLITS = ("train", "eval")
 _COLUMNS = {"sha256": pa.string(), "source_hash": pa.string()}
 _BATCH = 4
 _ENDINGS = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from diffusion4k.curation.engine import Row
 from diffusion4k.curation.files import written
+from diffusion4k.curation.layout import COUNTS, EVAL, SPLITS, TRAIN
 from diffusion4k.files import write_text
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["COUNTS", "Summary"]
+__all__ = ["Summary"]
 
-COUNTS = "counts.json"
 _SHOWN = 3  # reasons of a step in the table
 
 
@@ -62,7 +62,7 @@ class Summary:
                     "reasons": dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
                 }
             )
-        splits = {split: self._splits[split] for split in ("train", "eval")}
+        splits = {split: self._splits[split] for split in SPLITS}
         return {"candidates": self.candidates, "steps": steps, **splits}
 
     def write(self, folder: Path) -> None:
@@ -76,7 +76,7 @@ class Summary:
         from rich.table import Table
 
         counts = self.counts()
-        train, held_out = counts["train"], counts["eval"]
+        train, held_out = counts[TRAIN], counts[EVAL]
         title = f"{self.candidates} candidates: {train} to train on, {held_out} to evaluate on"
         table = Table("step", title=title, title_justify="left")
         for heading in ("kept", "dropped"):

@@ -8,9 +8,8 @@ A build computes what no shard holds. Killed at any moment, it leaves the last c
 readable and goes on where it was; shards that nothing refers to are removed at its end.
 """
 
-import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from diffusion4k.data.reader import SHARDS, CachedSample, LatentCache
 from diffusion4k.data.shards import SHARD_BYTES, Shards, remove_leftovers, remove_unused
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Family
+from diffusion4k.lock import locked
 
 __all__ = [
     "CacheReport",
@@ -98,7 +98,9 @@ def build_cache(
     settings = Settings(model, family, resolution, flip, dtype, longest)
     place = _usable(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     shards = cache / SHARDS
-    with _locked(cache):
+    busy = "another process is building this cache: wait for it, or choose another folder"
+    with locked(cache, other="cache folder", busy=busy):
+        shards.mkdir(exist_ok=True)
         for folder in (cache, shards):
             remove_leftovers(folder)
         before = Shards(shards)
@@ -189,23 +191,3 @@ def _usable(device: str | torch.device) -> torch.device:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UsageError(f"device {device}: cannot be used here ({reason}): try cpu") from None
     return place
-
-
-@contextlib.contextmanager
-def _locked(cache: Path) -> Iterator[None]:
-    """Keep a second build out of the folder; the lock goes with the process that holds it."""
-    if cache.exists() and not cache.is_dir():
-        raise Diffusion4kError(f"{cache}: a file, no folder: choose another cache folder")
-    (cache / SHARDS).mkdir(parents=True, exist_ok=True)
-    with (cache / ".lock").open("w") as handle:
-        if sys.platform != "win32":
-            import fcntl
-
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Diffusion4kError(
-                    f"{cache}: another process is building this cache: wait for it, or choose "
-                    "another folder"
-                ) from None
-        yield

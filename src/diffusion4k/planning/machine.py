@@ -9,7 +9,14 @@ from pathlib import Path
 from diffusion4k.errors import UsageError
 from diffusion4k.vae import parse_memory
 
-__all__ = ["A100", "Machine", "described_machine", "free_memory", "present_machine"]
+__all__ = [
+    "A100",
+    "Machine",
+    "described_machine",
+    "existing_folder",
+    "free_memory",
+    "present_machine",
+]
 
 A100 = 312e12
 """FLOPs a second of an NVIDIA A100 in bfloat16 without sparsity, by its data sheet."""
@@ -95,7 +102,7 @@ def present_machine(
         gpus=gpus,
         memory=torch.cuda.mem_get_info(0)[0] if gpus else free_memory(),
         ram=free_memory(),
-        disk=shutil.disk_usage(_existing(folder or Path.cwd())).free,
+        disk=shutil.disk_usage(existing_folder(folder or Path.cwd())).free,
         bandwidth=_BANDWIDTH,
         flops=_measured_flops("cuda" if gpus else "cpu") if measured else A100,
         utilisation=share,
@@ -127,9 +134,10 @@ def _measured_flops(device: str) -> float:
     return 2 * side**3 / min(times)
 
 
-def _existing(folder: Path) -> Path:
-    folder = folder.absolute()
-    return folder if folder.exists() else _existing(folder.parent)
+def existing_folder(folder: Path | str) -> Path:
+    """The folder itself, or the nearest one above it that exists."""
+    folder = Path(folder).absolute()
+    return folder if folder.exists() else existing_folder(folder.parent)
 
 
 def _share(value: float | None) -> float:

@@ -23,7 +23,7 @@ from diffusion4k.families import family_of, resolve
 from diffusion4k.families.folder import POCKET
 from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.planning.disk import training_disk
-from diffusion4k.planning.machine import Machine, present_machine
+from diffusion4k.planning.machine import Machine, existing_folder, present_machine
 from diffusion4k.planning.plan import Plan
 from diffusion4k.planning.report import duration, verdict
 from diffusion4k.planning.training import plan_training
@@ -254,18 +254,14 @@ def _disk(recipe: Recipe, blueprint: Blueprint, photographs: int | None) -> None
     folders = {"checkpoints": recipe.output, "result": recipe.output, "cache": place}
     disks: dict[int, list[str]] = {}
     for what in needed:
-        disks.setdefault(_existing(folders[what]).stat().st_dev, []).append(what)
+        disks.setdefault(existing_folder(folders[what]).stat().st_dev, []).append(what)
     for parts in disks.values():
         folder = folders[parts[0]]
-        free, wanted = shutil.disk_usage(_existing(folder)).free, sum(needed[p] for p in parts)
+        free = shutil.disk_usage(existing_folder(folder)).free
+        wanted = sum(needed[part] for part in parts)
         if wanted > free:
             raise UsageError(
                 f"{folder}: {wanted / 1e9:.1f} GB are needed for {', '.join(parts)}, "
                 f"{free / 1e9:.1f} GB are free: make room, choose another folder, or lower "
                 "checkpoint.keep"
             )
-
-
-def _existing(folder: Path | str) -> Path:
-    folder = Path(folder).absolute()
-    return folder if folder.exists() else _existing(folder.parent)

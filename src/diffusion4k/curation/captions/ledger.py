@@ -34,7 +34,6 @@ import hashlib
 import json
 import os
 import sqlite3
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +48,7 @@ from diffusion4k.endpoint.client import Answer
 from diffusion4k.endpoint.sender import Payment
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.files import sha256_of
+from diffusion4k.lock import hold
 
 __all__ = ["Ledger", "Question", "Stored"]
 
@@ -120,7 +120,7 @@ class Ledger:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = self.path.with_name(f".{self.path.name}.lock").open("w")
         try:
-            self._hold()
+            hold(self._lock, f"{self.path}: another run is captioning with it: wait for it to end")
             with self.told():
                 self.connection = sqlite3.connect(self.path)
                 self.connection.execute("PRAGMA journal_mode = WAL")
@@ -241,17 +241,6 @@ class Ledger:
                 *(payment.number, answer.request_id, endpoint, time.time()),
             ),
         )
-
-    def _hold(self) -> None:
-        if sys.platform != "win32":
-            import fcntl
-
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Diffusion4kError(
-                    f"{self.path}: another run is captioning with it: wait for it to end"
-                ) from None
 
 
 def _hash(text: str) -> str:

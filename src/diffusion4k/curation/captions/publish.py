@@ -15,15 +15,14 @@ from diffusion4k.curation.captions.jobs import estimate, make_plan
 from diffusion4k.curation.captions.ledger import Ledger
 from diffusion4k.curation.captions.run import CaptionReport, Stopped, caption
 from diffusion4k.curation.captions.settings import CaptionSettings
+from diffusion4k.curation.layout import LEDGER, MANIFEST, SPLITS
 from diffusion4k.data.images import SUFFIXES
 from diffusion4k.data.metadata import METADATA, read_rows, write_rows
 from diffusion4k.data.problems import Problem
 from diffusion4k.errors import Diffusion4kError, UsageError
 
-__all__ = ["LEDGER", "FolderPictures", "caption_folder", "estimate_folder", "find_pictures"]
+__all__ = ["FolderPictures", "caption_folder", "estimate_folder", "find_pictures"]
 
-LEDGER = "captions.sqlite"
-_MANIFEST = "manifest.parquet"
 
 Line = dict[str, Any]
 
@@ -48,8 +47,8 @@ def find_pictures(folder: Path, *, overwrite: bool = False) -> FolderPictures:
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder: give a folder of pictures")
-    is_build = (folder / _MANIFEST).is_file()
-    parts = [folder / "train", folder / "eval"] if is_build else [folder]
+    is_build = (folder / MANIFEST).is_file()
+    parts = [folder / split for split in SPLITS] if is_build else [folder]
     pictures: list[Path] = []
     problems: list[Problem] = []
     rows: dict[str, Line] = {}

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EVAL", "TRAIN", "split"]
+from diffusion4k.curation.layout import EVAL, TRAIN
 
-TRAIN, EVAL = "train", "eval"
+__all__ = ["EVAL", "TRAIN", "split"]
 
 
 def split(

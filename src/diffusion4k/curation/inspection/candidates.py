@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from diffusion4k.curation.layout import MANIFEST, SPLITS
 from diffusion4k.data.folder import METADATA, scan_folder
 from diffusion4k.errors import Diffusion4kError, UsageError
 
-__all__ = ["MANIFEST", "Bounds", "Candidate", "Candidates", "read_candidates"]
+__all__ = ["Bounds", "Candidate", "Candidates", "read_candidates"]
 
-MANIFEST = "manifest.parquet"
 
 Bounds = tuple[float | None, float | None]
 """Least and most that is allowed, None for no limit."""
@@ -134,7 +134,7 @@ def _picture(folder: Path, source: str, name: str, split: object) -> Path | None
     if source and "://" not in source and Path(source).is_file():
         return Path(source)
     # A name leads out of the folder only in a manifest that was not written by us.
-    if split not in ("train", "eval") or ".." in Path(name).parts or Path(name).is_absolute():
+    if split not in SPLITS or ".." in Path(name).parts or Path(name).is_absolute():
         return None
     return folder / str(split) / name
 

@@ -26,9 +26,8 @@ from typing import Any, Literal
 
 from diffusion4k.web.sqlite import Kind, address_of, refusal
 
-__all__ = ["FILE", "KIND", "Decision", "Verdict", "latest_decisions"]
+__all__ = ["KIND", "Decision", "Verdict", "latest_decisions"]
 
-FILE = "decisions.sqlite"
 KIND = Kind(application=0x44344B31, version=1)  # "D4K1"
 
 Verdict = Literal["accepted", "rejected", "undecided"]

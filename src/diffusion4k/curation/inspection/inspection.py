@@ -11,8 +11,9 @@ from statistics import median
 from typing import Any
 
 from diffusion4k.curation.inspection.candidates import Candidate, read_candidates
-from diffusion4k.curation.inspection.decisions import FILE, Decision, Verdict
+from diffusion4k.curation.inspection.decisions import Decision, Verdict
 from diffusion4k.curation.inspection.log import DecisionLog
+from diffusion4k.curation.layout import DECISIONS
 from diffusion4k.errors import Diffusion4kError, UsageError
 
 __all__ = ["REASONS", "Inspection", "Progress"]
@@ -48,7 +49,7 @@ class Inspection:
 
     def __init__(self, folder: Path, *, everything: bool = False) -> None:
         found = read_candidates(folder)
-        self.log = DecisionLog(folder / FILE)
+        self.log = DecisionLog(folder / DECISIONS)
         decided = self.log.latest()
         self.candidates = [c for c in found.rows if everything or c.kept or c.name in decided]
         self.measures = found.measures

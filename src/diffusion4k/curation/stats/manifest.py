@@ -10,12 +10,12 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from diffusion4k.curation.layout import COUNTS, MANIFEST
 from diffusion4k.errors import Diffusion4kError
 
-__all__ = ["MANIFEST", "Limit", "Manifest", "StepCount", "read_manifest"]
+__all__ = ["Limit", "Manifest", "StepCount", "read_manifest"]
 
-MANIFEST = "manifest.parquet"
-_COUNTS, _RECIPE = "counts.json", "recipe.yaml"
+_RECIPE = "recipe.yaml"
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def read_manifest(dataset: Path) -> Manifest | None:
         reason = " ".join(str(error).split())[:200]
         raise Diffusion4kError(f"{path}: damaged ({reason}): build the dataset again") from None
     measures = {name: values for name, values in columns.items() if np.isfinite(values).any()}
-    return Manifest(kept, measures, limits, _steps(dataset / _COUNTS))
+    return Manifest(kept, measures, limits, _steps(dataset / COUNTS))
 
 
 def _steps(counts: Path) -> list[StepCount]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from diffusion4k.curation.engine import Row, as_frame, joined, load_daft, mapped
 from diffusion4k.curation.inspection.decisions import Decision
+from diffusion4k.curation.layout import LEDGER
 from diffusion4k.curation.recipe import CaptionsRecipe
 from diffusion4k.curation.steps.base import drop
 from diffusion4k.errors import Diffusion4kError
@@ -20,9 +21,7 @@ from diffusion4k.errors import Diffusion4kError
 if TYPE_CHECKING:
     from daft import DataFrame
 
-__all__ = ["LEDGER", "CaptionsStep"]
-
-LEDGER = "captions.sqlite"
+__all__ = ["CaptionsStep"]
 
 
 class CaptionsStep:

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from diffusion4k.curation.layout import MANIFEST, SPLITS
 from diffusion4k.curation.verify.archives import ARCHIVES, unpack
 from diffusion4k.data.folder import FolderScan, image_files, look_at, scan_folder
 from diffusion4k.data.metadata import METADATA, Row, read_rows
@@ -25,7 +26,6 @@ from diffusion4k.data.problems import Problem
 
 __all__ = ["Part", "find_parts", "rows_of", "scan"]
 
-_MANIFEST = "manifest.parquet"
 _EVALUATION = ("eval", "evaluation", "val", "validation", "test")
 
 
@@ -71,9 +71,9 @@ class Part:
 
 def find_parts(dataset: Path) -> list[Part]:
     """The dataset's own folder if it holds pictures or metadata, then what lies below it."""
-    if (dataset / _MANIFEST).is_file():
+    if (dataset / MANIFEST).is_file():
         # A build keeps pictures that it fetched beside those that it published.
-        built = (dataset / split for split in ("train", "eval"))
+        built = (dataset / split for split in SPLITS)
         return [Part(path, path.name) for path in built if path.is_dir()]
     parts = []
     if (dataset / METADATA).is_file() or next(image_files(dataset), None):
