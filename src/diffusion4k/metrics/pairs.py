@@ -16,6 +16,7 @@ from diffusion4k.metrics.fidelity import psnr
 from diffusion4k.metrics.images import as_array
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.ssim import ssim
+from diffusion4k.metrics.weights import fingerprint
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,13 +28,17 @@ __all__ = ["FidelityMeasure", "LpipsMeasure", "tiled"]
 _TILE = 1024
 
 
-def tiled(network: "nn.Module", image: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
+def tiled(
+    network: "nn.Module",
+    image: NDArray[np.uint8],
+    original: NDArray[np.uint8],
+    device: str = "cpu",
+) -> float:
     """Distance of two images `(H, W, 3)`: the mean over tiles, weighed by pixels."""
     import torch
 
     from diffusion4k.data.pixels import normalised
 
-    device = next(network.buffers()).device
     starts = [range(0, side, _TILE) for side in image.shape[:2]]
     tiles = [(slice(y, y + _TILE), slice(x, x + _TILE)) for y in starts[0] for x in starts[1]]
     total = 0.0
@@ -69,15 +74,13 @@ class LpipsMeasure:
     needs_prompt = False
     needs_original = True
 
-    def __init__(self, network: "Lpips") -> None:
-        from diffusion4k.metrics.weights import fingerprint
-
-        self._network = network
+    def __init__(self, network: "Lpips", device: str = "cpu") -> None:
+        self._network, self._device = network.to(device), device
         weights = fingerprint(network.state_dict())
         self.protocol = f"{network.name} v0.1, tiles of {_TILE}, weights {weights}"
 
     def __call__(self, picture: Picture) -> Found:
-        return Found({"lpips": tiled(self._network, *_pair(picture))})
+        return Found({"lpips": tiled(self._network, *_pair(picture), self._device)})
 
 
 def _pair(picture: Picture) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
