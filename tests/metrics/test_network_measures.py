@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from pydantic import ValidationError
 from safetensors.torch import save_file
 
@@ -130,3 +131,12 @@ def test_settings_are_checked() -> None:
         with pytest.raises(ValidationError):
             Networks.model_validate(wrong)
     assert Networks.model_validate({"fid_side": None, "pyiqa": ["niqe"]}).pyiqa == ("niqe",)
+
+
+def test_section_of_the_manual() -> None:
+    manual = Path(__file__).parents[2] / "docs" / "metric-networks.md"
+    section = manual.read_text().split("```yaml\n")[1].split("```")[0]
+    settings = Networks.model_validate(yaml.safe_load(section))
+    # All keys that name weights are shown there.
+    named = set(settings.model_dump(exclude_none=True)) | {"lpips_heads"}
+    assert named == set(Networks.model_fields)

@@ -10,10 +10,19 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics.lpips import Lpips
-from diffusion4k.metrics.pairs import FidelityMeasure, LpipsMeasure
+from diffusion4k.metrics.pairs import FidelityMeasure, LpipsMeasure, _slices
 from diffusion4k.metrics.picture import Picture
 from tests.metrics.random_weights import lpips_weights
 from tests.metrics.tiny_networks import photo_like
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Lpips:
+    folder = tmp_path_factory.mktemp("lpips")
+    trunk, heads = lpips_weights("alex")
+    torch.save(trunk, folder / "trunk.pth")
+    save_file(heads, folder / "heads.safetensors")
+    return Lpips("alex", folder / "trunk.pth", folder / "heads.safetensors")
 
 
 @pytest.fixture
@@ -39,12 +48,7 @@ def test_psnr_and_ssim_of_scikit_image(pair: Picture) -> None:
     assert found["ssim"] == pytest.approx(expected, rel=1e-9)
 
 
-def test_lpips_in_tiles(pair: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trunk, heads = lpips_weights("alex")
-    torch.save(trunk, tmp_path / "trunk.pth")
-    save_file(heads, tmp_path / "heads.safetensors")
-    network = Lpips("alex", tmp_path / "trunk.pth", tmp_path / "heads.safetensors")
-
+def test_lpips_in_tiles(pair: Picture, network: Lpips, monkeypatch: pytest.MonkeyPatch) -> None:
     def whole(left: int, right: int) -> float:
         pixels = [
             torch.from_numpy(np.array(photo_like(seed))[:, left:right]).permute(2, 0, 1)[None]
@@ -57,7 +61,7 @@ def test_lpips_in_tiles(pair: Picture, tmp_path: Path, monkeypatch: pytest.Monke
     measure = LpipsMeasure(network)
     assert measure(pair).numbers["lpips"] == pytest.approx(whole(0, 96), rel=1e-5)
     monkeypatch.setattr("diffusion4k.metrics.pairs._TILE", 64)
-    expected = (whole(0, 64) * 64 + whole(64, 96) * 32) / 96
+    expected = (whole(0, 64) * 64 + whole(64, 96) * 32) / 96  # 48 is half way between strides
     assert measure(pair).numbers["lpips"] == pytest.approx(expected, rel=1e-5)
     assert "LPIPS (alex)" in measure.protocol
 
@@ -69,3 +73,18 @@ def test_pairs_that_are_none(pair: Picture, tmp_path: Path) -> None:
     other = Picture(pair.path, original=tmp_path / "small.png")
     with pytest.raises(UsageError, match=r"made\.png: is 96x64, its original .*small\.png 90x64"):
         FidelityMeasure()(other)
+
+
+@pytest.mark.parametrize("side", [1, 31, 1024, 1025, 1050, 2731, 3840, 4096, 6449, 32769])
+def test_tiles_cover_a_side_without_slivers(side: int) -> None:
+    parts = _slices(side)
+    assert [x for part in parts for x in range(side)[part]] == list(range(side))
+    assert max(part.stop - part.start for part in parts) <= 1024 + 32
+    assert len(parts) == 1 or min(part.stop - part.start for part in parts) > 400
+
+
+def test_picture_too_small_for_lpips(network: Lpips, tmp_path: Path) -> None:
+    photo_like(1, 12, 12).save(tmp_path / "a.png")
+    picture = Picture(tmp_path / "a.png", original=tmp_path / "a.png")
+    with pytest.raises(Diffusion4kError, match=r"a\.png: LPIPS failed at 12x12"):
+        LpipsMeasure(network)(picture)
