@@ -54,8 +54,9 @@ def match_images(models: Sequence[Model], match: Match = "auto") -> list[Row]:
         if len(models) == 1 or any(len(list(filter(None, row.entries))) > 1 for row in rows):
             return rows
     what = {"name": "file name", "prompt": "prompt"}.get(match, "file name or prompt")
+    folders = " and ".join(str(model.folder) for model in models)
     raise Diffusion4kError(
-        f"{' and '.join(str(model.folder) for model in models)}: no two images share a {what}: name "
+        f"{folders}: no two images share a {what}: name "
         'them alike, or write their prompts into metadata.jsonl ({"file_name": ..., "text": ...})'
     )
 
