@@ -285,7 +285,7 @@ def test_a_phone(phone: playwright.Page, folders: list[Path]) -> None:
     assert scales(page) == ["100%"] * 3
     first = [place_of(seen(page, i), folder / "a.png") for i, folder in enumerate(folders)]
     # Views may differ in height, by the lines of their captions.
-    assert np.ptp(first, axis=0).max() <= 40
+    assert np.ptp(first, axis=0).max() <= 8
     assert np.ptp([[view["x"], view["y"]] for view in views(page)], axis=0).max() < 1e-3
     touch = page.context.new_cdp_session(page)
 
