@@ -47,17 +47,25 @@ def busiest_places(images: Sequence[ImageLike], side: int, count: int = 2) -> li
     cells = max(1, min(side // PATCH, *detail.shape))
     windows = np.lib.stride_tricks.sliding_window_view(detail, (cells, cells)).mean((2, 3))
     boxes: list[Box] = []
-    for _ in range(count):
-        row, column = map(int, np.unravel_index(int(windows.argmax()), windows.shape))
+    free = np.ones_like(windows, bool)
+    while len(boxes) < count and free.any():
+        # Apart from the others by a side of its own where there is room: two looks, not one.
+        apart = free & _away(free.shape, boxes, 2 * cells)
+        best = np.where(apart if apart.any() else free, windows, -np.inf).argmax()
+        row, column = map(int, np.unravel_index(int(best), windows.shape))
         left, top = column * PATCH, row * PATCH
         boxes.append((left, top, left + cells * PATCH, top + cells * PATCH))
-        windows = windows.copy()
-        windows[
-            max(0, row - cells + 1) : row + cells, max(0, column - cells + 1) : column + cells
-        ] = -np.inf
-        if not np.isfinite(windows).any():
-            break
+        free &= _away(free.shape, boxes[-1:], cells)
     return boxes
+
+
+def _away(shape: tuple[int, ...], boxes: Sequence[Box], cells: int) -> NDArray[np.bool_]:
+    """Which windows begin at least so many cells above, below or beside every box."""
+    away = np.ones(shape, bool)
+    for left, top, _, _ in boxes:
+        row, column = top // PATCH, left // PATCH
+        away[max(0, row - cells + 1) : row + cells, max(0, column - cells + 1) : column + cells] = 0
+    return away
 
 
 def _structure(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:

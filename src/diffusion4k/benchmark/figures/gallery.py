@@ -37,7 +37,7 @@ def draw_gallery(
     columns = min(columns, len(entries))
     cell = (width - 2 * GAP - GAP * (columns - 1)) // columns
     size = text_size(width)
-    cells = []
+    blocks = []
     for number, entry in enumerate(entries):
         parts = [
             scaled(open_rgb(entry.path), cell),
@@ -45,6 +45,9 @@ def draw_gallery(
         ]
         if notes:
             parts.append(text_block(notes[number], cell, size, "#0b6e4f"))
-        cells.append(below(parts, GAP // 2))
-    lines = [beside(cells[first : first + columns]) for first in range(0, len(cells), columns)]
-    return framed(below(lines), GAP)
+        blocks.append(below(parts, GAP // 2))
+    lines: list[list[Image.Image]] = [[] for _ in range(columns)]
+    # Images of other shapes leave no holes: the tallest first, each where there is most room.
+    for block in sorted(blocks, key=lambda block: -block.height):
+        min(lines, key=lambda line: sum(b.height + GAP for b in line)).append(block)
+    return framed(beside([below(line) for line in lines]), GAP)

@@ -35,7 +35,7 @@ OTHERS, LAST = "#ffd400", "#e3122d"
 """Yellow and red."""
 
 _AUTOMATIC = 2  # patches
-_LEAST_FACTOR = 2  # of patches chosen automatically
+_AUTOMATIC_FACTOR = 2
 
 
 class Patch(NamedTuple):
@@ -99,24 +99,36 @@ def draw_side_by_side(
         paths = [entry.path for entry in row.entries if entry]
         images = [open_rgb(path) for path in paths]
         chosen = list(patches) or _busiest(images, cell)
+        factor = _factor(chosen, cell)
         places = [_boxes(chosen, paths, images, number) for number in range(len(images))]
         colours = [OTHERS] * (len(images) - 1) + [LAST]
-        columns = [
-            _column(image, boxes, colour, cell)
+        marked = [
+            (_marked(image, boxes, colour, cell), _enlarged(image, boxes, colour, factor, cell))
             for image, boxes, colour in zip(images, places, colours, strict=True)
         ]
-        blocks += [beside(columns), text_block(row.prompt, inner, size)]
-        said |= dict.fromkeys(_notes(images, chosen, cell))
+        wholes, enlarged = zip(*marked, strict=True)
+        block = below([beside(_centred(wholes)), beside(_widened(enlarged, cell))], GAP // 2)
+        blocks += [block, text_block(row.prompt, inner, size)]
+        said |= dict.fromkeys(_notes(images, chosen, factor))
     blocks.append(text_block(" ".join(said), inner, round(0.85 * size), SOFT))
     return framed(below(blocks), GAP)
 
 
 def _busiest(images: Sequence[Image.Image], cell: int) -> list[Patch]:
-    side = max(1, _space(cell, _AUTOMATIC) // _LEAST_FACTOR)
+    """Patches that fill the cell's width when every pixel is seen twice as large."""
+    side = min(_space(cell, _AUTOMATIC) // _AUTOMATIC_FACTOR, *(min(i.size) for i in images))
     boxes = busiest_places([np.asarray(image) for image in images], side, _AUTOMATIC)
-    # Of an image smaller than the smallest patch it is the largest square that all images have.
-    least = min(side, *(min(image.size) for image in images))
-    return [Patch(left, top, min(right - left, least)) for left, top, right, _ in boxes]
+    width, height = images[0].size
+    patches = [
+        Patch(_around(left, right, side, width), _around(top, bottom, side, height), side)
+        for left, top, right, bottom in boxes
+    ]
+    return sorted(patches)  # from left to right, as they are marked
+
+
+def _around(start: int, end: int, side: int, whole: int) -> int:
+    """Where a side with the same middle starts, inside the whole."""
+    return min(max((start + end - side) // 2, 0), whole - side)
 
 
 def _boxes(
@@ -134,26 +146,45 @@ def _boxes(
     return [same_place(patch, first.size, image.size) for patch in patches]
 
 
-def _column(image: Image.Image, boxes: Sequence[Box], colour: str, cell: int) -> Image.Image:
-    whole = scaled(image, cell)
-    pen, line = ImageDraw.Draw(whole), _line(cell)
+def _marked(image: Image.Image, boxes: Sequence[Box], colour: str, cell: int) -> Image.Image:
+    whole, line = scaled(image, cell), _line(cell)
+    pen = ImageDraw.Draw(whole)
     for box in boxes:
-        corners = [round(side * cell / image.width) for side in box]
-        pen.rectangle([c + o for c, o in zip(corners, (-line, -line, line, line), strict=True)],
-                      outline=colour, width=line)  # fmt: skip
-    factors = [_factor(box[2] - box[0], len(boxes), cell) for box in boxes]
-    enlarged = [
-        framed(magnified(image.crop(box), factor), line, colour)
-        for box, factor in zip(boxes, factors, strict=True)
-    ]
-    return below([whole, beside(enlarged, GAP // 2)], GAP // 2)
+        left, top, right, bottom = (round(side * cell / image.width) for side in box)
+        outer = (left - line, top - line, right + line, bottom + line)
+        pen.rectangle(outer, outline=colour, width=line)
+    return whole
 
 
-def _notes(images: Sequence[Image.Image], patches: Sequence[Patch], cell: int) -> list[str]:
-    notes = []
-    for patch in patches:
-        factor = _factor(patch.side, len(patches), cell)
-        notes.append(f"Patches of {patch.side}x{patch.side} pixels, enlarged {factor} times.")
+def _enlarged(
+    image: Image.Image, boxes: Sequence[Box], colour: str, factor: int, cell: int
+) -> Image.Image:
+    crops = [magnified(image.crop(box), factor) for box in boxes]
+    return beside([framed(crop, _line(cell), colour) for crop in crops], GAP // 2)
+
+
+def _centred(wholes: Sequence[Image.Image]) -> list[Image.Image]:
+    """On sheets of one height, so that what comes below is in line."""
+    height = max(whole.height for whole in wholes)
+    sheets = []
+    for whole in wholes:
+        sheet = Image.new("RGB", (whole.width, height), "white")
+        sheet.paste(whole, (0, (height - whole.height) // 2))
+        sheets.append(sheet)
+    return sheets
+
+
+def _widened(blocks: Sequence[Image.Image], cell: int) -> list[Image.Image]:
+    sheets = [Image.new("RGB", (cell, block.height), "white") for block in blocks]
+    for sheet, block in zip(sheets, blocks, strict=True):
+        sheet.paste(block, (0, 0))
+    return sheets
+
+
+def _notes(images: Sequence[Image.Image], patches: Sequence[Patch], factor: int) -> list[str]:
+    sides = dict.fromkeys(f"{patch.side}x{patch.side}" for patch in patches)
+    times = "their own size" if factor == 1 else f"enlarged {factor} times"
+    notes = [f"Patches of {', '.join(sides)} pixels, {times}."]
     sizes = dict.fromkeys(f"{image.width}x{image.height}" for image in images)
     if len(sizes) > 1:
         notes.append(
@@ -163,8 +194,9 @@ def _notes(images: Sequence[Image.Image], patches: Sequence[Patch], cell: int) -
     return notes
 
 
-def _factor(side: int, count: int, cell: int) -> int:
-    space = _space(cell, count)
+def _factor(patches: Sequence[Patch], cell: int) -> int:
+    """The whole number by which all patches are enlarged."""
+    space, side = _space(cell, len(patches)), max(patch.side for patch in patches)
     if side > space:
         raise UsageError(
             f"a patch of {side} pixels a side does not fit into {space}: choose a smaller one, "

@@ -19,6 +19,9 @@ from diffusion4k.errors import Diffusion4kError
 
 __all__ = ["draw_variations", "variations_of"]
 
+_TALLEST = 0.4
+"""Of a line, in parts of the figure's width: two upright images shall not fill a page."""
+
 
 def variations_of(entries: Sequence[Entry]) -> list[list[Entry]]:
     """The images of each prompt that has at least two.
@@ -50,7 +53,7 @@ def draw_variations(groups: Sequence[Sequence[Entry]], *, width: int = 2400) -> 
     for group in groups:
         images = [open_rgb(entry.path) for entry in group]
         ratios = [image.width / image.height for image in images]
-        height = int((inner - GAP * (len(images) - 1)) / sum(ratios))
+        height = int(min((inner - GAP * (len(images) - 1)) / sum(ratios), _TALLEST * inner))
         cells = [
             _cell(image, max(1, int(height * ratio)), height, _label(image, entry), size)
             for image, ratio, entry in zip(images, ratios, group, strict=True)
