@@ -198,6 +198,8 @@ const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowD
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || $("keys").open) return;
   if (event.target.closest("select, [role=slider]")) return;
+  // A screen reader or speech may have other plans with them.
+  if (event.key.length === 1 && !$("letters").checked) return;
   if (event.key === " " && event.target.closest("button")) return;
   const move = event.shiftKey && MOVES[event.key];
   if (move) viewers.pan(move[0] * STEP, move[1] * STEP);
