@@ -1,7 +1,8 @@
 """The page in a real browser, opened from a file: links, views, keys, touch, and exact pixels."""
 
 import io
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from diffusion4k.compare.build import compare
+from tests.compare.conftest import picture
 
 pytestmark = pytest.mark.e2e
 
@@ -16,51 +18,47 @@ playwright = pytest.importorskip(
     "playwright.sync_api", reason="no playwright: `pip install playwright`"
 )
 SIZE = (1500, 1500)
+NAMES = ("first", "second", "third")
 NASTY = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 
 
-@pytest.fixture
-def folders(folder: Callable[..., Path]) -> list[Path]:
-    """Three models; the second prompt has other sizes, the third lacks an image."""
-    made = [
-        folder("first", 1, a_png=SIZE, b_png=SIZE, c_png=SIZE),
-        folder("second", 2, a_png=SIZE, b_png=(1600, 900), c_png=SIZE),
-        folder("third", 3, a_png=SIZE, b_png=SIZE),
-    ]
-    rows = f'{{"file_name": "a.png", "text": "{NASTY}"}}'
-    for place in made:
-        (place / "metadata.jsonl").write_text(rows)
-    return made
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three models and their page: the second prompt has other sizes, the third lacks an image."""
+    place = tmp_path_factory.mktemp("compared")
+    for number, name in enumerate(NAMES):
+        (place / name).mkdir()
+        for file in "abc"[: 2 if name == "third" else 3]:
+            size = (1600, 900) if (name, file) == ("second", "b") else SIZE
+            picture(*size, 10 * number + ord(file)).save(place / name / f"{file}.png")
+        row = f'{{"file_name": "a.png", "text": "{NASTY}"}}'
+        (place / name / "metadata.jsonl").write_text(row)
+    compare([str(place / name) for name in NAMES], place / "page")
+    return place
 
 
 @pytest.fixture
-def page(
-    chromium: playwright.Browser, folders: list[Path], tmp_path: Path
-) -> Iterator[playwright.Page]:
+def folders(place: Path) -> list[Path]:
+    return [place / name for name in NAMES]
+
+
+@pytest.fixture
+def page(chromium: playwright.Browser, place: Path) -> Iterator[playwright.Page]:
     """As it opens on a desktop; whatever the console says, or leaves the folder, fails."""
-    yield from opened(chromium, folders, tmp_path, viewport={"width": 1440, "height": 900})
+    yield from opened(chromium, place, viewport={"width": 1440, "height": 900})
 
 
 @pytest.fixture
-def phone(
-    chromium: playwright.Browser, folders: list[Path], tmp_path: Path
-) -> Iterator[playwright.Page]:
+def phone(chromium: playwright.Browser, place: Path) -> Iterator[playwright.Page]:
     """The same on a phone with a fine screen."""
-    yield from opened(
-        chromium,
-        folders,
-        tmp_path,
-        viewport={"width": 390, "height": 800},
-        device_scale_factor=2,
-        is_mobile=True,
-        has_touch=True,
-    )
+    size = {"width": 390, "height": 800}
+    options = {"device_scale_factor": 2, "is_mobile": True, "has_touch": True}
+    yield from opened(chromium, place, viewport=size, **options)
 
 
 def opened(
-    chromium: playwright.Browser, folders: list[Path], place: Path, **options: object
+    chromium: playwright.Browser, place: Path, **options: object
 ) -> Iterator[playwright.Page]:
-    compare([str(folder) for folder in folders], place / "page")
     context = chromium.new_context(**options)
     page = context.new_page()
     troubles: list[str] = []
@@ -280,14 +278,14 @@ def test_help_and_names(page: playwright.Page) -> None:
 
 
 def test_a_tile_that_is_gone_is_told(
-    chromium: playwright.Browser, folders: list[Path], tmp_path: Path
+    chromium: playwright.Browser, place: Path, tmp_path: Path
 ) -> None:
     """Here the console may complain."""
-    made = compare([str(folder) for folder in folders], tmp_path / "page")
+    shutil.copytree(place / "page", tmp_path / "page")
     for tile in (tmp_path / "page" / "tiles").glob("*/9/*"):
         tile.unlink()
     page = chromium.new_page()
-    page.goto(made.page.as_uri())
+    page.goto((tmp_path / "page" / "index.html").as_uri())
     playwright.expect(page.locator(".nothing").first).to_have_text(
         "a part of this image is missing"
     )
