@@ -1,5 +1,5 @@
 // The page: prompts in a list, and the pictures of one prompt side by side, under a slider, or in
-// turn. All pictures of a prompt stay open whatever the view, so that nothing loads when it changes.
+// turn. All pictures of a prompt stay open whatever the view: nothing loads when it changes.
 // What is read from `data.js` goes into the page as text, never as markup.
 
 /* global COMPARISON, LinkedViewers */
@@ -28,7 +28,8 @@ function makeCell(name) {
   const view = element("div", "view");
   const nothing = element("p", "nothing");
   const caption = element("figcaption");
-  const [title, size, scale] = [element("strong", "", name), element("span", "soft"), element("span", "scale")];
+  const title = element("strong", "", name);
+  const [size, scale] = [element("span", "soft"), element("span", "scale")];
   const numbers = element("dl", "numbers");
   view.append(nothing);
   caption.append(title, size, scale, numbers);
@@ -63,7 +64,8 @@ function show(index) {
 }
 
 function fill(cell, picture) {
-  say(cell, picture?.id ? "" : picture ? `${picture.file} cannot be decoded` : "no image for this prompt");
+  const why = picture ? `${picture.file} cannot be decoded` : "no image for this prompt";
+  say(cell, picture?.id ? "" : why);
   cell.size.textContent = picture?.id ? `${picture.width} × ${picture.height}` : "";
   cell.size.title = picture?.file ?? "";
   cell.numbers.replaceChildren();
@@ -263,7 +265,9 @@ $("handle").addEventListener("keydown", (event) => {
   setSplit(state.split + steps[event.key]);
   event.preventDefault();
 });
-$("handle").addEventListener("pointerdown", (event) => $("handle").setPointerCapture(event.pointerId));
+$("handle").addEventListener("pointerdown", (event) => {
+  $("handle").setPointerCapture(event.pointerId);
+});
 $("handle").addEventListener("pointermove", (event) => {
   if (!$("handle").hasPointerCapture(event.pointerId)) return;
   const box = cells[state.left].view.getBoundingClientRect();

@@ -1,8 +1,8 @@
 // Several pictures seen alike: whoever moves one moves all. A layer over OpenSeadragon, which is
 // loaded before; both are plain scripts, since a page opened from a file may load no modules.
 //
-// What all show is one view: the centre, as parts of the width and height, and the scale. A scale is
-// counted in one of two units, which differ only for pictures of different sizes:
+// What all show is one view: the centre, as parts of the width and height, and the scale. A scale
+// is counted in one of two units, which differ only for pictures of different sizes:
 //   pixels  pixels of the screen for one of the picture: every picture shows its own pixels
 //   parts   of the size at which the picture is seen whole: every picture shows the same part
 // At 100% one pixel of the picture is one of the screen, on the spot: pictures are moved to whole
