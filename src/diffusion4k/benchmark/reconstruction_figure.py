@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from diffusion4k.files import atomic_path
-from diffusion4k.metrics.glcm import glcm_map
+from diffusion4k.metrics.places import Box, busiest_places
 
-__all__ = ["ERROR_FACTOR", "draw"]
+__all__ = ["ERROR_FACTOR", "draw", "drawn"]
 
 ERROR_FACTOR = 8
 """By which the error map multiplies absolute differences."""
 
-_CELL, _GAP, _HEAD = 300, 8, 30
+_CELL, _GAP, _TEXT = 300, 8, 16
 _MARK = "#d7263d"
-_GLCM_PATCH = 64
+_PATCH = 64
 
 
 def draw(
@@ -29,49 +29,64 @@ def draw(
     names: Sequence[str],
     path: Path,
 ) -> None:
-    """Write the figure; `rows` are an original `(H, W, 3)` and its reconstruction by each name."""
-    width = (1 + len(names)) * (_CELL + _GAP) + _GAP
-    height = _HEAD + len(rows) * (3 * (_CELL + _GAP) + _GAP) + _HEAD
+    """Write the figure of `drawn` to a PNG file."""
+    with atomic_path(path) as temporary:
+        drawn(rows, names).save(temporary)
+
+
+def drawn(
+    rows: Sequence[tuple[NDArray[np.uint8], Sequence[NDArray[np.uint8]]]],
+    names: Sequence[str],
+    width: int | None = None,
+) -> Image.Image:
+    """The figure; `rows` are an original `(H, W, 3)` and its reconstruction by each name.
+
+    `width` in pixels; by default 300 for each column.
+    """
+    count = 1 + len(names)
+    cell = _CELL if width is None else (width - _GAP) // count - _GAP
+    width = count * (cell + _GAP) + _GAP
+    text = max(_TEXT, cell // 20)
+    head = 2 * text - 2
+    height = head + len(rows) * (3 * (cell + _GAP) + _GAP) + head
     figure = Image.new("RGB", (width, height), "white")
     pen = ImageDraw.Draw(figure)
-    font = ImageFont.load_default(16)
+    font = ImageFont.load_default(text)
     for column, name in enumerate(["original", *names]):
-        pen.text((_GAP + column * (_CELL + _GAP), 6), name, "black", font)
-    top = _HEAD
+        pen.text((_GAP + column * (cell + _GAP), 6), name, "black", font)
+    top = head
     for original, reconstructions in rows:
         box = _busiest(original)
         for column, image in enumerate([original, *reconstructions]):
-            left = _GAP + column * (_CELL + _GAP)
-            figure.paste(_whole(image, box), (left, top))
-            crop = Image.fromarray(image).crop(box).resize((_CELL, _CELL), Image.Resampling.NEAREST)
-            figure.paste(crop, (left, top + _CELL + _GAP))
+            left = _GAP + column * (cell + _GAP)
+            figure.paste(_whole(image, box, cell), (left, top))
+            figure.paste(_enlarged(image, box, cell), (left, top + cell + _GAP))
             if column:
                 error = np.abs(image.astype(np.int16) - original) * ERROR_FACTOR
                 map_ = Image.fromarray(error.clip(0, 255).astype(np.uint8))
-                place = (left, top + 2 * (_CELL + _GAP))
-                figure.paste(map_.resize((_CELL, _CELL), Image.Resampling.BOX), place)
-        place = (_GAP, top + 2 * (_CELL + _GAP) + _CELL // 2 - 10)
+                place = (left, top + 2 * (cell + _GAP))
+                figure.paste(map_.resize((cell, cell), Image.Resampling.BOX), place)
+        place = (_GAP, top + 2 * (cell + _GAP) + cell // 2 - text // 2)
         pen.text(place, f"absolute error x {ERROR_FACTOR}", "#5d6b7a", font)
-        top += 3 * (_CELL + _GAP) + _GAP
+        top += 3 * (cell + _GAP) + _GAP
     pen.text((_GAP, top), "framed: enlarged, own pixels", "#5d6b7a", font)
-    with atomic_path(path) as temporary:
-        figure.save(temporary)
+    return figure
 
 
-def _whole(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> Image.Image:
-    whole = Image.fromarray(image).resize((_CELL, _CELL), Image.Resampling.LANCZOS)
-    scale = _CELL / len(image)
+def _whole(image: NDArray[np.uint8], box: Box, cell: int) -> Image.Image:
+    whole = Image.fromarray(image).resize((cell, cell), Image.Resampling.LANCZOS)
+    scale = cell / len(image)
     corners = [round(side * scale) for side in box]
     ImageDraw.Draw(whole).rectangle(corners, outline=_MARK, width=2)
     return whole
 
 
-def _busiest(image: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    """The patch of most texture by GLCM Score; the middle of a picture smaller than one."""
-    side = _GLCM_PATCH
-    if len(image) < side:
-        return 0, 0, len(image), len(image)
-    scores = glcm_map(image).score
-    row, column = np.unravel_index(int(scores.argmax()), scores.shape)
-    left, top = int(column) * side, int(row) * side
-    return left, top, left + side, top + side
+def _enlarged(image: NDArray[np.uint8], box: Box, cell: int) -> Image.Image:
+    # Every pixel as a square of whole pixels, or else some would seem larger than others.
+    crop = Image.fromarray(image).crop(box)
+    factor = max(1, cell // crop.width)
+    return crop.resize((crop.width * factor, crop.height * factor), Image.Resampling.NEAREST)
+
+
+def _busiest(image: NDArray[np.uint8]) -> Box:
+    return busiest_places([image], _PATCH, 1)[0]

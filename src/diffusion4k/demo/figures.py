@@ -5,18 +5,11 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from diffusion4k.metrics.glcm import glcm_map
+from diffusion4k.metrics.places import Box
 
-__all__ = ["Box", "busiest_places", "crop_uri", "loss_curve", "reduced_uri"]
-
-Box = tuple[int, int, int, int]
-"""Left, top, right, bottom in pixels."""
-
-_PATCH = 64
+__all__ = ["crop_uri", "loss_curve", "reduced_uri"]
 
 
 def reduced_uri(path: Path, longest: int = 1100) -> str:
@@ -31,25 +24,6 @@ def crop_uri(path: Path, box: Box) -> str:
     """The pixels of `box` as they are, as a JPEG data URI of quality 92."""
     with Image.open(path) as opened:
         return _uri(opened.convert("RGB").crop(box), 92)
-
-
-def busiest_places(path: Path, side: int, count: int = 2) -> list[Box]:
-    """Squares of `side` pixels with the highest mean GLCM Score that do not overlap."""
-    with Image.open(path) as opened:
-        scores = glcm_map(np.asarray(opened.convert("RGB"))).score
-    cells = max(1, min(side // _PATCH, *scores.shape))
-    windows = np.lib.stride_tricks.sliding_window_view(scores, (cells, cells)).mean((2, 3))
-    boxes: list[Box] = []
-    for _ in range(count):
-        row, column = np.unravel_index(int(windows.argmax()), windows.shape)
-        left, top = int(column) * _PATCH, int(row) * _PATCH
-        boxes.append((left, top, left + cells * _PATCH, top + cells * _PATCH))
-        near_rows = slice(max(0, int(row) - cells + 1), int(row) + cells)
-        near_columns = slice(max(0, int(column) - cells + 1), int(column) + cells)
-        windows = _masked(windows, near_rows, near_columns)
-        if not np.isfinite(windows).any():
-            break
-    return boxes
 
 
 def loss_curve(
@@ -85,12 +59,6 @@ def loss_curve(
 
 def _columns(curve: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:
     return [step for step, _ in curve], [loss for _, loss in curve]
-
-
-def _masked(windows: NDArray[np.float64], rows: slice, columns: slice) -> NDArray[np.float64]:
-    left = windows.copy()
-    left[rows, columns] = -np.inf
-    return left
 
 
 def _uri(image: Image.Image, quality: int) -> str:

@@ -5,9 +5,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from diffusion4k.demo.figures import busiest_places, crop_uri, loss_curve, reduced_uri
+from diffusion4k.demo.figures import crop_uri, loss_curve, reduced_uri
 from diffusion4k.demo.result import Result
 from diffusion4k.files import write_text
+from diffusion4k.metrics.places import busiest_places
 from diffusion4k.sampling import Output
 
 __all__ = ["write_report"]
@@ -62,7 +63,7 @@ def _pair(before: Output, after: Output) -> dict[str, Any]:
     side = min(_CROP, max(_CELL, settings.width // 4 // _CELL * _CELL))
     views = (("before", before.path), ("after", after.path))
     marks = []
-    for colour, box in zip(_COLOURS, busiest_places(after.path, side), strict=False):
+    for colour, box in zip(_COLOURS, busiest_places([after.path], side), strict=False):
         left, top, right, bottom = box
         marks.append(
             _Mark(

@@ -1,0 +1,31 @@
+"""Photographs and what autoencoders give back at 512x512 (the supplement's Fig. 16)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from diffusion4k.benchmark.reconstruction import Autoencoder, Picture
+from diffusion4k.benchmark.reconstruction_figure import drawn
+from diffusion4k.data.progress import track
+
+__all__ = ["draw_reconstructions"]
+
+
+def draw_reconstructions(
+    paths: Sequence[Path],
+    autoencoders: Sequence[Autoencoder],
+    *,
+    size: int = 512,
+    width: int = 2400,
+) -> Image.Image:
+    """The figure, about `width` pixels wide, of the central squares of photographs.
+
+    Raises:
+        Diffusion4kError: a photograph that cannot be read or is smaller than `size`.
+    """
+    rows = []
+    for path in track(paths, len(paths), "reconstructing"):
+        original = Picture(path, size).pixels()
+        rows.append((original, [network.reconstruct(original) for network in autoencoders]))
+    return drawn(rows, [network.name for network in autoencoders], width)

@@ -1,0 +1,45 @@
+"""Options that several figures share, and the images they ask for."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+if TYPE_CHECKING:
+    from diffusion4k.compare.models import Entry
+
+__all__ = ["Folder", "Images", "Match", "Most", "Out", "Patches", "Width", "entries_of"]
+
+Folder: TypeAlias = Annotated[Path, typer.Argument(help="Folder of images.", show_default=False)]
+Images: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--image", help="File name without its ending; several times. By default all."),
+]
+Match: TypeAlias = Annotated[
+    str, typer.Option(help="What images of one row share: name, prompt (and seed), or auto.")
+]
+Most: TypeAlias = Annotated[int, typer.Option(help="At most so many prompts.", min=1)]
+Out: TypeAlias = Annotated[Path, typer.Option(help="A .png, .jpg or .pdf file.")]
+Patches: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--patch",
+        help="X,Y,SIDE in pixels of the first folder's images; several times. By default the two "
+        "places with most detail.",
+    ),
+]
+Width: TypeAlias = Annotated[int, typer.Option(help="Of the figure, pixels.")]
+
+
+def entries_of(folder: Path, images: Sequence[str] | None) -> "list[Entry]":
+    """The folder's images, or those that are named, in that order."""
+    from diffusion4k.compare.models import read_models
+    from diffusion4k.errors import UsageError
+
+    entries = read_models([str(folder)], 1, 1)[0].entries
+    named = {entry.name: entry for entry in entries}
+    for name in images or ():
+        if name not in named:
+            raise UsageError(f"--image {name}: no such image in {folder}")
+    return [named[name] for name in images] if images else entries

@@ -1,0 +1,45 @@
+"""What `side-by-side` and `ablation` have in common."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+__all__ = ["draw"]
+
+
+def draw(
+    folders: Sequence[str],
+    patches: Sequence[str],
+    images: Sequence[str],
+    *,
+    match: str,
+    most: int,
+    width: int,
+    out: Path,
+) -> None:
+    """Match the folders' images and write the figure."""
+    from diffusion4k.benchmark.figures.canvas import check_output, save_figure
+    from diffusion4k.benchmark.figures.side_by_side import (
+        complete,
+        draw_side_by_side,
+        parse_patch,
+    )
+    from diffusion4k.compare.models import read_models
+    from diffusion4k.compare.rows import match_images
+    from diffusion4k.errors import UsageError
+
+    if match not in ("auto", "name", "prompt"):
+        raise UsageError(f"--match {match}: allowed auto, name or prompt")
+    check_output(out, width)
+    chosen = [parse_patch(patch) for patch in patches]
+    models = read_models(folders, 2, 6)
+    rows = match_images(models, match)  # type: ignore[arg-type]
+    named = {row.first.name: row for row in rows}
+    for name in images:
+        if name not in named:
+            raise UsageError(f"--image {name}: no such image in {models[0].folder}")
+    rows = complete([named[name] for name in images] if images else rows, most)
+    figure = draw_side_by_side(rows, [m.name for m in models], patches=chosen, width=width)
+    save_figure(figure, out)
+    typer.echo(out)

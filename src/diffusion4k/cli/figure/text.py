@@ -1,0 +1,52 @@
+"""`diffusion4k figure text`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diffusion4k.cli.figure.options import Folder, Images, Out, Width, entries_of
+
+__all__ = ["EXAMPLE", "text"]
+
+EXAMPLE = """Example:
+
+  diffusion4k generate 'a sign that says "open"' --width 256 --height 256 --out signs
+
+  diffusion4k figure text signs --out text.png
+"""
+
+
+def text(
+    folder: Folder,
+    image: Images = None,
+    most: Annotated[int, typer.Option(help="At most so many images.", min=1)] = 12,
+    columns: Annotated[int, typer.Option(help="Images in a line.", min=1)] = 3,
+    width: Width = 2400,
+    out: Out = Path("text.png"),
+) -> None:
+    """Images whose prompts ask for text in quotation marks, and what can be read (Fig. 12).
+
+    With Tesseract or EasyOCR installed the share of characters and words that are right is told.
+    """
+    from diffusion4k.benchmark.figures.canvas import check_output, save_figure
+    from diffusion4k.benchmark.figures.spelled_text import (
+        draw_spelled_text,
+        find_reader,
+        read_entries,
+        with_text,
+    )
+
+    check_output(out, width)
+    entries = with_text(entries_of(folder, image))[:most]
+    reader = find_reader()
+    readings = []
+    if isinstance(reader, str):
+        typer.echo(reader, err=True)
+    else:
+        readings = read_entries(entries, reader)
+        for name in ("characters", "words"):
+            mean = sum(getattr(reading, name) for reading in readings) / len(readings)
+            typer.echo(f"{name} right: {mean:.1%} (mean of {len(readings)} images)")
+    save_figure(draw_spelled_text(entries, readings, columns=columns, width=width), out)
+    typer.echo(out)
