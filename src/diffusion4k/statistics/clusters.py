@@ -6,12 +6,10 @@ people are not a thousand independent ones. What the mean p of scores y in [0, 1
     one-way    V = G / (G - 1) sum_g S_g^2 / n^2,    S_g = sum of y - p within the cluster g
     two-way    V = V_people + V_prompts - V_cells
 
-G is the number of clusters; a cell is what one person said about one prompt. From V follows how
-many independent answers would know as much, and from that the interval of Wilson, which never
-leaves [0, 1], with a quantile of Student's t in place of the normal one:
+G is the number of clusters; a cell is what one person said about one prompt. The interval is taken
+on the scale of log-odds, where it is nearer to symmetric and never leaves [0, 1]:
 
-    n_eff = p (1 - p) / V
-    (p + t^2 / 2n_eff -+ t sqrt(p (1 - p) / n_eff + t^2 / 4n_eff^2)) / (1 + t^2 / n_eff)
+    logit(p) -+ t sqrt(V) / (p (1 - p))
 
     degrees of freedom: G - 1; two-way by Satterthwaite's rule,
     V^2 / (V_people^2 / (G_people - 1) + V_prompts^2 / (G_prompts - 1))
@@ -19,17 +17,18 @@ leaves [0, 1], with a quantile of Student's t in place of the normal one:
 V is at least V_cells, and if it is that, neither people nor prompts matter, and there are as many
 degrees of freedom as cells, less one.
 
-Where all answers are equal, V says nothing, and n_eff is the number of clusters.
+Where all answers are equal, V says nothing: the interval is Wilson's for as many answers as there
+are clusters. So it is for answers that do not belong together.
 
 The cluster bootstrap draws whole clusters (`statistics.bootstrap`). Its percentiles are too narrow
 for few clusters; they are taken so much further out as t and the factor sqrt(G / (G - 1)) demand.
 
-Sources: Cameron, Gelbach and Miller, J. Bus. Econ. Stat. 29, 2011 (two-way); Korn and Graubard,
-Survey Methodology 24, 1998 (effective sample size); Hesterberg, Am. Stat. 69, 2015 (percentiles).
+Sources: Cameron, Gelbach and Miller, J. Bus. Econ. Stat. 29, 2011 (two-way); Satterthwaite,
+Biometrics Bull. 2, 1946; Hesterberg, Am. Stat. 69, 2015 (percentiles).
 """
 
 from collections.abc import Sequence
-from math import nan, sqrt
+from math import exp, log, nan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -70,8 +69,9 @@ def clustered_share(
     variance, freedom = clustered_variance((y - share)[:, None] / len(y), groups)
     if not variance[0] > 0:
         return _wilson(share, min(counts), _student(min(counts) - 1, level))
-    effective = share * (1 - share) / float(variance[0])
-    return _wilson(share, effective, _student(float(freedom[0]), level))
+    reach = _student(float(freedom[0]), level) * sqrt(float(variance[0])) / (share * (1 - share))
+    odds = log(share / (1 - share))
+    return Interval(share, _share(odds - reach), _share(odds + reach))
 
 
 def cluster_bootstrap(
@@ -159,6 +159,10 @@ def _wilson(share: float, number: float, quantile: float) -> Interval:
     reach = quantile * sqrt(share * (1 - share) / number + square / (4 * number))
     low, high = ((share + square / 2 + side * reach) / (1 + square) for side in (-1, 1))
     return Interval(share, max(low, 0.0), min(high, 1.0))
+
+
+def _share(log_odds: float) -> float:
+    return 1 / (1 + exp(-log_odds)) if log_odds > -500 else 0.0
 
 
 def _normal(level: float) -> float:

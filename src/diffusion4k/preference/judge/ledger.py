@@ -3,7 +3,7 @@
 Nothing is paid twice (`endpoint.ledger`). Tables:
 
     judgements    one row per paid answer
-        first, second TEXT    SHA-256 of the image files' bytes, in the order in which they were sent
+        first, second TEXT    SHA-256 of the image files' bytes, in the order sent
         caption TEXT      SHA-256 of the images' prompt
         prompt TEXT       SHA-256 of what is asked (`judge.prompt`)
         model TEXT        as asked for

@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeAlias
 
 from diffusion4k.preference.answers import Answer, Choice
 from diffusion4k.preference.judge.jobs import DETAILS, Plan, View, verdicts_of
@@ -29,6 +29,9 @@ __all__ = ["STUDY", "Outcome", "collect", "preferences"]
 
 STUDY = "judge"
 """The study's name in a judge's answers: by it they are known from people's."""
+
+_Key: TypeAlias = tuple[str, str, str, str, int]
+"""Models, prompt id, question, and which of the two was sent first."""
 
 
 @dataclass
@@ -45,8 +48,8 @@ class Outcome:
 def collect(plan: Plan) -> Outcome:
     """The answers that the ledger has for the views of a plan."""
     outcome = Outcome()
-    votes: dict[tuple[str, ...], list[tuple[int, float]]] = defaultdict(list)
-    owners: dict[tuple[str, ...], tuple[Pair, int]] = {}
+    votes: dict[_Key, list[tuple[int, float]]] = defaultdict(list)
+    owners: dict[_Key, Pair] = {}
     for view in plan.views:
         stored = plan.ledger.stored(view.question)
         if stored is None:
@@ -59,14 +62,13 @@ def collect(plan: Plan) -> Outcome:
             outcome.unparsable[str(why)] += 1
             continue
         for question in _decided(view, plan.settings.patches):
-            key = (*view.pair.models, view.pair.prompt_id, question, str(view.first))
+            key: _Key = (*view.pair.models, view.pair.prompt_id, question, view.first)
             chosen = view.first if verdicts[question] == "first" else 1 - view.first
             votes[key].append((chosen, stored.created))
-            owners[key] = view.pair, view.first
+            owners[key] = view.pair
     judge = plan.settings.endpoint.model
     for key, cast in votes.items():
-        pair, first = owners[key]
-        outcome.answers.append(_answer(pair, first, key[3], cast, judge))
+        outcome.answers.append(_answer(owners[key], key[4], key[3], cast, judge))
     return outcome
 
 

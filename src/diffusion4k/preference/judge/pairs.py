@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from diffusion4k.compare.models import Entry, Model, read_models
+from diffusion4k.compare.models import read_models
 from diffusion4k.compare.rows import match_images
 from diffusion4k.data.problems import Problem
 from diffusion4k.errors import Diffusion4kError
@@ -14,6 +14,10 @@ from diffusion4k.errors import Diffusion4kError
 __all__ = ["Pair", "find_pairs"]
 
 _MOST_MODELS = 50
+_NO_PROMPT = (
+    "no prompt is known of its images, and the judge is asked about it: write metadata.jsonl "
+    '({"file_name": ..., "text": ...})'
+)
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,12 @@ def find_pairs(arguments: Sequence[str]) -> tuple[list[Pair], list[Problem]]:
     numbers: dict[str, int] = {}
     times: Counter[str] = Counter()
     for row in match_images(models):
-        there = {model: e for model, e in zip(models, row.entries, strict=True) if e}
-        problems += _missing(models, there)
-        known = [entry.prompt for entry in there.values() if entry.prompt]
+        there = {m.name: e for m, e in zip(models, row.entries, strict=True) if e}
+        reason = f"no image beside {row.first.path}: the pair is left out"
+        problems += [Problem(str(m.folder), reason) for m in models if m.name not in there]
         if len(there) < 2:
             continue
+        known = [entry.prompt for entry in there.values() if entry.prompt]
         if not known:
             problems.append(Problem(str(row.first.path), _NO_PROMPT))
             continue
@@ -61,23 +66,9 @@ def find_pairs(arguments: Sequence[str]) -> tuple[list[Pair], list[Problem]]:
         number = numbers.setdefault(prompt, len(numbers) + 1)
         times[prompt] += 1
         name = f"{number}-{times[prompt]}" if times[prompt] > 1 else str(number)
-        for two in combinations(sorted(there, key=lambda model: model.name), 2):
-            first, second = (there[model].path for model in two)
-            pairs.append(Pair(name, prompt, (two[0].name, two[1].name), (first, second)))
+        for two in combinations(sorted(there), 2):
+            pairs.append(Pair(name, prompt, two, (there[two[0]].path, there[two[1]].path)))
     if not pairs:
         folders = ", ".join(str(model.folder) for model in models)
         raise Diffusion4kError(f"{folders}: {_NO_PROMPT}")
     return pairs, problems
-
-
-_NO_PROMPT = (
-    "no prompt is known of its images, and the judge is asked about it: write metadata.jsonl "
-    '({"file_name": ..., "text": ...})'
-)
-
-
-def _missing(models: Sequence[Model], there: dict[Model, Entry]) -> list[Problem]:
-    one = next(iter(there.values()))
-    absent = [model for model in models if model not in there]
-    reason = f"no image beside {one.path}: the pair is left out"
-    return [Problem(str(model.folder), reason) for model in absent]

@@ -3,10 +3,10 @@
     1. Visual Aesthetics: the first image is better. The reason is ...
        ^ heading          ^ verdict                 ^ reason
 
-Whatever does not change the meaning is passed over: Markdown, brackets, quotes, capitals, numbering,
-line breaks, "image 1" for "the first image", "slightly better". Nothing is guessed: a verdict that
-is not one of these, a question without a verdict or with two that differ, and a reason that says
-the opposite of its verdict make the whole answer unusable.
+Whatever does not change the meaning is passed over: Markdown, brackets, quotes, capitals,
+numbering, line breaks, "image 1" for "the first image", "slightly better". Nothing is guessed: a
+verdict that is not one of these, a question without a verdict or with two that differ, and a reason
+that says the opposite of its verdict make the whole answer unusable.
 """
 
 import re
@@ -29,7 +29,7 @@ _HEADING = re.compile(
     rf"(?:^[^\w\n]*(?:\d[.:)]?)?|\b\d[.:)])[^\w\n]*({_TITLES})[ \t]*(?:[:\-–—]|$)", re.M
 )
 _REASON = re.compile(r"\b(?:the )?reasons?\b|\bbecause\b|\bas it\b|\bsince\b")
-_SIDE = {
+_SIDE: dict[Verdict, str] = {
     "first": r"(?:first|1st)(?: image| picture| one)?|image (?:1|one)",
     "second": r"(?:second|2nd)(?: image| picture| one)?|image (?:2|two)",
 }
@@ -47,8 +47,8 @@ _VERDICTS: dict[Verdict, re.Pattern[str]] = {
     "second": _verdict_pattern("second"),
 }
 _CLAIMS: dict[Verdict, re.Pattern[str]] = {
-    side: re.compile(rf"\b(?:{pattern}) (?:is|looks|seems|appears) {_DEGREE}better\b")
-    for side, pattern in (("first", _SIDE["first"]), ("second", _SIDE["second"]))
+    side: re.compile(rf"\b(?:{_SIDE[side]}) (?:is|looks|seems|appears) {_DEGREE}better\b")
+    for side in _OPPOSITE
 }
 
 
