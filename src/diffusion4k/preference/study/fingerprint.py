@@ -32,9 +32,13 @@ def fingerprint(config: StudyConfig, material: Material) -> dict[str, Any]:
     paths = material.paths()
     contents = {path: sha256_of(path) for path in track(paths, len(paths), "checking images")}
     # Where an image lies does not matter.
-    images = {_label(unit.name, m): contents[p] for unit in material.everything() for m, p in
-              zip(unit.models, unit.paths, strict=True)}
-    return {"settings": _without_places(settings), "images": images}
+    images = {
+        _label(unit.name, m): contents[p]
+        for unit in material.everything()
+        for m, p in zip(unit.models, unit.paths, strict=True)
+    }
+    prompts = {unit.prompt_id: unit.text for unit in material.units}
+    return {"settings": _without_places(settings), "prompts": prompts, "images": images}
 
 
 def differences(before: dict[str, Any], now: dict[str, Any], place: Path) -> None:
