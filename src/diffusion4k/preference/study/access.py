@@ -88,7 +88,7 @@ class Cookie:
     """A cookie for one server; with `secure` browsers send it by HTTPS alone."""
 
     def __init__(self, name: str, *, secure: bool) -> None:
-        self._name, self._secure = f"__Host-{name}" if secure else name, secure
+        self._name, self.secure = f"__Host-{name}" if secure else name, secure
 
     def read(self, request: Request) -> str:
         """Its value; empty if there is none."""
@@ -97,12 +97,12 @@ class Cookie:
     def give(self, response: Response, value: str) -> None:
         """Set it until the browser is closed."""
         response.set_cookie(
-            self._name, value, httponly=True, samesite="strict", path="/", secure=self._secure
+            self._name, value, httponly=True, samesite="strict", path="/", secure=self.secure
         )
 
     def take(self, response: Response) -> None:
         """Remove it."""
-        response.delete_cookie(self._name, path="/", secure=self._secure, httponly=True)
+        response.delete_cookie(self._name, path="/", secure=self.secure, httponly=True)
 
 
 def same_origin(request: Request, origin: str | None) -> bool:
@@ -114,7 +114,7 @@ def same_origin(request: Request, origin: str | None) -> bool:
     ours = origin or f"http://{headers.get('host', '')}"
     if headers.get("origin", ours) != ours:
         return False
-    return headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
+    return headers.get("sec-fetch-site", "same-origin") == "same-origin"
 
 
 def hash_of(secret: str) -> str:

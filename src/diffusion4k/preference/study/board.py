@@ -1,11 +1,12 @@
 """Who has seen and answered what, in memory: read from the rows at the start, then kept in step.
 
-Only the server's event loop touches it, so nothing here needs a lock.
+Only the server's event loop changes it, so nothing here needs a lock.
 """
 
 import asyncio
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from random import Random
@@ -48,12 +49,15 @@ class Shown:
     released: bool = False
     """Whether someone else may be shown it instead."""
 
-    def apply(self, row: AnswerRow) -> None:
-        """An answer that is on the disk: it holds from now on."""
-        self.choices[row.question] = row.choice
-        self.detail = json.loads(row.detail) if row.detail else {}
-        self.seconds, self.at = row.seconds, row.at
-        self.keys.add(row.key)
+    def apply(self, rows: Iterable[AnswerRow]) -> None:
+        """Answers that are on the disk: they hold from now on."""
+        choices = dict(self.choices)
+        for row in rows:
+            choices[row.question] = row.choice
+            self.detail = json.loads(row.detail) if row.detail else {}
+            self.seconds, self.at = row.seconds, row.at
+            self.keys.add(row.key)
+        self.choices = choices  # At once: the dashboard reads in a thread of its own.
 
 
 @dataclass
@@ -96,9 +100,10 @@ class Board:
     def __init__(self, config: StudyConfig, material: Material, rows: Rows) -> None:
         self._config, self._material = config, material
         self._numbers = {unit.name: number for number, unit in enumerate(material.units)}
-        views = 1 if isinstance(config.task, InspectionTask) else config.views
+        self.views = 1 if isinstance(config.task, InspectionTask) else config.views
+        """How many people see each unit at most."""
         cells = [Cell(" | ".join(u.models), u.prompt_id) for u in material.units]
-        self.design = Design(cells, views=views, seed=config.seed)
+        self.design = Design(cells, views=self.views, seed=config.seed)
         self.people: dict[int, Participant] = {}
         self._by_link: dict[str, Participant] = {}
         for person in rows.participants:
@@ -109,7 +114,7 @@ class Board:
         for shown in rows.shown:
             self._restore(shown)
         for answer in rows.answers:
-            self.people[answer.participant].shown[answer.position].apply(answer)
+            self.people[answer.participant].shown[answer.position].apply([answer])
 
     def add(self, row: ParticipantRow) -> Participant:
         """Another participant."""
@@ -122,6 +127,11 @@ class Board:
         person = Participant(row.id, until, checks, each + len(checks))
         self.people[row.id] = self._by_link[row.link] = person
         return person
+
+    @property
+    def checks_each(self) -> int:
+        """Attention checks that each participant sees."""
+        return sum(self._counts().values())
 
     def by_link(self, link: str) -> Participant | None:
         """Whose link has this hash."""

@@ -66,11 +66,13 @@ class Gallery:
         except Diffusion4kError:
             raise Refusal(404, "no such tile") from None
         key = (name, level, column, row)
-        made = self._encoded.peek(key) or await run_in_threadpool(
-            self._look,
-            path,
-            lambda: self._encoded.get(key, lambda: self._tiles.tile(path, level, column, row)),
-        )
+        made = self._encoded.peek(key)
+        if made is None:
+            made = await run_in_threadpool(
+                self._look,
+                path,
+                lambda: self._encoded.get(key, lambda: self._tiles.tile(path, level, column, row)),
+            )
         self._broken.discard(path)  # It was put back.
         return made
 

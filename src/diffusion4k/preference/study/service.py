@@ -4,7 +4,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sqlmodel import Session, select
 from starlette.concurrency import run_in_threadpool
@@ -153,8 +153,7 @@ class Study:
                         session.add_all(rows)
 
                 await self._keep(keep)
-                for row in rows:
-                    shown.apply(row)
+                shown.apply(rows)
                 self.board.answered(shown)
             shown.keys.add(reply.key)
             return shown
@@ -183,16 +182,3 @@ class Study:
             # Participants need not know where the database is.
             print(f"error: {error}", file=sys.stderr, flush=True)
             raise Refusal(503, "the server cannot keep anything at the moment") from None
-
-    def describe(self, person: Participant, shown: Shown) -> dict[str, Any]:
-        """What a page is told of it: nothing about models, nothing about checks."""
-        paths = shown.unit.paths[::-1] if shown.turned else shown.unit.paths
-        return {
-            "position": shown.position,
-            "done": person.done,
-            "total": max(person.total, len(person.shown)),
-            "text": shown.unit.text,
-            "pictures": [self.gallery.describe(path) for path in paths],
-            "choices": shown.choices,
-            "detail": shown.detail,
-        }
