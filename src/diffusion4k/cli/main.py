@@ -14,7 +14,7 @@ __all__ = ["app", "main"]
 
 VERBS = (
     *("demo", "generate", "train", "merge_lora", "cache", "dataset", "evaluate", "vae", "plan"),
-    *("models", "compare", "judge"),
+    *("models", "compare", "judge", "study"),
 )
 
 app = typer.Typer(

@@ -37,7 +37,8 @@ def fingerprint(config: StudyConfig, material: Material) -> dict[str, Any]:
         for unit in material.everything()
         for m, p in zip(unit.models, unit.paths, strict=True)
     }
-    return {"settings": _without_places(settings), "images": images}
+    prompts = {unit.prompt_id: unit.text for unit in material.units}
+    return {"settings": _without_places(settings), "prompts": prompts, "images": images}
 
 
 def differences(before: dict[str, Any], now: dict[str, Any], place: Path) -> None:

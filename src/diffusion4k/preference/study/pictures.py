@@ -110,7 +110,7 @@ def _by_prompt(
     if not texts:
         if wanted is None:
             raise UsageError(
-                f"{folder}: its images carry no prompts: add {METADATA}, or name a file of `prompts`"
+                f"{folder}: its images carry no prompts: add {METADATA}, or a file of `prompts`"
             )
         if len(files) != len(wanted):
             raise UsageError(
