@@ -11,36 +11,37 @@ on the scale of log-odds, where it is nearer to symmetric and never leaves [0, 1
 
     logit(p) -+ t sqrt(V) / (p (1 - p))
 
-    degrees of freedom: G - 1; two-way by Satterthwaite's rule,
-    V^2 / (V_people^2 / (G_people - 1) + V_prompts^2 / (G_prompts - 1))
-
-V is at least V_cells, and if it is that, neither people nor prompts matter, and there are as many
-degrees of freedom as cells, less one.
+with G - 1 degrees of freedom, of two kinds the lesser G. V is at least V_cells; if it is that,
+neither people nor prompts matter, and there are as many degrees of freedom as cells, less one.
 
 Where all answers are equal, V says nothing: the interval is Wilson's for as many answers as there
 are clusters. So it is for answers that do not belong together.
 
-The cluster bootstrap draws whole clusters (`statistics.bootstrap`). Its percentiles are too narrow
-for few clusters; they are taken so much further out as t and the factor sqrt(G / (G - 1)) demand.
+The cluster bootstrap draws whole clusters (`statistics.bootstrap`) and looks how far each draw p*
+lies from p in its own standard errors, on the same scale; the quantiles of that distance take the place
+of t (bootstrap-t). Plain percentiles are too narrow for few clusters. Drawn clusters vary less than
+clusters do, by (G - 1) / G, so V* goes without its factor.
 
-Sources: Cameron, Gelbach and Miller, J. Bus. Econ. Stat. 29, 2011 (two-way); Satterthwaite,
-Biometrics Bull. 2, 1946; Hesterberg, Am. Stat. 69, 2015 (percentiles).
+Sources: Cameron, Gelbach and Miller, J. Bus. Econ. Stat. 29, 2011 (two-way); Efron and Tibshirani,
+An Introduction to the Bootstrap, 1993, chapter 12 (bootstrap-t).
 """
 
 from collections.abc import Sequence
-from math import exp, log, nan, sqrt
+from math import exp, inf, log, nan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diffusion4k.errors import UsageError
-from diffusion4k.statistics.bootstrap import Interval, bootstrap, ratio_of_sums
+from diffusion4k.statistics.bootstrap import Interval, bootstrap
+from diffusion4k.statistics.proportions import wilson
 
 __all__ = ["FEWEST", "cluster_bootstrap", "clustered_share", "clustered_variance"]
 
 FEWEST = 5
 """Clusters below which no interval is given: its width would rest on next to nothing."""
 
+Array = NDArray[np.float64]
 Labels = NDArray[np.intp]
 
 
@@ -65,7 +66,7 @@ def clustered_share(
     if min(counts) < (FEWEST if clusterings else 1):
         return Interval(share, nan, nan)
     if not clusterings:
-        return _wilson(share, len(y), _normal(level))
+        return wilson(float(y.sum()), len(y), level)
     variance, freedom = clustered_variance((y - share)[:, None] / len(y), groups)
     if not variance[0] > 0:
         return _wilson(share, min(counts), _student(min(counts) - 1, level))
@@ -93,19 +94,38 @@ def cluster_bootstrap(
     share = float(y.mean())
     if count < FEWEST:
         return Interval(share, nan, nan)
-    t = _student(count - 1, level)
-    if np.ptp(y) == 0:
-        return _wilson(share, count, t)
-    from scipy.special import ndtr
+    sums, sizes = (np.bincount(group, each) for each in (y, np.ones(len(y))))
+    error = _standard_error(np.ones((1, count)), sums, sizes)[0] * sqrt(count / (count - 1))
+    if not 0 < error < inf:
+        return _wilson(share, count, _student(count - 1, level))
+    odds = log(share / (1 - share))
 
-    wider = 2 * float(ndtr(t * sqrt(count / (count - 1)))) - 1
-    mean = ratio_of_sums(np.bincount(group, y), np.bincount(group))
-    return bootstrap(mean, count, level=wider, resamples=resamples, seed=seed)
+    def distance(counts: Array) -> Array:
+        """Of each draw in its own standard errors; NaN where it has no spread."""
+        drawn = (counts @ sums) / (counts @ sizes)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = (np.log(drawn / (1 - drawn)) - odds) / _standard_error(counts, sums, sizes)
+        return np.where(np.isfinite(t), t, np.nan)
+
+    found = bootstrap(distance, count, level=level, resamples=resamples, seed=seed)
+    low, high = odds - error * found.high, odds - error * found.low
+    return Interval(share, _share(low), _share(high))
 
 
-def clustered_variance(
-    influence: NDArray[np.float64], groups: Sequence[ArrayLike]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _standard_error(counts: Array, sums: Array, sizes: Array) -> Array:
+    """Of the log-odds `(B,)`, from the sums and sizes of clusters that came `counts` times."""
+    total = counts @ sizes
+    share = (counts @ sums) / total
+    squares = (
+        counts @ sums**2 - 2 * share * (counts @ (sums * sizes)) + share**2 * (counts @ sizes**2)
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # What rounding leaves of equal clusters is no spread.
+        spread = np.where(squares > 1e-12 * total, squares, 0)
+        return np.sqrt(spread) / total / (share * (1 - share))
+
+
+def clustered_variance(influence: Array, groups: Sequence[ArrayLike]) -> tuple[Array, Array]:
     """Variance and degrees of freedom of k estimates, each `(k,)`.
 
     Arguments:
@@ -115,32 +135,24 @@ def clustered_variance(
     numbered = [_numbered(labels, len(influence)) for labels in groups]
     parts = [_one_way(influence, group) for group in numbered]
     variance = np.sum([part for part, _ in parts], axis=0)
-    lost = np.sum([part**2 / freedom for part, freedom in parts], axis=0)
     least = min(freedom for _, freedom in parts)
-    if len(groups) == 2:
-        first, second = numbered
-        cells, count = _one_way(
-            influence, _numbered(first * (second.max() + 1) + second, len(first))
-        )
-        cells = cells * count / (count + 1)
-        difference = variance - cells
-        with np.errstate(invalid="ignore", divide="ignore"):
-            freedom = np.where(lost > 0, difference**2 / lost, least)
-        # Never below what the cells alone leave to chance: then neither people nor prompts matter.
-        alone = difference <= cells
-        variance = np.where(alone, cells, difference)
-        return variance, np.where(alone, count, np.maximum(freedom, least))
-    return variance, np.full_like(variance, least)
+    if len(groups) == 1:
+        return variance, np.full_like(variance, least)
+    first, second = numbered
+    cells, freedom = _one_way(influence, _numbered(first * (second.max() + 1) + second, len(first)))
+    cells = cells * freedom / (freedom + 1)
+    alone = variance - cells <= cells
+    return np.where(alone, cells, variance - cells), np.where(alone, freedom, least)
 
 
-def _one_way(influence: NDArray[np.float64], group: Labels) -> tuple[NDArray[np.float64], int]:
+def _one_way(influence: Array, group: Labels) -> tuple[Array, int]:
     """Variance by one clustering `(k,)`, and its degrees of freedom."""
     count = int(group.max()) + 1
     sums = np.stack([np.bincount(group, column) for column in influence.T], axis=1)
     return count / (count - 1) * (sums**2).sum(0), count - 1
 
 
-def _checked(scores: ArrayLike) -> NDArray[np.float64]:
+def _checked(scores: ArrayLike) -> Array:
     y = np.asarray(scores, np.float64)
     if y.ndim != 1 or not len(y) or not ((y >= 0) & (y <= 1)).all():
         raise UsageError(f"scores of shape {y.shape}: allowed are at least one, each in [0, 1]")
@@ -163,12 +175,6 @@ def _wilson(share: float, number: float, quantile: float) -> Interval:
 
 def _share(log_odds: float) -> float:
     return 1 / (1 + exp(-log_odds)) if log_odds > -500 else 0.0
-
-
-def _normal(level: float) -> float:
-    from scipy.special import ndtri
-
-    return float(ndtri((1 + level) / 2))
 
 
 def _student(freedom: float, level: float) -> float:
