@@ -17,29 +17,31 @@ neither people nor prompts matter, and there are as many degrees of freedom as c
 Where all answers are equal, V says nothing: the interval is Wilson's for as many answers as there
 are clusters. So it is for answers that do not belong together.
 
-The cluster bootstrap draws whole clusters (`statistics.bootstrap`) and looks how far each draw p*
-lies from p in its own standard errors, on the same scale; the quantiles of that distance take the place
-of t (bootstrap-t). Plain percentiles are too narrow for few clusters. Drawn clusters vary less than
-clusters do, by (G - 1) / G, so V* goes without its factor.
+The cluster bootstrap draws whole clusters anew, as many as there are, and takes the standard
+deviation of the log-odds over the draws in place of sqrt(V) / (p (1 - p)). Drawn clusters vary less
+than clusters do, by (G - 1) / G, which is made good. Percentiles of the draws would be too narrow
+for few clusters, and quantiles of studentised draws wild.
 
 Sources: Cameron, Gelbach and Miller, J. Bus. Econ. Stat. 29, 2011 (two-way); Efron and Tibshirani,
-An Introduction to the Bootstrap, 1993, chapter 12 (bootstrap-t).
+An Introduction to the Bootstrap, 1993, chapters 6 and 12.
 """
 
 from collections.abc import Sequence
-from math import exp, inf, log, nan, sqrt
+from math import exp, log, nan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diffusion4k.errors import UsageError
-from diffusion4k.statistics.bootstrap import Interval, bootstrap
+from diffusion4k.statistics.bootstrap import Interval
 from diffusion4k.statistics.proportions import wilson
 
 __all__ = ["FEWEST", "cluster_bootstrap", "clustered_share", "clustered_variance"]
 
 FEWEST = 5
 """Clusters below which no interval is given: its width would rest on next to nothing."""
+
+_NONE = 1e-9  # what rounding leaves of equal clusters
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.intp]
@@ -94,35 +96,18 @@ def cluster_bootstrap(
     share = float(y.mean())
     if count < FEWEST:
         return Interval(share, nan, nan)
-    sums, sizes = (np.bincount(group, each) for each in (y, np.ones(len(y))))
-    error = _standard_error(np.ones((1, count)), sums, sizes)[0] * sqrt(count / (count - 1))
-    if not 0 < error < inf:
-        return _wilson(share, count, _student(count - 1, level))
-    odds = log(share / (1 - share))
-
-    def distance(counts: Array) -> Array:
-        """Of each draw in its own standard errors; NaN where it has no spread."""
-        drawn = (counts @ sums) / (counts @ sizes)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            t = (np.log(drawn / (1 - drawn)) - odds) / _standard_error(counts, sums, sizes)
-        return np.where(np.isfinite(t), t, np.nan)
-
-    found = bootstrap(distance, count, level=level, resamples=resamples, seed=seed)
-    low, high = odds - error * found.high, odds - error * found.low
-    return Interval(share, _share(low), _share(high))
-
-
-def _standard_error(counts: Array, sums: Array, sizes: Array) -> Array:
-    """Of the log-odds `(B,)`, from the sums and sizes of clusters that came `counts` times."""
-    total = counts @ sizes
-    share = (counts @ sums) / total
-    squares = (
-        counts @ sums**2 - 2 * share * (counts @ (sums * sizes)) + share**2 * (counts @ sizes**2)
-    )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # What rounding leaves of equal clusters is no spread.
-        spread = np.where(squares > 1e-12 * total, squares, 0)
-        return np.sqrt(spread) / total / (share * (1 - share))
+    sums, sizes = (np.bincount(group, each).astype(float) for each in (y, np.ones(len(y))))
+    chosen = np.random.default_rng(seed).integers(0, count, (resamples, count))
+    places = chosen + np.arange(resamples)[:, None] * count
+    counts = np.bincount(places.ravel(), minlength=resamples * count).reshape(resamples, count)
+    drawn = (counts @ sums) / (counts @ sizes)
+    drawn = drawn[(drawn > 0) & (drawn < 1)]  # Others have no log-odds.
+    spread = float(np.std(np.log(drawn / (1 - drawn)))) if len(drawn) * 2 > resamples else 0.0
+    t = _student(count - 1, level)
+    if spread < _NONE or not 0 < share < 1:
+        return _wilson(share, count, t)
+    odds, reach = log(share / (1 - share)), t * spread * sqrt(count / (count - 1))
+    return Interval(share, _share(odds - reach), _share(odds + reach))
 
 
 def clustered_variance(influence: Array, groups: Sequence[ArrayLike]) -> tuple[Array, Array]:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.preference.answers import read_answers
+from diffusion4k.preference.judge.ledger import Ledger
 from diffusion4k.preference.judge.run import Stopped, estimate_judging, judge
 from diffusion4k.preference.judge.settings import JudgeSettings
 from tests.endpoint.server import StandIn, serving
@@ -224,6 +225,35 @@ def test_an_estimate_sends_and_writes_nothing(settings: Make, tmp_path: Path) ->
     line = estimate_judging(models, settings("http://127.0.0.1:9", patches=2), tmp_path / "out")
     assert line.startswith("30 requests for 5 pairs in both orders: about ") and "$" in line
     assert not (tmp_path / "out").exists()
+    with serving(Judge()) as url:
+        judge(models, settings(url), tmp_path / "out", progress=False)
+    # What is paid is known, even while another run holds the ledger.
+    with Ledger(tmp_path / "out" / "judge.sqlite"):
+        line = estimate_judging(models, settings("http://127.0.0.1:9"), tmp_path / "out")
+        assert line.startswith("0 requests for 0 pairs")
+        with pytest.raises(Diffusion4kError, match="another run is judging with it"):
+            judge(models, settings("http://127.0.0.1:9"), tmp_path / "out", progress=False)
+
+
+def test_images_belong_together_by_their_prompts(settings: Make, tmp_path: Path) -> None:
+    red, blue = map(Path, make_models(tmp_path, 4))
+    for folder, names in ((red, "wxyz"), (blue, "abcd")):
+        rows = []
+        for i, name in enumerate(names):
+            (folder / f"{i:05}.png").rename(folder / f"{name}.png")
+            # Numbers 0 and 1 are two images of one prompt.
+            rows.append({"file_name": f"{name}.png", "text": f"a lake, number {max(i, 1)}"})
+        (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with serving(Judge()) as url:
+        report = judge([str(red), str(blue)], settings(url), tmp_path / "out", progress=False)
+    assert report.complete
+    prompts = {(answer.prompt_id, answer.prompt) for answer in report.outcome.answers}
+    assert prompts == {
+        ("1", "a lake, number 1"),
+        ("1-2", "a lake, number 1"),
+        ("2", "a lake, number 2"),
+        ("3", "a lake, number 3"),
+    }
 
 
 def test_the_ledger_says_what_was_paid_for_what(settings: Make, tmp_path: Path) -> None:

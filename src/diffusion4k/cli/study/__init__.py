@@ -6,7 +6,7 @@ import typer
 
 __all__ = ["VERBS", "register"]
 
-VERBS = ("check", "links", "serve", "export", "backup")
+VERBS = ("check", "links", "serve", "export", "backup", "report")
 """Each a module of this package with a command function of the same name, and its EXAMPLE."""
 
 
