@@ -129,9 +129,14 @@ def test_patches_decide_about_fine_details(settings: Make, tmp_path: Path) -> No
         preferred = {(a.question, a.preferred) for a in report.outcome.answers}
         assert {("fine_details", "red"), ("visual_aesthetics", "blue")} < preferred
         assert len(report.outcome.answers) == 6 * 2 * 3
+        # More patches cost only the new ones, and no more than there is room for.
+        judge(models, settings(url, patches=5, patch_side=64), tmp_path / "out", progress=False)
+        assert standin.requests == 48 + 6 * 2 * 2
+        judge(models, settings(url, patches=64, patch_side=128), tmp_path / "out", progress=False)
+        assert standin.requests == 72 + 6 * 2 * 4
         # Without patches only what was asked about whole images is needed: nothing new.
         judge(models, settings(url), tmp_path / "out", progress=False)
-        assert standin.requests == 48
+        assert standin.requests == 120
 
 
 def test_three_models_and_other_settings(settings: Make, tmp_path: Path) -> None:
@@ -221,8 +226,9 @@ def test_wrong_folders(settings: Make, tmp_path: Path) -> None:
 
 
 def test_an_estimate_sends_and_writes_nothing(settings: Make, tmp_path: Path) -> None:
-    models = make_models(tmp_path, 5)
-    line = estimate_judging(models, settings("http://127.0.0.1:9", patches=2), tmp_path / "out")
+    models = make_models(tmp_path, 5, side=128)
+    wanted = settings("http://127.0.0.1:9", patches=2, patch_side=64)
+    line = estimate_judging(models, wanted, tmp_path / "out")
     assert line.startswith("30 requests for 5 pairs in both orders: about ") and "$" in line
     assert not (tmp_path / "out").exists()
     with serving(Judge()) as url:

@@ -20,7 +20,7 @@ from diffusion4k.preference.judge.ledger import Ledger, Question, Stored
 from diffusion4k.preference.judge.pairs import Pair
 from diffusion4k.preference.judge.prompt import SYSTEM, TEMPLATE, judge_text
 from diffusion4k.preference.judge.settings import JudgeSettings
-from diffusion4k.preference.judge.shown import Shown, patch_side
+from diffusion4k.preference.judge.shown import Shown, patch_side, room
 from diffusion4k.preference.judge.verdicts import Unparsable, Verdict, read_verdicts
 from diffusion4k.preference.study.questions import PAPER
 
@@ -146,7 +146,7 @@ def _views(plan: Plan, pair: Pair) -> list[View]:
     if hashes[0] == hashes[1]:
         raise Diffusion4kError("both are the same image: nothing to judge")
     views = []
-    for patch in range(plan.settings.patches + 1):
+    for patch in range(_patches(plan.settings, pair) + 1):
         for first in (0, 1):
             question = Question(
                 hashes[first],
@@ -160,11 +160,21 @@ def _views(plan: Plan, pair: Pair) -> list[View]:
     return views
 
 
+def _patches(settings: JudgeSettings, pair: Pair) -> int:
+    """As many as wanted, if there is room."""
+    if not settings.patches:
+        return 0
+    first, second = (image_size(path) for path in pair.paths)
+    return min(
+        settings.patches, room(first, second, patch_side(first, second, settings.patch_side))
+    )
+
+
 def _how(settings: JudgeSettings, patch: int) -> str:
     how: dict[str, Any] = settings.image.model_dump()
     if patch:
         del how["longest"]
-        how |= {"patch": patch, "of": settings.patches, "side": settings.patch_side}
+        how |= {"patch": patch, "side": settings.patch_side}
     return json.dumps(how, sort_keys=True)
 
 

@@ -21,7 +21,7 @@ from diffusion4k.data.images import image_size, open_rgb
 from diffusion4k.endpoint.images import image_part, sent_size
 from diffusion4k.preference.judge.settings import JudgeSettings
 
-__all__ = ["Place", "Shown", "busiest_places", "patch_side"]
+__all__ = ["Place", "Shown", "busiest_places", "patch_side", "room"]
 
 Place: TypeAlias = tuple[float, float]
 """Middle of a square, as fractions of width and height."""
@@ -48,9 +48,7 @@ class Shown:
                 self._kept[paths] = self._make(paths)
                 if len(self._kept) > _KEPT:
                     self._kept.popitem(last=False)
-            made = self._kept[paths]
-        # An image with room for fewer patches shows the best ones again.
-        return made[0] if patch == 0 else made[1 + (patch - 1) % (len(made) - 1)]
+            return self._kept[paths][patch]
 
     def _make(self, paths: tuple[Path, Path]) -> list[Parts]:
         wanted = self._settings
@@ -85,15 +83,25 @@ def patch_side(first: tuple[int, int], second: tuple[int, int], wanted: int) -> 
     return min(wanted, *first, *second)
 
 
+def room(first: tuple[int, int], second: tuple[int, int], side: int) -> int:
+    """How many patches of a side two images of such sizes have room for."""
+    columns, rows = _grid(first, second, side)
+    return columns * rows
+
+
 def busiest_places(first: Image.Image, second: Image.Image, side: int, count: int) -> list[Place]:
     """At most `count` places, the one with the most detail in both images first."""
-    columns, rows = (min(a, b) // side for a, b in zip(first.size, second.size, strict=True))
+    columns, rows = _grid(first.size, second.size, side)
     worth = np.minimum(*(_detail(image, side, columns, rows) for image in (first, second)))
     best = np.argsort(-worth, axis=None, kind="stable")[:count]
     return [
         (float((column + 0.5) / columns), float((row + 0.5) / rows))
         for row, column in zip(*np.unravel_index(best, worth.shape), strict=True)
     ]
+
+
+def _grid(first: tuple[int, int], second: tuple[int, int], side: int) -> tuple[int, int]:
+    return min(first[0], second[0]) // side, min(first[1], second[1]) // side
 
 
 def _detail(image: Image.Image, side: int, columns: int, rows: int) -> NDArray[np.float64]:
