@@ -14,7 +14,7 @@ __all__ = ["app", "main"]
 
 VERBS = (
     *("demo", "generate", "train", "merge_lora", "cache", "dataset", "evaluate", "vae", "plan"),
-    *("models", "study"),
+    *("models", "compare", "study"),
 )
 
 app = typer.Typer(

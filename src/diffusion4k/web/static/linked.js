@@ -192,7 +192,14 @@ class LinkedViewers {
       if (viewer === this.leader && !this.following) this.#follow(viewer);
     });
     viewer.addHandler("animation-finish", () => viewer === this.leader && this.snap());
-    viewer.addHandler("resize", () => requestAnimationFrame(() => this.#restore()));
+    // OpenSeadragon moves a resized picture as it sees fit, right after it has told us.
+    viewer.addHandler("resize", () => {
+      this.following = true;
+      queueMicrotask(() => {
+        this.following = false;
+        this.#restore();
+      });
+    });
     viewer.addHandler("tile-load-failed", ({ tiledImage }) => {
       // What is given up because others are opened is no failure.
       if (viewer.world.getIndexOfItem(tiledImage) >= 0) this.told.failed?.(index);
@@ -214,11 +221,11 @@ class LinkedViewers {
       const box = holder.parentElement.getBoundingClientRect();
       const inwards = (from) => Math.ceil(from * devicePixelRatio - 0.01) / devicePixelRatio - from;
       const whole = (size) => Math.floor(size * devicePixelRatio + 0.01) / devicePixelRatio;
-      const [left, top] = [inwards(box.left), inwards(box.top)];
-      holder.style.left = `${left}px`;
-      holder.style.top = `${top}px`;
-      holder.style.width = `${whole(box.width - left)}px`;
-      holder.style.height = `${whole(box.height - top)}px`;
+      holder.style.left = `${inwards(box.left)}px`;
+      holder.style.top = `${inwards(box.top)}px`;
+      // Elements of one size shall have views of one size, though a part of a pixel is cut off.
+      holder.style.width = `${whole(box.width)}px`;
+      holder.style.height = `${whole(box.height)}px`;
     }
   }
 

@@ -1,0 +1,105 @@
+"""The numbers below each image: from results files, or else what the tiles' maker measured.
+
+A results file is JSON with an object `images`, at the top or under `evaluated` (as `diffusion4k
+evaluate --out` writes it), that gives each file name its numbers:
+
+    {"evaluated": {"images": {"lake.jpg": {"glcm_score": 0.71, ...}, ...}}}
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from diffusion4k.compare.models import Entry, Model
+from diffusion4k.compare.pyramid import About
+from diffusion4k.errors import Diffusion4kError, UsageError
+
+__all__ = ["Heading", "Numbers", "headings", "numbers_of", "read_results"]
+
+Numbers: TypeAlias = dict[str, float]
+"""By the name of the measure."""
+
+# What the page says anyway, or what no one compares.
+_LEFT_OUT = ("width", "height", "jpeg_bytes", "raw_bytes")
+_KNOWN = {
+    "glcm_score": ("GLCM Score", 3),
+    "glcm_entropy": ("GLCM entropy", 2),
+    "compression_ratio": ("Compression Ratio", 2),
+    "clip_score": ("CLIPScore", 2),
+    "aesthetics": ("Aesthetics", 2),
+}
+
+
+@dataclass(frozen=True)
+class Heading:
+    """How the page names a number and how many digits it shows."""
+
+    name: str
+    text: str
+    digits: int
+
+
+def headings(found: Sequence[Numbers]) -> list[Heading]:
+    """One for each measure that any image has, in the order they are met."""
+    names = dict.fromkeys(name for numbers in found for name in numbers)
+    return [Heading(name, *_KNOWN.get(name, (name.replace("_", " "), 3))) for name in names]
+
+
+def numbers_of(entry: Entry, about: About, results: dict[str, Numbers] | None) -> Numbers:
+    """Of the results of the entry's model if they are given; none for an image they leave out."""
+    if results is not None:
+        return results.get(entry.file_name) or results.get(entry.path.name) or {}
+    own = {"glcm_score": about.glcm_score, "compression_ratio": about.compression_ratio}
+    return {name: value for name, value in own.items() if value is not None}
+
+
+def read_results(
+    arguments: Sequence[str], models: Sequence[Model]
+) -> dict[str, dict[str, Numbers]]:
+    """Model name -> file name -> numbers, from `NAME=FILE` each.
+
+    Raises:
+        UsageError: no such model, or no such file.
+        Diffusion4kError: a file that is no results file.
+    """
+    found: dict[str, dict[str, Numbers]] = {}
+    for argument in arguments:
+        name, _, file = argument.partition("=")
+        if name not in [model.name for model in models]:
+            known = ", ".join(model.name for model in models)
+            raise UsageError(f"--results {argument}: give NAME=FILE, where NAME is one of {known}")
+        path = Path(file)
+        if not path.is_file():
+            raise UsageError(f"--results {argument}: no such file: {path}")
+        found[name] = _images(path)
+    return found
+
+
+def _images(path: Path) -> dict[str, Numbers]:
+    try:
+        content: Any = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise Diffusion4kError(f"{path}: not valid JSON ({error}): give a results file") from None
+    if isinstance(content, dict):
+        content = content.get("evaluated", content)
+    images = content.get("images") if isinstance(content, dict) else None
+    if not isinstance(images, dict) or not all(isinstance(row, dict) for row in images.values()):
+        raise Diffusion4kError(
+            f'{path}: holds no object "images" that gives each file its numbers: give what '
+            "`diffusion4k evaluate --out` wrote"
+        )
+    return {file: _numbers(row) for file, row in images.items()}
+
+
+def _numbers(row: dict[str, Any]) -> Numbers:
+    return {
+        name: float(value)
+        for name, value in row.items()
+        if name not in _LEFT_OUT
+        and isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    }
