@@ -20,6 +20,7 @@ import asyncio
 import csv
 import os
 import random
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -238,6 +239,7 @@ def measure(
     )
     with links.open() as handle:
         secrets = [row["link"].partition("#")[2] for row in csv.DictReader(handle)]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     server = Server(study)
     start = time.perf_counter()
     try:
@@ -245,12 +247,16 @@ def measure(
     finally:
         server.kill()
     seconds = time.perf_counter() - start
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     times = {what: percentiles(found) for what, found in load.seconds.items()}
     together = [*load.seconds["page"], *load.seconds["next"], *load.seconds["answer"]]
     return {
         "participants": participants,
         "kills": kills,
         "seconds": round(seconds, 1),
+        "processor seconds of the server": round(
+            used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime, 1
+        ),
         "pages and answers, ms": percentiles(together),
         "by request, ms": times,
         "sent again": load.failed,
