@@ -10,6 +10,7 @@
 import ipaddress
 import socket
 from collections.abc import Collection
+from functools import lru_cache
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -31,6 +32,7 @@ _HEADERS = {
 }
 
 
+@lru_cache(1024)
 def is_loopback(host: str) -> bool:
     """Whether nothing but this machine reaches the address."""
     return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
@@ -113,6 +115,7 @@ class SecurityHeaders:
         await self._app(scope, receive, with_headers)
 
 
+@lru_cache(1024)
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)

@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 NonNegativeCount = Annotated[int, Field(strict=True, ge=0)]
-Model = Annotated[str, Field(pattern=r"^[^\x00-\x1f/\\]{1,100}$")]
+Model = Annotated[str, Field(pattern=r"^[^\x00-\x1f/\\=]{1,100}$")]
 
 
 def _apart(questions: tuple[Question, ...]) -> tuple[Question, ...]:

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.preference.study.access import Refusal, Secrets
 from diffusion4k.web.cache import BoundedCache
-from diffusion4k.web.deepzoom import OVERLAP, TILE, Tile, Tiles
+from diffusion4k.web.deepzoom import OVERLAP, TILE, Pyramid, Tile, Tiles
 
 __all__ = ["Gallery"]
 
@@ -34,12 +34,13 @@ class Gallery:
         self._paths = {name: path for path, name in self._names.items()}
         self._broken: set[Path] = set()
         self._tiles = Tiles()
+        self._pyramids: dict[Path, Pyramid] = {}
         self._encoded: BoundedCache[Tile] = BoundedCache(_ENCODED, lambda tile: len(tile.content))
 
     def describe(self, path: Path) -> dict[str, Any] | None:
         """What a viewer has to know of an image; None if it cannot be shown."""
         try:
-            found = self._look(path, lambda: self._tiles.pyramid(path))
+            found = self._look(path, lambda: self._pyramid(path))
         except Refusal:
             return None
         return {
@@ -60,7 +61,7 @@ class Gallery:
         path = self._paths.get(name)
         if path is None:
             raise Refusal(404, "no such image: reload the page")
-        pyramid = self._look(path, lambda: self._tiles.pyramid(path))
+        pyramid = self._look(path, lambda: self._pyramid(path))
         try:
             pyramid.box(level, column, row)
         except Diffusion4kError:
@@ -79,6 +80,11 @@ class Gallery:
     def is_broken(self, paths: Iterable[Path]) -> bool:
         """Whether one of the images cannot be shown."""
         return any(self.describe(path) is None or path in self._broken for path in paths)
+
+    def _pyramid(self, path: Path) -> Pyramid:
+        if path not in self._pyramids:
+            self._pyramids[path] = self._tiles.pyramid(path)
+        return self._pyramids[path]
 
     def _look(self, path: Path, look: Callable[[], Result]) -> Result:
         try:

@@ -24,7 +24,7 @@ from diffusion4k.preference.study.config import (
     StudyConfig,
 )
 from diffusion4k.preference.study.patches import cut_patches
-from diffusion4k.preference.study.pictures import Scene, find_scenes, folder_images
+from diffusion4k.preference.study.pictures import Scene, find_scenes, folders_of
 
 __all__ = ["CHECK_SCENES", "DEGRADED", "Material", "Unit", "find_material"]
 
@@ -90,16 +90,17 @@ def find_material(config: StudyConfig) -> Material:
 
 
 def _pairs(config: StudyConfig, task: PairwiseTask) -> Material:
-    folders = {model: Path(folder) for model, folder in task.models.items()}
     prompts = Path(task.prompts) if task.prompts else None
-    found = find_scenes(folders, prompts, skip_missing=task.missing == "skip")
+    found = find_scenes(task.models, prompts, skip_missing=task.missing == "skip")
     units = [
-        _pair(scene, *sorted(pair)) for scene in found.scenes for pair in combinations(folders, 2)
+        _pair(scene, *sorted(pair))
+        for scene in found.scenes
+        for pair in combinations(task.models, 2)
     ]
     # Each time another scene and another model.
     step = max(len(found.scenes) // CHECK_SCENES, 1)
     chosen = found.scenes[::step][:CHECK_SCENES]
-    models = sorted(folders)
+    models = sorted(task.models)
     checks: dict[Check, list[Unit]] = {}
     if task.checks.identical:
         checks["identical"] = [
@@ -139,12 +140,15 @@ def _degraded(scene: Scene, model: str, folder: Path) -> Unit:
 
 def _patches(config: StudyConfig, task: RatingTask) -> Material:
     units = []
-    for model, folder in task.images.items():
-        files = folder_images(model, Path(folder))
+    for model in folders_of(task.images):
+        files = [entry.path for entry in model.entries]
         if task.patches:
             place = config.place / "patches"
-            files = cut_patches(model, files, place, task.patches, config.seed)
-        units += [Unit(f"{model}: {path.name}", (model,), (path,), path.name, "") for path in files]
+            files = cut_patches(model.name, files, place, task.patches, config.seed)
+        units += [
+            Unit(f"{model.name}: {path.name}", (model.name,), (path,), path.name, "")
+            for path in files
+        ]
     names = [unit.prompt_id for unit in units]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)

@@ -12,15 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffusion4k.data.folder import METADATA, image_files
+from diffusion4k.compare.models import Model, read_models
+from diffusion4k.data.folder import METADATA
 from diffusion4k.data.images import image_size
-from diffusion4k.data.metadata import Row, read_rows
-from diffusion4k.data.progress import track
-from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.sampling.files import read_metadata
+from diffusion4k.errors import UsageError
 from diffusion4k.sampling.request import read_prompts
 
-__all__ = ["Scene", "Scenes", "find_scenes", "folder_images"]
+__all__ = ["Scene", "Scenes", "find_scenes", "folders_of"]
 
 
 @dataclass(frozen=True)
@@ -42,34 +40,28 @@ class Scenes:
     notes: list[str]
 
 
-def folder_images(model: str, folder: Path) -> list[Path]:
-    """The images of a folder, by name.
+def folders_of(models: Mapping[str, str]) -> list[Model]:
+    """The images of each model's folder.
 
     Raises:
-        UsageError: there is no such folder, or no image in it.
+        UsageError: no such folder.
+        Diffusion4kError: a folder without images, or bad metadata.
     """
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder: give the images of {model}")
-    if not (found := list(image_files(folder))):
-        raise UsageError(f"{folder}: no image in it: give the images of {model}")
-    return found
+    return read_models([f"{name}={folder}" for name, folder in models.items()], 1, len(models))
 
 
 def find_scenes(
-    models: Mapping[str, Path], prompts: Path | None, *, skip_missing: bool = False
+    models: Mapping[str, str], prompts: Path | None, *, skip_missing: bool = False
 ) -> Scenes:
     """The scenes of the models' folders.
 
     Raises:
-        UsageError: a folder without images, a prompt given twice, images without prompts, or a
-            model without an image of some prompt (unless `skip_missing`).
+        UsageError: no such folder, a prompt given twice, images without prompts, or a model without
+            an image of some prompt (unless `skip_missing`).
+        Diffusion4kError: a folder without images, or bad metadata.
     """
-    files = {model: folder_images(model, folder) for model, folder in models.items()}
     wanted = _distinct(prompts) if prompts else None
-    by_prompt = {
-        model: _by_prompt(model, models[model], found, wanted, prompts)
-        for model, found in files.items()
-    }
+    by_prompt = {model.name: _by_prompt(model, wanted, prompts) for model in folders_of(models)}
     # Without a file of prompts, in the order in which they are met.
     order = wanted or list(dict.fromkeys(p for found in by_prompt.values() for p in found))
     scenes, missing = [], []
@@ -102,46 +94,28 @@ def _distinct(path: Path) -> list[str]:
 
 
 def _by_prompt(
-    model: str, folder: Path, files: list[Path], wanted: list[str] | None, prompts: Path | None
+    model: Model, wanted: list[str] | None, prompts: Path | None
 ) -> dict[str, list[Path]]:
     """Images of each prompt; a prompt without any gives an empty list."""
-    texts = _captions(folder) or _records(files, model)
     found: dict[str, list[Path]] = defaultdict(list)
-    if not texts:
-        if wanted is None:
-            raise UsageError(
-                f"{folder}: its images carry no prompts: add {METADATA}, or a file of `prompts`"
-            )
-        if len(files) != len(wanted):
-            raise UsageError(
-                f"{folder}: {len(files)} images that carry no prompts, {len(wanted)} prompts in "
-                f"{prompts}: give one image for each, or add {METADATA}"
-            )
-        texts = dict(zip(files, wanted, strict=True))
-    there = set(files)
-    for path, text in texts.items():
-        if path in there:
-            found[text].append(path)
-    return found
-
-
-def _captions(folder: Path) -> dict[Path, str]:
-    if not (folder / METADATA).is_file():
-        return {}
-    rows = (row for row in read_rows(folder / METADATA) if isinstance(row, Row))
-    return {folder / row.file_name: row.text for row in rows if row.text}
-
-
-def _records(files: list[Path], model: str) -> dict[Path, str]:
-    found: dict[Path, tuple[int, str]] = {}
-    for path in track(files, len(files), f"reading prompts of {model}"):
-        try:
-            record = read_metadata(path)
-        except Diffusion4kError:
-            continue
-        found[path] = int(record.get("seed", 0)), str(record.get("prompt", "")).strip()
+    known = [entry for entry in model.entries if entry.prompt]
     # Of one prompt, images with equal seeds belong together.
-    return {path: found[path][1] for path in sorted(found, key=lambda p: (found[p][0], p))}
+    for entry in sorted(known, key=lambda entry: entry.seed or 0):
+        found[entry.prompt.strip()].append(entry.path)
+    if known:
+        return found
+    if wanted is None:
+        raise UsageError(
+            f"{model.folder}: its images carry no prompts: add {METADATA}, or a file of `prompts`"
+        )
+    if len(model.entries) != len(wanted):
+        raise UsageError(
+            f"{model.folder}: {len(model.entries)} images that carry no prompts, {len(wanted)} "
+            f"prompts in {prompts}: give one image for each, or add {METADATA}"
+        )
+    for entry, prompt in zip(model.entries, wanted, strict=True):
+        found[prompt].append(entry.path)
+    return found
 
 
 def _letters(index: int) -> str:

@@ -113,6 +113,9 @@ def run(
             if config.participants.open:
                 print(f"open to all: {public}/")
             print(f"dashboard: {public}/dashboard#{study.secrets.owner}", flush=True)
+            # Each answer and each tile passes from one thread to another; with the usual 5 ms of
+            # patience, whoever comes back from a system call waits that long for Python's lock.
+            sys.setswitchinterval(0.0005)
             try:
                 serve(app, bound, proxies)
             finally:

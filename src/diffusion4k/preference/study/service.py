@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import Callable
+from concurrent.futures import Future
 from typing import TypeVar
 
 from sqlmodel import Session, select
@@ -18,7 +18,7 @@ from diffusion4k.preference.study.gallery import Gallery
 from diffusion4k.preference.study.material import Material
 from diffusion4k.preference.study.replies import DECISION, SKIP, Reply, check_reply, rows_of
 from diffusion4k.preference.study.store import Keeping, begin, now, read_rows
-from diffusion4k.preference.study.tables import AnswerRow, EventRow, ParticipantRow, ShownRow
+from diffusion4k.preference.study.tables import EventRow, ParticipantRow, ShownRow
 from diffusion4k.preference.study.writer import Writer
 
 __all__ = ["Study"]
@@ -56,7 +56,7 @@ class Study:
         def look(session: Session) -> ParticipantRow | None:
             return session.exec(select(ParticipantRow).where(ParticipantRow.link == link)).first()
 
-        row = await self._keep(look)
+        row = await _kept(self._writer.submit(look))
         # Another request may have found it first.
         return self.board.by_link(link) or (self.board.add(row) if row else None)
 
@@ -70,7 +70,7 @@ class Study:
             assert row.id is not None
             session.add(EventRow(participant=row.id, kind="consent", at=now()))
 
-        await self._keep(keep)
+        await _kept(self._writer.submit(keep))
         person = self.board.by_link(row.link) or self.board.add(row)
         person.consented = True
         return secret, person
@@ -78,16 +78,10 @@ class Study:
     async def consent(self, person: Participant) -> None:
         """The participant agrees to take part."""
         async with person.lock:
-            if person.consented:
-                return
-
-            def keep(session: Session) -> None:
-                known = select(EventRow).where(EventRow.participant == person.number)
-                if session.exec(known.where(EventRow.kind == "consent")).first() is None:
-                    session.add(EventRow(participant=person.number, kind="consent", at=now()))
-
-            await self._keep(keep)
-            person.consented = True
+            if not person.consented:
+                row = EventRow(participant=person.number, kind="consent", at=now())
+                await _kept(self._writer.add([row]))
+                person.consented = True
 
     async def next(self, person: Participant) -> Shown | None:
         """What the participant is to see now; None if that was all."""
@@ -104,14 +98,7 @@ class Study:
                     turned=shown.turned,
                     at=now(),
                 )
-
-                def keep(session: Session) -> None:
-                    # Whether an earlier attempt came through is not known if it was interrupted.
-                    known = select(ShownRow).where(ShownRow.participant == row.participant)
-                    if session.exec(known.where(ShownRow.position == row.position)).first() is None:
-                        session.add(row)
-
-                await self._keep(keep)
+                await _kept(self._writer.add([row]))
                 shown.kept = True
             if shown.since is None:
                 shown.since = time.monotonic()
@@ -145,14 +132,7 @@ class Study:
                 rows = rows_of(reply, person.number, most)
                 if self.material.inspection and SKIP not in reply.choices.values():
                     await run_in_threadpool(self._decide, shown, reply, person.name)
-
-                def keep(session: Session) -> None:
-                    known = select(AnswerRow.id).where(AnswerRow.participant == person.number)
-                    known = known.where(AnswerRow.position == reply.position)
-                    if session.exec(known.where(AnswerRow.key == reply.key)).first() is None:
-                        session.add_all(rows)
-
-                await self._keep(keep)
+                await _kept(self._writer.add(rows))
                 shown.apply(rows)
                 self.board.answered(shown)
             shown.keys.add(reply.key)
@@ -174,11 +154,12 @@ class Study:
         if not person.consented:
             raise Refusal(403, "agree to take part first: reload the page")
 
-    async def _keep(self, work: Callable[[Session], Result]) -> Result:
-        try:
-            # What is being written is written, even if the one who asked has gone.
-            return await asyncio.shield(asyncio.wrap_future(self._writer.submit(work)))
-        except Diffusion4kError as error:
-            # Participants need not know where the database is.
-            print(f"error: {error}", file=sys.stderr, flush=True)
-            raise Refusal(503, "the server cannot keep anything at the moment") from None
+
+async def _kept(writing: "Future[Result]") -> Result:
+    """What is being written is written, even if the one who asked has gone."""
+    try:
+        return await asyncio.shield(asyncio.wrap_future(writing))
+    except Diffusion4kError as error:
+        # Participants need not know where the database is.
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        raise Refusal(503, "the server cannot keep anything at the moment") from None
