@@ -72,5 +72,5 @@ def answer(
     """A row."""
     return Answer(
         *(study, question, str(prompt + 1), f"prompt {prompt}", participant),
-        *(model_a, model_b, first, choice, 3.0, AT, check),  # type: ignore[arg-type]
+        *(model_a, model_b, first, choice, None if study == "judge" else 3.0, AT, check),  # type: ignore[arg-type]
     )

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.preference.analysis.run import analyse
 from diffusion4k.preference.answers import read_answers
 from diffusion4k.preference.judge.ledger import Ledger
 from diffusion4k.preference.judge.run import Stopped, estimate_judging, judge
@@ -72,6 +73,20 @@ def test_answers_and_summary_are_written(settings: Make, tmp_path: Path) -> None
     # Three pairs are too few for an interval, which is null rather than made up.
     assert summary["results"][0]["preference_a"] == {"value": 0.0, "low": None, "high": None}
     assert summary["results"][0]["consistent_b"] == 3
+
+
+def test_the_report_says_what_the_summary_says(settings: Make, tmp_path: Path) -> None:
+    models = make_models(tmp_path, 40)
+    standin = Judge(preference=PREFERENCE, flags=("tie",), most_flags=4, even=False)
+    with serving(standin) as url:
+        judged = judge(models, settings(url), tmp_path / "out", progress=False)
+    assert judged.outcome.unparsable.total() > 3
+    results = analyse([tmp_path / "out" / "answers.jsonl"], ours="blue")
+    rows = {row["question"]: row for row in results["groups"]["gpt-4o"]["win_rates"]}
+    for row in judged.summary["results"]:
+        assert rows[row["question"]]["share"] == row["preference_a"]
+        assert rows[row["question"]]["scores"] == row["pairs"] < 40
+        assert rows[row["question"]]["ties"] == row["inconsistent"]
 
 
 @pytest.mark.parametrize("kind", MALFORMED)

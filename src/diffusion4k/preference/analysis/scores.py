@@ -5,7 +5,7 @@ model (by name), 0 for the second, 1/2 for a tie; several answers (a judge's two
 images of one prompt) become their mean, so that each counts once and a judge's bias for a position
 is gone. Where a judge answered one pair in one order only, that score is left out, as it is biased.
 
-Raters are people, all of them together, and judges, each for itself (`study` is "judge").
+Raters are people, all of them together, and judges, each for itself.
 """
 
 from collections import defaultdict
@@ -100,8 +100,8 @@ def ready(answers: Iterable[Answer]) -> Ready:
 
 
 def is_judge(answer: Answer) -> bool:
-    """Whether a model answered, not a person."""
-    return answer.study == STUDY
+    """Whether a model answered, not a person, whose seconds are known."""
+    return answer.study == STUDY and answer.seconds is None
 
 
 def column(scores: Iterable[Score], name: str) -> NDArray[np.str_]:
