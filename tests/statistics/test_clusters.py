@@ -102,7 +102,7 @@ DESIGNS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("wanted", DESIGNS)
+@pytest.mark.parametrize("wanted", [*DESIGNS, (5, 40, 5, 0.5, 0.3, 0.3)])
 def test_two_way_intervals_cover_the_truth(wanted) -> None:
     """Over studies with other people and other prompts."""
     *_, mean, by_person, by_prompt = wanted
@@ -115,6 +115,19 @@ def test_two_way_intervals_cover_the_truth(wanted) -> None:
         covered += found.low <= truth <= found.high
     print(wanted, "two-way", covered / SIMULATIONS)
     assert 0.93 <= covered / SIMULATIONS <= 0.97
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("people", [10, 30])
+def test_where_all_are_alike_two_way_intervals_are_hardly_too_wide(people: int) -> None:
+    rng = np.random.default_rng(3)
+    covered = 0
+    for _ in range(SIMULATIONS):
+        scores, person, prompt = study(rng, people, 60, 10, 0.4, 0.0, 0.0)
+        found = clustered_share(scores, [person, prompt])
+        covered += found.low <= ndtr(0.4) <= found.high
+    print(people, "people, all alike", covered / SIMULATIONS)
+    assert 0.94 <= covered / SIMULATIONS <= 0.98
 
 
 @pytest.mark.slow
