@@ -7,36 +7,44 @@ import pytest
 
 from diffusion4k.demo.result import Result
 from diffusion4k.demo.settings import Demo, demo_recipe
+from diffusion4k.metrics.columns import Found
 from diffusion4k.metrics.evaluate import Distance, Evaluation, Folder
 from diffusion4k.metrics.frechet import frechet_distance
-from diffusion4k.metrics.measure import Measurement, Settings
+from diffusion4k.metrics.measuring import Findings
+from diffusion4k.metrics.store import Store
+from diffusion4k.metrics.weight_free import Settings
 
 
-def folder(count: int, seed: int) -> Folder:
+def folder(count: int, seed: int, store: Path) -> Folder:
     generator = np.random.default_rng(seed)
-    return Folder(
-        Path("x"),
-        {
-            f"{i}.jpg": Measurement(
-                64 + i, 64, 0.5 + i, 4.0, 1000, "file",
-                generator.normal(size=(1, 6)).astype(np.float32),
-                generator.normal(size=(3, 6)).astype(np.float32),
-            )
-            for i in range(count)
-        },
-    )  # fmt: skip
+    images = {}
+    for i in range(count):
+        place = store / f"{seed}-{i}.safetensors"
+        features = {
+            "effnet": generator.normal(size=(1, 6)).astype(np.float32),
+            "effnet_patch": generator.normal(size=(3, 6)).astype(np.float32),
+        }
+        Store(store).keep(place, Found(features=features))
+        numbers = {"width": 64 + i, "height": 64, "glcm_score": 0.5 + i, "glcm_entropy": 4.0}
+        numbers |= {"raw_bytes": (64 + i) * 64 * 3, "jpeg_bytes": 1000}
+        numbers |= {"jpeg_reencoded": 0, "jpeg_other_quality": 0}
+        path = Path(f"{i}.jpg")
+        images[path.name] = Findings(path, numbers, dict.fromkeys(features, place))
+    return Folder(Path("x"), images)
 
 
 @pytest.mark.filterwarnings("error")
-def test_rows() -> None:
-    photographs = folder(4, 0)
+def test_rows(tmp_path: Path) -> None:
+    photographs = folder(4, 0, tmp_path)
     distances = [Distance("FD-EffNet", None, 1, 4), Distance("FD-EffNet-patch", 7.0, 3, 12)]
     result = Result(Demo(), demo_recipe(Demo()))
     for name in ("before", "after", "aspect"):
-        result.measured[name] = Evaluation(folder(1, 1), photographs, distances, Settings(), None)
+        result.measured[name] = Evaluation(
+            folder(1, 1, tmp_path), photographs, distances, Settings(), None
+        )
     real, before, *_ = result.rows
 
-    patches = [image.patch_features for image in photographs.images.values()]
+    patches = list(photographs.features("effnet_patch"))
     pairs = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
     with pytest.warns(UserWarning):
         expected = [

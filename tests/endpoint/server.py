@@ -294,13 +294,22 @@ class StandIn:
                 self.files[batch[name]] = "".join(json.dumps(r) + "\n" for r in results).encode()
 
 
+def pictures_of(body: dict[str, Any]) -> list[bytes]:
+    """The JPEG files in a request, in their order."""
+    shown = [part for part in body["messages"][-1]["content"] if part["type"] == "image_url"]
+    files = []
+    for part in shown:
+        kind, _, content = part["image_url"]["url"].partition(",")
+        assert kind == "data:image/jpeg;base64"
+        files.append(base64.b64decode(content, validate=True))
+    return files
+
+
 def picture_of(body: dict[str, Any]) -> str:
-    """SHA-256 of the picture in a request."""
-    [message] = body["messages"]
-    [shown] = [part for part in message["content"] if part["type"] == "image_url"]
-    kind, _, content = shown["image_url"]["url"].partition(",")
-    assert kind == "data:image/jpeg;base64"
-    return hashlib.sha256(base64.b64decode(content, validate=True)).hexdigest()
+    """SHA-256 of the picture in a request, or of several in their order."""
+    files = pictures_of(body)
+    assert files
+    return hashlib.sha256(b"".join(files)).hexdigest()
 
 
 def error(

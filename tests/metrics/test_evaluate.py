@@ -10,9 +10,9 @@ from PIL import Image
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics import compression_ratio, frechet_distance, glcm_entropy, glcm_score
-from diffusion4k.metrics.evaluate import evaluate, list_images
+from diffusion4k.metrics.evaluate import evaluate, image_facts, list_images
 from diffusion4k.metrics.images import ImageLike, as_pil
-from diffusion4k.metrics.measure import Settings
+from diffusion4k.metrics.weight_free import Settings
 
 
 class MeanColour:
@@ -115,8 +115,10 @@ def test_ugly_files_are_measured(tmp_path: Path) -> None:
     assert result.bad == []
     images = result.images.images
     assert len(images) == 7
-    assert images["deep.png"].glcm_score == pytest.approx(images["grey.png"].glcm_score, abs=0.02)
-    assert images["misnamed.jpg"].jpeg_source == "re-encoded"
+    assert images["deep.png"].numbers["glcm_score"] == pytest.approx(
+        images["grey.png"].numbers["glcm_score"], abs=0.02
+    )
+    assert image_facts(images["misnamed.jpg"])["jpeg_source"] == "re-encoded"
 
 
 def test_bad_files_are_named_and_the_rest_measured(tmp_path: Path) -> None:
@@ -138,7 +140,7 @@ def test_quality_and_reencoding(tmp_path: Path) -> None:
     assert evaluate(folder).images.other_quality == ["low.jpg"]
     anew = evaluate(folder, settings=Settings(reencode=True)).images
     assert anew.other_quality == []
-    assert {image.jpeg_source for image in anew.images.values()} == {"re-encoded"}
+    assert {image_facts(image)["jpeg_source"] for image in anew.images.values()} == {"re-encoded"}
 
 
 def test_kept_measurements_are_reused(tmp_path: Path) -> None:
@@ -157,8 +159,10 @@ def test_kept_measurements_are_reused(tmp_path: Path) -> None:
 def test_damaged_kept_measurement_is_made_anew(tmp_path: Path) -> None:
     folder, cache = fill(tmp_path / "images", 1), tmp_path / "cache"
     first = evaluate(folder, cache=cache).to_json()
-    (kept,) = cache.iterdir()
-    kept.write_bytes(kept.read_bytes()[:20])
+    kept = sorted(cache.rglob("*.safetensors"))
+    assert [file.parent.name for file in kept] == ["glcm", "jpeg"]
+    for file in kept:
+        file.write_bytes(file.read_bytes()[:20])
     assert evaluate(folder, cache=cache).to_json() == first
 
 

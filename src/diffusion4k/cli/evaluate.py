@@ -45,7 +45,7 @@ def evaluate(
     from diffusion4k.metrics import report
     from diffusion4k.metrics.evaluate import evaluate as run
     from diffusion4k.metrics.evaluate import list_images
-    from diffusion4k.metrics.measure import Settings
+    from diffusion4k.metrics.weight_free import Settings
 
     if out is not None and out.is_dir():
         raise UsageError(f"--out {out}: is a folder; name a file such as {out / 'results.json'}")

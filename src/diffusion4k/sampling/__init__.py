@@ -5,9 +5,26 @@ from diffusion4k.sampling import Request, generate
 generate([Request("a lighthouse in the fog", seed=1)], model="pocket", out="images")
 """
 
-from diffusion4k.sampling.batch import Output, generate
+from typing import TYPE_CHECKING, Any
+
 from diffusion4k.sampling.files import read_metadata
 from diffusion4k.sampling.request import Request, Settings, read_prompts
-from diffusion4k.sampling.sampler import Sampler
+
+if TYPE_CHECKING:
+    from diffusion4k.sampling.batch import Output, generate
+    from diffusion4k.sampling.sampler import Sampler
 
 __all__ = ["Output", "Request", "Sampler", "Settings", "generate", "read_metadata", "read_prompts"]
+
+
+def __getattr__(name: str) -> Any:
+    # Who only reads prompts and records need not wait for diffusers.
+    if name in ("Output", "generate"):
+        from diffusion4k.sampling import batch
+
+        return getattr(batch, name)
+    if name == "Sampler":
+        from diffusion4k.sampling.sampler import Sampler
+
+        return Sampler
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

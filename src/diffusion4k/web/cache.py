@@ -21,6 +21,7 @@ class BoundedCache(Generic[Value]):
     def __init__(self, limit: int, size: Callable[[Value], int]) -> None:
         self._limit, self._size = limit, size
         self._values: OrderedDict[Hashable, Future[Value]] = OrderedDict()
+        self._held = 0
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
@@ -33,32 +34,39 @@ class BoundedCache(Generic[Value]):
             self._values.move_to_end(key)
         if not known:
             try:
-                future.set_result(make())
+                value = make()
             except BaseException as error:
                 with self._lock:
                     del self._values[key]
                 future.set_exception(error)
             else:
-                self._shrink(key)
+                with self._lock:
+                    self._held += self._size(value)
+                    future.set_result(value)
+                    self._shrink(key)
         return future.result()
+
+    def peek(self, key: Hashable) -> Value | None:
+        """The value of `key` if it is there."""
+        with self._lock:
+            future = self._values.get(key)
+            return future.result() if future is not None and future.done() else None
 
     @property
     def bytes(self) -> int:
         """Held now."""
         with self._lock:
-            return sum(self._size(value.result()) for value in self._finished().values())
+            return self._held
 
     def _shrink(self, newest: Hashable) -> None:
-        with self._lock:
-            finished = self._finished()
-            held = sum(self._size(value.result()) for value in finished.values())
-            for key, value in finished.items():
-                if held <= self._limit:
-                    break
-                if key != newest:
-                    held -= self._size(value.result())
-                    del self._values[key]
-
-    def _finished(self) -> dict[Hashable, "Future[Value]"]:
-        """In the order of last use. Unfinished ones are being waited for and cannot go."""
-        return {key: value for key, value in self._values.items() if value.done()}
+        """Let go of values, those first that were not asked for longest."""
+        leaving = []
+        for key, future in self._values.items():
+            if self._held <= self._limit:
+                break
+            # Unfinished ones are being waited for and cannot go.
+            if key != newest and future.done():
+                self._held -= self._size(future.result())
+                leaving.append(key)
+        for key in leaving:
+            del self._values[key]

@@ -1,7 +1,11 @@
 """An SQLite file behind a page: what it holds, and what can be wrong with it, in one line.
 
-Every transaction is on the disk before it is acknowledged (`synchronous = FULL`, a rollback
-journal), so that neither a killed process nor a power cut takes back what a page showed as done.
+Every transaction is on the disk before it is acknowledged (`synchronous = FULL`), so that neither a
+killed process nor a power cut takes back what a page showed as done.
+
+With `shared` the file has a write-ahead log instead of a rollback journal: other programs read
+while this one writes, and a transaction costs one wait for the disk instead of several. The
+connection is then kept, since closing the last one folds the log into the file each time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,6 +32,7 @@ class Database:
         tables: SQLModel classes, and with `triggers` SQL statements, of which a new file is made.
         kind: What the file is.
         wait: Seconds to wait for another program that is writing.
+        shared: Whether others read while this one writes.
 
     Raises:
         Diffusion4kError: not an SQLite file, another program's, of another version, locked, or
@@ -42,17 +47,19 @@ class Database:
         *,
         triggers: Sequence[str] = (),
         wait: float = 5.0,
+        shared: bool = False,
     ) -> None:
         self._path = path
+        self._file: int | None = None
         if not path.exists():
             _touch(path)
         # Later on a file that is taken away is not made anew, as if nothing had been decided.
         self._engine = create_engine(
             f"sqlite:///{address_of(path)}&uri=true",
             connect_args={"timeout": wait},
-            poolclass=pool.NullPool,
+            poolclass=pool.QueuePool if shared else pool.NullPool,
         )
-        event.listen(self._engine, "connect", _prepare)
+        event.listen(self._engine, "connect", _share if shared else _prepare)
         event.listen(self._engine, "begin", _begin)
         with self.session() as session:
             connection = session.connection()
@@ -64,19 +71,37 @@ class Database:
                 kind.check(path, *found)
             # SQLite opens what it may only read without a word; better to know it now.
             connection.exec_driver_sql(f"PRAGMA user_version = {kind.version}")
+        if shared:
+            self._file = path.stat().st_ino
 
     @contextmanager
-    def session(self) -> Iterator[Session]:
+    def session(self, *, reading: bool = False) -> Iterator[Session]:
         """A transaction; committed, and on the disk, when the block ends without an error.
+
+        With `reading` it may change nothing, and others may write meanwhile.
 
         Raises:
             Diffusion4kError: what SQLite has against it, in one line.
         """
+        self._check_file()
         try:
-            with Session(self._engine, expire_on_commit=False) as session, session.begin():
+            engine = self._engine.execution_options(reading=reading)
+            with Session(engine, expire_on_commit=False) as session, session.begin():
                 yield session
         except DatabaseError as error:
             raise refusal(self._path, error.orig) from None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._engine.dispose()
+
+    def _check_file(self) -> None:
+        # A kept connection would go on writing into a file that has no name any more.
+        found = self._path.stat().st_ino if self._path.exists() else None
+        if self._file not in (None, found):
+            raise Diffusion4kError(
+                f"{self._path}: taken away or replaced: put it back and start the server again"
+            )
 
 
 def _prepare(connection: Any, _: Any) -> None:
@@ -85,9 +110,15 @@ def _prepare(connection: Any, _: Any) -> None:
     connection.execute("PRAGMA synchronous = FULL")
 
 
+def _share(connection: Any, _: Any) -> None:
+    _prepare(connection, _)
+    connection.execute("PRAGMA journal_mode = WAL")
+
+
 def _begin(connection: Connection) -> None:
     # Two that have both read could not both go on to write: each waits here.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    reading = connection.get_execution_options().get("reading")
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
 def _touch(path: Path) -> None:

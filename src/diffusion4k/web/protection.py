@@ -9,6 +9,8 @@
 
 import ipaddress
 import socket
+from collections.abc import Collection
+from functools import lru_cache
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -30,6 +32,7 @@ _HEADERS = {
 }
 
 
+@lru_cache(1024)
 def is_loopback(host: str) -> bool:
     """Whether nothing but this machine reaches the address."""
     return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
@@ -38,11 +41,12 @@ def is_loopback(host: str) -> bool:
 class HostCheck:
     """Refuses requests that call this server by a name that is not its own.
 
-    `host` is the address the server listens on. Any port is right: a tunnel may have another.
+    `host` is the address the server listens on; `names` are others by which it is known, as a proxy
+    may pass on. Any port is right: a tunnel may have another.
     """
 
-    def __init__(self, app: ASGIApp, host: str) -> None:
-        self._app, self._host = app, host
+    def __init__(self, app: ASGIApp, host: str, names: Collection[str] = ()) -> None:
+        self._app, self._host, self._names = app, host, names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve, or refuse with 421."""
@@ -54,6 +58,8 @@ class HostCheck:
 
     def _is_ours(self, header: str) -> bool:
         name = header.rpartition("]")[0].removeprefix("[") or header.partition(":")[0]
+        if name in self._names or header in self._names:
+            return True
         if is_loopback(self._host):
             return is_loopback(name)
         # Addresses in figures need no name server, so nobody can make one point elsewhere.
@@ -109,6 +115,7 @@ class SecurityHeaders:
         await self._app(scope, receive, with_headers)
 
 
+@lru_cache(1024)
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)

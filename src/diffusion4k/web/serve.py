@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 
 import uvicorn
@@ -47,10 +48,20 @@ def address(bound: socket.socket, host: str, token: str) -> str:
     return f"http://{name}:{bound.getsockname()[1]}/?token={token}"
 
 
-def serve(app: ASGIApp, bound: socket.socket) -> None:
-    """Answer requests until Ctrl-C; those under way are finished."""
+def serve(app: ASGIApp, bound: socket.socket, proxies: Sequence[str] = ()) -> None:
+    """Answer requests until Ctrl-C; those under way are finished.
+
+    What `X-Forwarded-For` and `X-Forwarded-Proto` say is believed of `proxies` alone: addresses, or
+    networks like 10.0.0.0/8.
+    """
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=3
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=3,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
     )
     with suppress(KeyboardInterrupt):  # The usual way to end it.
         uvicorn.Server(config).run(sockets=[bound])

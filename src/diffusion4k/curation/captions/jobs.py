@@ -1,6 +1,5 @@
 """What is to be captioned: pictures by their content, each once, with what each may cost."""
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,18 +10,14 @@ from diffusion4k.curation.captions.settings import CaptionSettings
 from diffusion4k.data.images import image_size
 from diffusion4k.data.problems import Problem
 from diffusion4k.data.progress import track
+from diffusion4k.endpoint.estimate import estimate as endpoint_estimate
+from diffusion4k.endpoint.estimate import likely_text_tokens
 from diffusion4k.endpoint.images import image_part, sent_size
-from diffusion4k.endpoint.prices import (
-    PRICES_OF,
-    image_tokens,
-    price_of,
-    text_tokens_at_most,
-)
+from diffusion4k.endpoint.prices import image_tokens, text_tokens_at_most
 from diffusion4k.errors import Diffusion4kError
 
 __all__ = ["Job", "Plan", "estimate", "make_plan"]
 
-_LETTERS_PER_TOKEN = 4.5  # of English text, as a rule
 _TOKENS_PER_CAPTION = 40
 _SECONDS_PER_ANSWER = 3.0
 
@@ -94,26 +89,15 @@ def make_plan(
 
 def estimate(jobs: Iterable[Job], settings: CaptionSettings) -> str:
     """One line: how many pictures, about how many tokens, dollars and how much time."""
-    jobs, endpoint, price = list(jobs), settings.endpoint, price_of(settings.endpoint)
-    text = math.ceil(len(settings.prompt) / _LETTERS_PER_TOKEN)
-    used = sum(job.image_tokens + text for job in jobs)
-    written = len(jobs) * _TOKENS_PER_CAPTION
-    worst = sum(price.of(job.tokens, endpoint.max_output_tokens) for job in jobs)
-    line = f"{len(jobs)} pictures to caption: about {used:,} input and {written:,} output tokens"
-    if price.input or price.output:
-        line += f", ${price.of(used, written):.2f} (at most ${worst:.2f} if each is answered once;"
-        line += f" prices of {PRICES_OF})" if endpoint.input_price is None else ")"
-    else:
-        line += ", free of charge or of unknown price"
-    if endpoint.batch:
-        return f"{line}, within 24 hours"
-    seconds = [len(jobs) * _SECONDS_PER_ANSWER / endpoint.concurrency]
-    if endpoint.requests_per_minute:
-        seconds.append(len(jobs) / endpoint.requests_per_minute * 60)
-    if endpoint.tokens_per_minute:
-        tokens = sum(job.tokens + endpoint.max_output_tokens for job in jobs)
-        seconds.append(tokens / endpoint.tokens_per_minute * 60)
-    return f"{line}, {_duration(max(seconds))} at {_SECONDS_PER_ANSWER:g} s an answer"
+    jobs = list(jobs)
+    return endpoint_estimate(
+        f"{len(jobs)} pictures to caption",
+        [job.tokens for job in jobs],
+        settings.endpoint,
+        used=sum(job.image_tokens + likely_text_tokens(settings.prompt) for job in jobs),
+        written=len(jobs) * _TOKENS_PER_CAPTION,
+        seconds=_SECONDS_PER_ANSWER,
+    )
 
 
 def _job(path: Path, picture: str, stored: Stored | None, wanted: CaptionSettings) -> Job:
@@ -129,10 +113,3 @@ def _job(path: Path, picture: str, stored: Stored | None, wanted: CaptionSetting
         stored.attempts if stored else 0,
         (stored.flag or "") if stored else "",
     )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{math.ceil(seconds)} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

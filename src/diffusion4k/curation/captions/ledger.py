@@ -1,9 +1,6 @@
 """The captioner's ledger: an SQLite file in which every paid answer stands before the next step.
 
-It is what makes sure that nothing is paid twice. The only loss that cannot be avoided are requests
-under way when the process is killed, at most as many as are sent at a time: the endpoint may have
-worked on them, and nobody noted the answer. They are sent again with the same Idempotency-Key, so
-that an endpoint that honours it bills them once; the budget takes them for billed in any case.
+Found again by the picture and the question, so that nothing is paid twice (`endpoint.ledger`).
 
 Tables:
 
@@ -22,33 +19,23 @@ Tables:
         request_id TEXT   the endpoint's own
         endpoint TEXT     its address
         created REAL      unix time
-    prompts     hash TEXT, text TEXT
-    files       path BLOB, size INTEGER, changed INTEGER (ns), hash TEXT: only saves time
-    requests    see `endpoint.book`
+    prompts, files, requests    see `endpoint.ledger`
     batches     name TEXT, id TEXT (null while it is being created), request INTEGER;
                 endpoint, prompt, model, settings TEXT: only while it is under way
     batch_pictures    batch TEXT, key TEXT, picture TEXT, attempt INTEGER, tokens INTEGER
 """
 
-import hashlib
 import json
-import os
-import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from diffusion4k.curation.captions.flags import flag_of
 from diffusion4k.curation.captions.settings import CaptionSettings
-from diffusion4k.endpoint.book import Book
 from diffusion4k.endpoint.client import Answer
+from diffusion4k.endpoint.ledger import LedgerFile, text_hash
 from diffusion4k.endpoint.sender import Payment
-from diffusion4k.errors import Diffusion4kError
-from diffusion4k.files import sha256_of
-from diffusion4k.lock import hold
 
 __all__ = ["Ledger", "Question", "Stored"]
 
@@ -62,10 +49,6 @@ CREATE TABLE IF NOT EXISTS captions (
     created REAL NOT NULL,
     PRIMARY KEY (picture, prompt, model, settings, attempt)
 );
-CREATE TABLE IF NOT EXISTS prompts (hash TEXT PRIMARY KEY, text TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS files (
-    path BLOB PRIMARY KEY, size INTEGER NOT NULL, changed INTEGER NOT NULL, hash TEXT NOT NULL
-);
 CREATE TABLE IF NOT EXISTS batches (
     name TEXT PRIMARY KEY, id TEXT, request INTEGER NOT NULL REFERENCES requests (id),
     endpoint TEXT NOT NULL, prompt TEXT NOT NULL, model TEXT NOT NULL, settings TEXT NOT NULL
@@ -75,7 +58,6 @@ CREATE TABLE IF NOT EXISTS batch_pictures (
     attempt INTEGER NOT NULL, tokens INTEGER NOT NULL, PRIMARY KEY (batch, key)
 );
 """
-_RACY_SECONDS = 2.0  # A file changed just now may change again without its time showing it.
 
 
 @dataclass(frozen=True)
@@ -90,12 +72,12 @@ class Question:
     def of(cls, wanted: CaptionSettings) -> "Question":
         """The question that settings ask."""
         image = json.dumps(wanted.image.model_dump(), sort_keys=True)
-        return cls(_hash(wanted.prompt), wanted.endpoint.model, image)
+        return cls(text_hash(wanted.prompt), wanted.endpoint.model, image)
 
     def key(self, picture: str, attempt: int) -> str:
         """The Idempotency-Key of a question: the same whenever the same is asked."""
         parts = (picture, self.prompt, self.model, self.settings, attempt)
-        return _hash(json.dumps(parts))
+        return text_hash(json.dumps(parts))
 
 
 @dataclass(frozen=True)
@@ -108,7 +90,7 @@ class Stored:
     """Answers paid for so far."""
 
 
-class Ledger:
+class Ledger(LedgerFile):
     """`captions.sqlite`, held by one process at a time, as `with Ledger(path) as ledger`.
 
     Raises:
@@ -116,82 +98,16 @@ class Ledger:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = self.path.with_name(f".{self.path.name}.lock").open("w")
-        try:
-            hold(self._lock, f"{self.path}: another run is captioning with it: wait for it to end")
-            with self.told():
-                self.connection = sqlite3.connect(self.path)
-                self.connection.execute("PRAGMA journal_mode = WAL")
-                self.connection.execute("PRAGMA synchronous = NORMAL")
-                self.book = Book(self.connection)
-                self.connection.executescript(_SCHEMA)
-                kept = self.connection.execute("SELECT request FROM batches")
-                self.book.lose_killed(row[0] for row in kept.fetchall())
-        except BaseException:
-            self._lock.close()
-            raise
+        super().__init__(path, _SCHEMA, "captioning")
 
-    def __enter__(self) -> "Ledger":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.connection.close()
-        self._lock.close()
-
-    @contextmanager
-    def told(self) -> Iterator[None]:
-        """Turn what SQLite refuses into one line that names the file."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise Diffusion4kError(
-                f"{self.path}: cannot be read or written ({error}): make room, or move the file "
-                "away if it is damaged; finished work is kept, the same command goes on"
-            ) from error
-
-    @contextmanager
-    def durable(self) -> Iterator[None]:
-        """A transaction that survives a power cut; others survive only the end of the process."""
-        self.connection.execute("PRAGMA synchronous = FULL")
-        try:
-            with self.connection:
-                yield
-        finally:
-            self.connection.execute("PRAGMA synchronous = NORMAL")
+    def _still_awaited(self) -> Iterable[int]:
+        kept = self.connection.execute("SELECT request FROM batches")
+        return [row[0] for row in kept.fetchall()]
 
     @property
     def has_batches(self) -> bool:
         """Whether a batch is under way."""
         return self.connection.execute("SELECT 1 FROM batches LIMIT 1").fetchone() is not None
-
-    def remember_prompt(self, text: str) -> None:
-        """Keep the words behind a prompt's hash."""
-        with self.connection:
-            self.connection.execute(
-                "INSERT OR IGNORE INTO prompts VALUES (?, ?)", (_hash(text), text)
-            )
-
-    def hash_of(self, path: Path) -> str:
-        """SHA-256 of a picture's bytes, remembered by path, size and time of change."""
-        stat, name = path.stat(), os.fsencode(path.resolve())
-        stamp = (stat.st_size, stat.st_mtime_ns)
-        query = "SELECT size, changed, hash FROM files WHERE path = ?"
-        row = self.connection.execute(query, (name,)).fetchone()
-        if row and row[:2] == stamp:
-            return str(row[2])
-        digest = sha256_of(path)
-        if time.time() - stat.st_mtime > _RACY_SECONDS:
-            self.connection.execute(
-                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", (name, *stamp, digest)
-            )
-        return digest
 
     def stored(self, picture: str, question: Question, most_words: int) -> Stored | None:
         """The last answer to a question about a picture, its flag by today's settings."""
@@ -241,7 +157,3 @@ class Ledger:
                 *(payment.number, answer.request_id, endpoint, time.time()),
             ),
         )
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -4,9 +4,6 @@ Lines that are there stay in their order with all their keys; pictures without a
 the end. A build folder (one with `manifest.parquet`) only gets the ledger: the build publishes.
 """
 
-import contextlib
-import sqlite3
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from diffusion4k.curation.layout import LEDGER, MANIFEST, SPLITS
 from diffusion4k.data.images import SUFFIXES
 from diffusion4k.data.metadata import METADATA, read_rows, write_rows
 from diffusion4k.data.problems import Problem
+from diffusion4k.endpoint.ledger import scratch_copy
 from diffusion4k.errors import Diffusion4kError, UsageError
 
 __all__ = ["FolderPictures", "caption_folder", "estimate_folder", "find_pictures"]
@@ -100,17 +98,8 @@ def estimate_folder(folder: Path, settings: CaptionSettings, *, overwrite: bool 
         Diffusion4kError: see `find_pictures`.
     """
     found = find_pictures(folder, overwrite=overwrite)
-    with tempfile.TemporaryDirectory() as scratch:
-        ledger = Path(scratch) / LEDGER
-        if (folder / LEDGER).is_file():
-            # A copy, as another run may hold the ledger.
-            with (
-                contextlib.closing(sqlite3.connect(folder / LEDGER)) as known,
-                contextlib.closing(sqlite3.connect(ledger)) as copy,
-            ):
-                known.backup(copy)
-        with Ledger(ledger) as book:
-            plan = make_plan(found.pictures, settings, book, progress=True)
+    with scratch_copy(folder / LEDGER) as copy, Ledger(copy) as book:
+        plan = make_plan(found.pictures, settings, book, progress=True)
     return estimate(plan.jobs, settings)
 
 

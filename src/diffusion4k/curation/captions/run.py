@@ -9,11 +9,12 @@ from pathlib import Path
 from diffusion4k.curation.captions.batched import BatchRun
 from diffusion4k.curation.captions.jobs import Plan, estimate, make_plan
 from diffusion4k.curation.captions.ledger import Ledger
-from diffusion4k.curation.captions.live import LiveRun
-from diffusion4k.curation.captions.meter import Meter
+from diffusion4k.curation.captions.live import CaptionTask
 from diffusion4k.curation.captions.settings import CaptionSettings
 from diffusion4k.data.problems import Problem
 from diffusion4k.endpoint.client import Endpoint
+from diffusion4k.endpoint.live import LiveRun
+from diffusion4k.endpoint.meter import Meter
 from diffusion4k.endpoint.prices import price_of
 from diffusion4k.endpoint.sender import Sender
 from diffusion4k.errors import Diffusion4kError
@@ -109,9 +110,13 @@ async def _work(plan: Plan, ledger: Ledger, progress: bool) -> None:
     async with Endpoint(settings) as endpoint:
         scale = ledger.scale(plan.question)
         sender = Sender(endpoint, ledger.book, price_of(settings), scale=scale)
-        with Meter(len(plan.jobs), lambda: ledger.book.settled, shown=progress) as meter:
-            kind = BatchRun if settings.batch else LiveRun
-            await kind(plan, ledger, sender, meter).run()
+        total = len(plan.jobs)
+        with Meter("captions", total, lambda: ledger.book.settled, shown=progress) as meter:
+            if settings.batch:
+                await BatchRun(plan, ledger, sender, meter).run()
+                return
+            tasks = [CaptionTask(job, plan, ledger) for job in plan.jobs]
+            await LiveRun(tasks, sender, meter, "pictures").run()
 
 
 def _report(plan: Plan, ledger: Ledger) -> CaptionReport:

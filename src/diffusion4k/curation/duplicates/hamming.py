@@ -17,7 +17,6 @@ Source: Norouzi, Punjani, Fleet, Fast Exact Search in Hamming Space with Multi-I
 arXiv 1307.2982, section 3.
 """
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
@@ -25,6 +24,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from diffusion4k.cores import cores
 
 __all__ = ["Pairs", "near_pairs"]
 
@@ -76,7 +77,7 @@ def near_pairs(
         return Pairs(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.int16))
     chunks, radii = _plan(left, right, distance)
     found: list[NDArray[np.int32]] = []
-    with ThreadPoolExecutor(_cores()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for number in range(len(chunks)):
             found += _search(pool, left, right, distance, chunks, radii, number, others is None)
     pairs = np.concatenate(found)
@@ -189,8 +190,3 @@ def _keys(hashes: NDArray[np.uint64], first: int, width: int) -> NDArray[np.uint
     if shift + width > 64:
         keys = keys | hashes[:, word + 1] << np.uint64(64 - shift)
     return (keys & np.uint64((1 << width) - 1)).astype(np.uint32)
-
-
-def _cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

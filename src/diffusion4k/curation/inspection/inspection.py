@@ -104,6 +104,17 @@ class Inspection:
         before = self.holds(number)
         self._append(number, verdict, reason, before.caption if before else None)
 
+    def judge(
+        self, name: str, verdict: Verdict, *, reason: str | None, caption: str | None, who: str
+    ) -> None:
+        """Decision and corrected caption of another person, who is not the user of this machine."""
+        candidate = self.candidate(self._numbers[name])
+        before = self.holds(self._numbers[name])
+        if caption is None or caption == candidate.text:
+            caption = before.caption if before else None
+        picture = self._hash(candidate)
+        self.log.append(name, picture, verdict, reason=reason, caption=caption, who=who)
+
     def fix_caption(self, number: int, caption: str) -> None:
         """Correct the caption, unless it says so already; the decision stays."""
         before = self.holds(number)

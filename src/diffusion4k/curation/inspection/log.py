@@ -74,8 +74,12 @@ class DecisionLog:
         *,
         reason: str | None = None,
         caption: str | None = None,
+        who: str | None = None,
     ) -> None:
-        """Add a row, unless it says what holds already. It is on the disk afterwards."""
+        """Add a row, unless it says what holds already. It is on the disk afterwards.
+
+        `who` is by default the user of this machine.
+        """
         row = DecisionRow(
             name=name,
             picture_hash=picture_hash,
@@ -83,7 +87,7 @@ class DecisionLog:
             reason=reason,
             caption=caption,
             at=_now(),
-            who=_user(),
+            who=who or _user(),
         )
         with self._lock, self._database.session() as session:
             self._catch_up(session)

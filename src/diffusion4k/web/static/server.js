@@ -1,6 +1,11 @@
 // Requests to our own server. What it refuses, it refuses in one line of plain text.
 
-const CSRF = document.querySelector('meta[name="csrf-token"]').content;
+const mark = document.querySelector('meta[name="csrf-token"]');
+
+/** The token of a page that gets it only later. */
+export function setToken(token) {
+  mark.content = token;
+}
 
 async function answer(promise) {
   let response;
@@ -9,7 +14,9 @@ async function answer(promise) {
   } catch {
     throw new Error("The server does not answer: is it still running?");
   }
-  if (!response.ok) throw new Error(await response.text());
+  if (!response.ok) {
+    throw Object.assign(new Error(await response.text()), { status: response.status });
+  }
   return response.json();
 }
 
@@ -18,6 +25,6 @@ export function get(path) {
 }
 
 export function post(path, body = {}) {
-  const headers = { "Content-Type": "application/json", "X-CSRF-Token": CSRF };
+  const headers = { "Content-Type": "application/json", "X-CSRF-Token": mark.content };
   return answer(fetch(path, { method: "POST", headers, body: JSON.stringify(body) }));
 }

@@ -1,4 +1,4 @@
-"""The running total: pictures done and dollars spent, as a bar or now and then a line."""
+"""The running total: questions done and dollars spent, as a bar or now and then a line."""
 
 import sys
 import time
@@ -14,16 +14,16 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class Meter:
-    """Shows how far the captions are; `spent` tells the dollars so far."""
+    """Shows how far the answers are; `what` they are called, `spent` tells the dollars so far."""
 
-    def __init__(self, total: int, spent: Callable[[], float], *, shown: bool) -> None:
-        self._total, self._spent = total, spent
+    def __init__(self, what: str, total: int, spent: Callable[[], float], *, shown: bool) -> None:
+        self._what, self._total, self._spent = what, total, spent
         self._done = 0
         self._start = self._spoken = time.monotonic()
         console = Console(stderr=True)
         self._lines = shown and not console.is_terminal
         self._bar = Progress(
-            TextColumn("captions"),
+            TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[cost]}"),
@@ -31,7 +31,7 @@ class Meter:
             console=console,
             disable=not (shown and console.is_terminal),
         )
-        self._task = self._bar.add_task("captions", total=total, cost="")
+        self._task = self._bar.add_task(what, total=total, cost="")
 
     def __enter__(self) -> "Meter":
         self._bar.start()
@@ -53,7 +53,7 @@ class Meter:
             self._bar.console.print(text, highlight=False)
 
     def advance(self) -> None:
-        """One picture more is done."""
+        """One more is done."""
         self._done += 1
         cost = f"${self._spent():.4f}"
         self._bar.update(self._task, completed=self._done, cost=cost)
@@ -63,5 +63,5 @@ class Meter:
             rate = self._done / (now - self._start)
             left = (self._total - self._done) / rate
             self.say(
-                f"captions: {self._done}/{self._total}, {rate:.2f}/s, {left:.0f} s left, {cost}"
+                f"{self._what}: {self._done}/{self._total}, {rate:.2f}/s, {left:.0f} s left, {cost}"
             )

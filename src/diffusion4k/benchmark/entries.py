@@ -1,0 +1,157 @@
+"""The images of each row: made here by a model, or found in a folder, each with its prompt.
+
+Images are made by as many processes as there are (Accelerate starts them, on one machine or
+several that share the output folder): each makes every n-th one. What is there already is kept, so
+a run that was stopped, or killed, goes on. Images of the same prompt and seed in two rows are a
+pair.
+"""
+
+import posixpath
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffusion4k.benchmark.prompts import PromptSet
+from diffusion4k.benchmark.recipe import BenchmarkRecipe, Entry
+from diffusion4k.data.images import image_size
+from diffusion4k.data.metadata import METADATA, Row, read_rows, write_rows
+from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.metrics.evaluate import list_images
+from diffusion4k.sampling.batch import generate
+from diffusion4k.sampling.files import read_metadata
+from diffusion4k.sampling.request import Request
+from diffusion4k.sampling.sampler import Sampler
+
+__all__ = ["Shot", "check_entries", "found_images", "images_folder", "make_images", "size_of"]
+
+_SAMPLER = ("factor", "dtype", "memory", "max_memory", "weights", "lora", "lora_scale")
+
+
+@dataclass(frozen=True)
+class Shot:
+    """An image of a row; `pair` is equal for images of one prompt and seed."""
+
+    path: Path
+    prompt: str | None = None
+    pair: tuple[str, int] | None = None
+
+
+def images_folder(recipe: BenchmarkRecipe, entry: Entry) -> Path:
+    """Where the images of a row are."""
+    return entry.images or recipe.output / "images" / entry.name
+
+
+def check_entries(recipe: BenchmarkRecipe) -> None:
+    """See that every folder of images is there, before a model runs for days.
+
+    Raises:
+        UsageError: no such folder, or one without images.
+    """
+    for entry in recipe.models:
+        if entry.images is not None:
+            list_images(entry.images)
+
+
+def make_images(
+    recipe: BenchmarkRecipe, entry: Entry, prompts: PromptSet, *, share: slice, device: Any = None
+) -> list[Shot]:
+    """Make the images of a model for `share` of the prompts and seeds, where they are not there.
+
+    Raises:
+        UsageError: a setting that the model does not take.
+        Diffusion4kError: the model cannot be found, loaded or run.
+    """
+    assert entry.model is not None
+    options = {name: getattr(entry, name) for name in _SAMPLER}
+    sampler = Sampler(entry.model, device=device, **options)
+    requests = [
+        Request(
+            prompt,
+            seed,
+            entry.negative_prompt,
+            entry.width or recipe.width,
+            entry.height or recipe.height,
+            entry.steps or recipe.steps,
+            entry.guidance,
+        )
+        for prompt in prompts.prompts
+        for seed in recipe.seeds
+    ]
+    outputs = generate(
+        requests[share], sampler, out=images_folder(recipe, entry), image_format=recipe.format
+    )
+    return [
+        Shot(output.path, output.settings.prompt, (output.settings.prompt, output.settings.seed))
+        for output in outputs
+    ]
+
+
+def write_captions(folder: Path, shots: list[Shot]) -> None:
+    """Make the folder an image folder, as `compare` and the studies take it."""
+    rows = [{"file_name": shot.path.name, "text": shot.prompt} for shot in shots]
+    write_rows(folder / METADATA, rows)
+
+
+def found_images(folder: Path) -> list[Shot]:
+    """The images of a folder, each with the prompt that `metadata.jsonl` or its own record gives.
+
+    Images of one prompt are numbered in the order of their names, unless their records say with
+    which seeds they were made.
+
+    Raises:
+        UsageError: no folder, or no image in it.
+        Diffusion4kError: a line of `metadata.jsonl` that cannot be read.
+    """
+    captions = _captions(folder)
+    known = [_known(path, captions) for path in list_images(folder)]
+    seen: Counter[str] = Counter()
+    shots = []
+    for path, prompt, seed in known:
+        if prompt is None:
+            shots.append(Shot(path))
+            continue
+        number = seen[prompt] if seed is None else seed
+        seen[prompt] += 1
+        shots.append(Shot(path, prompt, (prompt, number)))
+    pairs = Counter(shot.pair for shot in shots if shot.pair)
+    if again := next((pair for pair, count in pairs.items() if count > 1), None):
+        raise UsageError(
+            f"{folder}: two images of the prompt {again[0][:60]!r} with seed {again[1]}: keep one"
+        )
+    return shots
+
+
+def size_of(shot: Shot) -> tuple[int, int] | None:
+    """Width and height, None for an image that cannot be read (measuring says why)."""
+    try:
+        return image_size(shot.path)
+    except (Diffusion4kError, OSError):
+        return None
+
+
+def _captions(folder: Path) -> dict[str, str]:
+    metadata = folder / METADATA
+    if not metadata.is_file():
+        return {}
+    return {posixpath.normpath(row.file_name): row.text for row in _good(read_rows(metadata))}
+
+
+def _good(rows: Iterator[Any]) -> Iterator[Row]:
+    for row in rows:
+        if not isinstance(row, Row):
+            raise Diffusion4kError(str(row))
+        yield row
+
+
+def _known(path: Path, captions: dict[str, str]) -> tuple[Path, str | None, int | None]:
+    prompt = captions.get(path.name) or None
+    try:
+        record = read_metadata(path)
+    except (Diffusion4kError, OSError):
+        return path, prompt, None
+    # A caption that somebody wrote counts more than what the file remembers.
+    if prompt is None or prompt == record["prompt"]:
+        return path, record["prompt"], record["seed"]
+    return path, prompt, None

@@ -1,0 +1,107 @@
+"""A benchmark as a YAML file: prompts, models or folders of their images, and how to measure."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from diffusion4k.benchmark.prompts import SUPPLEMENT
+from diffusion4k.config.problems import describe_problems
+from diffusion4k.config.read import read_config
+from diffusion4k.config.types import Count, NonNegative, Section, Seed, Text, square
+from diffusion4k.errors import UsageError
+
+__all__ = ["BenchmarkRecipe", "Entry", "checked_recipe", "load_benchmark_recipe"]
+
+Name = Annotated[str, Field(pattern=r"^[^/\\\x00-\x1f.][^/\\\x00-\x1f]*$", max_length=80)]
+"""Also the name of a folder."""
+
+
+class Entry(Section):
+    """A row of the table: a model that makes images, or a folder of images made elsewhere.
+
+    What is left out of a model's settings is the model's own default.
+    """
+
+    name: Name
+    model: Text | None = None
+    images: Path | None = None
+    width: Count | None = None
+    height: Count | None = None
+    steps: Count | None = None
+    guidance: NonNegative | None = None
+    negative_prompt: str = ""
+    factor: Count | None = None
+    dtype: Text = "auto"
+    memory: Text = "balanced"
+    max_memory: Text | None = None
+    weights: Text | None = None
+    lora: Text | None = None
+    lora_scale: NonNegative | None = None
+
+    @model_validator(mode="after")
+    def _either(self) -> "Entry":
+        if (self.model is None) == (self.images is None):
+            raise PydanticCustomError("entry", "give either `model` or `images`, a folder")
+        given = self.model_fields_set - {"name", "images"}
+        if self.images is not None and given:
+            raise PydanticCustomError(
+                "entry",
+                "{keys}: of a model, which a folder of images does not have",
+                {"keys": ", ".join(sorted(given))},
+            )
+        return self
+
+
+class BenchmarkRecipe(Section):
+    """All that decides the results."""
+
+    prompts: Text = SUPPLEMENT
+    limit: Count | None = None
+    """At most the first so many prompts."""
+    seeds: tuple[Seed, ...] = Field((0,), min_length=1)
+    models: tuple[Entry, ...] = Field(min_length=1)
+    reference: Path | None = None
+    """Folder of photographs for the distances; by default that of the prompts."""
+    output: Path = Path("runs/benchmark")
+    width: Count | None = None
+    height: Count | None = None
+    """Of all models that do not state their own."""
+    steps: Count | None = None
+    format: Literal["jpeg", "png"] = "jpeg"
+    crop: (
+        Literal["common"]
+        | Annotated[tuple[Count, Count], BeforeValidator(square)]
+        | None
+    ) = None
+    """The centre of every image that is measured, in place of the whole: width and height, or
+    `common`, the largest that all images have."""
+    reencode: bool = False
+    patch_size: Count = 224
+    patches_per_image: Count = 64
+    resamples: Count = 2000
+    distance_resamples: Annotated[int, Field(strict=True, ge=0)] = 100
+    """Draws for the intervals of distances; with 0 they have none."""
+
+    @model_validator(mode="after")
+    def _different(self) -> "BenchmarkRecipe":
+        names = [entry.name.casefold() for entry in self.models]
+        if again := next((n for n in names if names.count(n) > 1), None):
+            raise PydanticCustomError(
+                "names", "the name {name} is given twice: choose another", {"name": again}
+            )
+        return self
+
+
+def load_benchmark_recipe(path: Path, overrides: list[str] | None = None) -> BenchmarkRecipe:
+    """Read and check a recipe. Raises `UsageError` in one line that names every problem."""
+    return read_config(path, overrides, BenchmarkRecipe)
+
+
+def checked_recipe(values: dict[str, Any]) -> BenchmarkRecipe:
+    """A recipe of options. Raises `UsageError` as `load_benchmark_recipe` does."""
+    try:
+        return BenchmarkRecipe.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(describe_problems(error, BenchmarkRecipe)) from None

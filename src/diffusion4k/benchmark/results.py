@@ -1,0 +1,147 @@
+"""What a benchmark found: rows of cells, differences of pairs, and everything they rest on."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from diffusion4k.benchmark.published import PUBLISHED_COLUMNS
+from diffusion4k.benchmark.values import EMPTY, Cell
+from diffusion4k.files import write_text
+from diffusion4k.metrics.columns import Column
+
+__all__ = ["Difference", "Results", "TableRow", "shown"]
+
+Kind = Literal["ours", "photographs", "published"]
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row of the table: a model or folder, the photographs themselves, or a published one."""
+
+    name: str
+    kind: Kind
+    images: int
+    size: str
+    cells: dict[str, Cell]
+    """By the name of the column; what is not there is empty."""
+    notes: tuple[str, ...] = ()
+    """Why the row does not compare with the first; none if it does."""
+    source: str = ""
+    images_folder: str = ""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """First minus second, over the images of the same prompts and seeds."""
+
+    first: str
+    second: str
+    pairs: int
+    cells: dict[str, Cell]
+
+
+@dataclass(frozen=True)
+class Results:
+    """All of it; what is shown is made of this alone."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[TableRow, ...]
+    differences: tuple[Difference, ...]
+    missing: dict[str, str]
+    """Columns that could not be measured here, and why."""
+    bad: dict[str, dict[str, str]]
+    """By row, then file: why it could not be measured."""
+    notes: tuple[str, ...]
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Recipe, prompts, protocols, versions."""
+
+    def of_kind(self, *kinds: Kind) -> list[TableRow]:
+        """The rows of these kinds, in order."""
+        return [row for row in self.rows if row.kind in kinds]
+
+    def measured_columns(self) -> list[Column]:
+        """The columns in which a row of ours has a value."""
+        ours = self.of_kind("ours")
+        return [c for c in self.columns if any(_filled(row, c) for row in ours)]
+
+    def published_columns(self) -> list[Column]:
+        """The columns of published figures, as ours where we have them."""
+        ours = {column.name: column for column in self.columns}
+        return [ours.get(column.name, column) for column in PUBLISHED_COLUMNS]
+
+    def best(self, column: Column) -> set[str]:
+        """The names of the best of those rows of ours that compare; none if only one does."""
+        cells = {
+            row.name: row.cells[column.name].value
+            for row in self.of_kind("ours")
+            if not row.notes and _filled(row, column)
+        }
+        values = [value for value in cells.values() if value is not None]
+        if len(values) < 2 or not column.better:
+            return set()
+        best = max(values) if column.better == "higher" else min(values)
+        return {name for name, value in cells.items() if value == best}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for a results file."""
+        return {
+            "columns": [
+                {"name": c.name, "heading": c.heading, "better": c.better} for c in self.columns
+            ],
+            "rows": [asdict(row) for row in self.rows],
+            "differences": [asdict(difference) for difference in self.differences],
+            "missing": self.missing,
+            "bad": self.bad,
+            "notes": list(self.notes),
+            **self.facts,
+        }
+
+    def save_json(self, path: Path) -> None:
+        """Write `to_json`, wholly or not at all."""
+        write_text(path, json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n")
+
+    def save_csv(self, path: Path) -> None:
+        """One line for each value: spreadsheets and data frames take it as it is."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        head = "row,kind,images,size,metric,better,value,low,high,compares,source"
+        writer.writerow(head.split(","))
+        for row in self.rows:
+            for column in _union(self.columns, self.published_columns()):
+                cell = row.cells.get(column.name, EMPTY)
+                if cell.value is not None:
+                    compares = "; ".join(row.notes) or "yes"
+                    about = row.name, row.kind, row.images, row.size, column.name, column.better
+                    writer.writerow(
+                        [*about, cell.value, _blank(cell.low), _blank(cell.high), compares]
+                        + [row.source]
+                    )
+        write_text(path, text.getvalue())
+
+
+def shown(cell: Cell, column: Column, *, interval: bool = True, sign: bool = False) -> str:
+    """`0.751 [0.740, 0.762]` with the column's digits; a dash for an empty cell."""
+    if cell.value is None:
+        return "–"
+    plus = "+" if sign else ""
+    text = f"{cell.value:{plus}.{column.digits}f}"
+    if interval and cell.low is not None and cell.high is not None:
+        text += f" [{cell.low:{plus}.{column.digits}f}, {cell.high:{plus}.{column.digits}f}]"
+    return text
+
+
+def _filled(row: TableRow, column: Column) -> bool:
+    return row.cells.get(column.name, EMPTY).value is not None
+
+
+def _union(first: Sequence[Column], second: Iterable[Column]) -> list[Column]:
+    names = {column.name for column in first}
+    return [*first, *(column for column in second if column.name not in names)]
+
+
+def _blank(value: float | None) -> float | str:
+    return "" if value is None else value

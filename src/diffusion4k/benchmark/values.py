@@ -1,0 +1,160 @@
+"""From findings to the values of a table, each with a 95% interval from drawing pictures anew.
+
+    mean, ratio of sums    percentile bootstrap over pictures
+    distance               centred bootstrap over the row's pictures, with all patches of a picture
+                           drawn together; the reference stays as it is
+
+A draw with replacement holds 63% of the different pictures, so that a Fréchet distance of a draw is
+too high, as that of fewer pictures is: its interval is moved by as much as the draws lie above the
+value on average. It is an interval for the distance at this number of pictures, bias included.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffusion4k.errors import Diffusion4kError
+from diffusion4k.metrics.columns import Column, Distance, Mean, Ratio
+from diffusion4k.metrics.frechet import (
+    FewSamplesWarning,
+    Gaussian,
+    distance_between,
+    frechet_distance,
+)
+from diffusion4k.metrics.measuring import Findings
+from diffusion4k.statistics import Interval, Statistic, bootstrap, mean_of, minus, ratio_of_sums
+
+__all__ = ["EMPTY", "Cell", "Draws", "Values", "per_picture"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value with its interval; None where there is none."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+EMPTY = Cell(None)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How many draws intervals take; with 0 `of_distances` those have none."""
+
+    of_numbers: int = 2000
+    of_distances: int = 100
+
+
+class Values:
+    """Values of columns for rows of pictures, beside the pictures of one reference (or none)."""
+
+    def __init__(self, reference: Sequence[Findings], draws: Draws) -> None:
+        self._reference, self._draws = reference, draws
+        self._theirs: dict[str, Gaussian] = {}
+        self._distances: dict[tuple[str, tuple[Path, ...]], Statistic] = {}
+
+    def value(self, column: Column, findings: Sequence[Findings]) -> Cell:
+        """The column's value of a row; empty where pictures or reference do not give one."""
+        statistic = self._statistic(column, findings)
+        return self._cell(column, statistic, len(findings)) if statistic else EMPTY
+
+    def difference(
+        self, column: Column, first: Sequence[Findings], second: Sequence[Findings]
+    ) -> Cell:
+        """First minus second, of pictures that are pairs in this order, drawn as pairs."""
+        a, b = (self._statistic(column, findings) for findings in (first, second))
+        return self._cell(column, minus(a, b), len(first)) if a and b else EMPTY
+
+    def _cell(self, column: Column, statistic: Statistic, rows: int) -> Cell:
+        is_distance = isinstance(column, Distance)
+        resamples = self._draws.of_distances if is_distance else self._draws.of_numbers
+        if resamples:
+            method: Literal["centred", "percentile"] = "centred" if is_distance else "percentile"
+            found = bootstrap(statistic, rows, method=method, resamples=resamples)
+        else:
+            found = Interval(float(statistic(np.ones((1, rows)))[0]), math.nan, math.nan)
+        numbers = (found.value, found.low, found.high)
+        return Cell(*(number if math.isfinite(number) else None for number in numbers))
+
+    def _statistic(self, column: Column, findings: Sequence[Findings]) -> Statistic | None:
+        if not findings:
+            return None
+        if isinstance(column, Distance):
+            return self._distance(column, findings)
+        if per_picture(column, findings) is None:
+            return None
+        if isinstance(column, Ratio):
+            names = column.numerator, column.denominator
+            return ratio_of_sums(*([f.numbers[name] for f in findings] for name in names))
+        return mean_of([f.numbers[column.name] for f in findings])
+
+    def _distance(self, column: Distance, findings: Sequence[Findings]) -> Statistic | None:
+        """Distances take long: each draw is worked out once, for the row and for its pairs."""
+        reference = self._reference
+        if not reference or any(column.features not in f.kept for f in (*findings, *reference)):
+            return None
+        key = column.name, tuple(found.path for found in findings)
+        if key not in self._distances:
+            known: dict[bytes, float] = {}
+
+            def statistic(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+                for row in counts:
+                    if row.tobytes() not in known:
+                        ours = _Features(findings, column.features, row)
+                        known[row.tobytes()] = self._measured(column, ours)
+                return np.array([known[row.tobytes()] for row in counts])
+
+            self._distances[key] = statistic
+        return self._distances[key]
+
+    def _measured(self, column: Distance, ours: "_Features") -> float:
+        theirs = _Features(self._reference, column.features)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FewSamplesWarning)  # The notes say it.
+                if column.distance is not frechet_distance:
+                    return column.distance(ours, theirs)
+                # The reference is gathered once for all draws.
+                if column.name not in self._theirs:
+                    self._theirs[column.name] = Gaussian(theirs)
+                return distance_between(Gaussian(ours), self._theirs[column.name])
+        except Diffusion4kError:  # Too few samples.
+            return math.nan
+
+
+def per_picture(column: Column, findings: Sequence[Findings]) -> NDArray[np.float64] | None:
+    """A mean's number or a ratio of each picture; None for a distance, or where one has none."""
+    if isinstance(column, Mean):
+        wanted = [column.name]
+    elif isinstance(column, Ratio):
+        wanted = [column.numerator, column.denominator]
+    else:
+        return None
+    if not all(name in found.numbers for found in findings for name in wanted):
+        return None
+    numbers = [np.array([found.numbers[name] for found in findings]) for name in wanted]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return numbers[0] if len(numbers) == 1 else numbers[0] / numbers[1]
+
+
+class _Features:
+    """Features of a folder's pictures, each as often as it was drawn; may be gone through again."""
+
+    def __init__(
+        self, findings: Sequence[Findings], name: str, counts: NDArray[np.float64] | None = None
+    ) -> None:
+        self._findings, self._name = findings, name
+        self._counts = np.ones(len(findings)) if counts is None else counts
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        for found, count in zip(self._findings, self._counts, strict=True):
+            for _ in range(int(count)):
+                yield found.features(self._name)

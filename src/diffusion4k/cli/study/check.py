@@ -1,0 +1,31 @@
+"""`diffusion4k study check`: whether a study can begin."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["EXAMPLE", "check"]
+
+EXAMPLE = """Example:
+
+diffusion4k study check recipes/pocket-study.yaml
+"""
+
+
+def check(
+    study: Annotated[Path, typer.Argument(help="The study's YAML file.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value in place of what the file says.")
+    ] = None,
+) -> None:
+    """Look at a study's folders and say what it shows, or what is wrong with it."""
+    from diffusion4k.web.extra import require_web
+
+    require_web()
+
+    from diffusion4k.preference.study.config import read_study
+    from diffusion4k.preference.study.run import describe
+
+    for line in describe(read_study(study, overrides)):
+        typer.echo(line)

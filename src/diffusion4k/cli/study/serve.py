@@ -1,0 +1,50 @@
+"""`diffusion4k study serve`: the study's pages."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["EXAMPLE", "serve"]
+
+EXAMPLE = """Example:
+
+diffusion4k study serve recipes/pocket-study.yaml
+"""
+
+
+def serve(
+    study: Annotated[Path, typer.Argument(help="The study's YAML file.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value in place of what the file says.")
+    ] = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the pages; 0: any that is free.")
+    ] = 8765,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; any but the default is open to others.")
+    ] = "127.0.0.1",
+    address: Annotated[
+        str | None,
+        typer.Option(help="How participants reach it, for example https://study.example.org."),
+    ] = None,
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option(help="Address of a proxy whose X-Forwarded headers are believed."),
+    ] = None,
+) -> None:
+    """Serve a study until Ctrl-C; prints the address of its dashboard.
+
+    Every answer is on the disk before the page goes on. What was shown and
+    asked cannot be changed once the study has begun.
+    """
+    from diffusion4k.web.extra import require_web
+
+    require_web()
+
+    from diffusion4k.preference.study.config import read_study
+    from diffusion4k.preference.study.run import origin_of, run
+
+    origin = origin_of(address) if address else None
+    config = read_study(study, overrides)
+    run(config, host=host, port=port, address=origin, proxies=proxy or ())

@@ -1,0 +1,98 @@
+"""The one road from pictures to findings: each decoded once, several at a time, in order.
+
+A thread takes a picture through all measures that have not seen it yet. Decoding, NumPy, Pillow,
+numba and torch let go of the interpreter's lock, so that threads keep the cores busy, and each
+works alone on its picture, as cores that share one wait for each other. What is found goes to
+the store; only numbers stay in memory, and features are read back when a distance asks for them.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffusion4k.cores import cores
+from diffusion4k.data.progress import prefetch
+from diffusion4k.errors import Diffusion4kError
+from diffusion4k.metrics.columns import Measure
+from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.store import Store, StoreError, read_features
+
+__all__ = ["Findings", "measure_all"]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What all measures found in one picture, or the one line that says why they could not."""
+
+    path: Path
+    numbers: dict[str, float] = field(default_factory=dict)
+    kept: dict[str, Path] = field(default_factory=dict)
+    """The file of the store that holds each of the features, by their name."""
+    problem: str = ""
+
+    def features(self, name: str) -> NDArray[np.float32]:
+        """`(n, D)`, read from the store. Raises `Diffusion4kError` if that is gone."""
+        return read_features(self.kept[name], name)
+
+
+def measure_all(
+    pictures: Iterable[Picture],
+    measures: Sequence[Measure],
+    store: Store,
+    *,
+    workers: int | None = None,
+) -> Iterator[Findings]:
+    """The findings in each picture, in order; `workers` pictures at a time (None: one per core).
+
+    A picture that one of the measures cannot look at has no findings at all but its `problem`, so
+    that every column is of the same pictures.
+
+    Raises:
+        StoreError: the store's folder cannot be written.
+    """
+    with _one_thread_in_torch():
+        yield from prefetch(
+            lambda picture: _measure(picture, measures, store),
+            pictures,
+            workers=workers or cores(),
+        )
+
+
+@contextmanager
+def _one_thread_in_torch() -> Iterator[None]:
+    """New threads take over the count set here; torch's own would compete with ours."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _measure(picture: Picture, measures: Sequence[Measure], store: Store) -> Findings:
+    # The pixels belong to this copy, and go with it.
+    picture = Picture(picture.path, picture.prompt, picture.original)
+    numbers: dict[str, float] = {}
+    kept: dict[str, Path] = {}
+    try:
+        for measure, place in zip(measures, store.places(picture, measures), strict=True):
+            found = store.find(place)
+            if found is None:
+                found = measure(picture)
+                store.keep(place, found)
+            numbers |= found.numbers
+            kept |= dict.fromkeys(found.features, place)
+    except StoreError:
+        raise
+    except Diffusion4kError as error:
+        return Findings(picture.path, problem=str(error).removeprefix(f"{picture.path}: "))
+    return Findings(picture.path, numbers, kept)

@@ -1,0 +1,125 @@
+"""From files of answers to `results.json`, `report.html`, `tables.tex`, `bars.pdf`, `bars.png`."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from diffusion4k.errors import UsageError
+from diffusion4k.files import write_text
+from diffusion4k.preference.analysis.agreement import among_people, judge_against_people
+from diffusion4k.preference.analysis.figure import write_bars
+from diffusion4k.preference.analysis.latex import tables
+from diffusion4k.preference.analysis.page import write_page
+from diffusion4k.preference.analysis.scores import PEOPLE, Ready, Score, ready
+from diffusion4k.preference.analysis.wins import position_bias, ranking, win_rates
+from diffusion4k.preference.answers import read_answers
+from diffusion4k.preference.study.questions import PAPER
+from diffusion4k.statistics.clusters import FEWEST
+
+__all__ = ["analyse", "report"]
+
+_TITLES = {question.name: question.title for question in PAPER}
+
+
+def report(files: Sequence[Path], out: Path, *, ours: str | None = None) -> dict[str, Any]:
+    """Analyse answers of people and judges and write everything into `out`.
+
+    Arguments:
+        ours: the model that stands first; by default the one with the most wins.
+
+    Raises:
+        UsageError: no file, or no model called `ours`.
+        Diffusion4kError: a file cannot be read, or no answers are left.
+    """
+    results = analyse(files, ours=ours)
+    write_text(out / "results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+    write_text(out / "tables.tex", tables(results))
+    write_bars(results, out)
+    write_page(results, out / "report.html")
+    return results
+
+
+def analyse(files: Sequence[Path], *, ours: str | None = None) -> dict[str, Any]:
+    """All numbers of the report, as `results.json` holds them."""
+    if not files:
+        raise UsageError("no file of answers: give at least one .csv, .jsonl or .parquet")
+    found = ready(answer for file in files for answer in read_answers(file))
+    order = _order(found, ours)
+    people = found.scores.get(PEOPLE, [])
+    return {
+        "files": [file.name for file in files],
+        "studies": sorted({a.study for answers in found.answers.values() for a in answers}),
+        "models": order,
+        "judges": [name for name in found.answers if name != PEOPLE],
+        "questions": {name: _title(name) for name in _questions(found)},
+        "groups": {name: _group(name, found, order) for name in found.answers},
+        "among_people": among_people(people),
+        "judges_against_people": {
+            name: judge_against_people(scores, people)
+            for name, scores in found.scores.items()
+            if name != PEOPLE and people
+        },
+        "checks": {
+            "answers": found.checks,
+            "left_out": [
+                {
+                    "participant": failure.participant,
+                    "failed": failure.failed,
+                    "checks": failure.checks,
+                    "answers": failure.answers,
+                }
+                for failure in found.failures
+            ],
+        },
+        "one_order_only": found.one_order,
+        "fewest_clusters": FEWEST,
+    }
+
+
+def _group(name: str, found: Ready, order: Sequence[str]) -> dict[str, Any]:
+    answers, scores = found.answers[name], found.scores[name]
+    questions = [q for q in _questions(found) if any(score.question == q for score in scores)]
+    return {
+        "answers": len(answers),
+        "participants": len({answer.participant for answer in answers}),
+        "prompts": len({score.prompt for score in scores}),
+        "win_rates": sorted(
+            win_rates(scores, order),
+            key=lambda row: (
+                order.index(row["model"]),
+                order.index(row["against"]),
+                questions.index(row["question"]),
+            ),
+        ),
+        "rankings": {
+            question: ranking([score for score in scores if score.question == question])
+            for question in questions
+        },
+        "position": sorted(
+            position_bias(answers), key=lambda row: _questions(found).index(row["question"])
+        ),
+    }
+
+
+def _order(found: Ready, ours: str | None) -> list[str]:
+    """Ours, then the models by what share of their scores they won."""
+    shares: dict[str, list[float]] = {}
+    scores: list[Score] = [score for group in found.scores.values() for score in group]
+    for score in scores:
+        shares.setdefault(score.model_a, []).append(score.value)
+        shares.setdefault(score.model_b, []).append(1 - score.value)
+    if ours is not None and ours not in shares:
+        raise UsageError(f"no answers about a model {ours!r}: found {', '.join(sorted(shares))}")
+    return sorted(shares, key=lambda m: (m != ours, -sum(shares[m]) / len(shares[m]), m))
+
+
+def _questions(found: Ready) -> list[str]:
+    """The paper's first, in its order."""
+    names = {answer.question for answers in found.answers.values() for answer in answers}
+    known = [name for name in _TITLES if name in names]
+    return known + sorted(names - set(known))
+
+
+def _title(name: str) -> str:
+    return _TITLES.get(name, name.replace("_", " ").capitalize())

@@ -1,0 +1,172 @@
+"""Answers to "which of the two is better", of people and of judging models alike.
+
+An answer is a row; a file of answers is CSV, JSON lines or Parquet, by its ending, with the fields
+of `Answer` as its columns. Columns beyond these are allowed and not read.
+"""
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.files import atomic_path
+
+__all__ = ["COLUMNS", "Answer", "Check", "Choice", "read_answers", "write_answers", "write_rows"]
+
+Choice = Literal["model_a", "model_b", "tie"]
+Check = Literal["", "identical", "degraded"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One person's or judge's answer to one question about one pair of images.
+
+    Raises:
+        ValueError: a value that is not allowed, in one line.
+    """
+
+    study: str
+    question: str
+    """`visual_aesthetics`, `prompt_adherence`, `fine_details`, or the study's own."""
+    prompt_id: str
+    prompt: str
+    participant: str
+    """A pseudonym, or the name of a judging model."""
+    model_a: str
+    model_b: str
+    """The two are sorted, `model_a < model_b`; equal where one image was shown twice."""
+    first: str
+    """Which of the two stood left, or was sent first."""
+    choice: Choice
+    seconds: float | None
+    """From the pair being seen to the answer; None if not known."""
+    at: str
+    """Time in UTC, ISO 8601."""
+    check: Check = ""
+    """What an attention check showed; such rows are no preferences."""
+
+    def __post_init__(self) -> None:
+        for name in ("study", "question", "prompt_id", "participant", "model_a", "model_b"):
+            if not getattr(self, name):
+                raise ValueError(f"{name}: empty")
+        if self.model_a > self.model_b:
+            raise ValueError(f"model_a: found {self.model_a!r}, allowed before {self.model_b!r}")
+        if self.model_a == self.model_b and self.check != "identical":
+            raise ValueError(f"model_b: found {self.model_b!r} twice, allowed two models")
+        for name, allowed in (
+            ("first", (self.model_a, self.model_b)),
+            ("choice", get_args(Choice)),
+            ("check", get_args(Check)),
+        ):
+            if getattr(self, name) not in allowed:
+                listed = ", ".join(map(repr, allowed))
+                raise ValueError(f"{name}: found {getattr(self, name)!r}, allowed {listed}")
+        if self.seconds is not None and not 0 <= self.seconds < math.inf:
+            raise ValueError(f"seconds: found {self.seconds}, allowed from 0")
+        datetime.fromisoformat(self.at.replace("Z", "+00:00"))
+
+    @property
+    def preferred(self) -> str | None:
+        """Name of the model that was chosen; None of a tie."""
+        return None if self.choice == "tie" else getattr(self, self.choice)
+
+
+COLUMNS = tuple(field.name for field in fields(Answer))
+_SUFFIXES = (".csv", ".jsonl", ".parquet")
+
+
+def read_answers(path: str | Path) -> list[Answer]:
+    """All answers of a file, in its order.
+
+    Raises:
+        UsageError: its ending is none of .csv, .jsonl, .parquet.
+        Diffusion4kError: it cannot be read, a column is missing, or a row is not allowed.
+    """
+    path = Path(path)
+    answers = []
+    for number, row in enumerate(_read(path), start=1):
+        try:
+            answers.append(_answer(row))
+        except (ValueError, TypeError) as error:
+            raise Diffusion4kError(f"{path}: row {number}: {error}: correct the row") from None
+    return answers
+
+
+def write_answers(path: str | Path, answers: Iterable[Answer]) -> None:
+    """Write answers as CSV, JSON lines or Parquet, by the ending of `path`; whole or not at all.
+
+    Raises:
+        UsageError: another ending.
+    """
+    write_rows(path, COLUMNS, map(asdict, answers), numbers=("seconds",))
+
+
+def write_rows(
+    path: str | Path,
+    columns: Iterable[str],
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    numbers: Iterable[str] = (),
+) -> None:
+    """Write rows as `write_answers` does; columns are texts, but `numbers` are numbers or None."""
+    path, columns = Path(path), list(columns)
+    kind = _kind(path)
+    with atomic_path(path) as temporary:
+        if kind == ".csv":
+            with temporary.open("w", encoding="utf-8", newline="") as handle:
+                writer = csv.DictWriter(handle, columns)
+                writer.writeheader()
+                writer.writerows(rows)
+        elif kind == ".jsonl":
+            with temporary.open("w", encoding="utf-8") as handle:
+                handle.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        else:
+            import pyarrow as pa
+            import pyarrow.parquet as parquet
+
+            kinds = {name: pa.float64() if name in numbers else pa.string() for name in columns}
+            table = pa.Table.from_pylist([dict(row) for row in rows], schema=pa.schema(kinds))
+            parquet.write_table(table, temporary)
+
+
+def _kind(path: Path) -> str:
+    if path.suffix not in _SUFFIXES:
+        raise UsageError(f"{path}: found {path.suffix!r}, allowed endings {', '.join(_SUFFIXES)}")
+    return path.suffix
+
+
+def _answer(row: Any) -> Answer:
+    if not isinstance(row, dict):
+        raise ValueError(f"found {row!r}, allowed an object")
+    needed = [name for name in COLUMNS if row.get(name) is None and name != "seconds"]
+    if needed:
+        raise ValueError(f"no {', '.join(needed)}")
+    seconds = row.get("seconds")
+    values = {name: str(row[name]) for name in COLUMNS if name != "seconds"}
+    return Answer(**values, seconds=None if seconds in (None, "") else float(seconds))  # type: ignore[arg-type]
+
+
+def _read(path: Path) -> Iterator[Any]:
+    kind = _kind(path)
+    try:
+        if kind == ".csv":
+            with path.open(encoding="utf-8", newline="") as handle:
+                yield from csv.DictReader(handle)
+        elif kind == ".jsonl":
+            with path.open(encoding="utf-8") as handle:
+                yield from (json.loads(line) for line in handle if line.strip())
+        else:
+            import pyarrow.parquet as parquet
+
+            yield from parquet.read_table(path).to_pylist()
+    except OSError as error:
+        reason = error.strerror or " ".join(str(error).split())[:200]
+        raise Diffusion4kError(f"{path}: cannot be read: {reason}") from None
+    except (ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors
+        reason = " ".join(str(error).split())[:200]
+        raise Diffusion4kError(f"{path}: cannot be read ({reason}): write it again") from None

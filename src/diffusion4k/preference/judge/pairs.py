@@ -1,0 +1,74 @@
+"""Pairs to judge: of each prompt every two of the models that have an image of it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+from diffusion4k.compare.models import read_models
+from diffusion4k.compare.rows import match_images
+from diffusion4k.data.problems import Problem
+from diffusion4k.errors import Diffusion4kError
+
+__all__ = ["Pair", "find_pairs"]
+
+_MOST_MODELS = 50
+_NO_PROMPT = (
+    "no prompt is known of its images, and the judge is asked about it: write metadata.jsonl "
+    '({"file_name": ..., "text": ...})'
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two images of one prompt; the models are sorted by name."""
+
+    prompt_id: str
+    """Number of the prompt from 1; `3-2` is its second image."""
+    prompt: str
+    models: tuple[str, str]
+    paths: tuple[Path, Path]
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return f"{self.paths[0]} and {self.paths[1]}"
+
+
+def find_pairs(arguments: Sequence[str]) -> tuple[list[Pair], list[Problem]]:
+    """Pairs of the models given as `FOLDER` or `NAME=FOLDER`, and the images left out.
+
+    Raises:
+        UsageError: fewer than two models, no such folder, or two models of one name.
+        Diffusion4kError: no two images belong together, or the prompt of none is known.
+    """
+    models = read_models(arguments, 2, _MOST_MODELS)
+    pairs: list[Pair] = []
+    problems: list[Problem] = []
+    numbers: dict[str, int] = {}
+    times: Counter[str] = Counter()
+    for row in match_images(models):
+        there = {m.name: e for m, e in zip(models, row.entries, strict=True) if e}
+        reason = f"no image beside {row.first.path}: the pair is left out"
+        problems += [Problem(str(m.folder), reason) for m in models if m.name not in there]
+        if len(there) < 2:
+            continue
+        known = [entry.prompt for entry in there.values() if entry.prompt]
+        if not known:
+            problems.append(Problem(str(row.first.path), _NO_PROMPT))
+            continue
+        if len(set(known)) > 1:
+            reason = f"its namesakes have other prompts ({known[0][:40]!r}, ...): rename one"
+            problems.append(Problem(str(row.first.path), reason))
+            continue
+        prompt = known[0]
+        number = numbers.setdefault(prompt, len(numbers) + 1)
+        times[prompt] += 1
+        name = f"{number}-{times[prompt]}" if times[prompt] > 1 else str(number)
+        for two in combinations(sorted(there), 2):
+            pairs.append(Pair(name, prompt, two, (there[two[0]].path, there[two[1]].path)))
+    if not pairs:
+        folders = ", ".join(str(model.folder) for model in models)
+        raise Diffusion4kError(f"{folders}: {_NO_PROMPT}")
+    return pairs, problems

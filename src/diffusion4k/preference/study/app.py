@@ -1,0 +1,247 @@
+"""The study's server: pages of participants and of the owner.
+
+    GET  /                          the participant's page, the same for everybody
+    GET  /dashboard                 the owner's
+    GET  /static/NAME               what they load
+    POST /api/enter                 {"link": SECRET}: who has a personal link gets a cookie
+    POST /api/join                  {}: a new participant of an open study, with a link to return
+    POST /api/leave                 {}: the cookie is taken back
+    GET  /api/me                    what the study is, and how far this participant is
+    POST /api/consent               {}
+    GET  /api/next                  what is to be seen now
+    GET  /api/shown/POSITION        what was answered before
+    POST /api/answers               the answers to it (`replies.Reply`)
+    GET  /tiles/NAME/LEVEL/COLUMN/ROW
+    ...  /api/owner/...             see `dashboard`
+
+Images are asked for by names from a table. What goes wrong is answered in one line of plain text.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from pydantic import StringConstraints
+from starlette.types import ASGIApp
+
+from diffusion4k.config.types import Section
+from diffusion4k.preference.study.access import Cookie, Refusal, hash_of, same_origin
+from diffusion4k.preference.study.board import Participant, Shown
+from diffusion4k.preference.study.config import PairwiseTask, RatingTask
+from diffusion4k.preference.study.dashboard import add_dashboard
+from diffusion4k.preference.study.replies import Reply
+from diffusion4k.preference.study.service import Study
+from diffusion4k.web.assets import SHARED, Assets
+from diffusion4k.web.protection import BodyLimit, HostCheck, SecurityHeaders
+from diffusion4k.web.rates import Buckets, RateLimit, client_address
+
+__all__ = ["create_api", "create_app"]
+
+_BODY_LIMIT = 1 << 16
+_STATIC = Path(__file__).parent / "static"
+_FOREIGN = "this link is none of this study: open it as it was given to you"
+_EXPIRED = "this link has expired: ask whoever sent it for another"
+_DAY = "private, max-age=86400, immutable"
+# Whoever looks closely at large images asks for hundreds of tiles at once.
+_BURST, _RATE = 1500, 150
+# Wrong links, and new participants, from one address: a class of students may share one.
+_GUESSES, _JOINS = (20, 1 / 30), (60, 1 / 60)
+
+
+class LinkBody(Section):
+    """The secret of a personal link, as the page sends it."""
+
+    link: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class NothingBody(Section):
+    """A request that says nothing more; being JSON, no form of another site can send it."""
+
+
+def create_api(study: Study, *, cookie: str, origin: str | None) -> FastAPI:
+    """The application without what stands before it.
+
+    Args:
+        study: What is shown.
+        cookie: Name of the cookie; cookies do not tell ports apart, names must.
+        origin: The public address, `https://NAME`; by default what a request calls us.
+    """
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    assets = Assets(SHARED, _STATIC)
+    door = Cookie(cookie, secure=bool(origin and origin.startswith("https:")))
+    guesses, joins = (Buckets(rate, burst) for burst, rate in (_GUESSES, _JOINS))
+
+    def own_page(request: Request) -> None:
+        if not same_origin(request, origin):
+            raise Refusal(403, "not asked by this page: reload it and try again")
+
+    def participant(request: Request) -> Participant:
+        person = study.board.by_link(hash_of(door.read(request)))
+        if person is None:
+            raise Refusal(401, "open your personal link")
+        if person.expired:
+            raise Refusal(403, _EXPIRED)
+        return person
+
+    def changing(request: Request) -> Participant:
+        own_page(request)
+        person = participant(request)
+        study.secrets.check_change(request, door.read(request))
+        return person
+
+    Own = Annotated[Participant, Depends(participant)]
+    Changing = Annotated[Participant, Depends(changing)]
+    OwnPage = Depends(own_page)
+
+    @app.get("/")
+    async def index() -> Response:
+        return HTMLResponse(assets.text("study.html"))
+
+    @app.get("/static/{name}")
+    async def static(name: str) -> Response:
+        return assets.respond(name)
+
+    @app.post("/api/enter", dependencies=[OwnPage])
+    async def enter(request: Request, body: LinkBody) -> Response:
+        address = client_address(request)
+        if guesses.wait(address):
+            raise Refusal(429, "too many wrong links: wait some minutes")
+        person = await study.find(body.link)
+        if person is None:
+            guesses.allows(address)
+            raise Refusal(403, _FOREIGN)
+        if person.expired:
+            raise Refusal(403, _EXPIRED)
+        response = JSONResponse(describe(study, person, body.link))
+        door.give(response, body.link)
+        return response
+
+    @app.post("/api/join", dependencies=[OwnPage])
+    async def join(request: Request, body: NothingBody) -> Response:
+        if not study.config.participants.open:
+            raise Refusal(403, "this study is by invitation: open your personal link")
+        if not joins.allows(client_address(request)):
+            raise Refusal(429, "too many new participants from here: wait some minutes")
+        secret, person = await study.join()
+        response = JSONResponse(describe(study, person, secret) | {"link": secret})
+        door.give(response, secret)
+        return response
+
+    @app.post("/api/leave", dependencies=[OwnPage])
+    async def leave(body: NothingBody) -> Response:
+        response = JSONResponse({})
+        door.take(response)
+        return response
+
+    @app.get("/api/me")
+    async def me(request: Request) -> dict[str, Any]:
+        cookie = door.read(request)
+        person = study.board.by_link(hash_of(cookie))
+        if person is None or person.expired:
+            if not study.config.participants.open:
+                raise Refusal(401, _EXPIRED if person else "open your personal link")
+            return welcome(study)
+        return describe(study, person, cookie)
+
+    @app.post("/api/consent")
+    async def consent(request: Request, person: Changing, body: NothingBody) -> dict[str, Any]:
+        await study.consent(person)
+        return describe(study, person, door.read(request))
+
+    @app.get("/api/next")
+    async def following(person: Own) -> dict[str, Any]:
+        shown = await study.next(person)
+        if shown is None:
+            return {"finished": True, "done": person.done, "total": person.done}
+        return describe_shown(study, person, shown)
+
+    @app.get("/api/shown/{position}")
+    async def earlier(person: Own, position: int) -> dict[str, Any]:
+        return describe_shown(study, person, study.earlier(person, position))
+
+    @app.post("/api/answers")
+    async def answer(person: Changing, body: Reply) -> dict[str, Any]:
+        await study.answer(person, body)
+        return {"kept": body.position, "done": person.done}
+
+    @app.get("/tiles/{name}/{level}/{column}/{row}")
+    async def tile(request: Request, name: str, level: int, column: int, row: int) -> Response:
+        participant(request)
+        made = await study.gallery.tile(name, level, column, row)
+        # A name stands for the very content of a file, so that a copy never grows old.
+        return Response(made.content, media_type=made.media_type, headers={"Cache-Control": _DAY})
+
+    add_dashboard(app, study, assets, Cookie(f"{cookie}-owner", secure=door.secure), own_page)
+
+    @app.exception_handler(Refusal)
+    async def refused(_: Request, error: Exception) -> Response:
+        status = error.status if isinstance(error, Refusal) else 500
+        return PlainTextResponse(" ".join(str(error).split()), status)
+
+    @app.exception_handler(RequestValidationError)
+    async def not_understood(_: Request, error: Exception) -> Response:
+        first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
+        place = ".".join(str(part) for part in first.get("loc", ())[1:])
+        return PlainTextResponse(f"{place}: {first.get('msg')}".removeprefix(": "), 422)
+
+    return app
+
+
+def create_app(study: Study, *, host: str, cookie: str, origin: str | None = None) -> ASGIApp:
+    """The whole application; `host` is the address that the server listens on."""
+    app = create_api(study, cookie=cookie, origin=origin)
+    door = Cookie(cookie, secure=bool(origin and origin.startswith("https:")))
+
+    def who(request: Request) -> str:
+        person = study.board.by_link(hash_of(door.read(request)))
+        return person.name if person else client_address(request)
+
+    limited: ASGIApp = RateLimit(BodyLimit(app, _BODY_LIMIT), Buckets(_RATE, _BURST), who)
+    names = [origin.partition("://")[2]] if origin else []
+    return SecurityHeaders(HostCheck(limited, host, names))
+
+
+def welcome(study: Study) -> dict[str, Any]:
+    """What a page shows before anyone takes part."""
+    config, task = study.config, study.config.task
+    questions: list[dict[str, str]] = []
+    if isinstance(task, PairwiseTask):
+        questions = [{"name": q.name, "title": q.title, "text": q.text} for q in task.questions]
+    elif isinstance(task, RatingTask):
+        questions = [{"name": "rating", "title": "Rating", "text": task.question}]
+    return {
+        "title": config.title,
+        "kind": task.kind,
+        "questions": questions,
+        "tie": isinstance(task, PairwiseTask) and task.tie,
+        "consent": config.consent,
+        "thanks": config.thanks,
+        "participant": None,
+    }
+
+
+def describe(study: Study, person: Participant, cookie: str) -> dict[str, Any]:
+    """The same, and how far a participant is."""
+    return welcome(study) | {
+        "participant": person.name,
+        "consented": person.consented,
+        "done": person.done,
+        "total": person.total,
+        "csrf": study.secrets.csrf(cookie),
+    }
+
+
+def describe_shown(study: Study, person: Participant, shown: Shown) -> dict[str, Any]:
+    """What a page is told of what it shows: nothing about models, nothing about checks."""
+    paths = shown.unit.paths[::-1] if shown.turned else shown.unit.paths
+    return {
+        "position": shown.position,
+        "done": person.done,
+        "total": max(person.total, len(person.shown)),
+        "text": shown.unit.text,
+        "pictures": [study.gallery.describe(path) for path in paths],
+        "choices": shown.choices,
+        "detail": shown.detail,
+    }

@@ -1,0 +1,48 @@
+"""Attention checks: where among all that a participant sees they stand, and who fails them.
+
+The positions are cut into as many stretches as there are checks; each has one at a random place,
+but never the very first position. Which follows from the study's seed and the participant alone.
+"""
+
+from random import Random
+
+from diffusion4k.preference.answers import Check
+from diffusion4k.preference.study.material import Unit
+from diffusion4k.preference.study.questions import Question
+
+__all__ = ["check_positions", "fails"]
+
+
+def check_positions(
+    counts: dict[Check, int], units: int, checks: dict[Check, list[Unit]], seed: int, who: int
+) -> dict[int, Unit]:
+    """The checks of a participant who sees `units` units beside them, by position from 0."""
+    random = Random(f"{seed}/{who}")
+    kinds = [kind for kind, count in counts.items() if checks.get(kind) for _ in range(count)]
+    if not units:
+        return {}
+    random.shuffle(kinds)
+    total = units + len(kinds)
+    found: dict[int, Unit] = {}
+    # The same picture is not blurred in one check and sharp in the next.
+    pools = {kind: random.sample(pool, len(pool)) for kind, pool in checks.items()}
+    for number, kind in enumerate(kinds):
+        first = max(total * number // len(kinds), 1)
+        last = max(total * (number + 1) // len(kinds) - 1, first)
+        place = random.randint(first, last)
+        while place in found:
+            place += 1
+        found[place] = pools[kind][number % len(pools[kind])]
+    return found
+
+
+def fails(unit: Unit, turned: bool, choices: dict[str, str], asked: tuple[Question, ...]) -> bool:
+    """Whether the answers show that nobody looked.
+
+    A blurred copy must not be preferred by any question that looks at sharpness. Of one picture
+    shown twice no side is better: who has said so of every question has looked.
+    """
+    if unit.check == "degraded":
+        copy = "left" if turned else "right"
+        return any(choices.get(question.name) == copy for question in asked if question.sharp)
+    return any(choice in ("left", "right") for choice in choices.values())

@@ -1,0 +1,93 @@
+"""What a study was when it began: later on it must be the same, or answers would be mixed up.
+
+The title, the last page, who takes part and how much may change; what is asked and shown may not.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from diffusion4k.data.progress import track
+from diffusion4k.errors import Diffusion4kError
+from diffusion4k.files import sha256_of
+from diffusion4k.preference.study.config import InspectionTask, StudyConfig
+from diffusion4k.preference.study.material import Material
+
+__all__ = ["differences", "fingerprint"]
+
+_MAY_CHANGE = {"title", "thanks", "participants", "views", "folder", "database"}
+_SHOWN = 3  # differences that are named
+
+
+def fingerprint(config: StudyConfig, material: Material) -> dict[str, Any]:
+    """All that must stay, as JSON: settings, and the content of every image.
+
+    Candidates of an inspection are known by name only: each decision holds the hash of the picture
+    that was looked at.
+    """
+    settings = config.model_dump(mode="json", exclude=_MAY_CHANGE)
+    if isinstance(config.task, InspectionTask):
+        return {"settings": settings, "units": _digest([u.name for u in material.units])}
+    paths = material.paths()
+    contents = {path: sha256_of(path) for path in track(paths, len(paths), "checking images")}
+    # Where an image lies does not matter.
+    images = {
+        _label(unit.name, m): contents[p]
+        for unit in material.everything()
+        for m, p in zip(unit.models, unit.paths, strict=True)
+    }
+    prompts = {unit.prompt_id: unit.text for unit in material.units}
+    return {"settings": _without_places(settings), "prompts": prompts, "images": images}
+
+
+def differences(before: dict[str, Any], now: dict[str, Any], place: Path) -> None:
+    """Refuse to go on with another study.
+
+    Raises:
+        Diffusion4kError: names what differs.
+    """
+    found = list(_differences("", before, now))
+    if found:
+        more = f" (and {len(found) - _SHOWN} more)" if len(found) > _SHOWN else ""
+        raise Diffusion4kError(
+            f"{place}: the study was changed after it began: {'; '.join(found[:_SHOWN])}{more}: "
+            "set it back, or begin another one with a new `folder`"
+        )
+
+
+def _differences(key: str, before: Any, now: Any) -> Any:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in [*before, *(name for name in now if name not in before)]:
+            inner = f"{key}, {name}" if key else name
+            if name not in now:
+                yield f"{inner}: gone"
+            elif name not in before:
+                yield f"{inner}: new"
+            else:
+                yield from _differences(inner, before[name], now[name])
+    elif before != now:
+        yield f"{key}: {_short(before)} before, {_short(now)} now"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _without_places(settings: dict[str, Any]) -> dict[str, Any]:
+    """Names of models without their folders."""
+    task = dict(settings["task"])
+    for key in ("models", "images"):
+        if key in task:
+            task[key] = sorted(task[key])
+    task.pop("prompts", None)
+    return settings | {"task": task}
+
+
+def _label(unit: str, model: str) -> str:
+    return f"{unit}, {model}"
+
+
+def _digest(names: list[str]) -> str:
+    return hashlib.sha256("\0".join(names).encode()).hexdigest()

@@ -1,0 +1,131 @@
+"""Images of several models, brought together by their prompts.
+
+The prompt of an image is what the `metadata.jsonl` of its folder says, or else the record that
+`diffusion4k generate` writes into its images. Of folders without either, the images in the order of
+their names belong to the lines of the prompts file.
+
+Of a prompt with several images (seeds) the first of each model belong together, then the second.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffusion4k.compare.models import Model, read_models
+from diffusion4k.data.folder import METADATA
+from diffusion4k.data.images import image_size
+from diffusion4k.errors import UsageError
+from diffusion4k.sampling.request import read_prompts
+
+__all__ = ["Scene", "Scenes", "find_scenes", "folders_of"]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One prompt and the images that the models made of it."""
+
+    id: str
+    """Number of the prompt from 1; `3b` is its second image."""
+    prompt: str
+    images: dict[str, Path]
+    """By model."""
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """All scenes of a study, and what is worth to be told about them."""
+
+    scenes: list[Scene]
+    notes: list[str]
+
+
+def folders_of(models: Mapping[str, str]) -> list[Model]:
+    """The images of each model's folder.
+
+    Raises:
+        UsageError: no such folder.
+        Diffusion4kError: a folder without images, or bad metadata.
+    """
+    return read_models([f"{name}={folder}" for name, folder in models.items()], 1, len(models))
+
+
+def find_scenes(
+    models: Mapping[str, str], prompts: Path | None, *, skip_missing: bool = False
+) -> Scenes:
+    """The scenes of the models' folders.
+
+    Raises:
+        UsageError: no such folder, a prompt given twice, images without prompts, or a model without
+            an image of some prompt (unless `skip_missing`).
+        Diffusion4kError: a folder without images, or bad metadata.
+    """
+    wanted = _distinct(prompts) if prompts else None
+    by_prompt = {model.name: _by_prompt(model, wanted, prompts) for model in folders_of(models)}
+    # Without a file of prompts, in the order in which they are met.
+    order = wanted or list(dict.fromkeys(p for found in by_prompt.values() for p in found))
+    scenes, missing = [], []
+    for number, prompt in enumerate(order, start=1):
+        most = max(len(found.get(prompt, ())) for found in by_prompt.values())
+        for index in range(max(most, 1)):
+            have = {m: f[prompt][index] for m, f in by_prompt.items() if len(f[prompt]) > index}
+            if len(have) == len(models):
+                scenes.append(Scene(f"{number}{_letters(index)}", prompt, have))
+            else:
+                lacking = next(m for m in models if m not in have)
+                missing.append(f"{models[lacking]}: no image of prompt {number}: {prompt[:60]!r}")
+    if missing and not (skip_missing and scenes):
+        others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise UsageError(f"{missing[0]}{others}: make it, or say `missing: skip`")
+    notes = [f"{len(missing)} scenes left out, as a model has no image of them"] if missing else []
+    return Scenes(scenes, notes + _unequal(scenes))
+
+
+def _distinct(path: Path) -> list[str]:
+    prompts = read_prompts(path)
+    first: dict[str, int] = {}
+    for number, prompt in enumerate(prompts, start=1):
+        if first.setdefault(prompt, number) != number:
+            raise UsageError(
+                f"{path}: prompt {number} repeats prompt {first[prompt]}, {prompt[:60]!r}: keep "
+                "one of them"
+            )
+    return prompts
+
+
+def _by_prompt(
+    model: Model, wanted: list[str] | None, prompts: Path | None
+) -> dict[str, list[Path]]:
+    """Images of each prompt; a prompt without any gives an empty list."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    known = [entry for entry in model.entries if entry.prompt]
+    # Of one prompt, images with equal seeds belong together.
+    for entry in sorted(known, key=lambda entry: entry.seed or 0):
+        found[entry.prompt.strip()].append(entry.path)
+    if known:
+        return found
+    if wanted is None:
+        raise UsageError(
+            f"{model.folder}: its images carry no prompts: add {METADATA}, or a file of `prompts`"
+        )
+    if len(model.entries) != len(wanted):
+        raise UsageError(
+            f"{model.folder}: {len(model.entries)} images that carry no prompts, {len(wanted)} "
+            f"prompts in {prompts}: give one image for each, or add {METADATA}"
+        )
+    for entry, prompt in zip(model.entries, wanted, strict=True):
+        found[prompt].append(entry.path)
+    return found
+
+
+def _letters(index: int) -> str:
+    """Nothing, then b, c, ..., z, then 27, 28, ..."""
+    return "" if index == 0 else chr(ord("a") + index) if index < 26 else f"-{index + 1}"
+
+
+def _unequal(scenes: list[Scene]) -> list[str]:
+    """Images of unequal sizes are shown as large as each other, which is worth to be known."""
+    unequal = 0
+    for scene in scenes:
+        unequal += len({image_size(path) for path in scene.images.values()}) > 1
+    return [f"{unequal} scenes have images of unequal sizes"] if unequal else []

@@ -1,0 +1,193 @@
+"""What the owner's dashboard shows: how far it is, who agrees, whom not to trust, who wins.
+
+The share of a model is its wins and half its ties among all answers about a pair. Its interval is
+Wilson's, as if answers were independent; those of one person are not quite, so it is a little too
+narrow (`diffusion4k study report` draws people and prompts anew instead).
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from itertools import combinations
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffusion4k.preference.answers import Answer
+from diffusion4k.preference.study.board import Board, Participant, Shown
+from diffusion4k.preference.study.checks import fails
+from diffusion4k.preference.study.config import PairwiseTask, StudyConfig
+from diffusion4k.preference.study.export import answers_of
+from diffusion4k.preference.study.replies import DECISION, RATING, SKIP
+from diffusion4k.statistics.agreement import Level, krippendorff_alpha
+from diffusion4k.statistics.proportions import wilson
+
+__all__ = ["agreement", "flags", "summarise", "win_rates"]
+
+_FEWEST = 10  # answers before anyone is said to be too fast or to have a side
+_ONE_SIDED = 4.0  # standard deviations from half: by chance one in 16,000 people
+_RESAMPLES = 200  # of alpha's interval: the page is asked for every few seconds
+_AGREE = {"nominal": "same choice", "interval": "same rating"}
+
+
+def summarise(config: StudyConfig, board: Board, *, without_flagged: bool) -> dict[str, Any]:
+    """All of it, as JSON; `without_flagged` leaves out whom it flags from agreement and wins."""
+    people = list(board.people.values())
+    flagged = {person.name: flags(config, person) for person in people}
+    left_out = {name for name, why in flagged.items() if why} if without_flagged else set()
+    counted = [person for person in people if person.name not in left_out]
+    views = board.design.views
+    summary: dict[str, Any] = {
+        "name": config.name,
+        "title": config.title,
+        "kind": config.task.kind,
+        "progress": {
+            "participants": len(people),
+            "begun": sum(bool(person.done) for person in people),
+            "finished": sum(person.done >= person.total for person in people),
+            "answered": sum(person.done for person in people),
+            "units": len(views),
+            "views": {"least": int(views.min()), "most": int(views.max())},
+            "wanted": config.views,
+        },
+        "participants": [_person(person, flagged[person.name]) for person in people if person.done],
+        "agreement": agreement(config, counted),
+    }
+    if isinstance(config.task, PairwiseTask):
+        titles = {question.name: question.title for question in config.task.questions}
+        answers = [a for a in answers_of(config, board) if a.participant not in left_out]
+        summary["wins"] = win_rates(answers, titles)
+    else:
+        summary["choices"] = _choices(counted)
+    return summary
+
+
+def flags(config: StudyConfig, person: Participant) -> list[str]:
+    """What speaks against a participant's answers, in words."""
+    task, found = config.task, []
+    answered = [shown for shown in person.shown if shown.choices]
+    if not isinstance(task, PairwiseTask):
+        return []
+    checks = [s for s in answered if s.unit.check and (s.unit.check != "identical" or task.tie)]
+    failed = sum(fails(s.unit, s.turned, s.choices, task.questions) for s in checks)
+    if failed:
+        found.append(f"failed {failed} of {len(checks)} attention checks")
+    times = [shown.seconds for shown in answered if shown.seconds is not None]
+    if len(times) >= _FEWEST and median(times) < task.checks.fastest:
+        found.append(f"fast: {median(times):.1f} s in the median")
+    sides = Counter(choice for shown in answered for choice in shown.choices.values())
+    # Answers about one pair go together: each pair counts once.
+    pairs = len(answered)
+    left, right = sides["left"], sides["right"]
+    if pairs >= _FEWEST and left + right:
+        share = left / (left + right)
+        if abs(share - 0.5) * 2 * math.sqrt(pairs * (left + right) / sides.total()) > _ONE_SIDED:
+            name = "left" if share > 0.5 else "right"
+            found.append(f"{max(share, 1 - share):.0%} of choices {name}")
+    return found
+
+
+def agreement(config: StudyConfig, people: Iterable[Participant]) -> list[dict[str, Any]]:
+    """Of each question: how often two people said the same of the same, and alpha."""
+    given: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
+    for person in people:
+        for shown in person.shown:
+            if not shown.unit.check and SKIP not in shown.choices.values():
+                for question, side in shown.choices.items():
+                    given[question][shown.unit.name][person.name] = _meant(shown, side)
+    level: Level = "interval" if config.task.kind == "rating" else "nominal"
+    found = []
+    for question, units in given.items():
+        pairs = [p for who in units.values() for p in combinations(who.values(), 2)]
+        alpha = krippendorff_alpha(_table(units, level), level, resamples=_RESAMPLES)
+        found.append(
+            {
+                "question": question,
+                "of": _AGREE[level],
+                "pairs": len(pairs),
+                "same": sum(a == b for a, b in pairs) / len(pairs) if pairs else None,
+                "alpha": _number(alpha.value),
+                "low": _number(alpha.low),
+                "high": _number(alpha.high),
+            }
+        )
+    return found
+
+
+def win_rates(answers: Iterable[Answer], titles: dict[str, str]) -> list[dict[str, Any]]:
+    """Of each question and pair of models the first one's share, with its 95% interval."""
+    counts: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
+    for answer in answers:
+        if not answer.check:
+            counts[answer.question, answer.model_a, answer.model_b][answer.choice] += 1
+    order = {name: number for number, name in enumerate(titles)}
+    found = []
+    for (question, first, second), choices in sorted(
+        counts.items(), key=lambda item: (order.get(item[0][0], len(order)), item[0])
+    ):
+        share = wilson(choices["model_a"] + choices["tie"] / 2, choices.total())
+        found.append(
+            {
+                "question": question,
+                "title": titles.get(question, question),
+                "model_a": first,
+                "model_b": second,
+                "wins_a": choices["model_a"],
+                "wins_b": choices["model_b"],
+                "ties": choices["tie"],
+                "share": share.value,
+                "low": share.low,
+                "high": share.high,
+            }
+        )
+    return found
+
+
+def _person(person: Participant, why: list[str]) -> dict[str, Any]:
+    times = [shown.seconds for shown in person.shown if shown.seconds is not None]
+    return {
+        "name": person.name,
+        "done": person.done,
+        "total": person.total,
+        "seconds": round(median(times), 1) if times else None,
+        "flags": why,
+    }
+
+
+def _choices(people: list[Participant]) -> list[dict[str, Any]]:
+    """How often each choice was made, by model."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for person in people:
+        for shown in person.shown:
+            choice = shown.choices.get(RATING) or shown.choices.get(DECISION)
+            if choice and choice != SKIP:
+                counts[shown.unit.models[0]][choice] += 1
+    return [{"model": model, "choices": dict(found)} for model, found in sorted(counts.items())]
+
+
+def _meant(shown: Shown, side: str) -> str:
+    """A side as what stood there; a tie as the empty name."""
+    if side in ("left", "right"):
+        return shown.unit.models[(side == "right") != shown.turned]
+    return "" if side == "tie" else side
+
+
+def _table(units: dict[str, dict[str, str]], level: Level) -> NDArray[np.float64]:
+    """Raters by units, NaN where there is no answer; categories become numbers."""
+    raters = {
+        name: row for row, name in enumerate({who for unit in units.values() for who in unit})
+    }
+    values: dict[str, float] = {}
+    table = np.full((len(raters), len(units)), math.nan)
+    for column, unit in enumerate(units.values()):
+        for who, value in unit.items():
+            category = values.setdefault(value, len(values))
+            table[raters[who], column] = category if level == "nominal" else float(value)
+    return table
+
+
+def _number(value: float) -> float | None:
+    """JSON knows no NaN."""
+    return None if math.isnan(value) else value

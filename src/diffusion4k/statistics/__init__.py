@@ -1,0 +1,31 @@
+"""How sure a number is: bootstrap intervals, correlation, agreement of raters.
+
+Pure functions of arrays, used by the benchmark and by the analysis of preference studies.
+"""
+
+from diffusion4k.statistics.agreement import against_others, krippendorff_alpha
+from diffusion4k.statistics.bootstrap import (
+    Interval,
+    Statistic,
+    bootstrap,
+    mean_of,
+    minus,
+    ratio_of_sums,
+)
+from diffusion4k.statistics.correlation import CORRELATIONS, correlate, kendall, plcc, srcc
+
+__all__ = [
+    "CORRELATIONS",
+    "Interval",
+    "Statistic",
+    "against_others",
+    "bootstrap",
+    "correlate",
+    "kendall",
+    "krippendorff_alpha",
+    "mean_of",
+    "minus",
+    "plcc",
+    "ratio_of_sums",
+    "srcc",
+]

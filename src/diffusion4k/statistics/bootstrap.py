@@ -1,0 +1,166 @@
+"""Bootstrap intervals: what a statistic would be, had other rows of the same kind been drawn.
+
+Rows (pictures, prompts, answers) are drawn anew with replacement, as many as there are. A draw is
+written down as counts: how often each row came. A statistic is a function of many draws at once,
+
+    counts (B, n) -> values (B,)
+
+so a mean is `counts @ values / counts.sum(1)`, two statistics on the same counts are paired, and
+rows that belong together (the answers of one person) are drawn together by giving them one count.
+
+    percentile   the quantiles of the drawn values
+    BCa          quantiles moved by the bias and the skewness of the statistic
+    centred      the quantiles, moved by value - mean of the drawn values: for a statistic that
+                 is higher the fewer different rows there are (a Fréchet distance), since a draw
+                 holds only 63% of the rows and all its values may lie above the sample's
+
+Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 13 and 14.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from diffusion4k.errors import UsageError
+
+__all__ = ["Interval", "Statistic", "bootstrap", "mean_of", "minus", "ratio_of_sums"]
+
+Statistic: TypeAlias = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""Counts `(B, n)` to values `(B,)`; NaN where a draw has no value, as a constant has no rank."""
+
+_BLOCK = 1 << 22  # counts in memory at once
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and the bounds between which it lies at the level asked for.
+
+    The bounds are NaN where there are too few rows to know.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def mean_of(values: ArrayLike) -> Statistic:
+    """The mean of `values` `(n,)`."""
+    array = np.asarray(values, np.float64)
+    return lambda counts: counts @ array / counts.sum(1)
+
+
+def ratio_of_sums(numerator: ArrayLike, denominator: ArrayLike) -> Statistic:
+    """The sum of one column over the sum of another, both `(n,)`."""
+    above, below = np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
+    return lambda counts: (counts @ above) / (counts @ below)
+
+
+def minus(first: Statistic, second: Statistic) -> Statistic:
+    """The difference of two statistics of the same rows: a paired comparison."""
+    return lambda counts: first(counts) - second(counts)
+
+
+def bootstrap(
+    statistic: Statistic,
+    rows: int,
+    *,
+    clusters: ArrayLike | None = None,
+    method: Literal["percentile", "bca", "centred"] = "percentile",
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """The value of `statistic` on all rows, and its bootstrap interval.
+
+    Arguments:
+        rows: how many there are.
+        clusters: a label for each row; rows of one label are drawn together.
+        resamples: draws.
+        level: the probability that the interval shall hold the truth.
+
+    Returns:
+        Bounds that are NaN for fewer than two rows (or clusters), or where more than half of the
+        draws have no value.
+
+    Raises:
+        UsageError: labels of another number than rows, no row, or a level not between 0 and 1.
+    """
+    if rows < 1:
+        raise UsageError("a bootstrap of no rows: give at least one")
+    if not 0 < level < 1:
+        raise UsageError(f"level {level}: must lie between 0 and 1, for example 0.95")
+    members = _members(rows, clusters)
+    value = float(statistic(np.ones((1, rows)))[0])
+    unknown = Interval(value, float("nan"), float("nan"))
+    if members.max() == 0:
+        return unknown
+    units = int(members.max()) + 1
+    # Without clusters the counts of the units are those of the rows, and need no copy.
+    of_rows = slice(None) if clusters is None else members
+    per_block = max(1, _BLOCK // rows)
+    drawn = np.concatenate(
+        [statistic(counts[:, of_rows]) for counts in _draws(units, resamples, seed, per_block)]
+    )
+    drawn = drawn[~np.isnan(drawn)]
+    if len(drawn) * 2 < resamples or np.isnan(value):
+        return unknown
+    outer = (1 - level) / 2
+    shares = np.array([outer, 1 - outer])
+    if method == "bca":
+        shares = _bias_corrected(statistic, members, value, drawn, shares)
+    if np.isnan(shares).any():
+        return Interval(value, value, value)
+    low, high = np.quantile(drawn, shares)
+    shift = value - float(drawn.mean()) if method == "centred" else 0.0
+    return Interval(value, float(low) + shift, float(high) + shift)
+
+
+def _draws(units: int, resamples: int, seed: int, per_block: int) -> Iterator[NDArray[np.float64]]:
+    """Counts of `resamples` draws of `units` from `units`, in blocks `(B, units)`."""
+    rng = np.random.default_rng(seed)
+    for start in range(0, resamples, per_block):
+        size = min(per_block, resamples - start)
+        chosen = rng.integers(0, units, (size, units)) + np.arange(size)[:, None] * units
+        counts = np.bincount(chosen.ravel(), minlength=size * units)
+        yield counts.reshape(size, units).astype(np.float64)
+
+
+def _members(rows: int, clusters: ArrayLike | None) -> NDArray[np.intp]:
+    """The number of each row's cluster, from 0; without clusters each row is its own."""
+    if clusters is None:
+        return np.arange(rows)
+    labels = np.asarray(clusters)
+    if labels.shape != (rows,):
+        raise UsageError(f"{labels.size} cluster labels for {rows} rows: give one for each row")
+    return np.unique(labels, return_inverse=True)[1]
+
+
+def _bias_corrected(
+    statistic: Statistic,
+    members: NDArray[np.intp],
+    value: float,
+    drawn: NDArray[np.float64],
+    shares: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """The shares whose quantiles are the BCa bounds; NaN where all draws are alike."""
+    from scipy.special import ndtr, ndtri
+
+    units = int(members.max()) + 1
+    # Half of the draws that equal the value count as below it.
+    bias = ndtri(((drawn < value).mean() + (drawn <= value).mean()) / 2)
+    step = max(1, _BLOCK // len(members))
+    without = np.concatenate(
+        [
+            statistic((np.arange(start, min(start + step, units))[:, None] != members) * 1.0)
+            for start in range(0, units, step)
+        ]
+    )
+    pull = np.nanmean(without) - without
+    spread = np.nansum(pull**2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        skew = np.nansum(pull**3) / (6 * spread**1.5) if spread else np.nan
+        normal = bias + ndtri(shares)
+        return np.asarray(ndtr(bias + normal / (1 - skew * normal)))
