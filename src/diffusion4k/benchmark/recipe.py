@@ -70,11 +70,7 @@ class BenchmarkRecipe(Section):
     """Of all models that do not state their own."""
     steps: Count | None = None
     format: Literal["jpeg", "png"] = "jpeg"
-    crop: (
-        Literal["common"]
-        | Annotated[tuple[Count, Count], BeforeValidator(square)]
-        | None
-    ) = None
+    crop: Literal["common"] | Annotated[tuple[Count, Count], BeforeValidator(square)] | None = None
     """The centre of every image that is measured, in place of the whole: width and height, or
     `common`, the largest that all images have."""
     reencode: bool = False

@@ -69,9 +69,8 @@ class Results:
         return [c for c in self.columns if any(_filled(row, c) for row in ours)]
 
     def published_columns(self) -> list[Column]:
-        """The columns of published figures, as ours where we have them."""
-        ours = {column.name: column for column in self.columns}
-        return [ours.get(column.name, column) for column in PUBLISHED_COLUMNS]
+        """The columns of published figures, with as many digits as these have."""
+        return list(PUBLISHED_COLUMNS)
 
     def best(self, column: Column) -> set[str]:
         """The names of the best of those rows of ours that compare; none if only one does."""
@@ -114,12 +113,10 @@ class Results:
             for column in _union(self.columns, self.published_columns()):
                 cell = row.cells.get(column.name, EMPTY)
                 if cell.value is not None:
+                    bounds = (_blank(bound) for bound in (cell.low, cell.high))
                     compares = "; ".join(row.notes) or "yes"
                     about = row.name, row.kind, row.images, row.size, column.name, column.better
-                    writer.writerow(
-                        [*about, cell.value, _blank(cell.low), _blank(cell.high), compares]
-                        + [row.source]
-                    )
+                    writer.writerow([*about, cell.value, *bounds, compares, row.source])
         write_text(path, text.getvalue())
 
 

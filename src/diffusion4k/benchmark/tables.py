@@ -18,6 +18,7 @@ from diffusion4k.metrics.columns import Column
 __all__ = ["ARROWS", "save_latex", "show"]
 
 ARROWS = {"higher": "↑", "lower": "↓", "": ""}
+_SHORT = {"glcm_score": "GLCM", "compression_ratio": "Ratio", "aesthetics": "Aesth."}
 _LATEX_ARROWS = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", "": ""}
 _LATEX = {
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
@@ -79,13 +80,13 @@ def _differences(results: Results) -> Table:
 
 
 def _beside(results: Results) -> Table:
-    title = "Beside published figures († prompts, size, number or protocol differ)"
-    table = Table(title=title, title_justify="left")
-    for heading in ("", "images", "size"):
-        table.add_column(heading)
+    title = "Beside published figures († does not compare with the first row)"
+    table = Table(title=title, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("", overflow="fold")
     columns = results.published_columns()
     for column in columns:
-        table.add_column(f"{column.heading} {ARROWS[column.better]}", justify="right")
+        heading = _SHORT.get(column.name, column.heading)
+        table.add_column(f"{heading} {ARROWS[column.better]}", justify="right", no_wrap=True)
     previous = ""
     for row in results.of_kind("ours", "published"):
         group = _group(row)
@@ -93,7 +94,8 @@ def _beside(results: Results) -> Table:
             table.add_section()
         previous = group
         values = [shown(row.cells.get(c.name, EMPTY), c, interval=False) for c in columns]
-        table.add_row(_named(row), str(row.images), row.size, *values)
+        size = f" @{row.size.partition('x')[0]}" if row.kind == "published" else ""
+        table.add_row(_named(row) + size, *values)
     return table
 
 
@@ -143,7 +145,9 @@ def _latex_differences(differences: tuple[Difference, ...], columns: list[Column
     heads = [f"{_escaped(each.first)} $-$ {_escaped(each.second)}" for each in differences]
     lines = [_cells("", *heads), r"\midrule"]
     for column in columns:
-        cells = [shown(each.cells.get(column.name, EMPTY), column, sign=True) for each in differences]
+        cells = [
+            shown(each.cells.get(column.name, EMPTY), column, sign=True) for each in differences
+        ]
         lines.append(_cells(_latex_heading(column), *(_latex_cell(cell, False) for cell in cells)))
     return _tabular("l" + "r" * len(differences), lines)
 

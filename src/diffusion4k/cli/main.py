@@ -15,6 +15,7 @@ __all__ = ["app", "main"]
 VERBS = (
     *("demo", "generate", "train", "merge_lora", "cache", "dataset", "evaluate", "vae", "plan"),
     "models",
+    "benchmark",
 )
 
 app = typer.Typer(
