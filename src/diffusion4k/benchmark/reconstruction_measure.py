@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from diffusion4k.data.images import open_pixels
-from diffusion4k.data.pixels import normalised
 from diffusion4k.files import atomic_path, sha256_of
 from diffusion4k.metrics.features import EfficientNetLite0
 from diffusion4k.metrics.fidelity import nmse, psnr
 from diffusion4k.metrics.inception import InceptionV3
 from diffusion4k.metrics.lpips import Lpips, LpipsNetwork
+from diffusion4k.metrics.pairs import tiled
 from diffusion4k.metrics.perceptual import EffNetDistance
 from diffusion4k.metrics.ssim import ssim
 from diffusion4k.metrics.weights import find_weights
@@ -25,7 +24,6 @@ __all__ = ["Judges", "Weights", "features_of", "numbers_of"]
 
 _PATCHES = 64
 _PATCH = 224
-_TILE = 1024
 
 
 @dataclass(frozen=True)
@@ -88,23 +86,14 @@ class Judges:
         with atomic_path(path) as temporary:
             save_file(features, temporary, metadata={"numbers": json.dumps(numbers)})
 
-    @torch.inference_mode()
     def _numbers(self, image: NDArray[np.uint8], original: NDArray[np.uint8]) -> dict[str, float]:
         numbers = {
             "psnr": psnr(image, original),
             "ssim": ssim(image, original),
             "nmse": nmse(image, original),
         }
-        # The distances are means over pixels: of large images they are those of their tiles.
-        starts = range(0, len(image), _TILE)
-        tiles = [(slice(y, y + _TILE), slice(x, x + _TILE)) for y in starts for x in starts]
         for name, network in self.distances.items():
-            total = sum(
-                network(normalised(image[tile].copy()), normalised(original[tile].copy())).item()
-                * image[tile].size
-                for tile in tiles
-            )
-            numbers[name] = total / image.size
+            numbers[name] = tiled(network, image, original)
         return numbers
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.features import patch_boxes
 from diffusion4k.metrics.images import ImageLike, as_array, as_pil
-from diffusion4k.metrics.weights import find_weights, read_weights
+from diffusion4k.metrics.weights import find_weights, fingerprint, read_weights
 
 __all__ = ["InceptionV3", "resize_like_tensorflow"]
 
@@ -59,6 +59,17 @@ class InceptionV3:
             raise Diffusion4kError(f"{path}: no weights of FID's Inception-v3: {error}") from None
         self._device = device
 
+    def fingerprint(self) -> str:
+        """Changes with the weights."""
+        parts = ("kernel", "bias")
+        return fingerprint(
+            {
+                f"{name}.{part}": value
+                for name, layer in self._layers.items()
+                for part, value in zip(parts, layer, strict=True)
+            }
+        )
+
     def __call__(self, images: Iterable[ImageLike]) -> NDArray[np.float32]:
         """Features `(N, 2048)` of N images, sizes as they come."""
         found = [self._features(as_array(image)) for image in images]
@@ -73,11 +84,16 @@ class InceptionV3:
         return self([picture.crop(box) for box in boxes])
 
     @torch.inference_mode()
-    def _features(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        pixels = torch.from_numpy(image.copy()).to(self._device).permute(2, 0, 1)[None].float()
-        x = (resize_like_tensorflow(pixels, _SIDE) - 128) / 128
+    def features_at_299(self, pixels: Tensor) -> NDArray[np.float32]:
+        """Features `(B, 2048)` of `(B, 3, 299, 299)` with values 0 to 255, resized elsewhere."""
+        x = (pixels.to(self._device) - 128) / 128
         pooled: NDArray[np.float32] = self._network(x).mean((2, 3)).cpu().numpy()
         return pooled
+
+    @torch.inference_mode()
+    def _features(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        pixels = torch.from_numpy(image.copy()).to(self._device).permute(2, 0, 1)[None].float()
+        return self.features_at_299(resize_like_tensorflow(pixels, _SIDE))
 
     def _network(self, x: Tensor) -> Tensor:
         """`(B, 3, 299, 299)` to `(B, 2048, 8, 8)`."""

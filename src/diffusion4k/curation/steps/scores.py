@@ -1,13 +1,12 @@
 """Aesthetic score and match of picture and caption, where CLIP's weights are given."""
 
 import hashlib
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from diffusion4k.curation.clip import load_scorer
 from diffusion4k.curation.engine import Row, mapped
 from diffusion4k.curation.entries import LOCATION
 from diffusion4k.curation.reading import Reader
@@ -15,6 +14,10 @@ from diffusion4k.curation.recipe import ScoresRecipe
 from diffusion4k.curation.steps.base import drop, kept
 from diffusion4k.curation.store import Store, Work
 from diffusion4k.data.images import open_rgb
+from diffusion4k.errors import Diffusion4kError
+from diffusion4k.metrics.aesthetics import AestheticPredictor
+from diffusion4k.metrics.clip import Clip
+from diffusion4k.metrics.clip_score import clip_score
 
 if TYPE_CHECKING:
     from daft import DataFrame
@@ -35,8 +38,9 @@ class ScoresStep:
     def __init__(self, wanted: ScoresRecipe, reader: Reader, work: Path) -> None:
         self._wanted, self._reader = wanted, reader
         assert wanted.clip
-        scorer = load_scorer(wanted.clip, wanted.aesthetic)
-        self._store = Store(work, "scores", _COLUMNS, scorer.fingerprint())
+        clip, predictor = _load(wanted.clip, wanted.aesthetic)
+        weights = clip.fingerprint() + (predictor.fingerprint() if predictor else "")
+        self._store = Store(work, "scores", _COLUMNS, weights)
 
     def run(self, table: "DataFrame") -> "DataFrame":
         """With the columns aesthetic and caption_match."""
@@ -65,15 +69,27 @@ def _begin(reader: Reader, wanted: ScoresRecipe) -> Work:
 
 
 def _scored(reader: Reader, wanted: ScoresRecipe, row: Row) -> Row:
-    scorer = load_scorer(wanted.clip or "", wanted.aesthetic)
+    clip, predictor = _load(wanted.clip or "", wanted.aesthetic)
     with reader.open(row) as file:
-        picture = open_rgb(file, at_least=(_FINER * scorer.side, _FINER * scorer.side))
-    embedding = scorer.embed(picture)
+        picture = open_rgb(file, at_least=(_FINER * clip.side, _FINER * clip.side))
+    embedding = clip.embed(picture)
     text = row["text"]
     return {
-        "aesthetic": scorer.aesthetic(embedding) if wanted.aesthetic else None,
-        "caption_match": scorer.match(embedding, text) if text else None,
+        "aesthetic": predictor(embedding) if predictor else None,
+        "caption_match": clip_score(embedding, clip.embed_text(text)) if text else None,
     }
+
+
+@lru_cache(maxsize=1)
+def _load(clip: str, aesthetic: str | None) -> tuple[Clip, AestheticPredictor | None]:
+    """The networks, loaded once in a process."""
+    key = "clip"
+    try:
+        model = Clip(clip)
+        key = "aesthetic"
+        return model, AestheticPredictor(aesthetic, model) if aesthetic else None
+    except Diffusion4kError as error:
+        raise type(error)(f"scores.{key}: {error}") from None
 
 
 def _violation(wanted: ScoresRecipe, row: Row) -> str | None:

@@ -1,0 +1,159 @@
+"""FID and patch-FID: the Fréchet distance of Inception-v3's 2048 features, by a named protocol.
+
+FID compares only within one protocol, and the resizing alone moves it by whole points. A `Protocol`
+says how a picture comes to the network's 299x299 pixels:
+
+1. `side` (if any): the shorter side is resized to `side` and the central square is cut, as
+   torchvision's `resize` and `center_crop` do on uint8 tensors: bilinear, antialiased, rounded.
+2. `resize` to 299x299:
+   - `torchmetrics`: bilinear, antialiased, not rounded: as `FrechetInceptionDistance`.
+   - `tensorflow`: TensorFlow 1's way, bilinear, aliased (Heusel et al., torch-fidelity).
+   - `clean`: bicubic, antialiased, in floats (Parmar et al., Clean-FID, arXiv 2104.11222).
+
+Diffusion-4K's numbers are `Protocol("torchmetrics", side)` with `side` the size of the images it
+made, 2048 or 4096, for real and made pictures alike; UltraFlux's and others' are of protocols that
+are not published to the digit.
+
+**Patch-FID** takes patches of 299x299 at native size on an even grid, which need no resizing: it is
+the one that sees detail. Patches of one picture are not independent samples.
+
+With no more samples than 2048 the covariance is singular and the distance too high, the more the
+fewer: `FewSamplesWarning`. Source: Heusel et al., arXiv 1706.08500.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diffusion4k.errors import UsageError
+from diffusion4k.metrics.columns import Column, Distance, Found
+from diffusion4k.metrics.frechet import frechet_distance
+from diffusion4k.metrics.images import ImageLike, as_array
+from diffusion4k.metrics.inception import InceptionV3, resize_like_tensorflow
+from diffusion4k.metrics.kid import kid_of_folders
+from diffusion4k.metrics.networks import Resize
+from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.stacked import frechet_of_folders
+
+__all__ = ["FidMeasure", "PatchFidMeasure", "Protocol", "features", "fid"]
+
+_SIDE = 299
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a picture comes to 299x299; see the module's text. Raises `UsageError` for `side` < 1."""
+
+    resize: Resize = "torchmetrics"
+    side: int | None = 2048
+
+    def __post_init__(self) -> None:
+        if self.side is not None and self.side < 1:
+            raise UsageError(f"FID at side {self.side}: it must be at least 1")
+
+    def pixels(self, image: NDArray[np.uint8]) -> Tensor:
+        """`(1, 3, 299, 299)` with values 0 to 255 of `(H, W, 3)`."""
+        x = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float()
+        if self.side is not None:
+            x = _central_square(x, self.side)
+        if self.resize == "tensorflow":
+            return resize_like_tensorflow(x, _SIDE)
+        if self.resize == "clean":
+            return _resize_clean(x)
+        return _bilinear(x, _SIDE, _SIDE)
+
+    def __str__(self) -> str:
+        square = f"central square at {self.side}, then " if self.side else "whole picture, "
+        return f"{square}{self.resize} to {_SIDE}x{_SIDE}"
+
+
+def features(
+    images: Iterable[ImageLike], network: InceptionV3, protocol: Protocol | None = None
+) -> NDArray[np.float32]:
+    """Features `(N, 2048)` of N images."""
+    protocol = protocol or Protocol()
+    found = [network.features_at_299(protocol.pixels(as_array(image))) for image in images]
+    return np.concatenate(found) if found else np.empty((0, network.dimension), np.float32)
+
+
+def fid(
+    images: Iterable[ImageLike],
+    references: Iterable[ImageLike],
+    network: InceptionV3,
+    protocol: Protocol | None = None,
+) -> float:
+    """FID of two sets of at least two images each."""
+    sets = (features(images, network, protocol), features(references, network, protocol))
+    return frechet_distance(*sets)
+
+
+class FidMeasure:
+    """Inception's features of each picture, for FID and KID."""
+
+    name = "fid"
+    columns: tuple[Column, ...] = (
+        Distance("fid", "FID", "lower", 2, "inception", frechet_of_folders),
+        Distance("kid", "KID x1000", "lower", 3, "inception", kid_of_folders),
+    )
+    needs_prompt = False
+    needs_original = False
+
+    def __init__(self, network: InceptionV3, protocol: Protocol | None = None) -> None:
+        self._network, self._how = network, protocol or Protocol()
+        self.protocol = f"Inception-v3, {self._how}, weights {network.fingerprint()}"
+
+    def __call__(self, picture: Picture) -> Found:
+        return Found(features={"inception": features([picture.pixels], self._network, self._how)})
+
+
+class PatchFidMeasure:
+    """Inception's features of a picture's native patches, for patch-FID."""
+
+    name = "fid_patch"
+    columns: tuple[Column, ...] = (
+        Distance("fid_patch", "patch-FID", "lower", 2, "inception_patches", frechet_of_folders),
+    )
+    needs_prompt = False
+    needs_original = False
+
+    def __init__(
+        self, network: InceptionV3, patch_size: int = _SIDE, per_image: int | None = 64
+    ) -> None:
+        self._network, self._patch_size, self._per_image = network, patch_size, per_image
+        weights = network.fingerprint()
+        self.protocol = (
+            f"Inception-v3, at most {per_image} native patches of {patch_size}, weights {weights}"
+        )
+
+    def __call__(self, picture: Picture) -> Found:
+        patches = self._network.patches(picture.pixels, self._patch_size, self._per_image)
+        return Found(features={"inception_patches": patches})
+
+
+def _central_square(x: Tensor, side: int) -> Tensor:
+    """Of `(1, 3, H, W)` with whole values; torchvision's arithmetic, to the bit."""
+    height, width = x.shape[2:]
+    short, long = min(height, width), max(height, width)
+    new_long = int(side * long / short)
+    new_height, new_width = (side, new_long) if height <= width else (new_long, side)
+    if (new_height, new_width) != (height, width):
+        x = _bilinear(x, new_height, new_width).round()
+    top, left = round((new_height - side) / 2), round((new_width - side) / 2)
+    return x[:, :, top : top + side, left : left + side]
+
+
+def _bilinear(x: Tensor, height: int, width: int) -> Tensor:
+    return F.interpolate(x, (height, width), mode="bilinear", align_corners=False, antialias=True)
+
+
+def _resize_clean(x: Tensor) -> Tensor:
+    from PIL import Image
+
+    planes = [Image.fromarray(plane) for plane in x[0].contiguous().numpy()]
+    small = [plane.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC) for plane in planes]
+    return torch.from_numpy(np.stack([np.asarray(plane) for plane in small])[None]).clamp(0, 255)

@@ -1,0 +1,93 @@
+"""Measures of a picture beside its original: PSNR, SSIM and LPIPS.
+
+Both must have one size. LPIPS is a mean over pixels: of a large picture it is the mean over tiles
+of 1024x1024, weighed by their pixels, so that memory stays bounded; along the tiles' edges it sees
+less context than in one piece.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.metrics.columns import Column, Found, Mean
+from diffusion4k.metrics.fidelity import psnr
+from diffusion4k.metrics.images import as_array
+from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.ssim import ssim
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from diffusion4k.metrics.lpips import Lpips
+
+__all__ = ["FidelityMeasure", "LpipsMeasure", "tiled"]
+
+_TILE = 1024
+
+
+def tiled(network: "nn.Module", image: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
+    """Distance of two images `(H, W, 3)`: the mean over tiles, weighed by pixels."""
+    import torch
+
+    from diffusion4k.data.pixels import normalised
+
+    device = next(network.buffers()).device
+    starts = [range(0, side, _TILE) for side in image.shape[:2]]
+    tiles = [(slice(y, y + _TILE), slice(x, x + _TILE)) for y in starts[0] for x in starts[1]]
+    total = 0.0
+    with torch.inference_mode():
+        for tile in tiles:
+            pair = [normalised(whole[tile].copy()).to(device) for whole in (image, original)]
+            total += float(network(*pair)) * image[tile].size
+    return total / image.size
+
+
+class FidelityMeasure:
+    """PSNR in dB (infinite for a picture equal to its original) and SSIM."""
+
+    name = "fidelity"
+    protocol = "PSNR of RGB at 8 bits; SSIM of Wang et al., Gaussian window, mean over channels"
+    columns: tuple[Column, ...] = (
+        Mean("psnr", "PSNR", "higher", 2),
+        Mean("ssim", "SSIM", "higher", 3),
+    )
+    needs_prompt = False
+    needs_original = True
+
+    def __call__(self, picture: Picture) -> Found:
+        image, original = _pair(picture)
+        return Found({"psnr": psnr(image, original), "ssim": ssim(image, original)})
+
+
+class LpipsMeasure:
+    """LPIPS of a picture and its original."""
+
+    name = "lpips"
+    columns: tuple[Column, ...] = (Mean("lpips", "LPIPS", "lower", 3),)
+    needs_prompt = False
+    needs_original = True
+
+    def __init__(self, network: "Lpips") -> None:
+        from diffusion4k.metrics.weights import fingerprint
+
+        self._network = network
+        weights = fingerprint(network.state_dict())
+        self.protocol = f"{network.name} v0.1, tiles of {_TILE}, weights {weights}"
+
+    def __call__(self, picture: Picture) -> Found:
+        return Found({"lpips": tiled(self._network, *_pair(picture))})
+
+
+def _pair(picture: Picture) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    if picture.original is None:
+        raise Diffusion4kError(f"{picture.path}: has no original to be compared with")
+    image, original = picture.pixels, as_array(picture.original)
+    if image.shape != original.shape:
+        sizes = [f"{x.shape[1]}x{x.shape[0]}" for x in (image, original)]
+        raise UsageError(
+            f"{picture.path}: is {sizes[0]}, its original {picture.original} {sizes[1]}: "
+            "they must be of one size"
+        )
+    return image, original
