@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from diffusion4k.benchmark.entrants import Entrant
 from diffusion4k.benchmark.results import Results, TableRow
+from diffusion4k.benchmark.tables import ARROWS
 from diffusion4k.benchmark.values import EMPTY
 from diffusion4k.curation.stats.style import KEPT, SOFT, new_figure, tidy
 from diffusion4k.errors import Diffusion4kError
@@ -68,19 +69,17 @@ def interval_figure(results: Results) -> str:
 
 
 def _draw(axes: "Axes", column: Column, rows: Sequence[TableRow]) -> None:
-    for place, row in enumerate(reversed(rows)):
-        cell = row.cells.get(column.name, EMPTY)
-        if cell.value is None:
-            continue
+    rows = [row for row in rows if row.cells.get(column.name, EMPTY).value is not None][::-1]
+    for place, row in enumerate(rows):
+        cell = row.cells[column.name]
         colour = KEPT if row.kind == "ours" else SOFT
         axes.plot(cell.value, place, "o", color=colour, markersize=4.5)
         if cell.low is not None and cell.high is not None:
             axes.plot([cell.low, cell.high], [place, place], "-", color=colour, linewidth=1.6)
-    axes.set_yticks(range(len(rows)), [_short(row.name) for row in reversed(rows)])
+    axes.set_yticks(range(len(rows)), [_short(row.name) for row in rows])
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.locator_params(axis="x", nbins=4)
-    better = {"higher": ", higher is better", "lower": ", lower is better", "": ""}[column.better]
-    axes.set_title(column.heading + better)
+    axes.set_title(f"{column.heading} {ARROWS[column.better]}")
     tidy(axes, "x")
 
 

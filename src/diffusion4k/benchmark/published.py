@@ -27,7 +27,7 @@ class PublishedRow:
 
 PUBLISHED_COLUMNS = (
     Column("fid", "FID", "lower", 2),
-    Column("patch_fid", "patch-FID", "lower", 1),
+    Column("fid_patch", "patch-FID", "lower", 1),
     Column("clip_score", "CLIPScore", "higher", 2),
     Column("aesthetics", "Aesthetics", "higher", 2),
     Column("glcm_score", "GLCM Score", "higher", 2),
@@ -67,7 +67,7 @@ PUBLISHED = (
     _at_4096("UltraHR-100K", {"fid": 142.97}, "UltraHR-100K"),
     _at_4096("UltraFlux", {"fid": 143.11, "hpsv3": 11.47}, "UltraFlux (arXiv 2511.18050)"),
     _at_4096("Sana", {"clip_score": 35.49}, "as quoted by the peers"),
-    _at_4096("lowest patch-FID", {"patch_fid": 24.0}, "as quoted by the peers"),
+    _at_4096("lowest patch-FID", {"fid_patch": 24.0}, "as quoted by the peers"),
 )
 
 CORRELATIONS_WITH_PEOPLE = {

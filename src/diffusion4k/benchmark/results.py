@@ -11,7 +11,7 @@ from typing import Any, Literal
 from diffusion4k.benchmark.published import PUBLISHED_COLUMNS
 from diffusion4k.benchmark.values import EMPTY, Cell
 from diffusion4k.files import write_text
-from diffusion4k.metrics.columns import Column
+from diffusion4k.metrics.columns import Column, Missing
 
 __all__ = ["Difference", "Results", "TableRow", "shown"]
 
@@ -51,7 +51,7 @@ class Results:
     columns: tuple[Column, ...]
     rows: tuple[TableRow, ...]
     differences: tuple[Difference, ...]
-    missing: dict[str, str]
+    missing: tuple[Missing, ...]
     """Columns that could not be measured here, and why."""
     bad: dict[str, dict[str, str]]
     """By row, then file: why it could not be measured."""
@@ -93,7 +93,7 @@ class Results:
             ],
             "rows": [asdict(row) for row in self.rows],
             "differences": [asdict(difference) for difference in self.differences],
-            "missing": self.missing,
+            "missing": [asdict(missing) for missing in self.missing],
             "bad": self.bad,
             "notes": list(self.notes),
             **self.facts,

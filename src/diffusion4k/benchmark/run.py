@@ -32,9 +32,11 @@ from diffusion4k.data.folder import METADATA, photo_folder, read_folder
 from diffusion4k.data.progress import track
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.lock import locked
-from diffusion4k.metrics.columns import Distance, Measure
+from diffusion4k.metrics.columns import Distance, Measure, Missing
 from diffusion4k.metrics.evaluate import list_images
 from diffusion4k.metrics.measuring import measure_all
+from diffusion4k.metrics.network_measures import network_measures
+from diffusion4k.metrics.pairs import LpipsMeasure
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.store import Store
 from diffusion4k.metrics.weight_free import Settings, weight_free_measures
@@ -73,7 +75,7 @@ def _measured(
 ) -> Results:
     entrants = _entrants(recipe, prompts, team)
     reference = _reference(recipe, prompts, skip_bad=skip_bad)
-    measures, missing = _measures(recipe, reference)
+    measures, missing = _measures(recipe, reference, team)
     store = Store(recipe.output / _MEASURED)
     everyone = [*entrants, reference] if reference else entrants
     for entrant in everyone:
@@ -85,7 +87,7 @@ def _measured(
         columns,
         rows_of(entrants, reference, columns, values, prompts),
         differences_of(entrants, columns, values),
-        missing,
+        tuple(missing),
         {entrant.name: entrant.bad for entrant in everyone if entrant.bad},
         notes_of(recipe, prompts, entrants, reference),
         facts_of(recipe, prompts, measures),
@@ -149,22 +151,30 @@ def _reference(recipe: BenchmarkRecipe, prompts: PromptSet, *, skip_bad: bool) -
 
 
 def _measures(
-    recipe: BenchmarkRecipe, reference: Entrant | None
-) -> tuple[list[Measure], dict[str, str]]:
+    recipe: BenchmarkRecipe, reference: Entrant | None, team: Team
+) -> tuple[list[Measure], list[Missing]]:
     """What can be measured here, and why other columns are left empty."""
     settings = Settings(recipe.reencode, recipe.patch_size, recipe.patches_per_image)
-    measures, missing = [], {}
-    for measure in weight_free_measures(settings):
+    with_networks, missing = network_measures(recipe.networks, str(team.device))
+    measures, without = [], []
+    for measure in [*weight_free_measures(settings), *with_networks]:
+        if measure.needs_original:  # What is made from a prompt has none.
+            continue
         if not reference and all(isinstance(column, Distance) for column in measure.columns):
-            reason = "no reference: give a folder of photographs with `reference`"
-            missing.update({column.heading: reason for column in measure.columns})
+            without += [column.name for column in measure.columns]
         else:
             measures.append(measure)
-    return measures, missing
+    if without:
+        reason = "no photographs: name their folder with `reference`"
+        missing.append(Missing(tuple(without), reason))
+    of_originals = {column.name for column in LpipsMeasure.columns}
+    return measures, [each for each in missing if not of_originals.issuperset(each.columns)]
 
 
 def _measure(entrant: Entrant, measures: Sequence[Measure], store: Store) -> None:
     pictures = [Picture(shot.path, shot.prompt) for shot in entrant.shots]
+    if any(shot.prompt is None for shot in entrant.shots):
+        measures = [measure for measure in measures if not measure.needs_prompt]
     found = measure_all(pictures, measures, store)
     for finding in track(found, len(pictures), f"measuring {entrant.name}"):
         if finding.problem:

@@ -36,8 +36,9 @@ def show(results: Results, console: Console | None = None) -> None:
     console.print(_beside(results))
     for name, notes in _marked(results):
         console.print(f"† {name}: {'; '.join(notes)}", markup=False, highlight=False)
-    for column, reason in results.missing.items():
-        console.print(f"not measured: {column}: {reason}", markup=False, highlight=False)
+    for missing in results.missing:
+        told = f"not measured: {', '.join(missing.columns)}: {missing.reason}"
+        console.print(told, markup=False, highlight=False)
     for note in results.notes:
         console.print(note, markup=False, highlight=False)
 

@@ -28,6 +28,7 @@ from diffusion4k.metrics.frechet import (
     frechet_distance,
 )
 from diffusion4k.metrics.measuring import Findings
+from diffusion4k.metrics.stacked import frechet_of_folders
 from diffusion4k.statistics import Interval, Statistic, bootstrap, mean_of, minus, ratio_of_sums
 
 __all__ = ["EMPTY", "Cell", "Draws", "Values", "per_picture"]
@@ -43,6 +44,8 @@ class Cell:
 
 
 EMPTY = Cell(None)
+
+_FRECHET = (frechet_distance, frechet_of_folders)
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ class Values:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FewSamplesWarning)  # The notes say it.
-                if column.distance is not frechet_distance:
+                if column.distance not in _FRECHET:
                     return column.distance(ours, theirs)
                 # The reference is gathered once for all draws.
                 if column.name not in self._theirs:
