@@ -2,6 +2,13 @@
 
 from diffusion4k.metrics.compression import compression_ratio
 from diffusion4k.metrics.frechet import frechet_distance
-from diffusion4k.metrics.glcm import glcm_entropy, glcm_map, glcm_score
+from diffusion4k.metrics.glcm import glcm_entropy, glcm_map, glcm_properties, glcm_score
 
-__all__ = ["compression_ratio", "frechet_distance", "glcm_entropy", "glcm_map", "glcm_score"]
+__all__ = [
+    "compression_ratio",
+    "frechet_distance",
+    "glcm_entropy",
+    "glcm_map",
+    "glcm_properties",
+    "glcm_score",
+]

@@ -9,7 +9,7 @@ from diffusion4k.metrics.columns import Column, Distance, Found, Mean, Measure, 
 from diffusion4k.metrics.compression import QUALITY, is_quality_95, jpeg_bytes
 from diffusion4k.metrics.features import EfficientNetLite0, FeatureExtractor
 from diffusion4k.metrics.frechet import frechet_distance
-from diffusion4k.metrics.glcm import glcm_map
+from diffusion4k.metrics.glcm import PROPERTIES, glcm_map
 from diffusion4k.metrics.picture import Picture
 
 __all__ = ["ExtractedFeatures", "GlcmTexture", "JpegSize", "Settings", "weight_free_measures"]
@@ -45,25 +45,21 @@ def weight_free_measures(settings: Settings | None = None) -> list[Measure]:
 
 
 class GlcmTexture:
-    """GLCM Score and textbook entropy; see `metrics.glcm`."""
+    """GLCM Score, textbook entropy and Haralick's properties; see `metrics.glcm`."""
 
     name = "glcm"
     protocol = "OpenCV grey, 64 levels, 64x64 patches, distances 1 to 4, angles 0 to 135 degrees"
     columns: tuple[Column, ...] = (
         Mean("glcm_score", "GLCM Score", "higher", 3),
         Mean("glcm_entropy", "GLCM entropy", "", 2),
+        *(Mean(f"glcm_{name}", f"GLCM {name}", "", 3) for name in PROPERTIES),
     )
     needs_prompt = needs_original = False
 
     def __call__(self, picture: Picture) -> Found:
         """Raises `Diffusion4kError` for a picture without one whole patch."""
-        found = glcm_map(picture.pixels, threads=1)
-        return Found(
-            {
-                "glcm_score": float(found.score.mean()),
-                "glcm_entropy": float(found.entropy.mean()),
-            }
-        )
+        found = glcm_map(picture.pixels, threads=1)._asdict()
+        return Found({f"glcm_{name}": float(values.mean()) for name, values in found.items()})
 
 
 class JpegSize:
