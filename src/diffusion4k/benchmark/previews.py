@@ -69,9 +69,12 @@ def interval_figure(results: Results) -> str:
 
 
 def _draw(axes: "Axes", column: Column, rows: Sequence[TableRow]) -> None:
-    rows = [row for row in rows if row.cells.get(column.name, EMPTY).value is not None][::-1]
-    for place, row in enumerate(rows):
-        cell = row.cells[column.name]
+    cells = [(row, row.cells.get(column.name, EMPTY)) for row in reversed(rows)]
+    rows = [row for row, cell in cells if cell.value is not None]
+    for row, cell in cells:
+        if cell.value is None:
+            continue
+        place = rows.index(row)
         colour = KEPT if row.kind == "ours" else SOFT
         axes.plot(cell.value, place, "o", color=colour, markersize=4.5)
         if cell.low is not None and cell.high is not None:

@@ -89,7 +89,7 @@ def read_ratings(path: str | Path, scale: tuple[float, float] = (1, 10)) -> Rati
     if not found:
         raise UsageError(f"{path}: no rating in it")
     images = tuple(dict.fromkeys(image for image, _ in found))
-    raters = tuple(dict.fromkeys(rater for _, rater in found))
+    raters = tuple(sorted({rater for _, rater in found}))
     table = np.full((len(raters), len(images)), np.nan)
     column = {image: n for n, image in enumerate(images)}
     row = {rater: n for n, rater in enumerate(raters)}
@@ -160,8 +160,8 @@ def _number(text: str, place: str, scale: tuple[float, float]) -> float:
         )
     if not low <= rating <= high:
         raise Diffusion4kError(
-            f"{place}: rating {rating:g} is outside the scale of {low:g} to {high:g}: correct it, or "
-            "name the scale with --scale"
+            f"{place}: rating {rating:g} is outside the scale of {low:g} to {high:g}: correct it, "
+            "or name the scale with --scale"
         )
     return rating
 
