@@ -15,6 +15,7 @@ from typing import Any
 
 from diffusion4k.benchmark.prompts import PromptSet
 from diffusion4k.benchmark.recipe import BenchmarkRecipe, Entry
+from diffusion4k.benchmark.team import Team
 from diffusion4k.data.images import image_size
 from diffusion4k.data.metadata import METADATA, Row, read_rows, write_rows
 from diffusion4k.errors import Diffusion4kError, UsageError
@@ -24,7 +25,15 @@ from diffusion4k.sampling.files import read_metadata
 from diffusion4k.sampling.request import Request
 from diffusion4k.sampling.sampler import Sampler
 
-__all__ = ["Shot", "check_entries", "found_images", "images_folder", "make_images", "size_of"]
+__all__ = [
+    "Shot",
+    "check_entries",
+    "found_images",
+    "images_folder",
+    "make_images",
+    "size_of",
+    "write_captions",
+]
 
 _SAMPLER = ("factor", "dtype", "memory", "max_memory", "weights", "lora", "lora_scale")
 
@@ -55,7 +64,12 @@ def check_entries(recipe: BenchmarkRecipe) -> None:
 
 
 def make_images(
-    recipe: BenchmarkRecipe, entry: Entry, prompts: PromptSet, *, share: slice, device: Any = None
+    recipe: BenchmarkRecipe,
+    entry: Entry,
+    prompts: PromptSet,
+    team: Team,
+    *,
+    share: slice = slice(None),
 ) -> list[Shot]:
     """Make the images of a model for `share` of the prompts and seeds, where they are not there.
 
@@ -65,7 +79,7 @@ def make_images(
     """
     assert entry.model is not None
     options = {name: getattr(entry, name) for name in _SAMPLER}
-    sampler = Sampler(entry.model, device=device, **options)
+    sampler = Sampler(entry.model, device=team.device, **options)
     requests = [
         Request(
             prompt,
@@ -80,7 +94,11 @@ def make_images(
         for seed in recipe.seeds
     ]
     outputs = generate(
-        requests[share], sampler, out=images_folder(recipe, entry), image_format=recipe.format
+        requests[share],
+        sampler,
+        out=images_folder(recipe, entry),
+        image_format=recipe.format,
+        progress=team.is_main,
     )
     return [
         Shot(output.path, output.settings.prompt, (output.settings.prompt, output.settings.seed))

@@ -63,8 +63,8 @@ def run_benchmark(recipe: BenchmarkRecipe, *, skip_bad: bool = False) -> Results
     with held:
         for entry in recipe.models:
             if entry.model is not None and team.world > 1:
-                make_images(recipe, entry, prompts, share=team.share, device=team.device)
-        team.wait()
+                make_images(recipe, entry, prompts, team, share=team.share)
+        team.gather()
         if not team.is_main:
             return None
         return _measured(recipe, prompts, team, skip_bad=skip_bad)
@@ -111,8 +111,7 @@ def _entrants(recipe: BenchmarkRecipe, prompts: PromptSet, team: Team) -> list[E
         if entry.images is not None:
             shots[entry.name] = found_images(entry.images)
             continue
-        everything = slice(None)
-        made = make_images(recipe, entry, prompts, share=everything, device=team.device)
+        made = make_images(recipe, entry, prompts, team)
         write_captions(images_folder(recipe, entry), made)
         shots[entry.name] = made
     sizes = {shot.path: size_of(shot) for row in shots.values() for shot in row}

@@ -92,6 +92,12 @@ def notes_of(
     notes = []
     if prompts.repeated:
         notes.append(f"{prompts.name}: {prompts.repeated} prompts stand there again: left out")
+    for entrant in entrants:
+        if unknown := entrant.conditions.unprompted:
+            notes.append(
+                f"{entrant.name}: the prompts of {unknown} of {len(entrant.shots)} images are not "
+                "known: name them in metadata.jsonl; metrics of prompts are left empty"
+            )
     if recipe.crop:
         notes.append(f"measured: the centre of every image, {entrants[0].conditions.sizes[0]}")
     fewest = min(len(entrant.found) for entrant in entrants)

@@ -29,10 +29,7 @@ class Team:
         """Of a list that all processes have: the part of this one."""
         return slice(self.rank, None, self.world)
 
-    def wait(self) -> None:
-        """Until all processes are here."""
+    def gather(self) -> None:
+        """Wait until all are here, and end the talk between them: the first goes on alone."""
         self._accelerator.wait_for_everyone()
-
-    def leave(self) -> None:
-        """End the talk between the processes."""
         self._accelerator.end_training()
