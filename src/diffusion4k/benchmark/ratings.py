@@ -41,23 +41,25 @@ class Ratings:
 
     def of_images(self, names: Sequence[str]) -> "Ratings":
         """Those of the images of these names; a warning tells of any others, and of gaps."""
-        known, rated = set(names), set(self.images)
+        given = ~np.isnan(self.table).all(0)
+        rated = {name for name, any_given in zip(self.images, given, strict=True) if any_given}
+        known = set(names)
         warnings = [*self.warnings]
         if unknown := [name for name in self.images if name not in known]:
             warnings.append(f"{_some(unknown)}: rated, but not among the images: left out")
         if unrated := [name for name in names if name not in rated]:
             warnings.append(f"{_some(unrated)}: not rated: left out")
-        places = [n for n, name in enumerate(self.images) if name in known]
+        places = [n for n, name in enumerate(self.images) if name in known & rated]
         table = self.table[:, places]
         if places and (gaps := int(np.isnan(table).sum())):
             share = f"{gaps} of {table.size}"
             warnings.append(f"{share} ratings are missing: means are over those who rated an image")
         for rater, row in zip(self.raters, table, strict=True):
-            given = row[~np.isnan(row)]
-            if 0 < len(given) < 3:
-                warnings.append(f"rater {rater}: rated only {len(given)} of these images")
-            elif len(given) and (given == given[0]).all():
-                warnings.append(f"rater {rater}: gave every image {given[0]:g}, which orders none")
+            own = row[~np.isnan(row)]
+            if 0 < len(own) < 3:
+                warnings.append(f"rater {rater}: rated only {len(own)} of these images")
+            elif len(own) and (own == own[0]).all():
+                warnings.append(f"rater {rater}: gave every image {own[0]:g}, which orders none")
         kept = tuple(self.images[n] for n in places)
         return Ratings(kept, self.raters, table, tuple(warnings))
 

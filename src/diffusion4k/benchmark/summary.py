@@ -99,7 +99,16 @@ def notes_of(
                 "known: name them in metadata.jsonl; metrics of prompts are left empty"
             )
     if recipe.crop:
-        notes.append(f"measured: the centre of every image, {entrants[0].conditions.sizes[0]}")
+        size = said_size(entrants[0].conditions.sizes)
+        notes.append(f"measured: the centre of every image, {size}")
+    for first, second in combinations(entrants, 2):
+        ours, theirs = first.by_pair(), second.by_pair()
+        if (common := len(ours.keys() & theirs.keys())) < max(len(first.shots), len(second.shots)):
+            notes.append(
+                f"{first.name} and {second.name}: {common} pairs of {len(first.shots)} and "
+                f"{len(second.shots)} images; the others have no partner and do not count in their "
+                "difference"
+            )
     fewest = min(len(entrant.found) for entrant in entrants)
     if fewest == 1:
         notes.append("a row of one image has no intervals, and no distance of whole images")
