@@ -12,8 +12,10 @@ from torch import Tensor
 __all__ = ["GOLDEN", "inception_weights", "lpips_weights", "noise_image"]
 
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
-"""Shapes of the networks, and values that the packages lpips 0.1.4 and torch-fidelity 0.4.0 gave
-for these weights and images (made once, as both need torchvision)."""
+"""Shapes of the networks, and values that the packages lpips 0.1.4, torch-fidelity 0.4.0 and
+torchmetrics 1.9.0 gave for these weights and images; and SHA-256 of the pixels that torchvision
+0.29.1's `resize` and `center_crop` gave of `noise_image(height, width, 5)`. Made once, as all need
+torchvision."""
 
 
 def noise_image(height: int, width: int, seed: int) -> NDArray[np.uint8]:

@@ -25,7 +25,10 @@ from tests.metrics.tiny_networks import (
 )
 from tests.tiny import tiny_tokenizer
 
-LONG = "a lake below mountains, seen from a boat at dawn, while the fog lifts; two herons stand on a stone"
+LONG = (
+    "a lake below mountains, seen from a boat at dawn, while the fog lifts; "
+    "two herons stand on a stone"
+)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +65,8 @@ def test_logits_are_those_of_transformers(
     torch.testing.assert_close(clip.embed_text("a lake"), out.text_embeds[0], atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("prompt", ["a lake", LONG])
+@pytest.mark.filterwarnings("ignore:Encountered caption longer")
+@pytest.mark.parametrize("prompt", ["a lake", LONG], ids=["short", "long"])
 @pytest.mark.parametrize("eos", [None, 2])
 def test_score_of_torchmetrics(
     tmp_path: Path, processor: CLIPProcessor, prompt: str, eos: int | None

@@ -22,11 +22,12 @@ from torch import Tensor
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.features import patch_boxes
 from diffusion4k.metrics.images import ImageLike, as_array, as_pil
-from diffusion4k.metrics.weights import find_weights, fingerprint, read_weights
+from diffusion4k.metrics.weights import find_weights, fingerprint, one_line, read_weights
 
 __all__ = ["InceptionV3", "resize_like_tensorflow"]
 
 _SIDE = 299
+_LEAST = 75
 _EPSILON = 1e-3  # of batch normalisation
 _UNPADDED = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_4a_3x3")
 
@@ -53,10 +54,16 @@ class InceptionV3:
         path = find_weights(weights)
         try:
             self._layers = _folded(read_weights(path), device)
-            for last in ("Conv2d_1a_3x3", "Mixed_7c.branch_pool"):
-                _ = self._layers[last]
-        except KeyError as error:
-            raise Diffusion4kError(f"{path}: no weights of FID's Inception-v3: {error}") from None
+            # A picture of the least size goes through every layer: one that lacks or does not fit
+            # is found now.
+            with torch.inference_mode():
+                found = self._network(torch.zeros(1, 3, _LEAST, _LEAST, device=device)).shape[1]
+            if found != self.dimension:
+                raise ValueError(f"{found} features")
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise Diffusion4kError(
+                f"{path}: no weights of FID's Inception-v3: {one_line(error)}"
+            ) from None
         self._device = device
 
     def fingerprint(self) -> str:

@@ -57,7 +57,7 @@ def _makers(settings: Networks, device: str) -> list[_Maker]:
     def lpips() -> list[Measure]:
         weights = _named("lpips", settings.lpips)
         network = Lpips(settings.lpips_network, weights, settings.lpips_heads)
-        return [LpipsMeasure(network.to(device))]
+        return [LpipsMeasure(network, device)]
 
     def inception() -> list[Measure]:
         network = InceptionV3(_named("inception", settings.inception), device)

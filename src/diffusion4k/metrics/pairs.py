@@ -1,10 +1,11 @@
 """Measures of a picture beside its original: PSNR, SSIM and LPIPS.
 
 Both must have one size. LPIPS is a mean over pixels: of a large picture it is the mean over tiles
-of 1024x1024, weighed by their pixels, so that memory stays bounded; along the tiles' edges it sees
-less context than in one piece.
+of about 1024x1024, weighed by their pixels, so that memory stays bounded; along the edges of the
+tiles it sees less context than in one piece.
 """
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from diffusion4k.metrics.fidelity import psnr
 from diffusion4k.metrics.images import as_array
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.ssim import ssim
+from diffusion4k.metrics.weights import fingerprint, one_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,20 +27,24 @@ if TYPE_CHECKING:
 __all__ = ["FidelityMeasure", "LpipsMeasure", "tiled"]
 
 _TILE = 1024
+_STRIDE = 32  # of the networks: a tile of whole strides needs no padding
 
 
-def tiled(network: "nn.Module", image: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
+def tiled(
+    network: "nn.Module",
+    image: NDArray[np.uint8],
+    original: NDArray[np.uint8],
+    device: str = "cpu",
+) -> float:
     """Distance of two images `(H, W, 3)`: the mean over tiles, weighed by pixels."""
     import torch
 
     from diffusion4k.data.pixels import normalised
 
-    device = next(network.buffers()).device
-    starts = [range(0, side, _TILE) for side in image.shape[:2]]
-    tiles = [(slice(y, y + _TILE), slice(x, x + _TILE)) for y in starts[0] for x in starts[1]]
+    rows, columns = (_slices(side) for side in image.shape[:2])
     total = 0.0
     with torch.inference_mode():
-        for tile in tiles:
+        for tile in itertools.product(rows, columns):
             pair = [normalised(whole[tile].copy()).to(device) for whole in (image, original)]
             total += float(network(*pair)) * image[tile].size
     return total / image.size
@@ -69,15 +75,27 @@ class LpipsMeasure:
     needs_prompt = False
     needs_original = True
 
-    def __init__(self, network: "Lpips") -> None:
-        from diffusion4k.metrics.weights import fingerprint
-
-        self._network = network
+    def __init__(self, network: "Lpips", device: str = "cpu") -> None:
+        self._network, self._device = network.to(device), device
         weights = fingerprint(network.state_dict())
         self.protocol = f"{network.name} v0.1, tiles of {_TILE}, weights {weights}"
 
     def __call__(self, picture: Picture) -> Found:
-        return Found({"lpips": tiled(self._network, *_pair(picture))})
+        image, original = _pair(picture)
+        try:
+            return Found({"lpips": tiled(self._network, image, original, self._device)})
+        except RuntimeError as error:
+            size = f"{image.shape[1]}x{image.shape[0]}"
+            raise Diffusion4kError(
+                f"{picture.path}: LPIPS failed at {size}: {one_line(error)}"
+            ) from None
+
+
+def _slices(side: int) -> list[slice]:
+    """Parts of about one size, at most `_TILE` + 32: a network refuses a narrow remainder."""
+    count = -(-side // _TILE)
+    edges = [round(n * side / count / _STRIDE) * _STRIDE for n in range(count)] + [side]
+    return [slice(*pair) for pair in itertools.pairwise(edges)]
 
 
 def _pair(picture: Picture) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

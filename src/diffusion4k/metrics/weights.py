@@ -8,13 +8,13 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.files import sha256_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["PUBLISHED", "find_weights", "fingerprint", "load_model", "one_line", "read_weights"]
 
@@ -55,12 +55,14 @@ def find_weights(name: str | Path) -> Path:
     return path
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> "dict[str, Tensor]":
     """The tensors of a .safetensors file or of a PyTorch state dict.
 
     Raises:
         Diffusion4kError: neither of them.
     """
+    import torch
+
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -71,7 +73,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise Diffusion4kError(f"{path}: cannot be read as weights: {one_line(error)}") from None
     if not isinstance(weights, dict):
         raise Diffusion4kError(f"{path}: holds a {type(weights).__name__}, no weights by name")
-    return {name: value for name, value in weights.items() if isinstance(value, Tensor)}
+    return {name: value for name, value in weights.items() if isinstance(value, torch.Tensor)}
 
 
 def load_model(kind: Any, name: str, example: str) -> Any:
@@ -84,6 +86,8 @@ def load_model(kind: Any, name: str, example: str) -> Any:
         Diffusion4kError: nothing there, broken or truncated, of another architecture, or not the
             file of the checksum.
     """
+    import torch
+
     place, expected = _split(name)
     advice = f"give its folder or hub id, such as {example}"
     wanted = kind.config_class.model_type
@@ -110,8 +114,10 @@ def load_model(kind: Any, name: str, example: str) -> Any:
     return model.eval().requires_grad_(False)
 
 
-def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+def fingerprint(tensors: "Mapping[str, Tensor]") -> str:
     """SHA-256 of named tensors: equal for equal numbers, in whatever file they came."""
+    import torch
+
     digest = hashlib.sha256()
     for name in sorted(tensors):
         flat = tensors[name].detach().cpu().contiguous().reshape(-1)

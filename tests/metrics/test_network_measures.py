@@ -1,0 +1,142 @@
+"""All measures with networks from one section, and what is said of those that cannot be made."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from pydantic import ValidationError
+from safetensors.torch import save_file
+
+from diffusion4k.metrics.columns import Distance, Mean, Measure
+from diffusion4k.metrics.network_measures import network_measures
+from diffusion4k.metrics.networks import Networks
+from diffusion4k.metrics.picture import Picture
+from tests.metrics.random_weights import inception_weights, lpips_weights
+from tests.metrics.stand_ins import install_hpsv3, install_pyiqa
+from tests.metrics.tiny_networks import (
+    photo_like,
+    tiny_aesthetics,
+    tiny_clip_folder,
+    tiny_dino_folder,
+)
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Networks:
+    folder = tmp_path_factory.mktemp("networks")
+    save_file(inception_weights(), folder / "inception.safetensors")
+    trunk, heads = lpips_weights("alex")
+    torch.save(trunk, folder / "trunk.pth")
+    save_file(heads, folder / "heads.safetensors")
+    tiny_aesthetics(folder / "linear.pth")
+    (folder / "HPSv3.safetensors").write_bytes(b"weights")
+    clip = tiny_clip_folder(folder / "clip")
+    return Networks(
+        inception=str(folder / "inception.safetensors"),
+        fid_side=64,
+        patch_size=32,
+        patches_per_image=2,
+        clip=clip,
+        aesthetics_clip=clip,
+        aesthetics_mlp=str(folder / "linear.pth"),
+        cmmd_clip=clip,
+        dinov2=tiny_dino_folder(folder / "dino"),
+        pickscore=tiny_clip_folder(folder / "pick", seed=5),
+        lpips=str(folder / "trunk.pth"),
+        lpips_heads=str(folder / "heads.safetensors"),
+        hpsv3=str(folder / "HPSv3.safetensors"),
+    )
+
+
+ALL = {
+    *("psnr", "ssim", "lpips", "fid", "kid", "fid_patch", "cmmd", "fd_dinov2", "clip_score"),
+    *("clip_long_prompts", "aesthetics", "pickscore", "hpsv3", "niqe", "musiq", "maniqa"),
+}
+
+
+def columns(measures: list[Measure]) -> list[str]:
+    return [column.name for measure in measures for column in measure.columns]
+
+
+@pytest.mark.filterwarnings("ignore::diffusion4k.metrics.frechet.FewSamplesWarning")
+def test_every_column_gets_what_it_needs(
+    settings: Networks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_pyiqa(monkeypatch)
+    install_hpsv3(monkeypatch)
+    measures, missing = network_measures(settings)
+    assert missing == []
+    assert sorted(columns(measures)) == sorted(ALL)
+    assert len({measure.name for measure in measures}) == len(measures)
+    folders = []
+    for name in "ab":
+        pictures = []
+        for seed in range(2):
+            path = tmp_path / f"{name}{seed}.png"
+            photo_like(ord(name) + seed).save(path)
+            pictures.append(Picture(path, "a lake", tmp_path / f"a{seed}.png"))
+        folders.append(pictures)
+    for measure in measures:
+        found = [[measure(picture) for picture in pictures] for pictures in folders]
+        for column in measure.columns:
+            if isinstance(column, Mean):
+                assert all(column.name in x.numbers for x in found[1])
+            elif isinstance(column, Distance):
+                features = [[x.features[column.features] for x in folder] for folder in found]
+                assert all(x.dtype == np.float32 and x.ndim == 2 for x in features[0])
+                assert np.isfinite(column.distance(*features))
+        needed = measure.needs_prompt or measure.needs_original
+        assert needed == (measure.name in ("lpips", "fidelity", "clip_score", "pickscore", "hpsv3"))
+
+
+def test_nothing_named_nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyiqa", None)
+    measures, missing = network_measures(Networks())
+    assert columns(measures) == ["psnr", "ssim"]
+    told = [name for lack in missing for name in lack.columns]
+    assert sorted([*told, "psnr", "ssim"]) == sorted(ALL)
+    assert len({lack.reason for lack in missing}) == len(missing)
+    by_columns = {lack.columns: lack.reason for lack in missing}
+    assert "`inception` names none" in by_columns["fid", "kid", "fid_patch"]
+    assert "pip install pyiqa" in by_columns["niqe", "musiq", "maniqa"]
+    assert all("\n" not in lack.reason for lack in missing)
+
+
+def test_damaged_weights_leave_the_others(settings: Networks, tmp_path: Path) -> None:
+    (tmp_path / "cut.pth").write_bytes(b"PK nonsense")
+    bad = settings.model_copy(
+        update={
+            "pyiqa": (),
+            "hpsv3": None,
+            "inception": str(tmp_path / "cut.pth"),
+            "aesthetics_mlp": f"{settings.aesthetics_mlp}#sha256={'a' * 64}",
+            "dinov2": settings.clip,
+            "cmmd_clip": str(tmp_path / "nowhere"),
+        }
+    )
+    measures, missing = network_measures(bad)
+    assert {"clip_score", "pickscore", "lpips"} <= set(columns(measures))
+    reasons = {name: lack.reason for lack in missing for name in lack.columns}
+    assert "cannot be read as weights" in reasons["fid"]
+    assert f"expected {'a' * 64}" in reasons["aesthetics"]
+    assert "its config is of a clip model" in reasons["fd_dinov2"]
+    assert "no clip model loads from there" in reasons["cmmd"]
+
+
+def test_settings_are_checked() -> None:
+    for wrong in ({"inceptoin": "a"}, {"fid_side": 0}, {"long_prompts": "squeeze"}, {"clip": ""}):
+        with pytest.raises(ValidationError):
+            Networks.model_validate(wrong)
+    assert Networks.model_validate({"fid_side": None, "pyiqa": ["niqe"]}).pyiqa == ("niqe",)
+
+
+def test_section_of_the_manual() -> None:
+    manual = Path(__file__).parents[2] / "docs" / "metric-networks.md"
+    section = manual.read_text().split("```yaml\n")[1].split("```")[0]
+    settings = Networks.model_validate(yaml.safe_load(section))
+    # All keys that name weights are shown there.
+    named = set(settings.model_dump(exclude_none=True)) | {"lpips_heads"}
+    assert named == set(Networks.model_fields)
