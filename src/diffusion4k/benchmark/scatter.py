@@ -55,9 +55,12 @@ def show_agreement(agreement: Agreement, console: Console | None = None) -> None
 
 def draw_scatter(agreement: Agreement, path: Path) -> None:
     """Write a scatter plot of each metric against the mean rating; the suffix says the format."""
+    import matplotlib
+
     down = -(-len(agreement.indicators) // _ACROSS)
     across = min(_ACROSS, len(agreement.indicators))
-    with new_figure(0.4 + 3.1 * across, 2.9 * down) as figure:
+    same = matplotlib.rc_context({"svg.hashsalt": "diffusion4k"})
+    with same, new_figure(0.4 + 3.1 * across, 2.9 * down) as figure:
         for number, each in enumerate(agreement.indicators, 1):
             axes = figure.add_subplot(down, across, number)
             _draw(axes, each, agreement)
