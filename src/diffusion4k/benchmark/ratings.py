@@ -41,7 +41,7 @@ class Ratings:
 
     def of_images(self, names: Sequence[str]) -> "Ratings":
         """Those of the images of these names; a warning tells of any others, and of gaps."""
-        given = ~np.isnan(self.table).all(0)
+        given = np.asarray((~np.isnan(self.table)).any(axis=0))
         rated = {name for name, any_given in zip(self.images, given, strict=True) if any_given}
         known = set(names)
         warnings = [*self.warnings]
