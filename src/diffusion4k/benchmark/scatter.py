@@ -21,7 +21,7 @@ __all__ = ["FIGURE_SUFFIXES", "draw_scatter", "show_agreement"]
 
 FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
 
-_HEADINGS = {"srcc": "SRCC", "plcc": "PLCC", "kendall": "Kendall's tau"}
+_HEADINGS = {"srcc": "SRCC", "plcc": "PLCC", "kendall": "Kendall"}
 _ACROSS = 3
 
 
@@ -32,12 +32,12 @@ def show_agreement(agreement: Agreement, console: Console | None = None) -> None
     title = f"Against the mean ratings of {images} images by {_counted(raters, 'rater')}"
     table = Table(title=title, title_justify="left")
     table.add_column("")
-    for heading in (*_HEADINGS.values(), "paper's SRCC", "PLCC"):
+    for heading in (*_HEADINGS.values(), "paper"):
         table.add_column(heading, justify="right")
     for each in agreement.indicators:
-        paper = [f"{value:.2f}" for value in each.published] if each.published else ["", ""]
+        paper = "/".join(f"{value:.2f}" for value in each.published or ())
         found = [_said(each.correlations[kind]) for kind in _HEADINGS]
-        table.add_row(escape(each.label), *map(escape, found), *paper)
+        table.add_row(escape(each.label), *map(escape, found), paper)
     console.print(table)
     console.print("In brackets 95% intervals (BCa bootstrap over images).")
     for level, alpha in agreement.alpha.items():
