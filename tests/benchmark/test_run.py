@@ -18,6 +18,7 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics import compression_ratio, glcm_score
 from diffusion4k.metrics.evaluate import list_images
 from tests.benchmark.pictures import fill, pixels
+from tests.metrics.tiny_networks import tiny_aesthetics, tiny_clip_folder, tiny_dino_folder
 
 
 def run(output: Path, *folders: Path, **values: object) -> Results:
@@ -123,6 +124,29 @@ def test_a_common_crop_makes_sizes_compare(tmp_path: Path) -> None:
     assert row(results, "wide").cells["glcm_score"].value == pytest.approx(wanted)
     with pytest.raises(UsageError, match=r"00\.jpg: 320x320 is smaller than crop 384x256"):
         run(tmp_path / "out", wide, square, crop=[384, 256])
+
+
+def test_metrics_with_networks_where_weights_are_given(tmp_path: Path) -> None:
+    clip = tiny_clip_folder(tmp_path / "clip")
+    tiny_aesthetics(tmp_path / "linear.pth")
+    networks = {
+        "clip": clip,
+        "aesthetics_clip": clip,
+        "aesthetics_mlp": str(tmp_path / "linear.pth"),
+        "dinov2": tiny_dino_folder(tmp_path / "dino"),
+        "pyiqa": [],
+    }
+    told, untold = fill(tmp_path / "told", 3), fill(tmp_path / "untold", 3, prompts=False)
+    results = run(tmp_path / "out", told, untold, prompts=str(told), networks=networks)
+    cells = {each.name: each.cells for each in results.of_kind("ours", "photographs")}
+    for name in ("aesthetics", "fd_dinov2"):
+        assert cells["untold"][name].value == pytest.approx(cells["told"][name].value, abs=1e-6)
+    assert cells["told"]["clip_score"].low is not None
+    assert cells["told"]["clip_score"] == cells["photographs"]["clip_score"]
+    assert cells["untold"]["clip_score"].value is None  # Without prompts there is none.
+    missing = {name for each in results.missing for name in each.columns}
+    assert "fid" in missing and not missing & {"lpips", "clip_score", "aesthetics"}
+    assert "CLIPScore" in (tmp_path / "out/report.html").read_text()
 
 
 def test_bad_grey_and_transparent_files(tmp_path: Path) -> None:

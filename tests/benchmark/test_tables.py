@@ -27,7 +27,9 @@ def results() -> Results:
     rows = (
         TableRow("SD3_50%", "ours", 4, "256x256", cells[0]),
         TableRow("[b]wavelet", "ours", 4, "256x256", cells[1]),
-        TableRow("other", "ours", 3, "512x512", cells[2], ("other size: 512x512, not 256x256",)),
+        TableRow(
+            "other $ & #", "ours", 3, "512x512", cells[2], ("other size: 512x512, not 256x256",)
+        ),
         TableRow("photographs", "photographs", 5, "400x300", {"glcm_score": Cell(0.6)}),
         TableRow("SD3-F16", "published", 2781, "2048x2048", {"fid": Cell(43.82)}, ("why",), "from"),
     )
@@ -47,20 +49,21 @@ def test_the_terminal_says_everything() -> None:
     text = io.StringIO()
     show(results(), Console(file=text, width=140))
     told = text.getvalue()
-    for part in ("[b]wavelet", "other†", "0.751 [0.740, 0.760]", "-0.040 [-0.050, +0.000]"):
+    for part in ("[b]wavelet", "other $ & #†", "0.751 [0.740, 0.760]", "-0.040 [-0.050, +0.000]"):
         assert part in told
     assert "SD3-F16† @2048" in told and "43.82" in told
-    assert "† other: other size: 512x512, not 256x256" in told
+    assert "† other $ & #: other size: 512x512, not 256x256" in told
+    assert "in results.csv and the report as well: in_between" in told
     assert "not measured: fid, kid: no weights" in told and "a note" in told
 
 
 def test_latex(tmp_path: Path) -> None:
     save_latex(results(), tmp_path / "t.tex")
     text = (tmp_path / "t.tex").read_text()
-    assert r"SD3\_50\%" in text and r"in\_between" in text
+    assert r"SD3\_50\%" in text and r"\$ \& \#" in text and "plain" not in text
     assert r"\textbf{0.790} {\scriptsize [0.780, 0.800]}" in text
     assert r"\textbf{0.751}" not in text and r"\textbf{11.00}" in text
-    assert r"other$^\dagger$" in text and "% other: other size" in text
+    assert r"\#$^\dagger$" in text and "% other $ & #: other size" in text
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 3
     for part in ("toprule", "midrule", "bottomrule"):
         assert text.count(rf"\{part}") >= 3

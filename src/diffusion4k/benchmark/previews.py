@@ -54,10 +54,10 @@ def previews(entrants: Sequence[Entrant]) -> list[Preview]:
 
 
 def interval_figure(results: Results) -> str:
-    """Every measured column as a small figure: a dot and its interval for each row, as SVG."""
+    """A small figure of each main column, a dot and its interval for each row, as SVG."""
     import matplotlib
 
-    columns = results.measured_columns()
+    columns = results.main_columns()
     rows = results.of_kind("ours", "photographs")
     down = -(-len(columns) // _ACROSS)
     # The same page every time, and no address in it.

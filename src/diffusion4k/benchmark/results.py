@@ -63,8 +63,15 @@ class Results:
         """The rows of these kinds, in order."""
         return [row for row in self.rows if row.kind in kinds]
 
-    def measured_columns(self) -> list[Column]:
-        """The columns in which a row of ours has a value."""
+    def main_columns(self) -> list[Column]:
+        """The columns with a value of ours that say which way is better."""
+        return [column for column in self._measured() if column.better]
+
+    def further_columns(self) -> list[Column]:
+        """The columns with a value of ours that only describe."""
+        return [column for column in self._measured() if not column.better]
+
+    def _measured(self) -> list[Column]:
         ours = self.of_kind("ours")
         return [c for c in self.columns if any(_filled(row, c) for row in ours)]
 

@@ -1,7 +1,8 @@
 """The results as tables: for the terminal, and as LaTeX (booktabs, the best in bold).
 
 Two tables: what was measured, metrics down and rows across; and our rows above the published ones,
-in the columns that published tables have.
+in the columns that published tables have. Figures that only describe, of which neither more nor
+less is better, are left to the files.
 """
 
 from pathlib import Path
@@ -34,6 +35,9 @@ def show(results: Results, console: Console | None = None) -> None:
     if results.differences:
         console.print(_differences(results))
     console.print(_beside(results))
+    if further := results.further_columns():
+        told = ", ".join(column.heading for column in further)
+        console.print(f"in results.csv and the report as well: {told}", markup=False)
     for name, notes in _marked(results):
         console.print(f"† {name}: {'; '.join(notes)}", markup=False, highlight=False)
     for missing in results.missing:
@@ -53,7 +57,7 @@ def _measured(results: Results) -> Table:
     table.add_row("images", *(str(row.images) for row in rows))
     table.add_row("size", *(row.size for row in rows))
     table.add_section()
-    for column in results.measured_columns():
+    for column in results.main_columns():
         best = results.best(column)
         cells = []
         for row in rows:
@@ -70,7 +74,7 @@ def _differences(results: Results) -> Table:
     for each in results.differences:
         heading = f"{each.first} − {each.second}, {each.pairs} pairs"
         table.add_column(escape(heading), justify="right", overflow="fold")
-    for column in results.measured_columns():
+    for column in results.main_columns():
         cells = [
             shown(each.cells.get(column.name, EMPTY), column, sign=True)
             for each in results.differences
@@ -123,7 +127,7 @@ def save_latex(results: Results, path: Path) -> None:
     parts = ["% Needs \\usepackage{booktabs}. In brackets 95% bootstrap intervals."]
     parts.append(_latex_measured(results))
     if results.differences:
-        parts.append(_latex_differences(results.differences, results.measured_columns()))
+        parts.append(_latex_differences(results.differences, results.main_columns()))
     parts.append(_latex_beside(results))
     notes = [f"% {name}: {'; '.join(notes)}" for name, notes in _marked(results)]
     write_text(path, "\n\n".join(parts) + "\n" + "\n".join(["", *notes, ""]))
@@ -132,7 +136,7 @@ def save_latex(results: Results, path: Path) -> None:
 def _latex_measured(results: Results) -> str:
     rows = results.of_kind("ours", "photographs")
     lines = [_cells("", *(_latex_named(row) for row in rows)), r"\midrule"]
-    for column in results.measured_columns():
+    for column in results.main_columns():
         best = results.best(column)
         cells = [
             _latex_cell(shown(row.cells.get(column.name, EMPTY), column), row.name in best)
