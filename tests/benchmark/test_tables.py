@@ -77,6 +77,7 @@ def test_latex(tmp_path: Path) -> None:
 def test_cells_in_words() -> None:
     assert shown(Cell(None), SCORE) == "–"
     assert shown(Cell(1.0), SCORE, sign=True) == "+1.000"
+    assert shown(Cell(-0.0001, -0.2, -0.00049), SCORE) == "0.000 [-0.200, 0.000]"
     assert shown(Cell(1.0, 0.5, 1.5), SCORE, interval=False) == "1.000"
 
 

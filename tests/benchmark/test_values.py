@@ -106,6 +106,15 @@ def test_a_distance_is_worked_out_once_for_row_and_pairs(tmp_path: Path) -> None
     assert found.value == pytest.approx(cells[0].value - cells[1].value)
 
 
+def test_features_that_do_not_fit_are_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, reference = folder(tmp_path, 6, 1), folder(tmp_path, 6, 2)
+    plenty = Values(reference, DRAWS).value(FD, ours)
+    monkeypatch.setattr("diffusion4k.benchmark.values._ROOM", 40)
+    assert Values(reference, DRAWS).value(FD, ours) == plenty
+
+
 @pytest.mark.parametrize(("rows", "patches"), [(40, 1), (25, 4)])
 def test_centred_intervals_of_a_frechet_distance(rows: int, patches: int) -> None:
     """They hold the mean distance of folders of this size; those not centred seldom do."""

@@ -131,10 +131,14 @@ def shown(cell: Cell, column: Column, *, interval: bool = True, sign: bool = Fal
     """`0.751 [0.740, 0.762]` with the column's digits; a dash for an empty cell."""
     if cell.value is None:
         return "–"
-    plus = "+" if sign else ""
-    text = f"{cell.value:{plus}.{column.digits}f}"
+
+    def number(value: float) -> str:
+        # Without the sign of a zero.
+        return f"{round(value, column.digits) + 0.0:{'+' if sign else ''}.{column.digits}f}"
+
+    text = number(cell.value)
     if interval and cell.low is not None and cell.high is not None:
-        text += f" [{cell.low:{plus}.{column.digits}f}, {cell.high:{plus}.{column.digits}f}]"
+        text += f" [{number(cell.low)}, {number(cell.high)}]"
     return text
 
 

@@ -46,6 +46,7 @@ class Cell:
 EMPTY = Cell(None)
 
 _FRECHET = (frechet_distance, frechet_of_folders)
+_ROOM = 1 << 30  # bytes of features in memory
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Values:
         self._reference, self._draws = reference, draws
         self._theirs: dict[str, Gaussian] = {}
         self._distances: dict[tuple[str, tuple[Path, ...]], Statistic] = {}
+        self._memory = _Memory()
 
     def value(self, column: Column, findings: Sequence[Findings]) -> Cell:
         """The column's value of a row; empty where pictures or reference do not give one."""
@@ -111,7 +113,7 @@ class Values:
             def statistic(counts: NDArray[np.float64]) -> NDArray[np.float64]:
                 for row in counts:
                     if row.tobytes() not in known:
-                        ours = _Features(findings, column.features, row)
+                        ours = _Features(self._memory, findings, column.features, row)
                         known[row.tobytes()] = self._measured(column, ours)
                 return np.array([known[row.tobytes()] for row in counts])
 
@@ -119,7 +121,7 @@ class Values:
         return self._distances[key]
 
     def _measured(self, column: Distance, ours: "_Features") -> float:
-        theirs = _Features(self._reference, column.features)
+        theirs = _Features(self._memory, self._reference, column.features)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FewSamplesWarning)  # The notes say it.
@@ -148,16 +150,38 @@ def per_picture(column: Column, findings: Sequence[Findings]) -> NDArray[np.floa
         return numbers[0] if len(numbers) == 1 else numbers[0] / numbers[1]
 
 
+class _Memory:
+    """Features that were read from the store, kept for the next draw as long as there is room."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[Path, str], NDArray[np.float32]] = {}
+        self._room = _ROOM
+
+    def features(self, found: Findings, name: str) -> NDArray[np.float32]:
+        key = found.kept[name], name
+        if key in self._kept:
+            return self._kept[key]
+        array = found.features(name)
+        if array.nbytes <= self._room:
+            self._room -= array.nbytes
+            self._kept[key] = array
+        return array
+
+
 class _Features:
     """Features of a folder's pictures, each as often as it was drawn; may be gone through again."""
 
     def __init__(
-        self, findings: Sequence[Findings], name: str, counts: NDArray[np.float64] | None = None
+        self,
+        memory: _Memory,
+        findings: Sequence[Findings],
+        name: str,
+        counts: NDArray[np.float64] | None = None,
     ) -> None:
-        self._findings, self._name = findings, name
+        self._memory, self._findings, self._name = memory, findings, name
         self._counts = np.ones(len(findings)) if counts is None else counts
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         for found, count in zip(self._findings, self._counts, strict=True):
             for _ in range(int(count)):
-                yield found.features(self._name)
+                yield self._memory.features(found, self._name)
