@@ -135,3 +135,17 @@ def test_ratings_that_cannot_be_meant(
     done = run(".", *options)
     assert isinstance(done.exception, Diffusion4kError), done.output
     assert message in str(done.exception) and "\n" not in str(done.exception)
+
+
+def test_patches_too_small_for_some_metrics(tmp_path: Path) -> None:
+    """A metric is left out for all images rather than an image for all metrics."""
+    ratings = rated(tmp_path)
+    for n in range(4):
+        path = tmp_path / f"{n}.jpg"
+        Image.open(path).crop((0, 0, 96, 96)).save(path, quality=95)
+    (tmp_path / "3.jpg").write_bytes(b"broken")
+    done = run(tmp_path, "--against", ratings, "--skip-bad")
+    assert done.exit_code == 0, done.output
+    assert "Against the mean ratings of 3 images" in done.stdout
+    assert "not measured: spectrum: 0.jpg: image of 96x96 is too small" in done.stdout
+    assert "3.jpg: rated, but not among the images" in done.stdout

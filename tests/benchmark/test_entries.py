@@ -24,8 +24,8 @@ def recipe_of(place: Path, model: Path, **values: object) -> BenchmarkRecipe:
         "prompts": str(place / "prompts.txt"),
         "output": place / "out",
         "models": [{"name": "tiny", "model": str(model)}],
-        "width": 64,
-        "height": 64,
+        "width": 128,
+        "height": 128,
         "steps": 1,
         "patch_size": 64,
     }
@@ -33,7 +33,8 @@ def recipe_of(place: Path, model: Path, **values: object) -> BenchmarkRecipe:
 
 
 def names(place: Path) -> list[str]:
-    return sorted(path.name for path in (place / "out/images/tiny").glob("*.jpg"))
+    found = (place / "out/images/tiny").glob("[!.]*.jpg")
+    return sorted(path.name for path in found)
 
 
 def test_captions_and_records_name_the_prompts(tmp_path: Path, tiny_model: Path) -> None:

@@ -17,7 +17,7 @@ from diffusion4k.benchmark.run import FILES, run_benchmark
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics import compression_ratio, glcm_score
 from diffusion4k.metrics.evaluate import list_images
-from tests.benchmark.pictures import fill, pixels
+from tests.benchmark.pictures import PROMPTS, fill, pixels
 from tests.metrics.tiny_networks import tiny_aesthetics, tiny_clip_folder, tiny_dino_folder
 
 
@@ -63,6 +63,11 @@ def test_two_folders_and_photographs(tmp_path: Path) -> None:
     assert float(lines["rough", "glcm_score"]["value"]) > np.mean(scores)
     assert lines["SD3-F16-WLF", "fid"]["value"] == "40.18"
     assert "2048x2048, not 256x256" in lines["SD3-F16-WLF", "fid"]["compares"]
+    with (tmp_path / "out/images.csv").open() as file:
+        images = [line for line in csv.DictReader(file) if line["row"] == "soft"]
+    assert [line["image"] for line in images] == [path.name for path in list_images(soft)]
+    assert [float(line["glcm_score"]) for line in images] == pytest.approx(scores)
+    assert (images[2]["prompt"], images[2]["seed"]) == (PROMPTS[2], "0")
     page = (tmp_path / "out/report.html").read_text()
     assert page.count("data:image/jpeg") == 8
     # Nothing is fetched: what is left are the names of SVG's parts.
@@ -160,6 +165,17 @@ def test_bad_grey_and_transparent_files(tmp_path: Path) -> None:
     assert set(results.bad["folder"]) == {"broken.jpg", "empty.png", "small.png"}
     assert row(results, "folder").images == 5
     assert "broken.jpg" in (tmp_path / "out/report.html").read_text()
+
+
+def test_images_that_metadata_names(tmp_path: Path) -> None:
+    """Those of sub-folders count; those that are not there are told."""
+    folder = fill(tmp_path / "folder/sub", 3).parent
+    lines = [{"file_name": f"sub/{n:02}.jpg", "text": PROMPTS[n]} for n in (0, 1)]
+    lines.append({"file_name": "gone.jpg", "text": PROMPTS[2]})
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    results = run(tmp_path / "out", folder)
+    assert row(results, "folder").images == 2
+    assert "No such file" in results.bad["folder"]["gone.jpg"]
 
 
 def test_one_image_only(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from diffusion4k.benchmark.ratings import Ratings
 from diffusion4k.data.progress import track
 from diffusion4k.errors import UsageError
 from diffusion4k.metrics.columns import Distance, Measure
-from diffusion4k.metrics.measuring import measure_all
+from diffusion4k.metrics.measuring import Findings, measure_all
 from diffusion4k.metrics.network_measures import network_measures
 from diffusion4k.metrics.networks import Networks
 from diffusion4k.metrics.picture import Picture
@@ -46,12 +46,12 @@ def compare_with_ratings(
         if not measure.needs_prompt and not measure.needs_original and _sees_one_image(measure)
     ]
     rated = [path for path in paths if path.name in set(ratings.images)]
-    found = measure_all(map(Picture, rated), measures, store)
-    findings = {
-        finding.path.name: finding
-        for finding in track(found, len(rated), "measuring rated images")
-        if not finding.problem
-    }
+    findings = _found(rated, measures, store)
+    failed = [path for path in rated if path.name not in findings]
+    useless = _failing(failed, measures, store)
+    if useless:
+        measures = [measure for measure in measures if measure.name not in useless]
+        findings = _found(rated, measures, store)
     columns = [column for measure in measures for column in measure.columns]
     relevant = {"aesthetics", *networks.pyiqa}
     named = [
@@ -59,7 +59,35 @@ def compare_with_ratings(
         for each in missing
         if relevant.intersection(each.columns)
     ]
+    named += [f"{name}: {reason}" for name, reason in useless.items()]
     return agreement_with_people(columns, findings, ratings), named
+
+
+def _found(paths: Sequence[Path], measures: Sequence[Measure], store: Store) -> dict[str, Findings]:
+    """By file name, without the images that a measure cannot take."""
+    found = measure_all(map(Picture, paths), measures, store)
+    return {
+        finding.path.name: finding
+        for finding in track(found, len(paths), "measuring rated images")
+        if not finding.problem
+    }
+
+
+def _failing(paths: Sequence[Path], measures: Sequence[Measure], store: Store) -> dict[str, str]:
+    """Measures that cannot take images which others can, and why: a patch may be too small.
+
+    They are left out for all images, rather than the images for all measures.
+    """
+    found: dict[str, str] = {}
+    for path in paths:
+        problems = {
+            measure.name: next(measure_all([Picture(path)], [measure], store)).problem
+            for measure in measures
+        }
+        if not all(problems.values()):
+            here = {name: f"{path.name}: {why}" for name, why in problems.items() if why}
+            found = here | found
+    return found
 
 
 def figure_paths(figure: Path | None, out: Path | None, suffixes: Sequence[str]) -> list[Path]:

@@ -60,7 +60,7 @@ def check_entries(recipe: BenchmarkRecipe) -> None:
     """
     for entry in recipe.models:
         if entry.images is not None:
-            list_images(entry.images)
+            found_images(entry.images)
 
 
 def make_images(
@@ -115,15 +115,17 @@ def write_captions(folder: Path, shots: list[Shot]) -> None:
 def found_images(folder: Path) -> list[Shot]:
     """The images of a folder, each with the prompt that `metadata.jsonl` or its own record gives.
 
-    Images of one prompt are numbered in the order of their names, unless their records say with
-    which seeds they were made.
+    These are the images in the folder itself, and those that `metadata.jsonl` names, be they there
+    or not: measuring tells what is missing. Images of one prompt are numbered in the order of their
+    names, unless their records say with which seeds they were made.
 
     Raises:
         UsageError: no folder, or no image in it.
         Diffusion4kError: a line of `metadata.jsonl` that cannot be read.
     """
     captions = _captions(folder)
-    known = [_known(path, captions) for path in list_images(folder)]
+    paths = set(captions) | set(list_images(folder) if not captions else _images_in(folder))
+    known = [_known(path, captions.get(path)) for path in sorted(paths)]
     seen: Counter[str] = Counter()
     shots = []
     for path, prompt, seed in known:
@@ -149,11 +151,21 @@ def size_of(shot: Shot) -> tuple[int, int] | None:
         return None
 
 
-def _captions(folder: Path) -> dict[str, str]:
+def _captions(folder: Path) -> dict[Path, str]:
     metadata = folder / METADATA
     if not metadata.is_file():
         return {}
-    return {posixpath.normpath(row.file_name): row.text for row in _good(read_rows(metadata))}
+    return {
+        folder / posixpath.normpath(row.file_name): row.text for row in _good(read_rows(metadata))
+    }
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """As `list_images`, but none is no error: `metadata.jsonl` may name those of sub-folders."""
+    try:
+        return list_images(folder)
+    except UsageError:
+        return []
 
 
 def _good(rows: Iterator[Any]) -> Iterator[Row]:
@@ -163,8 +175,8 @@ def _good(rows: Iterator[Any]) -> Iterator[Row]:
         yield row
 
 
-def _known(path: Path, captions: dict[str, str]) -> tuple[Path, str | None, int | None]:
-    prompt = captions.get(path.name) or None
+def _known(path: Path, caption: str | None) -> tuple[Path, str | None, int | None]:
+    prompt = caption or None
     try:
         record = read_metadata(path)
     except (Diffusion4kError, OSError):

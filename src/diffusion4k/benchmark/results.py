@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,9 +13,14 @@ from diffusion4k.benchmark.values import EMPTY, Cell
 from diffusion4k.files import write_text
 from diffusion4k.metrics.columns import Column, Missing
 
-__all__ = ["Difference", "Results", "TableRow", "shown"]
+__all__ = ["Difference", "ImageRow", "Results", "TableRow", "shown"]
 
 Kind = Literal["ours", "photographs", "published"]
+
+_HEAD = (
+    *("row", "kind", "images", "size", "metric", "better", "value", "low", "high", "compares"),
+    "source",
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,17 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class ImageRow:
+    """The numbers of one image, by column: means and ratios only."""
+
+    row: str
+    image: str
+    prompt: str
+    seed: int | None
+    numbers: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Results:
     """All of it; what is shown is made of this alone."""
 
@@ -56,6 +72,7 @@ class Results:
     bad: dict[str, dict[str, str]]
     """By row, then file: why it could not be measured."""
     notes: tuple[str, ...]
+    images: tuple[ImageRow, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     """Recipe, prompts, protocols, versions."""
 
@@ -112,19 +129,37 @@ class Results:
 
     def save_csv(self, path: Path) -> None:
         """One line for each value: spreadsheets and data frames take it as it is."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        head = "row,kind,images,size,metric,better,value,low,high,compares,source"
-        writer.writerow(head.split(","))
-        for row in self.rows:
-            for column in _union(self.columns, self.published_columns()):
-                cell = row.cells.get(column.name, EMPTY)
-                if cell.value is not None:
-                    bounds = (_blank(bound) for bound in (cell.low, cell.high))
-                    compares = "; ".join(row.notes) or "yes"
-                    about = row.name, row.kind, row.images, row.size, column.name, column.better
-                    writer.writerow([*about, cell.value, *bounds, compares, row.source])
-        write_text(path, text.getvalue())
+        columns = _union(self.columns, self.published_columns())
+        _write_csv(path, _HEAD, (line for row in self.rows for line in _lines(row, columns)))
+
+    def save_images(self, path: Path) -> None:
+        """One line for each image, with all its numbers."""
+        names = [c.name for c in self.columns if any(c.name in i.numbers for i in self.images)]
+        lines = (
+            [
+                *(each.row, each.image, each.prompt, "" if each.seed is None else each.seed),
+                *(each.numbers.get(name, "") for name in names),
+            ]
+            for each in self.images
+        )
+        _write_csv(path, ["row", "image", "prompt", "seed", *names], lines)
+
+
+def _lines(row: TableRow, columns: Sequence[Column]) -> Iterator[list[object]]:
+    for column in columns:
+        cell = row.cells.get(column.name, EMPTY)
+        if cell.value is not None:
+            bounds = (_blank(bound) for bound in (cell.low, cell.high))
+            about = row.name, row.kind, row.images, row.size, column.name, column.better
+            yield [*about, cell.value, *bounds, "; ".join(row.notes) or "yes", row.source]
+
+
+def _write_csv(path: Path, head: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(lines)
+    write_text(path, text.getvalue())
 
 
 def shown(cell: Cell, column: Column, *, interval: bool = True, sign: bool = False) -> str:

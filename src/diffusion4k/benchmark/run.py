@@ -24,7 +24,7 @@ from diffusion4k.benchmark.prompts import PromptSet, read_prompt_set
 from diffusion4k.benchmark.recipe import BenchmarkRecipe
 from diffusion4k.benchmark.report import write_report
 from diffusion4k.benchmark.results import Results
-from diffusion4k.benchmark.summary import differences_of, facts_of, notes_of, rows_of
+from diffusion4k.benchmark.summary import differences_of, facts_of, images_of, notes_of, rows_of
 from diffusion4k.benchmark.tables import save_latex
 from diffusion4k.benchmark.team import Team
 from diffusion4k.benchmark.values import Draws, Values
@@ -43,7 +43,7 @@ from diffusion4k.metrics.weight_free import Settings, weight_free_measures
 
 __all__ = ["FILES", "run_benchmark"]
 
-FILES = ("results.json", "results.csv", "results.tex", "report.html")
+FILES = ("results.json", "results.csv", "images.csv", "results.tex", "report.html")
 """What is written into the output folder, beside the images."""
 
 _MEASURED = "measured"
@@ -90,6 +90,7 @@ def _measured(
         tuple(missing),
         {entrant.name: entrant.bad for entrant in everyone if entrant.bad},
         notes_of(recipe, prompts, entrants, reference),
+        images_of(everyone, columns),
         facts_of(recipe, prompts, measures),
     )
     _write(results, entrants, recipe.output)
@@ -97,9 +98,10 @@ def _measured(
 
 
 def _write(results: Results, entrants: Sequence[Entrant], folder: Path) -> None:
-    data, table, latex, report = (folder / name for name in FILES)
+    data, table, images, latex, report = (folder / name for name in FILES)
     results.save_json(data)
     results.save_csv(table)
+    results.save_images(images)
     save_latex(results, latex)
     write_report(results, entrants, report)
 

@@ -12,13 +12,13 @@ from diffusion4k.benchmark.entrants import Entrant
 from diffusion4k.benchmark.prompts import PromptSet
 from diffusion4k.benchmark.published import PUBLISHED
 from diffusion4k.benchmark.recipe import BenchmarkRecipe
-from diffusion4k.benchmark.results import Difference, TableRow
-from diffusion4k.benchmark.values import Cell, Values
+from diffusion4k.benchmark.results import Difference, ImageRow, TableRow
+from diffusion4k.benchmark.values import Cell, Values, per_picture
 from diffusion4k.data.progress import track
 from diffusion4k.metrics.columns import Column, Distance, Measure
 from diffusion4k.metrics.measuring import Findings
 
-__all__ = ["differences_of", "facts_of", "notes_of", "rows_of"]
+__all__ = ["differences_of", "facts_of", "images_of", "notes_of", "rows_of"]
 
 
 def rows_of(
@@ -79,6 +79,18 @@ def differences_of(
         sides = [ours[pair] for pair in pairs], [theirs[pair] for pair in pairs]
         cells = {column.name: values.difference(column, *sides) for column in columns}
         found.append(Difference(first.name, second.name, len(pairs), cells))
+    return tuple(found)
+
+
+def images_of(entrants: Sequence[Entrant], columns: Sequence[Column]) -> tuple[ImageRow, ...]:
+    """The numbers of every image that was measured."""
+    found = []
+    for entrant in entrants:
+        values = {c.name: per_picture(c, entrant.findings) for c in columns}
+        for place, shot in enumerate(s for s in entrant.shots if s.path in entrant.found):
+            numbers = {name: float(v[place]) for name, v in values.items() if v is not None}
+            seed = shot.pair[1] if shot.pair else None
+            found.append(ImageRow(entrant.name, shot.path.name, shot.prompt or "", seed, numbers))
     return tuple(found)
 
 
