@@ -9,8 +9,8 @@ The pictures are crops of bundled photographs enlarged to cover 4096x4096, saved
   network on the same patches one after another. The detail distance has no such route and is ours
   alone.
 - *Folder*: 8 pictures with one worker and with two, in turn.
-- *Memory*: the peak of a process that measures 4 and of one that measures 16 pictures, and what each
-  of the pictures beyond the first has added.
+- *Memory*: the peaks of a process that measures 4 and of one that measures 16 pictures, and what
+  each of the twelve further pictures has added.
 """
 
 import sys
