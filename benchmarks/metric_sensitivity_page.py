@@ -1,6 +1,7 @@
 """Table and figure of `metric_sensitivity.py`, put into docs/."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ SHOWN = (
     "fd_effnet_patch",
 )
 """In the figure; the table has all."""
+_UNMOVED = 0.02
+_COLOURS = {"better!": "#b03030", "unmoved": "#808080", "": "#808080"}
 
 
 def by_ladder(
@@ -70,16 +73,16 @@ def _short(value: float) -> str:
 
 def _judgement(metric: dict, steps: Sequence[Any]) -> str:
     """Which way the metric judges the damage, by the folder's values."""
+    path = [metric["undamaged"][0], *(step[0] for step in steps)]
     if not metric["better"]:
         return ""
-    sign = 1 if metric["better"] == "lower" else -1
-    path = [sign * metric["undamaged"][0], *(sign * step[0] for step in steps)]
-    rises = [later > earlier for earlier, later in zip(path, path[1:], strict=False)]
-    if all(rises):
+    if max(abs(value - path[0]) for value in path) < _UNMOVED * abs(path[0]):
+        return "unmoved"
+    if metric["better"] == "higher":
+        path = [-value for value in path]
+    if all(later > earlier for earlier, later in pairwise(path)):
         return "**worse**"
-    if path[-1] > path[0]:
-        return "worse, not at every step"
-    return "better!"
+    return "worse, not at every step" if path[-1] > path[0] else "better!"
 
 
 def _figure(result: dict[str, dict], levels: dict[str, tuple[float, ...]]) -> None:
@@ -95,8 +98,7 @@ def _figure(result: dict[str, dict], levels: dict[str, tuple[float, ...]]) -> No
         metric = result[name]
         for axis, (ladder, steps) in zip(row, levels.items(), strict=True):
             values = [metric["undamaged"], *metric["ladders"][ladder]]
-            judged = _judgement(metric, values[1:])
-            colour = "#b03030" if judged == "better!" else "#20508c"
+            colour = _COLOURS.get(_judgement(metric, values[1:]), "#20508c")
             for own in zip(*(value[1] for value in values), strict=True):
                 axis.plot(own, color=colour, alpha=0.25, linewidth=0.8)
             axis.plot([value[0] for value in values], color=colour, linewidth=2, marker="o", ms=3)

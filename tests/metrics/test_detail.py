@@ -21,7 +21,7 @@ from diffusion4k.metrics.detail import (
 PHOTOGRAPHS = sorted(
     path for path in photo_folder("pocket").glob("*.jpg") if "gradient" not in path.name
 )
-HELD_OUT = ("stream.jpg", "wine.jpg")
+HELD_OUT = ("stream.jpg", "picosdeeuropa.jpg")
 
 
 @pytest.fixture(scope="module")
