@@ -84,7 +84,10 @@ class GlcmTexture:
     columns: tuple[Column, ...] = (
         Mean("glcm_score", "GLCM Score", "higher", 3),
         Mean("glcm_entropy", "GLCM entropy", "", 2),
-        *(Mean(f"glcm_{name}", f"GLCM {name}", "", 3) for name in PROPERTIES),
+        *(
+            Mean(f"glcm_{name}", f"GLCM {'ASM' if name == 'asm' else name}", "", 3)
+            for name in PROPERTIES
+        ),
     )
     needs_prompt = needs_original = False
 
@@ -179,7 +182,7 @@ class DetailLikeness:
     name = "detail"
     columns: tuple[Column, ...] = (
         Mean("detail_distance", "Detail distance", "lower", 2),
-        Mean("repetition", "Repetition", "lower", 3),
+        Mean("repetition", "Repetition", "", 3),
         Distance(
             "detail_distance_to_reference",
             "Detail distance to reference",
@@ -233,10 +236,11 @@ class ExtractedFeatures:
 
     def __call__(self, picture: Picture) -> Found:
         """Raises `Diffusion4kError` for a picture smaller than a patch."""
+        image = picture.pil
+        whole = self._extractor([image])
         patches = self._extractor.patches(
-            picture.pil, self._settings.patch_size, self._settings.patches_per_image
+            image, self._settings.patch_size, self._settings.patches_per_image
         )
-        whole = self._extractor([picture.pil])
         return Found(
             features={
                 self.name: np.asarray(whole, np.float32),
