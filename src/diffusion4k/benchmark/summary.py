@@ -20,6 +20,8 @@ from diffusion4k.metrics.measuring import Findings
 
 __all__ = ["differences_of", "facts_of", "images_of", "notes_of", "rows_of"]
 
+_ENOUGH = 10  # images for an interval that means something
+
 
 def rows_of(
     entrants: Sequence[Entrant],
@@ -124,6 +126,8 @@ def notes_of(
     fewest = min(len(entrant.found) for entrant in entrants)
     if fewest == 1:
         notes.append("a row of one image has no intervals, and no distance of whole images")
+    elif fewest < _ENOUGH:
+        notes.append(f"{fewest} images: intervals of so few are rough, and rather too narrow")
     if reference and fewest < 2048:
         notes.append(
             f"{fewest} images and {len(reference.found)} photographs: a Fréchet distance of fewer "
