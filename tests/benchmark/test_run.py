@@ -23,7 +23,7 @@ from tests.metrics.tiny_networks import tiny_aesthetics, tiny_clip_folder, tiny_
 
 def run(output: Path, *folders: Path, **values: object) -> Results:
     models = [{"name": folder.name, "images": folder} for folder in folders]
-    settings = {"output": output, "models": models, "resamples": 100, "distance_resamples": 10}
+    settings = {"output": output, "models": models, "resamples": 100}
     results = run_benchmark(checked_recipe(settings | values), skip_bad=True)
     assert results is not None
     return results

@@ -7,18 +7,17 @@ import pytest
 import scipy.linalg
 from safetensors.numpy import save_file
 
-from diffusion4k.benchmark.values import EMPTY, Draws, Values
+from diffusion4k.benchmark.values import EMPTY, Values
 from diffusion4k.metrics.columns import Column, Distance, Mean, Ratio
 from diffusion4k.metrics.frechet import frechet_distance
 from diffusion4k.metrics.kid import kid_of_folders
 from diffusion4k.metrics.measuring import Findings
-from diffusion4k.statistics import bootstrap
 
 MEAN = Mean("score", "Score", "higher", 2)
 RATIO = Ratio("ratio", "Ratio", "lower", 2, "above", "below")
 FD = Distance("fd", "FD", "lower", 2, "features", frechet_distance)
 KID = Distance("kid", "KID", "lower", 2, "features", kid_of_folders)
-DRAWS = Draws(400, 60)
+FEW = {"resamples": 400}
 
 
 def folder(place: Path, count: int, seed: int, shift: float = 0, rows: int = 1) -> list[Findings]:
@@ -47,7 +46,7 @@ def frechet_by_scipy(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_values_are_numpys(tmp_path: Path) -> None:
     ours, reference = folder(tmp_path, 9, 1, 0.5, 3), folder(tmp_path, 8, 2, rows=3)
-    values = Values(reference, DRAWS)
+    values = Values(reference, **FEW)
     numbers = {name: np.array([f.numbers[name] for f in ours]) for name in ours[0].numbers}
     wanted = {
         MEAN: numbers["score"].mean(),
@@ -63,15 +62,15 @@ def test_values_are_numpys(tmp_path: Path) -> None:
 
 def test_what_there_is_no_value_of_is_empty(tmp_path: Path) -> None:
     ours = folder(tmp_path, 3, 1)
-    values = Values([], DRAWS)
+    values = Values([], **FEW)
     assert values.value(FD, ours) == EMPTY
     assert values.value(Mean("other", "Other", "", 1), ours) == EMPTY
     assert values.value(MEAN, []) == EMPTY
-    one = Values(folder(tmp_path, 4, 2), DRAWS)
+    one = Values(folder(tmp_path, 4, 2), **FEW)
     assert one.value(FD, ours[:1]) == EMPTY
     alone = one.value(MEAN, ours[:1])
     assert alone.value is not None and alone.low is None
-    no_draws = Values(folder(tmp_path, 4, 2), Draws(400, 0)).value(FD, ours)
+    no_draws = Values(folder(tmp_path, 4, 2), groups=0).value(FD, ours)
     assert no_draws.value is not None and no_draws.low is None
 
 
@@ -80,9 +79,9 @@ def test_a_difference_is_drawn_in_pairs(tmp_path: Path) -> None:
     hard = np.random.default_rng(3).normal(0, 10, 30)
     first = [Findings(Path(f"a{n}"), {"score": x + 0.5}) for n, x in enumerate(hard)]
     second = [Findings(Path(f"b{n}"), {"score": x}) for n, x in enumerate(hard)]
-    found = Values([], DRAWS).difference(MEAN, first, second)
+    found = Values([], **FEW).difference(MEAN, first, second)
     assert found.value == pytest.approx(0.5) and found.low == pytest.approx(0.5)
-    assert vars(Values([], DRAWS).difference(MEAN, first, first)) == {
+    assert vars(Values([], **FEW).difference(MEAN, first, first)) == {
         "value": 0,
         "low": 0,
         "high": 0,
@@ -98,7 +97,7 @@ def test_a_distance_is_worked_out_once_for_row_and_pairs(tmp_path: Path) -> None
 
     column = Distance("d", "D", "lower", 2, "features", distance)
     first, second, reference = (folder(tmp_path, 6, n) for n in range(3))
-    values = Values(reference, DRAWS)
+    values = Values(reference, **FEW)
     cells = [values.value(column, side) for side in (first, second)]
     so_far = len(calls)
     found = values.difference(column, first, second)
@@ -110,38 +109,10 @@ def test_features_that_do_not_fit_are_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours, reference = folder(tmp_path, 6, 1), folder(tmp_path, 6, 2)
-    plenty = Values(reference, DRAWS).value(FD, ours)
+    plenty = Values(reference, **FEW).value(FD, ours)
     monkeypatch.setattr("diffusion4k.benchmark.values._ROOM", 40)
-    assert Values(reference, DRAWS).value(FD, ours) == plenty
-
-
-@pytest.mark.parametrize(("rows", "patches"), [(40, 1), (25, 4)])
-def test_centred_intervals_of_a_frechet_distance(rows: int, patches: int) -> None:
-    """They hold the mean distance of folders of this size; those not centred seldom do."""
-    dimension, runs = 16, 60
-    rng = np.random.default_rng(0)
-    theirs = rng.normal(size=(400, dimension))
-
-    def drawn() -> np.ndarray:
-        # Patches of a picture have something in common.
-        own = rng.normal(size=(rows, 1, dimension)) * (0.5 if patches > 1 else 0)
-        return own + rng.normal(0.2, 1.2, (rows, patches, dimension))
-
-    truth = np.mean([frechet_distance(drawn().reshape(-1, dimension), theirs) for _ in range(200)])
-    held = {"centred": 0, "percentile": 0}
-    for _ in range(runs):
-        sample = drawn()
-
-        def statistic(counts: np.ndarray, sample: np.ndarray = sample) -> np.ndarray:
-            repeated = [np.repeat(sample, row.astype(int), axis=0) for row in counts]
-            return np.array([frechet_distance(s.reshape(-1, dimension), theirs) for s in repeated])
-
-        for method in held:
-            found = bootstrap(statistic, rows, method=method, resamples=60)  # type: ignore[arg-type]
-            held[method] += found.low <= truth <= found.high
-    assert held["centred"] / runs > 0.85
-    assert held["percentile"] / runs < 0.7
+    assert Values(reference, **FEW).value(FD, ours) == plenty
 
 
 def test_other_columns_have_no_value() -> None:
-    assert Values([], DRAWS).value(Column("x", "X", "", 1), [Findings(Path("a"))]) == EMPTY
+    assert Values([], **FEW).value(Column("x", "X", "", 1), [Findings(Path("a"))]) == EMPTY

@@ -80,8 +80,8 @@ class BenchmarkRecipe(Section):
     networks: Networks = Networks()
     """Weights of the metrics with networks; those that are not named are left empty."""
     resamples: Count = 2000
-    distance_resamples: Annotated[int, Field(strict=True, ge=0)] = 100
-    """Draws for the intervals of distances; with 0 they have none."""
+    distance_groups: Annotated[int, Field(strict=True, ge=0)] = 20
+    """Groups of pictures for the intervals of distances; with 0 they have none."""
 
     @model_validator(mode="after")
     def _different(self) -> "BenchmarkRecipe":

@@ -27,7 +27,7 @@ from diffusion4k.benchmark.results import Results
 from diffusion4k.benchmark.summary import differences_of, facts_of, images_of, notes_of, rows_of
 from diffusion4k.benchmark.tables import save_latex
 from diffusion4k.benchmark.team import Team
-from diffusion4k.benchmark.values import Draws, Values
+from diffusion4k.benchmark.values import Values
 from diffusion4k.data.folder import METADATA, photo_folder, read_folder
 from diffusion4k.data.progress import track
 from diffusion4k.errors import Diffusion4kError
@@ -80,8 +80,11 @@ def _measured(
     everyone = [*entrants, reference] if reference else entrants
     for entrant in everyone:
         _measure(entrant, measures, store)
-    draws = Draws(recipe.resamples, recipe.distance_resamples)
-    values = Values(reference.findings if reference else [], draws)
+    values = Values(
+        reference.findings if reference else [],
+        resamples=recipe.resamples,
+        groups=recipe.distance_groups,
+    )
     columns = tuple(column for measure in measures for column in measure.columns)
     results = Results(
         columns,

@@ -124,7 +124,10 @@ def _marked(results: Results) -> list[tuple[str, tuple[str, ...]]]:
 
 def save_latex(results: Results, path: Path) -> None:
     """Write both tables, and that of differences, as tabulars; needs the package booktabs."""
-    parts = ["% Needs \\usepackage{booktabs}. In brackets 95% bootstrap intervals."]
+    parts = [
+        "% Needs \\usepackage{booktabs}. In brackets 95% intervals: bootstrap, and jackknife for "
+        "distances."
+    ]
     parts.append(_latex_measured(results))
     if results.differences:
         parts.append(_latex_differences(results.differences, results.main_columns()))
