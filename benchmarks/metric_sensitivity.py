@@ -49,7 +49,8 @@ def sharpened(image: Image.Image, amount: float) -> Image.Image:
 def compressed(image: Image.Image, quality: float) -> Image.Image:
     """JPEG, 4:2:0."""
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=int(quality))
+    # A copy, as Pillow notes the quality in the image, which other threads are saving, too.
+    image.copy().save(buffer, "JPEG", quality=int(quality))
     return Image.open(buffer).convert("RGB")
 
 
