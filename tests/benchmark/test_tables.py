@@ -64,6 +64,7 @@ def test_latex(tmp_path: Path) -> None:
     assert r"\textbf{0.790} {\scriptsize [0.780, 0.800]}" in text
     assert r"\textbf{0.751}" not in text and r"\textbf{11.00}" in text
     assert r"\#$^\dagger$" in text and "% other $ & #: other size" in text
+    assert r"$-$0.040 {\scriptsize [$-$0.050, +0.000]}" in text
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 3
     for part in ("toprule", "midrule", "bottomrule"):
         assert text.count(rf"\{part}") >= 3

@@ -198,8 +198,9 @@ def _latex_heading(column: Column) -> str:
 
 
 def _latex_cell(text: str, is_best: bool) -> str:
+    text = text.replace("-", "$-$").replace("–", "--")
     value, bracket, interval = text.partition(" [")
-    value = rf"\textbf{{{value}}}" if is_best else value.replace("–", "--")
+    value = rf"\textbf{{{value}}}" if is_best else value
     return value + (rf" {{\scriptsize [{interval}}}" if bracket else "")
 
 
