@@ -77,3 +77,75 @@ def test_usage_errors(
     done = run(*arguments)
     assert isinstance(done.exception, UsageError)
     assert message in str(done.exception)
+
+
+def rated(folder: Path) -> Path:
+    """Four images that get rougher, and two people who see it."""
+    rng = np.random.default_rng(1)
+    lines = ["image,rater,rating"]
+    for n in range(4):
+        pixels = np.clip(128 + rng.normal(0, 1 + 12 * n, (128, 128, 3)), 0, 255)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{n}.jpg", quality=95)
+        lines += [f"{n}.jpg,anna,{2 * n + 1}", f"{n}.jpg,ben,{2 * n + 2}"]
+    ratings = folder / "ratings.csv"
+    ratings.write_text("\n".join(lines))
+    return ratings
+
+
+def test_against_ratings(tmp_path: Path) -> None:
+    ratings, out = rated(tmp_path), tmp_path / "results/r.json"
+    done = run(tmp_path, "--against", ratings, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert "Against the mean ratings of 4 images by 2 raters" in done.stdout
+    assert "0.75/0.77" in done.stdout and "Krippendorff's alpha, ordinal" in done.stdout
+    found = json.loads(out.read_text())["against"]
+    assert found["indicators"]["compression_ratio"]["enters_as"] == "1 / Compression Ratio"
+    for name in ("glcm_score", "compression_ratio"):
+        assert found["indicators"][name]["srcc"]["value"] == pytest.approx(1)
+    assert found["indicators"]["glcm_score"]["paper"] == {"srcc": 0.75, "plcc": 0.77}
+    assert (tmp_path / "results/r-ratings.png").read_bytes()[:4] == b"\x89PNG"
+    assert "<svg" in (tmp_path / "results/r-ratings.svg").read_text()
+
+
+def test_one_figure_where_it_is_wanted(tmp_path: Path) -> None:
+    ratings, figure = rated(tmp_path), tmp_path / "plots.pdf"
+    done = run(tmp_path, "--against", ratings, "--figure", figure)
+    assert done.exit_code == 0, done.output
+    assert figure.read_bytes()[:4] == b"%PDF"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--against", "none.csv"], "none.csv: cannot be read"),
+        (["--against", "ratings.csv", "--figure", "plots.gif"], "allowed are files ending in .png"),
+        (["--against", "ratings.csv", "--scale", "1", "5"], "outside the scale of 1 to 5"),
+        (["--against", "ratings.csv", "--networks", "n.yaml"], "did you mean aesthetics_clip?"),
+        (["--against", "two.csv"], "2 images are both measured and rated"),
+        (["--figure", "plots.png"], "--figure: goes with --against"),
+    ],
+)
+def test_ratings_that_cannot_be_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rated(tmp_path)
+    Path("n.yaml").write_text("aesthetic_clip: x\n")
+    Path("two.csv").write_text("image,rating\n0.jpg,3\n1.jpg,4\n")
+    done = run(".", *options)
+    assert isinstance(done.exception, Diffusion4kError), done.output
+    assert message in str(done.exception) and "\n" not in str(done.exception)
+
+
+def test_patches_too_small_for_some_metrics(tmp_path: Path) -> None:
+    """A metric is left out for all images rather than an image for all metrics."""
+    ratings = rated(tmp_path)
+    for n in range(4):
+        path = tmp_path / f"{n}.jpg"
+        Image.open(path).crop((0, 0, 96, 96)).save(path, quality=95)
+    (tmp_path / "3.jpg").write_bytes(b"broken")
+    done = run(tmp_path, "--against", ratings, "--skip-bad")
+    assert done.exit_code == 0, done.output
+    assert "Against the mean ratings of 3 images" in done.stdout
+    assert "not measured: spectrum: 0.jpg: image of 96x96 is too small" in done.stdout
+    assert "3.jpg: rated, but not among the images" in done.stdout

@@ -18,6 +18,7 @@ from diffusers import SD3Transformer2DModel
 from PIL import Image
 
 import diffusion4k.families.folder as model_folders
+from diffusion4k.benchmark.recipe import BenchmarkRecipe
 from diffusion4k.cli.main import main
 from diffusion4k.config.read import read_config
 from diffusion4k.lora import add_adapter, write_adapter
@@ -92,6 +93,12 @@ def place(tmp_path: Path, models, monkeypatch: pytest.MonkeyPatch) -> Path:
     rows = [{"file_name": f"{i}.jpg", "text": f"a fractal, number {i}"} for i in range(2)]
     Path("photographs/metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
     Path("prompts.txt").write_text("a lake\na mountain\n")
+    Path("patches").mkdir()
+    for i in range(4):
+        noise = Image.effect_noise((128, 128), 10 + 20 * i)
+        Image.merge("RGB", [noise] * 3).save(f"patches/{i}.jpg", quality=95)
+    ratings = [f"{i}.jpg,{rater},{2 * i + n + 1}" for i in range(4) for n, rater in enumerate("ab")]
+    Path("ratings.csv").write_text("\n".join(["image,rater,rating", *ratings]))
     Image.effect_mandelbrot((128, 128), (-2, -1.5, 1, 1.5), 100).convert("RGB").save("lake.png")
     adapted = SD3Transformer2DModel.from_pretrained(models[0], subfolder="transformer")
     add_adapter(adapted, rank=1, alpha=1, targets=["to_q"], seed=0)
@@ -127,6 +134,8 @@ def small(words: list[str], full_size: Path) -> list[str]:
             shutil.copytree("photographs", recipe["data"], dirs_exist_ok=True)
         elif not any(word.startswith("data=") for word in words):
             words.append("data=photographs")
+    if verb == "benchmark" and words[1].endswith(".yaml"):
+        words += ["limit=1", "width=256", "height=256", "reference=photographs"]
     if words[:2] == ["vae", "train"]:
         words += small_autoencoder(Path(words[2]), full_size)
     return words
@@ -158,8 +167,8 @@ def test_command(page: str, line: str, place: Path, models, monkeypatch, capsys)
     elif words[0] == "accelerate":
         launched = words[words.index("diffusion4k") + 1 :]
         verb = 2 if launched[0] == "vae" else 1
-        assert launched[:verb] in (["train"], ["vae", "train"])
-        kind = AutoencoderRecipe if verb == 2 else Recipe
+        kinds = {"train": Recipe, "vae train": AutoencoderRecipe, "benchmark": BenchmarkRecipe}
+        kind = kinds[" ".join(launched[:verb])]
         read_config(ROOT / launched[verb], launched[verb + 1 :], kind)
         if "--config_file" in words:
             assert (ROOT / words[words.index("--config_file") + 1]).is_file()

@@ -9,12 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
-from skimage.feature import graycomatrix
+from skimage.feature import graycomatrix, graycoprops
 from skimage.measure import shannon_entropy
 
+from diffusion4k.data.folder import photo_folder
+from diffusion4k.data.images import open_pixels
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.metrics import glcm_entropy, glcm_map, glcm_score
+from diffusion4k.metrics import glcm_entropy, glcm_map, glcm_properties, glcm_score
 from diffusion4k.metrics._glcm_kernels import grey_levels
+from diffusion4k.metrics.glcm import PROPERTIES, GlcmMap
 
 # cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) of opencv-python-headless 4.10.0 and 5.0.0; the first five
 # are colours where OpenCV's older 14-bit coefficients would round the other way.
@@ -43,19 +46,21 @@ def opencv_grey(rgb: np.ndarray) -> np.ndarray:
     return ((red * 9798 + green * 19235 + blue * 3735 + 16384) >> 15).astype(np.uint8)
 
 
-def scikit_image(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Score and textbook entropy of every patch, as the definitions read."""
+def scikit_image(rgb: np.ndarray) -> dict[str, np.ndarray]:
+    """All metrics of every patch, as the definitions read."""
     levels = opencv_grey(rgb) // 4
-    score, entropy = [], []
+    shape = levels.shape[0] // 64, levels.shape[1] // 64
+    found: dict[str, list[float]] = {name: [] for name in GlcmMap._fields}
     for y in range(0, levels.shape[0] - 63, 64):
         for x in range(0, levels.shape[1] - 63, 64):
             patch = levels[y : y + 64, x : x + 64]
             angles = [0, np.pi / 4, np.pi / 2, 3 * np.pi / 4]
             p = graycomatrix(patch, [1, 2, 3, 4], angles, levels=64, normed=True)
-            score.append(shannon_entropy(p))
-            entropy.append(-np.sum(p * np.log2(np.where(p > 0, p, 1)), axis=(0, 1)).mean())
-    shape = levels.shape[0] // 64, levels.shape[1] // 64
-    return np.reshape(score, shape), np.reshape(entropy, shape)
+            found["score"].append(shannon_entropy(p))
+            found["entropy"].append(graycoprops(p, "entropy").mean() / np.log(2))
+            for name in PROPERTIES:
+                found[name].append(graycoprops(p, "ASM" if name == "asm" else name).mean())
+    return {name: np.reshape(values, shape) for name, values in found.items()}
 
 
 def synthetic_photograph(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -91,12 +96,13 @@ def test_grey_table(colour: tuple[int, int, int], grey: int) -> None:
 @pytest.mark.parametrize("size", [(64, 64), (192, 320), (200, 150)])
 def test_equals_scikit_image(size: tuple[int, int]) -> None:
     rgb = synthetic_photograph(*size)
-    score, entropy = scikit_image(rgb)
-    result = glcm_map(rgb)
-    np.testing.assert_allclose(result.score, score, rtol=0, atol=1e-11)
-    np.testing.assert_allclose(result.entropy, entropy, rtol=0, atol=1e-11)
-    assert glcm_score(rgb) == pytest.approx(np.mean(score), abs=1e-11)
-    assert glcm_entropy(rgb) == pytest.approx(np.mean(entropy), abs=1e-11)
+    expected, found = scikit_image(rgb), glcm_map(rgb)._asdict()
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=0, atol=1e-10, err_msg=name)
+    assert glcm_score(rgb) == pytest.approx(np.mean(expected["score"]), abs=1e-11)
+    assert glcm_entropy(rgb) == pytest.approx(np.mean(expected["entropy"]), abs=1e-11)
+    means = {name: pytest.approx(expected[name].mean(), abs=1e-10) for name in PROPERTIES}
+    assert glcm_properties(rgb) == means
 
 
 @settings(deadline=None, max_examples=40)
@@ -108,9 +114,21 @@ def test_equals_scikit_image_on_any_patch(patch: np.ndarray, coarse: int) -> Non
     # Blocks of equal pixels reach the large counts that single pixels never do.
     patch = np.kron(patch[: 64 // coarse, : 64 // coarse], np.ones((coarse, coarse), np.uint8))
     rgb = np.repeat(patch[..., None], 3, axis=2)
-    score, entropy = scikit_image(rgb)
-    assert glcm_score(rgb) == pytest.approx(score.item(), abs=1e-10)
-    assert glcm_entropy(rgb) == pytest.approx(entropy.item(), abs=1e-10)
+    found = glcm_map(rgb)._asdict()
+    for name, values in scikit_image(rgb).items():
+        np.testing.assert_allclose(found[name], values, rtol=0, atol=1e-9, err_msg=name)
+
+
+@pytest.mark.slow
+def test_equals_scikit_image_on_a_thousand_patches_of_photographs() -> None:
+    patches = 0
+    for path in sorted(photo_folder("pocket").glob("*.jpg"))[::2]:
+        rgb = open_pixels(path)[: 8 * 64, : 25 * 64]
+        found = glcm_map(rgb)._asdict()
+        for name, values in scikit_image(rgb).items():
+            np.testing.assert_allclose(found[name], values, rtol=0, atol=1e-9, err_msg=name)
+        patches += found["score"].size
+    assert patches >= 1000
 
 
 def test_remainder_strips_do_not_count() -> None:

@@ -6,11 +6,14 @@ how many images there are (distances above all) and how they were saved and meas
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from diffusion4k.benchmark.crops import Size
 from diffusion4k.benchmark.published import PublishedRow
 
-__all__ = ["Conditions", "said_size", "why_not", "why_not_published"]
+__all__ = ["Conditions", "Size", "said_size", "why_not", "why_not_published"]
+
+Size: TypeAlias = tuple[int, int]
+"""Width and height in pixels."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def why_not_published(row: PublishedRow, base: Conditions, prompts: str | None) 
         found.append(f"other prompts: {row.prompts}")
     if row.images != base.images:
         found.append(f"other number of images: {row.images}, not {base.images}")
-    found.append(f"protocol of: {row.source}")
+    found.append(f"its own protocol: {row.source}")
     return found
 
 

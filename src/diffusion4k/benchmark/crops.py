@@ -11,15 +11,13 @@ from pathlib import Path
 
 from PIL import Image
 
+from diffusion4k.benchmark.comparable import Size
 from diffusion4k.benchmark.entries import Shot
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.files import atomic_path, sha256_of
 from diffusion4k.metrics.images import as_array
 
-__all__ = ["Size", "common_size", "cropped"]
-
-Size = tuple[int, int]
-"""Width and height in pixels."""
+__all__ = ["common_size", "cropped"]
 
 
 def common_size(sizes: Iterable[Size]) -> Size:

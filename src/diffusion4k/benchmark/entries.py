@@ -15,6 +15,7 @@ from typing import Any
 
 from diffusion4k.benchmark.prompts import PromptSet
 from diffusion4k.benchmark.recipe import BenchmarkRecipe, Entry
+from diffusion4k.benchmark.team import Team
 from diffusion4k.data.images import image_size
 from diffusion4k.data.metadata import METADATA, Row, read_rows, write_rows
 from diffusion4k.errors import Diffusion4kError, UsageError
@@ -24,7 +25,15 @@ from diffusion4k.sampling.files import read_metadata
 from diffusion4k.sampling.request import Request
 from diffusion4k.sampling.sampler import Sampler
 
-__all__ = ["Shot", "check_entries", "found_images", "images_folder", "make_images", "size_of"]
+__all__ = [
+    "Shot",
+    "check_entries",
+    "found_images",
+    "images_folder",
+    "make_images",
+    "size_of",
+    "write_captions",
+]
 
 _SAMPLER = ("factor", "dtype", "memory", "max_memory", "weights", "lora", "lora_scale")
 
@@ -51,11 +60,16 @@ def check_entries(recipe: BenchmarkRecipe) -> None:
     """
     for entry in recipe.models:
         if entry.images is not None:
-            list_images(entry.images)
+            found_images(entry.images)
 
 
 def make_images(
-    recipe: BenchmarkRecipe, entry: Entry, prompts: PromptSet, *, share: slice, device: Any = None
+    recipe: BenchmarkRecipe,
+    entry: Entry,
+    prompts: PromptSet,
+    team: Team,
+    *,
+    share: slice = slice(None),
 ) -> list[Shot]:
     """Make the images of a model for `share` of the prompts and seeds, where they are not there.
 
@@ -65,7 +79,7 @@ def make_images(
     """
     assert entry.model is not None
     options = {name: getattr(entry, name) for name in _SAMPLER}
-    sampler = Sampler(entry.model, device=device, **options)
+    sampler = Sampler(entry.model, device=team.device, **options)
     requests = [
         Request(
             prompt,
@@ -80,7 +94,11 @@ def make_images(
         for seed in recipe.seeds
     ]
     outputs = generate(
-        requests[share], sampler, out=images_folder(recipe, entry), image_format=recipe.format
+        requests[share],
+        sampler,
+        out=images_folder(recipe, entry),
+        image_format=recipe.format,
+        progress=team.is_main,
     )
     return [
         Shot(output.path, output.settings.prompt, (output.settings.prompt, output.settings.seed))
@@ -97,15 +115,17 @@ def write_captions(folder: Path, shots: list[Shot]) -> None:
 def found_images(folder: Path) -> list[Shot]:
     """The images of a folder, each with the prompt that `metadata.jsonl` or its own record gives.
 
-    Images of one prompt are numbered in the order of their names, unless their records say with
-    which seeds they were made.
+    These are the images in the folder itself, and those that `metadata.jsonl` names, be they there
+    or not: measuring tells what is missing. Images of one prompt are numbered in the order of their
+    names, unless their records say with which seeds they were made.
 
     Raises:
         UsageError: no folder, or no image in it.
         Diffusion4kError: a line of `metadata.jsonl` that cannot be read.
     """
     captions = _captions(folder)
-    known = [_known(path, captions) for path in list_images(folder)]
+    paths = set(captions) | set(list_images(folder) if not captions else _images_in(folder))
+    known = [_known(path, captions.get(path)) for path in sorted(paths)]
     seen: Counter[str] = Counter()
     shots = []
     for path, prompt, seed in known:
@@ -131,11 +151,21 @@ def size_of(shot: Shot) -> tuple[int, int] | None:
         return None
 
 
-def _captions(folder: Path) -> dict[str, str]:
+def _captions(folder: Path) -> dict[Path, str]:
     metadata = folder / METADATA
     if not metadata.is_file():
         return {}
-    return {posixpath.normpath(row.file_name): row.text for row in _good(read_rows(metadata))}
+    return {
+        folder / posixpath.normpath(row.file_name): row.text for row in _good(read_rows(metadata))
+    }
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """As `list_images`, but none is no error: `metadata.jsonl` may name those of sub-folders."""
+    try:
+        return list_images(folder)
+    except UsageError:
+        return []
 
 
 def _good(rows: Iterator[Any]) -> Iterator[Row]:
@@ -145,8 +175,8 @@ def _good(rows: Iterator[Any]) -> Iterator[Row]:
         yield row
 
 
-def _known(path: Path, captions: dict[str, str]) -> tuple[Path, str | None, int | None]:
-    prompt = captions.get(path.name) or None
+def _known(path: Path, caption: str | None) -> tuple[Path, str | None, int | None]:
+    prompt = caption or None
     try:
         record = read_metadata(path)
     except (Diffusion4kError, OSError):

@@ -27,7 +27,7 @@ class PublishedRow:
 
 PUBLISHED_COLUMNS = (
     Column("fid", "FID", "lower", 2),
-    Column("patch_fid", "patch-FID", "lower", 1),
+    Column("fid_patch", "patch-FID", "lower", 1),
     Column("clip_score", "CLIPScore", "higher", 2),
     Column("aesthetics", "Aesthetics", "higher", 2),
     Column("glcm_score", "GLCM Score", "higher", 2),
@@ -45,9 +45,7 @@ def _at_2048(
     return PublishedRow(name, "Aesthetic-Eval@2048", 2781, (2048, 2048), values, _PAPER)
 
 
-def _at_4096(
-    name: str, values: dict[str, float], source: str = _PAPER
-) -> PublishedRow:
+def _at_4096(name: str, values: dict[str, float], source: str = _PAPER) -> PublishedRow:
     return PublishedRow(name, "Aesthetic-Eval@4096", 195, (4096, 4096), values, source)
 
 
@@ -66,12 +64,10 @@ PUBLISHED = (
     _sd3_at_4096("SD3-F16", 33.12, 5.97, 0.73, 11.97),
     _sd3_at_4096("SD3-F16, fine-tuned", 34.14, 5.99, 0.74, 11.41),
     _sd3_at_4096("SD3-F16-WLF", 34.40, 6.07, 0.77, 10.50),
-    _at_4096("UltraHR-100K", {"fid": 142.97}, "UltraHR-100K, by its own protocol"),
-    _at_4096(
-        "UltraFlux", {"fid": 143.11, "hpsv3": 11.47}, "UltraFlux (arXiv 2511.18050), its protocol"
-    ),
-    _at_4096("Sana", {"clip_score": 35.49}, "as quoted for Aesthetic-Eval@4096, peers' protocol"),
-    _at_4096("lowest patch-FID", {"patch_fid": 24.0}, "as quoted by the peers, their protocol"),
+    _at_4096("UltraHR-100K", {"fid": 142.97}, "UltraHR-100K"),
+    _at_4096("UltraFlux", {"fid": 143.11, "hpsv3": 11.47}, "UltraFlux (arXiv 2511.18050)"),
+    _at_4096("Sana", {"clip_score": 35.49}, "as quoted by the peers"),
+    _at_4096("lowest patch-FID", {"fid_patch": 24.0}, "as quoted by the peers"),
 )
 
 CORRELATIONS_WITH_PEOPLE = {

@@ -11,6 +11,7 @@ from diffusion4k.config.problems import describe_problems
 from diffusion4k.config.read import read_config
 from diffusion4k.config.types import Count, NonNegative, Section, Seed, Text, square
 from diffusion4k.errors import UsageError
+from diffusion4k.metrics.networks import Networks
 
 __all__ = ["BenchmarkRecipe", "Entry", "checked_recipe", "load_benchmark_recipe"]
 
@@ -70,19 +71,17 @@ class BenchmarkRecipe(Section):
     """Of all models that do not state their own."""
     steps: Count | None = None
     format: Literal["jpeg", "png"] = "jpeg"
-    crop: (
-        Literal["common"]
-        | Annotated[tuple[Count, Count], BeforeValidator(square)]
-        | None
-    ) = None
+    crop: Literal["common"] | Annotated[tuple[Count, Count], BeforeValidator(square)] | None = None
     """The centre of every image that is measured, in place of the whole: width and height, or
     `common`, the largest that all images have."""
     reencode: bool = False
     patch_size: Count = 224
     patches_per_image: Count = 64
+    networks: Networks = Networks()
+    """Weights of the metrics with networks; those that are not named are left empty."""
     resamples: Count = 2000
-    distance_resamples: Annotated[int, Field(strict=True, ge=0)] = 100
-    """Draws for the intervals of distances; with 0 they have none."""
+    distance_groups: Annotated[int, Field(strict=True, ge=0)] = 20
+    """Groups of pictures for the intervals of distances; with 0 they have none."""
 
     @model_validator(mode="after")
     def _different(self) -> "BenchmarkRecipe":

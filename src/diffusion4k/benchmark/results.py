@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,11 +11,16 @@ from typing import Any, Literal
 from diffusion4k.benchmark.published import PUBLISHED_COLUMNS
 from diffusion4k.benchmark.values import EMPTY, Cell
 from diffusion4k.files import write_text
-from diffusion4k.metrics.columns import Column
+from diffusion4k.metrics.columns import Column, Missing
 
-__all__ = ["Difference", "Results", "TableRow", "shown"]
+__all__ = ["Difference", "ImageRow", "Results", "TableRow", "shown"]
 
 Kind = Literal["ours", "photographs", "published"]
+
+_HEAD = (
+    *("row", "kind", "images", "size", "metric", "better", "value", "low", "high", "compares"),
+    "source",
+)
 
 
 @dataclass(frozen=True)
@@ -45,17 +50,29 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class ImageRow:
+    """The numbers of one image, by column: means and ratios only."""
+
+    row: str
+    image: str
+    prompt: str
+    seed: int | None
+    numbers: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Results:
     """All of it; what is shown is made of this alone."""
 
     columns: tuple[Column, ...]
     rows: tuple[TableRow, ...]
     differences: tuple[Difference, ...]
-    missing: dict[str, str]
+    missing: tuple[Missing, ...]
     """Columns that could not be measured here, and why."""
     bad: dict[str, dict[str, str]]
     """By row, then file: why it could not be measured."""
     notes: tuple[str, ...]
+    images: tuple[ImageRow, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     """Recipe, prompts, protocols, versions."""
 
@@ -63,15 +80,21 @@ class Results:
         """The rows of these kinds, in order."""
         return [row for row in self.rows if row.kind in kinds]
 
-    def measured_columns(self) -> list[Column]:
-        """The columns in which a row of ours has a value."""
+    def main_columns(self) -> list[Column]:
+        """The columns with a value of ours that say which way is better."""
+        return [column for column in self._measured() if column.better]
+
+    def further_columns(self) -> list[Column]:
+        """The columns with a value of ours that only describe."""
+        return [column for column in self._measured() if not column.better]
+
+    def _measured(self) -> list[Column]:
         ours = self.of_kind("ours")
         return [c for c in self.columns if any(_filled(row, c) for row in ours)]
 
     def published_columns(self) -> list[Column]:
-        """The columns of published figures, as ours where we have them."""
-        ours = {column.name: column for column in self.columns}
-        return [ours.get(column.name, column) for column in PUBLISHED_COLUMNS]
+        """The columns of published figures, with as many digits as these have."""
+        return list(PUBLISHED_COLUMNS)
 
     def best(self, column: Column) -> set[str]:
         """The names of the best of those rows of ours that compare; none if only one does."""
@@ -94,7 +117,7 @@ class Results:
             ],
             "rows": [asdict(row) for row in self.rows],
             "differences": [asdict(difference) for difference in self.differences],
-            "missing": self.missing,
+            "missing": [asdict(missing) for missing in self.missing],
             "bad": self.bad,
             "notes": list(self.notes),
             **self.facts,
@@ -106,31 +129,51 @@ class Results:
 
     def save_csv(self, path: Path) -> None:
         """One line for each value: spreadsheets and data frames take it as it is."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        head = "row,kind,images,size,metric,better,value,low,high,compares,source"
-        writer.writerow(head.split(","))
-        for row in self.rows:
-            for column in _union(self.columns, self.published_columns()):
-                cell = row.cells.get(column.name, EMPTY)
-                if cell.value is not None:
-                    compares = "; ".join(row.notes) or "yes"
-                    about = row.name, row.kind, row.images, row.size, column.name, column.better
-                    writer.writerow(
-                        [*about, cell.value, _blank(cell.low), _blank(cell.high), compares]
-                        + [row.source]
-                    )
-        write_text(path, text.getvalue())
+        columns = _union(self.columns, self.published_columns())
+        _write_csv(path, _HEAD, (line for row in self.rows for line in _lines(row, columns)))
+
+    def save_images(self, path: Path) -> None:
+        """One line for each image, with all its numbers."""
+        names = [c.name for c in self.columns if any(c.name in i.numbers for i in self.images)]
+        lines = (
+            [
+                *(each.row, each.image, each.prompt, "" if each.seed is None else each.seed),
+                *(each.numbers.get(name, "") for name in names),
+            ]
+            for each in self.images
+        )
+        _write_csv(path, ["row", "image", "prompt", "seed", *names], lines)
+
+
+def _lines(row: TableRow, columns: Sequence[Column]) -> Iterator[list[object]]:
+    for column in columns:
+        cell = row.cells.get(column.name, EMPTY)
+        if cell.value is not None:
+            bounds = (_blank(bound) for bound in (cell.low, cell.high))
+            about = row.name, row.kind, row.images, row.size, column.name, column.better
+            yield [*about, cell.value, *bounds, "; ".join(row.notes) or "yes", row.source]
+
+
+def _write_csv(path: Path, head: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(lines)
+    write_text(path, text.getvalue())
 
 
 def shown(cell: Cell, column: Column, *, interval: bool = True, sign: bool = False) -> str:
     """`0.751 [0.740, 0.762]` with the column's digits; a dash for an empty cell."""
     if cell.value is None:
         return "–"
-    plus = "+" if sign else ""
-    text = f"{cell.value:{plus}.{column.digits}f}"
+
+    def number(value: float) -> str:
+        # Without the sign of a zero.
+        return f"{round(value, column.digits) + 0.0:{'+' if sign else ''}.{column.digits}f}"
+
+    text = number(cell.value)
     if interval and cell.low is not None and cell.high is not None:
-        text += f" [{cell.low:{plus}.{column.digits}f}, {cell.high:{plus}.{column.digits}f}]"
+        text += f" [{number(cell.low)}, {number(cell.high)}]"
     return text
 
 

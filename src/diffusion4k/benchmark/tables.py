@@ -1,7 +1,8 @@
 """The results as tables: for the terminal, and as LaTeX (booktabs, the best in bold).
 
 Two tables: what was measured, metrics down and rows across; and our rows above the published ones,
-in the columns that published tables have.
+in the columns that published tables have. Figures that only describe, of which neither more nor
+less is better, are left to the files.
 """
 
 from pathlib import Path
@@ -18,6 +19,7 @@ from diffusion4k.metrics.columns import Column
 __all__ = ["ARROWS", "save_latex", "show"]
 
 ARROWS = {"higher": "↑", "lower": "↓", "": ""}
+_SHORT = {"glcm_score": "GLCM", "compression_ratio": "Ratio", "aesthetics": "Aesth."}
 _LATEX_ARROWS = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", "": ""}
 _LATEX = {
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
@@ -33,10 +35,14 @@ def show(results: Results, console: Console | None = None) -> None:
     if results.differences:
         console.print(_differences(results))
     console.print(_beside(results))
+    if further := results.further_columns():
+        told = ", ".join(column.heading for column in further)
+        console.print(f"in results.csv and the report as well: {told}", markup=False)
     for name, notes in _marked(results):
         console.print(f"† {name}: {'; '.join(notes)}", markup=False, highlight=False)
-    for column, reason in results.missing.items():
-        console.print(f"not measured: {column}: {reason}", markup=False, highlight=False)
+    for missing in results.missing:
+        told = f"not measured: {', '.join(missing.columns)}: {missing.reason}"
+        console.print(told, markup=False, highlight=False)
     for note in results.notes:
         console.print(note, markup=False, highlight=False)
 
@@ -51,7 +57,7 @@ def _measured(results: Results) -> Table:
     table.add_row("images", *(str(row.images) for row in rows))
     table.add_row("size", *(row.size for row in rows))
     table.add_section()
-    for column in results.measured_columns():
+    for column in results.main_columns():
         best = results.best(column)
         cells = []
         for row in rows:
@@ -68,7 +74,7 @@ def _differences(results: Results) -> Table:
     for each in results.differences:
         heading = f"{each.first} − {each.second}, {each.pairs} pairs"
         table.add_column(escape(heading), justify="right", overflow="fold")
-    for column in results.measured_columns():
+    for column in results.main_columns():
         cells = [
             shown(each.cells.get(column.name, EMPTY), column, sign=True)
             for each in results.differences
@@ -79,13 +85,13 @@ def _differences(results: Results) -> Table:
 
 
 def _beside(results: Results) -> Table:
-    title = "Beside published figures († prompts, size, number or protocol differ)"
-    table = Table(title=title, title_justify="left")
-    for heading in ("", "images", "size"):
-        table.add_column(heading)
+    title = "Beside published figures († does not compare with the first row)"
+    table = Table(title=title, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("", overflow="fold")
     columns = results.published_columns()
     for column in columns:
-        table.add_column(f"{column.heading} {ARROWS[column.better]}", justify="right")
+        heading = _SHORT.get(column.name, column.heading)
+        table.add_column(f"{heading} {ARROWS[column.better]}", justify="right", no_wrap=True)
     previous = ""
     for row in results.of_kind("ours", "published"):
         group = _group(row)
@@ -93,7 +99,8 @@ def _beside(results: Results) -> Table:
             table.add_section()
         previous = group
         values = [shown(row.cells.get(c.name, EMPTY), c, interval=False) for c in columns]
-        table.add_row(_named(row), str(row.images), row.size, *values)
+        size = f" @{row.size.partition('x')[0]}" if row.kind == "published" else ""
+        table.add_row(_named(row) + size, *values)
     return table
 
 
@@ -117,10 +124,13 @@ def _marked(results: Results) -> list[tuple[str, tuple[str, ...]]]:
 
 def save_latex(results: Results, path: Path) -> None:
     """Write both tables, and that of differences, as tabulars; needs the package booktabs."""
-    parts = ["% Needs \\usepackage{booktabs}. In brackets 95% bootstrap intervals."]
+    parts = [
+        "% Needs \\usepackage{booktabs}. In brackets 95% intervals: bootstrap, and jackknife for "
+        "distances."
+    ]
     parts.append(_latex_measured(results))
     if results.differences:
-        parts.append(_latex_differences(results.differences, results.measured_columns()))
+        parts.append(_latex_differences(results.differences, results.main_columns()))
     parts.append(_latex_beside(results))
     notes = [f"% {name}: {'; '.join(notes)}" for name, notes in _marked(results)]
     write_text(path, "\n\n".join(parts) + "\n" + "\n".join(["", *notes, ""]))
@@ -129,7 +139,7 @@ def save_latex(results: Results, path: Path) -> None:
 def _latex_measured(results: Results) -> str:
     rows = results.of_kind("ours", "photographs")
     lines = [_cells("", *(_latex_named(row) for row in rows)), r"\midrule"]
-    for column in results.measured_columns():
+    for column in results.main_columns():
         best = results.best(column)
         cells = [
             _latex_cell(shown(row.cells.get(column.name, EMPTY), column), row.name in best)
@@ -143,7 +153,9 @@ def _latex_differences(differences: tuple[Difference, ...], columns: list[Column
     heads = [f"{_escaped(each.first)} $-$ {_escaped(each.second)}" for each in differences]
     lines = [_cells("", *heads), r"\midrule"]
     for column in columns:
-        cells = [shown(each.cells.get(column.name, EMPTY), column, sign=True) for each in differences]
+        cells = [
+            shown(each.cells.get(column.name, EMPTY), column, sign=True) for each in differences
+        ]
         lines.append(_cells(_latex_heading(column), *(_latex_cell(cell, False) for cell in cells)))
     return _tabular("l" + "r" * len(differences), lines)
 
@@ -186,8 +198,9 @@ def _latex_heading(column: Column) -> str:
 
 
 def _latex_cell(text: str, is_best: bool) -> str:
+    text = text.replace("-", "$-$").replace("–", "--")
     value, bracket, interval = text.partition(" [")
-    value = rf"\textbf{{{value}}}" if is_best else value.replace("–", "--")
+    value = rf"\textbf{{{value}}}" if is_best else value
     return value + (rf" {{\scriptsize [{interval}}}" if bracket else "")
 
 

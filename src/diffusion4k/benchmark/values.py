@@ -1,12 +1,10 @@
 """From findings to the values of a table, each with a 95% interval from drawing pictures anew.
 
     mean, ratio of sums    percentile bootstrap over pictures
-    distance               centred bootstrap over the row's pictures, with all patches of a picture
-                           drawn together; the reference stays as it is
+    distance               jackknife over 20 groups of the row's pictures, with all patches of a
+                           picture together; the reference stays as it is
 
-A draw with replacement holds 63% of the different pictures, so that a Fréchet distance of a draw is
-too high, as that of fewer pictures is: its interval is moved by as much as the draws lie above the
-value on average. It is an interval for the distance at this number of pictures, bias included.
+Drawing with replacement repeats pictures, which raises a distance: see `statistics.jackknife`.
 """
 
 import math
@@ -14,7 +12,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +25,10 @@ from diffusion4k.metrics.frechet import (
     frechet_distance,
 )
 from diffusion4k.metrics.measuring import Findings
-from diffusion4k.statistics import Interval, Statistic, bootstrap, mean_of, minus, ratio_of_sums
+from diffusion4k.metrics.stacked import frechet_of_folders
+from diffusion4k.statistics import Statistic, bootstrap, jackknife, mean_of, minus, ratio_of_sums
 
-__all__ = ["EMPTY", "Cell", "Draws", "Values", "per_picture"]
+__all__ = ["EMPTY", "Cell", "Values", "per_picture"]
 
 
 @dataclass(frozen=True)
@@ -44,22 +42,21 @@ class Cell:
 
 EMPTY = Cell(None)
 
-
-@dataclass(frozen=True)
-class Draws:
-    """How many draws intervals take; with 0 `of_distances` those have none."""
-
-    of_numbers: int = 2000
-    of_distances: int = 100
+_FRECHET = (frechet_distance, frechet_of_folders)
+_ROOM = 1 << 30  # bytes of features in memory
 
 
 class Values:
     """Values of columns for rows of pictures, beside the pictures of one reference (or none)."""
 
-    def __init__(self, reference: Sequence[Findings], draws: Draws) -> None:
-        self._reference, self._draws = reference, draws
+    def __init__(
+        self, reference: Sequence[Findings], *, resamples: int = 2000, groups: int = 20
+    ) -> None:
+        """`groups` of pictures for the intervals of distances; with 0 they have none."""
+        self._reference, self._resamples, self._groups = reference, resamples, groups
         self._theirs: dict[str, Gaussian] = {}
         self._distances: dict[tuple[str, tuple[Path, ...]], Statistic] = {}
+        self._memory = _Memory()
 
     def value(self, column: Column, findings: Sequence[Findings]) -> Cell:
         """The column's value of a row; empty where pictures or reference do not give one."""
@@ -74,13 +71,10 @@ class Values:
         return self._cell(column, minus(a, b), len(first)) if a and b else EMPTY
 
     def _cell(self, column: Column, statistic: Statistic, rows: int) -> Cell:
-        is_distance = isinstance(column, Distance)
-        resamples = self._draws.of_distances if is_distance else self._draws.of_numbers
-        if resamples:
-            method: Literal["centred", "percentile"] = "centred" if is_distance else "percentile"
-            found = bootstrap(statistic, rows, method=method, resamples=resamples)
+        if isinstance(column, Distance):
+            found = jackknife(statistic, rows, groups=self._groups)
         else:
-            found = Interval(float(statistic(np.ones((1, rows)))[0]), math.nan, math.nan)
+            found = bootstrap(statistic, rows, resamples=self._resamples)
         numbers = (found.value, found.low, found.high)
         return Cell(*(number if math.isfinite(number) else None for number in numbers))
 
@@ -97,7 +91,7 @@ class Values:
         return mean_of([f.numbers[column.name] for f in findings])
 
     def _distance(self, column: Distance, findings: Sequence[Findings]) -> Statistic | None:
-        """Distances take long: each draw is worked out once, for the row and for its pairs."""
+        """Distances take long: each is worked out once, for the row and for its pairs."""
         reference = self._reference
         if not reference or any(column.features not in f.kept for f in (*findings, *reference)):
             return None
@@ -108,7 +102,7 @@ class Values:
             def statistic(counts: NDArray[np.float64]) -> NDArray[np.float64]:
                 for row in counts:
                     if row.tobytes() not in known:
-                        ours = _Features(findings, column.features, row)
+                        ours = _Features(self._memory, findings, column.features, row)
                         known[row.tobytes()] = self._measured(column, ours)
                 return np.array([known[row.tobytes()] for row in counts])
 
@@ -116,13 +110,13 @@ class Values:
         return self._distances[key]
 
     def _measured(self, column: Distance, ours: "_Features") -> float:
-        theirs = _Features(self._reference, column.features)
+        theirs = _Features(self._memory, self._reference, column.features)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FewSamplesWarning)  # The notes say it.
-                if column.distance is not frechet_distance:
+                if column.distance not in _FRECHET:
                     return column.distance(ours, theirs)
-                # The reference is gathered once for all draws.
+                # The reference is gathered once for all.
                 if column.name not in self._theirs:
                     self._theirs[column.name] = Gaussian(theirs)
                 return distance_between(Gaussian(ours), self._theirs[column.name])
@@ -145,16 +139,38 @@ def per_picture(column: Column, findings: Sequence[Findings]) -> NDArray[np.floa
         return numbers[0] if len(numbers) == 1 else numbers[0] / numbers[1]
 
 
+class _Memory:
+    """Features that were read from the store, kept for the next time as long as there is room."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[Path, str], NDArray[np.float32]] = {}
+        self._room = _ROOM
+
+    def features(self, found: Findings, name: str) -> NDArray[np.float32]:
+        key = found.kept[name], name
+        if key in self._kept:
+            return self._kept[key]
+        array = found.features(name)
+        if array.nbytes <= self._room:
+            self._room -= array.nbytes
+            self._kept[key] = array
+        return array
+
+
 class _Features:
-    """Features of a folder's pictures, each as often as it was drawn; may be gone through again."""
+    """Features of a folder's pictures, as often as counts say; may be gone through again."""
 
     def __init__(
-        self, findings: Sequence[Findings], name: str, counts: NDArray[np.float64] | None = None
+        self,
+        memory: _Memory,
+        findings: Sequence[Findings],
+        name: str,
+        counts: NDArray[np.float64] | None = None,
     ) -> None:
-        self._findings, self._name = findings, name
+        self._memory, self._findings, self._name = memory, findings, name
         self._counts = np.ones(len(findings)) if counts is None else counts
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         for found, count in zip(self._findings, self._counts, strict=True):
             for _ in range(int(count)):
-                yield found.features(self._name)
+                yield self._memory.features(found, self._name)

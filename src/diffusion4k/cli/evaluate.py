@@ -1,7 +1,9 @@
 """`diffusion4k evaluate`: measure a folder of images."""
 
+import json
+import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,6 +14,8 @@ EPILOG = """Examples:
   diffusion4k evaluate images --out results.json
 
   diffusion4k evaluate images --reference photographs --cache .measured
+
+  diffusion4k evaluate patches --against ratings.csv --out results.json
 """
 
 
@@ -39,9 +43,28 @@ def evaluate(
     cache: Annotated[
         Path | None, typer.Option(help="Folder that keeps measurements, to go on or to reuse.")
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Ratings by people: CSV of image,rater,rating; do metrics agree?"),
+    ] = None,
+    scale: Annotated[
+        tuple[float, float], typer.Option(help="Lowest and highest rating of --against.")
+    ] = (1, 10),
+    figure: Annotated[
+        Path | None,
+        typer.Option(help="Scatter plots (.png, .svg, .pdf); by default beside --out."),
+    ] = None,
+    networks: Annotated[
+        Path | None,
+        typer.Option(help="YAML that names weights of further metrics for --against."),
+    ] = None,
 ) -> None:
-    """Measure images: GLCM Score and entropy, Compression Ratio, Fréchet distance."""
+    """Measure images: GLCM Score and entropy, Compression Ratio, Fréchet distance.
+
+    With --against, every metric of one image is correlated with people's ratings.
+    """
     from diffusion4k.errors import Diffusion4kError, UsageError
+    from diffusion4k.files import write_text
     from diffusion4k.metrics import report
     from diffusion4k.metrics.evaluate import evaluate as run
     from diffusion4k.metrics.evaluate import list_images
@@ -49,13 +72,21 @@ def evaluate(
 
     if out is not None and out.is_dir():
         raise UsageError(f"--out {out}: is a folder; name a file such as {out / 'results.json'}")
+    if against is None and (figure or networks):
+        raise UsageError(f"{'--figure' if figure else '--networks'}: goes with --against")
     settings = Settings(reencode, patch_size, patches_per_image)
     total = sum(len(list_images(path)) for path in (folder, reference) if path is not None)
-    with report.progress(total) as on_image:
-        result = run(folder, reference, settings=settings, cache=cache, on_image=on_image)
-    report.show(result)
+    with tempfile.TemporaryDirectory(prefix="diffusion4k-measured-") as temporary:
+        kept = cache or Path(temporary)
+        people = _People(against, scale, figure, networks, out) if against else None
+        with report.progress(total) as on_image:
+            result = run(folder, reference, settings=settings, cache=kept, on_image=on_image)
+        report.show(result)
+        facts = result.to_json()
+        if people:
+            facts["against"] = people.compare(list_images(folder), settings, kept)
     if out is not None:
-        result.save(out)
+        write_text(out, json.dumps(facts, indent=1, allow_nan=False) + "\n")
         typer.echo(f"results: {out}")
     if result.bad:
         count = f"{len(result.bad)} of {total} images could not be measured: "
@@ -63,3 +94,46 @@ def evaluate(
         if not skip_bad:
             raise Diffusion4kError(f"{count}{named}; replace them, or pass --skip-bad")
         typer.echo(f"skipped {count}{named}", err=True)
+
+
+class _People:
+    """The part of --against: its files are read before anything is measured."""
+
+    def __init__(
+        self,
+        against: Path,
+        scale: tuple[float, float],
+        figure: Path | None,
+        networks: Path | None,
+        out: Path | None,
+    ) -> None:
+        from diffusion4k.benchmark.against import figure_paths
+        from diffusion4k.benchmark.ratings import read_ratings
+        from diffusion4k.benchmark.scatter import FIGURE_SUFFIXES
+        from diffusion4k.config.read import read_config
+        from diffusion4k.metrics.networks import Networks
+
+        self._figures = figure_paths(figure, out, FIGURE_SUFFIXES)
+        self._ratings = read_ratings(against, scale)
+        self._networks = read_config(networks, [], Networks) if networks else Networks()
+
+    def compare(self, images: list[Path], settings: Any, kept: Path) -> dict[str, Any]:
+        """Print, draw, and give what the results file shall hold."""
+        from diffusion4k.benchmark.against import compare_with_ratings
+        from diffusion4k.benchmark.scatter import draw_scatter, show_agreement
+        from diffusion4k.metrics.store import Store
+
+        agreement, missing = compare_with_ratings(
+            images,
+            self._ratings,
+            settings=settings,
+            networks=self._networks,
+            store=Store(kept),
+        )
+        show_agreement(agreement)
+        for each in missing:
+            typer.echo(f"not measured: {each}")
+        for path in self._figures:
+            draw_scatter(agreement, path)
+            typer.echo(f"scatter plots: {path}")
+        return agreement.to_json()

@@ -1,4 +1,4 @@
-r"""Local detail by grey-level co-occurrence: the GLCM Score and the textbook GLCM entropy.
+r"""Local detail by grey-level co-occurrence: GLCM Score, textbook entropy, Haralick's properties.
 
 The image is turned grey (OpenCV's weights, rounded to 8 bits), reduced to 64 levels (`grey // 4`)
 and cut into non-overlapping 64x64 patches; strips at the right and the bottom that do not fill a
@@ -10,8 +10,16 @@ of 64 x 64, not symmetric, with the offsets rounded as scikit-image rounds them.
   the share of its 65,536 entries that equal v. This is scikit-image's `shannon_entropy(P)`, which
   the published scores (0.5 to 0.9) were computed with.
 - *GLCM entropy*: -sum_ij P log2 P of each matrix, averaged over the 16 matrices: the textbook's.
+- *Properties*, each averaged over the 16 matrices, as scikit-image's `graycoprops` has them:
 
-Both are averaged over the patches. White noise scores highest in either: read them beside others.
+      contrast       sum P (i - j)^2          ASM        sum P^2
+      dissimilarity  sum P |i - j|            energy     sqrt(ASM)
+      homogeneity    sum P / (1 + (i - j)^2)  mean       m_i = sum P i
+      correlation    sum P (i - m_i)(j - m_j) / (s_i s_j), 1 for a flat patch
+      variance       s_i^2 = sum P (i - m_i)^2, and the standard deviation s_i
+
+All are averaged over the patches. White noise scores highest in either entropy and lowest in
+homogeneity, energy and correlation: read them beside others.
 
 `P` is never built. Counts c of t pairs give equal floats c/t exactly when the fractions are equal
 (they differ by 1/t^2 > 2^-24 otherwise), so every (t, c) is given the number of its value once, and
@@ -37,10 +45,12 @@ __all__ = [
     "DISTANCES",
     "LEVELS",
     "PATCH",
+    "PROPERTIES",
     "GlcmMap",
     "glcm_entropy",
     "glcm_map",
     "glcm_map_of_grey",
+    "glcm_properties",
     "glcm_score",
 ]
 
@@ -51,10 +61,23 @@ ANGLES = (0.0, math.pi / 4, math.pi / 2, 3 * math.pi / 4)
 
 
 class GlcmMap(NamedTuple):
-    """Both metrics of every 64x64 patch, in bits; each array `(H // 64, W // 64)` float64."""
+    """All of every 64x64 patch, the entropies in bits; each array `(H // 64, W // 64)` float64."""
 
     score: NDArray[np.float64]
     entropy: NDArray[np.float64]
+    contrast: NDArray[np.float64]
+    dissimilarity: NDArray[np.float64]
+    homogeneity: NDArray[np.float64]
+    energy: NDArray[np.float64]
+    correlation: NDArray[np.float64]
+    asm: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    variance: NDArray[np.float64]
+    std: NDArray[np.float64]
+
+
+PROPERTIES = GlcmMap._fields[2:]
+"""Haralick's, in the order of `GlcmMap`."""
 
 
 def glcm_score(image: ImageLike) -> float:
@@ -70,8 +93,18 @@ def glcm_entropy(image: ImageLike) -> float:
     return float(glcm_map(image).entropy.mean())
 
 
+def glcm_properties(image: ImageLike) -> dict[str, float]:
+    """The properties of an image by their names in `GlcmMap`; raises as `glcm_score` does.
+
+    Levels are 0 to 63. The entropy is not among them: see `glcm_entropy`, and times ln 2 it is
+    scikit-image's.
+    """
+    found = glcm_map(image)
+    return {name: float(getattr(found, name).mean()) for name in PROPERTIES}
+
+
 def glcm_map(image: ImageLike, threads: int | None = None) -> GlcmMap:
-    """Both metrics patch by patch, from one pass over the image. Raises as `glcm_score` does.
+    """All of them patch by patch, from one pass over the image. Raises as `glcm_score` does.
 
     `threads` share the work, as many as there are cores if None.
     """
@@ -108,21 +141,21 @@ def glcm_map_of_grey(grey: NDArray[np.uint8], threads: int | None = None) -> Glc
 def _by_strips(
     levels: Callable[[int, int], NDArray[np.uint8]], rows: int, columns: int, threads: int | None
 ) -> GlcmMap:
-    """Both metrics of `levels(first, last)`, the grey levels of pixel rows first to last."""
-    from diffusion4k.metrics._glcm_kernels import patch_entropies
+    """All metrics of `levels(first, last)`, the grey levels of pixel rows first to last."""
+    from diffusion4k.metrics._glcm_kernels import COLUMNS, patch_statistics
 
-    out = np.empty((rows, columns, 2))
+    out = np.empty((rows, columns, COLUMNS))
     tables = _tables()
 
     def measure(first: int, last: int) -> None:
-        patch_entropies(levels(first * PATCH, last * PATCH), PATCH, *tables, out[first:last])
+        patch_statistics(levels(first * PATCH, last * PATCH), PATCH, *tables, out[first:last])
 
     threads = threads or cores()
     # Four strips per thread, as a busy sky and a flat sea take different times.
     bounds = np.unique(np.linspace(0, rows, 4 * threads + 1).astype(int))
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(measure, bounds[:-1], bounds[1:]))
-    return GlcmMap(score=out[..., 0], entropy=out[..., 1])
+    return GlcmMap(*np.moveaxis(out, -1, 0))
 
 
 def _offsets() -> dict[tuple[int, int], int]:

@@ -1,18 +1,43 @@
 """The measures that need no weights but those a package brings, and what they depend on."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from diffusion4k.errors import UsageError
 from diffusion4k.metrics.columns import Column, Distance, Found, Mean, Measure, Ratio
 from diffusion4k.metrics.compression import QUALITY, is_quality_95, jpeg_bytes
+from diffusion4k.metrics.detail import (
+    DetailModel,
+    bundled_model,
+    describe,
+    distance_between_tiles,
+)
+from diffusion4k.metrics.detail_features import TILE as DETAIL_TILE
 from diffusion4k.metrics.features import EfficientNetLite0, FeatureExtractor
 from diffusion4k.metrics.frechet import frechet_distance
-from diffusion4k.metrics.glcm import glcm_map
+from diffusion4k.metrics.glcm import PROPERTIES, glcm_map
 from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.spectrum import (
+    LEVELS,
+    RINGS,
+    band_energies,
+    grey_of,
+    log_distance,
+    ring_powers,
+)
+from diffusion4k.metrics.spectrum import TILE as SPECTRUM_TILE
 
-__all__ = ["ExtractedFeatures", "GlcmTexture", "JpegSize", "Settings", "weight_free_measures"]
+__all__ = [
+    "DetailLikeness",
+    "ExtractedFeatures",
+    "GlcmTexture",
+    "JpegSize",
+    "Settings",
+    "Spectrum",
+    "weight_free_measures",
+]
 
 
 @dataclass(frozen=True)
@@ -34,36 +59,42 @@ class Settings:
                 raise UsageError(f"{option} {getattr(self, name)}: must be at least 1")
 
 
-def weight_free_measures(settings: Settings | None = None) -> list[Measure]:
-    """All of them, each for one picture in one thread."""
+def weight_free_measures(
+    settings: Settings | None = None, model: DetailModel | None = None
+) -> list[Measure]:
+    """All of them, each for one picture in one thread.
+
+    `model` is of the photographs that detail is compared with, the bundled ones if None.
+    """
     settings = settings or Settings()
     return [
         GlcmTexture(),
         JpegSize(settings.reencode),
+        Spectrum(),
+        DetailLikeness(model),
         ExtractedFeatures(EfficientNetLite0(batch_size=4, threads=1), settings),
     ]
 
 
 class GlcmTexture:
-    """GLCM Score and textbook entropy; see `metrics.glcm`."""
+    """GLCM Score, textbook entropy and Haralick's properties; see `metrics.glcm`."""
 
     name = "glcm"
     protocol = "OpenCV grey, 64 levels, 64x64 patches, distances 1 to 4, angles 0 to 135 degrees"
     columns: tuple[Column, ...] = (
         Mean("glcm_score", "GLCM Score", "higher", 3),
         Mean("glcm_entropy", "GLCM entropy", "", 2),
+        *(
+            Mean(f"glcm_{name}", f"GLCM {'ASM' if name == 'asm' else name}", "", 3)
+            for name in PROPERTIES
+        ),
     )
     needs_prompt = needs_original = False
 
     def __call__(self, picture: Picture) -> Found:
         """Raises `Diffusion4kError` for a picture without one whole patch."""
-        found = glcm_map(picture.pixels, threads=1)
-        return Found(
-            {
-                "glcm_score": float(found.score.mean()),
-                "glcm_entropy": float(found.entropy.mean()),
-            }
-        )
+        found = glcm_map(picture.pixels, threads=1)._asdict()
+        return Found({f"glcm_{name}": float(values.mean()) for name, values in found.items()})
 
 
 class JpegSize:
@@ -102,6 +133,86 @@ class JpegSize:
         )
 
 
+class Spectrum:
+    """Wavelet-band energies and the radial spectrum; see `metrics.spectrum`."""
+
+    name = "spectrum"
+    protocol = (
+        f"OpenCV grey; log2 energies of {LEVELS} Haar levels; log2 power in {RINGS} rings of "
+        f"{SPECTRUM_TILE}x{SPECTRUM_TILE} Hann-windowed tiles"
+    )
+    columns: tuple[Column, ...] = (
+        *(
+            Mean(f"band_{level}", f"energy at {2**level} px (log2)", "", 2)
+            for level in range(1, LEVELS + 1)
+        ),
+        *(
+            Distance(
+                f"band_{level}_distance",
+                f"energy at {2**level} px, distance",
+                "lower",
+                3,
+                "bands",
+                partial(log_distance, part=slice(3 * level - 3, 3 * level)),
+            )
+            for level in range(1, LEVELS + 1)
+        ),
+        Distance("bands_distance", "wavelet bands, distance", "lower", 3, "bands", log_distance),
+        Distance("spectrum_distance", "spectrum, distance", "lower", 3, "spectrum", log_distance),
+    )
+    needs_prompt = needs_original = False
+
+    def __call__(self, picture: Picture) -> Found:
+        """Raises `Diffusion4kError` for a picture smaller than a tile."""
+        grey = grey_of(picture.pixels, SPECTRUM_TILE)
+        bands = band_energies(grey)
+        levels = np.log2(np.exp2(bands).mean(axis=1))
+        return Found(
+            {f"band_{n}": float(energy) for n, energy in enumerate(levels, 1)},
+            {
+                "bands": bands.reshape(1, -1).astype(np.float32),
+                "spectrum": ring_powers(grey)[None].astype(np.float32),
+            },
+        )
+
+
+class DetailLikeness:
+    """Detail distance to photographs and to the reference folder; see `metrics.detail`."""
+
+    name = "detail"
+    columns: tuple[Column, ...] = (
+        Mean("detail_distance", "Detail distance", "lower", 2),
+        Mean("repetition", "Repetition", "", 3),
+        Distance(
+            "detail_distance_to_reference",
+            "Detail distance to reference",
+            "lower",
+            2,
+            "detail_tiles",
+            distance_between_tiles,
+        ),
+    )
+    needs_prompt = needs_original = False
+
+    def __init__(self, model: DetailModel | None = None) -> None:
+        self._model = model or bundled_model()
+        self.protocol = (
+            f"tiles of {DETAIL_TILE}x{DETAIL_TILE}; model of {self._model.photographs} "
+            f"photographs, {self._model.fingerprint}"
+        )
+
+    def __call__(self, picture: Picture) -> Found:
+        """Raises `Diffusion4kError` for a picture smaller than a tile."""
+        detail = describe(picture.pixels)
+        return Found(
+            {
+                "detail_distance": self._model.distance(detail),
+                "repetition": detail.repetition,
+            },
+            {"detail_tiles": detail.tiles},
+        )
+
+
 class ExtractedFeatures:
     """Features of the whole picture and of its patches, for Fréchet distances; see `features`."""
 
@@ -125,10 +236,11 @@ class ExtractedFeatures:
 
     def __call__(self, picture: Picture) -> Found:
         """Raises `Diffusion4kError` for a picture smaller than a patch."""
+        image = picture.pil
+        whole = self._extractor([image])
         patches = self._extractor.patches(
-            picture.pil, self._settings.patch_size, self._settings.patches_per_image
+            image, self._settings.patch_size, self._settings.patches_per_image
         )
-        whole = self._extractor([picture.pil])
         return Found(
             features={
                 self.name: np.asarray(whole, np.float32),

@@ -13,6 +13,7 @@ from diffusion4k.statistics.bootstrap import (
     ratio_of_sums,
 )
 from diffusion4k.statistics.correlation import CORRELATIONS, correlate, kendall, plcc, srcc
+from diffusion4k.statistics.jackknife import jackknife
 
 __all__ = [
     "CORRELATIONS",
@@ -21,6 +22,7 @@ __all__ = [
     "against_others",
     "bootstrap",
     "correlate",
+    "jackknife",
     "kendall",
     "krippendorff_alpha",
     "mean_of",

@@ -10,9 +10,6 @@ rows that belong together (the answers of one person) are drawn together by givi
 
     percentile   the quantiles of the drawn values
     BCa          quantiles moved by the bias and the skewness of the statistic
-    centred      the quantiles, moved by value - mean of the drawn values: for a statistic that
-                 is higher the fewer different rows there are (a Fréchet distance), since a draw
-                 holds only 63% of the rows and all its values may lie above the sample's
 
 Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 13 and 14.
 """
@@ -68,7 +65,7 @@ def bootstrap(
     rows: int,
     *,
     clusters: ArrayLike | None = None,
-    method: Literal["percentile", "bca", "centred"] = "percentile",
+    method: Literal["percentile", "bca"] = "percentile",
     resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
@@ -114,8 +111,7 @@ def bootstrap(
     if np.isnan(shares).any():
         return Interval(value, value, value)
     low, high = np.quantile(drawn, shares)
-    shift = value - float(drawn.mean()) if method == "centred" else 0.0
-    return Interval(value, float(low) + shift, float(high) + shift)
+    return Interval(value, float(low), float(high))
 
 
 def _draws(units: int, resamples: int, seed: int, per_block: int) -> Iterator[NDArray[np.float64]]:

@@ -1,0 +1,46 @@
+"""A row on its way to the table: its images, on what they were made, and what was found in them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from diffusion4k.benchmark.comparable import Conditions, Size
+from diffusion4k.benchmark.entries import Shot
+from diffusion4k.metrics.measuring import Findings
+
+__all__ = ["Entrant", "conditions_of"]
+
+
+@dataclass
+class Entrant:
+    """What could not be measured is in `bad`, with its reason."""
+
+    name: str
+    shots: list[Shot]
+    conditions: Conditions
+    folder: Path
+    found: dict[Path, Findings] = field(default_factory=dict)
+    bad: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def findings(self) -> list[Findings]:
+        """Of the images in their order."""
+        return list(self.found.values())
+
+    def by_pair(self) -> dict[tuple[str, int], Findings]:
+        """Findings by prompt and seed, of the images for which both are known."""
+        pairs = {shot.pair: shot.path for shot in self.shots if shot.pair}
+        return {pair: self.found[path] for pair, path in pairs.items() if path in self.found}
+
+
+def conditions_of(shots: Sequence[Shot], sizes: Sequence[Size]) -> Conditions:
+    """Of images as they are saved, and of the sizes that are measured."""
+    prompts = [shot.prompt for shot in shots]
+    suffixes = {shot.path.suffix.lower().lstrip(".") for shot in shots}
+    formats = {"JPEG" if suffix in ("jpg", "jpeg") else suffix.upper() for suffix in suffixes}
+    return Conditions(
+        tuple(sizes),
+        frozenset(prompt for prompt in prompts if prompt is not None),
+        prompts.count(None),
+        frozenset(formats),
+    )

@@ -1,0 +1,56 @@
+"""The benchmark's report: one HTML file that needs nothing else."""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from diffusion4k.benchmark.entrants import Entrant
+from diffusion4k.benchmark.previews import interval_figure, previews
+from diffusion4k.benchmark.results import Results, TableRow, shown
+from diffusion4k.benchmark.tables import ARROWS
+from diffusion4k.benchmark.values import EMPTY
+from diffusion4k.files import write_text
+from diffusion4k.metrics.columns import Column
+
+__all__ = ["write_report"]
+
+
+def write_report(results: Results, entrants: Sequence[Entrant], path: Path) -> None:
+    """Write the page to `path`; pictures are embedded, nothing is linked."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(
+        files("diffusion4k.benchmark").joinpath("report.html").read_text(encoding="utf-8")
+    )
+    marks: dict[tuple[str, ...], int] = {}
+    for row in results.rows:
+        if row.notes:
+            marks.setdefault(row.notes, len(marks) + 1)
+
+    def cell(row: TableRow, column: Column) -> tuple[str, str]:
+        """The value, and its interval without brackets."""
+        text = shown(row.cells.get(column.name, EMPTY), column)
+        value, _, interval = text.partition(" [")
+        return value, interval.rstrip("]")
+
+    page = template.render(
+        results=results,
+        facts=results.facts,
+        rows=results.of_kind("ours", "photographs"),
+        beside=results.of_kind("ours", "published"),
+        columns=results.main_columns(),
+        further=results.further_columns(),
+        published_columns=results.published_columns(),
+        marks=marks,
+        cell=cell,
+        difference=lambda each, column: shown(
+            each.cells.get(column.name, EMPTY), column, sign=True
+        ),
+        arrow=ARROWS,
+        previews=previews(entrants),
+        figure=interval_figure(results),
+    )
+    write_text(path, page)

@@ -1,0 +1,192 @@
+"""The whole road: prompts -> images -> findings -> rows, differences and everything written.
+
+Any step that was stopped goes on with the same command: images are kept by what made them, findings
+by the content of the picture and the protocol, and the rest takes seconds.
+"""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+from diffusion4k.benchmark.comparable import Size
+from diffusion4k.benchmark.crops import common_size, cropped
+from diffusion4k.benchmark.entrants import Entrant, conditions_of
+from diffusion4k.benchmark.entries import (
+    Shot,
+    check_entries,
+    found_images,
+    images_folder,
+    make_images,
+    size_of,
+    write_captions,
+)
+from diffusion4k.benchmark.prompts import PromptSet, read_prompt_set
+from diffusion4k.benchmark.recipe import BenchmarkRecipe
+from diffusion4k.benchmark.report import write_report
+from diffusion4k.benchmark.results import Results
+from diffusion4k.benchmark.summary import differences_of, facts_of, images_of, notes_of, rows_of
+from diffusion4k.benchmark.tables import save_latex
+from diffusion4k.benchmark.team import Team
+from diffusion4k.benchmark.values import Values
+from diffusion4k.data.folder import METADATA, photo_folder, read_folder
+from diffusion4k.data.progress import track
+from diffusion4k.errors import Diffusion4kError
+from diffusion4k.lock import locked
+from diffusion4k.metrics.columns import Distance, Measure, Missing
+from diffusion4k.metrics.evaluate import list_images
+from diffusion4k.metrics.measuring import measure_all
+from diffusion4k.metrics.network_measures import network_measures
+from diffusion4k.metrics.pairs import LpipsMeasure
+from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.store import Store
+from diffusion4k.metrics.weight_free import Settings, weight_free_measures
+
+__all__ = ["FILES", "run_benchmark"]
+
+FILES = ("results.json", "results.csv", "images.csv", "results.tex", "report.html")
+"""What is written into the output folder, beside the images."""
+
+_MEASURED = "measured"
+
+
+def run_benchmark(recipe: BenchmarkRecipe, *, skip_bad: bool = False) -> Results | None:
+    """Make and measure all images; None in all processes but the first.
+
+    Raises:
+        UsageError: something in the recipe that cannot be meant.
+        Diffusion4kError: a model that cannot be run, or a row without any good image.
+    """
+    check_entries(recipe)
+    prompts = read_prompt_set(recipe.prompts, recipe.limit, skip_bad=skip_bad)
+    team = Team()
+    held = locked(recipe.output, other="output") if team.is_main else nullcontext()
+    with held:
+        for entry in recipe.models:
+            if entry.model is not None and team.world > 1:
+                make_images(recipe, entry, prompts, team, share=team.share)
+        team.gather()
+        if not team.is_main:
+            return None
+        return _measured(recipe, prompts, team, skip_bad=skip_bad)
+
+
+def _measured(
+    recipe: BenchmarkRecipe, prompts: PromptSet, team: Team, *, skip_bad: bool
+) -> Results:
+    entrants = _entrants(recipe, prompts, team)
+    reference = _reference(recipe, prompts, skip_bad=skip_bad)
+    measures, missing = _measures(recipe, reference, team)
+    store = Store(recipe.output / _MEASURED)
+    everyone = [*entrants, reference] if reference else entrants
+    for entrant in everyone:
+        _measure(entrant, measures, store)
+    values = Values(
+        reference.findings if reference else [],
+        resamples=recipe.resamples,
+        groups=recipe.distance_groups,
+    )
+    columns = tuple(column for measure in measures for column in measure.columns)
+    results = Results(
+        columns,
+        rows_of(entrants, reference, columns, values, prompts),
+        differences_of(entrants, columns, values),
+        tuple(missing),
+        {entrant.name: entrant.bad for entrant in everyone if entrant.bad},
+        notes_of(recipe, prompts, entrants, reference),
+        images_of(everyone, columns),
+        facts_of(recipe, prompts, measures),
+    )
+    _write(results, entrants, recipe.output)
+    return results
+
+
+def _write(results: Results, entrants: Sequence[Entrant], folder: Path) -> None:
+    data, table, images, latex, report = (folder / name for name in FILES)
+    results.save_json(data)
+    results.save_csv(table)
+    results.save_images(images)
+    save_latex(results, latex)
+    write_report(results, entrants, report)
+
+
+def _entrants(recipe: BenchmarkRecipe, prompts: PromptSet, team: Team) -> list[Entrant]:
+    """The rows with their images; the models make what is not there yet."""
+    shots: dict[str, list[Shot]] = {}
+    for entry in recipe.models:
+        if entry.images is not None:
+            shots[entry.name] = found_images(entry.images)
+            continue
+        made = make_images(recipe, entry, prompts, team)
+        write_captions(images_folder(recipe, entry), made)
+        shots[entry.name] = made
+    sizes = {shot.path: size_of(shot) for row in shots.values() for shot in row}
+    wanted = _crop_size(recipe, [size for size in sizes.values() if size])
+    entrants = []
+    for entry in recipe.models:
+        originals = shots[entry.name]
+        known = {shot.path: sizes[shot.path] for shot in originals}
+        folder = recipe.output / "cropped" / entry.name
+        measured = originals
+        if wanted:
+            measured = [cropped(shot, known[shot.path], wanted, folder) for shot in originals]
+        conditions = conditions_of(originals, [wanted or size for size in known.values() if size])
+        entrants.append(Entrant(entry.name, measured, conditions, images_folder(recipe, entry)))
+    return entrants
+
+
+def _crop_size(recipe: BenchmarkRecipe, sizes: Sequence[Size]) -> Size | None:
+    if recipe.crop is None or not sizes:
+        return None
+    return common_size(sizes) if recipe.crop == "common" else recipe.crop
+
+
+def _reference(recipe: BenchmarkRecipe, prompts: PromptSet, *, skip_bad: bool) -> Entrant | None:
+    folder = photo_folder(recipe.reference) if recipe.reference else prompts.reference
+    if folder is None:
+        return None
+    if (folder / METADATA).is_file():
+        photos = read_folder(folder, skip_bad=skip_bad)
+        shots = [Shot(photo.path, photo.text) for photo in photos]
+        sizes = [(photo.width, photo.height) for photo in photos]
+    else:
+        shots = [Shot(path) for path in list_images(folder)]
+        sizes = [size for shot in shots if (size := size_of(shot))]
+    return Entrant("photographs", shots, conditions_of(shots, sizes), folder)
+
+
+def _measures(
+    recipe: BenchmarkRecipe, reference: Entrant | None, team: Team
+) -> tuple[list[Measure], list[Missing]]:
+    """What can be measured here, and why other columns are left empty."""
+    settings = Settings(recipe.reencode, recipe.patch_size, recipe.patches_per_image)
+    with_networks, missing = network_measures(recipe.networks, str(team.device))
+    measures, without = [], []
+    for measure in [*weight_free_measures(settings), *with_networks]:
+        if measure.needs_original:  # What is made from a prompt has none.
+            continue
+        if not reference and all(isinstance(column, Distance) for column in measure.columns):
+            without += [column.name for column in measure.columns]
+        else:
+            measures.append(measure)
+    if without:
+        reason = "no photographs: name their folder with `reference`"
+        missing.append(Missing(tuple(without), reason))
+    of_originals = {column.name for column in LpipsMeasure.columns}
+    return measures, [each for each in missing if not of_originals.issuperset(each.columns)]
+
+
+def _measure(entrant: Entrant, measures: Sequence[Measure], store: Store) -> None:
+    pictures = [Picture(shot.path, shot.prompt) for shot in entrant.shots]
+    if any(shot.prompt is None for shot in entrant.shots):
+        measures = [measure for measure in measures if not measure.needs_prompt]
+    found = measure_all(pictures, measures, store)
+    for finding in track(found, len(pictures), f"measuring {entrant.name}"):
+        if finding.problem:
+            entrant.bad[finding.path.name] = finding.problem
+        else:
+            entrant.found[finding.path] = finding
+    if not entrant.found:
+        name, why = next(iter(entrant.bad.items()))
+        raise Diffusion4kError(
+            f"{entrant.folder}: none of its {len(pictures)} images could be measured; {name}: {why}"
+        )

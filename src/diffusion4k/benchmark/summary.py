@@ -1,0 +1,155 @@
+"""From findings to rows, paired differences and notes."""
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from itertools import combinations
+from typing import Any
+
+from diffusion4k import __version__
+from diffusion4k.benchmark.comparable import said_size, why_not, why_not_published
+from diffusion4k.benchmark.entrants import Entrant
+from diffusion4k.benchmark.prompts import PromptSet
+from diffusion4k.benchmark.published import PUBLISHED
+from diffusion4k.benchmark.recipe import BenchmarkRecipe
+from diffusion4k.benchmark.results import Difference, ImageRow, TableRow
+from diffusion4k.benchmark.values import Cell, Values, per_picture
+from diffusion4k.data.progress import track
+from diffusion4k.metrics.columns import Column, Distance, Measure
+from diffusion4k.metrics.measuring import Findings
+
+__all__ = ["differences_of", "facts_of", "images_of", "notes_of", "rows_of"]
+
+_ENOUGH = 10  # images for an interval that means something
+
+
+def rows_of(
+    entrants: Sequence[Entrant],
+    reference: Entrant | None,
+    columns: Sequence[Column],
+    values: Values,
+    prompts: PromptSet,
+) -> tuple[TableRow, ...]:
+    """Ours, the photographs, and the published ones."""
+    base = entrants[0].conditions
+    rows = [
+        TableRow(
+            entrant.name,
+            "ours",
+            len(entrant.found),
+            said_size(entrant.conditions.sizes),
+            _cells(columns, entrant.findings, values),
+            tuple(why_not(entrant.conditions, base)),
+            images_folder=str(entrant.folder),
+        )
+        for entrant in track(entrants, len(entrants), "intervals")
+    ]
+    if reference:
+        numbers = [column for column in columns if not isinstance(column, Distance)]
+        cells = _cells(numbers, reference.findings, values)
+        size = said_size(reference.conditions.sizes)
+        name, count = reference.name, len(reference.found)
+        rows.append(TableRow(name, "photographs", count, size, cells))
+    for published in PUBLISHED:
+        cells = {name: Cell(value) for name, value in published.values.items()}
+        notes = tuple(why_not_published(published, base, prompts.published_name))
+        size = "x".join(map(str, published.size))
+        rows.append(
+            TableRow(
+                published.name, "published", published.images, size, cells, notes, published.source
+            )
+        )
+    return tuple(rows)
+
+
+def _cells(
+    columns: Sequence[Column], findings: Sequence[Findings], values: Values
+) -> dict[str, Cell]:
+    return {column.name: values.value(column, findings) for column in columns}
+
+
+def differences_of(
+    entrants: Sequence[Entrant], columns: Sequence[Column], values: Values
+) -> tuple[Difference, ...]:
+    """Of every two rows that have at least two pairs of images."""
+    found = []
+    for first, second in combinations(entrants, 2):
+        ours, theirs = first.by_pair(), second.by_pair()
+        pairs = [pair for pair in ours if pair in theirs]
+        if len(pairs) < 2:
+            continue
+        sides = [ours[pair] for pair in pairs], [theirs[pair] for pair in pairs]
+        cells = {column.name: values.difference(column, *sides) for column in columns}
+        found.append(Difference(first.name, second.name, len(pairs), cells))
+    return tuple(found)
+
+
+def images_of(entrants: Sequence[Entrant], columns: Sequence[Column]) -> tuple[ImageRow, ...]:
+    """The numbers of every image that was measured."""
+    found = []
+    for entrant in entrants:
+        values = {c.name: per_picture(c, entrant.findings) for c in columns}
+        for place, shot in enumerate(s for s in entrant.shots if s.path in entrant.found):
+            numbers = {name: float(v[place]) for name, v in values.items() if v is not None}
+            seed = shot.pair[1] if shot.pair else None
+            found.append(ImageRow(entrant.name, shot.path.name, shot.prompt or "", seed, numbers))
+    return tuple(found)
+
+
+def notes_of(
+    recipe: BenchmarkRecipe,
+    prompts: PromptSet,
+    entrants: Sequence[Entrant],
+    reference: Entrant | None,
+) -> tuple[str, ...]:
+    """What a reader must know of all rows."""
+    notes = []
+    if prompts.repeated:
+        notes.append(f"{prompts.name}: {prompts.repeated} prompts stand there again: left out")
+    for entrant in entrants:
+        if unknown := entrant.conditions.unprompted:
+            notes.append(
+                f"{entrant.name}: the prompts of {unknown} of {len(entrant.shots)} images are not "
+                "known: name them in metadata.jsonl; metrics of prompts are left empty"
+            )
+    if recipe.crop:
+        size = said_size(entrants[0].conditions.sizes)
+        notes.append(f"measured: the centre of every image, {size}")
+    for first, second in combinations(entrants, 2):
+        ours, theirs = first.by_pair(), second.by_pair()
+        if (common := len(ours.keys() & theirs.keys())) < max(len(first.shots), len(second.shots)):
+            notes.append(
+                f"{first.name} and {second.name}: {common} pairs of {len(first.shots)} and "
+                f"{len(second.shots)} images; the others have no partner and do not count in their "
+                "difference"
+            )
+    fewest = min(len(entrant.found) for entrant in entrants)
+    if fewest == 1:
+        notes.append("a row of one image has no intervals, and no distance of whole images")
+    elif fewest < _ENOUGH:
+        notes.append(f"{fewest} images: intervals of so few are rough, and rather too narrow")
+    if reference and fewest < 2048:
+        notes.append(
+            f"{fewest} images and {len(reference.found)} photographs: a Fréchet distance of fewer "
+            "samples than its extractor has dimensions is too high; compare it between rows of as "
+            "many images only"
+        )
+    return tuple(notes)
+
+
+def facts_of(
+    recipe: BenchmarkRecipe, prompts: PromptSet, measures: Sequence[Measure]
+) -> dict[str, Any]:
+    """What the results rest on."""
+    libraries = ("torch", "diffusers", "transformers", "numpy", "pillow", "numba")
+    return {
+        "recipe": recipe.model_dump(mode="json", exclude_none=True),
+        "prompts": {
+            "name": prompts.name,
+            "count": len(prompts.prompts),
+            "fingerprint": prompts.fingerprint,
+        },
+        "protocols": {measure.name: measure.protocol for measure in measures},
+        "versions": {"diffusion4k": __version__, "python": platform.python_version()}
+        | {name: version(name) for name in libraries},
+    }

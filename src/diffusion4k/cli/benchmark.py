@@ -1,0 +1,126 @@
+"""`diffusion4k benchmark`: models and folders of images, measured side by side."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["register"]
+
+_EXAMPLES = """Examples:
+
+diffusion4k benchmark recipes/pocket-benchmark.yaml
+
+diffusion4k benchmark recipes/pocket-benchmark.yaml limit=2 output=runs/small
+
+diffusion4k benchmark --model pocket --images images --prompts prompts.txt --reference photographs
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command(epilog=_EXAMPLES)(benchmark)
+
+
+def benchmark(
+    recipe: Annotated[
+        Path | None, typer.Argument(help="The benchmark as a YAML file.", show_default=False)
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Keys of the recipe with other values, for example limit=10.",
+            metavar="[KEY=VALUE]...",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Without a recipe: pocket, a folder, or a hub id; several times."),
+    ] = None,
+    images: Annotated[
+        list[Path] | None,
+        typer.Option(help="Without a recipe: a folder of images made elsewhere; several times."),
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            help="supplement (the paper's captions), .txt, .jsonl, or a folder with metadata.jsonl."
+        ),
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Photographs for the distances; else those of --prompts.")
+    ] = None,
+    width: Annotated[int | None, typer.Option(help="Pixels; by default each model's own.")] = None,
+    height: Annotated[int | None, typer.Option(help="Pixels; by default each model's own.")] = None,
+    steps: Annotated[int | None, typer.Option(help="By default each model's own.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of images and results; runs/benchmark by default.")
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out broken images and exit with 0.")
+    ] = False,
+) -> None:
+    """Make images of the same prompts with several models and measure them side by side.
+
+    Tables with 95% intervals beside published figures, as JSON, CSV and LaTeX, and a report.
+    Images that are there are kept: a run that was stopped goes on. `accelerate launch` shares the
+    images out over several processes or machines.
+    """
+    from diffusion4k.benchmark.recipe import checked_recipe, load_benchmark_recipe
+    from diffusion4k.errors import Diffusion4kError, UsageError
+
+    options = {
+        "prompts": prompts,
+        "reference": reference,
+        "width": width,
+        "height": height,
+        "steps": steps,
+        "output": out,
+    }
+    given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    if recipe is None:
+        if not model and not images:
+            raise UsageError("give a recipe, or at least one --model or --images")
+        checked = checked_recipe(given | {"models": _entries(model or [], images or [])})
+    elif model or images or given:
+        raise UsageError(f"{recipe}: with a recipe, other values are given as KEY=VALUE")
+    else:
+        checked = load_benchmark_recipe(recipe, overrides)
+
+    from diffusion4k.benchmark.run import FILES, run_benchmark
+    from diffusion4k.benchmark.tables import show
+
+    results = run_benchmark(checked, skip_bad=skip_bad)
+    if results is None:
+        return
+    show(results)
+    for name in FILES:
+        typer.echo(checked.output / name)
+    if results.bad:
+        bad = [
+            f"{row}: {file}: {why}" for row, bad in results.bad.items() for file, why in bad.items()
+        ]
+        told = f"{len(bad)} images could not be measured: " + "; ".join(bad[:5])
+        told += "; ..." if len(bad) > 5 else ""
+        if not skip_bad:
+            raise Diffusion4kError(f"{told}; replace them, or pass --skip-bad")
+        typer.echo(f"skipped {told}", err=True)
+
+
+def _entries(models: list[str], folders: list[Path]) -> list[dict[str, Any]]:
+    """Rows named as the models and folders are, numbered where two would have one name."""
+    entries: list[dict[str, Any]] = [{"name": _short(model), "model": model} for model in models]
+    entries += [{"name": _short(str(folder.absolute())), "images": folder} for folder in folders]
+    names: list[str] = []
+    for entry in entries:
+        name, number = entry["name"], 2
+        while name.casefold() in names:
+            name, number = f"{entry['name']} {number}", number + 1
+        names.append(name.casefold())
+        entry["name"] = name
+    return entries
+
+
+def _short(name: str) -> str:
+    return name.replace("\\", "/").rstrip("/").split("/")[-1].lstrip(".") or "model"
