@@ -151,6 +151,9 @@ def _by_strips(
         patch_statistics(levels(first * PATCH, last * PATCH), PATCH, *tables, out[first:last])
 
     threads = threads or cores()
+    if threads == 1:
+        measure(0, rows)
+        return GlcmMap(*np.moveaxis(out, -1, 0))
     # Four strips per thread, as a busy sky and a flat sea take different times.
     bounds = np.unique(np.linspace(0, rows, 4 * threads + 1).astype(int))
     with ThreadPoolExecutor(threads) as pool:
