@@ -77,6 +77,21 @@ def test_numbers_equal_the_metrics(folder: Callable[..., Path], tmp_path: Path) 
     assert [heading["text"] for heading in data["headings"]] == ["GLCM Score", "Compression Ratio"]
 
 
+def test_numbers_from_the_benchmark(folder: Callable[..., Path], tmp_path: Path) -> None:
+    a, b = folder("a", x_png=SQUARE), folder("b", x_png=SQUARE)
+    table = tmp_path / "images.csv"
+    lines = ["row,image,prompt,seed,clip_score,fid", 'a,x.png,"x, y",0,31.25,', "c,x.png,x,0,9,9"]
+    table.write_text("\n".join(lines))
+    compare([str(a), str(b)], tmp_path / "page", results=[f"a={table}"])
+    pictures = data_of(tmp_path / "page")["rows"][0]["pictures"]
+    assert pictures[0]["numbers"] == {"clip_score": 31.25}
+    with pytest.raises(Diffusion4kError, match=r"no row 'b'.*a, c"):
+        compare([str(a), str(b)], tmp_path / "page", results=[f"b={table}"])
+    table.write_text("metric,value\n1,2\n")
+    with pytest.raises(Diffusion4kError, match=r"images\.csv"):
+        compare([str(a), str(b)], tmp_path / "page", results=[f"a={table}"])
+
+
 def test_numbers_from_results(folder: Callable[..., Path], tmp_path: Path) -> None:
     a, b = folder("a", x_png=SQUARE), folder("b", x_png=SQUARE)
     results = tmp_path / "results.json"

@@ -4,8 +4,11 @@ A results file is JSON with an object `images`, at the top or under `evaluated` 
 evaluate --out` writes it), that gives each file name its numbers:
 
     {"evaluated": {"images": {"lake.jpg": {"glcm_score": 0.71, ...}, ...}}}
+
+or the benchmark's `images.csv`, of which the lines of the model's name are taken.
 """
 
+import csv
 import json
 import math
 from collections.abc import Sequence
@@ -23,7 +26,7 @@ Numbers: TypeAlias = dict[str, float]
 """By the name of the measure."""
 
 # What the page says anyway, or what no one compares.
-_LEFT_OUT = ("width", "height", "jpeg_bytes", "raw_bytes")
+_LEFT_OUT = ("width", "height", "jpeg_bytes", "raw_bytes", "seed")
 _KNOWN = {
     "glcm_score": ("GLCM Score", 3),
     "glcm_entropy": ("GLCM entropy", 2),
@@ -74,8 +77,39 @@ def read_results(
         path = Path(file)
         if not path.is_file():
             raise UsageError(f"--results {argument}: no such file: {path}")
-        found[name] = _images(path)
+        found[name] = _lines(path, name) if path.suffix == ".csv" else _images(path)
     return found
+
+
+def _lines(path: Path, name: str) -> dict[str, Numbers]:
+    """The lines of one model in the benchmark's table of images."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise Diffusion4kError(f"{path}: not a CSV file ({error}): give a results file") from None
+    if not lines or not {"row", "image"} <= lines[0].keys():
+        raise Diffusion4kError(
+            f"{path}: has no lines with the columns row and image: give the images.csv that "
+            "`diffusion4k benchmark` wrote"
+        )
+    rows = list(dict.fromkeys(line["row"] for line in lines))
+    if name not in rows:
+        raise Diffusion4kError(
+            f"{path}: has no row {name!r}: name the model as one of {', '.join(rows)}"
+        )
+    return {
+        Path(line["image"]).name: _numbers({k: _value(v) for k, v in line.items() if v})
+        for line in lines
+        if line["row"] == name
+    }
+
+
+def _value(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _images(path: Path) -> dict[str, Numbers]:
