@@ -24,6 +24,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from pydantic import StringConstraints
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from diffusion4k.config.types import Section
@@ -179,6 +180,11 @@ def create_api(study: Study, *, cookie: str, origin: str | None) -> FastAPI:
     async def refused(_: Request, error: Exception) -> Response:
         status = error.status if isinstance(error, Refusal) else 500
         return PlainTextResponse(" ".join(str(error).split()), status)
+
+    @app.exception_handler(HTTPException)
+    async def no_such(_: Request, error: Exception) -> Response:
+        found = error if isinstance(error, HTTPException) else HTTPException(500)
+        return PlainTextResponse(found.detail, found.status_code, found.headers)
 
     @app.exception_handler(RequestValidationError)
     async def not_understood(_: Request, error: Exception) -> Response:
