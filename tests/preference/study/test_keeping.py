@@ -9,12 +9,12 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
-from sqlalchemy import text
-from sqlalchemy.exc import DatabaseError
-from sqlmodel import Session, select
+from sqlalchemy import event, text
+from sqlmodel import select
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.preference.study.access import new_participant
@@ -85,21 +85,19 @@ def test_a_full_disk_refuses_and_goes_on_when_there_is_room(
 ) -> None:
     person = running.join()
     person.next()
-    limit = "PRAGMA max_page_count = {}"
+    pages = [1]  # SQLite takes those that there are as the least.
 
-    def set_limit(session: Session, pages: int) -> None:
-        session.connection().exec_driver_sql(limit.format(pages))
+    def limit(connection: Any, *_: object) -> None:
+        connection.execute(f"PRAGMA max_page_count = {pages[0]}")
 
-    with running.store.session() as session:
-        set_limit(session, 1)  # SQLite takes the pages that there are as the least
-        with pytest.raises(DatabaseError):  # What is left in them is used up.
-            for position in range(1000):
-                with session.begin_nested():
-                    session.add(filler(position))
+    event.listen(running.store._engine, "checkout", limit)
+    with pytest.raises(Diffusion4kError, match="the disk is full: make room"):
+        for position in range(1000):  # What is left in them is used up.
+            with running.store.session() as session:
+                session.add(filler(position))
     assert person.reply(0, choices(person)).status_code == 503
     assert "the disk is full: make room" in capsys.readouterr().err
-    with running.store.session() as session:
-        set_limit(session, 10_000)
+    pages[0] = 10_000
     assert person.reply(0, choices(person)).json()["done"] == 1
 
 

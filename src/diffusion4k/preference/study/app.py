@@ -48,7 +48,7 @@ _DAY = "private, max-age=86400, immutable"
 # Whoever looks closely at large images asks for hundreds of tiles at once.
 _BURST, _RATE = 1500, 150
 # Wrong links, and new participants, from one address: a class of students may share one.
-_GUESSES, _JOINS = (20, 1 / 30), (60, 1 / 60)
+_GUESSES, _JOINS = (1 / 30, 20), (1 / 60, 60)
 
 
 class LinkBody(Section):
@@ -72,7 +72,7 @@ def create_api(study: Study, *, cookie: str, origin: str | None) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     assets = Assets(SHARED, _STATIC)
     door = Cookie(cookie, secure=bool(origin and origin.startswith("https:")))
-    guesses, joins = (Buckets(rate, burst) for burst, rate in (_GUESSES, _JOINS))
+    guesses, joins = Buckets(*_GUESSES), Buckets(*_JOINS)
 
     def own_page(request: Request) -> None:
         if not same_origin(request, origin):
