@@ -1,8 +1,6 @@
 """The whole road of participants and owner in a real browser, by mouse, by keys, and by touch."""
 
 import io
-import os
-import shutil
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -12,34 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffusion4k.curation.inspection.decisions import latest_decisions
 from diffusion4k.preference.answers import Answer, read_answers
-from tests.curation.inspection.fake import make_dataset
-from tests.preference.study.fake import make_images, make_study, write_study
+from tests.preference.study.browser import Browser, agree, is_accessible, playwright
+from tests.preference.study.fake import make_study
 from tests.preference.study.server import Server, command, serving
 
 pytestmark = pytest.mark.e2e
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="no playwright: `pip install playwright`"
-)
-BROWSER = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-OPTIONS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-)
 SIZE = (1200, 900)
 SIZES = [(1440, 900), (1024, 768), (768, 1024)]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[playwright.Browser]:
-    if not BROWSER:
-        pytest.skip("no Chromium: `apt-get install chromium`, or name it in CHROMIUM")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=BROWSER, args=list(OPTIONS))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -54,37 +33,12 @@ def server(study: Path) -> Iterator[Server]:
         yield server
 
 
-class Browser:
-    """A window; whatever its console complains of, or asks others for, fails."""
-
-    def __init__(self, chromium: playwright.Browser, server: Server) -> None:
-        self.context = chromium.new_context(viewport={"width": 1440, "height": 900})
-        self.page = self.context.new_page()
-        self.troubles: list[str] = []
-        self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
-        self.page.on("console", lambda m: self.troubles.append(m.text) if m.type != "log" else None)
-        self.page.on(
-            "request",
-            lambda r: None if r.url.startswith(server.address) else self.troubles.append(r.url),
-        )
-
-
 @pytest.fixture
 def browser(chromium: playwright.Browser, server: Server) -> Iterator[Browser]:
     browser = Browser(chromium, server)
     yield browser
     browser.context.close()
     assert browser.troubles == []
-
-
-def agree(page: playwright.Page, server: Server) -> str:
-    """Take part; the personal link."""
-    page.goto(server.address)
-    page.click("text=I agree and take part")
-    playwright.expect(page.locator("#link")).to_be_visible()
-    link = page.input_value("#link")
-    page.click("#go")
-    return link
 
 
 def begin(page: playwright.Page, server: Server) -> str:
@@ -332,99 +286,3 @@ def test_everything_fits_and_axe_finds_nothing_serious(
     page.wait_for_selector("#people tbody tr")
     is_accessible(page)
     assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
-
-
-def is_accessible(page: playwright.Page) -> None:
-    """No violation that axe-core calls serious or critical."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    # The page's policy lets no script in; axe comes by another door.
-    found = run_axe(axe, page)
-    serious = [v for v in found["violations"] if v["impact"] in ("serious", "critical")]
-    assert serious == [], "\n".join(f"{v['id']}: {v['nodes']}" for v in serious)
-
-
-def run_axe(axe: object, page: playwright.Page) -> dict:
-    return axe.Axe().run(page).response  # type: ignore[attr-defined]
-
-
-def test_ratings_of_patches(chromium: playwright.Browser, tmp_path: Path) -> None:
-    folder = make_images(tmp_path / "images", 2, 1, (300, 200))
-    study = write_study(
-        tmp_path,
-        {
-            "name": "patches",
-            "title": "Patches",
-            "folder": str(tmp_path / "kept"),
-            "participants": {"open": True},
-            "task": {
-                "kind": "rating",
-                "images": {"wlf": str(folder)},
-                "patches": {"size": 96, "per_image": 2},
-            },
-        },
-    )
-    with serving(study) as server:
-        browser = Browser(chromium, server)
-        page, expect = browser.page, playwright.expect
-        agree(page, server)
-        for done, key in enumerate(("1", "0", "7", "5")):
-            expect(page.locator("#count")).to_have_text(f"{done} of 4")
-            expect(page.locator("html")).to_have_attribute("data-seen", "true")
-            expect(page.locator("#scale")).to_have_text("100%")
-            if not done:
-                is_accessible(page)
-            page.keyboard.press(key)
-        expect(page.locator("#notice-title")).to_have_text("Thank you")
-        page.goto(server.dashboard)
-        expect(page.locator("#choices tbody tr")).to_have_count(1)
-        is_accessible(page)
-        browser.context.close()
-        assert browser.troubles == []
-    out = tmp_path / "ratings.csv"
-    command("export", study, str(out)).communicate(timeout=120)
-    lines = out.read_text().splitlines()
-    assert lines[0].startswith("image,rater,rating,")
-    assert sorted(float(line.split(",")[2]) for line in lines[1:]) == [1, 5, 7, 10]
-    names = {line.split(",")[0] for line in lines[1:]}
-    assert names == {path.name for path in (tmp_path / "kept/patches").iterdir()}
-
-
-def test_inspection_by_people(chromium: playwright.Browser, tmp_path: Path) -> None:
-    dataset = make_dataset(tmp_path / "dataset", 4)
-    study = write_study(
-        tmp_path,
-        {
-            "name": "inspection",
-            "title": "Inspection",
-            "folder": str(tmp_path / "kept"),
-            "participants": {"open": True},
-            "task": {"kind": "inspection", "dataset": str(dataset)},
-        },
-    )
-    with serving(study) as server:
-        browser = Browser(chromium, server)
-        page, expect = browser.page, playwright.expect
-        agree(page, server)
-        captions = []
-        for done in range(3):
-            expect(page.locator("#count")).to_have_text(f"{done} of 3")
-            expect(page.locator("html")).to_have_attribute("data-seen", "true")
-            captions.append(page.input_value("#caption"))
-            if done == 0:
-                is_accessible(page)
-                page.keyboard.press("2")
-            elif done == 1:
-                page.fill("#caption", "a better one: a r 1")
-                page.click("#choices button >> nth=0")
-            else:
-                page.keyboard.press("r")
-        expect(page.locator("#notice-title")).to_have_text("Thank you")
-        browser.context.close()
-        assert browser.troubles == []
-    found = latest_decisions(dataset / "decisions.sqlite")
-    by_caption = [found[f"{caption.rpartition(' ')[2]}.png"] for caption in captions]
-    assert [(d.decision, d.reason, d.caption, d.who) for d in by_caption] == [
-        ("rejected", "out of focus", None, "p-0001"),
-        ("accepted", None, "a better one: a r 1", "p-0001"),
-        ("rejected", None, None, "p-0001"),
-    ]
