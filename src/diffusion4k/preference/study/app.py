@@ -46,7 +46,7 @@ _FOREIGN = "this link is none of this study: open it as it was given to you"
 _EXPIRED = "this link has expired: ask whoever sent it for another"
 _DAY = "private, max-age=86400, immutable"
 # Whoever looks closely at large images asks for hundreds of tiles at once.
-_BURST, _RATE = 1500, 150
+_BURST, _RATE = 3000, 150
 # Wrong links, and new participants, from one address: a class of students may share one.
 _GUESSES, _JOINS = (1 / 30, 20), (1 / 60, 60)
 
