@@ -111,7 +111,8 @@ class Person:
             await self._ask("page", "POST", "api/consent", {})
             while not (found := await self._ask("next", "GET", "api/next")).get("finished"):
                 for picture in found["pictures"]:
-                    await self._ask("tile", "GET", f"tiles/{picture['key']}/{picture['top']}/0/0")
+                    place = f"{picture['key']}/{picture['top'] - 1}/0/0"  # as seen whole
+                    await self._ask("tile", "GET", f"tiles/{place}")
                 await asyncio.sleep(self._random.uniform(*pause))
                 await self._answer(found["position"])
 
@@ -270,7 +271,7 @@ def main() -> None:
     parser.add_argument("--participants", type=int, default=200)
     parser.add_argument("--each", type=int, default=50, help="pairs that each sees")
     parser.add_argument("--kills", type=int, default=5)
-    parser.add_argument("--side", type=int, default=512, help="pixels a side of the images")
+    parser.add_argument("--side", type=int, default=1024, help="pixels a side of the images")
     parser.add_argument("--pause", type=float, nargs=2, default=(1.0, 3.0), help="seconds to look")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

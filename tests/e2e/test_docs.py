@@ -90,6 +90,7 @@ def place(tmp_path: Path, models, monkeypatch: pytest.MonkeyPatch) -> Path:
             Image.merge("RGB", [image, Image.new("L", image.size, colour), image]).save(
                 f"{name}/{i}.jpg", quality=95
             )
+    shutil.copytree("images", "images-lora")
     rows = [{"file_name": f"{i}.jpg", "text": f"a fractal, number {i}"} for i in range(2)]
     Path("photographs/metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
     Path("prompts.txt").write_text("a lake\na mountain\n")

@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -55,3 +56,16 @@ def test_a_failure_is_told_and_not_kept() -> None:
     with pytest.raises(ValueError, match="no"):
         cache.get("key", fail)
     assert cache.get("key", lambda: 3) == 3
+
+
+def test_what_is_held_is_counted_whatever_comes_and_goes() -> None:
+    random = Random(0)
+    cache: BoundedCache[int] = BoundedCache(100, lambda value: value)
+    for _ in range(2000):
+        key = random.randrange(30)
+        cache.get(key, lambda: random.randrange(1, 40))
+        held = [value for each in range(30) if (value := cache.peek(each)) is not None]
+        assert cache.bytes == sum(held)
+        assert cache.bytes <= 100
+        assert cache.peek(key) is not None
+    assert cache.peek("absent") is None

@@ -48,6 +48,21 @@ def test_names_that_are_answered(bound: str, name: str, status: int) -> None:
     assert answer.status_code == status
 
 
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("study.example.org", 200),
+        ("study.example.org:443", 200),
+        ("127.0.0.1:8765", 200),
+        ("other.example.org", 421),
+        ("study.example.org.evil.example", 421),
+    ],
+)
+def test_names_that_a_proxy_passes_on(name: str, status: int) -> None:
+    app = HostCheck(APP, "127.0.0.1", ["study.example.org"])
+    assert client(app).get("/", headers={"Host": name}).status_code == status
+
+
 @pytest.mark.parametrize(("length", "status"), [(0, 200), (100, 200), (101, 413), (10_000, 413)])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_bodies_up_to_the_limit(length: int, status: int, chunked: bool) -> None:

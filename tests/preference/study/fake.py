@@ -6,8 +6,10 @@ from typing import Any
 
 import yaml
 from PIL import Image
+from sqlmodel import select
 from starlette.testclient import TestClient
 
+from diffusion4k.preference.study import access
 from diffusion4k.preference.study.app import create_app
 from diffusion4k.preference.study.config import StudyConfig, read_study
 from diffusion4k.preference.study.material import find_material
@@ -116,3 +118,20 @@ class Person:
             "seconds": 1.5,
         }
         return self.client.post("/api/answers", json=body | more)
+
+
+def rows(running: Running, table: Any) -> list[Any]:
+    with running.store.session(reading=True) as session:
+        return list(session.exec(select(table).order_by(table.id)))
+
+
+def choices(person: Person, value: str = "left") -> dict[str, str]:
+    return {question["name"]: value for question in person.me["questions"]}
+
+
+def invited(running: Running, days: int = 30) -> str:
+    """The secret of a personal link, made beside the server as `study links` does."""
+    secret, row = access.new_participant(days)
+    with running.store.session() as session:
+        session.add(row)
+    return secret

@@ -24,6 +24,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from pydantic import StringConstraints
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from diffusion4k.config.types import Section
@@ -45,9 +46,9 @@ _FOREIGN = "this link is none of this study: open it as it was given to you"
 _EXPIRED = "this link has expired: ask whoever sent it for another"
 _DAY = "private, max-age=86400, immutable"
 # Whoever looks closely at large images asks for hundreds of tiles at once.
-_BURST, _RATE = 1500, 150
+_BURST, _RATE = 3000, 150
 # Wrong links, and new participants, from one address: a class of students may share one.
-_GUESSES, _JOINS = (20, 1 / 30), (60, 1 / 60)
+_GUESSES, _JOINS = (1 / 30, 20), (1 / 60, 60)
 
 
 class LinkBody(Section):
@@ -71,7 +72,7 @@ def create_api(study: Study, *, cookie: str, origin: str | None) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     assets = Assets(SHARED, _STATIC)
     door = Cookie(cookie, secure=bool(origin and origin.startswith("https:")))
-    guesses, joins = (Buckets(rate, burst) for burst, rate in (_GUESSES, _JOINS))
+    guesses, joins = Buckets(*_GUESSES), Buckets(*_JOINS)
 
     def own_page(request: Request) -> None:
         if not same_origin(request, origin):
@@ -179,6 +180,11 @@ def create_api(study: Study, *, cookie: str, origin: str | None) -> FastAPI:
     async def refused(_: Request, error: Exception) -> Response:
         status = error.status if isinstance(error, Refusal) else 500
         return PlainTextResponse(" ".join(str(error).split()), status)
+
+    @app.exception_handler(HTTPException)
+    async def no_such(_: Request, error: Exception) -> Response:
+        found = error if isinstance(error, HTTPException) else HTTPException(500)
+        return PlainTextResponse(found.detail, found.status_code, found.headers)
 
     @app.exception_handler(RequestValidationError)
     async def not_understood(_: Request, error: Exception) -> Response:

@@ -26,6 +26,7 @@ from diffusion4k.web.rates import Buckets, client_address
 
 __all__ = ["add_dashboard"]
 
+_GUESSES = (1 / 30, 20)  # wrong tokens a second, and at once, from one address
 _FRESH = 3.0  # seconds that a summary is good for, however many look at it
 _TYPES = {
     "csv": "text/csv; charset=utf-8",
@@ -48,7 +49,7 @@ def add_dashboard(
     own_page: Callable[[Request], None],
 ) -> None:
     """Add the owner's routes."""
-    guesses = Buckets(1 / 30, 20)
+    guesses = Buckets(*_GUESSES)
     known: dict[bool, tuple[float, dict[str, Any]]] = {}
 
     def owner(request: Request) -> None:

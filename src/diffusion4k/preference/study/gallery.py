@@ -1,11 +1,12 @@
 """The study's images as pages see them: by names that say nothing, in tiles, and unchanged."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from starlette.concurrency import run_in_threadpool
+from anyio import CapacityLimiter, to_thread
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.preference.study.access import Refusal, Secrets
@@ -33,6 +34,8 @@ class Gallery:
         self._names = {path: secrets.picture(f"{path}/{self._states[path]}") for path in paths}
         self._paths = {name: path for path, name in self._names.items()}
         self._broken: set[Path] = set()
+        # Many threads that make tiles would leave the one that takes answers no time.
+        self._makers = CapacityLimiter(max((os.cpu_count() or 1) - 1, 1))
         self._tiles = Tiles()
         self._pyramids: dict[Path, Pyramid] = {}
         self._encoded: BoundedCache[Tile] = BoundedCache(_ENCODED, lambda tile: len(tile.content))
@@ -69,10 +72,11 @@ class Gallery:
         key = (name, level, column, row)
         made = self._encoded.peek(key)
         if made is None:
-            made = await run_in_threadpool(
+            made = await to_thread.run_sync(
                 self._look,
                 path,
                 lambda: self._encoded.get(key, lambda: self._tiles.tile(path, level, column, row)),
+                limiter=self._makers,
             )
         self._broken.discard(path)  # It was put back.
         return made

@@ -32,7 +32,9 @@ DEGRADED = " (degraded)"
 """What is added to a model's name for the blurred copies of its images."""
 CHECK_SCENES = 8
 """So many images, evenly among the scenes, serve for attention checks."""
-_BLUR = 8  # times smaller in each direction, then enlarged again
+# Pixels of the longer side that a blurred copy is made from: so few are seen to be missing in any
+# size at which the whole image is looked at.
+_BLURRED = 160
 
 
 @dataclass(frozen=True)
@@ -130,9 +132,10 @@ def _degraded(scene: Scene, model: str, folder: Path) -> Unit:
     copy = folder / f"{scene.id}-{sha256_of(path)[:16]}.jpg"
     if not copy.is_file():
         image = open_rgb(path)
-        small = image.reduce(_BLUR).resize(image.size, Image.Resampling.BICUBIC)
+        small = image.reduce(max(max(image.size) // _BLURRED, 4))
+        blurred = small.resize(image.size, Image.Resampling.BICUBIC)
         with atomic_path(copy) as temporary:
-            small.save(temporary, "JPEG", quality=80)
+            blurred.save(temporary, "JPEG", quality=80)
     name = f"{scene.id}: {model}, degraded"
     models = model, model + DEGRADED
     return Unit(name, models, (path, copy), scene.id, scene.prompt, "degraded")

@@ -82,7 +82,7 @@ def exclusive(config: StudyConfig, store: Keeping) -> Iterator[None]:
     """
     with locked(config.place, other="folder", busy=_BUSY):
         if isinstance(store, PostgresDatabase):
-            number = int.from_bytes(hashlib.sha256(config.name.encode()).digest()[:7])
+            number = int.from_bytes(hashlib.sha256(config.name.encode()).digest()[:7], "big")
             store.hold(number, _BUSY)
         yield
 

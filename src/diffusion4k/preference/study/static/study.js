@@ -41,6 +41,7 @@ function say(message) {
 }
 
 function notice(title, text, { go = null, leave = false } = {}) {
+  seen(false);
   at("task").hidden = true;
   at("notice").hidden = false;
   at("pause").hidden = true;
@@ -63,10 +64,17 @@ function drawProgress({ done, total }) {
 function open() {
   const single = shown.pictures.length === 1;
   at("pictures").classList.toggle("single", single);
-  const broken = shown.pictures.includes(null);
   seen(false);
+  if (shown.pictures.includes(null)) {
+    viewers?.open(figures.map(() => null));
+    seen(false); // An empty view is shown at once.
+    stumble();
+    return;
+  }
   viewers ??= new LinkedViewers(figures.slice(0, shown.pictures.length), {
-    shown: () => document.documentElement.dataset.seen === "false" && seen(true),
+    // Behind a notice there is nothing to be seen.
+    shown: () =>
+      !at("task").hidden && document.documentElement.dataset.seen === "false" && seen(true),
     failed: () => stumble(),
     scaled(percents) {
       const found = percents.filter((percent) => !Number.isNaN(percent)).map(Math.round);
@@ -76,13 +84,11 @@ function open() {
   });
   viewers.open(
     shown.pictures.map((picture, index) => {
-      if (broken) return null;
       const label = single ? `Image. ${shown.text}` : `Image ${"AB"[index]}. ${shown.text}`;
       const url = (level, column, row) => `/tiles/${picture.key}/${level}/${column}/${row}`;
       return { ...picture, label, url };
     }),
   );
-  if (broken) stumble();
 }
 
 /** An image cannot be shown: the server is asked, and if it says so too this one is passed over. */
