@@ -21,7 +21,7 @@ from threading import Lock
 from typing import Any, Literal
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.metrics.columns import Column, Found, Mean
+from diffusion4k.metrics.columns import Column, Found, Mean, NotHere
 from diffusion4k.metrics.images import ImageLike, as_array
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.weights import fingerprint, one_line
@@ -35,7 +35,8 @@ class IqaScore:
     """A score of pyiqa by its name, such as `niqe`.
 
     Raises:
-        Diffusion4kError: no pyiqa, no such score, or no weights.
+        NotHere: no pyiqa.
+        Diffusion4kError: no such score, or no weights.
     """
 
     def __init__(self, name: str, device: str = "cpu") -> None:
@@ -44,7 +45,7 @@ class IqaScore:
         try:
             pyiqa = importlib.import_module("pyiqa")
         except ImportError as error:
-            raise Diffusion4kError(
+            raise NotHere(
                 f"pyiqa cannot be imported ({error}): pip install pyiqa (it brings torchvision)"
             ) from None
         try:
