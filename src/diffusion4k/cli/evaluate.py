@@ -87,7 +87,7 @@ def evaluate(
     from diffusion4k.metrics.evaluate import evaluate as run
     from diffusion4k.metrics.evaluate import list_images
     from diffusion4k.metrics.networks import Networks
-    from diffusion4k.metrics.selection import measures_for
+    from diffusion4k.metrics.selection import lacking_prompts, measures_for
     from diffusion4k.metrics.weight_free import Settings
 
     if out is not None and out.is_dir():
@@ -104,6 +104,7 @@ def evaluate(
     if all_ or networks:
         further, missing = measures_for(settings, weights, has_reference=reference is not None)
         prompts = prompts_of(paths)
+        missing += lacking_prompts(further, [prompts[path] for path in list_images(folder)])
         for lack in missing:
             typer.echo(f"not measured: {', '.join(lack.columns)}: {lack.reason}")
     with tempfile.TemporaryDirectory(prefix="diffusion4k-measured-") as temporary:

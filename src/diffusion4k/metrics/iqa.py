@@ -26,9 +26,10 @@ from diffusion4k.metrics.images import ImageLike, as_array
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.weights import fingerprint, one_line
 
-__all__ = ["IqaMeasure", "IqaScore"]
+__all__ = ["HEADINGS", "IqaMeasure", "IqaScore"]
 
-_HEADINGS = {"niqe": "NIQE", "musiq": "MUSIQ", "maniqa": "MANIQA"}
+HEADINGS = {"niqe": "NIQE", "musiq": "MUSIQ", "maniqa": "MANIQA"}
+"""Of the usual scores; others are called as pyiqa calls them."""
 
 
 class IqaScore:
@@ -89,7 +90,7 @@ class IqaMeasure:
     def __init__(self, score: IqaScore) -> None:
         self._score = score
         self.name = score.name
-        heading = _HEADINGS.get(score.name, score.name)
+        heading = HEADINGS.get(score.name, score.name)
         better: Literal["lower", "higher"] = "lower" if score.lower_better else "higher"
         self.columns: tuple[Column, ...] = (Mean(score.name, heading, better, 3),)
         self.protocol = f"pyiqa {score.version} {score.name}, weights {score.fingerprint()}"

@@ -8,7 +8,7 @@ from diffusion4k.metrics.networks import Networks
 from diffusion4k.metrics.pairs import LpipsMeasure
 from diffusion4k.metrics.weight_free import Settings, weight_free_measures
 
-__all__ = ["measures_for", "takes_prompts"]
+__all__ = ["lacking_prompts", "measures_for", "takes_prompts"]
 
 
 def measures_for(
@@ -42,3 +42,16 @@ def takes_prompts(measures: Sequence[Measure], prompts: Iterable[str | None]) ->
     if all(prompt is not None for prompt in prompts):
         return measures
     return [measure for measure in measures if not measure.needs_prompt]
+
+
+def lacking_prompts(measures: Sequence[Measure], prompts: Sequence[str | None]) -> list[Missing]:
+    """What is missing where prompts are not known."""
+    unknown = sum(prompt is None for prompt in prompts)
+    names = [column.name for m in measures if m.needs_prompt for column in m.columns]
+    if not unknown or not names:
+        return []
+    reason = (
+        f"the prompts of {unknown} of {len(prompts)} images are not known: name them in "
+        "metadata.jsonl"
+    )
+    return [Missing(tuple(names), reason)]
