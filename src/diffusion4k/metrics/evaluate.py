@@ -13,7 +13,7 @@ import json
 import platform
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -226,9 +226,10 @@ def evaluate(
         measures.append(features)
     own = {measure.name for measure in measures}
     measures += [measure for measure in further if measure.name not in own]
+    asked = {column.name for measure in further for column in measure.columns} - set(_ALWAYS)
     with _store(cache) as store:
         folders = [
-            _measure_folder(name, paths, prompts or {}, measures, store, on_image)
+            _measure_folder(name, paths, prompts or {}, measures, asked, store, on_image)
             for name, paths in zip(names, listed, strict=True)
         ]
         distances = [
@@ -265,12 +266,14 @@ def _measure_folder(
     paths: list[Path],
     prompts: Mapping[Path, str | None],
     measures: Sequence[Measure],
+    asked: Collection[str],
     store: Store,
     on_image: Progress | None,
 ) -> Folder:
     pictures = [Picture(path, prompts.get(path)) for path in paths]
     measures = takes_prompts(measures, [picture.prompt for picture in pictures])
-    result = Folder(folder, _further(measures))
+    means = [c for measure in measures for c in measure.columns if isinstance(c, Mean)]
+    result = Folder(folder, [column for column in means if column.name in asked])
     for found in measure_all(pictures, measures, store):
         if found.problem:
             result.bad[found.path.name] = found.problem
@@ -284,11 +287,6 @@ def _measure_folder(
             f"{folder}: none of its {len(paths)} images could be measured; {name}: {why}"
         )
     return result
-
-
-def _further(measures: Sequence[Measure]) -> list[Column]:
-    columns = [column for measure in measures for column in measure.columns]
-    return [c for c in columns if isinstance(c, Mean) and c.name not in _ALWAYS]
 
 
 def _distance(column: columns.Distance, images: Folder, reference: Folder) -> Distance:
