@@ -141,14 +141,22 @@ def test_ratings_that_cannot_be_meant(
     assert message in str(done.exception) and "\n" not in str(done.exception)
 
 
+def test_no_place_for_results_is_told_first(tmp_path: Path) -> None:
+    rated(tmp_path)
+    done = run(tmp_path, "--out", tmp_path / "ratings.csv/r.json")
+    assert isinstance(done.exception, FileExistsError | NotADirectoryError)
+    assert "measured" not in done.stderr
+
+
 def test_patches_too_small_for_some_metrics(tmp_path: Path) -> None:
     """A metric is left out for all images rather than an image for all metrics."""
     ratings = rated(tmp_path)
+    (tmp_path / "n.yaml").write_text("pyiqa: []\n")
     for n in range(4):
         path = tmp_path / f"{n}.jpg"
         Image.open(path).crop((0, 0, 96, 96)).save(path, quality=95)
     (tmp_path / "3.jpg").write_bytes(b"broken")
-    done = run(tmp_path, "--against", ratings, "--skip-bad")
+    done = run(tmp_path, "--against", ratings, "--skip-bad", "--networks", tmp_path / "n.yaml")
     assert done.exit_code == 0, done.output
     assert "Against the mean ratings of 3 images" in done.stdout
     assert "not measured: spectrum: 0.jpg: image of 96x96 is too small" in done.stdout

@@ -60,7 +60,9 @@ def evaluate(
     ] = False,
     networks: Annotated[
         Path | None,
-        typer.Option(help="YAML that names weights of further metrics; implies --all."),
+        typer.Option(
+            help="YAML that names weights of further metrics, of all (--all) or of --against."
+        ),
     ] = None,
     against: Annotated[
         Path | None,
@@ -92,6 +94,8 @@ def evaluate(
 
     if out is not None and out.is_dir():
         raise UsageError(f"--out {out}: is a folder; name a file such as {out / 'results.json'}")
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)  # Or it fails before hours of work.
     if against is None and figure:
         raise UsageError("--figure: goes with --against")
     settings = Settings(reencode, patch_size, patches_per_image)
@@ -101,7 +105,7 @@ def evaluate(
     people = _People(against, scale, figure, settings, weights, out) if against else None
     further: list[Measure] = []
     prompts: dict[Path, str | None] = {}
-    if all_ or networks:
+    if all_ or (networks and not against):
         further, missing = measures_for(settings, weights, has_reference=reference is not None)
         prompts = prompts_of(paths)
         missing += lacking_prompts(further, [prompts[path] for path in list_images(folder)])

@@ -145,7 +145,7 @@ class Evaluation:
     distances: list[Distance]
     settings: Settings
     extractor: dict[str, Any] | None
-    protocols: dict[str, str]
+    protocols: dict[str, str] = field(default_factory=dict)
     """What each measure did, by its name."""
 
     @property
