@@ -49,10 +49,10 @@ class Folder:
     """Findings in a folder's images by file name, and why others could not be measured."""
 
     path: Path
-    further: Sequence[Column] = ()
-    """Columns of the further measures that it got, without distances."""
     images: dict[str, Findings] = field(default_factory=dict)
     bad: dict[str, str] = field(default_factory=dict)
+    further: Sequence[Column] = ()
+    """Columns of the further measures that it got, without distances."""
 
     def numbers(self, name: str) -> list[float]:
         """One number of every image."""
@@ -273,7 +273,7 @@ def _measure_folder(
     pictures = [Picture(path, prompts.get(path)) for path in paths]
     measures = takes_prompts(measures, [picture.prompt for picture in pictures])
     means = [c for measure in measures for c in measure.columns if isinstance(c, Mean)]
-    result = Folder(folder, [column for column in means if column.name in asked])
+    result = Folder(folder, further=[column for column in means if column.name in asked])
     for found in measure_all(pictures, measures, store):
         if found.problem:
             result.bad[found.path.name] = found.problem
