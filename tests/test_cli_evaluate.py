@@ -144,7 +144,8 @@ def test_ratings_that_cannot_be_meant(
 def test_no_place_for_results_is_told_first(tmp_path: Path) -> None:
     rated(tmp_path)
     done = run(tmp_path, "--out", tmp_path / "ratings.csv/r.json")
-    assert isinstance(done.exception, FileExistsError | NotADirectoryError)
+    assert isinstance(done.exception, UsageError)
+    assert "ratings.csv is a file" in str(done.exception)
     assert "measured" not in done.stderr
 
 

@@ -95,7 +95,9 @@ def evaluate(
     if out is not None and out.is_dir():
         raise UsageError(f"--out {out}: is a folder; name a file such as {out / 'results.json'}")
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)  # Or it fails before hours of work.
+        if out.parent.exists() and not out.parent.is_dir():
+            raise UsageError(f"--out {out}: {out.parent} is a file, no folder: name another")
+        out.parent.mkdir(parents=True, exist_ok=True)  # Fails now rather than after the work.
     if against is None and figure:
         raise UsageError("--figure: goes with --against")
     settings = Settings(reencode, patch_size, patches_per_image)
