@@ -12,6 +12,9 @@ from typer.testing import CliRunner
 
 from diffusion4k.cli.evaluate import register
 from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.metrics import detail_distance, glcm_properties
+from diffusion4k.metrics.evaluate import list_images
+from tests.metrics.tiny_networks import tiny_aesthetics, tiny_clip_folder
 
 
 def run(*arguments: str | Path) -> Result:
@@ -37,6 +40,7 @@ def test_table_and_results(folder: Path) -> None:
     # A file name is no markup.
     assert "[b]0.jpg" in done.stdout and "256x256" in done.stdout
     assert "FD-EffNet: 0.00 (2 samples against 2)" in done.stdout
+    assert "GLCM contrast" not in done.stdout
     assert "measured 4/4" in done.stderr
     results = json.loads(out.read_text())
     assert results["distances"]["FD-EffNet-patch"]["samples"] == 2
@@ -137,15 +141,88 @@ def test_ratings_that_cannot_be_meant(
     assert message in str(done.exception) and "\n" not in str(done.exception)
 
 
+def test_no_place_for_results_is_told_first(tmp_path: Path) -> None:
+    rated(tmp_path)
+    done = run(tmp_path, "--out", tmp_path / "ratings.csv/r.json")
+    assert isinstance(done.exception, UsageError)
+    assert "ratings.csv is a file" in str(done.exception)
+    assert "measured" not in done.stderr
+
+
 def test_patches_too_small_for_some_metrics(tmp_path: Path) -> None:
     """A metric is left out for all images rather than an image for all metrics."""
     ratings = rated(tmp_path)
+    (tmp_path / "n.yaml").write_text("pyiqa: []\n")
     for n in range(4):
         path = tmp_path / f"{n}.jpg"
         Image.open(path).crop((0, 0, 96, 96)).save(path, quality=95)
     (tmp_path / "3.jpg").write_bytes(b"broken")
-    done = run(tmp_path, "--against", ratings, "--skip-bad")
+    done = run(tmp_path, "--against", ratings, "--skip-bad", "--networks", tmp_path / "n.yaml")
     assert done.exit_code == 0, done.output
     assert "Against the mean ratings of 3 images" in done.stdout
     assert "not measured: spectrum: 0.jpg: image of 96x96 is too small" in done.stdout
     assert "3.jpg: rated, but not among the images" in done.stdout
+
+
+def test_all_metrics_of_the_benchmark(folder: Path, tmp_path: Path) -> None:
+    """In the table and in the results, where each equals its own function."""
+    out = tmp_path / "results/r.json"
+    done = run(folder, "--reference", folder, "--all", "--out", out)
+    assert done.exit_code == 0, done.output
+    for shown in ("GLCM contrast", "energy at 2 px (log2)", "spectrum, distance: 0.000"):
+        assert shown in done.stdout
+    assert "not measured: fid, kid, fid_patch: no weights: `inception`" in done.stdout
+    results = json.loads(out.read_text())
+    images = results["evaluated"]["images"]
+    for name, image in images.items():
+        wanted = glcm_properties(folder / name)
+        assert image["glcm_contrast"] == pytest.approx(wanted["contrast"])
+        assert image["detail_distance"] == pytest.approx(detail_distance(folder / name))
+        assert {"glcm_asm", "band_1", "band_5", "repetition"} <= image.keys()
+    mean = np.mean([image["detail_distance"] for image in images.values()])
+    assert results["evaluated"]["detail_distance"] == pytest.approx(mean)
+    assert results["distances"]["Detail distance to reference"]["value"] == pytest.approx(0)
+    assert "64 levels" in results["protocols"]["glcm"]
+
+
+def test_metrics_with_networks(folder: Path, tmp_path: Path) -> None:
+    """Prompts come from metadata.jsonl; where one is missing no metric needs prompts."""
+    clip = tiny_clip_folder(tmp_path / "networks/clip")
+    tiny_aesthetics(tmp_path / "networks/linear.pth")
+    section = {"clip": clip, "aesthetics_clip": clip, "cmmd_clip": clip, "pyiqa": []}
+    section["aesthetics_mlp"] = str(tmp_path / "networks/linear.pth")
+    networks, out = tmp_path / "networks.yaml", tmp_path / "results/r.json"
+    networks.write_text(json.dumps(section))
+    names = [path.name for path in list_images(folder)]
+    lines = [json.dumps({"file_name": name, "text": "a lake"}) for name in names]
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    arguments = (folder, "--reference", folder, "--networks", networks, "--out", out)
+    done = run(*arguments)
+    assert done.exit_code == 0, done.output
+    results = json.loads(out.read_text())
+    for row in (results["evaluated"], *results["evaluated"]["images"].values()):
+        assert {"clip_score", "aesthetics", "glcm_contrast"} <= row.keys()
+    cmmd = results["distances"]["CMMD"]
+    assert (cmmd["value"], cmmd["samples"]) == (pytest.approx(0, abs=1e-6), len(names))
+    (folder / "metadata.jsonl").write_text(lines[0])
+    done = run(*arguments)
+    assert done.exit_code == 0, done.output
+    evaluated = json.loads(out.read_text())["evaluated"]
+    assert "clip_score" not in evaluated and "aesthetics" in evaluated
+    assert "clip_long_prompts: the prompts of 1 of 2 images are not known" in done.stdout
+
+
+@pytest.mark.parametrize("options", [[], ["--against", "ratings.csv"]])
+def test_named_weights_that_fail_end_it_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rated(tmp_path)
+    Path("cut.pth").write_bytes(b"PK")
+    clip = tiny_clip_folder(tmp_path / "networks/clip")
+    name = f"cut.pth#sha256={'a' * 64}"
+    Path("n.yaml").write_text(json.dumps({"aesthetics_clip": clip, "aesthetics_mlp": name}))
+    done = run(".", "--networks", "n.yaml", *options)
+    assert isinstance(done.exception, Diffusion4kError) and done.exception.exit_code == 1
+    assert f"expected {'a' * 64}" in str(done.exception)
+    assert "measured" not in done.stderr

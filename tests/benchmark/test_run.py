@@ -154,6 +154,21 @@ def test_metrics_with_networks_where_weights_are_given(tmp_path: Path) -> None:
     assert "CLIPScore" in (tmp_path / "out/report.html").read_text()
 
 
+def test_named_weights_that_fail_end_it_before_images_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model may run for days."""
+    (tmp_path / "cut.pth").write_bytes(b"PK")
+    settings = {
+        "output": tmp_path / "out",
+        "models": [{"name": "pocket", "model": "pocket"}],
+        "networks": {"inception": str(tmp_path / "cut.pth")},
+    }
+    monkeypatch.setattr("diffusion4k.benchmark.run.make_images", lambda *_, **__: pytest.fail())
+    with pytest.raises(Diffusion4kError, match=r"cut\.pth: cannot be read as weights"):
+        run_benchmark(checked_recipe(settings))
+
+
 def test_bad_grey_and_transparent_files(tmp_path: Path) -> None:
     folder = fill(tmp_path / "folder", 3)
     (folder / "broken.jpg").write_bytes((folder / "00.jpg").read_bytes()[:500])

@@ -1,6 +1,7 @@
 """The page in a real browser, opened from a file: links, views, keys, touch, and exact pixels."""
 
 import io
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -354,3 +355,21 @@ def test_a_phone(phone: playwright.Page, folders: list[Path]) -> None:
     page.locator("nav button").nth(2).tap()
     is_shown(page, 3)
     playwright.expect(page.locator("nav")).to_be_hidden()
+
+
+def test_many_numbers_leave_the_picture_its_room(
+    chromium: playwright.Browser, place: Path, tmp_path: Path
+) -> None:
+    numbers = {f"measure_{n}": n / 7 for n in range(40)}
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps({"images": {"a.png": numbers}}))
+    folders = [str(place / name) for name in NAMES]
+    compare(folders, tmp_path / "page", results=[f"first={results}"])
+    size = {"width": 390, "height": 800}
+    for page in opened(chromium, tmp_path, viewport=size, is_mobile=True, has_touch=True):
+        heights = [view.bounding_box()["height"] for view in page.locator(".view").all()]
+        assert min(heights) > 80
+        shown = page.locator("dl.numbers").first
+        assert shown.get_attribute("tabindex") == "0"
+        shown.get_by_text("measure 39").scroll_into_view_if_needed()
+        assert shown.evaluate("e => e.scrollTop") > 0

@@ -100,6 +100,8 @@ def test_numbers_from_results(folder: Callable[..., Path], tmp_path: Path) -> No
     compare([str(a), str(b)], tmp_path / "page", results=[f"a={results}"])
     data = data_of(tmp_path / "page")
     assert data["rows"][0]["pictures"][0]["numbers"] == {"clip_score": 31.5}
+    # Called as everywhere else.
+    assert data["headings"][0] == {"name": "clip_score", "text": "CLIPScore", "digits": 2}
     assert "glcm_score" in data["rows"][0]["pictures"][1]["numbers"]
     for wrong, message in (("c=x", "where NAME is one of a, b"), ("a=none", "no such file")):
         with pytest.raises(UsageError, match=message):

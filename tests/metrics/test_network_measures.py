@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 from safetensors.torch import save_file
 
+from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.columns import Distance, Mean, Measure
 from diffusion4k.metrics.network_measures import network_measures
 from diffusion4k.metrics.networks import Networks
@@ -105,25 +106,49 @@ def test_nothing_named_nothing_installed(monkeypatch: pytest.MonkeyPatch) -> Non
     assert all("\n" not in lack.reason for lack in missing)
 
 
-def test_damaged_weights_leave_the_others(settings: Networks, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("inception", "cut.pth", "cannot be read as weights"),
+        ("aesthetics_mlp", "cut.pth#sha256=" + "a" * 64, "expected " + "a" * 64),
+        ("dinov2", "clip", "its config is of a clip model"),
+        ("cmmd_clip", "nowhere", "no clip model loads from there"),
+        ("lpips", "gone.pth", "gone.pth: no such file"),
+    ],
+)
+def test_named_weights_that_fail_are_an_error(
+    settings: Networks, tmp_path: Path, key: str, value: str, message: str
+) -> None:
     (tmp_path / "cut.pth").write_bytes(b"PK nonsense")
-    bad = settings.model_copy(
-        update={
-            "pyiqa": (),
-            "hpsv3": None,
-            "inception": str(tmp_path / "cut.pth"),
-            "aesthetics_mlp": f"{settings.aesthetics_mlp}#sha256={'a' * 64}",
-            "dinov2": settings.clip,
-            "cmmd_clip": str(tmp_path / "nowhere"),
-        }
-    )
-    measures, missing = network_measures(bad)
-    assert {"clip_score", "pickscore", "lpips"} <= set(columns(measures))
-    reasons = {name: lack.reason for lack in missing for name in lack.columns}
-    assert "cannot be read as weights" in reasons["fid"]
-    assert f"expected {'a' * 64}" in reasons["aesthetics"]
-    assert "its config is of a clip model" in reasons["fd_dinov2"]
-    assert "no clip model loads from there" in reasons["cmmd"]
+    place = settings.clip if value == "clip" else str(tmp_path / value)
+    bad = settings.model_copy(update={"hpsv3": None, key: place})
+    with pytest.raises(Diffusion4kError, match=message) as caught:
+        network_measures(bad)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_package_that_is_not_installed_is_missing(
+    settings: Networks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("pyiqa", "hpsv3"):
+        monkeypatch.setitem(sys.modules, package, None)
+    measures, missing = network_measures(settings)
+    assert "clip_score" in columns(measures)
+    told = {name for lack in missing for name in lack.columns}
+    assert told == {"niqe", "musiq", "maniqa", "hpsv3"}
+
+
+def test_scores_of_pyiqa_fail_only_where_they_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    install_pyiqa(monkeypatch)
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no network")
+
+    monkeypatch.setattr(sys.modules["pyiqa"], "create_metric", fail)
+    _, missing = network_measures(Networks())
+    assert any("niqe" in lack.columns and "no network" in lack.reason for lack in missing)
+    with pytest.raises(Diffusion4kError, match="no network"):
+        network_measures(Networks(pyiqa=("niqe",)))
 
 
 def test_settings_are_checked() -> None:

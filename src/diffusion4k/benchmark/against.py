@@ -15,36 +15,47 @@ from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.store import Store
 from diffusion4k.metrics.weight_free import Settings, weight_free_measures
 
-__all__ = ["compare_with_ratings", "figure_paths"]
+__all__ = ["compare_with_ratings", "figure_paths", "measures_of_one_image"]
+
+
+def measures_of_one_image(
+    settings: Settings, networks: Networks
+) -> tuple[list[Measure], list[str]]:
+    """Measures that see one image alone, and why some that people compare cannot be made.
+
+    Raises:
+        Diffusion4kError: weights that are named and cannot be used.
+    """
+    # The other networks see folders, prompts or originals, and are not loaded.
+    others = ("inception", "clip", "cmmd_clip", "dinov2", "pickscore", "lpips", "hpsv3")
+    with_networks, missing = network_measures(networks.model_copy(update=dict.fromkeys(others)))
+    measures = [
+        measure
+        for measure in [*weight_free_measures(settings), *with_networks]
+        if not measure.needs_prompt and not measure.needs_original and _sees_one_image(measure)
+    ]
+    relevant = {"aesthetics", *networks.pyiqa}
+    named = [
+        f"{', '.join(each.columns)}: {each.reason}"
+        for each in missing
+        if relevant.intersection(each.columns)
+    ]
+    return measures, named
 
 
 def compare_with_ratings(
     paths: Sequence[Path],
     ratings: Ratings,
-    *,
-    settings: Settings,
-    networks: Networks,
+    measures: Sequence[Measure],
     store: Store,
 ) -> tuple[Agreement, list[str]]:
-    """The agreement of every metric that sees one image alone, and what could not be measured.
+    """The agreement of each of the measures, and which of them could not be used.
 
     Images that cannot be read have no findings, and count as not measured.
 
     Raises:
         Diffusion4kError: fewer than three images that are measured and rated.
     """
-    # Those of other metrics are not loaded: they see folders, prompts or originals.
-    of_one_image = Networks(
-        aesthetics_clip=networks.aesthetics_clip,
-        aesthetics_mlp=networks.aesthetics_mlp,
-        pyiqa=networks.pyiqa,
-    )
-    with_networks, missing = network_measures(of_one_image)
-    measures = [
-        measure
-        for measure in [*weight_free_measures(settings), *with_networks]
-        if not measure.needs_prompt and not measure.needs_original and _sees_one_image(measure)
-    ]
     rated = [path for path in paths if path.name in set(ratings.images)]
     findings = _found(rated, measures, store)
     failed = [path for path in rated if path.name not in findings]
@@ -53,13 +64,7 @@ def compare_with_ratings(
         measures = [measure for measure in measures if measure.name not in useless]
         findings = _found(rated, measures, store)
     columns = [column for measure in measures for column in measure.columns]
-    relevant = {"aesthetics", *networks.pyiqa}
-    named = [
-        f"{', '.join(each.columns)}: {each.reason}"
-        for each in missing
-        if relevant.intersection(each.columns)
-    ]
-    named += [f"{name}: {reason}" for name, reason in useless.items()]
+    named = [f"{name}: {reason}" for name, reason in useless.items()]
     return agreement_with_people(columns, findings, ratings), named
 
 

@@ -8,7 +8,7 @@ pair.
 
 import posixpath
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ __all__ = [
     "found_images",
     "images_folder",
     "make_images",
+    "prompts_of",
     "size_of",
     "write_captions",
 ]
@@ -141,6 +142,21 @@ def found_images(folder: Path) -> list[Shot]:
             f"{folder}: two images of the prompt {again[0][:60]!r} with seed {again[1]}: keep one"
         )
     return shots
+
+
+def prompts_of(paths: Iterable[Path]) -> dict[Path, str | None]:
+    """The prompts of images, as `found_images` knows them; None for one that is not known.
+
+    Raises:
+        Diffusion4kError: a line of `metadata.jsonl` that cannot be read.
+    """
+    captions: dict[Path, dict[Path, str]] = {}
+    found = {}
+    for path in paths:
+        if path.parent not in captions:
+            captions[path.parent] = _captions(path.parent)
+        found[path] = _known(path, captions[path.parent].get(path))[1]
+    return found
 
 
 def size_of(shot: Shot) -> tuple[int, int] | None:

@@ -1,6 +1,5 @@
 """Pictures of the report, each as text that a page can hold: small previews, and the intervals."""
 
-import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from diffusion4k.benchmark.results import Results, TableRow
 from diffusion4k.benchmark.tables import ARROWS
 from diffusion4k.benchmark.values import EMPTY
 from diffusion4k.curation.stats.style import KEPT, SOFT, new_figure, tidy
+from diffusion4k.data_uri import jpeg_uri
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.columns import Column
 from diffusion4k.metrics.images import as_pil
@@ -101,6 +101,4 @@ def _reduced_uri(path: Path) -> str | None:
     except Diffusion4kError:  # It was there when it was measured.
         return None
     image.thumbnail((_SIDE, _SIDE))
-    content = io.BytesIO()
-    image.save(content, "JPEG", quality=82)
-    return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
+    return jpeg_uri(image, 82)

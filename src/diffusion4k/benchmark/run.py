@@ -32,14 +32,13 @@ from diffusion4k.data.folder import METADATA, photo_folder, read_folder
 from diffusion4k.data.progress import track
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.lock import locked
-from diffusion4k.metrics.columns import Distance, Measure, Missing
+from diffusion4k.metrics.columns import Measure, Missing
 from diffusion4k.metrics.evaluate import list_images
 from diffusion4k.metrics.measuring import measure_all
-from diffusion4k.metrics.network_measures import network_measures
-from diffusion4k.metrics.pairs import LpipsMeasure
 from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.selection import measures_for, takes_prompts
 from diffusion4k.metrics.store import Store
-from diffusion4k.metrics.weight_free import Settings, weight_free_measures
+from diffusion4k.metrics.weight_free import Settings
 
 __all__ = ["FILES", "run_benchmark"]
 
@@ -54,13 +53,18 @@ def run_benchmark(recipe: BenchmarkRecipe, *, skip_bad: bool = False) -> Results
 
     Raises:
         UsageError: something in the recipe that cannot be meant.
-        Diffusion4kError: a model that cannot be run, or a row without any good image.
+        Diffusion4kError: a model that cannot be run, weights of a metric that are named and cannot
+            be used, or a row without any good image.
     """
     check_entries(recipe)
     prompts = read_prompt_set(recipe.prompts, recipe.limit, skip_bad=skip_bad)
     team = Team()
     held = locked(recipe.output, other="output") if team.is_main else nullcontext()
     with held:
+        if team.is_main and any(entry.model is not None for entry in recipe.models):
+            # Weights that cannot be used end the run before images are made; they are let go, for
+            # the models want the memory.
+            _measures(recipe, prompts, team)
         for entry in recipe.models:
             if entry.model is not None and team.world > 1:
                 make_images(recipe, entry, prompts, team, share=team.share)
@@ -75,7 +79,7 @@ def _measured(
 ) -> Results:
     entrants = _entrants(recipe, prompts, team)
     reference = _reference(recipe, prompts, skip_bad=skip_bad)
-    measures, missing = _measures(recipe, reference, team)
+    measures, missing = _measures(recipe, prompts, team)
     store = Store(recipe.output / _MEASURED)
     everyone = [*entrants, reference] if reference else entrants
     for entrant in everyone:
@@ -98,6 +102,14 @@ def _measured(
     )
     _write(results, entrants, recipe.output)
     return results
+
+
+def _measures(
+    recipe: BenchmarkRecipe, prompts: PromptSet, team: Team
+) -> tuple[list[Measure], list[Missing]]:
+    settings = Settings(recipe.reencode, recipe.patch_size, recipe.patches_per_image)
+    has_reference = bool(recipe.reference or prompts.reference)
+    return measures_for(settings, recipe.networks, str(team.device), has_reference=has_reference)
 
 
 def _write(results: Results, entrants: Sequence[Entrant], folder: Path) -> None:
@@ -154,31 +166,9 @@ def _reference(recipe: BenchmarkRecipe, prompts: PromptSet, *, skip_bad: bool) -
     return Entrant("photographs", shots, conditions_of(shots, sizes), folder)
 
 
-def _measures(
-    recipe: BenchmarkRecipe, reference: Entrant | None, team: Team
-) -> tuple[list[Measure], list[Missing]]:
-    """What can be measured here, and why other columns are left empty."""
-    settings = Settings(recipe.reencode, recipe.patch_size, recipe.patches_per_image)
-    with_networks, missing = network_measures(recipe.networks, str(team.device))
-    measures, without = [], []
-    for measure in [*weight_free_measures(settings), *with_networks]:
-        if measure.needs_original:  # What is made from a prompt has none.
-            continue
-        if not reference and all(isinstance(column, Distance) for column in measure.columns):
-            without += [column.name for column in measure.columns]
-        else:
-            measures.append(measure)
-    if without:
-        reason = "no photographs: name their folder with `reference`"
-        missing.append(Missing(tuple(without), reason))
-    of_originals = {column.name for column in LpipsMeasure.columns}
-    return measures, [each for each in missing if not of_originals.issuperset(each.columns)]
-
-
 def _measure(entrant: Entrant, measures: Sequence[Measure], store: Store) -> None:
     pictures = [Picture(shot.path, shot.prompt) for shot in entrant.shots]
-    if any(shot.prompt is None for shot in entrant.shots):
-        measures = [measure for measure in measures if not measure.needs_prompt]
+    measures = takes_prompts(measures, [shot.prompt for shot in entrant.shots])
     found = measure_all(pictures, measures, store)
     for finding in track(found, len(pictures), f"measuring {entrant.name}"):
         if finding.problem:

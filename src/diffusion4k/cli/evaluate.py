@@ -3,9 +3,14 @@
 import json
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from diffusion4k.metrics.columns import Measure
+    from diffusion4k.metrics.networks import Networks
+    from diffusion4k.metrics.weight_free import Settings
 
 __all__ = ["register"]
 
@@ -14,6 +19,8 @@ EPILOG = """Examples:
   diffusion4k evaluate images --out results.json
 
   diffusion4k evaluate images --reference photographs --cache .measured
+
+  diffusion4k evaluate images --reference photographs --all --out results.json
 
   diffusion4k evaluate patches --against ratings.csv --out results.json
 """
@@ -27,7 +34,7 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="Folder of images to measure.")],
     reference: Annotated[
-        Path | None, typer.Option(help="Folder of real photographs for the Fréchet distances.")
+        Path | None, typer.Option(help="Folder of real photographs for the distances.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Results file (JSON).")] = None,
     skip_bad: Annotated[
@@ -43,6 +50,20 @@ def evaluate(
     cache: Annotated[
         Path | None, typer.Option(help="Folder that keeps measurements, to go on or to reuse.")
     ] = None,
+    all_: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            help="All metrics of the benchmark: GLCM properties, wavelet bands, spectrum, detail "
+            "distance, and those of --networks.",
+        ),
+    ] = False,
+    networks: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML that names weights of further metrics, of all (--all) or of --against."
+        ),
+    ] = None,
     against: Annotated[
         Path | None,
         typer.Option(help="Ratings by people: CSV of image,rater,rating; do metrics agree?"),
@@ -54,42 +75,65 @@ def evaluate(
         Path | None,
         typer.Option(help="Scatter plots (.png, .svg, .pdf); by default beside --out."),
     ] = None,
-    networks: Annotated[
-        Path | None,
-        typer.Option(help="YAML that names weights of further metrics for --against."),
-    ] = None,
 ) -> None:
     """Measure images: GLCM Score and entropy, Compression Ratio, Fréchet distance.
 
-    With --against, every metric of one image is correlated with people's ratings.
+    With --all every metric that the benchmark has. With --against, every metric of one image is
+    correlated with people's ratings.
     """
+    from diffusion4k.benchmark.entries import prompts_of
+    from diffusion4k.config.read import read_config
     from diffusion4k.errors import Diffusion4kError, UsageError
     from diffusion4k.files import write_text
     from diffusion4k.metrics import report
     from diffusion4k.metrics.evaluate import evaluate as run
     from diffusion4k.metrics.evaluate import list_images
+    from diffusion4k.metrics.networks import Networks
+    from diffusion4k.metrics.selection import lacking_prompts, measures_for
     from diffusion4k.metrics.weight_free import Settings
 
     if out is not None and out.is_dir():
         raise UsageError(f"--out {out}: is a folder; name a file such as {out / 'results.json'}")
-    if against is None and (figure or networks):
-        raise UsageError(f"{'--figure' if figure else '--networks'}: goes with --against")
+    if out is not None:
+        if out.parent.exists() and not out.parent.is_dir():
+            raise UsageError(f"--out {out}: {out.parent} is a file, no folder: name another")
+        out.parent.mkdir(parents=True, exist_ok=True)  # Fails now rather than after the work.
+    if against is None and figure:
+        raise UsageError("--figure: goes with --against")
     settings = Settings(reencode, patch_size, patches_per_image)
-    total = sum(len(list_images(path)) for path in (folder, reference) if path is not None)
+    folders = [path for path in (folder, reference) if path is not None]
+    paths = [path for each in folders for path in list_images(each)]
+    weights = read_config(networks, [], Networks) if networks else Networks()
+    people = _People(against, scale, figure, settings, weights, out) if against else None
+    further: list[Measure] = []
+    prompts: dict[Path, str | None] = {}
+    if all_ or (networks and not against):
+        further, missing = measures_for(settings, weights, has_reference=reference is not None)
+        prompts = prompts_of(paths)
+        missing += lacking_prompts(further, [prompts[path] for path in list_images(folder)])
+        for lack in missing:
+            typer.echo(f"not measured: {', '.join(lack.columns)}: {lack.reason}")
     with tempfile.TemporaryDirectory(prefix="diffusion4k-measured-") as temporary:
         kept = cache or Path(temporary)
-        people = _People(against, scale, figure, networks, out) if against else None
-        with report.progress(total) as on_image:
-            result = run(folder, reference, settings=settings, cache=kept, on_image=on_image)
+        with report.progress(len(paths)) as on_image:
+            result = run(
+                folder,
+                reference,
+                settings=settings,
+                cache=kept,
+                on_image=on_image,
+                further=further,
+                prompts=prompts,
+            )
         report.show(result)
         facts = result.to_json()
         if people:
-            facts["against"] = people.compare(list_images(folder), settings, kept)
+            facts["against"] = people.compare(list_images(folder), kept)
     if out is not None:
         write_text(out, json.dumps(facts, indent=1, allow_nan=False) + "\n")
         typer.echo(f"results: {out}")
     if result.bad:
-        count = f"{len(result.bad)} of {total} images could not be measured: "
+        count = f"{len(result.bad)} of {len(paths)} images could not be measured: "
         named = "; ".join(result.bad[:5]) + ("; ..." if len(result.bad) > 5 else "")
         if not skip_bad:
             raise Diffusion4kError(f"{count}{named}; replace them, or pass --skip-bad")
@@ -104,34 +148,29 @@ class _People:
         against: Path,
         scale: tuple[float, float],
         figure: Path | None,
-        networks: Path | None,
+        settings: "Settings",
+        networks: "Networks",
         out: Path | None,
     ) -> None:
-        from diffusion4k.benchmark.against import figure_paths
+        from diffusion4k.benchmark.against import figure_paths, measures_of_one_image
         from diffusion4k.benchmark.ratings import read_ratings
         from diffusion4k.benchmark.scatter import FIGURE_SUFFIXES
-        from diffusion4k.config.read import read_config
-        from diffusion4k.metrics.networks import Networks
 
         self._figures = figure_paths(figure, out, FIGURE_SUFFIXES)
         self._ratings = read_ratings(against, scale)
-        self._networks = read_config(networks, [], Networks) if networks else Networks()
+        self._measures, self._missing = measures_of_one_image(settings, networks)
 
-    def compare(self, images: list[Path], settings: Any, kept: Path) -> dict[str, Any]:
+    def compare(self, images: list[Path], kept: Path) -> dict[str, Any]:
         """Print, draw, and give what the results file shall hold."""
         from diffusion4k.benchmark.against import compare_with_ratings
         from diffusion4k.benchmark.scatter import draw_scatter, show_agreement
         from diffusion4k.metrics.store import Store
 
-        agreement, missing = compare_with_ratings(
-            images,
-            self._ratings,
-            settings=settings,
-            networks=self._networks,
-            store=Store(kept),
+        agreement, useless = compare_with_ratings(
+            images, self._ratings, self._measures, Store(kept)
         )
         show_agreement(agreement)
-        for each in missing:
+        for each in [*self._missing, *useless]:
             typer.echo(f"not measured: {each}")
         for path in self._figures:
             draw_scatter(agreement, path)

@@ -13,12 +13,20 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from diffusion4k.compare.models import Entry, Model
 from diffusion4k.compare.pyramid import About
 from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.metrics.aesthetics import AestheticMeasure
+from diffusion4k.metrics.clip_score import ClipScoreMeasure
+from diffusion4k.metrics.hpsv3 import HpsV3Measure
+from diffusion4k.metrics.iqa import HEADINGS
+from diffusion4k.metrics.pairs import FidelityMeasure, LpipsMeasure
+from diffusion4k.metrics.pickscore import PickScoreMeasure
+from diffusion4k.metrics.weight_free import DetailLikeness, GlcmTexture, JpegSize, Spectrum
 
 __all__ = ["Heading", "Numbers", "headings", "numbers_of", "read_results"]
 
@@ -27,13 +35,6 @@ Numbers: TypeAlias = dict[str, float]
 
 # What the page says anyway, or what no one compares.
 _LEFT_OUT = ("width", "height", "jpeg_bytes", "raw_bytes", "seed")
-_KNOWN = {
-    "glcm_score": ("GLCM Score", 3),
-    "glcm_entropy": ("GLCM entropy", 2),
-    "compression_ratio": ("Compression Ratio", 2),
-    "clip_score": ("CLIPScore", 2),
-    "aesthetics": ("Aesthetics", 2),
-}
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,20 @@ class Heading:
 def headings(found: Sequence[Numbers]) -> list[Heading]:
     """One for each measure that any image has, in the order they are met."""
     names = dict.fromkeys(name for numbers in found for name in numbers)
-    return [Heading(name, *_KNOWN.get(name, (name.replace("_", " "), 3))) for name in names]
+    known = _known()
+    return [known.get(name) or Heading(name, name.replace("_", " "), 3) for name in names]
+
+
+@cache
+def _known() -> dict[str, Heading]:
+    """Of the metrics of one picture, by name: called as every other table calls them."""
+    measures = (
+        *(GlcmTexture, JpegSize, Spectrum, DetailLikeness, FidelityMeasure, LpipsMeasure),
+        *(ClipScoreMeasure, AestheticMeasure, PickScoreMeasure, HpsV3Measure),
+    )
+    columns = [column for measure in measures for column in measure.columns]
+    found = {column.name: Heading(column.name, column.heading, column.digits) for column in columns}
+    return found | {name: Heading(name, text, 3) for name, text in HEADINGS.items()}
 
 
 def numbers_of(entry: Entry, about: About, results: dict[str, Numbers] | None) -> Numbers:

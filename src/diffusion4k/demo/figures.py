@@ -1,12 +1,12 @@
 """Pictures of the report, each as text that a page can hold: JPEG data URIs and inline SVG."""
 
-import base64
 import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
+from diffusion4k.data_uri import jpeg_uri
 from diffusion4k.metrics.places import Box
 
 __all__ = ["crop_uri", "loss_curve", "reduced_uri"]
@@ -17,13 +17,13 @@ def reduced_uri(path: Path, longest: int = 1100) -> str:
     with Image.open(path) as opened:
         image = opened.convert("RGB")
     image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
-    return _uri(image, 85)
+    return jpeg_uri(image, 85)
 
 
 def crop_uri(path: Path, box: Box) -> str:
     """The pixels of `box` as they are, as a JPEG data URI of quality 92."""
     with Image.open(path) as opened:
-        return _uri(opened.convert("RGB").crop(box), 92)
+        return jpeg_uri(opened.convert("RGB").crop(box), 92)
 
 
 def loss_curve(
@@ -59,9 +59,3 @@ def loss_curve(
 
 def _columns(curve: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:
     return [step for step, _ in curve], [loss for _, loss in curve]
-
-
-def _uri(image: Image.Image, quality: int) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

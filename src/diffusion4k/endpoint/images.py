@@ -1,13 +1,12 @@
 """Pictures as a chat message holds them: a JPEG as a `data:` address."""
 
-import base64
-import io
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from diffusion4k.data.images import open_rgb
+from diffusion4k.data_uri import jpeg_uri
 from diffusion4k.endpoint.settings import ImageSettings
 
 __all__ = ["image_part", "sent_size"]
@@ -26,7 +25,5 @@ def image_part(path: Path, size: tuple[int, int], settings: ImageSettings) -> di
         Diffusion4kError: the picture cannot be read.
     """
     image = open_rgb(path, at_least=size).resize(size, Image.Resampling.LANCZOS)
-    jpeg = io.BytesIO()
-    image.save(jpeg, "JPEG", quality=settings.quality)
-    address = "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode()
+    address = jpeg_uri(image, settings.quality)
     return {"type": "image_url", "image_url": {"url": address, "detail": settings.detail}}

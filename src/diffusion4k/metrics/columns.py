@@ -13,9 +13,20 @@ from typing import Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from diffusion4k.errors import UsageError
 from diffusion4k.metrics.picture import Picture
 
-__all__ = ["Column", "Distance", "Features", "Found", "Mean", "Measure", "Missing", "Ratio"]
+__all__ = [
+    "Column",
+    "Distance",
+    "Features",
+    "Found",
+    "Mean",
+    "Measure",
+    "Missing",
+    "NotHere",
+    "Ratio",
+]
 
 Features: TypeAlias = Iterable[NDArray[np.float32]]
 """Features of a folder: `(n, D)` for each picture, in order; may be read from disk on the way."""
@@ -83,3 +94,10 @@ class Missing:
     columns: tuple[str, ...]
     reason: str
     """One line: what is missing and how to get it."""
+
+
+class NotHere(UsageError):
+    """A measure for which no weights are named or whose package is not installed: it is `Missing`.
+
+    Weights that are named and cannot be used are another error, which ends the run.
+    """

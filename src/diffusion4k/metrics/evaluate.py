@@ -4,6 +4,8 @@
     per folder  means of the entropies, the Compression Ratio as a ratio of sums
     two folders FD-EffNet (whole images) and FD-EffNet-patch (patches at native size)
 
+and whatever further measures find, in the same pass.
+
 Every number stands beside what it was made with: extractor, pre-processing, settings, versions.
 """
 
@@ -11,7 +13,7 @@ import json
 import platform
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -26,17 +28,20 @@ from diffusion4k.data.images import SUFFIXES
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.files import write_text
 from diffusion4k.metrics import columns
-from diffusion4k.metrics.columns import Measure
+from diffusion4k.metrics.columns import Column, Mean, Measure
 from diffusion4k.metrics.features import EfficientNetLite0, FeatureExtractor
-from diffusion4k.metrics.frechet import FewSamplesWarning, Gaussian, distance_between
+from diffusion4k.metrics.frechet import FewSamplesWarning
 from diffusion4k.metrics.measuring import Findings, measure_all
 from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.selection import takes_prompts
 from diffusion4k.metrics.store import Store
 from diffusion4k.metrics.weight_free import ExtractedFeatures, GlcmTexture, JpegSize, Settings
 
 __all__ = ["Distance", "Evaluation", "Folder", "evaluate", "image_facts", "list_images"]
 
 Progress = Callable[[str], None]
+
+_ALWAYS = ("glcm_score", "glcm_entropy")
 
 
 @dataclass
@@ -46,6 +51,8 @@ class Folder:
     path: Path
     images: dict[str, Findings] = field(default_factory=dict)
     bad: dict[str, str] = field(default_factory=dict)
+    further: Sequence[Column] = ()
+    """Columns of the further measures that it got, without distances."""
 
     def numbers(self, name: str) -> list[float]:
         """One number of every image."""
@@ -56,13 +63,17 @@ class Folder:
         return (image.features(name) for image in self.images.values())
 
     def mean(self, metric: str) -> float:
-        """Mean of `glcm_score` or `glcm_entropy` over the images, in bits."""
+        """Mean of a number, such as `glcm_score`, over the images."""
         return float(np.mean(self.numbers(metric)))
 
     @property
     def compression_ratio(self) -> float:
         """Raw bytes of all images over bytes of all their JPEGs."""
         return sum(self.numbers("raw_bytes")) / sum(self.numbers("jpeg_bytes"))
+
+    def values(self) -> dict[str, float]:
+        """Of the further columns: the means over the images."""
+        return {column.name: self.mean(column.name) for column in self.further}
 
     @property
     def other_quality(self) -> list[str]:
@@ -77,10 +88,15 @@ class Folder:
             "glcm_score": self.mean("glcm_score"),
             "glcm_entropy": self.mean("glcm_entropy"),
             "compression_ratio": self.compression_ratio,
+            **self.values(),
             "jpeg_files_of_another_quality": self.other_quality,
-            "images": {name: image_facts(image) for name, image in self.images.items()},
+            "images": {name: self._facts(image) for name, image in self.images.items()},
             "bad": self.bad,
         }
+
+    def _facts(self, image: Findings) -> dict[str, float | int | str]:
+        names = [column.name for column in self.further]
+        return image_facts(image) | {name: image.numbers[name] for name in names}
 
 
 def image_facts(image: Findings) -> dict[str, float | int | str]:
@@ -104,13 +120,20 @@ def image_facts(image: Findings) -> dict[str, float | int | str]:
 
 @dataclass
 class Distance:
-    """A Fréchet distance with its sample counts; `note` says why to distrust or miss it."""
+    """A distance with its sample counts; `note` says why to distrust or miss it."""
 
     name: str
     value: float | None
     samples: int
     reference_samples: int
     note: str = ""
+    digits: int = 2
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        facts = asdict(self)
+        del facts["digits"]
+        return facts
 
 
 @dataclass
@@ -122,6 +145,8 @@ class Evaluation:
     distances: list[Distance]
     settings: Settings
     extractor: dict[str, Any] | None
+    protocols: dict[str, str] = field(default_factory=dict)
+    """What each measure did, by its name."""
 
     @property
     def bad(self) -> list[str]:
@@ -138,7 +163,8 @@ class Evaluation:
             "versions": {name: version(name) for name in libraries},
             "settings": asdict(self.settings),
             "extractor": self.extractor,
-            "distances": {d.name: asdict(d) for d in self.distances},
+            "protocols": self.protocols,
+            "distances": {d.name: d.to_json() for d in self.distances},
             "evaluated": self.images.to_json(),
             "reference": self.reference.to_json() if self.reference else None,
         }
@@ -174,6 +200,8 @@ def evaluate(
     extractor: FeatureExtractor | None = None,
     cache: Path | None = None,
     on_image: Progress | None = None,
+    further: Sequence[Measure] = (),
+    prompts: Mapping[Path, str | None] | None = None,
 ) -> Evaluation:
     """Measure all images of `folder` and, with `reference`, its distance from that folder.
 
@@ -181,6 +209,11 @@ def evaluate(
     by several threads. `on_image` is told each file's name once it is done. Files that cannot be
     measured are listed in the result, not raised; an error is raised only if a folder has no good
     image at all. Features can be had from the result only if they are kept, in `cache`.
+
+    Arguments:
+        further: measures beside those that are always made (`metrics.selection` lists all).
+        prompts: of the images, for those of the further measures that need them; a folder in which
+            one is not known does not get these.
     """
     settings = settings or Settings()
     names = [Path(folder)] + ([Path(reference)] if reference is not None else [])
@@ -191,14 +224,18 @@ def evaluate(
         extractor = extractor or EfficientNetLite0(batch_size=4, threads=1)
         features = ExtractedFeatures(extractor, settings)
         measures.append(features)
+    own = {measure.name for measure in measures}
+    measures += [measure for measure in further if measure.name not in own]
+    asked = {column.name for measure in further for column in measure.columns} - set(_ALWAYS)
     with _store(cache) as store:
         folders = [
-            _measure_folder(name, paths, measures, store, on_image)
+            _measure_folder(name, paths, prompts or {}, measures, asked, store, on_image)
             for name, paths in zip(names, listed, strict=True)
         ]
         distances = [
             _distance(column, *folders)
-            for column in (features.columns if features else ())
+            for measure in (measures if reference is not None else [])
+            for column in measure.columns
             if isinstance(column, columns.Distance)
         ]
     return Evaluation(
@@ -207,6 +244,7 @@ def evaluate(
         distances=distances,
         settings=settings,
         extractor=_described(extractor) if features and extractor else None,
+        protocols={measure.name: measure.protocol for measure in measures},
     )
 
 
@@ -226,12 +264,17 @@ def _described(extractor: FeatureExtractor) -> dict[str, Any]:
 def _measure_folder(
     folder: Path,
     paths: list[Path],
+    prompts: Mapping[Path, str | None],
     measures: Sequence[Measure],
+    asked: Collection[str],
     store: Store,
     on_image: Progress | None,
 ) -> Folder:
-    result = Folder(folder)
-    for found in measure_all(map(Picture, paths), measures, store):
+    pictures = [Picture(path, prompts.get(path)) for path in paths]
+    measures = takes_prompts(measures, [picture.prompt for picture in pictures])
+    means = [c for measure in measures for c in measure.columns if isinstance(c, Mean)]
+    result = Folder(folder, further=[column for column in means if column.name in asked])
+    for found in measure_all(pictures, measures, store):
         if found.problem:
             result.bad[found.path.name] = found.problem
         else:
@@ -247,13 +290,30 @@ def _measure_folder(
 
 
 def _distance(column: columns.Distance, images: Folder, reference: Folder) -> Distance:
-    sides = [Gaussian(folder.features(column.features)) for folder in (images, reference)]
-    counts = {"samples": sides[0].count, "reference_samples": sides[1].count}
-    if min(counts.values()) < 2:
-        note = "needs at least two samples on either side"
-        return Distance(column.heading, None, **counts, note=note)
+    sides = [_Counted(folder, column.features) for folder in (images, reference)]
+    value, notes = None, []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FewSamplesWarning)
-        value = distance_between(*sides)
-    notes = [str(w.message) for w in caught if issubclass(w.category, FewSamplesWarning)]
-    return Distance(column.heading, value, **counts, note="; ".join(notes))
+        try:
+            value = column.distance(*sides)
+        except Diffusion4kError as error:
+            notes.append(str(error))
+    if min(side.count for side in sides) < 2 and value is None:
+        notes = ["needs at least two samples on either side"]
+    notes += [str(w.message) for w in caught if issubclass(w.category, FewSamplesWarning)]
+    ours, theirs = (side.count for side in sides)
+    return Distance(column.heading, value, ours, theirs, "; ".join(notes), column.digits)
+
+
+class _Counted:
+    """Features of a folder, of which it is counted how many there were."""
+
+    def __init__(self, folder: Folder, name: str) -> None:
+        self._folder, self._name = folder, name
+        self.count = 0
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        self.count = 0
+        for array in self._folder.features(self._name):
+            self.count += len(array)
+            yield array

@@ -22,7 +22,7 @@ from typing import Any
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.files import sha256_of
 from diffusion4k.metrics.clip_score import prompt_of
-from diffusion4k.metrics.columns import Column, Found, Mean
+from diffusion4k.metrics.columns import Column, Found, Mean, NotHere
 from diffusion4k.metrics.images import ImageLike, as_pil
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.weights import find_weights, one_line
@@ -37,15 +37,16 @@ class HpsV3:
         weights: the checkpoint, a file or `OWNER/NAME/FILE` on the hub.
 
     Raises:
+        NotHere: no package.
         UsageError: no such file.
-        Diffusion4kError: no package, or it cannot be loaded.
+        Diffusion4kError: it cannot be loaded.
     """
 
     def __init__(self, weights: str | Path, device: str = "cpu") -> None:
         try:
             package = importlib.import_module("hpsv3")
         except ImportError as error:
-            raise Diffusion4kError(
+            raise NotHere(
                 f"hpsv3 cannot be imported ({error}): pip install --no-deps hpsv3, and what it "
                 "needs (it asks for transformers 4.45.2)"
             ) from None

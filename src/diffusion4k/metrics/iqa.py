@@ -21,21 +21,23 @@ from threading import Lock
 from typing import Any, Literal
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.metrics.columns import Column, Found, Mean
+from diffusion4k.metrics.columns import Column, Found, Mean, NotHere
 from diffusion4k.metrics.images import ImageLike, as_array
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.weights import fingerprint, one_line
 
-__all__ = ["IqaMeasure", "IqaScore"]
+__all__ = ["HEADINGS", "IqaMeasure", "IqaScore"]
 
-_HEADINGS = {"niqe": "NIQE", "musiq": "MUSIQ", "maniqa": "MANIQA"}
+HEADINGS = {"niqe": "NIQE", "musiq": "MUSIQ", "maniqa": "MANIQA"}
+"""Of the usual scores; others are called as pyiqa calls them."""
 
 
 class IqaScore:
     """A score of pyiqa by its name, such as `niqe`.
 
     Raises:
-        Diffusion4kError: no pyiqa, no such score, or no weights.
+        NotHere: no pyiqa.
+        Diffusion4kError: no such score, or no weights.
     """
 
     def __init__(self, name: str, device: str = "cpu") -> None:
@@ -44,7 +46,7 @@ class IqaScore:
         try:
             pyiqa = importlib.import_module("pyiqa")
         except ImportError as error:
-            raise Diffusion4kError(
+            raise NotHere(
                 f"pyiqa cannot be imported ({error}): pip install pyiqa (it brings torchvision)"
             ) from None
         try:
@@ -88,7 +90,7 @@ class IqaMeasure:
     def __init__(self, score: IqaScore) -> None:
         self._score = score
         self.name = score.name
-        heading = _HEADINGS.get(score.name, score.name)
+        heading = HEADINGS.get(score.name, score.name)
         better: Literal["lower", "higher"] = "lower" if score.lower_better else "higher"
         self.columns: tuple[Column, ...] = (Mean(score.name, heading, better, 3),)
         self.protocol = f"pyiqa {score.version} {score.name}, weights {score.fingerprint()}"

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.metrics.columns import NotHere
 from diffusion4k.metrics.images import check_batches
 from diffusion4k.metrics.weights import find_weights, read_weights
 
@@ -48,6 +49,7 @@ class Lpips(nn.Module):
         heads: the learned heads, a file; by default that of the installed package `lpips`.
 
     Raises:
+        NotHere: no package with the heads.
         UsageError: no such network or file.
         Diffusion4kError: weights that cannot be read, or of another network.
     """
@@ -120,7 +122,7 @@ def _installed_heads(network: str) -> Path:
     # Found and not imported: the package itself imports torchvision.
     found = importlib.util.find_spec("lpips")
     if found is None or found.origin is None:
-        raise UsageError(
+        raise NotHere(
             "LPIPS: its heads are not here: `pip install --no-deps lpips`, or give their file"
         )
     return Path(found.origin).parent / "weights" / "v0.1" / f"{network}.pth"

@@ -1,19 +1,20 @@
 """The measures with networks that can be made on this machine, and what is missing.
 
-What cannot be made is told with its reason: no weights named, a file damaged or of another network,
-a package that is not installed. Its columns stay empty; nothing stands in for it.
+What cannot be made is told with its reason: no weights named, or a package that is not installed.
+Its columns stay empty; nothing stands in for it. Weights that are named and are not there, damaged
+or of another network end the run: an empty column after hours of work is not what was asked for.
 """
 
 from collections.abc import Callable
 from functools import cache, partial
 from typing import TypeAlias
 
-from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.aesthetics import AestheticMeasure, AestheticPredictor
 from diffusion4k.metrics.clip import Clip
 from diffusion4k.metrics.clip_score import ClipScoreMeasure
 from diffusion4k.metrics.cmmd import CmmdMeasure
-from diffusion4k.metrics.columns import Column, Measure, Missing
+from diffusion4k.metrics.columns import Column, Measure, Missing, NotHere
 from diffusion4k.metrics.dino import DinoV2, DinoV2Measure
 from diffusion4k.metrics.fid import FidMeasure, PatchFidMeasure, Protocol
 from diffusion4k.metrics.hpsv3 import HpsV3, HpsV3Measure
@@ -36,13 +37,16 @@ def network_measures(
 
     All models are loaded here, so that a long run does not fail in its middle. Columns that are
     missing for one reason are told together.
+
+    Raises:
+        Diffusion4kError: weights that are named and cannot be used.
     """
     measures: list[Measure] = [FidelityMeasure()]
     reasons: dict[str, list[str]] = {}
     for columns, make in _makers(settings, device):
         try:
             measures += make()
-        except Diffusion4kError as error:
+        except NotHere as error:
             reasons.setdefault(str(error), []).extend(columns)
     return measures, [Missing(tuple(names), reason) for reason, names in reasons.items()]
 
@@ -87,7 +91,14 @@ def _makers(settings: Networks, device: str) -> list[_Maker]:
         return [HpsV3Measure(HpsV3(_named("hpsv3", settings.hpsv3), device))]
 
     def score_of_pyiqa(name: str) -> list[Measure]:
-        return [IqaMeasure(IqaScore(name, device))]
+        try:
+            return [IqaMeasure(IqaScore(name, device))]
+        except NotHere:
+            raise
+        except Diffusion4kError as error:
+            if "pyiqa" in settings.model_fields_set:
+                raise
+            raise NotHere(str(error)) from None  # Nobody asked for it.
 
     return [
         (_names(LpipsMeasure.columns), lpips),
@@ -107,7 +118,7 @@ def _names(columns: tuple[Column, ...]) -> tuple[str, ...]:
 
 
 def _named(key: str, weights: str | None) -> str:
-    """The weights, or a `UsageError` that says which setting names them."""
+    """The weights, or a `NotHere` that says which setting names them."""
     if weights is None:
-        raise UsageError(f"no weights: `{key}` names none; docs/metric-networks.md tells which")
+        raise NotHere(f"no weights: `{key}` names none; docs/metric-networks.md tells which")
     return weights

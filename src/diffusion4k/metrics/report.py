@@ -44,8 +44,10 @@ def show(evaluation: Evaluation, console: Console | None = None) -> None:
         count = len(evaluation.reference.images)
         _add_means(table, f"reference: {count} images", evaluation.reference)
     console.print(table)
+    if evaluation.images.further:
+        _show_further(console, evaluation)
     for distance in evaluation.distances:
-        value = "not defined" if distance.value is None else f"{distance.value:.2f}"
+        value = "not defined" if distance.value is None else f"{distance.value:.{distance.digits}f}"
         console.print(
             f"{distance.name}: [bold]{value}[/bold] "
             f"({distance.samples} samples against {distance.reference_samples})"
@@ -58,6 +60,20 @@ def show(evaluation: Evaluation, console: Console | None = None) -> None:
             f"* {others} JPEG files were not written at quality 95 with 4:2:0: their Compression "
             "Ratio is not comparable; --reencode makes it so"
         )
+
+
+def _show_further(console: Console, evaluation: Evaluation) -> None:
+    folders = [evaluation.images] + ([evaluation.reference] if evaluation.reference else [])
+    table = Table("metric", "better", title="means", title_justify="left")
+    table.add_column("images", justify="right")
+    if evaluation.reference:
+        table.add_column("reference", justify="right")
+    values = [folder.values() for folder in folders]
+    for column in evaluation.images.further:
+        cells = [value.get(column.name) for value in values]
+        texts = ["" if cell is None else f"{cell:.{column.digits}f}" for cell in cells]
+        table.add_row(escape(column.heading), column.better, *texts)
+    console.print(table)
 
 
 def _add_means(table: Table, label: str, folder: Folder) -> None:

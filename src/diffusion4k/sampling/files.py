@@ -93,15 +93,16 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
             else:
                 record = str(image.info.get(_KEY, ""))
         metadata = json.loads(record)
+    except ValueError:
+        metadata = None
     except FileNotFoundError:
         raise Diffusion4kError(f"{path}: no such file") from None
-    except (OSError, SyntaxError) as error:
-        # Pillow says "unidentified" or "truncated" without the system's error number.
+    except Exception as error:
+        # Decoders raise whatever they stumble upon. Pillow says "unidentified" or "truncated"
+        # without the system's error number.
         if getattr(error, "errno", None) is not None:
             raise
         raise Diffusion4kError(f"{path}: not an image that can be read") from None
-    except ValueError:
-        metadata = None
     if not isinstance(metadata, dict) or "model_fingerprint" not in metadata:
         raise Diffusion4kError(f"{path}: carries no record of diffusion4k")
     return metadata

@@ -7,6 +7,7 @@
 const { models, rows, tiles, headings } = COMPARISON;
 const $ = (id) => document.getElementById(id);
 const STEP = 0.25; // of the view, for keys that move the pictures
+const MANY = 8; // numbers below a picture: more are scrolled
 const BLINK = 600; // milliseconds a picture is seen: below three changes a second, for eyes' sake
 
 const state = { row: 0, mode: "side", left: 0, right: 1, shown: 0, split: 50, blinking: 0 };
@@ -31,6 +32,10 @@ function makeCell(name) {
   const title = element("strong", "", name);
   const [size, scale] = [element("span", "soft"), element("span", "scale")];
   const numbers = element("dl", "numbers");
+  if (headings.length > MANY) { // the picture keeps its room
+    numbers.classList.add("many");
+    numbers.tabIndex = 0;
+  }
   view.append(nothing);
   caption.append(title, size, scale, numbers);
   figure.append(view, caption);

@@ -1,8 +1,6 @@
 """Samples of the dataset with their captions beneath (supplement, Fig. 15)."""
 
-import base64
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from PIL import Image
 from diffusion4k.curation.stats.style import new_figure, wrapped, write_figure
 from diffusion4k.data.folder import Photo
 from diffusion4k.data.images import open_rgb
+from diffusion4k.data_uri import jpeg_uri
 from diffusion4k.errors import Diffusion4kError
 
 __all__ = ["Sample", "choose", "draw_gallery"]
@@ -32,9 +31,7 @@ class Sample:
 
     def uri(self) -> str:
         """The reduced picture as a JPEG data URI."""
-        buffer = io.BytesIO()
-        self.image.save(buffer, "JPEG", quality=82)
-        return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+        return jpeg_uri(self.image, 82)
 
 
 def choose(photos: Sequence[Photo], count: int, seed: int) -> list[Sample]:

@@ -1,6 +1,5 @@
 """All statistics of a dataset, into one folder: figures, `report.html`, `stats.json`."""
 
-import base64
 import json
 import platform
 from importlib.metadata import version
@@ -23,6 +22,7 @@ from diffusion4k.curation.stats.phrases import count_phrases
 from diffusion4k.curation.stats.quality_figures import draw_quality, draw_steps
 from diffusion4k.curation.stats.report import write_report
 from diffusion4k.curation.stats.size_figure import draw_sizes
+from diffusion4k.data_uri import png_uri
 from diffusion4k.errors import UsageError
 from diffusion4k.files import write_text
 
@@ -67,7 +67,7 @@ def describe(dataset: Path, out: Path, *, seed: int = 0, samples: int = 12) -> P
         "versions": _versions(),
     }
     write_text(out / "stats.json", json.dumps(facts, indent=1, allow_nan=False) + "\n")
-    figures = {name: _uri(path) for name, path in drawn.items() if path}
+    figures = {name: png_uri(path.read_bytes()) for name, path in drawn.items() if path}
     return write_report(
         facts,
         figures,
@@ -109,10 +109,6 @@ def _sample(sample: Sample) -> dict[str, Any]:
         "size": f"{sample.photo.width}×{sample.photo.height}",
         "name": sample.photo.file_name,
     }
-
-
-def _uri(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
 def _versions() -> dict[str, str]:

@@ -6,8 +6,6 @@ there, and neither model chooses. Of images of unequal sizes places are equal as
 and height, and the squares equal in pixels.
 """
 
-import base64
-import io
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diffusion4k.data.images import image_size, open_rgb
+from diffusion4k.data_uri import jpeg_uri
 from diffusion4k.endpoint.images import image_part, sent_size
 from diffusion4k.preference.judge.settings import JudgeSettings
 
@@ -70,10 +69,8 @@ class Shown:
             min(max(round(middle * length - side / 2), 0), length - side)
             for middle, length in zip(place, image.size, strict=True)
         )
-        jpeg = io.BytesIO()
         square = image.crop((left, top, left + side, top + side))
-        square.save(jpeg, "JPEG", quality=self._settings.image.quality, subsampling=0)
-        address = "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode()
+        address = jpeg_uri(square, self._settings.image.quality, exact_colours=True)
         detail = self._settings.image.detail
         return {"type": "image_url", "image_url": {"url": address, "detail": detail}}
 

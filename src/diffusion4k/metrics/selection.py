@@ -1,0 +1,57 @@
+"""Which measures the pictures of a folder get, in `evaluate --all` and in the benchmark alike."""
+
+from collections.abc import Iterable, Sequence
+
+from diffusion4k.metrics.columns import Distance, Measure, Missing
+from diffusion4k.metrics.network_measures import network_measures
+from diffusion4k.metrics.networks import Networks
+from diffusion4k.metrics.pairs import LpipsMeasure
+from diffusion4k.metrics.weight_free import Settings, weight_free_measures
+
+__all__ = ["lacking_prompts", "measures_for", "takes_prompts"]
+
+
+def measures_for(
+    settings: Settings, networks: Networks, device: str = "cpu", *, has_reference: bool
+) -> tuple[list[Measure], list[Missing]]:
+    """All measures of pictures made from prompts, and why other columns are left empty.
+
+    Such a picture has no original that it should equal: PSNR, SSIM and LPIPS are no part of them.
+
+    Raises:
+        Diffusion4kError: weights that are named and cannot be used.
+    """
+    with_networks, missing = network_measures(networks, device)
+    measures, without = [], []
+    for measure in [*weight_free_measures(settings), *with_networks]:
+        if measure.needs_original:
+            continue
+        if not has_reference and all(isinstance(column, Distance) for column in measure.columns):
+            without += [column.name for column in measure.columns]
+        else:
+            measures.append(measure)
+    if without:
+        reason = "no photographs: name their folder with `reference`"
+        missing.append(Missing(tuple(without), reason))
+    of_originals = {column.name for column in LpipsMeasure.columns}
+    return measures, [each for each in missing if not of_originals.issuperset(each.columns)]
+
+
+def takes_prompts(measures: Sequence[Measure], prompts: Iterable[str | None]) -> Sequence[Measure]:
+    """The measures that pictures of these prompts can have; None is a prompt that is not known."""
+    if all(prompt is not None for prompt in prompts):
+        return measures
+    return [measure for measure in measures if not measure.needs_prompt]
+
+
+def lacking_prompts(measures: Sequence[Measure], prompts: Sequence[str | None]) -> list[Missing]:
+    """What is missing where prompts are not known."""
+    unknown = sum(prompt is None for prompt in prompts)
+    names = [column.name for m in measures if m.needs_prompt for column in m.columns]
+    if not unknown or not names:
+        return []
+    reason = (
+        f"the prompts of {unknown} of {len(prompts)} images are not known: name them in "
+        "metadata.jsonl"
+    )
+    return [Missing(tuple(names), reason)]
