@@ -1,9 +1,24 @@
 """`diffusion4k judge`: GPT-4o, or another model that sees, compares the images of models."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from diffusion4k.cli.endpoint import (
+    Concurrency,
+    Detail,
+    Estimate,
+    Longest,
+    Model,
+    Price,
+    Quality,
+    RateLimit,
+    Retries,
+    Timeout,
+    Url,
+    settings_of,
+)
 
 __all__ = ["register"]
 
@@ -34,34 +49,26 @@ def judge(
         int, typer.Option(help="Places at native size that decide about fine details; 0: none.")
     ] = 0,
     patch_side: Annotated[int, typer.Option(help="Side of such a place, pixels.")] = 768,
-    endpoint: Annotated[
-        str, typer.Option(help="Address up to the version; any OpenAI-compatible server.")
-    ] = "https://api.openai.com/v1",
-    model: Annotated[str, typer.Option(help="The judge's name at the endpoint.")] = "gpt-4o",
-    longest: Annotated[int, typer.Option(help="Longer side of what is sent, pixels.")] = 1536,
-    quality: Annotated[int, typer.Option(help="JPEG quality of what is sent.")] = 95,
-    detail: Annotated[str, typer.Option(help="How closely it is looked at: low, high.")] = "high",
-    concurrency: Annotated[int, typer.Option(help="Requests under way at a time.")] = 8,
-    requests_per_minute: Annotated[int | None, typer.Option(help="Rate limit.")] = None,
-    tokens_per_minute: Annotated[int | None, typer.Option(help="Rate limit.")] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for an answer.")] = 120.0,
-    retries: Annotated[int, typer.Option(help="How often a failed request is sent again.")] = 6,
+    endpoint: Url = "https://api.openai.com/v1",
+    model: Model = "gpt-4o",
+    longest: Longest = 1536,
+    quality: Quality = 95,
+    detail: Detail = "high",
+    concurrency: Concurrency = 8,
+    requests_per_minute: RateLimit = None,
+    tokens_per_minute: RateLimit = None,
+    timeout: Timeout = 120.0,
+    retries: Retries = 6,
     max_tokens: Annotated[int, typer.Option(help="Longest answer, tokens.")] = 500,
     budget: Annotated[
         float | None, typer.Option(help="Dollars that all runs with one --out may spend.")
     ] = None,
-    input_price: Annotated[
-        float | None, typer.Option(help="Dollars per million tokens; known for GPT-4o.")
-    ] = None,
-    output_price: Annotated[
-        float | None, typer.Option(help="Dollars per million tokens; known for GPT-4o.")
-    ] = None,
+    input_price: Price = None,
+    output_price: Price = None,
     tries: Annotated[
         int, typer.Option(help="Answers to pay for, at most, when they cannot be read.")
     ] = 3,
-    estimate: Annotated[
-        bool, typer.Option("--estimate", help="Only say what it would cost; nothing is sent.")
-    ] = False,
+    estimate: Estimate = False,
 ) -> None:
     """Have a judge compare models' images by the three questions of Diffusion-4K.
 
@@ -72,8 +79,10 @@ def judge(
     """
     from diffusion4k.preference.judge.run import Stopped, estimate_judging
     from diffusion4k.preference.judge.run import judge as judge_models
+    from diffusion4k.preference.judge.settings import JudgeSettings
 
-    settings = _settings(
+    settings = settings_of(
+        JudgeSettings,
         endpoint={
             "url": endpoint,
             "model": model,
@@ -103,16 +112,3 @@ def judge(
     for line in report.lines():
         typer.echo(line)
     raise typer.Exit(0 if report.complete else 1)
-
-
-def _settings(**values: Any) -> Any:
-    from pydantic import ValidationError
-
-    from diffusion4k.config.problems import describe_problems
-    from diffusion4k.errors import UsageError
-    from diffusion4k.preference.judge.settings import JudgeSettings
-
-    try:
-        return JudgeSettings.model_validate(values)
-    except ValidationError as error:
-        raise UsageError(describe_problems(error, JudgeSettings)) from None

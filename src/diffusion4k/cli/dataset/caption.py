@@ -1,9 +1,24 @@
 """`diffusion4k dataset caption`: captions by a vision-language model."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from diffusion4k.cli.endpoint import (
+    Concurrency,
+    Detail,
+    Estimate,
+    Longest,
+    Model,
+    Price,
+    Quality,
+    RateLimit,
+    Retries,
+    Timeout,
+    Url,
+    settings_of,
+)
 
 __all__ = ["EXAMPLE", "caption"]
 
@@ -22,27 +37,21 @@ def caption(
         Path,
         typer.Argument(help="Folder of pictures, or one that dataset build made.", metavar="DIR"),
     ],
-    endpoint: Annotated[
-        str, typer.Option(help="Address up to the version; any OpenAI-compatible server.")
-    ] = "https://api.openai.com/v1",
-    model: Annotated[str, typer.Option(help="The model's name at the endpoint.")] = "gpt-4o",
-    longest: Annotated[int, typer.Option(help="Longer side of what is sent, pixels.")] = 1536,
-    quality: Annotated[int, typer.Option(help="JPEG quality of what is sent.")] = 90,
-    detail: Annotated[str, typer.Option(help="How closely it is looked at: low, high.")] = "high",
-    concurrency: Annotated[int, typer.Option(help="Requests under way at a time.")] = 8,
-    requests_per_minute: Annotated[int | None, typer.Option(help="Rate limit.")] = None,
-    tokens_per_minute: Annotated[int | None, typer.Option(help="Rate limit.")] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for an answer.")] = 120.0,
-    retries: Annotated[int, typer.Option(help="How often a failed request is sent again.")] = 6,
+    endpoint: Url = "https://api.openai.com/v1",
+    model: Model = "gpt-4o",
+    longest: Longest = 1536,
+    quality: Quality = 90,
+    detail: Detail = "high",
+    concurrency: Concurrency = 8,
+    requests_per_minute: RateLimit = None,
+    tokens_per_minute: RateLimit = None,
+    timeout: Timeout = 120.0,
+    retries: Retries = 6,
     budget: Annotated[
         float | None, typer.Option(help="Dollars that all runs in this folder may spend.")
     ] = None,
-    input_price: Annotated[
-        float | None, typer.Option(help="Dollars per million tokens; known for GPT-4o.")
-    ] = None,
-    output_price: Annotated[
-        float | None, typer.Option(help="Dollars per million tokens; known for GPT-4o.")
-    ] = None,
+    input_price: Price = None,
+    output_price: Price = None,
     batch: Annotated[
         bool, typer.Option("--batch", help="Batch API: half the price, within 24 hours.")
     ] = False,
@@ -56,9 +65,7 @@ def caption(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Caption pictures that have a caption, too.")
     ] = False,
-    estimate: Annotated[
-        bool, typer.Option("--estimate", help="Only say what it would cost; nothing is sent.")
-    ] = False,
+    estimate: Estimate = False,
 ) -> None:
     """Caption the pictures of a folder with the prompt of Diffusion-4K.
 
@@ -68,8 +75,10 @@ def caption(
     """
     from diffusion4k.curation.captions.publish import caption_folder, estimate_folder
     from diffusion4k.curation.captions.run import Stopped
+    from diffusion4k.curation.captions.settings import CaptionSettings
 
-    settings = _settings(
+    settings = settings_of(
+        CaptionSettings,
         endpoint={
             "url": endpoint,
             "model": model,
@@ -99,16 +108,3 @@ def caption(
     for line in report.lines():
         typer.echo(line)
     raise typer.Exit(1 if report.without_caption else 0)
-
-
-def _settings(**values: Any) -> Any:
-    from pydantic import ValidationError
-
-    from diffusion4k.config.problems import describe_problems
-    from diffusion4k.curation.captions.settings import CaptionSettings
-    from diffusion4k.errors import UsageError
-
-    try:
-        return CaptionSettings.model_validate(values)
-    except ValidationError as error:
-        raise UsageError(describe_problems(error, CaptionSettings)) from None
