@@ -12,7 +12,7 @@ mask leaves out. Weights are not normalised.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import torch
@@ -65,9 +65,9 @@ class Composed:
     """
 
     space: Literal["velocity", "latents"] = "velocity"
-    weighting: Weighting = Constant()
-    transform: Transform = Identity()
-    norm: Norm = Squared()
+    weighting: Weighting = field(default_factory=Constant)
+    transform: Transform = field(default_factory=Identity)
+    norm: Norm = field(default_factory=Squared)
     mask: Mask | None = None
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ level L (the coarsest), and one LL, what is left. An orthonormal wavelet keeps t
 (Parseval): with equal weights and the squared norm it changes nothing, at any number of levels.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -108,7 +109,7 @@ class Wavelet:
                     f"{len(each.detail)}"
                 )
         sigmas = [each.sigma for each in self.bands]
-        if any(b <= a for a, b in zip(sigmas, sigmas[1:], strict=False)):
+        if any(b <= a for a, b in itertools.pairwise(sigmas)):
             raise ValueError(f"bands: sigma must rise from each to the next, got {sigmas}")
 
     def __call__(self, error: Tensor) -> Sequence[Tensor]:
@@ -131,7 +132,7 @@ class Wavelet:
             return sigma.new_ones(1, 1)
         rows = sigma.new_tensor([each.row for each in self.bands])
         weights = rows[:1]
-        for i, (here, there) in enumerate(zip(self.bands, self.bands[1:], strict=False)):
+        for i, (here, there) in enumerate(itertools.pairwise(self.bands)):
             passed = ((sigma - here.sigma) / (there.sigma - here.sigma)).clamp(0, 1)
             weights = weights + torch.outer(passed, rows[i + 1] - rows[i])
         return weights
