@@ -1,5 +1,6 @@
 """The section `objective`: from YAML to the object, and what is refused."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,6 +92,17 @@ def test_sections_name_objectives(recipe: Make, tmp_path: Path, text: str) -> No
     snapshot = tmp_path / "snapshot.yaml"
     snapshot.write_text(wanted.as_yaml())
     assert load_recipe(snapshot) == wanted
+
+
+def test_the_manuals_recipes(recipe: Make) -> None:
+    page = (Path(__file__).parents[2] / "docs/objectives.md").read_text()
+    sections = re.findall(r"`(?:objective: )?(\{name: [^`]*\})`", page)
+    blocks = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    found = [yaml.safe_load(text) for text in sections if "..." not in text]
+    found += [yaml.safe_load(text)["objective"] for text in blocks]
+    assert len(found) >= 10
+    for section in found:
+        build_objective(recipe(objective=section))
 
 
 def test_beta_timesteps(recipe: Make, tiny_model: Path) -> None:
