@@ -127,6 +127,10 @@ def main() -> None:
     parser.add_argument("--memory-of", help="one objective's two steps alone")
     options = parser.parse_args()
     if options.memory_of:
+        import torch
+
+        # Several threads take memory as they happen to overlap, by one percent more or less.
+        torch.set_num_threads(1)
         step = Step(options.side)
         for _ in range(2):
             step.whole(objectives()[options.memory_of])
