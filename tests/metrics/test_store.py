@@ -105,3 +105,17 @@ def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
     file = written(tmp_path / "file", b"")
     with pytest.raises(StoreError, match="file/a: cannot be written"):
         Store(file).keep(file / "a" / "b.safetensors", Found())
+
+
+def test_no_room_is_told_in_one_line(tmp_path: Path) -> None:
+    """A limit to the size of files stops a write in its middle, as a full disk does."""
+    resource = pytest.importorskip("resource")
+    found = Found({}, {"f": np.ones((300, 1000), np.float32)})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(StoreError, match="cannot be written"):
+            Store(tmp_path).keep(tmp_path / "a.safetensors", found)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
