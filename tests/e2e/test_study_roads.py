@@ -17,7 +17,7 @@ from tests.preference.study.server import serving
 pytestmark = pytest.mark.e2e
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "src/diffusion4k/pocket/photographs"
-FLAT = {"flat": {"max_flat_ratio": 1.0}}
+ANY = {"flat": {"max_flat_ratio": 1.0}, "blur": {"max_motion_blur": None}}
 NAMES = ("dogs", "fig", "stream", "wine")
 
 
@@ -81,7 +81,7 @@ def test_decisions_of_people_are_applied_by_the_build(tmp_path: Path) -> None:
     recipe = tmp_path / "dataset.yaml"
     content = {"output": "dataset", "sources": [{"path": "images"}]}
     recipe.write_text(
-        yaml.safe_dump(content | {"header": {"min_shorter_side": 256}, "thresholds": FLAT})
+        yaml.safe_dump(content | {"header": {"min_shorter_side": 256}, "thresholds": ANY})
     )
     diffusion4k("dataset", "build", recipe, cwd=tmp_path)
     path = study(tmp_path, {"kind": "inspection", "dataset": str(tmp_path / "dataset")})
