@@ -4,6 +4,7 @@ import asyncio
 import sys
 import time
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import TypeVar
 
 from sqlmodel import Session, col, select
@@ -74,7 +75,8 @@ class Study:
         if time.monotonic() - self._looked >= _LOOK_EVERY:
             self._looked = time.monotonic()
             query = select(EventRow.participant).where(col(EventRow.kind) == REVOKED)
-            self.board.revoke(await _kept(self._writer.submit(lambda s: list(s.exec(query)))))
+            with suppress(Refusal):  # A database that cannot be read takes no answers either.
+                self.board.revoke(await _kept(self._writer.submit(lambda s: list(s.exec(query)))))
         if person.expired:
             raise Refusal(403, EXPIRED)
 
