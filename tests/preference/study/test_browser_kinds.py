@@ -1,5 +1,6 @@
 """Ratings and inspections in a real browser."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from diffusion4k.curation.inspection.decisions import latest_decisions
 from tests.curation.inspection.fake import make_dataset
 from tests.preference.study.browser import Browser, agree, is_accessible, playwright
-from tests.preference.study.fake import make_images, write_study
+from tests.preference.study.fake import make_images, make_study, write_study
 from tests.preference.study.server import command, serving
 
 pytestmark = pytest.mark.e2e
@@ -53,6 +54,43 @@ def test_ratings_of_patches(chromium: playwright.Browser, tmp_path: Path) -> Non
     assert sorted(float(line.split(",")[2]) for line in lines[1:]) == [1, 5, 7, 10]
     names = {line.split(",")[0] for line in lines[1:]}
     assert names == {path.name for path in (tmp_path / "kept/patches").iterdir()}
+
+
+def test_links_that_open_nothing(chromium: playwright.Browser, tmp_path: Path) -> None:
+    study = make_study(tmp_path, views=1, task={"checks": {"identical": 0, "degraded": 1}})
+    links = tmp_path / "links.csv"
+    command("links", study, "--count", "3", "--out", str(links)).communicate(timeout=120)
+    command("links", study, "--revoke", "p-0003").communicate(timeout=120)
+    secrets = [row["link"].partition("#")[2] for row in csv.DictReader(links.open())]
+    with serving(study) as server:
+        browser = Browser(chromium, server)
+        page, expect = browser.page, playwright.expect
+        for secret, said in (
+            ("", "This study is by invitation: open your personal link."),
+            ("#guess", "This link is none of this study: open it as it was given to you."),
+            (f"#{secrets[2]}", "This link is good no more: ask whoever sent it for another."),
+        ):
+            page.goto("about:blank")
+            page.goto(server.address + secret)
+            expect(page.locator("#notice-text")).to_have_text(said)
+            expect(page.locator("#notice-title")).to_have_text("The study cannot be opened")
+            expect(page.locator("#problem")).to_have_text("")
+            is_accessible(page)
+        # Who comes when another has done it all is told so.
+        for done, secret in enumerate(secrets[:2]):
+            page.goto("about:blank")
+            page.goto(f"{server.address}#{secret}")
+            page.click("text=I agree and take part")
+            for number in range(0 if done else 4 * 3):
+                expect(page.locator("#count")).to_have_text(f"{number // 3} of 4")
+                expect(page.locator("#ask .now")).to_contain_text(f"{number % 3 + 1} of 3")
+                expect(page.locator("html")).to_have_attribute("data-seen", "true")
+                page.keyboard.press("1")
+            expect(page.locator("#notice-title")).to_have_text("Thank you")
+            said = "there is nothing left to be shown" if done else "Thank you for taking part"
+            expect(page.locator("#notice-text")).to_contain_text(said)
+            assert page.locator("#go").is_visible() is not bool(done)
+        browser.context.close()
 
 
 def test_inspection_by_people(chromium: playwright.Browser, tmp_path: Path) -> None:

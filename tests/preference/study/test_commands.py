@@ -17,6 +17,7 @@ from diffusion4k.cli.study import register
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.preference.answers import read_answers
 from diffusion4k.preference.study.run import origin_of
+from diffusion4k.preference.study.service import EXPIRED
 from diffusion4k.web.serve import listen
 from tests.preference.study.fake import make_study
 from tests.preference.study.server import serving
@@ -80,6 +81,9 @@ def test_from_links_to_answers(tmp_path: Path) -> None:
             "backup.sqlite: sound; rows: 1 study, 3 participant, 1 event, 1 shown, 3 answer"
             in backup
         )
+        assert run("links", study, "--revoke", "p-0003").stdout.startswith("revoked: p-0003;")
+        revoked = client.post("api/enter", json={"link": rows[2]["link"].partition("#")[2]})
+        assert (revoked.status_code, revoked.text) == (403, EXPIRED)
         run("links", study, "--count", 1, "--out", tmp_path / "more.csv")
         (late,) = csv.DictReader((tmp_path / "more.csv").open())
         secret = late["link"].partition("#")[2]

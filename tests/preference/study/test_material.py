@@ -90,7 +90,9 @@ def test_unequal_sizes_are_told_and_prompts_given_twice_refused(tmp_path: Path) 
     make_images(tmp_path / "a", 2, 0)
     make_images(tmp_path / "b", 2, 1, size=(80, 80))
     found = find_scenes(models(tmp_path, "a", "b"), None)
-    assert found.notes == ["2 scenes have images of unequal sizes"]
+    assert found.notes == [
+        "prompt 1: images of unequal sizes: a 96x64, b 80x80 (and of 1 more prompts)"
+    ]
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("prompt 1\nprompt 0\nprompt 1\n")
     with pytest.raises(UsageError, match=r"prompts.txt: prompt 3 repeats prompt 1, 'prompt 1'"):

@@ -3,10 +3,14 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from diffusion4k.preference.study import access, app
+from diffusion4k.errors import UsageError
+from diffusion4k.preference.study import access, app, service
+from diffusion4k.preference.study.run import revoke_links
+from diffusion4k.preference.study.service import EXPIRED
 from diffusion4k.preference.study.tables import AnswerRow, EventRow, ParticipantRow
 from diffusion4k.web.session import CSRF_HEADER
 from tests.preference.study.fake import Person, Running, choices, invited, make_study, rows
@@ -32,7 +36,7 @@ def test_foreign_expired_and_new_links(start: Callable[..., Running]) -> None:
         answer = client.post("/api/enter", json={"link": foreign})
         assert (answer.status_code, answer.text) == (403, app._FOREIGN)
     expired = client.post("/api/enter", json={"link": invited(running, days=-1)})
-    assert (expired.status_code, expired.text) == (403, app._EXPIRED)
+    assert (expired.status_code, expired.text) == (403, EXPIRED)
     # Made while the server runs.
     secret = invited(running)
     me = client.post("/api/enter", json={"link": secret})
@@ -46,7 +50,50 @@ def test_foreign_expired_and_new_links(start: Callable[..., Running]) -> None:
     assert person.next()["position"] == 0
     # It expires in the middle of the work.
     running.study.board.people[2].until = datetime.now(timezone.utc) - timedelta(seconds=1)
-    assert client.get("/api/next").text == app._EXPIRED
+    assert client.get("/api/next").text == EXPIRED
+
+
+def test_links_that_are_revoked(
+    start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = start(participants={"open": False})
+    secrets = [invited(running) for _ in range(3)]
+
+    def enter(number: int) -> Any:
+        return running.client().post("/api/enter", json={"link": secrets[number]})
+
+    people = []
+    for number in (0, 1):
+        client = running.client()
+        people.append(
+            Person(client, client.post("/api/enter", json={"link": secrets[number]}).json())
+        )
+        client.post("/api/consent", json={})
+        people[-1].next()
+    person, other = people
+    assert person.reply(0, choices(person)).is_success
+    with pytest.raises(UsageError, match="--revoke p-0009: no such participant"):
+        revoke_links(running.config, ["p-0002", "p-0009"])
+    # One who is at work, and one whose link was never opened; to revoke again changes nothing.
+    revoke_links(running.config, ["p-0001", "p-0003"])
+    revoke_links(running.config, ["p-0003"])
+    monkeypatch.setattr(service, "_LOOK_EVERY", 0.0)
+    refused = [person.reply(0, choices(person, "right")), person.client.get("/api/next")]
+    refused += [enter(0), enter(2)]
+    assert [(each.status_code, each.text) for each in refused] == [(403, EXPIRED)] * 4
+    assert person.client.get("/api/me").status_code == 401
+    assert other.reply(0, choices(other)).is_success
+    assert enter(1).is_success
+    # What was answered before stays.
+    kept = [row for row in rows(running, AnswerRow) if row.participant == 1]
+    assert [row.choice for row in kept] == ["left"] * 3
+    running.close()
+    # A server that starts again knows it from the first request on.
+    again = Running(running.config.place.parent / "study.yaml")
+    try:
+        assert [again.study.board.people[n].expired for n in (1, 2, 3)] == [True, False, True]
+    finally:
+        again.close()
 
 
 def test_links_are_kept_as_hashes(start: Callable[..., Running]) -> None:

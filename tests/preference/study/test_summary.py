@@ -12,7 +12,7 @@ import pytest
 from diffusion4k.preference.answers import read_answers
 from diffusion4k.preference.study.export import export
 from diffusion4k.preference.study.summary import summarise
-from tests.preference.study.fake import Person, Running, make_study
+from tests.preference.study.fake import Person, Running, make_images, make_study, write_study
 
 QUESTIONS = ("visual_aesthetics", "prompt_adherence", "fine_details")
 NONE = {"checks": {"identical": 0, "degraded": 0}}
@@ -133,6 +133,29 @@ def test_whom_not_to_trust(start) -> None:
     trusted = summarise(running.config, running.study.board, without_flagged=True)
     assert {win["share"] for win in trusted["wins"]} == {0.0}
     assert {win["wins_b"] for win in trusted["wins"]} == {30}
+
+
+def test_raters_not_to_trust(tmp_path: Path) -> None:
+    images = make_images(tmp_path / "images", 12, 0)
+    content = {"name": "patches", "title": "Patches", "folder": str(tmp_path / "kept")}
+    content |= {"participants": {"open": True}}
+    content |= {"task": {"kind": "rating", "images": {"wlf": str(images)}, "patches": None}}
+    running = Running(write_study(tmp_path, content))
+    try:
+        raters = (lambda n: n % 4 + 3, 3.0), (lambda n: n % 4 + 3, 0.2), (lambda _: 7, 3.0)
+        for rate, seconds in raters:
+            person = running.join()
+            known = running.study.board.people[int(person.me["participant"][2:])]
+            while not (found := person.next()).get("finished"):
+                position = found["position"]
+                known.shown[position].since = None
+                person.reply(position, {"rating": str(rate(position))}, seconds=seconds)
+        summary = summarise(running.config, running.study.board, without_flagged=True)
+    finally:
+        running.close()
+    flags = [person["flags"] for person in summary["participants"]]
+    assert flags == [[], ["fast: 0.2 s in the median"], ["rated everything 7"]]
+    assert summary["choices"] == [{"model": "wlf", "choices": dict.fromkeys("3456", 3)}]
 
 
 def test_before_anyone_has_answered(start) -> None:

@@ -7,9 +7,11 @@ import typer
 
 __all__ = ["EXAMPLE", "links"]
 
-EXAMPLE = """Example:
+EXAMPLE = """Examples:
 
 diffusion4k study links recipes/pocket-study.yaml --count 10 --out links.csv
+
+diffusion4k study links recipes/pocket-study.yaml --revoke p-0003
 """
 
 
@@ -23,8 +25,12 @@ def links(
     address: Annotated[
         str, typer.Option(help="The study's address, as participants reach it.")
     ] = "http://127.0.0.1:8765",
+    revoke: Annotated[
+        list[str] | None,
+        typer.Option(help="A participant, as p-0003, whose link is to be good no more."),
+    ] = None,
 ) -> None:
-    """Make personal links, also while the study runs.
+    """Make personal links, or revoke them with --revoke, also while the study runs.
 
     Only their hashes are kept: the file is the one place where they are.
     """
@@ -33,7 +39,12 @@ def links(
     require_web()
 
     from diffusion4k.preference.study.config import read_study
-    from diffusion4k.preference.study.run import make_links, origin_of
+    from diffusion4k.preference.study.run import make_links, origin_of, revoke_links
 
-    make_links(read_study(study, overrides), count, out, origin_of(address))
+    config = read_study(study, overrides)
+    if revoke:
+        revoke_links(config, revoke)
+        typer.echo(f"revoked: {', '.join(revoke)}; what they have answered is kept")
+        return
+    make_links(config, count, out, origin_of(address))
     typer.echo(f"{count} links in {out}: send each to one person, and keep the file to yourself")

@@ -33,7 +33,7 @@ from diffusion4k.preference.study.board import Participant, Shown
 from diffusion4k.preference.study.config import PairwiseTask, RatingTask
 from diffusion4k.preference.study.dashboard import add_dashboard
 from diffusion4k.preference.study.replies import Reply
-from diffusion4k.preference.study.service import Study
+from diffusion4k.preference.study.service import EXPIRED, Study
 from diffusion4k.web.assets import SHARED, Assets
 from diffusion4k.web.protection import BodyLimit, HostCheck, SecurityHeaders
 from diffusion4k.web.rates import Buckets, RateLimit, client_address
@@ -42,8 +42,8 @@ __all__ = ["create_api", "create_app"]
 
 _BODY_LIMIT = 1 << 16
 _STATIC = Path(__file__).parent / "static"
+_NO_LINK = "this study is by invitation: open your personal link"
 _FOREIGN = "this link is none of this study: open it as it was given to you"
-_EXPIRED = "this link has expired: ask whoever sent it for another"
 _DAY = "private, max-age=86400, immutable"
 # Whoever looks closely at large images asks for hundreds of tiles at once.
 _BURST, _RATE = 3000, 150
@@ -74,21 +74,22 @@ def create_api(study: Study, *, cookie: str, origin: str | None) -> FastAPI:
     door = Cookie(cookie, secure=bool(origin and origin.startswith("https:")))
     guesses, joins = Buckets(*_GUESSES), Buckets(*_JOINS)
 
-    def own_page(request: Request) -> None:
+    # All `async`, though nothing is waited for: others would each be sent to a thread and back.
+    async def own_page(request: Request) -> None:
         if not same_origin(request, origin):
             raise Refusal(403, "not asked by this page: reload it and try again")
 
-    def participant(request: Request) -> Participant:
+    async def participant(request: Request) -> Participant:
         person = study.board.by_link(hash_of(door.read(request)))
         if person is None:
-            raise Refusal(401, "open your personal link")
+            raise Refusal(401, _NO_LINK)
         if person.expired:
-            raise Refusal(403, _EXPIRED)
+            raise Refusal(403, EXPIRED)
         return person
 
-    def changing(request: Request) -> Participant:
-        own_page(request)
-        person = participant(request)
+    async def changing(request: Request) -> Participant:
+        await own_page(request)
+        person = await participant(request)
         study.secrets.check_change(request, door.read(request))
         return person
 
@@ -113,8 +114,7 @@ def create_api(study: Study, *, cookie: str, origin: str | None) -> FastAPI:
         if person is None:
             guesses.allows(address)
             raise Refusal(403, _FOREIGN)
-        if person.expired:
-            raise Refusal(403, _EXPIRED)
+        await study.check_link(person)
         response = JSONResponse(describe(study, person, body.link))
         door.give(response, body.link)
         return response
@@ -122,7 +122,7 @@ def create_api(study: Study, *, cookie: str, origin: str | None) -> FastAPI:
     @app.post("/api/join", dependencies=[OwnPage])
     async def join(request: Request, body: NothingBody) -> Response:
         if not study.config.participants.open:
-            raise Refusal(403, "this study is by invitation: open your personal link")
+            raise Refusal(403, _NO_LINK)
         if not joins.allows(client_address(request)):
             raise Refusal(429, "too many new participants from here: wait some minutes")
         secret, person = await study.join()
@@ -142,7 +142,7 @@ def create_api(study: Study, *, cookie: str, origin: str | None) -> FastAPI:
         person = study.board.by_link(hash_of(cookie))
         if person is None or person.expired:
             if not study.config.participants.open:
-                raise Refusal(401, _EXPIRED if person else "open your personal link")
+                raise Refusal(401, EXPIRED if person else _NO_LINK)
             return welcome(study)
         return describe(study, person, cookie)
 
@@ -169,7 +169,7 @@ def create_api(study: Study, *, cookie: str, origin: str | None) -> FastAPI:
 
     @app.get("/tiles/{name}/{level}/{column}/{row}")
     async def tile(request: Request, name: str, level: int, column: int, row: int) -> Response:
-        participant(request)
+        await participant(request)
         made = await study.gallery.tile(name, level, column, row)
         # A name stands for the very content of a file, so that a copy never grows old.
         return Response(made.content, media_type=made.media_type, headers={"Cache-Control": _DAY})

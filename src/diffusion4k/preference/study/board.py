@@ -19,7 +19,7 @@ from diffusion4k.preference.study.config import InspectionTask, PairwiseTask, St
 from diffusion4k.preference.study.design import Cell, Design
 from diffusion4k.preference.study.material import Material, Unit
 from diffusion4k.preference.study.store import Rows
-from diffusion4k.preference.study.tables import AnswerRow, ParticipantRow, ShownRow
+from diffusion4k.preference.study.tables import REVOKED, AnswerRow, ParticipantRow, ShownRow
 
 __all__ = ["Board", "Participant", "Shown"]
 
@@ -70,6 +70,8 @@ class Participant:
     total: int
     """How much is shown, checks included, if it lasts."""
     consented: bool = False
+    revoked: bool = False
+    """Whether the owner has taken the link back."""
     shown: list[Shown] = field(default_factory=list)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -91,7 +93,7 @@ class Participant:
     @property
     def expired(self) -> bool:
         """Whether the link is good no more."""
-        return datetime.now(timezone.utc) > self.until
+        return self.revoked or datetime.now(timezone.utc) > self.until
 
 
 class Board:
@@ -111,6 +113,7 @@ class Board:
         for event in rows.events:
             if event.kind == "consent":
                 self.people[event.participant].consented = True
+        self.revoke(event.participant for event in rows.events if event.kind == REVOKED)
         for shown in rows.shown:
             self._restore(shown)
         for answer in rows.answers:
@@ -136,6 +139,12 @@ class Board:
     def by_link(self, link: str) -> Participant | None:
         """Whose link has this hash."""
         return self._by_link.get(link)
+
+    def revoke(self, numbers: Iterable[int]) -> None:
+        """These participants' links are good no more; what they have answered stays."""
+        for number in numbers:
+            if person := self.people.get(number):
+                person.revoked = True
 
     def plan(self, person: Participant) -> Shown | None:
         """What comes next for a participant who has answered all until now; it counts as shown.

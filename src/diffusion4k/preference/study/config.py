@@ -11,6 +11,7 @@ from diffusion4k.config.types import Address, Count, NonNegative, Section, Seed,
 from diffusion4k.preference.study.questions import PAPER, Question
 
 __all__ = [
+    "ChecksConfig",
     "InspectionTask",
     "PairwiseTask",
     "ParticipantsConfig",

@@ -6,7 +6,7 @@ GET  /api/owner/export/FORMAT   csv, jsonl, parquet
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
@@ -46,13 +46,13 @@ def add_dashboard(
     study: Study,
     assets: Assets,
     door: Cookie,
-    own_page: Callable[[Request], None],
+    own_page: Callable[[Request], Awaitable[None]],
 ) -> None:
     """Add the owner's routes."""
     guesses = Buckets(*_GUESSES)
     known: dict[bool, tuple[float, dict[str, Any]]] = {}
 
-    def owner(request: Request) -> None:
+    async def owner(request: Request) -> None:
         if not study.secrets.is_owner(door.read(request)):
             raise Refusal(
                 401, "open the dashboard's address as `diffusion4k study serve` prints it"

@@ -125,7 +125,11 @@ def _letters(index: int) -> str:
 
 def _unequal(scenes: list[Scene]) -> list[str]:
     """Images of unequal sizes are shown as large as each other, which is worth to be known."""
-    unequal = 0
+    unequal = []
     for scene in scenes:
-        unequal += len({image_size(path) for path in scene.images.values()}) > 1
-    return [f"{unequal} scenes have images of unequal sizes"] if unequal else []
+        sizes = {model: "{}x{}".format(*image_size(path)) for model, path in scene.images.items()}
+        if len(set(sizes.values())) > 1:
+            found = ", ".join(f"{model} {size}" for model, size in sizes.items())
+            unequal.append(f"prompt {scene.id}: images of unequal sizes: {found}")
+    more = f" (and of {len(unequal) - 1} more prompts)" if len(unequal) > 1 else ""
+    return [unequal[0] + more] if unequal else []

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sqlmodel import col, select
+
 from diffusion4k.errors import UsageError
 from diffusion4k.files import atomic_path
 from diffusion4k.preference.study.access import new_participant
@@ -14,11 +16,12 @@ from diffusion4k.preference.study.config import StudyConfig
 from diffusion4k.preference.study.export import export
 from diffusion4k.preference.study.material import Material, find_material
 from diffusion4k.preference.study.service import Study
-from diffusion4k.preference.study.store import Rows, exclusive, open_store, read_rows
+from diffusion4k.preference.study.store import Rows, exclusive, now, open_store, read_rows
+from diffusion4k.preference.study.tables import REVOKED, EventRow, ParticipantRow
 from diffusion4k.web.protection import is_loopback
 from diffusion4k.web.serve import listen, serve
 
-__all__ = ["describe", "make_links", "origin_of", "run", "take_out"]
+__all__ = ["describe", "make_links", "origin_of", "revoke_links", "run", "take_out"]
 
 
 def describe(config: StudyConfig) -> list[str]:
@@ -62,6 +65,32 @@ def make_links(config: StudyConfig, count: int, path: Path, address: str) -> Non
                 for secret, row in made:
                     writer.writerow((f"p-{row.id:04d}", f"{address}/#{secret}", row.until))
                 handle.flush()
+    finally:
+        store.close()
+
+
+def revoke_links(config: StudyConfig, names: Sequence[str]) -> None:
+    """Participants' links are good no more, also on a running server, within a second.
+
+    Raises:
+        UsageError: no such participant; then no link is revoked.
+        Diffusion4kError: the study has not begun.
+    """
+    store = open_store(config)
+    try:
+        with store.session() as session:
+            known = [row.id for row in session.exec(select(ParticipantRow)) if row.id]
+            numbers = {f"p-{number:04d}": number for number in known}
+            if unknown := [name for name in names if name not in numbers]:
+                raise UsageError(
+                    f"--revoke {unknown[0]}: no such participant: names stand in the file of links "
+                    "and on the dashboard, as p-0001"
+                )
+            is_revoked = col(EventRow.kind) == REVOKED
+            before = set(session.exec(select(EventRow.participant).where(is_revoked)))
+            chosen = {numbers[name] for name in names} - before
+            for number in chosen:
+                session.add(EventRow(participant=number, kind=REVOKED, at=now()))
     finally:
         store.close()
 

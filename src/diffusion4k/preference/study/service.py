@@ -4,9 +4,10 @@ import asyncio
 import sys
 import time
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import TypeVar
 
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 from starlette.concurrency import run_in_threadpool
 
 from diffusion4k.errors import Diffusion4kError
@@ -18,10 +19,13 @@ from diffusion4k.preference.study.gallery import Gallery
 from diffusion4k.preference.study.material import Material
 from diffusion4k.preference.study.replies import DECISION, SKIP, Reply, check_reply, rows_of
 from diffusion4k.preference.study.store import Keeping, begin, now, read_rows
-from diffusion4k.preference.study.tables import EventRow, ParticipantRow, ShownRow
+from diffusion4k.preference.study.tables import REVOKED, EventRow, ParticipantRow, ShownRow
 from diffusion4k.preference.study.writer import Writer
 
-__all__ = ["Study"]
+__all__ = ["EXPIRED", "Study"]
+
+EXPIRED = "this link is good no more: ask whoever sent it for another"
+_LOOK_EVERY = 1.0  # seconds until links that were revoked are looked for again
 
 Result = TypeVar("Result")
 
@@ -42,6 +46,7 @@ class Study:
         self.secrets = Secrets(config.place)
         self.gallery = Gallery(material.paths(), self.secrets)
         self._writer = Writer(store)
+        self._looked = -_LOOK_EVERY
 
     def close(self) -> None:
         """Write what is waiting."""
@@ -50,6 +55,7 @@ class Study:
     async def find(self, secret: str) -> Participant | None:
         """Whose personal link it is, also one that was made meanwhile."""
         link = hash_of(secret)
+        self._looked = -_LOOK_EVERY  # Whoever enters is looked up at once.
         if known := self.board.by_link(link):
             return known
 
@@ -59,6 +65,20 @@ class Study:
         row = await _kept(self._writer.submit(look))
         # Another request may have found it first.
         return self.board.by_link(link) or (self.board.add(row) if row else None)
+
+    async def check_link(self, person: Participant) -> None:
+        """Look which links were revoked meanwhile, once a second at most.
+
+        Raises:
+            Refusal: this one was, or has expired.
+        """
+        if time.monotonic() - self._looked >= _LOOK_EVERY:
+            self._looked = time.monotonic()
+            query = select(EventRow.participant).where(col(EventRow.kind) == REVOKED)
+            with suppress(Refusal):  # A database that cannot be read takes no answers either.
+                self.board.revoke(await _kept(self._writer.submit(lambda s: list(s.exec(query)))))
+        if person.expired:
+            raise Refusal(403, EXPIRED)
 
     async def join(self) -> tuple[str, Participant]:
         """A new participant of an open study, who has consented; and the secret of the link."""
@@ -86,6 +106,7 @@ class Study:
     async def next(self, person: Participant) -> Shown | None:
         """What the participant is to see now; None if that was all."""
         self._check_consent(person)
+        await self.check_link(person)
         async with person.lock:
             shown = person.open or self.board.plan(person)
             if shown is None:
@@ -122,6 +143,7 @@ class Study:
             Refusal: it is no answer to what was shown.
             Diffusion4kError: it could not be kept.
         """
+        await self.check_link(person)
         async with person.lock:
             shown = self.earlier(person, reply.position)
             if reply.key in shown.keys:

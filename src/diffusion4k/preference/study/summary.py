@@ -18,7 +18,12 @@ from numpy.typing import NDArray
 from diffusion4k.preference.answers import Answer
 from diffusion4k.preference.study.board import Board, Participant, Shown
 from diffusion4k.preference.study.checks import fails
-from diffusion4k.preference.study.config import PairwiseTask, StudyConfig
+from diffusion4k.preference.study.config import (
+    ChecksConfig,
+    PairwiseTask,
+    RatingTask,
+    StudyConfig,
+)
 from diffusion4k.preference.study.export import answers_of
 from diffusion4k.preference.study.replies import DECISION, RATING, SKIP
 from diffusion4k.statistics.agreement import Level, krippendorff_alpha
@@ -56,9 +61,8 @@ def summarise(config: StudyConfig, board: Board, *, without_flagged: bool) -> di
         "agreement": agreement(config, counted),
     }
     if isinstance(config.task, PairwiseTask):
-        titles = {question.name: question.title for question in config.task.questions}
         answers = [a for a in answers_of(config, board) if a.participant not in left_out]
-        summary["wins"] = win_rates(answers, titles)
+        summary["wins"] = win_rates(answers, titles_of(config))
     else:
         summary["choices"] = _choices(counted)
     return summary
@@ -68,15 +72,15 @@ def flags(config: StudyConfig, person: Participant) -> list[str]:
     """What speaks against a participant's answers, in words."""
     task, found = config.task, []
     answered = [shown for shown in person.shown if shown.choices]
+    if isinstance(task, RatingTask):
+        return _rating_flags(answered)
     if not isinstance(task, PairwiseTask):
         return []
     checks = [s for s in answered if s.unit.check and (s.unit.check != "identical" or task.tie)]
     failed = sum(fails(s.unit, s.turned, s.choices, task.questions) for s in checks)
     if failed:
         found.append(f"failed {failed} of {len(checks)} attention checks")
-    times = [shown.seconds for shown in answered if shown.seconds is not None]
-    if len(times) >= _FEWEST and median(times) < task.checks.fastest:
-        found.append(f"fast: {median(times):.1f} s in the median")
+    found += _fast(answered, task.checks.fastest)
     sides = Counter(choice for shown in answered for choice in shown.choices.values())
     # Answers about one pair go together: each pair counts once.
     pairs = len(answered)
@@ -89,6 +93,13 @@ def flags(config: StudyConfig, person: Participant) -> list[str]:
     return found
 
 
+def titles_of(config: StudyConfig) -> dict[str, str]:
+    """Of each question, by its name, what people read."""
+    if isinstance(config.task, PairwiseTask):
+        return {question.name: question.title for question in config.task.questions}
+    return {RATING: "Rating", DECISION: "Decision"}
+
+
 def agreement(config: StudyConfig, people: Iterable[Participant]) -> list[dict[str, Any]]:
     """Of each question: how often two people said the same of the same, and alpha."""
     given: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
@@ -98,6 +109,7 @@ def agreement(config: StudyConfig, people: Iterable[Participant]) -> list[dict[s
                 for question, side in shown.choices.items():
                     given[question][shown.unit.name][person.name] = _meant(shown, side)
     level: Level = "interval" if config.task.kind == "rating" else "nominal"
+    titles = titles_of(config)
     found = []
     for question, units in given.items():
         pairs = [p for who in units.values() for p in combinations(who.values(), 2)]
@@ -105,6 +117,7 @@ def agreement(config: StudyConfig, people: Iterable[Participant]) -> list[dict[s
         found.append(
             {
                 "question": question,
+                "title": titles[question],
                 "of": _AGREE[level],
                 "pairs": len(pairs),
                 "same": sum(a == b for a, b in pairs) / len(pairs) if pairs else None,
@@ -143,6 +156,22 @@ def win_rates(answers: Iterable[Answer], titles: dict[str, str]) -> list[dict[st
             }
         )
     return found
+
+
+def _rating_flags(answered: list[Shown]) -> list[str]:
+    """Of one who rates patches."""
+    found = _fast(answered, ChecksConfig().fastest)
+    ratings = [shown.choices[RATING] for shown in answered if shown.choices[RATING] != SKIP]
+    if len(ratings) >= _FEWEST and len(set(ratings)) == 1:
+        found.append(f"rated everything {ratings[0]}")
+    return found
+
+
+def _fast(answered: list[Shown], fastest: float) -> list[str]:
+    times = [shown.seconds for shown in answered if shown.seconds is not None]
+    if len(times) >= _FEWEST and median(times) < fastest:
+        return [f"fast: {median(times):.1f} s in the median"]
+    return []
 
 
 def _person(person: Participant, why: list[str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from diffusion4k.web.sqlite import Kind
 __all__ = [
     "KIND",
     "POSTGRES_TRIGGERS",
+    "REVOKED",
     "SQLITE_TRIGGERS",
     "TABLES",
     "AnswerRow",
@@ -21,6 +22,8 @@ __all__ = [
     "StudyRow",
 ]
 
+REVOKED = "revoked"
+"""The event of a link that the owner has taken back."""
 KIND = Kind(application=0x44344B32, version=1)  # "D4K2"
 
 
@@ -49,7 +52,7 @@ class ParticipantRow(SQLModel, table=True):
 
 
 class EventRow(SQLModel, table=True):
-    """Something a participant did beside answering: `consent`."""
+    """What happened beside answers: `consent`, or the owner took a link back (`revoked`)."""
 
     __tablename__ = "event"
     __table_args__ = (UniqueConstraint("participant", "kind"),)

@@ -115,9 +115,9 @@ function draw(found) {
   drawWins(found.wins);
   drawChoices(found.choices);
   at("agreement").tBodies[0].replaceChildren(
-    ...found.agreement.map(({ question, same, pairs, alpha, low, high }) =>
+    ...found.agreement.map(({ title, same, pairs, alpha, low, high }) =>
       row(
-        cell(question.replaceAll("_", " "), { head: true }),
+        cell(title, { head: true }),
         cell(percent(same)),
         cell(pairs, { number: true }),
         cell(alpha === null ? "–" : `${decimal(alpha)} (${decimal(low)} to ${decimal(high)})`),

@@ -36,6 +36,9 @@ function complain(error) {
   at("problem").textContent = error ? error.message : "";
 }
 
+/** What the server says in one line, as a sentence. */
+const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
+
 function say(message) {
   at("status").textContent = message;
 }
@@ -164,7 +167,8 @@ async function next() {
     return;
   }
   drawProgress(found);
-  notice("Thank you", me.thanks, { go: found.done ? "Look at the last one again" : null });
+  const nothing = "Enough people have taken part already: there is nothing left to be shown.";
+  notice("Thank you", found.done ? me.thanks : nothing, { go: found.done ? "Look at the last one again" : null });
   at("go").onclick = () => once(() => earlier(found.done - 1));
 }
 
@@ -183,8 +187,9 @@ async function once(action) {
     complain(null);
     await action();
   } catch (error) {
-    complain(error);
-    if (error.status === 401 || error.status === 403) notice("This link", error.message);
+    const refused = error.status === 401 || error.status === 403;
+    complain(refused ? null : error);
+    if (refused) notice("The study cannot be opened", sentence(error.message));
   } finally {
     busy = false;
   }
