@@ -1,19 +1,11 @@
-"""Folders of small images, and Chromium."""
+"""Folders of small images."""
 
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-
-BROWSER = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-OPTIONS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-)
 
 
 def picture(width: int, height: int, seed: int) -> Image.Image:
@@ -37,16 +29,3 @@ def folder(tmp_path: Path) -> Callable[..., Path]:
         return place
 
     return make
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator:
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="no playwright: `pip install playwright`"
-    )
-    if not BROWSER:
-        pytest.skip("no Chromium: `apt-get install chromium`, or name it in CHROMIUM")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=BROWSER, args=list(OPTIONS))
-        yield browser
-        browser.close()

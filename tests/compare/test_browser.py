@@ -349,9 +349,10 @@ def test_a_phone(phone: playwright.Page, folders: list[Path]) -> None:
     send("touchMove", (x - 50, y))
     send("touchMove", (x - 100, y))
     send("touchEnd")
-    page.wait_for_timeout(600)  # a tap while a swipe rolls on would only stop it
     assert 20 <= int(page.locator("#handle").get_attribute("aria-valuenow") or 0) <= 27
-    page.tap("#list")
+    while not page.locator("nav").is_visible():
+        page.wait_for_timeout(600)  # a tap while a swipe rolls on only stops it
+        page.tap("#list")
     page.locator("nav button").nth(2).tap()
     is_shown(page, 3)
     playwright.expect(page.locator("nav")).to_be_hidden()

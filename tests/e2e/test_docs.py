@@ -94,6 +94,7 @@ def place(tmp_path: Path, models, monkeypatch: pytest.MonkeyPatch) -> Path:
     rows = [{"file_name": f"{i}.jpg", "text": f"a fractal, number {i}"} for i in range(2)]
     Path("photographs/metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
     Path("prompts.txt").write_text("a lake\na mountain\n")
+    Path("networks.yaml").write_text("long_prompts: mean\n")  # no weights: all columns are missing
     Path("patches").mkdir()
     for i in range(4):
         noise = Image.effect_noise((128, 128), 10 + 20 * i)

@@ -1,8 +1,6 @@
 """The page in a real browser: every key, what it does to the log, and what is seen at 100%."""
 
 import io
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,22 +17,7 @@ pytestmark = pytest.mark.e2e
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="no playwright: `pip install playwright`"
 )
-BROWSER = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-OPTIONS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-)
 SIZE = (1500, 1100)
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[playwright.Browser]:
-    if not BROWSER:
-        pytest.skip("no Chromium: `apt-get install chromium`, or name it in CHROMIUM")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=BROWSER, args=list(OPTIONS))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
