@@ -191,9 +191,15 @@ def _bank(wavelet: str) -> Any:
     return pywt.Wavelet(wavelet)
 
 
-@lru_cache
+# The compiler cannot look into PyWavelets, and need not: the filters are constants.
+@torch.compiler.assume_constant_result
 def _filters(wavelet: str, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Filters `(2, 1, L)`, low and high: the transform's, and those whose adjoint inverts it."""
+    return _kept_filters(wavelet, dtype, device)
+
+
+@lru_cache
+def _kept_filters(wavelet: str, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     bank = _bank(wavelet)
     transform = [bank.dec_lo[::-1], bank.dec_hi[::-1]]
     dual = [bank.rec_lo, bank.rec_hi]

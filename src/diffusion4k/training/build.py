@@ -8,14 +8,15 @@ import torch
 
 from diffusion4k.errors import UsageError
 from diffusion4k.families import Family
-from diffusion4k.objectives import FlowMatching, Objective, WaveletFlow
-from diffusion4k.timesteps import LogitNormal, Mode, TimestepDistribution, Uniform
+from diffusion4k.objectives import Objective
+from diffusion4k.timesteps import Beta, LogitNormal, Mode, TimestepDistribution, Uniform
+from diffusion4k.training.build_objective import objective_of
 from diffusion4k.training.recipe import (
+    BetaRecipe,
     LogitNormalRecipe,
     ModeRecipe,
     Recipe,
     RunRecipe,
-    WaveletFlowRecipe,
 )
 
 __all__ = [
@@ -30,15 +31,10 @@ def build_objective(recipe: Recipe) -> Objective:
     """The recipe's objective.
 
     Raises:
-        UsageError: no such wavelet.
+        UsageError: no such wavelet, or a value that the objective refuses.
     """
-    wanted = recipe.objective
-    if not isinstance(wanted, WaveletFlowRecipe):
-        return FlowMatching()
     try:
-        return WaveletFlow(
-            wavelet=wanted.wavelet, space=wanted.space, band_weights=wanted.band_weights
-        )
+        return objective_of(recipe.objective)
     except ValueError as error:
         raise UsageError(f"objective: {error}") from None
 
@@ -59,6 +55,8 @@ def build_timesteps(recipe: Recipe, family: Family, model: Path) -> TimestepDist
             return LogitNormal(mean=wanted.mean, std=wanted.std, shift=shift)
         if isinstance(wanted, ModeRecipe):
             return Mode(scale=wanted.scale, shift=shift)
+        if isinstance(wanted, BetaRecipe):
+            return Beta(alpha=wanted.alpha, beta=wanted.beta, shift=shift)
         return Uniform(shift=shift)
     except ValueError as error:
         raise UsageError(f"timesteps: {error}") from None

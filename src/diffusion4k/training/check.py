@@ -19,7 +19,7 @@ from diffusion4k.training.context_parallel import check_context_parallel
 from diffusion4k.training.float8 import check_float8
 from diffusion4k.training.optimizers import UNSHARED, check_optimizer, state_share
 from diffusion4k.training.parameters import trained_parameters
-from diffusion4k.training.recipe import Recipe, RunRecipe, WaveletFlowRecipe
+from diffusion4k.training.recipe import Recipe, RunRecipe
 from diffusion4k.training.trackers import check_trackers
 from diffusion4k.training.zero import check_deepspeed
 
@@ -118,11 +118,20 @@ def _check_buckets(recipe: Recipe, family: Family, largest: int) -> None:
 
 
 def _check_pairs(recipe: Recipe, family: Family) -> None:
-    pairs = 2 * family.factor
-    if isinstance(recipe.objective, WaveletFlowRecipe) and any(s % pairs for s in recipe.crop_size):
+    levels = recipe.objective.levels
+    pairs = 2**levels * family.factor
+    if levels and any(s % pairs for s in recipe.crop_size):
         raise UsageError(
             f"crop: found {'x'.join(map(str, recipe.crop_size))}, allowed multiples of {pairs}: "
-            f"the wavelet takes pairs of latents, of {family.factor} pixels each in {recipe.model}"
+            f"{levels} levels of the wavelet take {2**levels} latents each, of {family.factor} "
+            f"pixels each in {recipe.model}"
+        )
+    sizes = sizes_for(family.factor, recipe.resolution, recipe.longest)
+    if levels and any(side % pairs for size in sizes for side in size):
+        raise UsageError(
+            f"objective: found {levels} levels of the wavelet, which take multiples of {pairs} "
+            "pixels, with buckets, whose sizes are not: lower objective.transform.levels, or "
+            "leave out buckets"
         )
 
 

@@ -20,12 +20,22 @@ from diffusion4k.config.types import (
     Section,
     Seed,
     Text,
-    named,
     square,
 )
 from diffusion4k.errors import UsageError
+from diffusion4k.training.objective_recipe import (
+    BetaRecipe,
+    FlowMatchingRecipe,
+    LogitNormalRecipe,
+    ModeRecipe,
+    ObjectiveRecipe,
+    TimestepsRecipe,
+    UniformRecipe,
+    WaveletFlowRecipe,
+)
 
 __all__ = [
+    "BetaRecipe",
     "BucketsRecipe",
     "CheckpointRecipe",
     "FlowMatchingRecipe",
@@ -44,48 +54,6 @@ __all__ = [
     "WaveletFlowRecipe",
     "load_recipe",
 ]
-
-
-class FlowMatchingRecipe(Section):
-    """Mean squared error of the velocity."""
-
-    name: Literal["flow-matching"] = "flow-matching"
-
-
-class WaveletFlowRecipe(Section):
-    """Squared error in wavelet sub-bands (LL, LH, HL, HH), of the clean latents or the velocity."""
-
-    name: Literal["wavelet-flow"] = "wavelet-flow"
-    wavelet: Text = "haar"
-    space: Literal["latents", "velocity"] = "latents"
-    band_weights: tuple[NonNegative, NonNegative, NonNegative, NonNegative] = (1, 1, 1, 1)
-
-
-class _TimestepsRecipe(Section):
-    """`shift: auto` is the shift with which the model samples images of the crop's size."""
-
-    shift: Positive | Literal["auto"] = 1.0
-
-
-class LogitNormalRecipe(_TimestepsRecipe):
-    """sigma = sigmoid(normal(mean, std))."""
-
-    distribution: Literal["logit-normal"] = "logit-normal"
-    mean: Number = 0.0
-    std: Positive = 1.0
-
-
-class UniformRecipe(_TimestepsRecipe):
-    """sigma uniform in (0, 1)."""
-
-    distribution: Literal["uniform"] = "uniform"
-
-
-class ModeRecipe(_TimestepsRecipe):
-    """Stable Diffusion 3's density with heavy tails."""
-
-    distribution: Literal["mode"] = "mode"
-    scale: Number = 1.29
 
 
 class OptimizerRecipe(Section):
@@ -243,16 +211,8 @@ class Recipe(RunRecipe):
         BucketsRecipe | None, BeforeValidator(lambda v: {} if v is True else v or None)
     ] = None
     crop: Annotated[tuple[Pixels, Pixels] | None, BeforeValidator(square)] = None
-    objective: Annotated[
-        FlowMatchingRecipe | WaveletFlowRecipe,
-        Field(discriminator="name"),
-        named("name", "wavelet-flow"),
-    ] = WaveletFlowRecipe()
-    timesteps: Annotated[
-        LogitNormalRecipe | UniformRecipe | ModeRecipe,
-        Field(discriminator="distribution"),
-        named("distribution", "logit-normal"),
-    ] = LogitNormalRecipe()
+    objective: ObjectiveRecipe = WaveletFlowRecipe()
+    timesteps: TimestepsRecipe = LogitNormalRecipe()
     validation: ValidationRecipe = ValidationRecipe()
     global_batch_size: Count | None = None
     log: LogRecipe = LogRecipe()

@@ -1,0 +1,90 @@
+r"""How large an error is: what every coefficient r is replaced by before the mean.
+
+The pseudo-Huber norm c^2 (sqrt(1 + (r/c)^2) - 1) is r^2 / 2 for small r and c |r| for large ones:
+an outlier pulls with the force c at most. It is computed as r^2 / (1 + sqrt(1 + (r/c)^2)), the same
+without a difference of nearly equal numbers; for c to infinity it is half the squared error.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from diffusion4k.objectives.weightings import positive, signal_to_noise
+
+__all__ = ["Absolute", "Norm", "PseudoHuber", "SnrHuber", "Squared"]
+
+
+class Norm(Protocol):
+    """An even function of every coefficient."""
+
+    def __call__(self, error: Tensor, sigma: Tensor) -> Tensor:
+        """Of `error` and of noise levels that broadcast with it: the shape of `error`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Squared:
+    """r^2."""
+
+    def __call__(self, error: Tensor, sigma: Tensor) -> Tensor:
+        """See `Norm`."""
+        return error.square()
+
+
+@dataclass(frozen=True)
+class Absolute:
+    """|r| (L1), with gradient 0 at r = 0."""
+
+    def __call__(self, error: Tensor, sigma: Tensor) -> Tensor:
+        """See `Norm`."""
+        return error.abs()
+
+
+@dataclass(frozen=True)
+class PseudoHuber:
+    """c^2 (sqrt(1 + (r/c)^2) - 1) with one c, as Song and Dhariwal, arXiv 2310.14189."""
+
+    c: float = 1.0
+
+    def __post_init__(self) -> None:
+        positive("c", self.c)
+
+    def __call__(self, error: Tensor, sigma: Tensor) -> Tensor:
+        """See `Norm`."""
+        square = error.square()
+        return square / (1 + (1 + square / self.c**2).sqrt())
+
+
+@dataclass(frozen=True)
+class SnrHuber:
+    """Pseudo-Huber whose c grows with the signal: UltraFlux, arXiv 2511.18050, eq. 12.
+
+        c(sigma) = c_min + (c_max - c_min) (min(SNR, gamma) / gamma)^alpha
+
+    so that it is robust where there is much noise. Their table 9 gives c_min and c_max; gamma is
+    that of Min-SNR, and alpha, which they leave open in [0, 1], is the middle.
+    """
+
+    c_min: float = 0.2
+    c_max: float = 1.0
+    gamma: float = 5.0
+    alpha: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("c_min", "c_max", "gamma"):
+            positive(name, getattr(self, name))
+        if self.c_max < self.c_min:
+            raise ValueError(f"c_max must be at least c_min={self.c_min}, got {self.c_max}")
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"alpha must lie in [0, 1], got {self.alpha}")
+
+    def threshold(self, sigma: Tensor) -> Tensor:
+        """c of every noise level."""
+        share = signal_to_noise(sigma).clamp(max=self.gamma) / self.gamma
+        return self.c_min + (self.c_max - self.c_min) * share**self.alpha
+
+    def __call__(self, error: Tensor, sigma: Tensor) -> Tensor:
+        """See `Norm`."""
+        square = error.square()
+        return square / (1 + (1 + square / self.threshold(sigma).square()).sqrt())

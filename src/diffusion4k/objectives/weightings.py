@@ -1,0 +1,150 @@
+r"""How much a noise level counts: factors of the loss, functions of sigma.
+
+A weighting multiplies the error of the objective's space. With squared errors, one of the clean
+latents is sigma^2 one of the velocity, so that
+
+    weighting w on the latents = weighting sigma^2 w on the velocity.
+
+The signal-to-noise ratio of z = (1 - sigma) x + sigma noise is SNR = (1 - sigma)^2 / sigma^2.
+Whatever divides by sigma or 1 - sigma takes sigma no nearer to 0 and 1 than 1/1000, the ends of a
+schedule of 1000 steps: so every weight is finite for every sigma in [0, 1].
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "Constant",
+    "CosMap",
+    "InverseSigmaSquared",
+    "MinSnr",
+    "PathMinSnr",
+    "SigmaSquared",
+    "Weighting",
+    "positive",
+    "signal_to_noise",
+]
+
+_EDGE = 1e-3
+
+
+class Weighting(Protocol):
+    """A factor of the loss for each noise level."""
+
+    def __call__(self, sigma: Tensor) -> Tensor:
+        """Of sigma in [0, 1], float32 or float64, any shape: the same shape, finite."""
+        ...
+
+
+def signal_to_noise(sigma: Tensor) -> Tensor:
+    """((1 - sigma) / sigma)^2, finite and above 0 (see the top of this file)."""
+    inside = _inside(sigma)
+    return ((1 - inside) / inside).square()
+
+
+@dataclass(frozen=True)
+class Constant:
+    """1 for every sigma: on the velocity plain flow matching, on the latents sigma^2 of it."""
+
+    def __call__(self, sigma: Tensor) -> Tensor:
+        """See `Weighting`."""
+        return torch.ones_like(sigma)
+
+
+@dataclass(frozen=True)
+class SigmaSquared:
+    """sigma^2: on the velocity all that the paper's wavelet objective adds to flow matching.
+
+    Diffusion-4K, arXiv 2503.18352; see `named.WaveletFlow` for the identity.
+    """
+
+    def __call__(self, sigma: Tensor) -> Tensor:
+        """See `Weighting`."""
+        return sigma.square()
+
+
+@dataclass(frozen=True)
+class InverseSigmaSquared:
+    """1 / sigma^2, `sigma_sqrt` in the training scripts of Stable Diffusion 3.
+
+    Meant for the latents, where it gives back plain flow matching, but for sigma below 1/1000.
+    """
+
+    def __call__(self, sigma: Tensor) -> Tensor:
+        """See `Weighting`."""
+        return _inside(sigma).square().reciprocal()
+
+
+@dataclass(frozen=True)
+class CosMap:
+    """2 / (pi (1 - 2 sigma + 2 sigma^2)), the density `cosmap` of Esser et al.
+
+    arXiv 2403.03206, eq. 21. Meant for the velocity: in the mean over uniform sigmas it is the same
+    as to draw sigma from that density. Between 2/pi at the ends and 4/pi at 1/2.
+    """
+
+    def __call__(self, sigma: Tensor) -> Tensor:
+        """See `Weighting`."""
+        return 2 / (math.pi * (1 - 2 * sigma + 2 * sigma.square()))
+
+
+@dataclass(frozen=True)
+class MinSnr:
+    """min(SNR, gamma), Hang et al., arXiv 2303.09556.
+
+    They weigh the error of the clean estimate, so it is meant for the latents. In flow matching,
+    sigma^2 min(SNR, gamma) = min((1 - sigma)^2, gamma sigma^2) is its weight on the velocity: it
+    falls to 0 at both ends.
+    """
+
+    gamma: float = 5.0
+
+    def __post_init__(self) -> None:
+        positive("gamma", self.gamma)
+
+    def __call__(self, sigma: Tensor) -> Tensor:
+        """See `Weighting`."""
+        return signal_to_noise(sigma).clamp(max=self.gamma)
+
+
+@dataclass(frozen=True)
+class PathMinSnr:
+    """sigma / (1 - sigma) * min(SNR, gamma)^beta of UltraFlux, arXiv 2511.18050, eq. 11.
+
+    Meant for the latents. For `beta` >= 1/2 it is at most gamma^(beta - 1/2), reached where
+    SNR = gamma. For smaller ones it grows as (sigma / (1 - sigma))^(1 - 2 beta) towards sigma = 1,
+    up to 999^(1 - 2 beta). The paper does not state gamma and beta; with beta = 1 both ends get
+    weight 0, as its text wants ("emphasizes mid-SNR timesteps").
+    """
+
+    gamma: float = 5.0
+    beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        positive("gamma", self.gamma)
+        if not (math.isfinite(self.beta) and self.beta >= 0):
+            raise ValueError(f"beta must be finite and not negative, got {self.beta}")
+
+    def __call__(self, sigma: Tensor) -> Tensor:
+        """See `Weighting`."""
+        inside = _inside(sigma)
+        capped = signal_to_noise(sigma).clamp(max=self.gamma)
+        return inside / (1 - inside) * capped**self.beta
+
+
+def positive(name: str, value: float) -> None:
+    """Refuse other parameters.
+
+    Raises:
+        ValueError: `value` is not positive and finite.
+    """
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be positive and finite, got {value}")
+
+
+def _inside(sigma: Tensor) -> Tensor:
+    return sigma.clamp(_EDGE, 1 - _EDGE)
