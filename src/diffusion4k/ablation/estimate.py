@@ -1,0 +1,111 @@
+"""How long what is left of a study takes, from a step, an image and a question that are timed."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+
+from diffusion4k.ablation.arms import Run
+from diffusion4k.ablation.ground import Ground
+from diffusion4k.ablation.questions import network_of, velocity_errors
+from diffusion4k.families import family_of, resolve
+from diffusion4k.planning.report import duration
+from diffusion4k.sampling.request import Request
+from diffusion4k.sampling.sampler import Sampler
+from diffusion4k.training.build import build_objective, build_precision, build_timesteps
+from diffusion4k.training.network import load_network
+from diffusion4k.training.optimizers import make_optimizer
+from diffusion4k.training.pictures import training_batches
+from diffusion4k.training.randomness import draw_noise
+from diffusion4k.training.step import denoising_loss
+
+__all__ = ["estimate"]
+
+
+def estimate(ground: Ground, runs: Sequence[Run], left: Sequence[tuple[Run, int]]) -> str:
+    """One line: runs, what is left, and the time for it on this machine alone.
+
+    `left`: the looks that are missing, each with the training steps before it. Whatever is timed is
+    done once before, as the first time is slow.
+    """
+    study, recipe = ground.study, runs[0].recipe
+    step = _second_time(_stepper(ground, runs[0]))
+    images = len(ground.prompts.prompts) * len(study.sample_seeds)
+    image = _image_seconds(ground)
+    network = network_of(recipe, ground.device, trained=False)
+    one = study.model_copy(
+        update={"velocity": study.velocity.model_copy(update={"pictures": 1, "levels": 2})}
+    )
+    question = _second_time(
+        lambda: velocity_errors(one, recipe, ground.asked, network, ground.device)
+    )
+    pictures = min(study.velocity.pictures, len(ground.asked))
+    look = images * image + pictures * study.velocity.levels * question / 2
+    steps = sum(count for _, count in left)
+    total = steps * step + len(left) * look
+    todo = len({run.folder for run, _ in left})
+    return (
+        f"{len(runs)} runs of {study.steps[-1]} steps, {todo} to do: about {duration(total)} on "
+        f"this machine alone: {steps} steps of {duration(step)}, {len(left)} looks of "
+        f"{duration(look)} ({images} images of {duration(image)} each)"
+    )
+
+
+def _second_time(function: Callable[[], object]) -> float:
+    function()
+    start = time.monotonic()
+    function()
+    return time.monotonic() - start
+
+
+def _stepper(ground: Ground, run: Run) -> Callable[[], None]:
+    """A whole training step, on the study's own pictures."""
+    recipe, device, model = run.recipe, ground.device, resolve(run.recipe.model)
+    family = family_of(model, high_resolution=recipe.high_resolution_options)
+    network = load_network(recipe, family, model, device).to(device)
+    optimizer = make_optimizer(recipe.optimizer, network)
+    objective, precision = build_objective(recipe), build_precision(recipe, device)
+    timesteps = build_timesteps(recipe, family, model)
+    batches = training_batches(recipe, ground.cache)
+
+    def step() -> None:
+        for micro in range(recipe.gradient_accumulation):
+            batch = batches.batch(0, micro)
+            latents = batch["latents"]
+            noise, sigma = draw_noise(recipe.seed, batch["places"], latents.shape[1:], timesteps)
+            with precision():
+                loss = denoising_loss(
+                    family,
+                    network,
+                    objective,
+                    latents=latents.to(device),
+                    conditioning={k: v.to(device) for k, v in batch["conditioning"].items()},
+                    noise=noise.to(device),
+                    sigma=sigma.to(device),
+                )
+            loss.mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return step
+
+
+def _image_seconds(ground: Ground) -> float:
+    """Of an image with all its steps, from the difference of one of two steps and one of one."""
+    study = ground.study
+    sampler = Sampler(ground.recipe.model, device=ground.device)
+    prompt = ground.prompts.prompts[0]
+    request = Request(
+        prompt, 0, "", study.width, study.height, study.sampling_steps, study.guidance
+    )
+    settings = sampler.settle(request)
+    sampler.sample(replace(settings, steps=1))
+    times = []
+    for steps in (1, 2):
+        start = time.monotonic()
+        sampler.sample(replace(settings, steps=steps))
+        times.append(time.monotonic() - start)
+    return times[0] + (settings.steps - 1) * max(times[1] - times[0], 0)
