@@ -1,15 +1,20 @@
-"""How long what is left of a study takes, from a step, an image and a question that are timed."""
+"""How long what is left of a study takes, from each kind of work timed once on this machine."""
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
 from diffusion4k.ablation.arms import Run
 from diffusion4k.ablation.ground import Ground
 from diffusion4k.ablation.questions import network_of, velocity_errors
+from diffusion4k.cores import cores
 from diffusion4k.families import family_of, resolve
+from diffusion4k.metrics.picture import Picture
 from diffusion4k.planning.report import duration
 from diffusion4k.sampling.request import Request
 from diffusion4k.sampling.sampler import Sampler
@@ -32,7 +37,7 @@ def estimate(ground: Ground, runs: Sequence[Run], left: Sequence[tuple[Run, int]
     study, recipe = ground.study, runs[0].recipe
     step = _second_time(_stepper(ground, runs[0]))
     images = len(ground.prompts.prompts) * len(study.sample_seeds)
-    image = _image_seconds(ground)
+    image, loading = _image_seconds(ground)
     network = network_of(recipe, ground.device, trained=False)
     one = study.model_copy(
         update={"velocity": study.velocity.model_copy(update={"pictures": 1, "levels": 2})}
@@ -41,7 +46,8 @@ def estimate(ground: Ground, runs: Sequence[Run], left: Sequence[tuple[Run, int]
         lambda: velocity_errors(one, recipe, ground.asked, network, ground.device)
     )
     pictures = min(study.velocity.pictures, len(ground.asked))
-    look = images * image + pictures * study.velocity.levels * question / 2
+    # The model is loaded for training, for images and for the questions.
+    look = 3 * loading + images * image + pictures * study.velocity.levels * question / 2
     steps = sum(count for _, count in left)
     total = steps * step + len(left) * look
     todo = len({run.folder for run, _ in left})
@@ -93,19 +99,32 @@ def _stepper(ground: Ground, run: Run) -> Callable[[], None]:
     return step
 
 
-def _image_seconds(ground: Ground) -> float:
-    """Of an image with all its steps, from the difference of one of two steps and one of one."""
-    study = ground.study
+def _image_seconds(ground: Ground) -> tuple[float, float]:
+    """Of an image with all its steps and measures; and of loading the model.
+
+    The steps come from the difference of an image of two and one of one.
+    """
+    study, start = ground.study, time.monotonic()
     sampler = Sampler(ground.recipe.model, device=ground.device)
     prompt = ground.prompts.prompts[0]
     request = Request(
         prompt, 0, "", study.width, study.height, study.sampling_steps, study.guidance
     )
     settings = sampler.settle(request)
+    sampler.encode_for([settings])
+    sampler.load()
+    loading = time.monotonic() - start
     sampler.sample(replace(settings, steps=1))
     times = []
     for steps in (1, 2):
         start = time.monotonic()
-        sampler.sample(replace(settings, steps=steps))
+        image = sampler.sample(replace(settings, steps=steps))
         times.append(time.monotonic() - start)
-    return times[0] + (settings.steps - 1) * max(times[1] - times[0], 0)
+    seconds = times[0] + (settings.steps - 1) * max(times[1] - times[0], 0)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "image.png"
+        image.save(path)
+        measured = [
+            _second_time(partial(measure, Picture(path, prompt))) for measure in ground.measures
+        ]
+    return seconds + sum(measured) / cores(), loading

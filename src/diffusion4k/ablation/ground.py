@@ -123,7 +123,7 @@ def _photographs(
     """The reference's photographs as training sees them, and what a reader must know of them."""
     folder = photo_folder(study.reference) if study.reference else prompts.reference
     if folder is None:
-        return [], ["no photographs: name their folder with `reference` to have distances to them"]
+        return [], ["no photographs: no distances to them; reference names their folder"]
     if (folder / METADATA).is_file():
         paths = [photo.path for photo in read_folder(folder, skip_bad=skip_bad)]
     else:

@@ -5,7 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from diffusion4k.ablation.figures import draw_all
-from diffusion4k.ablation.results import SHARE_OF_LOSS, Results, Verdict, names
+from diffusion4k.ablation.results import SHARE_OF_LOSS, Results, Verdict
 from diffusion4k.ablation.summary import BEFORE
 from diffusion4k.benchmark.results import shown
 from diffusion4k.benchmark.tables import ARROWS
@@ -19,10 +19,10 @@ FILES = ("results.json", "report.html")
 """Beside the folder `figures`."""
 
 _SAID: tuple[tuple[Verdict, str], ...] = (
-    ("better", "better in"),
-    ("worse", "worse in"),
-    ("equal", "equal in"),
-    ("cannot tell", "cannot be told apart in"),
+    ("better", "better"),
+    ("worse", "worse"),
+    ("equal", "equal"),
+    ("cannot tell", "cannot be told apart"),
 )
 
 
@@ -41,7 +41,7 @@ def sentences(results: Results) -> list[tuple[str, list[str]]]:
         if arm == results.baseline:
             continue
         sorted_out = results.sorted_out(arm)
-        parts = [f"{words} {names(sorted_out[v])}" for v, words in _SAID if v in sorted_out]
+        parts = [f"{words}: {'; '.join(sorted_out[v])}" for v, words in _SAID if v in sorted_out]
         told.append((arm, parts))
     return told
 

@@ -1,7 +1,6 @@
 """What a study found; what is shown and drawn is made of this and the images alone."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -9,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 from diffusion4k.benchmark.values import EMPTY, Cell
 from diffusion4k.files import write_text
 from diffusion4k.metrics.columns import Column, Missing
+from diffusion4k.metrics.spectrum import LEVELS
 
 __all__ = ["Curve", "Entry", "Identity", "Results", "Verdict", "judge"]
 
@@ -83,7 +83,7 @@ class Results:
 
     def entry(self, arm: str, column: str, steps: int | None = None) -> Entry | None:
         """After the last steps, if no others are named."""
-        wanted = arm, column, steps or self.steps[-1]
+        wanted = arm, column, self.steps[-1] if steps is None else steps
         return next((e for e in self.entries if (e.arm, e.column, e.steps) == wanted), None)
 
     def main_columns(self) -> list[Column]:
@@ -92,9 +92,13 @@ class Results:
         return [c for c in self.columns if c.better and c.name in there]
 
     def sorted_out(self, arm: str) -> dict[Verdict, list[str]]:
-        """Headings of the main columns by verdict, after the last steps."""
+        """Headings of the main columns by verdict, after the last steps.
+
+        Without the levels of the wavelet bands, which their distance sums up.
+        """
         found: dict[Verdict, list[str]] = {}
-        for column in self.main_columns():
+        levels = {f"band_{level}_distance" for level in range(1, LEVELS + 1)}
+        for column in (c for c in self.main_columns() if c.name not in levels):
             entry = self.entry(arm, column.name)
             if entry and entry.verdict:
                 found.setdefault(entry.verdict, []).append(column.heading)
@@ -138,8 +142,3 @@ def judge(difference: Cell, baseline: float | None, column: Column, margin: floa
     if not column.better:
         return "differs"
     return "better" if (low > 0) == (column.better == "higher") else "worse"
-
-
-def names(found: Sequence[str]) -> str:
-    """`a, b and c`."""
-    return " and ".join(filter(None, [", ".join(found[:-1]), *found[-1:]]))

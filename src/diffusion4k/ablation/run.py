@@ -140,7 +140,7 @@ def notes_of(study: Study, ground: Ground) -> list[str]:
     if not study.velocity.data:
         notes.append(
             "the velocity's error is measured on pictures of the training set, with noise that no "
-            "run was trained with: name others with `velocity.data` to see more than how well a "
+            "run was trained with: velocity.data names others, which show more than how well a "
             "run remembers"
         )
     return notes

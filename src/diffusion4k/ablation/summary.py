@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from diffusion4k import __version__
 from diffusion4k.ablation.ground import Ground
@@ -34,9 +34,9 @@ BEFORE, PHOTOGRAPHS = "before training", "photographs"
 
 VELOCITY_COLUMNS = (
     Mean("velocity_error", "velocity error", "lower", 5),
-    Mean("velocity_error_coarse", "velocity error, LL", "lower", 5),
-    Mean("velocity_error_detail", "velocity error, LH HL HH", "lower", 5),
-    Mean("velocity_error_late", "velocity error, sigma below 1/3", "lower", 5),
+    Mean("velocity_error_coarse", "velocity error (LL)", "lower", 5),
+    Mean("velocity_error_detail", "velocity error (LH, HL, HH)", "lower", 5),
+    Mean("velocity_error_late", "velocity error (sigma < 1/3)", "lower", 5),
 )
 
 Key: TypeAlias = tuple[str, int, int]
@@ -59,12 +59,12 @@ class _Side:
         self.findings = [each for seed in looks for each in findings[seed]]
         shots = [(seed, shot) for seed, look in looks.items() for shot in look.shots]
         self.seeds = [seed for seed, _ in shots]
-        self.prompts = [shot.prompt for _, shot in shots]
+        self.prompts = [shot.prompt or "" for _, shot in shots]
         self.errors = np.stack([look.errors for look in looks.values()])
         """`(seeds, pictures, levels, 4)`."""
 
     @property
-    def by_picture(self) -> list[Array]:
+    def by_picture(self) -> list[NDArray[np.intp]]:
         """Labels of the rows of errors, by seed and by picture."""
         seeds, pictures = np.indices(self.errors.shape[:2])
         return [seeds.ravel(), pictures.ravel()]
@@ -166,8 +166,9 @@ class _Work:
     def _cell(self, column: Column, side: _Side, statistic: Statistic | None) -> Cell:
         if statistic is None:
             return EMPTY
-        of_pictures = column in VELOCITY_COLUMNS
-        kinds = side.by_picture if of_pictures else [side.seeds, side.prompts]
+        kinds: list[ArrayLike] = [side.seeds, side.prompts]
+        if column in VELOCITY_COLUMNS:
+            kinds = [*side.by_picture]
         if side.is_start:
             kinds = kinds[1:]
         repeats = not isinstance(column, Distance)
