@@ -27,24 +27,23 @@ from diffusion4k.training.step import denoising_loss
 
 __all__ = ["estimate"]
 
+_TIMES = 3
+
 
 def estimate(ground: Ground, runs: Sequence[Run], left: Sequence[tuple[Run, int]]) -> str:
     """One line: runs, what is left, and the time for it on this machine alone.
 
-    `left`: the looks that are missing, each with the training steps before it. Whatever is timed is
-    done once before, as the first time is slow.
+    `left`: the looks that are missing, each with the training steps before it.
     """
     study, recipe = ground.study, runs[0].recipe
-    step = _second_time(_stepper(ground, runs[0]))
+    step = _seconds(_stepper(ground, runs[0]))
     images = len(ground.prompts.prompts) * len(study.sample_seeds)
     image, loading = _image_seconds(ground)
     network = network_of(recipe, ground.device, trained=False)
     one = study.model_copy(
         update={"velocity": study.velocity.model_copy(update={"pictures": 1, "levels": 2})}
     )
-    question = _second_time(
-        lambda: velocity_errors(one, recipe, ground.asked, network, ground.device)
-    )
+    question = _seconds(lambda: velocity_errors(one, recipe, ground.asked, network, ground.device))
     pictures = min(study.velocity.pictures, len(ground.asked))
     # The model is loaded for training, for images and for the questions.
     look = 3 * loading + images * image + pictures * study.velocity.levels * question / 2
@@ -58,11 +57,15 @@ def estimate(ground: Ground, runs: Sequence[Run], left: Sequence[tuple[Run, int]
     )
 
 
-def _second_time(function: Callable[[], object]) -> float:
+def _seconds(function: Callable[[], object]) -> float:
+    """The least of several times, after one that does not count."""
     function()
-    start = time.monotonic()
-    function()
-    return time.monotonic() - start
+    times = []
+    for _ in range(_TIMES):
+        start = time.monotonic()
+        function()
+        times.append(time.monotonic() - start)
+    return min(times)
 
 
 def _stepper(ground: Ground, run: Run) -> Callable[[], None]:
@@ -114,17 +117,16 @@ def _image_seconds(ground: Ground) -> tuple[float, float]:
     sampler.encode_for([settings])
     sampler.load()
     loading = time.monotonic() - start
-    sampler.sample(replace(settings, steps=1))
-    times = []
-    for steps in (1, 2):
-        start = time.monotonic()
-        image = sampler.sample(replace(settings, steps=steps))
-        times.append(time.monotonic() - start)
-    seconds = times[0] + (settings.steps - 1) * max(times[1] - times[0], 0)
+    image = sampler.sample(replace(settings, steps=1))
+    one, two = (
+        _seconds(partial(sampler.sample, replace(settings, steps=steps)))
+        for steps in (1, 2)
+    )
+    seconds = one + (settings.steps - 1) * max(two - one, 0)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "image.png"
         image.save(path)
         measured = [
-            _second_time(partial(measure, Picture(path, prompt))) for measure in ground.measures
+            _seconds(partial(measure, Picture(path, prompt))) for measure in ground.measures
         ]
     return seconds + sum(measured) / cores(), loading
