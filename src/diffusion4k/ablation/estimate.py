@@ -119,8 +119,7 @@ def _image_seconds(ground: Ground) -> tuple[float, float]:
     loading = time.monotonic() - start
     image = sampler.sample(replace(settings, steps=1))
     one, two = (
-        _seconds(partial(sampler.sample, replace(settings, steps=steps)))
-        for steps in (1, 2)
+        _seconds(partial(sampler.sample, replace(settings, steps=steps))) for steps in (1, 2)
     )
     seconds = one + (settings.steps - 1) * max(two - one, 0)
     with TemporaryDirectory() as folder:

@@ -12,7 +12,8 @@ is made good:
 
 with the quantile t of Student's distribution (Welch and Satterthwaite), so that three seeds that
 differ give a wide interval, and three that agree beside many prompts a narrow one. What a seed and
-a prompt do together counts in both variances: the interval is rather too wide than too narrow.
+a prompt do together counts in both variances. With three seeds and nine prompts the intervals of a
+mean held the truth 93% of the time where seeds alone matter, 94% to 99% else.
 
 A statistic that suffers from rows that come twice, as Fréchet distances do (see `jackknife`), is
 taken without each cluster in turn in place of the draws: V_kind = (G - 1) / G * sum of squares.
