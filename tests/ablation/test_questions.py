@@ -11,6 +11,7 @@ from diffusion4k.ablation.arms import runs_of
 from diffusion4k.ablation.ground import prepare
 from diffusion4k.ablation.questions import levels_of, network_of, velocity_errors
 from diffusion4k.ablation.study import Study
+from diffusion4k.data.loader import LatentBatches
 from diffusion4k.families import family_of, resolve
 
 CPU = torch.device("cpu")
@@ -30,15 +31,10 @@ def test_the_mean_of_the_sub_bands_is_the_squared_error(
         self: object, network: object, noisy: torch.Tensor, sigma: torch.Tensor, text: object
     ) -> torch.Tensor:
         found: torch.Tensor = velocity(self, network, noisy, sigma, text)  # type: ignore[arg-type]
-        # z = (1 - s) x + s n: of two levels with the same noise x and n could be told; here the
-        # picture is known by its place, and the noise by what is left.
-        at = len(seen) // 4
-        x = pictures[at]
+        x = pictures[len(seen) // 4 % 3]
         noise = (noisy - (1 - sigma) * x) / sigma
         seen.append((float(sigma), float((found - (noise - x)).square().mean())))
         return found
-
-    from diffusion4k.data.loader import LatentBatches
 
     batches = LatentBatches(ground.cache, batch_size=1, crop=(64, 64), seed=0)
     pictures = batches.first(3)[0]["latents"][:, None]

@@ -214,8 +214,9 @@ def _trained_steps(run: Run) -> int:
 
 
 def _conditions(run: Run, ground: Ground) -> dict[str, Any]:
-    """All that must be the same in every run."""
-    recipe = run.recipe.model_dump(mode="json", exclude={*VARIED, "output", "steps", "seed"})
+    """All that must be the same in every run; of the cache its content and not its place."""
+    of_run = {*VARIED, "output", "steps", "seed", "cache"}
+    recipe = run.recipe.model_dump(mode="json", exclude=of_run)
     return {"cache content": ground.checksum, **recipe}
 
 
