@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffusion4k.ablation.results import Curve, Results
-from diffusion4k.ablation.summary import BEFORE, PHOTOGRAPHS
+from diffusion4k.ablation.summary import BEFORE, DECODED, PHOTOGRAPHS
 from diffusion4k.benchmark.figures.canvas import save_figure
 from diffusion4k.benchmark.figures.side_by_side import draw_side_by_side
 from diffusion4k.benchmark.tables import ARROWS
@@ -24,6 +24,7 @@ _COLOURS = (
     *("#9c8b4a", "#3d3d8f", "#b35c9e", "#5c7a2e"),
 )
 _STYLES = ("-", "--", ":", "-.")
+_OTHERS = {BEFORE: ":", PHOTOGRAPHS: "-", DECODED: "--"}
 _ACROSS = 3  # small figures of columns
 _PROMPTS = 3  # of the sheet of samples
 _NAMES = {
@@ -139,8 +140,8 @@ def _spectra(results: Results, folder: Path) -> Path:
 
 
 def _look(results: Results, arm: str) -> dict[str, object]:
-    if arm in (BEFORE, PHOTOGRAPHS):
-        return {"color": INK, "linewidth": 1.6, "linestyle": ":" if arm == BEFORE else "-"}
+    if arm in _OTHERS:
+        return {"color": INK, "linewidth": 1.6, "linestyle": _OTHERS[arm]}
     colour, style = _style(results, arm)
     return {"color": colour, "linewidth": 1.3, "linestyle": style}
 

@@ -1,8 +1,4 @@
-"""What all runs of a study stand on, made once: the cache, the prompts, the photographs.
-
-Photographs are compared as training sees them: reduced to the recipe's resolution, cut to whole
-patches. One that is smaller would be enlarged, and soft: it is left out.
-"""
+"""What all runs of a study stand on, made once: the cache, the prompts, the photographs."""
 
 import sys
 import time
@@ -13,22 +9,16 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from PIL import Image
 
 from diffusion4k.ablation.arms import base_recipe
+from diffusion4k.ablation.photographs import as_trained, through_autoencoder
 from diffusion4k.ablation.study import Study
 from diffusion4k.benchmark.prompts import PromptSet, read_prompt_set
 from diffusion4k.data.cache import LatentCache
-from diffusion4k.data.folder import METADATA, photo_folder, read_folder
-from diffusion4k.data.images import open_rgb
-from diffusion4k.data.pixels import fitted_size
-from diffusion4k.data.progress import track
-from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import family_of, resolve
-from diffusion4k.files import atomic_path, sha256_of
 from diffusion4k.lock import hold
 from diffusion4k.metrics.columns import Column, Distance, Measure, Missing
-from diffusion4k.metrics.evaluate import list_images
 from diffusion4k.metrics.network_measures import network_measures
 from diffusion4k.metrics.pairs import LpipsMeasure
 from diffusion4k.metrics.store import Store
@@ -54,6 +44,8 @@ class Ground:
     """Of the pictures on which the velocity's error is measured."""
     photographs: list[Path]
     """As training sees them; none without a reference."""
+    decoded: list[Path]
+    """The same, through the autoencoder."""
     device: torch.device
     notes: list[str] = field(default_factory=list)
 
@@ -112,51 +104,10 @@ def prepare(study: Study, *, skip_bad: bool = False) -> Ground:
             own = {"data": study.velocity.data, "cache": folder, "flip": False}
             held_out = recipe.model_copy(update=own)
             asked = complete_cache(held_out, family, model, engine, skip_bad=skip_bad)
-        photographs, notes = _photographs(study, recipe, prompts, skip_bad=skip_bad)
+        photographs, notes = as_trained(study, recipe, prompts, skip_bad=skip_bad)
+        decoded = through_autoencoder(photographs, family, model, engine.device)
     assert isinstance(cache, LatentCache) and isinstance(asked, LatentCache)
-    return Ground(study, recipe, prompts, cache, asked, photographs, engine.device, notes)
-
-
-def _photographs(
-    study: Study, recipe: Recipe, prompts: PromptSet, *, skip_bad: bool
-) -> tuple[list[Path], list[str]]:
-    """The reference's photographs as training sees them, and what a reader must know of them."""
-    folder = photo_folder(study.reference) if study.reference else prompts.reference
-    if folder is None:
-        return [], ["no photographs: no distances to them; reference names their folder"]
-    if (folder / METADATA).is_file():
-        paths = [photo.path for photo in read_folder(folder, skip_bad=skip_bad)]
-    else:
-        paths = list_images(folder)
-    place = study.output / "reference" / f"{recipe.resolution}"
-    made, small = [], 0
-    for path in track(paths, len(paths), "photographs"):
-        target = place / f"{path.stem}-{sha256_of(path)[:12]}.png"
-        if not target.is_file():
-            image = open_rgb(path)
-            if min(image.size) < recipe.resolution:
-                small += 1
-                continue
-            with atomic_path(target) as temporary:
-                _fitted(image, recipe.resolution).save(temporary)
-        made.append(target)
-    if not made:
-        raise UsageError(
-            f"{folder}: none of its {len(paths)} photographs has {recipe.resolution} pixels on the "
-            "shorter side: name larger ones as reference"
-        )
-    left_out = f"{small} photographs of {folder} are smaller than the resolution: left out"
-    return made, [left_out] if small else []
-
-
-def _fitted(image: Image.Image, resolution: int) -> Image.Image:
-    """As `data.pixels.to_tensor` does it: the shape is kept, what stands over is cut off."""
-    width, height = fitted_size(*image.size, resolution)
-    scale = max(width / image.width, height / image.height)
-    left = max((image.width - width / scale) / 2, 0)
-    top = max((image.height - height / scale) / 2, 0)
-    box = (left, top, image.width - left, image.height - top)
-    return image.resize((width, height), Image.Resampling.LANCZOS, box=box)
+    return Ground(study, recipe, prompts, cache, asked, photographs, decoded, engine.device, notes)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from diffusion4k.benchmark.entries import Shot, write_captions
 from diffusion4k.data.progress import track
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.files import atomic_path, write_text
+from diffusion4k.metrics.columns import Measure
 from diffusion4k.metrics.measuring import Findings, measure_all
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.sampling.batch import generate
@@ -28,7 +29,7 @@ from diffusion4k.sampling.request import Request
 from diffusion4k.sampling.sampler import Sampler
 from diffusion4k.training.recipe import Recipe
 
-__all__ = ["Look", "findings_of", "has_look", "measured_photographs", "read_look", "take_look"]
+__all__ = ["Look", "findings_of", "has_look", "photographs_of", "read_look", "take_look"]
 
 _ERRORS = "errors"
 
@@ -110,20 +111,20 @@ def findings_of(ground: Ground, shots: list[Shot], name: str) -> list[Findings]:
         Diffusion4kError: an image that cannot be measured.
     """
     pictures = [Picture(shot.path, shot.prompt) for shot in shots]
-    found = measure_all(pictures, ground.measures, ground.store)
-    findings = list(track(found, len(pictures), f"measuring {name}"))
-    for finding in findings:
-        if finding.problem:
-            raise Diffusion4kError(f"{finding.path}: cannot be measured: {finding.problem}")
-    return findings
+    return _measured(ground, pictures, ground.measures, name)
 
 
-def measured_photographs(ground: Ground) -> list[Findings]:
-    """What measures that ask for no prompt find in the photographs."""
+def photographs_of(ground: Ground, paths: list[Path]) -> list[Findings]:
+    """What measures that ask for no prompt find in photographs."""
     measures = [measure for measure in ground.measures if not measure.needs_prompt]
-    pictures = [Picture(path) for path in ground.photographs]
+    return _measured(ground, [Picture(path) for path in paths], measures, "photographs")
+
+
+def _measured(
+    ground: Ground, pictures: list[Picture], measures: list[Measure], name: str
+) -> list[Findings]:
     found = measure_all(pictures, measures, ground.store)
-    findings = list(track(found, len(pictures), "measuring photographs"))
+    findings = list(track(found, len(pictures), f"measuring {name}"))
     for finding in findings:
         if finding.problem:
             raise Diffusion4kError(f"{finding.path}: cannot be measured: {finding.problem}")

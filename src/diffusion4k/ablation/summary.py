@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from diffusion4k import __version__
 from diffusion4k.ablation.ground import Ground
-from diffusion4k.ablation.looks import Look, findings_of, measured_photographs, read_look
+from diffusion4k.ablation.looks import Look, findings_of, photographs_of, read_look
 from diffusion4k.ablation.questions import SUB_BANDS, levels_of
 from diffusion4k.ablation.results import Curve, Entry, Identity, Results, judge
 from diffusion4k.benchmark.values import EMPTY, Cell, Values
@@ -28,9 +28,9 @@ from diffusion4k.metrics.spectrum import RINGS
 from diffusion4k.statistics import Statistic, crossed, mean_of, minus, ratio_of_sums
 from diffusion4k.training.log import Curve as LossCurve
 
-__all__ = ["BEFORE", "PHOTOGRAPHS", "VELOCITY_COLUMNS", "results_of"]
+__all__ = ["BEFORE", "DECODED", "PHOTOGRAPHS", "VELOCITY_COLUMNS", "results_of"]
 
-BEFORE, PHOTOGRAPHS = "before training", "photographs"
+BEFORE, PHOTOGRAPHS, DECODED = "before training", "photographs", "through the autoencoder"
 
 VELOCITY_COLUMNS = (
     Mean("velocity_error", "velocity error", "lower", 5),
@@ -86,7 +86,7 @@ def results_of(
 ) -> Results:
     """All results; `looks` and `start` are folders of looks."""
     study = ground.study
-    photographs = measured_photographs(ground)
+    photographs = photographs_of(ground, ground.photographs)
     values = Values(photographs)
     sides = {
         (arm, steps): _side(ground, {s: looks[arm, s, steps] for s in study.seeds}, arm)
@@ -105,6 +105,7 @@ def results_of(
     spectra.append(_spectrum(BEFORE, before.findings))
     if photographs:
         spectra.append(_spectrum(PHOTOGRAPHS, photographs))
+        spectra.append(_spectrum(DECODED, photographs_of(ground, ground.decoded)))
     firsts = {arm: read_look(looks[arm, study.seeds[0], study.steps[-1]]) for arm in study.arms}
     return Results(
         tuple(study.arms),
