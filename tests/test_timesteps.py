@@ -8,7 +8,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.training_utils import compute_density_for_timestep_sampling
 
-from diffusion4k.timesteps import LogitNormal, Mode, Uniform, shift_sigma
+from diffusion4k.timesteps import Beta, LogitNormal, Mode, Uniform, shift_sigma
 
 COUNT = 20_000
 
@@ -32,6 +32,8 @@ def mode_quantiles(scale: float):
         (LogitNormal(0.5, 0.6), lambda x: scipy.stats.norm.cdf(np.log(x / (1 - x)), 0.5, 0.6)),
         (Mode(), mode_quantiles(1.29)),
         (Mode(-0.8), mode_quantiles(-0.8)),
+        (Beta(), scipy.stats.beta(2, 4).cdf),
+        (Beta(0.7, 1.3), scipy.stats.beta(0.7, 1.3).cdf),
         # A shifted draw, shifted back, is the plain distribution.
         (Uniform(shift=3.0), lambda x: x / (3 - 2 * x)),
     ],
@@ -65,6 +67,7 @@ def test_same_distribution_as_diffusers(distribution, arguments) -> None:
     ("distribution", "quantile"),
     [
         (Uniform(), scipy.stats.uniform.ppf),
+        (Beta(2, 4), scipy.stats.beta(2, 4).ppf),
         (LogitNormal(-0.4, 1.3), lambda p: scipy.special.expit(scipy.stats.norm.ppf(p, -0.4, 1.3))),
         (
             LogitNormal(shift=3.0),
@@ -76,6 +79,12 @@ def test_same_distribution_as_diffusers(distribution, arguments) -> None:
 def test_quantiles(distribution, quantile) -> None:
     p = np.linspace(0.05, 0.95, 19)
     np.testing.assert_allclose(np.quantile(draws(distribution), p), quantile(p), atol=0.015)
+
+
+def test_beta_2_4_is_the_second_smallest_of_five() -> None:
+    """Uniform values: the order statistic has that very distribution."""
+    second = np.sort(np.random.default_rng(0).random((COUNT, 5)), axis=1)[:, 1]
+    assert scipy.stats.ks_2samp(draws(Beta(2, 4)), second).pvalue > 1e-3
 
 
 def test_mode_density_by_inversion() -> None:
@@ -100,7 +109,10 @@ def test_device_and_seed() -> None:
     assert LogitNormal().sample(4, device="meta").device.type == "meta"
 
 
-@pytest.mark.parametrize("distribution", [LogitNormal(20, 5), Uniform(), Mode(), LogitNormal(-30)])
+@pytest.mark.parametrize(
+    "distribution",
+    [LogitNormal(20, 5), Uniform(), Mode(), LogitNormal(-30), Beta(1e-3, 9), Beta(99, 1e-2)],
+)
 def test_stays_inside_and_float32(distribution) -> None:
     sigma = distribution.sample(1000)
     assert sigma.dtype == torch.float32
@@ -109,7 +121,7 @@ def test_stays_inside_and_float32(distribution) -> None:
     assert sigma.max() < 1
 
 
-@pytest.mark.parametrize("distribution", [LogitNormal(), Uniform(), Mode()])
+@pytest.mark.parametrize("distribution", [LogitNormal(), Uniform(), Mode(), Beta()])
 def test_generator_decides(distribution) -> None:
     assert np.array_equal(draws(distribution, 5), draws(distribution, 5))
     assert not np.array_equal(draws(distribution, 5), draws(distribution, 6))
@@ -131,6 +143,9 @@ def test_shift_keeps_ends_and_inverts() -> None:
         lambda: LogitNormal(mean=float("inf")),
         lambda: Uniform(shift=0),
         lambda: Mode(scale=2.0),
+        lambda: Beta(alpha=0),
+        lambda: Beta(beta=float("nan")),
+        lambda: Beta(shift=-1),
         lambda: shift_sigma(torch.zeros(1), -1),
     ],
 )

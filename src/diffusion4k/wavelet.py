@@ -15,6 +15,7 @@ and needs no convolution. LH is the detail along the vertical axis (PyWavelets' 
 the horizontal one (cV).
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -47,8 +48,7 @@ def dwt2(x: Tensor, wavelet: str = "haar") -> Tensor:
         return _Haar.apply(x)
     wide = _widened(x)
     filters = _filters(wavelet, wide.dtype, wide.device)[0]
-    # Autocast would round the convolutions to 16 bits.
-    with torch.autocast(x.device.type, enabled=False):
+    with _unrounded(x.device):
         across = _analyse(wide, filters)  # (B, C, 2, H, W/2)
         bands = _analyse(across.mT, filters).mT  # (B, C, 2, 2, H/2, W/2)
     batch, channels, _, _, height, width = bands.shape
@@ -83,7 +83,7 @@ def idwt2(y: Tensor, wavelet: str = "haar") -> Tensor:
     filters = _filters(wavelet, wide.dtype, wide.device)[1]
     batch, channels, height, width = wide.shape
     bands = wide.reshape(batch, 2, 2, channels // 4, height, width).permute(0, 3, 1, 2, 4, 5)
-    with torch.autocast(y.device.type, enabled=False):
+    with _unrounded(y.device):
         across = _synthesise(bands.mT, filters).mT
         return _synthesise(across, filters).to(y.dtype)
 
@@ -114,6 +114,11 @@ def _check(x: Tensor, name: str) -> None:
 
 def _widened(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+def _unrounded(device: torch.device) -> AbstractContextManager[object]:
+    """Without autocast, which would round the convolutions to 16 bits; `meta` has none."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 # Rows before columns, as sums of rows run along memory.

@@ -19,7 +19,14 @@ import diffusion4k  # noqa: F401 - the F=16 autoencoder's class, for plain diffu
 from diffusion4k.errors import UsageError
 from diffusion4k.families import family_of
 from diffusion4k.lora import FILE_NAME, read_adapter
-from diffusion4k.objectives import FlowMatching, Objective, WaveletFlow
+from diffusion4k.objectives import (
+    Composed,
+    FlowMatching,
+    LatentWaveletDiffusion,
+    Objective,
+    SnrHuberWavelet,
+    WaveletFlow,
+)
 from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.planning.stages import (
     TrainingSetup,
@@ -43,6 +50,9 @@ OBJECTIVES = (
     WaveletFlow(),
     WaveletFlow(space="velocity", band_weights=(1, 2, 2, 4)),
     WaveletFlow(wavelet="db2"),
+    SnrHuberWavelet(),
+    LatentWaveletDiffusion(),
+    Composed("latents"),
 )
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from diffusion4k.families import family_of
 from diffusion4k.lora import add_adapter
-from diffusion4k.objectives import WaveletFlow
+from diffusion4k.objectives import FlowMatching, Objective, WaveletFlow
 from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.planning.stages import (
     TrainingSetup,
@@ -20,6 +20,7 @@ from diffusion4k.planning.stages import (
     training_stages,
 )
 from diffusion4k.training.step import denoising_loss
+from tests.objectives.draws import EVERY_PART
 from tests.planning.measure import allocated_peak, counted_flops
 
 SIDE = 512
@@ -103,6 +104,18 @@ def test_a_training_step(
     predicted = max(step.peak, update.peak) - real.held() - inputs
     assert predicted == pytest.approx(allocated_peak(real.step), rel=0.1)
     assert step.parts["optimizer"] == 8 * sum(p.numel() for p in real.trained)
+
+
+def test_every_objective_can_be_planned(blueprint: Blueprint) -> None:
+    def step(objective: Objective) -> Any:
+        setup = TrainingSetup(SIDE, SIDE, 2, objective, gradient_checkpointing=False)
+        return training_stages(blueprint, setup, gpu=False)[0]
+
+    plain = step(FlowMatching())
+    for objective in EVERY_PART:
+        planned = step(objective)
+        assert planned.flops == pytest.approx(plain.flops, rel=0.02)
+        assert planned.peak == pytest.approx(plain.peak, rel=0.1)
 
 
 def test_accumulation_and_average(blueprint: Blueprint) -> None:

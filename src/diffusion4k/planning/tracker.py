@@ -37,12 +37,14 @@ Workspace = Callable[[Iterable[Tensor], Iterable[Tensor]], int]
 
 def cpu_workspace(inputs: Iterable[Tensor], outputs: Iterable[Tensor]) -> int:
     """oneDNN computes in blocks of 16 channels: a copy of the input (not of RGB), then of the
-    output, unless the channels stand last already."""
+    output, unless the channels stand last already. Nothing for rows alone (wavelets), as they have
+    one channel."""
     maps = [tensor for tensor in inputs if tensor.dim() == 4 and tensor.shape[1] > 3]
     maps += [tensor for tensor in outputs if tensor.dim() == 4]
     if any(_channels_last(tensor) for tensor in maps):
         return 0
-    return max(_size(tensor) // tensor.shape[1] * -(-tensor.shape[1] // 16) * 16 for tensor in maps)
+    blocks = (_size(t) // t.shape[1] * -(-t.shape[1] // 16) * 16 for t in maps)
+    return max(blocks, default=0)
 
 
 def gpu_workspace(inputs: Iterable[Tensor], outputs: Iterable[Tensor]) -> int:

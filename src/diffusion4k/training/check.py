@@ -123,15 +123,15 @@ def _check_pairs(recipe: Recipe, family: Family) -> None:
     if levels and any(s % pairs for s in recipe.crop_size):
         raise UsageError(
             f"crop: found {'x'.join(map(str, recipe.crop_size))}, allowed multiples of {pairs}: "
-            f"{levels} levels of the wavelet take {2**levels} latents each, of {family.factor} "
-            f"pixels each in {recipe.model}"
+            f"the wavelet takes {2**levels} latents at a time, of {family.factor} pixels each in "
+            f"{recipe.model}"
         )
     sizes = sizes_for(family.factor, recipe.resolution, recipe.longest)
     if levels and any(side % pairs for size in sizes for side in size):
         raise UsageError(
-            f"objective: found {levels} levels of the wavelet, which take multiples of {pairs} "
-            "pixels, with buckets, whose sizes are not: lower objective.transform.levels, or "
-            "leave out buckets"
+            f"objective: found a wavelet that takes {2**levels} latents at a time, multiples of "
+            f"{pairs} pixels, with buckets, whose sizes are not: lower objective.transform.levels, "
+            "or leave out buckets"
         )
 
 

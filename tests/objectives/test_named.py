@@ -1,24 +1,24 @@
-"""Objectives against brute force, PyWavelets and the Parseval identity."""
+"""Named objectives against brute force, PyWavelets and the Parseval identity."""
+
+import math
 
 import numpy as np
 import pytest
 import pywt
+import scipy.ndimage
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffusion4k.objectives import FlowMatching, WaveletFlow
+from diffusion4k.objectives import (
+    FlowMatching,
+    LatentWaveletDiffusion,
+    SnrHuberWavelet,
+    WaveletFlow,
+)
+from tests.objectives.draws import draw
 
 ORTHONORMAL = ["haar", "db2", "db5", "sym4", "coif2"]
-
-
-def draw(seed: int, shape=(3, 4, 8, 6), dtype=torch.float64) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    velocity, latents, noise = (
-        torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for _ in range(3)
-    )
-    sigma = torch.rand(shape[0], generator=generator, dtype=torch.float64)
-    return {"velocity": velocity, "latents": latents, "noise": noise, "sigma": sigma}
 
 
 def by_hand(velocity, latents, noise, sigma, *, wavelet, space, band_weights) -> np.ndarray:
@@ -138,7 +138,15 @@ def test_flow_matching_by_a_loop() -> None:
 
 @pytest.mark.parametrize(
     "objective",
-    [FlowMatching(), WaveletFlow(), WaveletFlow("db2", "velocity", (1, 2, 0.5, 3))],
+    [
+        FlowMatching(),
+        WaveletFlow(),
+        WaveletFlow("db2", "velocity", (1, 2, 0.5, 3)),
+        SnrHuberWavelet(),
+        SnrHuberWavelet("db2", beta=0.3),
+        LatentWaveletDiffusion(),
+        LatentWaveletDiffusion(0.5, "noisy"),
+    ],
 )
 def test_gradient(objective) -> None:
     batch = draw(2, shape=(2, 2, 4, 4))
@@ -146,7 +154,16 @@ def test_gradient(objective) -> None:
     assert torch.autograd.gradcheck(lambda v: objective(v, **batch), velocity)
 
 
-@pytest.mark.parametrize("objective", [FlowMatching(), WaveletFlow(), WaveletFlow("db2")])
+@pytest.mark.parametrize(
+    "objective",
+    [
+        FlowMatching(),
+        WaveletFlow(),
+        WaveletFlow("db2"),
+        SnrHuberWavelet(),
+        LatentWaveletDiffusion(),
+    ],
+)
 def test_sixteen_bit_input_is_summed_in_float32(objective) -> None:
     half = draw(3, dtype=torch.bfloat16)
     half["sigma"] = half["sigma"].float()
@@ -159,7 +176,8 @@ def test_sixteen_bit_input_is_summed_in_float32(objective) -> None:
 def test_a_perfect_prediction_costs_nothing() -> None:
     batch = draw(4)
     batch["velocity"] = batch["noise"] - batch["latents"]
-    assert WaveletFlow()(**batch).max() == 0
+    for objective in (WaveletFlow(), SnrHuberWavelet(), LatentWaveletDiffusion()):
+        assert objective(**batch).max() == 0
 
 
 @pytest.mark.parametrize(
@@ -178,7 +196,109 @@ def test_bad_arguments(arguments, message: str) -> None:
         WaveletFlow(**arguments)
 
 
-@pytest.mark.parametrize("objective", [FlowMatching(), WaveletFlow()])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SnrHuberWavelet("nope"), "unknown wavelet"),
+        (lambda: SnrHuberWavelet(c_min=0), "c_min must be positive"),
+        (lambda: SnrHuberWavelet(c_max=0.1), "c_max must be at least c_min=0.2, got 0.1"),
+        (lambda: SnrHuberWavelet(gamma=float("inf")), "gamma must be positive and finite"),
+        (lambda: SnrHuberWavelet(alpha=1.5), r"alpha must lie in \[0, 1\], got 1.5"),
+        (lambda: SnrHuberWavelet(beta=-1), "beta must be finite and not negative"),
+        (lambda: LatentWaveletDiffusion(lower=1.1), r"lower must lie in \[0, 1\], got 1.1"),
+        (lambda: LatentWaveletDiffusion(of="pixels"), "of must be latents or noisy"),
+    ],
+)
+def test_bad_arguments_of_the_others(make, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def huber_by_hand(velocity, latents, noise, sigma, c_min, c_max, gamma, alpha, beta) -> list[float]:
+    """UltraFlux, equations 10 to 14, number by number, with the paper's t."""
+    losses = []
+    for v, x, e, t in zip(velocity, latents, noise, sigma.tolist(), strict=True):
+        snr = (1 - t) ** 2 / t**2
+        c = c_min + (c_max - c_min) * (min(snr, gamma) / gamma) ** alpha
+        weight = t / (1 - t) * min(snr, gamma) ** beta
+        estimate = ((1 - t) * x + t * e) - t * v
+        total, count = 0.0, 0
+        for channel in range(len(x)):
+            low, high = pywt.dwt2(estimate[channel].numpy(), "haar")
+            true_low, true_high = pywt.dwt2(x[channel].numpy(), "haar")
+            for a, b in zip((low, *high), (true_low, *true_high), strict=True):
+                for r in (a - b).flatten().tolist():
+                    total += c**2 * (math.sqrt(1 + (r / c) ** 2) - 1)
+                    count += 1
+        losses.append(weight * total / count)
+    return losses
+
+
+@given(
+    seed=st.integers(0, 2**31),
+    c_min=st.floats(0.05, 0.5),
+    wider=st.floats(0, 2),
+    gamma=st.floats(0.5, 10),
+    alpha=st.floats(0, 1),
+    beta=st.floats(0, 2),
+)
+@settings(max_examples=20, deadline=None)
+def test_snr_huber_wavelet_by_a_loop(seed, c_min, wider, gamma, alpha, beta) -> None:
+    batch = draw(seed, shape=(2, 2, 4, 6))
+    # The weight is exact between the ends of the schedule.
+    batch["sigma"] = batch["sigma"].clamp(0.002, 0.998)
+    parameters = (c_min, c_min + wider, gamma, alpha, beta)
+    loss = SnrHuberWavelet("haar", *parameters)(**batch)
+    np.testing.assert_allclose(loss, huber_by_hand(**batch, **_named(parameters)), rtol=1e-9)
+
+
+def _named(parameters) -> dict[str, float]:
+    return dict(zip(("c_min", "c_max", "gamma", "alpha", "beta"), parameters, strict=True))
+
+
+def test_what_the_snr_huber_wavelet_tends_to() -> None:
+    """For c to infinity and beta = 0: flow matching weighted by sigma^3 / (2 (1 - sigma))."""
+    batch = draw(8)
+    sigma = batch["sigma"]
+    loss = SnrHuberWavelet(c_min=1e6, c_max=1e6, beta=0)(**batch)
+    torch.testing.assert_close(loss, sigma**3 / (2 * (1 - sigma)) * FlowMatching()(**batch))
+
+
+def masked_by_hand(velocity, latents, noise, sigma, lower, of) -> list[float]:
+    """LWD, equations 5 to 7, place by place; SciPy enlarges the energy map."""
+    losses = []
+    for v, x, e, t in zip(velocity, latents, noise, sigma.tolist(), strict=True):
+        shown = x if of == "latents" else (1 - t) * x + t * e
+        energy = sum(
+            np.mean([pywt.dwt2(channel, "haar")[1][band] ** 2 for channel in shown.numpy()], axis=0)
+            for band in range(3)
+        )
+        height, width = x.shape[1:]
+        # Centres of the large map's places among those of the small one, edges repeated.
+        places = np.meshgrid(
+            *((np.arange(n) + 0.5) / 2 - 0.5 for n in (height, width)), indexing="ij"
+        )
+        large = scipy.ndimage.map_coordinates(energy, places, order=1, mode="nearest")
+        share = (large - large.min()) / (large.max() - large.min())
+        total = 0.0
+        for row in range(height):
+            for column in range(width):
+                if share[row, column] + lower >= t:
+                    error = (e - x - v)[:, row, column]
+                    total += float((error**2).sum())
+        losses.append(total / x.numel())
+    return losses
+
+
+@given(seed=st.integers(0, 2**31), lower=st.floats(0, 1), of=st.sampled_from(["latents", "noisy"]))
+@settings(max_examples=20, deadline=None)
+def test_latent_wavelet_diffusion_by_a_loop(seed, lower, of) -> None:
+    batch = draw(seed, shape=(2, 3, 6, 8))
+    loss = LatentWaveletDiffusion(lower, of)(**batch)
+    np.testing.assert_allclose(loss, masked_by_hand(**batch, lower=lower, of=of), rtol=1e-9)
+
+
+@pytest.mark.parametrize("objective", [FlowMatching(), WaveletFlow(), LatentWaveletDiffusion()])
 def test_bad_shapes(objective) -> None:
     batch = draw(5)
     with pytest.raises(ValueError, match="one shape"):
