@@ -55,7 +55,7 @@ def test_study_and_overrides_reach_the_run(monkeypatch: pytest.MonkeyPatch) -> N
 def test_others_at_work_are_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "run_study", lambda *_, **__: None)
     done = run(STUDY)
-    assert done.exit_code == 0 and "other processes are at work" in done.stderr
+    assert done.exit_code == 0 and "other processes have the last runs" in done.stderr
 
 
 def test_check_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

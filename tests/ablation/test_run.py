@@ -16,6 +16,7 @@ from diffusion4k.ablation.run import look_folder, run_study
 from diffusion4k.ablation.study import Study
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics import glcm_score
+from diffusion4k.metrics.spectrum import grey_of, ring_powers
 from diffusion4k.training.log import Curve
 from diffusion4k.training.recipe import Recipe
 from tests.ablation.conftest import ARMS, tiny_study
@@ -84,6 +85,14 @@ def test_values_are_those_of_all_images_of_an_arm(finished: tuple[Path, Results]
     entry = results.entry("plain", "glcm_score")
     assert entry and len(images) == 2
     assert entry.value.value == pytest.approx(np.mean([glcm_score(path) for path in images]))
+    decoded = sorted(output.glob("reference/256/decoded/*.png"))
+    spectra = [
+        np.mean([ring_powers(grey_of(path, 128)) for path in paths], axis=0)
+        for paths in (images, decoded)
+    ]
+    found = results.entry("plain", "spectrum_distance_decoded")
+    distance = np.sqrt(np.mean(np.square(spectra[0] - spectra[1])))
+    assert len(decoded) == 4 and found and found.value.value == pytest.approx(distance, rel=1e-4)
     other = results.entry("velocity", "spectrum_distance", 2)
     assert other and other.difference.value == pytest.approx(0, abs=1e-3)
 

@@ -24,7 +24,7 @@ from diffusion4k.benchmark.values import EMPTY, Cell, Values
 from diffusion4k.data.progress import track
 from diffusion4k.metrics.columns import Column, Distance, Mean
 from diffusion4k.metrics.measuring import Findings
-from diffusion4k.metrics.spectrum import RINGS
+from diffusion4k.metrics.spectrum import RINGS, log_distance
 from diffusion4k.statistics import Statistic, crossed, mean_of, minus, ratio_of_sums
 from diffusion4k.training.log import Curve as LossCurve
 
@@ -38,6 +38,16 @@ VELOCITY_COLUMNS = (
     Mean("velocity_error_detail", "velocity error (LH, HL, HH)", "lower", 5),
     Mean("velocity_error_late", "velocity error (sigma < 1/3)", "lower", 5),
 )
+
+DECODED_COLUMN = Distance(
+    "spectrum_distance_decoded",
+    "spectrum, distance to decoded photographs",
+    "lower",
+    3,
+    "spectrum",
+    log_distance,
+)
+"""Without what the autoencoder loses, which is the same for all arms."""
 
 Key: TypeAlias = tuple[str, int, int]
 """Arm, seed, steps."""
@@ -87,14 +97,14 @@ def results_of(
     """All results; `looks` and `start` are folders of looks."""
     study = ground.study
     photographs = photographs_of(ground, ground.photographs)
-    values = Values(photographs)
+    decoded = photographs_of(ground, ground.decoded)
     sides = {
         (arm, steps): _side(ground, {s: looks[arm, s, steps] for s in study.seeds}, arm)
         for arm in study.arms
         for steps in study.steps
     }
     before = _side(ground, {0: start}, BEFORE)
-    work = _Work(ground, values)
+    work = _Work(ground, Values(photographs), Values(decoded))
     every = [(arm, steps) for steps in study.steps for arm in study.arms]
     entries = [*work.entries(BEFORE, 0, before, None)]
     for arm, steps in track(every, len(every), "intervals"):
@@ -105,13 +115,13 @@ def results_of(
     spectra.append(_spectrum(BEFORE, before.findings))
     if photographs:
         spectra.append(_spectrum(PHOTOGRAPHS, photographs))
-        spectra.append(_spectrum(DECODED, photographs_of(ground, ground.decoded)))
+        spectra.append(_spectrum(DECODED, decoded))
     firsts = {arm: read_look(looks[arm, study.seeds[0], study.steps[-1]]) for arm in study.arms}
     return Results(
         tuple(study.arms),
         study.baseline,
         study.steps,
-        (*VELOCITY_COLUMNS, *ground.columns),
+        work.columns,
         tuple(entries),
         tuple(levels_of(study).tolist()),
         work.by_level(last),
@@ -137,14 +147,15 @@ def _side(ground: Ground, folders: Mapping[int, Path], name: str) -> _Side:
 class _Work:
     """Values with their intervals."""
 
-    def __init__(self, ground: Ground, values: Values) -> None:
-        self._ground, self._values = ground, values
+    def __init__(self, ground: Ground, values: Values, beside_decoded: Values) -> None:
+        self._ground, self._values, self._beside_decoded = ground, values, beside_decoded
         self._levels = levels_of(ground.study)
+        of_decoded = (DECODED_COLUMN,) if ground.decoded else ()
+        self.columns: tuple[Column, ...] = (*VELOCITY_COLUMNS, *of_decoded, *ground.columns)
 
     def entries(self, arm: str, steps: int, side: _Side, base: _Side | None) -> list[Entry]:
         """Of all columns; without a `base` there is no difference."""
-        columns = (*VELOCITY_COLUMNS, *self._ground.columns)
-        return [self._entry(arm, steps, column, side, base) for column in columns]
+        return [self._entry(arm, steps, column, side, base) for column in self.columns]
 
     def _entry(
         self, arm: str, steps: int, column: Column, side: _Side, base: _Side | None
@@ -162,7 +173,8 @@ class _Work:
     def _statistic(self, column: Column, side: _Side) -> Statistic | None:
         if column in VELOCITY_COLUMNS:
             return mean_of(side.velocity(column.name, self._levels))
-        return self._values.statistic(column, side.findings)
+        values = self._beside_decoded if column is DECODED_COLUMN else self._values
+        return values.statistic(column, side.findings)
 
     def _cell(self, column: Column, side: _Side, statistic: Statistic | None) -> Cell:
         if statistic is None:

@@ -58,7 +58,10 @@ def ablate(
         return
     results = run_study(wanted, skip_bad=skip_bad)
     if results is None:
-        typer.echo("other processes are at work on the last runs, and will report", err=True)
+        typer.echo(
+            "other processes have the last runs, and will report; if they stopped, run this again",
+            err=True,
+        )
         return
     for arm, parts in sentences(results):
         typer.echo(f"{arm} beside {results.baseline}: {'; '.join(parts) or 'nothing measured'}")
