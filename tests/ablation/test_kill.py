@@ -25,7 +25,7 @@ def test_kills_change_nothing(tiny_model: Path, pictures: Path, tmp_path: Path) 
     command = [sys.executable, "-c", _MAIN, "ablate", str(path), f"output={tmp_path / 'killed'}"]
     chance, kills = random.Random(0), 0
     while True:
-        patience = 8 + 12 * chance.random() if kills < 5 else None
+        patience = 4 + 3 * chance.random() if kills < 5 else None
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=patience)
         except subprocess.TimeoutExpired:  # run() has killed it by SIGKILL.
@@ -33,7 +33,7 @@ def test_kills_change_nothing(tiny_model: Path, pictures: Path, tmp_path: Path) 
             continue
         break
     assert done.returncode == 0, done.stderr
-    assert kills
+    assert kills  # on a machine so fast that it had no time, give it less
     saved = [
         json.loads((tmp_path / name / "results.json").read_text())
         for name in ("peaceful", "killed")
