@@ -126,14 +126,11 @@ def check_study(study: Study, *, skip_bad: bool = False) -> list[Run]:
 def notes_of(study: Study, ground: Ground) -> list[str]:
     """What a reader must know before he believes a number."""
     notes = list(ground.notes)
-    for count, what, of in (
-        (len(study.seeds), "seeds", "training, and no difference can be told from chance"),
-        (len(ground.prompts.prompts), "prompts", "images"),
-    ):
+    for count, what in ((len(study.seeds), "seed"), (len(ground.prompts.prompts), "prompt")):
         if count < FEWEST_CROSSED:
-            one = what[:-1] if count == 1 else what
             notes.append(
-                f"{count} {one}: too few for an interval of {of}: give at least {FEWEST_CROSSED}"
+                f"{count} {what}{'s' * (count > 1)}: too few for an interval, and no difference "
+                f"can be told from chance: give at least {FEWEST_CROSSED}"
             )
     if min(study.velocity.pictures, len(ground.asked)) < FEWEST_CROSSED:
         notes.append(f"{len(ground.asked)} pictures: too few for an interval of velocity errors")
