@@ -45,8 +45,8 @@ def loss_of_one_step(recipe: Recipe, model: Callable, *, world: int = 1) -> torc
         conditioning.append(c)
         for place in batch["places"].tolist():
             generator = generator_at(recipe.seed, 0, place)
-            sigma.append(torch.sigmoid(torch.randn(1, generator=generator)))
             noise.append(torch.randn(1, *x.shape[1:], generator=generator))
+            sigma.append(torch.sigmoid(torch.randn(1, generator=generator)))
     x, s, n = torch.cat(latents), torch.cat(sigma), torch.cat(noise)
     weight = s[:, None, None, None]
     velocity = model(

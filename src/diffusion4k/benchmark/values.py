@@ -60,14 +60,14 @@ class Values:
 
     def value(self, column: Column, findings: Sequence[Findings]) -> Cell:
         """The column's value of a row; empty where pictures or reference do not give one."""
-        statistic = self._statistic(column, findings)
+        statistic = self.statistic(column, findings)
         return self._cell(column, statistic, len(findings)) if statistic else EMPTY
 
     def difference(
         self, column: Column, first: Sequence[Findings], second: Sequence[Findings]
     ) -> Cell:
         """First minus second, of pictures that are pairs in this order, drawn as pairs."""
-        a, b = (self._statistic(column, findings) for findings in (first, second))
+        a, b = (self.statistic(column, findings) for findings in (first, second))
         return self._cell(column, minus(a, b), len(first)) if a and b else EMPTY
 
     def _cell(self, column: Column, statistic: Statistic, rows: int) -> Cell:
@@ -78,7 +78,8 @@ class Values:
         numbers = (found.value, found.low, found.high)
         return Cell(*(number if math.isfinite(number) else None for number in numbers))
 
-    def _statistic(self, column: Column, findings: Sequence[Findings]) -> Statistic | None:
+    def statistic(self, column: Column, findings: Sequence[Findings]) -> Statistic | None:
+        """The column's value as a function of how often each picture came; None: it has none."""
         if not findings:
             return None
         if isinstance(column, Distance):

@@ -13,7 +13,17 @@ from diffusion4k.errors import Diffusion4kError
 __all__ = ["app", "main"]
 
 VERBS = (
-    *("demo", "generate", "train", "merge_lora", "cache", "dataset", "evaluate", "benchmark"),
+    *(
+        "demo",
+        "generate",
+        "train",
+        "ablate",
+        "merge_lora",
+        "cache",
+        "dataset",
+        "evaluate",
+        "benchmark",
+    ),
     *("compare", "figure", "judge", "study", "vae", "plan", "models"),
 )
 

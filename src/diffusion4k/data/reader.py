@@ -1,5 +1,6 @@
 """Reading a cache: latents and conditioning of each photograph, memory-mapped."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +124,16 @@ class LatentCache:
     def empty_conditioning(self) -> dict[str, Tensor]:
         """Conditioning of the empty caption, for caption dropout."""
         return self._read(self._index.conditioning(None))
+
+    def checksum(self) -> str:
+        """Of all names and tensors: equal for equal content, however shards divide it."""
+        digest = hashlib.sha256(f"{self.dtype} {self.resolution} {self.longest}".encode())
+        for index in range(len(self)):
+            places = [self._index.latents(index, flipped=flipped) for flipped in (False, True)]
+            captions = self._index.conditioning(index)
+            stored = [place.checksum for place in (*places, *captions.values()) if place]
+            digest.update(f"{self.file_name(index)} {stored}\n".encode())
+        return digest.hexdigest()[:16]
 
     def require(
         self, *, model: Path, family: Family, resolution: int, longest: float | None = None

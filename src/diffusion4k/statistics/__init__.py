@@ -13,15 +13,18 @@ from diffusion4k.statistics.bootstrap import (
     ratio_of_sums,
 )
 from diffusion4k.statistics.correlation import CORRELATIONS, correlate, kendall, plcc, srcc
+from diffusion4k.statistics.crossed import FEWEST_CROSSED, crossed
 from diffusion4k.statistics.jackknife import jackknife
 
 __all__ = [
     "CORRELATIONS",
+    "FEWEST_CROSSED",
     "Interval",
     "Statistic",
     "against_others",
     "bootstrap",
     "correlate",
+    "crossed",
     "jackknife",
     "kendall",
     "krippendorff_alpha",

@@ -28,5 +28,6 @@ def draw_noise(
 ) -> tuple[Tensor, Tensor]:
     """Noise `(B, *shape)` and sigma `(B,)` of the samples at `places` `(B,)`; both float32."""
     generators = [generator_at(seed, 0, place) for place in places.tolist()]
-    sigma = torch.cat([timesteps.sample(1, generator) for generator in generators])
-    return torch.stack([torch.randn(shape, generator=g) for g in generators]), sigma
+    # The noise first: so it is the same under every distribution of sigma.
+    noise = torch.stack([torch.randn(shape, generator=g) for g in generators])
+    return noise, torch.cat([timesteps.sample(1, generator) for generator in generators])

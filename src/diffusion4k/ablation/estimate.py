@@ -1,0 +1,131 @@
+"""How long what is left of a study takes, from each kind of work timed once on this machine."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from diffusion4k.ablation.arms import Run
+from diffusion4k.ablation.ground import Ground
+from diffusion4k.ablation.questions import network_of, velocity_errors
+from diffusion4k.cores import cores
+from diffusion4k.families import family_of, resolve
+from diffusion4k.metrics.picture import Picture
+from diffusion4k.planning.report import duration
+from diffusion4k.sampling.request import Request
+from diffusion4k.sampling.sampler import Sampler
+from diffusion4k.training.build import build_objective, build_precision, build_timesteps
+from diffusion4k.training.network import load_network
+from diffusion4k.training.optimizers import make_optimizer
+from diffusion4k.training.pictures import training_batches
+from diffusion4k.training.randomness import draw_noise
+from diffusion4k.training.step import denoising_loss
+
+__all__ = ["estimate"]
+
+_TIMES = 3
+
+
+def estimate(ground: Ground, runs: Sequence[Run], left: Sequence[tuple[Run, int]]) -> str:
+    """One line: runs, what is left, and the time for it on this machine alone.
+
+    `left`: the looks that are missing, each with the training steps before it.
+    """
+    study, recipe = ground.study, runs[0].recipe
+    step = _seconds(_stepper(ground, runs[0]))
+    images = len(ground.prompts.prompts) * len(study.sample_seeds)
+    image, loading = _image_seconds(ground)
+    network = network_of(recipe, ground.device, trained=False)
+    one = study.model_copy(
+        update={"velocity": study.velocity.model_copy(update={"pictures": 1, "levels": 2})}
+    )
+    question = _seconds(lambda: velocity_errors(one, recipe, ground.asked, network, ground.device))
+    pictures = min(study.velocity.pictures, len(ground.asked))
+    # The model is loaded for training, for images and for the questions.
+    look = 3 * loading + images * image + pictures * study.velocity.levels * question / 2
+    steps = sum(count for _, count in left)
+    total = steps * step + len(left) * look
+    todo = len({run.folder for run, _ in left})
+    return (
+        f"{len(runs)} runs of {study.steps[-1]} steps, {todo} to do: about {duration(total)} on "
+        f"this machine alone: {steps} steps of {duration(step)}, {len(left)} looks of "
+        f"{duration(look)} ({images} images of {duration(image)} each)"
+    )
+
+
+def _seconds(function: Callable[[], object]) -> float:
+    """The least of several times, after one that does not count."""
+    function()
+    times = []
+    for _ in range(_TIMES):
+        start = time.monotonic()
+        function()
+        times.append(time.monotonic() - start)
+    return min(times)
+
+
+def _stepper(ground: Ground, run: Run) -> Callable[[], None]:
+    """A whole training step, on the study's own pictures."""
+    recipe, device, model = run.recipe, ground.device, resolve(run.recipe.model)
+    family = family_of(model, high_resolution=recipe.high_resolution_options)
+    network = load_network(recipe, family, model, device).to(device)
+    optimizer = make_optimizer(recipe.optimizer, network)
+    objective, precision = build_objective(recipe), build_precision(recipe, device)
+    timesteps = build_timesteps(recipe, family, model)
+    batches = training_batches(recipe, ground.cache)
+
+    def step() -> None:
+        for micro in range(recipe.gradient_accumulation):
+            batch = batches.batch(0, micro)
+            latents = batch["latents"]
+            noise, sigma = draw_noise(recipe.seed, batch["places"], latents.shape[1:], timesteps)
+            with precision():
+                loss = denoising_loss(
+                    family,
+                    network,
+                    objective,
+                    latents=latents.to(device),
+                    conditioning={k: v.to(device) for k, v in batch["conditioning"].items()},
+                    noise=noise.to(device),
+                    sigma=sigma.to(device),
+                )
+            loss.mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return step
+
+
+def _image_seconds(ground: Ground) -> tuple[float, float]:
+    """Of an image with all its steps and measures; and of loading the model.
+
+    The steps come from the difference of an image of two and one of one.
+    """
+    study, start = ground.study, time.monotonic()
+    sampler = Sampler(ground.recipe.model, device=ground.device)
+    prompt = ground.prompts.prompts[0]
+    request = Request(
+        prompt, 0, "", study.width, study.height, study.sampling_steps, study.guidance
+    )
+    settings = sampler.settle(request)
+    sampler.encode_for([settings])
+    sampler.load()
+    loading = time.monotonic() - start
+    image = sampler.sample(replace(settings, steps=1))
+    one, two = (
+        _seconds(partial(sampler.sample, replace(settings, steps=steps))) for steps in (1, 2)
+    )
+    seconds = one + (settings.steps - 1) * max(two - one, 0)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "image.png"
+        image.save(path)
+        measured = [
+            _seconds(partial(measure, Picture(path, prompt))) for measure in ground.measures
+        ]
+    return seconds + sum(measured) / cores(), loading

@@ -1,0 +1,94 @@
+"""What is written of a study: results.json, figures, and a report that needs nothing else."""
+
+import base64
+from importlib.resources import files
+from pathlib import Path
+
+from diffusion4k.ablation.figures import draw_all
+from diffusion4k.ablation.results import SHARE_OF_LOSS, Results, Verdict
+from diffusion4k.ablation.summary import BEFORE
+from diffusion4k.benchmark.results import shown
+from diffusion4k.benchmark.tables import ARROWS
+from diffusion4k.benchmark.values import EMPTY
+from diffusion4k.files import write_text
+from diffusion4k.metrics.columns import Column
+
+__all__ = ["FILES", "sentences", "write_everything"]
+
+FILES = ("results.json", "report.html")
+"""Beside the folder `figures`."""
+
+_SAID: tuple[tuple[Verdict, str], ...] = (
+    ("better", "better"),
+    ("worse", "worse"),
+    ("equal", "equal"),
+    ("cannot tell", "cannot be told apart"),
+)
+
+
+def write_everything(results: Results, folder: Path) -> None:
+    """Write results, figures and report into the folder."""
+    data, page = (folder / name for name in FILES)
+    figures = draw_all(results, folder / "figures")
+    results.save_json(data)
+    write_text(page, _page(results, figures))
+
+
+def sentences(results: Results) -> list[tuple[str, list[str]]]:
+    """Of each arm but the baseline: what differs from it, and what does not."""
+    told = []
+    for arm in results.arms:
+        if arm == results.baseline:
+            continue
+        sorted_out = results.sorted_out(arm)
+        parts = [f"{words}: {'; '.join(sorted_out[v])}" for v, words in _SAID if v in sorted_out]
+        told.append((arm, parts))
+    return told
+
+
+def _page(results: Results, figures: dict[str, Path]) -> str:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(
+        files("diffusion4k.ablation").joinpath("report.html").read_text(encoding="utf-8")
+    )
+
+    def value(arm: str, column: Column) -> tuple[str, str]:
+        """The value, and its interval without brackets."""
+        entry = results.entry(arm, column.name, 0 if arm == BEFORE else None)
+        text, _, interval = shown(entry.value if entry else EMPTY, column).partition(" [")
+        return text, interval.rstrip("]").replace(", ", " … ")
+
+    def difference(arm: str, column: Column) -> tuple[str, str, str]:
+        """Value, interval, verdict."""
+        entry = results.entry(arm, column.name)
+        if not entry or entry.difference.value is None:
+            return "–", "", ""
+        text, _, interval = shown(entry.difference, column, sign=True).partition(" [")
+        return text, interval.rstrip("]").replace(", ", " … "), entry.verdict
+
+    others = [arm for arm in results.arms if arm != results.baseline]
+    columns = results.main_columns()
+    chosen = [v for arm in others for each in results.sorted_out(arm).values() for v in each]
+    return template.render(
+        results=results,
+        facts=results.facts,
+        study=results.facts["study"],
+        columns=columns,
+        others=others,
+        before=BEFORE,
+        value=value,
+        difference=difference,
+        sentences=sentences(results),
+        comparisons=len(chosen),
+        tolerance=SHARE_OF_LOSS,
+        arrow=ARROWS,
+        figures={name: _uri(path) for name, path in figures.items()},
+    )
+
+
+def _uri(path: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()

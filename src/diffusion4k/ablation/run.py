@@ -1,0 +1,242 @@
+"""All runs of a study, each trained, looked at, and never twice.
+
+    OUTPUT/runs/<arm>/seed-<n>/recipe.yaml        the run, for `diffusion4k train` on a cluster
+    OUTPUT/runs/<arm>/seed-<n>/conditions.json    what it was started under
+    OUTPUT/runs/<arm>/seed-<n>/training/          checkpoints, curves, the model
+    OUTPUT/runs/<arm>/seed-<n>/look-<steps>/      see `looks`
+    OUTPUT/start/                                 a look at the model before any training
+
+The same command in several processes, or on several machines that share the output folder, shares
+the runs out: each takes one that nobody works on, by a lock that ends with its process. A run that
+was trained elsewhere, by its `recipe.yaml` and any engine, is found trained.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from diffusion4k.ablation.arms import VARIED, Run, base_recipe, runs_of
+from diffusion4k.ablation.estimate import estimate
+from diffusion4k.ablation.ground import Ground, prepare, taken
+from diffusion4k.ablation.looks import has_look, take_look
+from diffusion4k.ablation.report import write_everything
+from diffusion4k.ablation.results import Results
+from diffusion4k.ablation.study import Study
+from diffusion4k.ablation.summary import results_of
+from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.files import write_text
+from diffusion4k.statistics import FEWEST_CROSSED
+from diffusion4k.training.checkpoint import latest_checkpoint, read_state
+from diffusion4k.training.loop import train
+from diffusion4k.training.preflight import look_over, processes, refuse_problems
+from diffusion4k.training.signals import Stopped
+
+__all__ = ["check_study", "check_time", "look_folder", "notes_of", "run_study", "start_folder"]
+
+
+def start_folder(study: Study) -> Path:
+    """Of the look before training."""
+    return study.output / "start"
+
+
+def look_folder(run: Run, steps: int) -> Path:
+    """Of the look at a run after so many steps."""
+    return run.folder / f"look-{steps:06}"
+
+
+def run_study(study: Study, *, skip_bad: bool = False) -> Results | None:
+    """Do what is not done yet, and report; None while other processes are still at work.
+
+    Raises:
+        UsageError: arms that differ in more than was asked, or a study that cannot be meant.
+        Stopped: a signal came; what is done is kept.
+        Diffusion4kError: runs that failed, after all others have been done.
+    """
+    runs, ground = _ready(study, skip_bad=skip_bad)
+    for run in runs:
+        write_text(run.folder / "recipe.yaml", run.recipe.as_yaml())
+    for note in notes_of(study, ground):
+        print(note, file=sys.stderr, flush=True)
+    if any(not _is_done(run, ground) for run in runs):
+        print(estimate(ground, runs, _looks_to_do(runs, ground)), file=sys.stderr, flush=True)
+    _look_at_start(ground, runs[0])
+    failed = _carry_out(runs, ground)
+    if failed:
+        told = "; ".join(f"{name}: {why}" for name, why in failed.items())
+        raise Diffusion4kError(
+            f"{len(failed)} of {len(runs)} runs failed, the others are done: {told}; leave their "
+            "arm out of the study to see the others' results"
+        )
+    if not all(_is_done(run, ground) for run in runs):
+        return None
+    with taken(study.output / ".report") as ours:
+        if not ours:
+            return None
+        looks = {(run.arm, run.seed, s): look_folder(run, s) for run in runs for s in study.steps}
+        curves = {(run.arm, run.seed): run.recipe.output / "loss.csv" for run in runs}
+        notes = notes_of(study, ground)
+        results = results_of(ground, looks, start_folder(study), curves, notes)
+        write_everything(results, study.output)
+    return results
+
+
+def check_time(study: Study, *, skip_bad: bool = False) -> str:
+    """Notes, and what is left to do with the time it takes; the cache is completed for that.
+
+    Raises:
+        UsageError: as `run_study`.
+    """
+    runs, ground = _ready(study, skip_bad=skip_bad)
+    todo = _looks_to_do(runs, ground)
+    return "\n".join(["no problem found", *notes_of(study, ground), estimate(ground, runs, todo)])
+
+
+def _ready(study: Study, *, skip_bad: bool) -> tuple[list[Run], Ground]:
+    runs = check_study(study, skip_bad=skip_bad)
+    ground = prepare(study, skip_bad=skip_bad)
+    for run in runs:
+        _refuse_other_conditions(run, ground)
+    return runs, ground
+
+
+def check_study(study: Study, *, skip_bad: bool = False) -> list[Run]:
+    """The runs, after everything that would end one of them late was looked for.
+
+    Raises:
+        UsageError: all problems in one line.
+    """
+    if processes() > 1:
+        raise UsageError(
+            "a study shares its runs out by itself: start the same command several times, each "
+            "with its own GPU (CUDA_VISIBLE_DEVICES), without accelerate launch or torchrun; or "
+            "train runs that need many GPUs by their recipe.yaml, see docs/ablation.md"
+        )
+    runs = runs_of(study)
+    base = base_recipe(study).model_copy(update={"output": study.output / "unused"})
+    refuse_problems("recipe", look_over(base, planned=False, skip_bad=skip_bad))
+    for run in runs[: len(study.arms)]:
+        arm = base.model_copy(update={key: getattr(run.recipe, key) for key in VARIED})
+        findings = look_over(arm, planned=False, skip_bad=skip_bad)
+        refuse_problems(f"arms.{run.arm}", findings)
+    return runs
+
+
+def notes_of(study: Study, ground: Ground) -> list[str]:
+    """What a reader must know before he believes a number."""
+    notes = list(ground.notes)
+    for count, what in ((len(study.seeds), "seed"), (len(ground.prompts.prompts), "prompt")):
+        if count < FEWEST_CROSSED:
+            notes.append(
+                f"{count} {what}{'s' * (count > 1)}: too few for an interval, and no difference "
+                f"can be told from chance: give at least {FEWEST_CROSSED}"
+            )
+    if min(study.velocity.pictures, len(ground.asked)) < FEWEST_CROSSED:
+        notes.append(f"{len(ground.asked)} pictures: too few for an interval of velocity errors")
+    if not study.velocity.data:
+        notes.append(
+            "the velocity's error is measured on pictures of the training set, with noise that no "
+            "run was trained with: velocity.data names others, which show more than how well a "
+            "run remembers"
+        )
+    return notes
+
+
+def _carry_out(runs: Sequence[Run], ground: Ground) -> dict[str, str]:
+    """Every run that is not done and that nobody works on; why some failed."""
+    failed: dict[str, str] = {}
+    for run in runs:
+        with taken(run.folder) as ours:
+            if not ours or _is_done(run, ground):
+                continue
+            place = f"{runs.index(run) + 1} of {len(runs)}"
+            print(f"run {place}: {run.name}", file=sys.stderr, flush=True)
+            try:
+                _one(run, ground)
+            except (UsageError, Stopped):
+                raise
+            except Diffusion4kError as error:
+                failed[run.name] = str(error)
+                print(f"{run.name}: failed: {error}", file=sys.stderr, flush=True)
+    return failed
+
+
+def _one(run: Run, ground: Ground) -> None:
+    """Train to each of the study's steps, and look."""
+    _write_conditions(run, ground)
+    for steps in ground.study.steps:
+        folder = look_folder(run, steps)
+        if has_look(ground, folder):
+            continue
+        done = _trained_steps(run)
+        if done > steps:
+            raise UsageError(
+                f"{run.folder}: has been trained to step {done}, and its look at step {steps} is "
+                "missing, or was made with other prompts, sizes or pictures: undo that, leave "
+                f"{steps} out of `steps`, or choose another output"
+            )
+        recipe = run.until(steps)
+        train(recipe)
+        name = f"{run.name}, step {steps}"
+        take_look(ground, recipe, folder, trained=True, name=name)
+
+
+def _look_at_start(ground: Ground, run: Run) -> None:
+    folder = start_folder(ground.study)
+    with taken(folder) as ours:
+        if ours and not has_look(ground, folder):
+            take_look(ground, run.recipe, folder, trained=False, name="the model as it starts")
+
+
+def _looks_to_do(runs: Sequence[Run], ground: Ground) -> list[tuple[Run, int]]:
+    """Steps that are left until each look that is missing."""
+    left = []
+    for run in runs:
+        done = _trained_steps(run)
+        for steps in ground.study.steps:
+            if not has_look(ground, look_folder(run, steps)):
+                left.append((run, max(steps - done, 0)))
+                done = max(done, steps)
+    return left
+
+
+def _is_done(run: Run, ground: Ground) -> bool:
+    return all(has_look(ground, look_folder(run, steps)) for steps in ground.study.steps)
+
+
+def _trained_steps(run: Run) -> int:
+    checkpoint = latest_checkpoint(run.recipe.output / "checkpoints")
+    return int(read_state(checkpoint)["step"]) if checkpoint else 0
+
+
+def _conditions(run: Run, ground: Ground) -> dict[str, Any]:
+    """All that must be the same in every run; of the cache its content and not its place."""
+    of_run = {*VARIED, "output", "steps", "seed", "cache"}
+    recipe = run.recipe.model_dump(mode="json", exclude=of_run)
+    return {"cache content": ground.checksum, **recipe}
+
+
+def _write_conditions(run: Run, ground: Ground) -> None:
+    content = json.dumps(_conditions(run, ground), indent=1)
+    write_text(run.folder / "conditions.json", content + "\n")
+
+
+def _refuse_other_conditions(run: Run, ground: Ground) -> None:
+    """Refuse a run that was started under something else than the study says now."""
+    try:
+        before = json.loads((run.folder / "conditions.json").read_bytes())
+    except (OSError, ValueError):
+        return
+    now = json.loads(json.dumps(_conditions(run, ground)))
+    free = {"checkpoint", "validation", "log", "guard", "engine", "offload"}
+    changes = [
+        f"{key} ({before.get(key)} -> {now.get(key)})"
+        for key in sorted({*before, *now} - free)
+        if before.get(key) != now.get(key)
+    ]
+    if changes:
+        raise UsageError(
+            f"{run.folder}: was trained with another {', '.join(changes)}, and would not compare: "
+            "undo that, or choose another output"
+        )

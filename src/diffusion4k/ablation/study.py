@@ -1,0 +1,108 @@
+"""A study as a YAML file: one training recipe, the arms that change its objective, and how to look.
+
+arms x seeds    runs, each trained to the last of `steps` and looked at after each of them
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BeforeValidator, Field, StrictStr, model_validator
+from pydantic_core import PydanticCustomError
+
+from diffusion4k.benchmark.prompts import SUPPLEMENT
+from diffusion4k.config.read import read_config
+from diffusion4k.config.types import Count, NonNegative, Number, Pixels, Section, Seed, Text
+from diffusion4k.metrics.networks import Networks
+
+__all__ = ["GivenRecipe", "Study", "VelocityQuestions", "load_study"]
+
+Name: TypeAlias = Annotated[
+    str, Field(pattern=r"^[^/\\\x00-\x1f.][^/\\\x00-\x1f]*$", max_length=60)
+]
+"""Also the name of a folder."""
+
+GivenRecipe: TypeAlias = StrictStr | dict[str, Any]
+"""A recipe's file, or its keys."""
+
+
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, int) else value
+
+
+class VelocityQuestions(Section):
+    """On what the velocity's error of every arm is measured: see `ablation.questions`."""
+
+    data: Text | None = None
+    """Photographs that are not trained on; null: the first `pictures` of those that are."""
+    pictures: Count = 8
+    levels: Annotated[int, Field(strict=True, ge=2, le=100)] = 10
+    """Noise levels, in the middle of as many equal parts of 0 to 1."""
+    seed: Seed = 0
+
+
+class Study(Section):
+    """All that decides the results. Sizes and steps of sampling are null for the model's own."""
+
+    recipe: GivenRecipe
+    """Of all runs; output, steps and seed are the study's."""
+    arms: dict[Name, GivenRecipe] = Field(min_length=2)
+    """What each changes: `objective` and `timesteps`, nothing else."""
+    baseline: Name
+    """The arm from which the others' differences are taken."""
+    equal: tuple[tuple[Name, Name], ...] = ()
+    """Pairs of arms that must come out equal, as their objectives are: they prove the harness."""
+    seeds: tuple[Seed, ...] = Field(min_length=1)
+    steps: Annotated[tuple[Count, ...], BeforeValidator(_several), Field(min_length=1)]
+    """When each run is looked at; the last is its end."""
+    prompts: Text = SUPPLEMENT
+    limit: Count | None = None
+    """At most the first so many prompts."""
+    sample_seeds: tuple[Seed, ...] = Field((0,), min_length=1)
+    width: Pixels | None = None
+    height: Pixels | None = None
+    sampling_steps: Count | None = None
+    guidance: NonNegative | None = None
+    reference: Text | None = None
+    """Folder of photographs for spectra and distances; by default that of the prompts."""
+    velocity: VelocityQuestions = VelocityQuestions()
+    networks: Networks = Networks(pyiqa=())
+    patch_size: Count = 224
+    patches_per_image: Count = 64
+    margin: Annotated[Number, Field(gt=0, lt=1)] = 0.01
+    """The share of the baseline's value below which a difference does not matter."""
+    resamples: Count = 2000
+    output: Path = Path("runs/ablation")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Study":
+        named = {"baseline": self.baseline}
+        named |= {f"equal.{at}": name for at, pair in enumerate(self.equal) for name in pair}
+        for key, name in named.items():
+            if name not in self.arms:
+                raise PydanticCustomError(
+                    "arm",
+                    "{key}: found {name}, allowed one of the arms: {arms}",
+                    {"key": key.partition(".")[0], "name": name, "arms": ", ".join(self.arms)},
+                )
+        small = [name.casefold() for name in self.arms]
+        if again := next((name for name in small if small.count(name) > 1), None):
+            raise PydanticCustomError(
+                "arms",
+                "arms: {name} is given twice, as folders have it: choose another name",
+                {"name": again},
+            )
+        for key in ("seeds", "sample_seeds"):
+            if len(set(getattr(self, key))) < len(getattr(self, key)):
+                raise PydanticCustomError("seeds", "{key}: one is given twice", {"key": key})
+        if list(self.steps) != sorted(set(self.steps)):
+            raise PydanticCustomError(
+                "steps",
+                "steps: found {found}, allowed numbers that grow",
+                {"found": list(self.steps)},
+            )
+        return self
+
+
+def load_study(path: Path, overrides: list[str] | None = None) -> Study:
+    """Read and check a study. Raises `UsageError` in one line that names every problem."""
+    return read_config(path, overrides, Study)

@@ -1,0 +1,73 @@
+"""`diffusion4k ablate`: objectives side by side, on common ground."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["register"]
+
+_EXAMPLES = """Examples:
+
+diffusion4k ablate recipes/pocket-ablation-small.yaml
+
+diffusion4k ablate recipes/pocket-ablation-small.yaml --check
+
+diffusion4k ablate recipes/pocket-ablation-small.yaml 'seeds=[0, 1]' output=runs/two-seeds
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command(epilog=_EXAMPLES)(ablate)
+
+
+def ablate(
+    study: Annotated[Path, typer.Argument(help="The study as a YAML file.", show_default=False)],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Keys of the study with other values, for example steps=100.",
+            metavar="[KEY=VALUE]...",
+            show_default=False,
+        ),
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out photographs that cannot be read.")
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Look for everything that is wrong, estimate the time, stop."),
+    ] = False,
+) -> None:
+    """Train a model with several objectives and say what differs, and what does not.
+
+    Runs of one seed see the same pictures, crops, noise and start. The same command goes on with a
+    study that was stopped or killed; started several times at once, on one machine or several that
+    share the output folder, it shares the runs out.
+    """
+    from diffusion4k.ablation.study import load_study
+
+    wanted = load_study(study, overrides)
+
+    from diffusion4k.ablation.report import FILES, sentences
+    from diffusion4k.ablation.run import check_time, run_study
+
+    if check:
+        typer.echo(check_time(wanted, skip_bad=skip_bad))
+        return
+    results = run_study(wanted, skip_bad=skip_bad)
+    if results is None:
+        typer.echo(
+            "other processes have the last runs, and will report; if they stopped, run this again",
+            err=True,
+        )
+        return
+    for arm, parts in sentences(results):
+        typer.echo(f"{arm} beside {results.baseline}: {'; '.join(parts) or 'nothing measured'}")
+    for each in results.identities:
+        told = "equal" if each.holds else "NOT EQUAL"
+        largest = max(each.loss, each.velocity_error)
+        typer.echo(f"{each.first} = {each.second}: {told} (largest difference {largest:.1e})")
+    for name in FILES:
+        typer.echo(wanted.output / name)

@@ -1,0 +1,110 @@
+"""Studies that cannot be meant are refused in one line; runs differ in what was asked alone."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from diffusion4k.ablation.arms import Run, runs_of
+from diffusion4k.ablation.study import Study, load_study
+from diffusion4k.errors import UsageError
+from diffusion4k.training.recipe import FlowMatchingRecipe, LogitNormalRecipe, UniformRecipe
+from tests.ablation.conftest import ARMS
+
+Make = Callable[..., Study]
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+def test_runs_of_one_seed_differ_in_objective_and_timesteps_alone(study: Make) -> None:
+    arms = {"plain": ARMS["plain"], "uniform": {"timesteps": {"distribution": "uniform"}}}
+    runs = runs_of(study(arms=arms, seeds=[3, 5], recipe=ARMS["plain"]))
+    assert [(run.arm, run.seed) for run in runs] == [
+        ("plain", 3),
+        ("uniform", 3),
+        ("plain", 5),
+        ("uniform", 5),
+    ]
+    own = {"objective", "timesteps", "output"}
+    dumps = [run.recipe.model_dump(exclude=own) for run in runs]
+    assert dumps[0] == dumps[1] and dumps[2] == dumps[3] == dumps[0] | {"seed": 5}
+    assert isinstance(runs[0].recipe.timesteps, LogitNormalRecipe)
+    assert isinstance(runs[1].recipe.timesteps, UniformRecipe)
+    assert {type(run.recipe.objective) for run in runs} == {FlowMatchingRecipe}
+    assert len({run.recipe.cache for run in runs}) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"batch_size": 1}, r"batch_size \(2 -> 1\)"),
+        ({"cache": "elsewhere"}, r"cache \(None -> elsewhere\)"),
+        ({"crop": 32, "resolution": 128}, r"crop .*, resolution \(256 -> 128\)"),
+        ({"optimizer": {"learning_rate": 0.01}}, r"optimizer.learning_rate \(0.001 -> 0.01\)"),
+        ({"steps": 500}, r"steps \(500\)"),
+        ({"seed": 7}, r"seed \(7\)"),
+    ],
+)
+def test_arms_that_differ_in_more_are_refused_by_name(
+    study: Make, change: dict[str, Any], told: str
+) -> None:
+    arms = {"plain": ARMS["plain"], "other": ARMS["latents"] | change}
+    with pytest.raises(UsageError, match=rf"arms.other: differs from recipe in {told}: arms may"):
+        runs_of(study(arms=arms))
+
+
+def test_an_arm_may_be_a_recipe_of_its_own(study: Make, tmp_path: Path) -> None:
+    content = study().recipe
+    assert isinstance(content, dict)
+    path = tmp_path / "own.yaml"
+    own = {**content, "output": "runs/own", "steps": 900, **ARMS["latents"]}
+    path.write_text(yaml.safe_dump(own))
+    arms = {"plain": ARMS["plain"], "own": str(path)}
+    other: Run = runs_of(study(arms=arms))[1]
+    assert other.recipe.objective.name == "wavelet-flow" and other.until(3).steps == 3
+    path.write_text(yaml.safe_dump(own | {"batch_size": 4}))
+    with pytest.raises(UsageError, match=r"arms.own: .* batch_size \(2 -> 4\)"):
+        runs_of(study(arms=arms))
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"recipe": {"steps": 5}}, r"recipe.steps: found 5, which the study decides"),
+        ({"recipe": {"uncached": True}}, r"recipe.uncached: found true, allowed false"),
+        ({"recipe": {"bach_size": 5}}, r"recipe: bach_size: unknown key .*batch_size"),
+        ({"recipe": {"schedule": {"name": "cosine"}}, "steps": [2, 3]}, r"steps: found 2 numbers"),
+        (
+            {"recipe": {"precision": "auto"}, "equal": [["plain", "velocity"]]},
+            r"recipe.precision: found auto, allowed fp32",
+        ),
+        ({"arms": {"a": {}, "plain": {}}}, r"arms: a and plain are the same"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(study: Make, keys: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        runs_of(study(**keys))
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("baseline=none", r"baseline: found none, allowed one of the arms: plain, wlf-velocity"),
+        ("equal=[[plain, none]]", r"equal: found none, allowed one of the arms"),
+        ("steps=[3, 2]", r"steps: found \[3, 2\], allowed numbers that grow"),
+        ("seeds=[1, 1]", r"seeds: one is given twice"),
+        ("arms={plain: {}}", r"arms: found .*, allowed"),
+        ("arm={}", r"arm: unknown key \(did you mean arms\?\)"),
+        ("margin=0", r"margin: found 0"),
+    ],
+)
+def test_wrong_files_are_refused(override: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        load_study(RECIPES / "pocket-ablation-small.yaml", [override])
+
+
+@pytest.mark.parametrize("name", ["pocket-ablation", "pocket-ablation-small"])
+def test_the_studies_of_the_pocket_model_can_be_meant(name: str) -> None:
+    study = load_study(RECIPES / f"{name}.yaml")
+    assert len(runs_of(study)) == len(study.arms) * 3 and len(study.equal) == 2
