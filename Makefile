@@ -31,6 +31,7 @@ bench: setup  ## speed and memory, each against a reference in the same run
 	for benchmark in wavelet vae_tail glcm frechet metrics_speed sampling_overhead vae_memory \
 		plan plan_published uncached curation_speed duplicate_search; do \
 		$(BIN)/python benchmarks/$$benchmark.py || exit 1; done
+	$(BIN)/diffusion4k ablate recipes/pocket-ablation-small.yaml
 
 pocket: setup  ## train the pocket model anew, from Debian's wallpaper packages (hours)
 	$(BIN)/python recipes/pocket/dataset.py

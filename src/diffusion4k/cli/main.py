@@ -13,18 +13,8 @@ from diffusion4k.errors import Diffusion4kError
 __all__ = ["app", "main"]
 
 VERBS = (
-    *(
-        "demo",
-        "generate",
-        "train",
-        "ablate",
-        "merge_lora",
-        "cache",
-        "dataset",
-        "evaluate",
-        "benchmark",
-    ),
-    *("compare", "figure", "judge", "study", "vae", "plan", "models"),
+    *("demo", "generate", "train", "ablate", "merge_lora", "cache", "dataset", "evaluate"),
+    *("benchmark", "compare", "figure", "judge", "study", "vae", "plan", "models"),
 )
 
 app = typer.Typer(
