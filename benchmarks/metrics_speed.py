@@ -90,7 +90,7 @@ def plain_route(path: Path, extractor: EfficientNetLite0) -> dict[str, object]:
 
 def speed(folder: Path) -> dict[str, object]:
     """One picture against the plain route, and a folder with one worker against two."""
-    paths = make_pictures(folder, 8)
+    paths = make_pictures(folder, 16)
     extractor = EfficientNetLite0(batch_size=1)
     one = common.compare(
         lambda: measure(paths[:1]), lambda: plain_route(paths[0], extractor), repeats=2
@@ -99,7 +99,7 @@ def speed(folder: Path) -> dict[str, object]:
     many = common.compare(
         lambda: measure(paths, workers=2), lambda: measure(paths, workers=1), repeats=3, warmup=0
     )
-    print(f"8 pictures with 2 workers against 1: {many}")
+    print(f"16 pictures with 2 workers against 1: {many}")
     return {"one_picture": one, "two_workers_against_one": many}
 
 
