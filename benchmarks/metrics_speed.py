@@ -8,7 +8,7 @@ The pictures are crops of bundled photographs enlarged to cover 4096x4096, saved
   scikit-image patch by patch, PyWavelets, NumPy's Fourier transform of the tiles, and the same
   network on the same patches one after another. The detail distance has no such route and is ours
   alone.
-- *Folder*: 8 pictures with one worker and with two, in turn.
+- *Folder*: 16 pictures with one worker and with two, in turn.
 - *Memory*: the peaks of a process that measures 4 and of one that measures 16 pictures, and what
   each of the twelve further pictures has added.
 """

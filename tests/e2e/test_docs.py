@@ -138,6 +138,11 @@ def small(words: list[str], full_size: Path) -> list[str]:
             words.append("data=photographs")
     if verb == "benchmark" and words[1].endswith(".yaml"):
         words += ["limit=1", "width=256", "height=256", "reference=photographs"]
+    if verb == "ablate":
+        words += ["recipe.data=photographs", "recipe.resolution=256", "recipe.crop=256", "steps=2"]
+        words += ["recipe.schedule.warmup_steps=0", "recipe.checkpoint.every=1", "seeds=[0]"]
+        words += ["prompts=photographs", "limit=1", "width=256", "height=256"]
+        words += ["velocity.pictures=1", "velocity.levels=2"]
     if words[:2] == ["vae", "train"]:
         words += small_autoencoder(Path(words[2]), full_size)
     return words
