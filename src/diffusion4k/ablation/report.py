@@ -1,7 +1,6 @@
 """What is written of a study: results.json, figures, and a report that needs nothing else."""
 
 import base64
-from importlib.resources import files
 from pathlib import Path
 
 from diffusion4k.ablation.figures import draw_all
@@ -12,6 +11,7 @@ from diffusion4k.benchmark.tables import ARROWS
 from diffusion4k.benchmark.values import EMPTY
 from diffusion4k.files import write_text
 from diffusion4k.metrics.columns import Column
+from diffusion4k.report_page import render
 
 __all__ = ["FILES", "sentences", "write_everything"]
 
@@ -47,14 +47,6 @@ def sentences(results: Results) -> list[tuple[str, list[str]]]:
 
 
 def _page(results: Results, figures: dict[str, Path]) -> str:
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(
-        files("diffusion4k.ablation").joinpath("report.html").read_text(encoding="utf-8")
-    )
 
     def value(arm: str, column: Column) -> tuple[str, str]:
         """The value, and its interval without brackets."""
@@ -73,7 +65,8 @@ def _page(results: Results, figures: dict[str, Path]) -> str:
     others = [arm for arm in results.arms if arm != results.baseline]
     columns = results.main_columns()
     chosen = [v for arm in others for each in results.sorted_out(arm).values() for v in each]
-    return template.render(
+    return render(
+        "ablation/report.html",
         results=results,
         facts=results.facts,
         study=results.facts["study"],

@@ -1,7 +1,6 @@
 """The benchmark's report: one HTML file that needs nothing else."""
 
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 
 from diffusion4k.benchmark.entrants import Entrant
@@ -11,20 +10,13 @@ from diffusion4k.benchmark.tables import ARROWS
 from diffusion4k.benchmark.values import EMPTY
 from diffusion4k.files import write_text
 from diffusion4k.metrics.columns import Column
+from diffusion4k.report_page import render
 
 __all__ = ["write_report"]
 
 
 def write_report(results: Results, entrants: Sequence[Entrant], path: Path) -> None:
     """Write the page to `path`; pictures are embedded, nothing is linked."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(
-        files("diffusion4k.benchmark").joinpath("report.html").read_text(encoding="utf-8")
-    )
     marks: dict[tuple[str, ...], int] = {}
     for row in results.rows:
         if row.notes:
@@ -36,7 +28,8 @@ def write_report(results: Results, entrants: Sequence[Entrant], path: Path) -> N
         value, _, interval = text.partition(" [")
         return value, interval.rstrip("]")
 
-    page = template.render(
+    page = render(
+        "benchmark/report.html",
         results=results,
         facts=results.facts,
         rows=results.of_kind("ours", "photographs"),

@@ -1,7 +1,6 @@
 """The demo's report: one HTML file that needs nothing else."""
 
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from diffusion4k.demo.figures import crop_uri, loss_curve, reduced_uri
 from diffusion4k.demo.result import Result
 from diffusion4k.files import write_text
 from diffusion4k.metrics.places import busiest_places
+from diffusion4k.report_page import render
 from diffusion4k.sampling import Output
 
 __all__ = ["write_report"]
@@ -37,16 +37,9 @@ def write_report(result: Result, facts: dict[str, Any], path: Path) -> Path:
     Arguments:
         facts: what `result.json` holds.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(
-        files("diffusion4k.demo").joinpath("report.html").read_text(encoding="utf-8")
-    )
     before, after, aspect = (result.images[name] for name in ("before", "after", "aspect"))
-    page = template.render(
+    page = render(
+        "demo/report.html",
         facts=facts,
         pairs=[_pair(*each) for each in zip(before, after, strict=True)],
         aspect={"settings": aspect[0].settings, "uri": reduced_uri(aspect[0].path)},

@@ -4,7 +4,7 @@ Each part of an objective is a section with a `name` and the arguments of the cl
 for, under the same names: see `diffusion4k.objectives`.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -152,11 +152,8 @@ class FlowMatchingRecipe(Section):
     """Mean squared error of the velocity."""
 
     name: Literal["flow-matching"] = "flow-matching"
-
-    @property
-    def levels(self) -> int:
-        """Of the wavelet: sides in latents must be multiples of 2^levels."""
-        return 0
+    levels: ClassVar[int] = 0
+    """Of the wavelet: sides in latents must be multiples of 2^levels."""
 
 
 class WaveletFlowRecipe(Section):
@@ -166,11 +163,7 @@ class WaveletFlowRecipe(Section):
     wavelet: Text = "haar"
     space: Space = "latents"
     band_weights: tuple[NonNegative, NonNegative, NonNegative, NonNegative] = (1, 1, 1, 1)
-
-    @property
-    def levels(self) -> int:
-        """See `FlowMatchingRecipe.levels`."""
-        return 1
+    levels: ClassVar[int] = 1
 
 
 class SnrHuberWaveletRecipe(Section):
@@ -183,22 +176,14 @@ class SnrHuberWaveletRecipe(Section):
     gamma: Positive = 5.0
     alpha: Probability = 0.5
     beta: NonNegative = 1.0
-
-    @property
-    def levels(self) -> int:
-        """See `FlowMatchingRecipe.levels`."""
-        return 1
+    levels: ClassVar[int] = 1
 
 
 class LwdRecipe(EnergyMaskRecipe):
     """Latent wavelet diffusion: flow matching where the mask is 1."""
 
     name: Literal["lwd"] = "lwd"
-
-    @property
-    def levels(self) -> int:
-        """See `FlowMatchingRecipe.levels`."""
-        return 1
+    levels: ClassVar[int] = 1
 
 
 class ComposedRecipe(Section):

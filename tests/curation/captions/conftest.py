@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from diffusion4k.curation.captions.settings import CaptionSettings
-from tests.endpoint.server import KEY
+from tests.endpoint.fixtures import hurry, key, settings_of  # noqa: F401
 
 pytest.importorskip("openai")
 
@@ -27,26 +27,12 @@ def make_pictures(folder: Path, number: int, side: int = 96) -> list[Path]:
     return paths
 
 
-@pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits of a second are none of a test's."""
-    monkeypatch.setattr("diffusion4k.endpoint.sender._FIRST_WAIT", 0.005)
-    monkeypatch.setattr("diffusion4k.endpoint.sender._LONGEST_WAIT", 0.02)
-
-
 @pytest.fixture
 def settings() -> Callable[..., CaptionSettings]:
     """`settings(url, most_words=..., concurrency=...)`: of the endpoint, or of captions."""
 
     def make(url: str, **changes: Any) -> CaptionSettings:
         endpoint = {"url": url, "timeout": 5.0, "poll": 0.01}
-        names = CaptionSettings.model_fields
-        outer = {name: changes.pop(name) for name in list(changes) if name in names}
-        return CaptionSettings.model_validate({"endpoint": endpoint | changes, **outer})
+        return settings_of(CaptionSettings, endpoint, changes)
 
     return make

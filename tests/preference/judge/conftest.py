@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from diffusion4k.preference.judge.settings import JudgeSettings
-from tests.endpoint.server import KEY
+from tests.endpoint.fixtures import hurry, key, settings_of  # noqa: F401
 from tests.preference.judge.server import colour
 
 pytest.importorskip("openai")
@@ -33,26 +33,12 @@ def make_models(folder: Path, number: int, side: int = 32) -> list[str]:
     return [str(folder / "red"), str(folder / "blue")]
 
 
-@pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits of a second are none of a test's."""
-    monkeypatch.setattr("diffusion4k.endpoint.sender._FIRST_WAIT", 0.005)
-    monkeypatch.setattr("diffusion4k.endpoint.sender._LONGEST_WAIT", 0.02)
-
-
 @pytest.fixture
 def settings() -> Callable[..., JudgeSettings]:
     """`settings(url, patches=..., concurrency=...)`: of the endpoint, or of the judge."""
 
     def make(url: str, **changes: Any) -> JudgeSettings:
         endpoint = {"url": url, "timeout": 5.0, "max_output_tokens": 500}
-        names = JudgeSettings.model_fields
-        outer = {name: changes.pop(name) for name in list(changes) if name in names}
-        return JudgeSettings.model_validate({"endpoint": endpoint | changes, **outer})
+        return settings_of(JudgeSettings, endpoint, changes)
 
     return make

@@ -1,11 +1,11 @@
 """The page of a dataset: one HTML file that needs nothing else."""
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from diffusion4k.files import write_text
+from diffusion4k.report_page import render
 
 __all__ = ["write_report"]
 
@@ -28,15 +28,8 @@ def write_report(
         paper_rows: how many rows of the table are the paper's.
         phrases_shown: of each length.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(
-        files("diffusion4k.curation.stats").joinpath("report.html").read_text(encoding="utf-8")
-    )
-    page = template.render(
+    page = render(
+        "curation/stats/report.html",
         facts=facts,
         figures=figures,
         samples=samples,

@@ -1,26 +1,19 @@
 """The report as a page: one HTML file that needs nothing else."""
 
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from diffusion4k.files import write_text
 from diffusion4k.preference.analysis.figure import COLOURS, pairs_of
+from diffusion4k.report_page import render
 
 __all__ = ["write_page"]
 
 
 def write_page(results: dict[str, Any], path: Path) -> Path:
     """Write the page to `path`; nothing is linked."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(
-        files("diffusion4k.preference.analysis").joinpath("report.html").read_text("utf-8")
-    )
-    page = template.render(
+    page = render(
+        "preference/analysis/report.html",
         results=results,
         pairs=pairs_of(results),
         colours=COLOURS,

@@ -1,6 +1,5 @@
 """The study's images as pages see them: by names that say nothing, in tiles, and unchanged."""
 
-import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
+from diffusion4k.cores import cores
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.preference.study.access import Refusal, Secrets
 from diffusion4k.web.cache import BoundedCache
@@ -35,7 +35,7 @@ class Gallery:
         self._paths = {name: path for path, name in self._names.items()}
         self._broken: set[Path] = set()
         # Many threads that make tiles would leave the one that takes answers no time.
-        self._makers = CapacityLimiter(max((os.cpu_count() or 1) - 1, 1))
+        self._makers = CapacityLimiter(max(cores() - 1, 1))
         self._tiles = Tiles()
         self._pyramids: dict[Path, Pyramid] = {}
         self._encoded: BoundedCache[Tile] = BoundedCache(_ENCODED, lambda tile: len(tile.content))

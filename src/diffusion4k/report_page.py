@@ -1,0 +1,23 @@
+"""Reports as one HTML page that needs nothing else: a template, filled in.
+
+A template may take the common style by `{% include "report_page.css" %}`; its own rules follow.
+"""
+
+from pathlib import Path
+from typing import Any
+
+__all__ = ["render"]
+
+
+def render(template: str, **values: Any) -> str:
+    """The page of a template, such as `demo/report.html`; a value that it misses is an error."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values)
