@@ -1,10 +1,14 @@
 """Files that are either complete or absent: written under a temporary name, synced, renamed."""
 
+import errno
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 __all__ = ["atomic_path", "sha256_of", "write_bytes", "write_text"]
 
@@ -13,7 +17,8 @@ __all__ = ["atomic_path", "sha256_of", "write_bytes", "write_text"]
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success sync it to disk and rename it to `path`.
 
-    If the block raises, the temporary file is removed and `path` is left as it was.
+    If the block raises, the temporary file is removed and `path` is left as it was. What safetensors
+    raises where it cannot write, as on a full disk, is raised as the `OSError` of other files.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -24,6 +29,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        code = int(number[1]) if number else errno.EIO
+        raise OSError(code, os.strerror(code), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
     _sync_directory(path.parent)

@@ -102,12 +102,12 @@ def test_two_seeds_tell_nothing_and_the_report_says_so(finished: tuple[Path, Res
     assert any(note.startswith("2 seeds: too few for an interval") for note in results.notes)
     assert set(results.sorted_out("velocity")) == {"cannot tell"}
     page = (output / "report.html").read_text()
-    assert "2 seeds: too few" in page and page.count("data:image/png") == 5
+    assert "2 seeds: too few" in page and page.count("data:image/png") == 6
     assert "://" not in page
     saved = json.loads((output / "results.json").read_text())
     assert saved["identities"][0]["holds"] is True
     assert {path.stem for path in (output / "figures").iterdir()} == {
-        *("differences", "levels", "spectra", "steps", "samples")
+        *("differences", "levels", "spectra", "steps", "samples", "values")
     }
 
 

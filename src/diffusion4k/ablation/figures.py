@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffusion4k.ablation.results import Curve, Results
+from diffusion4k.ablation.results import Curve, Entry, Results
 from diffusion4k.ablation.summary import BEFORE, DECODED, PHOTOGRAPHS
 from diffusion4k.benchmark.figures.canvas import save_figure
 from diffusion4k.benchmark.figures.side_by_side import draw_side_by_side
 from diffusion4k.benchmark.tables import ARROWS
+from diffusion4k.benchmark.values import EMPTY
 from diffusion4k.compare.models import Entry as Image
 from diffusion4k.compare.rows import Row
 from diffusion4k.curation.stats.style import INK, KEPT, LIMIT, SOFT, new_figure, tidy, write_figure
@@ -38,7 +39,8 @@ _NAMES = {
 
 def draw_all(results: Results, folder: Path) -> dict[str, Path]:
     """Write every figure for which there is something to draw; its PNG by its name."""
-    drawn = {"differences": _differences(results, folder), "levels": _levels(results, folder)}
+    drawn = {"differences": _differences(results, folder), "values": _values(results, folder)}
+    drawn["levels"] = _levels(results, folder)
     drawn["spectra"] = _spectra(results, folder)
     if len(results.steps) > 1:
         drawn["steps"] = _steps(results, folder)
@@ -86,6 +88,36 @@ def _one_column(
     axes.locator_params(axis="x", nbins=4)
     axes.set_title(f"{column.heading} {ARROWS[column.better]}")
     tidy(axes, "x")
+
+
+def _values(results: Results, folder: Path) -> Path:
+    """A bar of each arm in every main column; the dotted line is the model before training."""
+    columns = results.main_columns()
+    down = -(-len(columns) // _ACROSS)
+    places = range(len(results.arms))
+    with new_figure(11, 2.1 * down) as figure:
+        for number, column in enumerate(columns, 1):
+            axes = figure.add_subplot(down, _ACROSS, number)
+            for place, arm in enumerate(results.arms):
+                _bar(axes, place, results.entry(arm, column.name), _style(results, arm)[0], arm)
+            start = results.entry(BEFORE, column.name, 0)
+            if start and start.value.value is not None:
+                axes.axhline(start.value.value, color=INK, linewidth=1, linestyle=_OTHERS[BEFORE])
+            axes.set_xticks(places, [""] * len(places))
+            axes.set_title(f"{column.heading} {ARROWS[column.better]}")
+            tidy(axes)
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right center")
+        return write_figure(figure, folder, "values")
+
+
+def _bar(axes: "Axes", place: int, entry: Entry | None, colour: str, arm: str) -> None:
+    cell = entry.value if entry else EMPTY
+    if cell.value is None:
+        return
+    axes.bar(place, cell.value, color=colour, label=arm)
+    if cell.low is not None and cell.high is not None:
+        axes.plot([place, place], [cell.low, cell.high], color=INK, linewidth=1.2)
 
 
 def _levels(results: Results, folder: Path) -> Path:
@@ -185,7 +217,7 @@ def _samples(results: Results, path: Path) -> Path:
         for at in range(min(_PROMPTS, count))
     ]
     width = max(1200, 400 * len(names))
-    save_figure(draw_side_by_side(rows, names, width=width), path)
+    save_figure(draw_side_by_side(rows, names, width=width, last_differs=False), path)
     return path
 
 

@@ -79,11 +79,13 @@ def draw_side_by_side(
     *,
     patches: Sequence[Patch] = (),
     width: int = 2400,
+    last_differs: bool = True,
 ) -> Image.Image:
     """The figure, `width` pixels wide; each row has an image of every name.
 
     Arguments:
         patches: the same for every row; without them the busiest places of each row's images.
+        last_differs: the last name's patches are marked in a colour of their own.
 
     Raises:
         UsageError: a patch that does not lie in an image, or not in the figure.
@@ -101,7 +103,7 @@ def draw_side_by_side(
         chosen = list(patches) or _busiest(images, cell)
         factor = _factor(chosen, cell)
         places = [_boxes(chosen, paths, images, number) for number in range(len(images))]
-        colours = [OTHERS] * (len(images) - 1) + [LAST]
+        colours = [OTHERS] * (len(images) - 1) + [LAST if last_differs else OTHERS]
         marked = [
             (_marked(image, boxes, colour, cell), _enlarged(image, boxes, colour, factor, cell))
             for image, boxes, colour in zip(images, places, colours, strict=True)
