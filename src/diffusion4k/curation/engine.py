@@ -6,10 +6,12 @@ rows; it runs in as many threads as there are processors, on every machine of a 
 
 import logging
 import os
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from diffusion4k.errors import Diffusion4kError
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from daft import DataFrame
 
-__all__ = ["Row", "as_frame", "calls_ended", "joined", "load_daft", "mapped", "rows_of", "use_ray"]
+__all__ = [
+    *("Row", "as_frame", "calls_ended", "interrupts_noted", "joined", "load_daft", "mapped"),
+    *("raise_if_interrupted", "rows_of", "use_ray"),
+]
 
 Row: TypeAlias = dict[str, Any]
 
@@ -121,6 +126,39 @@ def rows_of(table: "DataFrame", *, in_tasks: bool = False) -> Iterator[Row]:
     with calls_ended():
         for batch in batches:
             yield from batch.to_pylist()
+    raise_if_interrupted()
+
+
+_INTERRUPTED = threading.Event()
+
+
+@contextmanager
+def interrupts_noted() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt as ever, and is remembered for `raise_if_interrupted`.
+
+    Daft looks for signals while it works. Were it to end the query and keep the exception, a part
+    of the rows would pass for all.
+    """
+
+    def note(number: int, frame: FrameType | None) -> None:
+        _INTERRUPTED.set()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        _INTERRUPTED.clear()
+
+
+def raise_if_interrupted() -> None:
+    """Raises KeyboardInterrupt if Ctrl-C came since the block of `interrupts_noted` began."""
+    if _INTERRUPTED.is_set():
+        raise KeyboardInterrupt
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING
 import pyarrow.parquet as pq
 
 from diffusion4k import __version__
-from diffusion4k.curation.engine import joined, load_daft
+from diffusion4k.curation.engine import joined, load_daft, raise_if_interrupted, rows_of
 from diffusion4k.curation.files import written
 from diffusion4k.curation.layout import MANIFEST, SPLITS
 from diffusion4k.curation.measures import MEASURES
@@ -49,6 +49,7 @@ def write_manifest(
         for batch in table.to_arrow_iter(results_buffer_size=1):
             file.write_batch(batch.cast(schema))
             summary.add(batch.select(["step", "reason", "split", "text"]).to_pylist())
+        raise_if_interrupted()
 
 
 def write_metadata(table: "DataFrame", output: Path) -> dict[str, set[str]]:
@@ -58,11 +59,10 @@ def write_metadata(table: "DataFrame", output: Path) -> dict[str, set[str]]:
     names: dict[str, set[str]] = {split: set() for split in SPLITS}
     with ExitStack() as stack:
         files = {split: stack.enter_context(_metadata(output / split)) for split in SPLITS}
-        for batch in rows.sort("index").to_arrow_iter(results_buffer_size=1):
-            for row in batch.to_pylist():
-                line = {"file_name": row["name"], "text": row["text"] or ""}
-                files[row["split"]].write(json.dumps(line, ensure_ascii=False) + "\n")
-                names[row["split"]].add(row["name"])
+        for row in rows_of(rows.sort("index")):
+            line = {"file_name": row["name"], "text": row["text"] or ""}
+            files[row["split"]].write(json.dumps(line, ensure_ascii=False) + "\n")
+            names[row["split"]].add(row["name"])
     return {split: found | {METADATA} if found else found for split, found in names.items()}
 
 
