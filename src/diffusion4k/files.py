@@ -18,7 +18,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success sync it to disk and rename it to `path`.
 
     If the block raises, the temporary file is removed and `path` is left as it was. Where
-    safetensors cannot write, as on a full disk, its error is raised as the `OSError` of other files.
+    safetensors cannot write, as on a full disk, its error is raised as an `OSError`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
