@@ -46,15 +46,7 @@ def dwt2(x: Tensor, wavelet: str = "haar") -> Tensor:
         raise ValueError(f"dwt2: height and width must be even, got {tuple(x.shape[-2:])}")
     if wavelet == "haar":
         return _Haar.apply(x)
-    wide = _widened(x)
-    filters = _filters(wavelet, wide.dtype, wide.device)[0]
-    with _unrounded(x.device):
-        across = _analyse(wide, filters)  # (B, C, 2, H, W/2)
-        bands = _analyse(across.mT, filters).mT  # (B, C, 2, 2, H/2, W/2)
-    batch, channels, _, _, height, width = bands.shape
-    # Stacked as LL, LH, HL, HH: the band along the vertical axis changes fastest.
-    stacked = bands.permute(0, 2, 3, 1, 4, 5).reshape(batch, 4 * channels, height, width)
-    return stacked.to(x.dtype)
+    return _Analysis.apply(x, _filters(wavelet, _wide(x.dtype), x.device)[0])
 
 
 def idwt2(y: Tensor, wavelet: str = "haar") -> Tensor:
@@ -79,13 +71,7 @@ def idwt2(y: Tensor, wavelet: str = "haar") -> Tensor:
         raise ValueError(f"idwt2: channels must be four sub-bands each, got {y.shape[1]} channels")
     if wavelet == "haar":
         return _InverseHaar.apply(y)
-    wide = _widened(y)
-    filters = _filters(wavelet, wide.dtype, wide.device)[1]
-    batch, channels, height, width = wide.shape
-    bands = wide.reshape(batch, 2, 2, channels // 4, height, width).permute(0, 3, 1, 2, 4, 5)
-    with _unrounded(y.device):
-        across = _synthesise(bands.mT, filters).mT
-        return _synthesise(across, filters).to(y.dtype)
+    return _Synthesis.apply(y, _filters(wavelet, _wide(y.dtype), y.device)[1])
 
 
 @lru_cache
@@ -112,8 +98,12 @@ def _check(x: Tensor, name: str) -> None:
         raise ValueError(f"{name}: channels, height and width must not be 0, got {tuple(x.shape)}")
 
 
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype
+
+
 def _widened(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+    return x.to(_wide(x.dtype))
 
 
 def _unrounded(device: torch.device) -> AbstractContextManager[object]:
@@ -183,6 +173,50 @@ class _InverseHaar(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         return _Haar.apply(grad)
+
+
+# Of other wavelets the gradient of analysis is synthesis by the same filters. Said so, nothing is
+# kept between the two; autograd's own would keep the extended input of both convolutions.
+class _Analysis(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, filters: Tensor) -> Tensor:
+        with _unrounded(x.device):
+            across = _analyse(_widened(x), filters)  # (B, C, 2, H, W/2)
+            bands = _analyse(across.mT, filters).mT  # (B, C, 2, 2, H/2, W/2)
+        batch, channels, _, _, height, width = bands.shape
+        # Stacked as LL, LH, HL, HH: the band along the vertical axis changes fastest.
+        stacked = bands.permute(0, 2, 3, 1, 4, 5).reshape(batch, 4 * channels, height, width)
+        return stacked.to(x.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return _Synthesis.apply(grad, *ctx.saved_tensors), None
+
+
+class _Synthesis(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(y: Tensor, filters: Tensor) -> Tensor:
+        batch, channels, height, width = y.shape
+        bands = _widened(y).reshape(batch, 2, 2, channels // 4, height, width)
+        with _unrounded(y.device):
+            across = _synthesise(bands.permute(0, 3, 1, 2, 5, 4), filters).mT
+            return _synthesise(across, filters).to(y.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return _Analysis.apply(grad, *ctx.saved_tensors), None
 
 
 @lru_cache
