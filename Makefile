@@ -29,7 +29,7 @@ lint: setup
 
 bench: setup  ## speed and memory, each against a reference in the same run
 	for benchmark in wavelet vae_tail glcm frechet metrics_speed sampling_overhead vae_memory \
-		plan plan_published uncached curation_speed duplicate_search; do \
+		plan plan_published uncached curation_speed duplicate_search objectives; do \
 		$(BIN)/python benchmarks/$$benchmark.py || exit 1; done
 	$(BIN)/diffusion4k ablate recipes/pocket-ablation-small.yaml
 

@@ -2,7 +2,7 @@
 
     python recipes/pocket/export.py --runs runs/pocket --out src/diffusion4k/pocket/model
 
-`--transformer averages` takes the last saved weight average of a training that still runs.
+`--averages` takes the last saved weight average of a training that still runs.
 """
 
 import argparse
@@ -40,14 +40,15 @@ DEFAULTS = {
 }
 
 
-def export(runs: Path, out: Path, transformer_from: str, autoencoder: str) -> None:
-    if transformer_from == "final":
-        transformer = SD3Transformer2DModel.from_pretrained(runs / "transformer" / "final")
-    else:
-        transformer = SD3Transformer2DModel(**CONFIG)
-        state = torch.load(runs / "transformer" / "state.pt", weights_only=True)
-        transformer.load_state_dict(state["averages"])
+def export(runs: Path, out: Path, transformer: str, autoencoder: str, *, averages: bool) -> None:
+    trained = runs / transformer
+    if averages:
+        network = SD3Transformer2DModel(**CONFIG)
+        state = torch.load(trained / "state.pt", weights_only=True)
+        network.load_state_dict(state["averages"])
         print("step", state["step"])
+    else:
+        network = SD3Transformer2DModel.from_pretrained(trained / "final")
     text = {}
     for suffix in ("", "_2"):
         folder = runs / "text"
@@ -57,7 +58,7 @@ def export(runs: Path, out: Path, transformer_from: str, autoencoder: str) -> No
         )
     vae = load_autoencoder(runs / autoencoder)
     pipeline = StableDiffusion3Pipeline(
-        transformer=transformer,
+        transformer=network,
         vae=vae,
         text_encoder_3=None,
         tokenizer_3=None,
@@ -81,7 +82,14 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, default=Path("runs/pocket"))
     parser.add_argument("--out", type=Path, default=Path("src/diffusion4k/pocket/model"))
-    parser.add_argument("--transformer", choices=("final", "averages"), default="final")
+    parser.add_argument("--transformer", default="transformer_on", help="folder in --runs")
+    parser.add_argument("--averages", action="store_true")
     parser.add_argument("--autoencoder", default="vae_decoder/vae", help="folder in --runs")
     arguments = parser.parse_args()
-    export(arguments.runs, arguments.out, arguments.transformer, arguments.autoencoder)
+    export(
+        arguments.runs,
+        arguments.out,
+        arguments.transformer,
+        arguments.autoencoder,
+        averages=arguments.averages,
+    )

@@ -1,9 +1,12 @@
-"""Does the pocket model follow its captions? One 512 px sample per training caption.
+"""Does the pocket model follow its captions? One sample per training caption.
 
-    python recipes/pocket/measure.py --data runs/pocket/dataset --out runs/pocket/samples
+    python recipes/pocket/measure.py --data runs/pocket/dataset --out runs/pocket/samples --size 512
 
 Counts how often the nearest training picture of a sample, by cosine of its EfficientNet-Lite0
-features, is the picture of its caption. Chance is one in the number of captions.
+features, is the picture of its caption. Chance is one in the number of captions. The pictures'
+central squares of the same size are written beside the samples, as the reference of
+
+    diffusion4k evaluate runs/pocket/samples/images --reference runs/pocket/samples/pictures --all
 """
 
 import argparse
@@ -11,7 +14,8 @@ import json
 from pathlib import Path
 
 import numpy as np
-from pictures import captions_of
+from pictures import captions_of, load_at_short_side
+from PIL import Image
 
 from diffusion4k.files import write_text
 from diffusion4k.metrics.features import EfficientNetLite0
@@ -21,7 +25,9 @@ from diffusion4k.sampling import Request, generate
 def measure(data: Path, out: Path, model: str, size: int, steps: int | None, seed: int) -> float:
     rows = captions_of(data)
     requests = [Request(row["text"], seed, width=size, height=size, steps=steps) for row in rows]
-    outputs = generate(requests, model, out=out, image_format="jpeg")
+    outputs = generate(requests, model, out=out / "images", image_format="jpeg")
+    for row in rows:
+        _write_square(data / row["file_name"], out / "pictures", size)
     extractor = EfficientNetLite0()
     pictures = np.asarray(extractor([data / row["file_name"] for row in rows]), np.float64)
     samples = np.asarray(extractor([output.path for output in outputs]), np.float64)
@@ -38,6 +44,15 @@ def measure(data: Path, out: Path, model: str, size: int, steps: int | None, see
     write_text(out / "retrieval.json", json.dumps(result, indent=1) + "\n")
     print(f"{right:.1%} of {len(rows)} samples are nearest to their own picture")
     return right
+
+
+def _write_square(path: Path, folder: Path, size: int) -> None:
+    """The central square of a picture, its shorter side `size`."""
+    array = load_at_short_side(path, size)
+    top, left = ((n - size) // 2 for n in array.shape[:2])
+    folder.mkdir(parents=True, exist_ok=True)
+    square = Image.fromarray(array[top : top + size, left : left + size])
+    square.save((folder / path.name).with_suffix(".jpg"), quality=95)
 
 
 def _unit(features: np.ndarray) -> np.ndarray:

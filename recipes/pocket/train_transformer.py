@@ -58,7 +58,6 @@ CONFIG = {
 SHIFT = {512: 1.5, 1024: 2.0, 4096: 3.0}  # of one half of the noise levels, logit-normal
 NOISY_SHIFT = {512: 3.0, 1024: 4.0, 4096: 6.0}  # of the other half, uniform: near pure noise
 PHOTOGRAPHS = Path(__file__).parents[2] / "src" / "diffusion4k" / "pocket" / "photographs"
-PHOTOGRAPH_WEIGHT = 2.0  # the bundled photographs are seen more often: the demo is about them
 RADIANS = 2.4  # by which the fastest position embedding turns from token to token
 ZERO_TOKENS = 1  # stands for the T5 that the pocket model does not have
 STOCK_ZERO_TOKENS = 256
@@ -153,7 +152,7 @@ def train(arguments: argparse.Namespace) -> None:
     photographs = {row["text"] for row in captions_of(PHOTOGRAPHS)}
     weights = np.array(
         [
-            PHOTOGRAPH_WEIGHT if row["text"] in photographs else 1.0
+            arguments.photograph_weight if row["text"] in photographs else 1.0
             for row in captions_of(arguments.data)
         ]
     )
@@ -253,6 +252,12 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("runs/pocket/transformer"))
     parser.add_argument("--start", type=Path, help="folder of a transformer, to be trained on")
     parser.add_argument("--objective", default="{name: flow-matching}", help="as in a recipe")
+    parser.add_argument(
+        "--photograph-weight",
+        type=float,
+        default=2.0,
+        help="how much more often the bundled photographs are seen: the demo is about them",
+    )
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--peak", type=float, default=1e-3)
     parser.add_argument(
