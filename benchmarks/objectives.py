@@ -42,6 +42,7 @@ def objectives() -> dict[str, Any]:
     return {
         PLAIN: named.FlowMatching(),
         "wavelet-flow": named.WaveletFlow(),
+        "wavelet-flow, latents": named.WaveletFlow(space="latents"),
         "wavelet-flow, db2": named.WaveletFlow("db2"),
         "wavelet-flow, unequal weights": named.WaveletFlow(band_weights=(1, 2, 2, 4)),
         "snr-huber-wavelet": named.SnrHuberWavelet(),

@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from train_text_encoders import shortened
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
-from diffusion4k.timesteps import shift_sigma
+from diffusion4k.timesteps import Beta, shift_sigma
 from diffusion4k.training.build_objective import objective_of
 from diffusion4k.training.objective_recipe import ObjectiveRecipe
 
@@ -96,7 +96,7 @@ def embed_captions(data: Path, text: Path) -> tuple[Tensor, Tensor]:
         )
         tokens.append(embeds)
         pooled.append(pool)
-    return torch.stack(tokens), torch.stack(pooled)
+    return torch.stack(tokens).float(), torch.stack(pooled).float()
 
 
 def build_transformer() -> SD3Transformer2DModel:
@@ -144,7 +144,7 @@ def train(arguments: argparse.Namespace) -> None:
     tokens, pooled = embed_captions(arguments.data, arguments.text)
     start: Path | None = arguments.start
     model = SD3Transformer2DModel.from_pretrained(start) if start else build_transformer()
-    model.train()
+    model.float().train()
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
     positions = Positions(model)
     averages = {k: v.clone() for k, v in model.state_dict().items()}
@@ -185,7 +185,10 @@ def train(arguments: argparse.Namespace) -> None:
         sigma = torch.where(
             torch.rand(len(x)) < 0.5,
             shift_sigma(torch.rand(len(x)), NOISY_SHIFT[mode.side]),
-            shift_sigma(torch.sigmoid(1.1 * torch.randn(len(x))), SHIFT[mode.side]),
+            # What docs/ablation-pocket.md found best for fine detail.
+            Beta().sample(len(x))
+            if start
+            else shift_sigma(torch.sigmoid(1.1 * torch.randn(len(x))), SHIFT[mode.side]),
         )
         noise = torch.randn_like(x)
         s = sigma.view(-1, 1, 1, 1)

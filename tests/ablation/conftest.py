@@ -15,7 +15,7 @@ from diffusion4k.ablation.study import Study
 ARMS: dict[str, Any] = {
     "plain": {"objective": {"name": "flow-matching"}},
     "velocity": {"objective": {"name": "wavelet-flow", "space": "velocity"}},
-    "latents": {"objective": {"name": "wavelet-flow"}},
+    "latents": {"objective": {"name": "wavelet-flow", "space": "latents"}},
 }
 
 

@@ -107,7 +107,7 @@ def test_two_seeds_tell_nothing_and_the_report_says_so(finished: tuple[Path, Res
     saved = json.loads((output / "results.json").read_text())
     assert saved["identities"][0]["holds"] is True
     assert {path.stem for path in (output / "figures").iterdir()} == {
-        *("differences", "levels", "spectra", "steps", "samples", "values")
+        *("differences", "levels", "spectra", "steps", "samples", "bars")
     }
 
 

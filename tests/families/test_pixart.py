@@ -88,7 +88,7 @@ class TestSigma(FamilyContract):
             assert (velocity - (predicted - estimated)).abs().max() < 1e-3 * scale
             # The estimate of the clean latents that the wavelet objective looks at.
             residual = z - sigma * velocity - clean
-            loss = WaveletFlow()(velocity, latents=clean, noise=noise, sigma=sigma)
+            loss = WaveletFlow(space="latents")(velocity, latents=clean, noise=noise, sigma=sigma)
             assert loss.item() == pytest.approx(residual.square().mean().item(), rel=1e-3)
             torch.testing.assert_close(
                 z - sigma * velocity, estimated, rtol=1e-3, atol=1e-3 * estimated.abs().max().item()

@@ -88,7 +88,7 @@ def test_gradient_of_the_naive_formula() -> None:
             error = (bands(z - s * velocity) - bands(batch["latents"])) ** 2
             loss = (error * weights.view(1, 4, 1, 1, 1)).mean(dim=(1, 2, 3, 4))
         else:
-            objective = WaveletFlow(band_weights=tuple(weights.tolist()))
+            objective = WaveletFlow("haar", "latents", tuple(weights.tolist()))
             loss = objective(**{**batch, "velocity": velocity})
         loss.sum().backward()
         gradients.append(velocity.grad)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from diffusion4k.ablation.results import Curve, Entry, Results
@@ -27,6 +28,7 @@ _COLOURS = (
 _STYLES = ("-", "--", ":", "-.")
 _OTHERS = {BEFORE: ":", PHOTOGRAPHS: "-", DECODED: "--"}
 _ACROSS = 3  # small figures of columns
+_TITLE = 30  # letters a line
 _PROMPTS = 3  # of the sheet of samples
 _NAMES = {
     "all": "all sub-bands",
@@ -39,7 +41,7 @@ _NAMES = {
 
 def draw_all(results: Results, folder: Path) -> dict[str, Path]:
     """Write every figure for which there is something to draw; its PNG by its name."""
-    drawn = {"differences": _differences(results, folder), "values": _values(results, folder)}
+    drawn = {"differences": _differences(results, folder), "bars": _bars(results, folder)}
     drawn["levels"] = _levels(results, folder)
     drawn["spectra"] = _spectra(results, folder)
     if len(results.steps) > 1:
@@ -86,11 +88,11 @@ def _one_column(
     axes.set_yticks(range(len(arms)), list(reversed(arms)) if named else [""] * len(arms))
     axes.set_ylim(-0.6, len(arms) - 0.4)
     axes.locator_params(axis="x", nbins=4)
-    axes.set_title(f"{column.heading} {ARROWS[column.better]}")
+    axes.set_title(_title(column))
     tidy(axes, "x")
 
 
-def _values(results: Results, folder: Path) -> Path:
+def _bars(results: Results, folder: Path) -> Path:
     """A bar of each arm in every main column; the dotted line is the model before training."""
     columns = results.main_columns()
     down = -(-len(columns) // _ACROSS)
@@ -104,11 +106,11 @@ def _values(results: Results, folder: Path) -> Path:
             if start and start.value.value is not None:
                 axes.axhline(start.value.value, color=INK, linewidth=1, linestyle=_OTHERS[BEFORE])
             axes.set_xticks(places, [""] * len(places))
-            axes.set_title(f"{column.heading} {ARROWS[column.better]}")
+            axes.set_title(_title(column))
             tidy(axes)
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right center")
-        return write_figure(figure, folder, "values")
+        return write_figure(figure, folder, "bars")
 
 
 def _bar(axes: "Axes", place: int, entry: Entry | None, colour: str, arm: str) -> None:
@@ -118,6 +120,10 @@ def _bar(axes: "Axes", place: int, entry: Entry | None, colour: str, arm: str) -
     axes.bar(place, cell.value, color=colour, label=arm)
     if cell.low is not None and cell.high is not None:
         axes.plot([place, place], [cell.low, cell.high], color=INK, linewidth=1.2)
+
+
+def _title(column: Column) -> str:
+    return "\n".join(wrap(f"{column.heading} {ARROWS[column.better]}", _TITLE))
 
 
 def _levels(results: Results, folder: Path) -> Path:
@@ -194,7 +200,7 @@ def _steps(results: Results, folder: Path) -> Path:
                 points = [(s, e.value.value) for s, e in found if e and e.value.value is not None]
                 colour, style = _style(results, arm)
                 axes.plot(*zip(*points, strict=True), style, color=colour, label=arm, linewidth=1.3)
-            axes.set_title(f"{column.heading} {ARROWS[column.better]}")
+            axes.set_title(_title(column))
             tidy(axes)
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right center")

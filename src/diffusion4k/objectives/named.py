@@ -62,7 +62,7 @@ class WaveletFlow(_Named):
 
     Args:
         wavelet: name of a discrete PyWavelets filter bank.
-        space: `latents`, error of the estimated clean latents; `velocity`, error of the velocity.
+        space: `velocity`, error of the velocity; `latents`, error of the estimated clean latents.
         band_weights: of the squared errors of LL, LH, HL, HH; finite, not negative, not all 0.
             The loss is the mean over all coefficients of weight times squared error.
 
@@ -71,7 +71,7 @@ class WaveletFlow(_Named):
     """
 
     wavelet: str = "haar"
-    space: Literal["latents", "velocity"] = "latents"
+    space: Literal["latents", "velocity"] = "velocity"
     band_weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:

@@ -157,11 +157,11 @@ class FlowMatchingRecipe(Section):
 
 
 class WaveletFlowRecipe(Section):
-    """Squared error in wavelet sub-bands (LL, LH, HL, HH), of the clean latents or the velocity."""
+    """Squared error in wavelet sub-bands (LL, LH, HL, HH), of the velocity or the clean latents."""
 
     name: Literal["wavelet-flow"] = "wavelet-flow"
     wavelet: Text = "haar"
-    space: Space = "latents"
+    space: Space = "velocity"
     band_weights: tuple[NonNegative, NonNegative, NonNegative, NonNegative] = (1, 1, 1, 1)
     levels: ClassVar[int] = 1
 

@@ -17,6 +17,7 @@ __all__ = [
     "below",
     "beside",
     "check_output",
+    "fitting_size",
     "framed",
     "magnified",
     "save_figure",
@@ -74,6 +75,14 @@ def _save_pdf(figure: Image.Image, path: Path) -> None:
 def text_size(width: int) -> int:
     """Pixels of ordinary text in a figure of that width."""
     return max(13, round(width / 85))
+
+
+def fitting_size(texts: Sequence[str], width: int, size: int) -> int:
+    """At most `size`, and so small that no word of the texts is wider than `width` pixels."""
+    widest = max(
+        (_font(size).getlength(word) for text in texts for word in text.split()), default=0
+    )
+    return size if widest <= width else max(1, int(size * width / widest))
 
 
 def text_block(text: str, width: int, size: int, colour: str = INK) -> Image.Image:

@@ -18,6 +18,7 @@ from diffusion4k.benchmark.figures.canvas import (
     SOFT,
     below,
     beside,
+    fitting_size,
     framed,
     magnified,
     scaled,
@@ -94,7 +95,8 @@ def draw_side_by_side(
     inner = width - 2 * GAP
     cell = (inner - GAP * (len(names) - 1)) // len(names)
     size = text_size(width)
-    head = beside([text_block(name, cell, round(1.2 * size)) for name in names])
+    heading = fitting_size(names, cell, round(1.2 * size))
+    head = beside([text_block(name, cell, heading) for name in names])
     blocks = [head]
     said: dict[str, None] = {}
     for row in rows:
