@@ -15,7 +15,8 @@ from diffusion4k.training.recipe import Recipe
 def weights_after_one_step(recipe: Recipe, *, world: int = 1) -> dict[str, torch.Tensor]:
     """All micro-batches of all processes as one big batch, one AdamW step in plain PyTorch.
 
-    The wavelet objective with equal weights is `sigma^2 * mean((v - (noise - x))^2)` by Parseval.
+    The wavelet objective with equal weights is `mean((v - (noise - x))^2)` by Parseval, and of
+    the latents sigma^2 times it.
     """
     model = SD3Transformer2DModel.from_pretrained(recipe.model, subfolder="transformer")
     loss_of_one_step(recipe, model, world=world).backward()
@@ -55,4 +56,5 @@ def loss_of_one_step(recipe: Recipe, model: Callable, *, world: int = 1) -> torc
         encoder_hidden_states=torch.cat([c["prompt_embeds"] for c in conditioning]).float(),
         pooled_projections=torch.cat([c["pooled_prompt_embeds"] for c in conditioning]).float(),
     ).sample
-    return (weight**2 * (velocity - (n - x)) ** 2).mean()
+    factor = weight if recipe.objective.space == "latents" else 1
+    return (factor**2 * (velocity - (n - x)) ** 2).mean()

@@ -37,11 +37,12 @@ def _rows(path: Path) -> list[dict[str, float]]:
     "keys",
     [
         {},
+        {"objective": {"name": "wavelet-flow", "space": "latents"}},
         {"gradient_accumulation": 3},
         {"clip_norm": 1e-3, "optimizer": {"learning_rate": 1e-3, "weight_decay": 0.5}},
         {"gradient_checkpointing": False, "clip_norm": None},
     ],
-    ids=["plain", "accumulation", "clipping", "no checkpointing"],
+    ids=["plain", "of latents", "accumulation", "clipping", "no checkpointing"],
 )
 def test_a_step_is_that_of_plain_pytorch(recipe: Make, keys: dict[str, Any]) -> None:
     wanted = recipe(steps=1, **keys)
