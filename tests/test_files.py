@@ -1,9 +1,6 @@
 """Files are whole or absent, whatever library writes them."""
 
 import errno
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from diffusion4k.files import atomic_path, write_bytes
-
-
-@contextmanager
-def _largest_file(size: int) -> Iterator[None]:
-    """Stops a write in its middle, as a full disk does."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+from tests.disk import largest_file
 
 
 def test_a_block_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
@@ -35,7 +22,7 @@ def test_a_block_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
 def test_tensors_that_do_not_fit_are_an_error_of_files(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     tensors = {"a": np.ones((300, 1000), np.float32)}
-    with _largest_file(100_000), pytest.raises(OSError) as raised, atomic_path(path) as temporary:
+    with largest_file(100_000), pytest.raises(OSError) as raised, atomic_path(path) as temporary:
         save_file(tensors, temporary)
     assert raised.value.errno == errno.EFBIG and raised.value.filename == str(path)
     assert list(tmp_path.iterdir()) == []

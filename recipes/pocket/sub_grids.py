@@ -91,6 +91,13 @@ ON_MODES = (
 )
 
 
+def modes_at(step: int, steps: int) -> tuple[Mode, ...]:
+    """Of a training from scratch."""
+    if step >= LAST * steps:
+        return LAST_MODES
+    return LATE_MODES if step >= LATE * steps else MODES
+
+
 class Latents:
     """Normalised F=16 latents of the pictures by short side, computed and stored at first use.
 

@@ -21,18 +21,7 @@ from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
 from diffusers.models.embeddings import get_2d_sincos_pos_embed
 from pictures import captions_of
 from pydantic import TypeAdapter
-from sub_grids import (
-    CANVAS,
-    LAST,
-    LAST_MODES,
-    LATE,
-    LATE_MODES,
-    MODES,
-    ON_MODES,
-    Latents,
-    Positions,
-    draw_batch,
-)
+from sub_grids import CANVAS, LATE, ON_MODES, Latents, Positions, draw_batch, modes_at
 from torch import Tensor, nn
 from train_text_encoders import shortened
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
@@ -173,8 +162,7 @@ def train(arguments: argparse.Namespace) -> None:
         generator = np.random.default_rng([1, step])
         torch.manual_seed(step)
         late = start is not None or step >= LATE * steps
-        modes = LAST_MODES if step >= LAST * steps else LATE_MODES if late else MODES
-        modes = ON_MODES if start else modes
+        modes = ON_MODES if start else modes_at(step, steps)
         mode = modes[generator.choice(len(modes), p=[m.share for m in modes])]
         x, pictures = draw_batch(latents, mode, weights, positions, generator)
         pictures[torch.from_numpy(generator.random(len(pictures)) < 0.05)] = len(tokens) - 1

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import signal
 import time
 import weakref
@@ -20,6 +19,7 @@ from diffusion4k.data.pixels import fitted_size, to_tensor
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.sd3 import StableDiffusion3
 from tests.data.fake import Family, make_model, save_picture, write_metadata
+from tests.disk import largest_file
 
 Build = Callable[..., CacheReport]
 
@@ -270,13 +270,11 @@ def test_a_full_disk_leaves_the_cache_readable(
     photos = read_folder(photographs)
     build(photos=photos[:2])
     before = tensors_of(tmp_path / "cache")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
-    try:
-        with pytest.raises(Diffusion4kError, match=r"cannot be written \(File too large\)"):
-            build(photos=photos)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with (
+        largest_file(500),
+        pytest.raises(Diffusion4kError, match=r"cannot be written \(File too large\)"),
+    ):
+        build(photos=photos)
     assert tensors_of(tmp_path / "cache") == before
     assert LatentCache(tmp_path / "cache").file_names == ["0.png", "1.png"]
     assert build(photos=photos).computed == 2

@@ -12,6 +12,7 @@ from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.columns import Found
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.store import Store, StoreError, read_features
+from tests.disk import largest_file
 
 
 class Named:
@@ -108,14 +109,7 @@ def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_no_room_is_told_in_one_line(tmp_path: Path) -> None:
-    """A limit to the size of files stops a write in its middle, as a full disk does."""
-    resource = pytest.importorskip("resource")
     found = Found({}, {"f": np.ones((300, 1000), np.float32)})
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-    try:
-        with pytest.raises(StoreError, match="cannot be written"):
-            Store(tmp_path).keep(tmp_path / "a.safetensors", found)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with largest_file(100_000), pytest.raises(StoreError, match="cannot be written"):
+        Store(tmp_path).keep(tmp_path / "a.safetensors", found)
     assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,6 @@
 """The figures of a study, each as PNG and PDF: where arms differ, and how their images look."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING
@@ -94,23 +94,16 @@ def _one_column(
 
 def _bars(results: Results, folder: Path) -> Path:
     """A bar of each arm in every main column; the dotted line is the model before training."""
-    columns = results.main_columns()
-    down = -(-len(columns) // _ACROSS)
-    places = range(len(results.arms))
-    with new_figure(11, 2.1 * down) as figure:
-        for number, column in enumerate(columns, 1):
-            axes = figure.add_subplot(down, _ACROSS, number)
-            for place, arm in enumerate(results.arms):
-                _bar(axes, place, results.entry(arm, column.name), _style(results, arm)[0], arm)
-            start = results.entry(BEFORE, column.name, 0)
-            if start and start.value.value is not None:
-                axes.axhline(start.value.value, color=INK, linewidth=1, linestyle=_OTHERS[BEFORE])
-            axes.set_xticks(places, [""] * len(places))
-            axes.set_title(_title(column))
-            tidy(axes)
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside right center")
-        return write_figure(figure, folder, "bars")
+
+    def draw(axes: "Axes", column: Column) -> None:
+        for place, arm in enumerate(results.arms):
+            _bar(axes, place, results.entry(arm, column.name), _style(results, arm)[0], arm)
+        start = results.entry(BEFORE, column.name, 0)
+        if start and start.value.value is not None:
+            axes.axhline(start.value.value, color=INK, linewidth=1, linestyle=_OTHERS[BEFORE])
+        axes.set_xticks(range(len(results.arms)), [""] * len(results.arms))
+
+    return _by_column(results, folder, "bars", draw)
 
 
 def _bar(axes: "Axes", place: int, entry: Entry | None, colour: str, arm: str) -> None:
@@ -186,25 +179,33 @@ def _look(results: Results, arm: str) -> dict[str, object]:
 
 def _steps(results: Results, folder: Path) -> Path:
     """Every main column over the steps."""
+
+    def draw(axes: "Axes", column: Column) -> None:
+        start = results.entry(BEFORE, column.name, 0)
+        for arm in results.arms:
+            found = [(0, start), *((s, results.entry(arm, column.name, s)) for s in results.steps)]
+            points = [(s, e.value.value) for s, e in found if e and e.value.value is not None]
+            colour, style = _style(results, arm)
+            axes.plot(*zip(*points, strict=True), style, color=colour, label=arm, linewidth=1.3)
+
+    return _by_column(results, folder, "steps", draw)
+
+
+def _by_column(
+    results: Results, folder: Path, name: str, draw: Callable[["Axes", Column], None]
+) -> Path:
+    """A small figure of each main column, and one legend of the arms."""
     columns = results.main_columns()
     down = -(-len(columns) // _ACROSS)
     with new_figure(11, 2.1 * down) as figure:
         for number, column in enumerate(columns, 1):
             axes = figure.add_subplot(down, _ACROSS, number)
-            start = results.entry(BEFORE, column.name, 0)
-            for arm in results.arms:
-                found = [
-                    (0, start),
-                    *((s, results.entry(arm, column.name, s)) for s in results.steps),
-                ]
-                points = [(s, e.value.value) for s, e in found if e and e.value.value is not None]
-                colour, style = _style(results, arm)
-                axes.plot(*zip(*points, strict=True), style, color=colour, label=arm, linewidth=1.3)
+            draw(axes, column)
             axes.set_title(_title(column))
             tidy(axes)
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right center")
-        return write_figure(figure, folder, "steps")
+        return write_figure(figure, folder, name)
 
 
 def _samples(results: Results, path: Path) -> Path:

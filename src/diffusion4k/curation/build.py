@@ -7,13 +7,7 @@ whatever ended it, and with another threshold only what that threshold lets in i
 
 from pathlib import Path
 
-from diffusion4k.curation.engine import (
-    calls_ended,
-    interrupts_noted,
-    load_daft,
-    raise_if_interrupted,
-    use_ray,
-)
+from diffusion4k.curation.engine import calls_ended, interrupts_noted, load_daft, use_ray
 from diffusion4k.curation.entries import write_entries
 from diffusion4k.curation.files import written
 from diffusion4k.curation.inspection.decisions import latest_decisions
@@ -75,7 +69,6 @@ def _build(recipe: DatasetRecipe, work: Path) -> Summary:
     for step in steps:
         table = step.run(table)
     table = table.collect()
-    raise_if_interrupted()
     # The old files go last: until then the old metadata has all that it names.
     names = write_metadata(table, output)
     summary = Summary(["source", *(step.name for step in steps)])

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from daft import DataFrame
 
 __all__ = [
-    *("Row", "as_frame", "calls_ended", "interrupts_noted", "joined", "load_daft", "mapped"),
-    *("raise_if_interrupted", "rows_of", "use_ray"),
+    *("Row", "as_frame", "batches_of", "calls_ended", "interrupts_noted", "joined", "load_daft"),
+    *("mapped", "rows_of", "use_ray"),
 ]
 
 Row: TypeAlias = dict[str, Any]
@@ -122,11 +122,21 @@ def rows_of(table: "DataFrame", *, in_tasks: bool = False) -> Iterator[Row]:
     """The rows as they are ready; `in_tasks` divides the work among the machines of a cluster."""
     if in_tasks:
         table = table.into_batches(_ROWS_PER_TASK)
+    for batch in batches_of(table):
+        yield from batch.to_pylist()
+
+
+def batches_of(table: "DataFrame") -> Iterator["pa.RecordBatch"]:
+    """The rows as they are ready, in batches.
+
+    Raises:
+        KeyboardInterrupt: after the last one too, if Ctrl-C came in a block of `interrupts_noted`.
+    """
     batches = table.to_arrow_iter(results_buffer_size=1)
     with calls_ended():
-        for batch in batches:
-            yield from batch.to_pylist()
-    raise_if_interrupted()
+        yield from batches
+    if _INTERRUPTED.is_set():
+        raise KeyboardInterrupt
 
 
 _INTERRUPTED = threading.Event()
@@ -134,7 +144,7 @@ _INTERRUPTED = threading.Event()
 
 @contextmanager
 def interrupts_noted() -> Iterator[None]:
-    """Ctrl-C raises KeyboardInterrupt as ever, and is remembered for `raise_if_interrupted`.
+    """Ctrl-C raises KeyboardInterrupt as ever, and is remembered for `batches_of`.
 
     Daft looks for signals while it works. Were it to end the query and keep the exception, a part
     of the rows would pass for all.
@@ -153,12 +163,6 @@ def interrupts_noted() -> Iterator[None]:
     finally:
         signal.signal(signal.SIGINT, before)
         _INTERRUPTED.clear()
-
-
-def raise_if_interrupted() -> None:
-    """Raises KeyboardInterrupt if Ctrl-C came since the block of `interrupts_noted` began."""
-    if _INTERRUPTED.is_set():
-        raise KeyboardInterrupt
 
 
 @contextmanager

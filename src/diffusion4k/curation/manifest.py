@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING
 import pyarrow.parquet as pq
 
 from diffusion4k import __version__
-from diffusion4k.curation.engine import joined, load_daft, raise_if_interrupted, rows_of
+from diffusion4k.curation.engine import batches_of, joined, load_daft, rows_of
 from diffusion4k.curation.files import written
 from diffusion4k.curation.layout import MANIFEST, SPLITS
 from diffusion4k.curation.measures import MEASURES
@@ -46,10 +46,9 @@ def write_manifest(
     schema = table.schema().to_pyarrow_schema().with_metadata(notes)
     path = recipe.output / MANIFEST
     with written(path), atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as file:
-        for batch in table.to_arrow_iter(results_buffer_size=1):
+        for batch in batches_of(table):
             file.write_batch(batch.cast(schema))
             summary.add(batch.select(["step", "reason", "split", "text"]).to_pylist())
-        raise_if_interrupted()
 
 
 def write_metadata(table: "DataFrame", output: Path) -> dict[str, set[str]]:

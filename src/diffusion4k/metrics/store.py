@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from diffusion4k import __version__
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.files import sha256_of, write_bytes
+from diffusion4k.files import atomic_path, sha256_of
 from diffusion4k.metrics.columns import Found, Measure
 from diffusion4k.metrics.picture import Picture
 
@@ -79,15 +79,13 @@ class Store:
         Raises:
             StoreError: the disk is full, or the folder may not be written.
         """
-        from safetensors.numpy import save
+        from safetensors.numpy import save_file
 
         arrays = {name: np.ascontiguousarray(array) for name, array in found.features.items()}
         try:
-            # Written by ourselves: safetensors has an error of its own for a full disk.
-            content = save(arrays, metadata={_NUMBERS: json.dumps(found.numbers)})
             # One at a time, as two pictures of the same content write to the same file.
-            with self._writing:
-                write_bytes(place, content)
+            with self._writing, atomic_path(place) as temporary:
+                save_file(arrays, temporary, metadata={_NUMBERS: json.dumps(found.numbers)})
         except OSError as error:
             raise StoreError(
                 f"{place.parent}: cannot be written ({error.strerror}): make room there, or keep "

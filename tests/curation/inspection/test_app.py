@@ -15,6 +15,7 @@ from diffusion4k.curation.inspection.inspection import Inspection
 from diffusion4k.data.images import open_rgb
 from diffusion4k.web.session import CSRF_HEADER, Session
 from tests.curation.inspection.fake import make_dataset
+from tests.web.paths import OUT_OF_STATIC
 
 
 @pytest.fixture
@@ -162,12 +163,7 @@ def test_changes_need_the_second_token(client: TestClient, dataset: Path) -> Non
 @pytest.mark.parametrize(
     "path",
     [
-        *(
-            "/static/../app.py",
-            "/static/..%2fapp.py",
-            "/static/%2e%2e/app.py",
-            "/static//etc/passwd",
-        ),
+        *OUT_OF_STATIC,
         *("/tiles/../7/0/0", "/tiles/0.png/7/0/0", "/tiles/0/7/0/%2e%2e", "/tiles/%2fetc/7/0/0"),
         *("/tiles/99/7/0/0", "/tiles/0/99/0/0", "/tiles/0/7/9/0", "/tiles/0/7/0/-1"),
         *(f"/tiles/{'9' * 5000}/7/0/0", "/docs", "/openapi.json", "/redoc"),

@@ -14,6 +14,7 @@ from diffusion4k.preference.study.service import EXPIRED
 from diffusion4k.preference.study.tables import AnswerRow, EventRow, ParticipantRow
 from diffusion4k.web.session import CSRF_HEADER
 from tests.preference.study.fake import Person, Running, choices, invited, make_study, rows
+from tests.web.paths import OUT_OF_STATIC
 
 OPEN = {"participants": {"open": True}}
 
@@ -166,12 +167,7 @@ def test_leaving_takes_the_cookie_back(start: Callable[..., Running]) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        *(
-            "/static/../app.py",
-            "/static/..%2fapp.py",
-            "/static/%2e%2e/app.py",
-            "/static//etc/passwd",
-        ),
+        *OUT_OF_STATIC,
         *("/tiles/0/7/0/0", "/tiles/..%2f..%2fetc/7/0/0", "/tiles/%2fetc%2fpasswd/7/0/0"),
         *("/study.sqlite", "/secret", "/kept/study.sqlite", "/docs", "/openapi.json", "/redoc"),
         *("/api/shown/-1", "/api/shown/x", f"/api/shown/{'9' * 4000}", "/api/shown/1"),
