@@ -25,10 +25,10 @@ def test_none_lost_and_none_paid_twice(
 ) -> None:
     pictures = make_pictures(tmp_path / "pictures", number)
     standin = StandIn(
-        FAULTS, 3, FLAGS, 2, honours_keys=honours_keys, latency=0.005, lateness=4, seed=number
+        FAULTS, 3, FLAGS, 2, honours_keys=honours_keys, latency=0.005, lateness=7, seed=number
     )
     with serving(standin) as url:
-        wanted = settings(url, concurrency=24, timeout=1.5)
+        wanted = settings(url, concurrency=24, timeout=3.0)
         report = caption(pictures, wanted, tmp_path / "c.sqlite", progress=False)
         assert report.problems == [] and report.flagged == {}
         assert set(report.captions) == set(pictures)
@@ -104,17 +104,19 @@ def test_the_budget_is_never_exceeded_and_a_higher_one_goes_on(
 ) -> None:
     pictures = make_pictures(tmp_path / "pictures", 40)
     # It counts more tokens than GPT-4o would, which only its first answer tells.
-    standin = StandIn(FAULTS, 1, FLAGS, 1, latency=0.005, lateness=3, tokens=2500)
+    standin = StandIn(FAULTS, 1, FLAGS, 1, latency=0.005, lateness=6, tokens=2500)
     with serving(standin) as url:
         # Each rung of the ladder ends where another first request might break it.
         for budget in (0.05, 0.05, 0.056, 0.06, 0.064, 0.1):
-            wanted = settings(url, concurrency=16, timeout=1.0, budget=budget)
+            wanted = settings(url, concurrency=16, timeout=2.5, budget=budget)
             with pytest.raises(Stopped, match="a higher budget goes on") as stopped:
                 caption(pictures, wanted, tmp_path / "c.sqlite", progress=False)
             report = stopped.value.report
             assert standin.billed <= report.spent + 1e-9 and report.spent <= budget
-            assert report.spent > budget - 0.015 and len(report.captions) > 1
-        more = settings(url, concurrency=16, timeout=1.0, budget=5.0)
+            assert report.spent > budget - 0.015
+            # How many of the paid answers are captions depends on which pictures came first.
+            assert len(report.captions) == len(standin.answered)
+        more = settings(url, concurrency=16, timeout=2.5, budget=5.0)
         report = caption(pictures, more, tmp_path / "c.sqlite", progress=False)
     assert len(report.captions) == 40
     assert set(standin.answered.values()) == {1}

@@ -121,9 +121,9 @@ def test_malformed_to_the_end_are_counted(kind: str, settings: Make, tmp_path: P
 @pytest.mark.parametrize("honours_keys", [False, True])
 def test_none_lost_and_none_paid_twice(honours_keys: bool, settings: Make, tmp_path: Path) -> None:
     models = make_models(tmp_path, 30)
-    standin = Judge(FAULTS, 3, tuple(MALFORMED), 2, honours_keys=honours_keys, lateness=4, seed=8)
+    standin = Judge(FAULTS, 3, tuple(MALFORMED), 2, honours_keys=honours_keys, lateness=7, seed=8)
     with serving(standin) as url:
-        wanted = settings(url, concurrency=16, timeout=1.5)
+        wanted = settings(url, concurrency=16, timeout=3.0)
         report = judge(models, wanted, tmp_path / "out", progress=False)
         assert report.complete and len(report.outcome.answers) == 180
         assert set(standin.answered.values()) == {1} and len(standin.answered) == 60
