@@ -42,7 +42,7 @@ pocket: setup  ## train the pocket model anew, from Debian's wallpaper packages 
 	$(BIN)/python recipes/pocket/train_transformer.py
 	$(BIN)/python recipes/pocket/train_transformer.py --start runs/pocket/transformer/final \
 		--vae runs/pocket/vae_decoder/vae --out runs/pocket/transformer_on \
-		--steps 1200 --peak 5e-4 --photograph-weight 6
+		--levels beta --steps 1200 --peak 5e-4 --photograph-weight 6
 	$(BIN)/python recipes/pocket/export.py
 
 clean:

@@ -44,12 +44,12 @@ def recipe(cache: Path, output: Path, crop: int, steps: int) -> Any:
 
 def ours(cache: Path, output: Path, crop: int, steps: int) -> list[float]:
     """Seconds of each step."""
-    from diffusion4k.training.log import StepProgress
+    from diffusion4k.progress import Counter
     from diffusion4k.training.loop import train
 
     times = [time.perf_counter()]
-    update = StepProgress.update
-    StepProgress.update = lambda *a: (times.append(time.perf_counter()), update(*a))[1]  # type: ignore
+    advance = Counter.advance
+    Counter.advance = lambda *a: (times.append(time.perf_counter()), advance(*a))[1]  # type: ignore
     train(recipe(cache, output, crop, steps))
     return [b - a for a, b in itertools.pairwise(times)]
 

@@ -78,16 +78,17 @@ LAST_MODES = (
     Mode(4096, 64, 2, 1, 0.08),
     Mode(4096, 64, 1, 1, 0.40),
 )
-# A transformer that is trained on, for high resolution (--start).
+# A transformer that is trained on, mostly for high resolution (--start).
 ON_MODES = (
-    Mode(512, 16, 1, 8, 0.15),
-    Mode(1024, 16, 2, 8, 0.10),
-    Mode(1024, 32, 1, 2, 0.30),
+    Mode(512, 8, 2, 32, 0.10),
+    Mode(512, 16, 1, 8, 0.20),
+    Mode(1024, 16, 2, 8, 0.08),
+    Mode(1024, 32, 1, 2, 0.26),
     Mode(4096, 8, 16, 32, 0.05),
     Mode(4096, 16, 8, 8, 0.05),
-    Mode(4096, 32, 1, 2, 0.15),
-    Mode(4096, 64, 2, 1, 0.08),
-    Mode(4096, 64, 1, 1, 0.12),
+    Mode(4096, 32, 1, 2, 0.12),
+    Mode(4096, 64, 2, 1, 0.05),
+    Mode(4096, 64, 1, 1, 0.09),
 )
 
 

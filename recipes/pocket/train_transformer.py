@@ -173,9 +173,8 @@ def train(arguments: argparse.Namespace) -> None:
         sigma = torch.where(
             torch.rand(len(x)) < 0.5,
             shift_sigma(torch.rand(len(x)), NOISY_SHIFT[mode.side]),
-            # What docs/ablation-pocket.md found best for fine detail.
             Beta().sample(len(x))
-            if start
+            if arguments.levels == "beta"
             else shift_sigma(torch.sigmoid(1.1 * torch.randn(len(x))), SHIFT[mode.side]),
         )
         noise = torch.randn_like(x)
@@ -243,6 +242,12 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("runs/pocket/transformer"))
     parser.add_argument("--start", type=Path, help="folder of a transformer, to be trained on")
     parser.add_argument("--objective", default="{name: flow-matching}", help="as in a recipe")
+    parser.add_argument(
+        "--levels",
+        choices=["logit-normal", "beta"],
+        default="logit-normal",
+        help="of one half of the noise levels; docs/ablation-pocket.md found beta best for detail",
+    )
     parser.add_argument(
         "--photograph-weight",
         type=float,

@@ -17,7 +17,7 @@ from diffusion4k.ablation.study import Study
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics import glcm_score
 from diffusion4k.metrics.spectrum import grey_of, ring_powers
-from diffusion4k.training.log import Curve
+from diffusion4k.training.curve import Curve
 from diffusion4k.training.recipe import Recipe
 from tests.ablation.conftest import ARMS, tiny_study
 

@@ -13,7 +13,7 @@ from diffusion4k.data.cache import LatentCache
 from diffusion4k.data.loader import LatentBatches
 from diffusion4k.errors import UsageError
 from diffusion4k.families import family_of
-from diffusion4k.training.log import Curve
+from diffusion4k.training.curve import Curve
 from diffusion4k.training.loop import train
 from diffusion4k.training.pictures import validation_batches
 from diffusion4k.training.preflight import look_over

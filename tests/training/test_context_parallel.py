@@ -8,7 +8,7 @@ import torch
 
 from diffusion4k.errors import UsageError
 from diffusion4k.training.check import check_recipe
-from diffusion4k.training.log import Curve
+from diffusion4k.training.curve import Curve
 from diffusion4k.training.preflight import look_over
 from diffusion4k.training.recipe import Recipe
 from tests.families.test_flux import tiny_flux

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from diffusion4k.training.checkpoint import latest_checkpoint
-from diffusion4k.training.log import Curve
+from diffusion4k.training.curve import Curve
 from diffusion4k.training.recipe import Recipe
 from tests.training.conftest import CAPTIONS
 from tests.training.process import join, said, start_many, used_samples

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from diffusion4k.errors import UsageError
-from diffusion4k.training.log import Curve
+from diffusion4k.training.curve import Curve
 from diffusion4k.training.recipe import Recipe
 from diffusion4k.training.resume import resume_point
 from diffusion4k.training.sharded import whole_tensors

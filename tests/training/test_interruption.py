@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from diffusion4k.training.checkpoint import latest_checkpoint, read_state
-from diffusion4k.training.log import Curve
+from diffusion4k.training.curve import Curve
 from diffusion4k.training.loop import train
 from diffusion4k.training.recipe import Recipe
 from tests.training.process import said, start, start_many

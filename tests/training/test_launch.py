@@ -12,7 +12,7 @@ import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 
-from diffusion4k.training.log import Curve
+from diffusion4k.training.curve import Curve
 from diffusion4k.training.recipe import Recipe, load_recipe
 
 ROOT = Path(__file__).parents[2]

@@ -10,9 +10,9 @@ from torch import nn
 
 from diffusion4k.errors import UsageError
 from diffusion4k.training.check import check_recipe
+from diffusion4k.training.curve import Curve
 from diffusion4k.training.engine import blocks_of
 from diffusion4k.training.float8 import is_converted
-from diffusion4k.training.log import Curve
 from diffusion4k.training.loop import train
 from diffusion4k.training.optimizers import Muon, make_optimizer, orthogonal, state_share
 from diffusion4k.training.recipe import OptimizerRecipe, Recipe

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from diffusion4k.errors import UsageError
 from diffusion4k.training.check import check_recipe
-from diffusion4k.training.log import Curve
+from diffusion4k.training.curve import Curve
 from diffusion4k.training.recipe import Recipe
 from diffusion4k.training.sharded import whole_tensors
 from diffusion4k.training.zero import _Place

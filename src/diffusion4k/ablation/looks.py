@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from diffusion4k.ablation.ground import Ground
 from diffusion4k.ablation.questions import network_of, velocity_errors
 from diffusion4k.benchmark.entries import Shot, write_captions
-from diffusion4k.data.progress import track
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.files import atomic_path, write_text
 from diffusion4k.metrics.columns import Measure
 from diffusion4k.metrics.measuring import Findings, measure_all
 from diffusion4k.metrics.picture import Picture
+from diffusion4k.progress import track
 from diffusion4k.sampling.batch import generate
 from diffusion4k.sampling.request import Request
 from diffusion4k.sampling.sampler import Sampler

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from diffusion4k.ablation.study import Study
 from diffusion4k.data.cache import LatentCache
 from diffusion4k.data.loader import Batch, LatentBatches
-from diffusion4k.data.progress import track
 from diffusion4k.families import Family, family_of, resolve
 from diffusion4k.families.quantization import load_transformer
 from diffusion4k.lora import load_adapter, read_adapter
+from diffusion4k.progress import track
 from diffusion4k.training.build import build_precision
 from diffusion4k.training.randomness import generator_at
 from diffusion4k.training.recipe import Recipe

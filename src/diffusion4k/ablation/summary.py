@@ -21,12 +21,12 @@ from diffusion4k.ablation.looks import Look, findings_of, photographs_of, read_l
 from diffusion4k.ablation.questions import SUB_BANDS, levels_of
 from diffusion4k.ablation.results import Curve, Entry, Identity, Results, judge
 from diffusion4k.benchmark.values import EMPTY, Cell, Values
-from diffusion4k.data.progress import track
 from diffusion4k.metrics.columns import Column, Distance, Mean
 from diffusion4k.metrics.measuring import Findings
 from diffusion4k.metrics.spectrum import RINGS, log_distance
+from diffusion4k.progress import track
 from diffusion4k.statistics import Statistic, crossed, mean_of, minus, ratio_of_sums
-from diffusion4k.training.log import Curve as LossCurve
+from diffusion4k.training.curve import Curve as LossCurve
 
 __all__ = ["BEFORE", "DECODED", "PHOTOGRAPHS", "VELOCITY_COLUMNS", "results_of"]
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from diffusion4k.benchmark.people import Agreement, agreement_with_people
 from diffusion4k.benchmark.ratings import Ratings
-from diffusion4k.data.progress import track
 from diffusion4k.errors import UsageError
 from diffusion4k.metrics.columns import Distance, Measure
 from diffusion4k.metrics.measuring import Findings, measure_all
@@ -14,6 +13,7 @@ from diffusion4k.metrics.networks import Networks
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.store import Store
 from diffusion4k.metrics.weight_free import Settings, weight_free_measures
+from diffusion4k.progress import track
 
 __all__ = ["compare_with_ratings", "figure_paths", "measures_of_one_image"]
 

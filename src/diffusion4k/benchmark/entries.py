@@ -6,22 +6,20 @@ a run that was stopped, or killed, goes on. Images of the same prompt and seed i
 pair.
 """
 
-import posixpath
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from diffusion4k.benchmark.prompts import PromptSet
 from diffusion4k.benchmark.recipe import BenchmarkRecipe, Entry
 from diffusion4k.benchmark.team import Team
 from diffusion4k.data.images import image_size
-from diffusion4k.data.metadata import METADATA, Row, read_rows, write_rows
+from diffusion4k.data.metadata import METADATA, Row, write_rows
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics.evaluate import list_images
 from diffusion4k.sampling.batch import generate
-from diffusion4k.sampling.files import read_metadata
+from diffusion4k.sampling.provenance import prompt_and_seed, rows_of
 from diffusion4k.sampling.request import Request
 from diffusion4k.sampling.sampler import Sampler
 
@@ -118,19 +116,18 @@ def found_images(folder: Path) -> list[Shot]:
 
     These are the images in the folder itself, and those that `metadata.jsonl` names, be they there
     or not: measuring tells what is missing. Images of one prompt are numbered in the order of their
-    names, unless their records say with which seeds they were made.
+    names, unless it is written there with which seeds they were made.
 
     Raises:
         UsageError: no folder, or no image in it.
         Diffusion4kError: a line of `metadata.jsonl` that cannot be read.
     """
-    captions = _captions(folder)
-    paths = set(captions) | set(list_images(folder) if not captions else _images_in(folder))
-    known = [_known(path, captions.get(path)) for path in sorted(paths)]
+    rows = rows_of(folder)
     seen: Counter[str] = Counter()
     shots = []
-    for path, prompt, seed in known:
-        if prompt is None:
+    for path in sorted(set(rows) | set(_images_in(folder) if rows else list_images(folder))):
+        prompt, seed = prompt_and_seed(path, rows.get(path))
+        if not prompt:
             shots.append(Shot(path))
             continue
         number = seen[prompt] if seed is None else seed
@@ -150,12 +147,12 @@ def prompts_of(paths: Iterable[Path]) -> dict[Path, str | None]:
     Raises:
         Diffusion4kError: a line of `metadata.jsonl` that cannot be read.
     """
-    captions: dict[Path, dict[Path, str]] = {}
+    rows: dict[Path, dict[Path, Row]] = {}
     found = {}
     for path in paths:
-        if path.parent not in captions:
-            captions[path.parent] = _captions(path.parent)
-        found[path] = _known(path, captions[path.parent].get(path))[1]
+        if path.parent not in rows:
+            rows[path.parent] = rows_of(path.parent)
+        found[path] = prompt_and_seed(path, rows[path.parent].get(path))[0] or None
     return found
 
 
@@ -167,37 +164,9 @@ def size_of(shot: Shot) -> tuple[int, int] | None:
         return None
 
 
-def _captions(folder: Path) -> dict[Path, str]:
-    metadata = folder / METADATA
-    if not metadata.is_file():
-        return {}
-    return {
-        folder / posixpath.normpath(row.file_name): row.text for row in _good(read_rows(metadata))
-    }
-
-
 def _images_in(folder: Path) -> list[Path]:
     """As `list_images`, but none is no error: `metadata.jsonl` may name those of sub-folders."""
     try:
         return list_images(folder)
     except UsageError:
         return []
-
-
-def _good(rows: Iterator[Any]) -> Iterator[Row]:
-    for row in rows:
-        if not isinstance(row, Row):
-            raise Diffusion4kError(str(row))
-        yield row
-
-
-def _known(path: Path, caption: str | None) -> tuple[Path, str | None, int | None]:
-    prompt = caption or None
-    try:
-        record = read_metadata(path)
-    except (Diffusion4kError, OSError):
-        return path, prompt, None
-    # A caption that somebody wrote counts more than what the file remembers.
-    if prompt is None or prompt == record["prompt"]:
-        return path, record["prompt"], record["seed"]
-    return path, prompt, None

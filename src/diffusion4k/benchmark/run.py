@@ -29,7 +29,6 @@ from diffusion4k.benchmark.tables import save_latex
 from diffusion4k.benchmark.team import Team
 from diffusion4k.benchmark.values import Values
 from diffusion4k.data.folder import METADATA, photo_folder, read_folder
-from diffusion4k.data.progress import track
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.lock import locked
 from diffusion4k.metrics.columns import Measure, Missing
@@ -39,6 +38,7 @@ from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.selection import measures_for, takes_prompts
 from diffusion4k.metrics.store import Store
 from diffusion4k.metrics.weight_free import Settings
+from diffusion4k.progress import track
 
 __all__ = ["FILES", "run_benchmark"]
 

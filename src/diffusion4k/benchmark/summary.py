@@ -14,9 +14,9 @@ from diffusion4k.benchmark.published import PUBLISHED
 from diffusion4k.benchmark.recipe import BenchmarkRecipe
 from diffusion4k.benchmark.results import Difference, ImageRow, TableRow
 from diffusion4k.benchmark.values import Cell, Values, per_picture
-from diffusion4k.data.progress import track
 from diffusion4k.metrics.columns import Column, Distance, Measure
 from diffusion4k.metrics.measuring import Findings
+from diffusion4k.progress import track
 
 __all__ = ["differences_of", "facts_of", "images_of", "notes_of", "rows_of"]
 

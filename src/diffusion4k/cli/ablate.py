@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from diffusion4k.cli.arguments import key_values
+
 __all__ = ["register"]
 
 _EXAMPLES = """Examples:
@@ -24,14 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def ablate(
     study: Annotated[Path, typer.Argument(help="The study as a YAML file.", show_default=False)],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Keys of the study with other values, for example steps=100.",
-            metavar="[KEY=VALUE]...",
-            show_default=False,
-        ),
-    ] = None,
+    overrides: Annotated[list[str] | None, key_values("study", "steps=100")] = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out photographs that cannot be read.")
     ] = False,

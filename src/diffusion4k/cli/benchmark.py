@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from diffusion4k.cli.arguments import key_values
+
 __all__ = ["register"]
 
 _EXAMPLES = """Examples:
@@ -26,14 +28,7 @@ def benchmark(
     recipe: Annotated[
         Path | None, typer.Argument(help="The benchmark as a YAML file.", show_default=False)
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Keys of the recipe with other values, for example limit=10.",
-            metavar="[KEY=VALUE]...",
-            show_default=False,
-        ),
-    ] = None,
+    overrides: Annotated[list[str] | None, key_values("recipe", "limit=10")] = None,
     model: Annotated[
         list[str] | None,
         typer.Option(help="Without a recipe: pocket, a folder, or a hub id; several times."),

@@ -91,6 +91,7 @@ def evaluate(
     from diffusion4k.metrics.networks import Networks
     from diffusion4k.metrics.selection import lacking_prompts, measures_for
     from diffusion4k.metrics.weight_free import Settings
+    from diffusion4k.progress import Counter
 
     if out is not None and out.is_dir():
         raise UsageError(f"--out {out}: is a folder; name a file such as {out / 'results.json'}")
@@ -115,13 +116,13 @@ def evaluate(
             typer.echo(f"not measured: {', '.join(lack.columns)}: {lack.reason}")
     with tempfile.TemporaryDirectory(prefix="diffusion4k-measured-") as temporary:
         kept = cache or Path(temporary)
-        with report.progress(len(paths)) as on_image:
+        with Counter("measuring", len(paths), unit="images") as counter:
             result = run(
                 folder,
                 reference,
                 settings=settings,
                 cache=kept,
-                on_image=on_image,
+                on_image=counter.advance,
                 further=further,
                 prompts=prompts,
             )

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from diffusion4k.cli.arguments import key_values
+
 __all__ = ["register"]
 
 _EXAMPLES = """Examples:
@@ -29,14 +31,7 @@ def plan(
             help="A training run as a YAML file; without one: an image.", show_default=False
         ),
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Keys of the recipe with other values, for example batch_size=1.",
-            metavar="[KEY=VALUE]...",
-            show_default=False,
-        ),
-    ] = None,
+    overrides: Annotated[list[str] | None, key_values("recipe", "batch_size=1")] = None,
     model: Annotated[
         str | None,
         typer.Option(help="For an image: pocket (default), a folder, or a name as sd3-medium."),

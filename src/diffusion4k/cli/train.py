@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from diffusion4k.cli.arguments import key_values
+
 __all__ = ["register"]
 
 _EXAMPLES = """Examples:
@@ -25,12 +27,7 @@ def register(app: typer.Typer) -> None:
 def train(
     recipe: Annotated[Path, typer.Argument(help="The run as a YAML file.", show_default=False)],
     overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Keys of the recipe with other values, for example optimizer.learning_rate=1e-5.",
-            metavar="[KEY=VALUE]...",
-            show_default=False,
-        ),
+        list[str] | None, key_values("recipe", "optimizer.learning_rate=1e-5")
     ] = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out photographs that cannot be read.")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from diffusion4k.cli.arguments import key_values
+
 __all__ = ["register"]
 
 _TRAIN = """Examples:
@@ -32,14 +34,7 @@ def register(app: typer.Typer) -> None:
 
 def train(
     recipe: Annotated[Path, typer.Argument(help="The run as a YAML file.", show_default=False)],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Keys of the recipe with other values, for example loss.wavelet=0.1.",
-            metavar="[KEY=VALUE]...",
-            show_default=False,
-        ),
-    ] = None,
+    overrides: Annotated[list[str] | None, key_values("recipe", "loss.wavelet=0.1")] = None,
     skip_bad: Annotated[
         bool,
         typer.Option(

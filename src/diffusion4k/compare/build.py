@@ -16,9 +16,10 @@ from diffusion4k.compare.pyramid import COARSEST, About, PyramidWriter, identity
 from diffusion4k.compare.rows import Match, Row, match_images
 from diffusion4k.cores import cores
 from diffusion4k.data.images import open_pixels
-from diffusion4k.data.progress import prefetch, track
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.lock import locked
+from diffusion4k.prefetch import prefetch
+from diffusion4k.progress import track
 from diffusion4k.web.deepzoom import OVERLAP, TILE, Pyramid
 
 __all__ = ["LEAST", "MOST", "Comparison", "compare"]

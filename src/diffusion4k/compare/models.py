@@ -7,11 +7,10 @@ record that images made by diffusion4k carry. Sub-folders belong to the folder.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from diffusion4k.data.folder import image_files
-from diffusion4k.data.metadata import METADATA, Row, read_rows
 from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.sampling.provenance import prompt_and_seed, rows_of
 
 __all__ = ["Entry", "Model", "is_inside", "read_models"]
 
@@ -84,8 +83,15 @@ def _split(argument: str) -> tuple[str, Path]:
 
 
 def _entries(folder: Path) -> list[Entry]:
-    rows = _metadata(folder)
-    entries = [_entry(path, folder, rows) for path in image_files(folder)]
+    rows = rows_of(folder)
+    entries = [
+        Entry(
+            path,
+            path.relative_to(folder).as_posix(),
+            *prompt_and_seed(path, rows.get(path)),
+        )
+        for path in image_files(folder)
+    ]
     if not entries:
         raise Diffusion4kError(f"{folder}: no images in it: give a folder of images")
     named: dict[str, Entry] = {}
@@ -97,35 +103,3 @@ def _entries(folder: Path) -> list[Entry]:
                 "them away"
             )
     return entries
-
-
-def _metadata(folder: Path) -> dict[str, dict[str, Any]]:
-    if not (folder / METADATA).is_file():
-        return {}
-    rows: dict[str, dict[str, Any]] = {}
-    for row in read_rows(folder / METADATA):
-        if not isinstance(row, Row):
-            raise Diffusion4kError(str(row))
-        rows[Path(row.file_name).as_posix()] = {**row.values, "prompt": row.text}
-    return rows
-
-
-def _entry(path: Path, folder: Path, rows: dict[str, dict[str, Any]]) -> Entry:
-    file_name = path.relative_to(folder).as_posix()
-    known = rows.get(file_name) or _record(path)
-    prompt, seed = known.get("prompt"), known.get("seed")
-    return Entry(
-        path,
-        file_name,
-        prompt if isinstance(prompt, str) else "",
-        seed if isinstance(seed, int) else None,
-    )
-
-
-def _record(path: Path) -> dict[str, Any]:
-    from diffusion4k.sampling.files import read_metadata
-
-    try:
-        return read_metadata(path)
-    except Diffusion4kError:
-        return {}  # Whether it can be decoded is found out when it is.

@@ -16,9 +16,10 @@ from diffusion4k.data.images import open_rgb
 from diffusion4k.data.pixels import to_tensor
 from diffusion4k.data.plan import Entry, Plan, Settings
 from diffusion4k.data.problems import Problem, report_skipped
-from diffusion4k.data.progress import prefetch, track
 from diffusion4k.data.shards import Shards, ShardWriter
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.prefetch import prefetch
+from diffusion4k.progress import track
 
 __all__ = ["encode_photos", "encode_texts"]
 

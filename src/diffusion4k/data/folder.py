@@ -3,18 +3,19 @@
 A sub-folder with a `metadata.jsonl` of its own is another image folder.
 """
 
-import os
 import posixpath
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from diffusion4k.cores import cores
 from diffusion4k.data.images import SUFFIXES, image_size
 from diffusion4k.data.metadata import METADATA, Row, read_rows
 from diffusion4k.data.problems import Problem, report_skipped
-from diffusion4k.data.progress import prefetch, track
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.prefetch import prefetch
+from diffusion4k.progress import track
 
 __all__ = [
     "MAX_ASPECT",
@@ -162,7 +163,7 @@ def look_at(
     look = partial(_photo, folder, min_side)
     # Headers cost waiting for the disk more than computing.
     rows = list(rows)
-    looked = prefetch(look, rows, workers=2 * (os.cpu_count() or 1))
+    looked = prefetch(look, rows, workers=2 * cores())
     for found in track(looked, len(rows), "reading headers", shown=progress):
         if isinstance(found, Problem):
             problems.append(found)

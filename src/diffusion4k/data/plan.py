@@ -15,11 +15,11 @@ from diffusion4k.data.fingerprint import (
 )
 from diffusion4k.data.folder import Photo
 from diffusion4k.data.pixels import check_multiple, fitted_size
-from diffusion4k.data.progress import track
 from diffusion4k.data.reader import HASHES
 from diffusion4k.data.shards import Shards
 from diffusion4k.errors import UsageError
 from diffusion4k.families import Family
+from diffusion4k.progress import track
 
 __all__ = ["DTYPES", "Entry", "Plan", "Settings", "make_plan"]
 

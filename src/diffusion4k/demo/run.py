@@ -24,10 +24,10 @@ from diffusion4k.demo.stages import Stages
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import family_of, resolve
 from diffusion4k.files import write_text
-from diffusion4k.metrics import report as metrics_report
 from diffusion4k.metrics.evaluate import Evaluation, evaluate, list_images
+from diffusion4k.progress import Counter
 from diffusion4k.sampling import Output, Request, Sampler, generate
-from diffusion4k.training.log import Curve as CurveFile
+from diffusion4k.training.curve import Curve as CurveFile
 from diffusion4k.training.loop import train
 
 __all__ = ["Demo", "run_demo"]
@@ -123,13 +123,14 @@ def _measure(demo: Demo, name: str, outputs: list[Output], photographs: Path) ->
         raise Diffusion4kError(
             f"{strangers[0]}: not made by this demo, and would be measured with it: move it away"
         )
-    with metrics_report.progress(len(images) + len(list_images(photographs))) as on_image:
+    total = len(images) + len(list_images(photographs))
+    with Counter("measuring", total, unit="images") as counter:
         evaluation = evaluate(
             folder,
             photographs,
             settings=metric_settings(demo),
             cache=demo.out / "measured",
-            on_image=on_image,
+            on_image=counter.advance,
         )
     if evaluation.bad:
         raise Diffusion4kError(f"{evaluation.bad[0]}: remove it and run the same command again")

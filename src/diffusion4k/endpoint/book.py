@@ -47,6 +47,11 @@ class Book:
         """Dollars spent or perhaps spent, without what is reserved for requests under way."""
         return self.spent - sum(self._reserved.values())
 
+    @property
+    def told(self) -> str:
+        """The dollars spent or perhaps spent, for people."""
+        return f"${self.settled:.4f}"
+
     def reserve(self, key: str, cost: float) -> int:
         """Write a request down before it is sent; its number."""
         with self._connection:

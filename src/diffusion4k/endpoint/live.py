@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 from diffusion4k.endpoint.client import Answer
 from diffusion4k.endpoint.failures import Failure, Passing
-from diffusion4k.endpoint.meter import Meter
 from diffusion4k.endpoint.sender import Payment, Sender
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.progress import Counter
 
 __all__ = ["LiveRun", "Task"]
 
@@ -51,9 +51,9 @@ class LiveRun:
     `what` the tasks are called in messages: "pictures".
     """
 
-    def __init__(self, tasks: Iterable[Task], sender: Sender, meter: Meter, what: str) -> None:
+    def __init__(self, tasks: Iterable[Task], sender: Sender, counter: Counter, what: str) -> None:
         self._waiting = deque(tasks)
-        self._sender, self._meter, self._what = sender, meter, what
+        self._sender, self._counter, self._what = sender, counter, what
         self._answered = False
         self._in_a_row = 0
         self._fault: BaseException | None = None
@@ -100,7 +100,7 @@ class LiveRun:
                     )
             except Exception as error:
                 self._stop(error)
-            self._meter.advance()
+            self._counter.advance(self._sender.book.told)
 
     async def _ask(self, task: Task) -> None:
         messages = await asyncio.to_thread(task.messages)
@@ -134,7 +134,9 @@ class LiveRun:
             if self._fault:
                 main.cancel()
                 return
-            self._meter.say("stopping: waiting for answers under way; Ctrl-C again leaves at once")
+            self._counter.say(
+                "stopping: waiting for answers under way; Ctrl-C again leaves at once"
+            )
             self._stop(KeyboardInterrupt())
 
         try:

@@ -1,18 +1,12 @@
-"""An evaluation as a table for the terminal, and a progress bar for its making."""
-
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+"""An evaluation as a table for the terminal."""
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from diffusion4k.metrics.evaluate import Evaluation, Folder
-from diffusion4k.metrics.evaluate import Progress as OnImage
 
-__all__ = ["progress", "show"]
+__all__ = ["show"]
 
 _ROWS_SHOWN = 40
 
@@ -85,37 +79,3 @@ def _add_means(table: Table, label: str, folder: Folder) -> None:
         f"{folder.compression_ratio:.2f}{'*' if folder.other_quality else ''}",
         style="bold",
     )
-
-
-@contextmanager
-def progress(total: int) -> Iterator[OnImage]:
-    """A bar with rate and time left on a terminal; elsewhere a line after each tenth."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        done = 0
-
-        def line(name: str) -> None:
-            nonlocal done
-            done += 1
-            if done * 10 // total > (done - 1) * 10 // total:
-                print(f"measured {done}/{total} ({name})", file=sys.stderr, flush=True)
-
-        yield line
-        return
-    columns = (
-        TextColumn("measuring"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=total, rate="")
-
-        def advance(name: str) -> None:
-            bar.update(task, advance=1, description=escape(name))
-            speed = bar.tasks[0].speed
-            bar.update(task, rate=f"{speed:.2f} images/s" if speed else "")
-
-        yield advance

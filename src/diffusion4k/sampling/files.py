@@ -31,6 +31,7 @@ __all__ = ["SUFFIXES", "image_name", "is_made_here", "is_present", "read_metadat
 SUFFIXES = {"png": ".png", "jpeg": ".jpg"}
 
 _KEY = "diffusion4k"
+_RECORD = {"prompt", "seed", "model_fingerprint"}  # in every record
 # The same file may go by several names (a path, a link to it): its fingerprint counts.
 _NAMES = ("model", "init", "lora")
 _DECIDING = [field.name for field in fields(Settings) if field.name not in _NAMES]
@@ -103,7 +104,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
         if getattr(error, "errno", None) is not None:
             raise
         raise Diffusion4kError(f"{path}: not an image that can be read") from None
-    if not isinstance(metadata, dict) or "model_fingerprint" not in metadata:
+    if not isinstance(metadata, dict) or not metadata.keys() >= _RECORD:
         raise Diffusion4kError(f"{path}: carries no record of diffusion4k")
     return metadata
 

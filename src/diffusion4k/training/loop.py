@@ -21,6 +21,7 @@ from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import Family, family_of, resolve
 from diffusion4k.files import write_text
 from diffusion4k.lock import locked
+from diffusion4k.progress import Counter
 from diffusion4k.training.background import BackgroundImages
 from diffusion4k.training.bands import BANDS, LossBands
 from diffusion4k.training.build import (
@@ -37,11 +38,11 @@ from diffusion4k.training.checkpoint import (
     read_state,
     set_aside_damaged,
 )
+from diffusion4k.training.curve import Curve
 from diffusion4k.training.ema import WeightAverage
 from diffusion4k.training.engine import Engine
 from diffusion4k.training.export import export_adapter, export_pipeline, versions
 from diffusion4k.training.guard import Guard
-from diffusion4k.training.log import Curve, StepProgress
 from diffusion4k.training.network import load_network
 from diffusion4k.training.optimizers import UNSHARED, make_optimizer
 from diffusion4k.training.parameters import trained_parameters
@@ -161,19 +162,20 @@ class _Run:
     def go(self) -> None:
         """All steps that are left."""
         recipe, engine = self.recipe, self.engine
-        images_per_step = recipe.batch_size * recipe.gradient_accumulation * engine.data_world
         if not self.resumed:
             self._validate(0)
-        progress = StepProgress(
+        images = recipe.batch_size * recipe.gradient_accumulation * engine.data_world
+        progress = Counter(
+            *("steps", recipe.steps),
             done=self.first,
-            steps=recipe.steps,
-            images_per_step=images_per_step,
-            enabled=engine.is_main,
+            each=images,
+            unit="images",
+            shown=engine.is_main,
         )
         with StopRequest() as stop, progress:
             for done in range(self.first + 1, recipe.steps + 1):
                 loss, norm, rate = self._step(done - 1)
-                progress.update(done, loss)
+                progress.advance(f"loss {loss:.4f}")
                 is_logged = done % recipe.log.every == 0
                 bands = self.bands.row() if is_logged else {}
                 if engine.is_main:

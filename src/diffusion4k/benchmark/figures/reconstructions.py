@@ -7,7 +7,7 @@ from PIL import Image
 
 from diffusion4k.benchmark.reconstruction import Autoencoder, Picture
 from diffusion4k.benchmark.reconstruction_figure import drawn
-from diffusion4k.data.progress import track
+from diffusion4k.progress import track
 
 __all__ = ["draw_reconstructions"]
 

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from diffusion4k.cli.arguments import key_values
+
 __all__ = ["EXAMPLE", "build"]
 
 EXAMPLE = """Examples:
@@ -17,14 +19,7 @@ diffusion4k dataset build recipes/pocket-dataset.yaml header.min_shorter_side=16
 
 def build(
     recipe: Annotated[Path, typer.Argument(help="The dataset as a YAML file.", show_default=False)],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Keys of the recipe with other values, for example split.count=10.",
-            metavar="[KEY=VALUE]...",
-            show_default=False,
-        ),
-    ] = None,
+    overrides: Annotated[list[str] | None, key_values("recipe", "split.count=10")] = None,
     ray: Annotated[
         str | None,
         typer.Option(help="Address of a Ray cluster to run on, HOST:PORT.", metavar="ADDRESS"),

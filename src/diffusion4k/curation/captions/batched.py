@@ -20,9 +20,9 @@ from diffusion4k.curation.captions.ledger import Ledger
 from diffusion4k.data.problems import Problem
 from diffusion4k.endpoint import batches
 from diffusion4k.endpoint.failures import Failure, NotFound
-from diffusion4k.endpoint.meter import Meter
 from diffusion4k.endpoint.sender import BudgetReached, Sender
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.progress import Counter
 
 __all__ = ["BatchRun"]
 
@@ -39,8 +39,8 @@ class _Batch:
 class BatchRun:
     """Works off the jobs of a plan; flagged answers are asked for again in a further batch."""
 
-    def __init__(self, plan: Plan, ledger: Ledger, sender: Sender, meter: Meter) -> None:
-        self._plan, self._ledger, self._sender, self._meter = plan, ledger, sender, meter
+    def __init__(self, plan: Plan, ledger: Ledger, sender: Sender, counter: Counter) -> None:
+        self._plan, self._ledger, self._sender, self._counter = plan, ledger, sender, counter
         self._jobs = {job.picture: job for job in plan.jobs}
 
     async def run(self) -> None:
@@ -161,7 +161,7 @@ class BatchRun:
             self._ledger.connection.execute(
                 "UPDATE batches SET id = ? WHERE name = ?", (identity, batch.name)
             )
-        self._meter.say(f"batch {identity}: within 24 h; stop and start again as you like")
+        self._counter.say(f"batch {identity}: within 24 h; stop and start again as you like")
         return _Batch(batch.name, identity, batch.request)
 
     async def _collect(self) -> None:
@@ -232,7 +232,7 @@ class BatchRun:
                 connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (batch.name,))
             book.close(batch.request)
         for _ in found:
-            self._meter.advance()
+            self._counter.advance(self._sender.book.told)
 
 
 def _errors(batch: Any) -> str:

@@ -9,12 +9,12 @@ from diffusion4k.curation.captions.ledger import Ledger, Question, Stored
 from diffusion4k.curation.captions.settings import CaptionSettings
 from diffusion4k.data.images import image_size
 from diffusion4k.data.problems import Problem
-from diffusion4k.data.progress import track
 from diffusion4k.endpoint.estimate import estimate as endpoint_estimate
 from diffusion4k.endpoint.estimate import likely_text_tokens
 from diffusion4k.endpoint.images import image_part, sent_size
 from diffusion4k.endpoint.prices import image_tokens, text_tokens_at_most
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.progress import track
 
 __all__ = ["Job", "Plan", "estimate", "make_plan"]
 

@@ -14,10 +14,10 @@ from diffusion4k.curation.captions.settings import CaptionSettings
 from diffusion4k.data.problems import Problem
 from diffusion4k.endpoint.client import Endpoint
 from diffusion4k.endpoint.live import LiveRun
-from diffusion4k.endpoint.meter import Meter
 from diffusion4k.endpoint.prices import price_of
 from diffusion4k.endpoint.sender import Sender
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.progress import Counter
 
 __all__ = ["CaptionReport", "Stopped", "caption"]
 
@@ -111,12 +111,12 @@ async def _work(plan: Plan, ledger: Ledger, progress: bool) -> None:
         scale = ledger.scale(plan.question)
         sender = Sender(endpoint, ledger.book, price_of(settings), scale=scale)
         total = len(plan.jobs)
-        with Meter("captions", total, lambda: ledger.book.settled, shown=progress) as meter:
+        with Counter("captions", total, shown=progress) as counter:
             if settings.batch:
-                await BatchRun(plan, ledger, sender, meter).run()
+                await BatchRun(plan, ledger, sender, counter).run()
                 return
             tasks = [CaptionTask(job, plan, ledger) for job in plan.jobs]
-            await LiveRun(tasks, sender, meter, "pictures").run()
+            await LiveRun(tasks, sender, counter, "pictures").run()
 
 
 def _report(plan: Plan, ledger: Ledger) -> CaptionReport:

@@ -22,10 +22,10 @@ from diffusion4k.curation.verify.pictures import Picture
 from diffusion4k.curation.verify.report import Report
 from diffusion4k.curation.verify.together import spelling
 from diffusion4k.data.metadata import METADATA, Row, write_rows
-from diffusion4k.data.progress import track
 from diffusion4k.errors import UsageError
 from diffusion4k.files import write_text
 from diffusion4k.lock import locked
+from diffusion4k.progress import track
 
 __all__ = ["LIST", "Copy", "check_target", "write_copy"]
 

@@ -1,11 +1,11 @@
 """Every picture of a dataset looked at, one part after the other."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from diffusion4k.cores import cores
 from diffusion4k.curation.verify.parts import Part, find_parts, rows_of, scan
 from diffusion4k.curation.verify.pictures import Picture, look
 from diffusion4k.curation.verify.report import Report
@@ -18,8 +18,9 @@ from diffusion4k.curation.verify.together import (
 from diffusion4k.data.folder import MIN_SIDE, FolderScan, Photo, look_at
 from diffusion4k.data.metadata import METADATA, Row
 from diffusion4k.data.problems import Problem
-from diffusion4k.data.progress import prefetch, track
 from diffusion4k.errors import UsageError
+from diffusion4k.prefetch import prefetch
+from diffusion4k.progress import track
 
 __all__ = ["verify_dataset"]
 
@@ -63,7 +64,7 @@ def _part(
     # Of an archive all lies in its folder; there is no link.
     roots = (folder.resolve(),) if folder != part.path else _roots(dataset)
     photos = [*found.photos, *respelled]
-    looked = prefetch(partial(look, part, roots=roots), photos, workers=min(4, os.cpu_count() or 1))
+    looked = prefetch(partial(look, part, roots=roots), photos, workers=min(4, cores()))
     what = "decoding" if part.name == "." else f"decoding {part.name}"
     pictures = list(track(looked, len(photos), what, shown=progress))
     for picture in pictures[len(found.photos) :]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from diffusion4k.data.images import image_size
 from diffusion4k.data.problems import Problem
-from diffusion4k.data.progress import track
 from diffusion4k.endpoint.client import Answer
 from diffusion4k.endpoint.estimate import estimate as endpoint_estimate
 from diffusion4k.endpoint.estimate import likely_text_tokens
@@ -23,6 +22,7 @@ from diffusion4k.preference.judge.settings import JudgeSettings
 from diffusion4k.preference.judge.shown import Shown, patch_side, room
 from diffusion4k.preference.judge.verdicts import Unparsable, Verdict, read_verdicts
 from diffusion4k.preference.study.questions import PAPER
+from diffusion4k.progress import track
 
 __all__ = ["DETAILS", "Plan", "View", "estimate", "make_plan", "verdicts_of"]
 

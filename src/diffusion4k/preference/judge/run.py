@@ -17,7 +17,6 @@ from diffusion4k.data.problems import Problem
 from diffusion4k.endpoint.client import Endpoint
 from diffusion4k.endpoint.ledger import scratch_copy, text_hash
 from diffusion4k.endpoint.live import LiveRun
-from diffusion4k.endpoint.meter import Meter
 from diffusion4k.endpoint.prices import price_of
 from diffusion4k.endpoint.sender import Sender
 from diffusion4k.errors import Diffusion4kError
@@ -29,6 +28,7 @@ from diffusion4k.preference.judge.outcome import Outcome, collect, preferences
 from diffusion4k.preference.judge.pairs import find_pairs
 from diffusion4k.preference.judge.prompt import SYSTEM, TEMPLATE
 from diffusion4k.preference.judge.settings import JudgeSettings
+from diffusion4k.progress import Counter
 
 __all__ = ["ANSWERS", "LEDGER", "SUMMARY", "JudgeReport", "Stopped", "estimate_judging", "judge"]
 
@@ -122,8 +122,8 @@ async def _work(plan: Plan, progress: bool) -> None:
         scale = ledger.scale(settings.model)
         sender = Sender(endpoint, ledger.book, price_of(settings), scale=scale)
         total = len(plan.open)
-        with Meter("judgements", total, lambda: ledger.book.settled, shown=progress) as meter:
-            await LiveRun(plan.open, sender, meter, "pairs").run()
+        with Counter("judgements", total, shown=progress) as counter:
+            await LiveRun(plan.open, sender, counter, "pairs").run()
 
 
 def _report(plan: Plan, problems: list[Problem]) -> JudgeReport:

@@ -8,11 +8,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from diffusion4k.data.progress import track
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.files import sha256_of
 from diffusion4k.preference.study.config import InspectionTask, StudyConfig
 from diffusion4k.preference.study.material import Material
+from diffusion4k.progress import track
 
 __all__ = ["differences", "fingerprint"]
 

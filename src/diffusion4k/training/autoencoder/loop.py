@@ -26,6 +26,7 @@ from diffusion4k.data.crops import Step, places_of
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.files import atomic_path, write_text
 from diffusion4k.lock import locked
+from diffusion4k.progress import Counter
 from diffusion4k.training.autoencoder.checkpoint import Trained
 from diffusion4k.training.autoencoder.export import export_autoencoder
 from diffusion4k.training.autoencoder.perceptual import build_perceptual
@@ -42,9 +43,9 @@ from diffusion4k.training.autoencoder.validation import QUALITIES, Validation
 from diffusion4k.training.build import build_precision
 from diffusion4k.training.check import require_space
 from diffusion4k.training.checkpoint import Retention
+from diffusion4k.training.curve import Curve
 from diffusion4k.training.ema import WeightAverage
 from diffusion4k.training.export import versions
-from diffusion4k.training.log import Curve, StepProgress
 from diffusion4k.training.optimizers import make_optimizer
 from diffusion4k.training.randomness import generator_at
 from diffusion4k.training.resume import resume_point
@@ -144,11 +145,9 @@ class _Run:
         main, world = accelerator.is_main_process, accelerator.num_processes
         if not self.checkpoint:
             self._validate(0)
-        progress = StepProgress(
-            done=self.first,
-            steps=recipe.steps,
-            images_per_step=recipe.batch_size * recipe.gradient_accumulation * world,
-            enabled=main,
+        images = recipe.batch_size * recipe.gradient_accumulation * world
+        progress = Counter(
+            *("steps", recipe.steps), done=self.first, each=images, unit="images", shown=main
         )
         batches = self.crops.read(
             map(self._places, range(self.first, recipe.steps)), recipe.workers
@@ -157,11 +156,11 @@ class _Run:
             for done in range(self.first + 1, recipe.steps + 1):
                 places, images = self._next(batches, done - 1)
                 numbers = self._step(done - 1, places, images)
-                images_per_second = progress.update(done, numbers["loss"])
+                progress.advance(f"loss {numbers['loss']:.4f}")
                 if main:
                     self.curve.add(done, *(numbers[name] for name in _COLUMNS))
                     scalars = {f"train/{name}": value for name, value in numbers.items()}
-                    self.board.add(done, scalars | {"train/images_per_second": images_per_second})
+                    self.board.add(done, scalars | {"train/images_per_second": progress.rate})
                 last, every = done == recipe.steps, recipe.validation.every
                 if every and (done % every == 0 or last):
                     self._validate(done)

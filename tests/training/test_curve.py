@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from diffusion4k.training.log import Curve, StepProgress
+from diffusion4k.training.curve import Curve
 
 
 def test_rows_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
@@ -34,11 +34,3 @@ def test_a_new_run_starts_a_new_curve(tmp_path: Path) -> None:
     path.write_text("step,loss\n0,0.5\n1,0.5\n")
     Curve(path, ("loss",)).close()
     assert path.read_text() == "step,loss\n"
-
-
-def test_progress_tells_the_last_step_where_no_terminal_is(capsys) -> None:
-    with StepProgress(done=0, steps=2, images_per_step=4) as progress:
-        progress.update(1, 0.5)
-        assert progress.update(2, 0.25) > 0
-    told = capsys.readouterr().err
-    assert told.startswith("step 2/2  loss 0.2500") and "images/s  0:00:00 left" in told

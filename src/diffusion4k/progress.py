@@ -1,0 +1,118 @@
+"""How far long work is, with rate and time left: a bar on a terminal, else now and then a line."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import TypeVar
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+__all__ = ["Counter", "track"]
+
+Item = TypeVar("Item")
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Counter:
+    """Counts what is done of `total`, beginning with `done`; use as a context manager.
+
+    Without a terminal it says nothing of work of less than ten seconds.
+
+    Arguments:
+        each, unit: the rate is told in these, as `each` images a step.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        total: int,
+        *,
+        done: int = 0,
+        each: int = 1,
+        unit: str = "",
+        shown: bool = True,
+    ) -> None:
+        self._what, self._total, self._each, self._unit = what, total, each, unit
+        self._done = self._first = done
+        self._start = self._spoken = time.monotonic()
+        console = Console(stderr=True)
+        self._lines = shown and not console.is_terminal
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            disable=not (shown and console.is_terminal),
+        )
+        self._task = self._bar.add_task(what, total=total, completed=done, rate="", note="")
+
+    def __enter__(self) -> "Counter":
+        self._start = self._spoken = time.monotonic()
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    @property
+    def rate(self) -> float:
+        """In units a second, since the beginning."""
+        elapsed = max(time.monotonic() - self._start, 1e-9)
+        return self._each * (self._done - self._first) / elapsed
+
+    def say(self, text: str) -> None:
+        """A line of its own."""
+        if self._lines:
+            print(text, file=sys.stderr, flush=True)
+        elif not self._bar.disable:
+            self._bar.console.print(text, markup=False, highlight=False)
+
+    def advance(self, note: str = "") -> None:
+        """One more is done; `note` is shown behind it."""
+        self._done += 1
+        if not self._bar.disable:
+            rate = self._rate_told()
+            self._bar.update(self._task, completed=self._done, rate=rate, note=escape(note))
+        elif self._lines:
+            now, is_last = time.monotonic(), self._done == self._total
+            due = now - self._spoken >= _SECONDS_BETWEEN_LINES
+            if due or (is_last and self._spoken > self._start):
+                self._spoken = now
+                left = _clock((self._total - self._done) * self._each / self.rate)
+                told = [f"{self._what}: {self._done}/{self._total}", self._rate_told()]
+                self.say(", ".join([*told, f"{left} left", *([note] if note else [])]))
+
+    def _rate_told(self) -> str:
+        return f"{self.rate:.3g} {self._unit}/s" if self._unit else f"{self.rate:.3g}/s"
+
+
+def track(items: Iterable[Item], total: int, what: str, *, shown: bool = True) -> Iterator[Item]:
+    """The items themselves; what was asked for last counts as done when the next is asked for."""
+    with Counter(what, total, shown=shown and total > 0) as counter:
+        for item in items:
+            yield item
+            counter.advance()
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"

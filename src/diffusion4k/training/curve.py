@@ -1,0 +1,51 @@
+"""Curves that a run writes down as it goes, as CSV files."""
+
+import csv
+import io
+import os
+from pathlib import Path
+
+from diffusion4k.files import write_text
+
+__all__ = ["Curve"]
+
+
+class Curve:
+    """A CSV file with one row a step, first column `step`; each row is on disk at once.
+
+    Only numbers that the recipe determines belong here, so that an interrupted and resumed run
+    leaves the very file that an uninterrupted one leaves.
+    """
+
+    def __init__(self, path: Path, columns: tuple[str, ...], *, resume_after: int = -1) -> None:
+        """Rows after the step `resume_after` are dropped: the run computes them anew."""
+        header = ("step", *columns)
+        kept = [row for row in self.read(path) if int(row["step"]) <= resume_after]
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(
+            [header, *([row[name] for name in header] for row in kept)]
+        )
+        write_text(path, text.getvalue())
+        self._file = path.open("a", encoding="utf-8")
+
+    def add(self, step: int, *values: float) -> None:
+        """Append a row; floats keep all their digits."""
+        self._file.write(",".join(map(repr, (step, *values))) + "\n")
+        self._file.flush()
+
+    def sync(self) -> None:
+        """Force the rows to the disk; a checkpoint must not be newer than the curve it ends."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    @staticmethod
+    def read(path: Path) -> list[dict[str, str]]:
+        """Rows of a curve; none if there is no file. A row cut off by a crash is left out."""
+        if not path.exists():
+            return []
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]
+        return [row for row in csv.DictReader(whole) if None not in (*row, *row.values())]

@@ -1,0 +1,50 @@
+"""Threads ahead of their reader: order, how far ahead, and what becomes of errors."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from diffusion4k.prefetch import prefetch
+
+
+def test_in_order_whatever_takes_longest() -> None:
+    def slow_first(number: int) -> int:
+        time.sleep(0.02 if number % 4 == 0 else 0)
+        return number * number
+
+    assert list(prefetch(slow_first, range(20), workers=4)) == [n * n for n in range(20)]
+
+
+def test_never_further_ahead_than_its_workers() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(50):
+            taken.append(number)
+            yield number
+
+    for read, number in enumerate(prefetch(lambda n: n, items(), workers=3), 1):
+        assert number == read - 1
+        assert len(taken) <= read + 3
+
+
+def test_an_error_comes_at_its_place_and_ends_the_work() -> None:
+    begun: list[int] = []
+    gate = threading.Event()
+
+    def fail_at_two(number: int) -> int:
+        begun.append(number)
+        if number == 2:
+            raise ValueError("number 2")
+        if number > 2:
+            gate.wait(10)
+        return number
+
+    results = prefetch(fail_at_two, range(100), workers=2)
+    assert [next(results), next(results)] == [0, 1]
+    gate.set()
+    with pytest.raises(ValueError, match="number 2"):
+        next(results)
+    assert len(begun) <= 5 and list(results) == []
