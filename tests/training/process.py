@@ -5,15 +5,20 @@ import os
 import resource
 import socket
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+
+import torch
+from safetensors.torch import load_file
 
 from diffusion4k.data.loader import LatentBatches
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.files import write_text
 from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe, load_autoencoder_recipe
+from diffusion4k.training.curve import Curve
 from diffusion4k.training.recipe import Recipe, RunRecipe, load_recipe
 
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -65,6 +70,22 @@ def join(processes: list[BaseProcess]) -> list[int | None]:
                 process.kill()
         processes[0].join(0.05)
     return [process.exitcode for process in processes]
+
+
+def wait_for_rows(process: BaseProcess, output: Path, rows: int) -> None:
+    """Until so many steps are in the run's curve, or it has ended."""
+    while process.is_alive() and len(Curve.read(output / "loss.csv")) < rows:
+        time.sleep(0.005)
+
+
+def assert_same_end(first: Path, second: Path, files: Iterable[Path | str]) -> None:
+    """Tensors in `files` and curves of two runs are the same to the bit."""
+    for file in files:
+        one, other = load_file(first / file), load_file(second / file)
+        assert one.keys() == other.keys()
+        assert all(torch.equal(value, other[name]) for name, value in one.items()), file
+    for curve in ("loss.csv", "validation.csv"):
+        assert (first / curve).read_bytes() == (second / curve).read_bytes()
 
 
 def said(recipe: RunRecipe) -> str:

@@ -5,36 +5,21 @@ import random
 import signal
 import time
 from collections.abc import Callable
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from diffusion4k.training.checkpoint import latest_checkpoint, read_state
 from diffusion4k.training.curve import Curve
 from diffusion4k.training.loop import train
 from diffusion4k.training.recipe import Recipe
-from tests.training.process import said, start, start_many
+from tests.training.process import assert_same_end, said, start, start_many, wait_for_rows
 from tests.training.reference import weights_after_one_step
 
 Make = Callable[..., Recipe]
 WEIGHTS = "model/transformer/diffusion_pytorch_model.safetensors"
 KEYS = {"ema": 0.9, "validation": {"every": 5, "samples": 2}, "checkpoint": {"every": 2}}
-
-
-def _wait_for_rows(process: BaseProcess, output: Path, rows: int) -> None:
-    while process.is_alive() and len(Curve.read(output / "loss.csv")) < rows:
-        time.sleep(0.005)
-
-
-def _assert_same_end(first: Path, second: Path) -> None:
-    one, other = load_file(first / WEIGHTS), load_file(second / WEIGHTS)
-    assert one.keys() == other.keys()
-    assert all(torch.equal(value, other[name]) for name, value in one.items())
-    for curve in ("loss.csv", "validation.csv"):
-        assert (first / curve).read_bytes() == (second / curve).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -50,7 +35,7 @@ def test_killed_at_random_and_started_again(
         saved = latest_checkpoint(wanted.output / "checkpoints")
         done = read_state(saved)["step"] if saved else 0
         process = start(wanted)
-        _wait_for_rows(process, wanted.output, min(done + chance.randint(0, 5), steps - 3))
+        wait_for_rows(process, wanted.output, min(done + chance.randint(0, 5), steps - 3))
         time.sleep(chance.uniform(0, 0.2))
         process.kill()
         process.join()
@@ -58,7 +43,7 @@ def test_killed_at_random_and_started_again(
     process = start(wanted)
     process.join()
     assert process.exitcode == 0
-    _assert_same_end(whole, wanted.output)
+    assert_same_end(whole, wanted.output, [WEIGHTS])
     left = {path.name for path in (wanted.output / "checkpoints").iterdir()}
     assert left == {f"step-{steps - 2:06}", f"step-{steps:06}"}
 
@@ -68,7 +53,7 @@ def test_a_signal_saves_the_step_it_finds(recipe: Make, tmp_path: Path, number: 
     keys = {"steps": 400, "checkpoint": {"every": 1000}}
     wanted = recipe(**keys)
     process = start(wanted)
-    _wait_for_rows(process, wanted.output, 2)
+    wait_for_rows(process, wanted.output, 2)
     process_id = process.pid
     assert process_id
     os.kill(process_id, number)
@@ -81,7 +66,7 @@ def test_a_signal_saves_the_step_it_finds(recipe: Make, tmp_path: Path, number: 
     last = said(wanted).splitlines()[-1]
     assert f"after step {done} of 400" in last and "run the same command to go on" in last
     whole = train(recipe(steps=done + 1, output=str(tmp_path / "whole"))).parent
-    _assert_same_end(whole, train(recipe(steps=done + 1)).parent)
+    assert_same_end(whole, train(recipe(steps=done + 1)).parent, [WEIGHTS])
 
 
 def test_two_processes_train_as_one(recipe: Make, tmp_path: Path) -> None:
