@@ -1,6 +1,7 @@
 """Reports as one HTML page that needs nothing else: a template, filled in.
 
-A template may take the common style by `{% include "report_page.css" %}`; its own rules follow.
+A template `{% extends "report_page.html" %}` with blocks `title`, `style` (its own rules, after the
+common ones) and `main`.
 """
 
 from pathlib import Path
