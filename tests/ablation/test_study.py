@@ -94,6 +94,8 @@ def test_what_cannot_be_meant_is_refused(study: Make, keys: dict[str, Any], told
         ("equal=[[plain, none]]", r"equal: found none, allowed one of the arms"),
         ("steps=[3, 2]", r"steps: found \[3, 2\], allowed numbers that grow"),
         ("seeds=[1, 1]", r"seeds: one is given twice"),
+        ("seeds=1", r"seeds: found 1, allowed a list"),
+        ("arms=1", r"arms: found 1, allowed a section"),
         ("arms={plain: {}}", r"arms: found .*, allowed"),
         ("arm={}", r"arm: unknown key \(did you mean arms\?\)"),
         ("margin=0", r"margin: found 0"),

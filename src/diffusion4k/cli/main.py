@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import inspect
 import os
 import sys
 
@@ -42,8 +43,19 @@ def _options(
     pass
 
 
+def _reflow(group: typer.Typer) -> None:
+    """Leave it to Rich to break the lines of all help texts, which would keep ours too."""
+    for command in group.registered_commands:
+        paragraphs = inspect.cleandoc(command.callback.__doc__ or "").split("\n\n")
+        command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    for inner in group.registered_groups:
+        assert inner.typer_instance
+        _reflow(inner.typer_instance)
+
+
 for _verb in VERBS:
     importlib.import_module(f"diffusion4k.cli.{_verb}").register(app)
+_reflow(app)
 
 
 def main() -> None:

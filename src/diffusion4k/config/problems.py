@@ -47,7 +47,9 @@ def describe_problem(problem: Any, model: type[BaseModel]) -> str:
     allowed = str(problem["msg"]).removeprefix("Input should be ")
     if kind == "too_long":
         allowed = f"{context['max_length']} values"
-    if kind.startswith("model_"):
+    if kind in ("tuple_type", "list_type"):
+        allowed = "a list `[a, b]`"
+    if kind.startswith("model_") or kind == "dict_type":
         allowed = "a section `key: value`"
     return f"{key}: found {found}, allowed {allowed}"
 

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from diffusion4k.cli.arguments import key_values
+
 __all__ = ["EXAMPLE", "backup"]
 
 EXAMPLE = """Example:
@@ -16,9 +18,7 @@ diffusion4k study backup recipes/pocket-study.yaml backup.sqlite
 def backup(
     study: Annotated[Path, typer.Argument(help="The study's YAML file.")],
     out: Annotated[Path, typer.Argument(help="A new SQLite file.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="key=value in place of what the study says.")
-    ] = None,
+    overrides: Annotated[list[str] | None, key_values("study", "views=5")] = None,
 ) -> None:
     """Copy the study's database while it runs, and check the copy."""
     from diffusion4k.web.extra import require_web

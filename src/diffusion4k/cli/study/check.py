@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from diffusion4k.cli.arguments import key_values
+
 __all__ = ["EXAMPLE", "check"]
 
 EXAMPLE = """Example:
@@ -15,9 +17,7 @@ diffusion4k study check recipes/pocket-study.yaml
 
 def check(
     study: Annotated[Path, typer.Argument(help="The study's YAML file.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="key=value in place of what the file says.")
-    ] = None,
+    overrides: Annotated[list[str] | None, key_values("study", "views=5")] = None,
 ) -> None:
     """Look at a study's folders and say what it shows, or what is wrong with it."""
     from diffusion4k.web.extra import require_web

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from diffusion4k.cli.arguments import key_values
+
 __all__ = ["EXAMPLE", "links"]
 
 EXAMPLE = """Examples:
@@ -17,9 +19,7 @@ diffusion4k study links recipes/pocket-study.yaml --revoke p-0003
 
 def links(
     study: Annotated[Path, typer.Argument(help="The study's YAML file.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="key=value in place of what the file says.")
-    ] = None,
+    overrides: Annotated[list[str] | None, key_values("study", "views=5")] = None,
     count: Annotated[int, typer.Option(min=1, max=10_000, help="How many participants.")] = 10,
     out: Annotated[Path, typer.Option(help="A new CSV file for the links.")] = Path("links.csv"),
     address: Annotated[

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from diffusion4k.cli.arguments import key_values
+
 __all__ = ["EXAMPLE", "serve"]
 
 EXAMPLE = """Example:
@@ -15,9 +17,7 @@ diffusion4k study serve recipes/pocket-study.yaml
 
 def serve(
     study: Annotated[Path, typer.Argument(help="The study's YAML file.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="key=value in place of what the file says.")
-    ] = None,
+    overrides: Annotated[list[str] | None, key_values("study", "views=5")] = None,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of the pages; 0: any that is free.")
     ] = 8765,
