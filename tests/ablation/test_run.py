@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from diffusion4k.ablation import run as running
 from diffusion4k.ablation.arms import Run, runs_of
-from diffusion4k.ablation.ground import taken
+from diffusion4k.ablation.ground import prepare, taken
 from diffusion4k.ablation.results import Results
 from diffusion4k.ablation.run import look_folder, run_study
 from diffusion4k.ablation.study import Study
@@ -28,7 +29,9 @@ Make = Callable[..., Study]
 def wanted(tiny_model: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
     """Two arms that must be equal, two seeds, looked at twice."""
     output = tmp_path_factory.mktemp("finished") / "study"
-    return tiny_study(tiny_model, pictures, output, equal=[["plain", "velocity"]], steps=[2, 3])
+    batches = {"batch_size": 1, "global_batch_size": 2}
+    equal = [["plain", "velocity"]]
+    return tiny_study(tiny_model, pictures, output, equal=equal, steps=[2, 3], recipe=batches)
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +96,7 @@ def test_values_are_those_of_all_images_of_an_arm(finished: tuple[Path, Results]
     found = results.entry("plain", "spectrum_distance_decoded")
     distance = np.sqrt(np.mean(np.square(spectra[0] - spectra[1])))
     assert len(decoded) == 4 and found and found.value.value == pytest.approx(distance, rel=1e-4)
+    assert results.facts["batch"] == 2
     other = results.entry("velocity", "spectrum_distance", 2)
     assert other and other.difference.value == pytest.approx(0, abs=1e-3)
 
@@ -131,15 +135,38 @@ def test_runs_under_other_conditions_are_refused_by_name(
     copied: Study, pictures: Path, tmp_path: Path, trained: list[tuple[str, int]]
 ) -> None:
     assert isinstance(copied.recipe, dict)
-    smaller = copied.model_copy(update={"recipe": copied.recipe | {"batch_size": 1}})
-    with pytest.raises(UsageError, match=r"seed-0: was trained with another batch_size \(2 -> 1\)"):
-        run_study(smaller)
+    larger = copied.model_copy(update={"recipe": copied.recipe | {"batch_size": 2}})
+    with pytest.raises(UsageError, match=r"seed-0: was trained with another batch_size \(1 -> 2\)"):
+        run_study(larger)
+    arms = copied.arms | {"velocity": ARMS["latents"]}
+    with pytest.raises(UsageError, match=r"velocity/seed-0: was trained with another objective"):
+        run_study(copied.model_copy(update={"arms": arms}))
     others = shutil.copytree(pictures, tmp_path / "others")
     shutil.copyfile(others / "0.png", others / "1.png")
     changed = copied.model_copy(update={"recipe": copied.recipe | {"data": str(others)}})
     with pytest.raises(UsageError, match=r"was trained with another cache content \(\w+ -> \w+\)"):
         run_study(changed)
     assert not trained
+
+
+def test_a_cache_that_another_study_changed_is_refused(
+    copied: Study, pictures: Path, tmp_path: Path
+) -> None:
+    assert isinstance(copied.recipe, dict)
+    ground = prepare(copied)
+    ground.require_cache()
+    others = shutil.copytree(pictures, tmp_path / "others")
+    shutil.copyfile(others / "0.png", others / "1.png")
+    prepare(copied.model_copy(update={"recipe": copied.recipe | {"data": str(others)}}))
+    with pytest.raises(UsageError, match="has other pictures now than when this study began"):
+        ground.require_cache()
+
+
+def test_fewer_steps_than_before_are_compared(
+    copied: Study, trained: list[tuple[str, int]]
+) -> None:
+    results = run_study(copied.model_copy(update={"steps": (2,)}))
+    assert not trained and results and results.identities[0].holds
 
 
 def test_other_prompts_ask_anew_without_training(
@@ -180,9 +207,13 @@ class _Stand:
 
 class _Ground:
     checksum = "abc"
+    model = "def"
 
     def __init__(self, study: Study) -> None:
         self.study = study
+
+    def require_cache(self) -> None:
+        pass
 
 
 def test_a_run_that_fails_does_not_stop_the_others(
@@ -204,6 +235,57 @@ def test_processes_share_the_runs(study: Make, monkeypatch: pytest.MonkeyPatch) 
         assert ours and run_study(wanted) is None
     assert "plain/seed-0" not in stand.runs and len(stand.runs) == 3
     assert run_study(wanted) == "results" and len(stand.runs) == 4
+
+
+def test_the_model_and_with_a_cosine_the_steps_are_conditions(
+    study: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _Stand(monkeypatch)
+    cosine = {"schedule": {"name": "cosine"}}
+    assert run_study(study(recipe=cosine)) == "results"
+    with pytest.raises(UsageError, match=r"was trained with another steps \(3 -> 4\)"):
+        run_study(study(recipe=cosine, steps=4))
+    monkeypatch.setattr(_Ground, "model", "other")
+    with pytest.raises(UsageError, match=r"was trained with another model content \(def -> other"):
+        run_study(study(recipe=cosine))
+
+
+def test_the_report_waits_for_the_look_before_training(
+    study: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand, wanted = _Stand(monkeypatch), study()
+    start = running.start_folder(wanted)
+    holder = taken(start)
+    assert holder.__enter__()
+
+    @contextmanager
+    def waiting(folder: Path, busy: str) -> Iterator[None]:
+        assert folder == start and start not in stand.looks and len(stand.runs) == 4
+        holder.__exit__(None, None, None)
+        yield
+
+    monkeypatch.setattr(running, "waiting", waiting)
+    monkeypatch.setattr(running, "results_of", lambda *_: start in stand.looks)
+    assert run_study(wanted) is True
+
+
+def test_runs_that_others_trained_under_other_conditions_are_not_reported(
+    study: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand, wanted = _Stand(monkeypatch), study()
+    first, second = runs_of(wanted)[:2]
+
+    def other(recipe: Recipe) -> None:
+        stand.train(recipe)
+        if recipe.output == first.recipe.output:  # meanwhile another process does the second
+            (second.folder).mkdir(parents=True, exist_ok=True)
+            (second.folder / "conditions.json").write_text('{"batch_size": 7}')
+            stand.looks.add(look_folder(second, 3))
+
+    monkeypatch.setattr(running, "train", other)
+    with pytest.raises(UsageError, match=r"velocity/seed-0: was trained with another .*batch_size"):
+        run_study(wanted)
+    assert len(stand.runs) == 3
 
 
 def test_many_processes_of_one_launcher_are_refused(

@@ -92,6 +92,8 @@ def test_what_cannot_be_meant_is_refused(study: Make, keys: dict[str, Any], told
     [
         ("baseline=none", r"baseline: found none, allowed one of the arms: plain, wlf-velocity"),
         ("equal=[[plain, none]]", r"equal: found none, allowed one of the arms"),
+        ("equal=[[none, plain]]", r"equal: found none, allowed one of the arms"),
+        ("equal=[[plain, plain]]", r"equal: found plain twice, allowed two different arms"),
         ("steps=[3, 2]", r"steps: found \[3, 2\], allowed numbers that grow"),
         ("seeds=[1, 1]", r"seeds: one is given twice"),
         ("seeds=1", r"seeds: found 1, allowed a list"),

@@ -70,7 +70,8 @@ def _seconds(function: Callable[[], object]) -> float:
 
 def _stepper(ground: Ground, run: Run) -> Callable[[], None]:
     """A whole training step, on the study's own pictures."""
-    recipe, device, model = run.recipe, ground.device, resolve(run.recipe.model)
+    recipe, device = run.recipe.for_processes(1), ground.device
+    model = resolve(recipe.model)
     family = family_of(model, high_resolution=recipe.high_resolution_options)
     network = load_network(recipe, family, model, device).to(device)
     optimizer = make_optimizer(recipe.optimizer, network)

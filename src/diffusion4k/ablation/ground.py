@@ -15,7 +15,7 @@ from diffusion4k.ablation.photographs import as_trained, through_autoencoder
 from diffusion4k.ablation.study import Study
 from diffusion4k.benchmark.prompts import PromptSet, read_prompt_set
 from diffusion4k.data.cache import LatentCache
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import family_of, resolve
 from diffusion4k.lock import hold
 from diffusion4k.metrics.columns import Column, Distance, Measure, Missing
@@ -23,6 +23,7 @@ from diffusion4k.metrics.network_measures import network_measures
 from diffusion4k.metrics.pairs import LpipsMeasure
 from diffusion4k.metrics.store import Store
 from diffusion4k.metrics.weight_free import Settings, weight_free_measures
+from diffusion4k.sampling.fingerprint import fingerprint
 from diffusion4k.training.engine import Engine
 from diffusion4k.training.pictures import complete_cache
 from diffusion4k.training.recipe import Recipe
@@ -53,6 +54,23 @@ class Ground:
     def checksum(self) -> str:
         """Of the cache."""
         return self.cache.checksum()
+
+    @cached_property
+    def model(self) -> str:
+        """Names the content of the model that runs start from."""
+        return fingerprint(resolve(self.recipe.model))
+
+    def require_cache(self) -> None:
+        """See that the cache still is what it was: a run reads it anew.
+
+        Raises:
+            UsageError: another study or `diffusion4k cache` has put other pictures there.
+        """
+        if LatentCache(self.cache.path).checksum() != self.checksum:
+            raise UsageError(
+                f"{self.cache.path}: has other pictures now than when this study began: undo "
+                "what changed them, or choose another output"
+            )
 
     @cached_property
     def store(self) -> Store:

@@ -146,6 +146,7 @@ def _asked(ground: Ground) -> dict[str, Any]:
     study = ground.study
     keys = ("width", "height", "sampling_steps", "guidance", "sample_seeds", "velocity")
     return study.model_dump(mode="json", include=set(keys)) | {
+        "model": ground.model,
         "prompts": ground.prompts.fingerprint,
         "pictures": ground.asked.checksum(),
     }

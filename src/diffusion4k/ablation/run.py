@@ -19,7 +19,7 @@ from typing import Any
 
 from diffusion4k.ablation.arms import VARIED, Run, base_recipe, runs_of
 from diffusion4k.ablation.estimate import estimate
-from diffusion4k.ablation.ground import Ground, prepare, taken
+from diffusion4k.ablation.ground import Ground, prepare, taken, waiting
 from diffusion4k.ablation.looks import has_look, take_look
 from diffusion4k.ablation.report import write_everything
 from diffusion4k.ablation.results import Results
@@ -74,6 +74,11 @@ def run_study(study: Study, *, skip_bad: bool = False) -> Results | None:
     with taken(study.output / ".report") as ours:
         if not ours:
             return None
+        for run in runs:  # which others may have trained
+            _refuse_other_conditions(run, ground)
+        with waiting(start_folder(study), "another process looks at the model as it starts"):
+            pass
+        _look_at_start(ground, runs[0])
         looks = {(run.arm, run.seed, s): look_folder(run, s) for run in runs for s in study.steps}
         curves = {(run.arm, run.seed): run.recipe.output / "loss.csv" for run in runs}
         notes = notes_of(study, ground)
@@ -164,6 +169,7 @@ def _carry_out(runs: Sequence[Run], ground: Ground) -> dict[str, str]:
 
 def _one(run: Run, ground: Ground) -> None:
     """Train to each of the study's steps, and look."""
+    _refuse_other_conditions(run, ground)
     _write_conditions(run, ground)
     for steps in ground.study.steps:
         folder = look_folder(run, steps)
@@ -177,12 +183,14 @@ def _one(run: Run, ground: Ground) -> None:
                 f"{steps} out of `steps`, or choose another output"
             )
         recipe = run.until(steps)
+        ground.require_cache()
         train(recipe)
         name = f"{run.name}, step {steps}"
         take_look(ground, recipe, folder, trained=True, name=name)
 
 
 def _look_at_start(ground: Ground, run: Run) -> None:
+    """First of all, as what fails in a look then fails before any training."""
     folder = start_folder(ground.study)
     with taken(folder) as ours:
         if ours and not has_look(ground, folder):
@@ -211,10 +219,12 @@ def _trained_steps(run: Run) -> int:
 
 
 def _conditions(run: Run, ground: Ground) -> dict[str, Any]:
-    """All that must be the same in every run; of the cache its content and not its place."""
-    of_run = {*VARIED, "output", "steps", "seed", "cache"}
-    recipe = run.recipe.model_dump(mode="json", exclude=of_run)
-    return {"cache content": ground.checksum, **recipe}
+    """All that decides about a run's result; of cache and model the content and not the place."""
+    free = {"output", "seed", "cache", "model"}
+    if run.recipe.schedule.name == "constant":
+        free.add("steps")  # else the learning rate depends on where the run ends
+    recipe = run.recipe.model_dump(mode="json", exclude=free)
+    return {"cache content": ground.checksum, "model content": ground.model, **recipe}
 
 
 def _write_conditions(run: Run, ground: Ground) -> None:

@@ -75,15 +75,19 @@ class Study(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> "Study":
-        named = {"baseline": self.baseline}
-        named |= {f"equal.{at}": name for at, pair in enumerate(self.equal) for name in pair}
-        for key, name in named.items():
+        named = [("baseline", self.baseline)]
+        named += [("equal", name) for pair in self.equal for name in pair]
+        for key, name in named:
             if name not in self.arms:
                 raise PydanticCustomError(
                     "arm",
                     "{key}: found {name}, allowed one of the arms: {arms}",
-                    {"key": key.partition(".")[0], "name": name, "arms": ", ".join(self.arms)},
+                    {"key": key, "name": name, "arms": ", ".join(self.arms)},
                 )
+        if same := next((first for first, second in self.equal if first == second), None):
+            raise PydanticCustomError(
+                "equal", "equal: found {name} twice, allowed two different arms", {"name": same}
+            )
         small = [name.casefold() for name in self.arms]
         if again := next((name for name in small if small.count(name) > 1), None):
             raise PydanticCustomError(

@@ -226,8 +226,9 @@ def _identities(
     study = ground.study
     found = []
     for first, second in study.equal:
+        last = study.steps[-1]
         losses = [
-            _largest(_losses(loss_curves[first, seed]), _losses(loss_curves[second, seed]))
+            _largest(*(_losses(loss_curves[arm, seed], last) for arm in (first, second)))
             for seed in study.seeds
         ]
         errors = [
@@ -238,8 +239,10 @@ def _identities(
     return tuple(found)
 
 
-def _losses(path: Path) -> Array:
-    return np.array([float(row["loss"]) for row in LossCurve.read(path)])
+def _losses(path: Path, last: int) -> Array:
+    """Of all steps to the `last`: a run may have been trained further by an earlier study."""
+    rows = LossCurve.read(path)
+    return np.array([float(row["loss"]) for row in rows if int(row["step"]) <= last])
 
 
 def _largest(first: Array, second: Array) -> float:
@@ -252,7 +255,7 @@ def _finite(number: float) -> float | None:
 
 
 def _facts(ground: Ground, before: _Side, photographs: Sequence[Findings]) -> dict[str, Any]:
-    study, recipe = ground.study, ground.recipe
+    study, recipe = ground.study, ground.recipe.for_processes(1)
     libraries = ("torch", "diffusers", "transformers", "numpy", "pillow", "numba")
     return {
         "study": study.model_dump(mode="json", exclude={"output"}),
