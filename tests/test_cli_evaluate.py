@@ -10,6 +10,7 @@ from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
 
+from diffusion4k import progress
 from diffusion4k.cli.evaluate import register
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics import detail_distance, glcm_properties
@@ -33,7 +34,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_table_and_results(folder: Path) -> None:
+def test_table_and_results(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0)
     out = folder / "results" / "results.json"
     done = run(folder, "--reference", folder, "--out", out, "--patches-per-image", "1")
     assert done.exit_code == 0, done.output
@@ -41,6 +43,7 @@ def test_table_and_results(folder: Path) -> None:
     assert "[b]0.jpg" in done.stdout and "256x256" in done.stdout
     assert "FD-EffNet: 0.00 (2 samples against 2)" in done.stdout
     assert "GLCM contrast" not in done.stdout
+    assert "measuring: 4/4, " in done.stderr
     results = json.loads(out.read_text())
     assert results["distances"]["FD-EffNet-patch"]["samples"] == 2
     assert results["extractor"]["name"] == "EfficientNet-Lite0"

@@ -1,5 +1,7 @@
 """Threads ahead of their reader: order, how far ahead, and what becomes of errors."""
 
+import gc
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -48,3 +50,27 @@ def test_an_error_comes_at_its_place_and_ends_the_work() -> None:
     with pytest.raises(ValueError, match="number 2"):
         next(results)
     assert len(begun) <= 5 and list(results) == []
+
+
+def test_a_forgotten_generator_may_be_collected_in_one_of_its_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    troubles: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", troubles.append)
+    holder: list[Iterator[int]] = []
+    forgotten = threading.Event()
+
+    def collect(number: int) -> int:
+        if number:
+            forgotten.wait(10)
+            holder.clear()  # the last reference: the generator ends here
+        return number
+
+    holder.append(prefetch(collect, range(9), workers=1))
+    assert next(holder[0]) == 0
+    forgotten.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("ThreadPoolExecutor"):
+            thread.join(10)
+    gc.collect()
+    assert not holder and not troubles

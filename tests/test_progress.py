@@ -10,6 +10,14 @@ from diffusion4k import progress
 from diffusion4k.progress import Counter, track
 
 
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing in the environment says what the terminal is."""
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+
+
 @pytest.fixture
 def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Lets so many seconds go by."""
@@ -52,6 +60,26 @@ def test_the_rate_is_of_this_run_and_in_its_unit(
     ]
 
 
+def test_steps_that_take_long_and_more_than_was_expected(
+    wait: Callable[[float], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Counter("answers", 2) as counter:
+        for _ in range(3):
+            wait(100)
+            counter.advance()
+    with Counter("files", 100_000) as counter:
+        for _ in range(50_000):
+            wait(0.0004)
+            counter.advance()
+    assert lines_of(capsys) == [
+        "answers: 1/2, 0.01/s, 0:01:40 left",
+        "answers: 2/2, 0.01/s, 0:00:00 left",
+        "answers: 3/2, 0.01/s, 0:00:00 left",
+        "files: 25000/100000, 2,500/s, 0:00:30 left",
+        "files: 50000/100000, 2,500/s, 0:00:20 left",
+    ]
+
+
 def test_short_and_hidden_work_says_nothing(
     wait: Callable[[float], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,17 +103,20 @@ def test_an_item_counts_when_the_next_is_asked_for(
 
 
 def test_a_bar_on_a_terminal(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    wait: Callable[[float], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(
         progress, "Console", lambda **options: Console(force_terminal=True, width=120, **options)
     )
     with Counter("pictures", 2, unit="images") as counter:
+        wait(40)
         counter.advance()
         counter.say("a [b] line between")
         counter.advance("no [markup]")
     told = capsys.readouterr().err
-    assert "2/2" in told and "images/s" in told
+    assert "2/2" in told and "0.05 images/s, 0:00:00 left" in told
     assert "a [b] line between" in told and "no [markup]" in told
 
 

@@ -46,7 +46,7 @@ def test_equals_pywavelets_and_inverts(wavelet: str, size: tuple[int, int]) -> N
     wavelet=st.sampled_from(["haar", "db2", "db4", "sym5", "coif1", "bior2.2", "rbio3.1"]),
     seed=st.integers(0, 2**31),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_float32_equals_pywavelets_and_inverts(shape, wavelet, seed) -> None:
     batch, channels, height, width = shape
     x = random(batch, channels, 2 * height, 2 * width, dtype=torch.float32, seed=seed)

@@ -19,14 +19,15 @@ def prefetch(
     At most `workers + 1` results wait at a time, as each may be a whole photograph.
     """
     waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > workers:
-                    yield waiting.popleft().result()
-            while waiting:
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > workers:
                 yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        # Whoever left early is not kept waiting, nor can one of the pool's own threads, in which a
+        # forgotten generator may be collected, wait for itself.
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -13,7 +13,6 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     TextColumn,
-    TimeRemainingColumn,
 )
 
 __all__ = ["Counter", "track"]
@@ -51,17 +50,17 @@ class Counter:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            # Its own rate and time left forget what is older than 30 s, as a step at 4K may be.
+            TextColumn("{task.fields[told]}"),
             console=console,
             disable=not (shown and console.is_terminal),
         )
-        self._task = self._bar.add_task(what, total=total, completed=done, rate="", note="")
+        self._task = self._bar.add_task(what, total=total, completed=done, told="")
 
     def __enter__(self) -> "Counter":
         self._start = self._spoken = time.monotonic()
-        self._bar.start()
+        if not self._bar.disable:
+            self._bar.start()
         return self
 
     def __exit__(
@@ -70,7 +69,8 @@ class Counter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bar.stop()
+        if not self._bar.disable:
+            self._bar.stop()
 
     @property
     def rate(self) -> float:
@@ -89,19 +89,22 @@ class Counter:
         """One more is done; `note` is shown behind it."""
         self._done += 1
         if not self._bar.disable:
-            rate = self._rate_told()
-            self._bar.update(self._task, completed=self._done, rate=rate, note=escape(note))
+            told = escape(self._told(note))
+            self._bar.update(self._task, completed=self._done, told=told)
         elif self._lines:
             now, is_last = time.monotonic(), self._done == self._total
             due = now - self._spoken >= _SECONDS_BETWEEN_LINES
             if due or (is_last and self._spoken > self._start):
                 self._spoken = now
-                left = _clock((self._total - self._done) * self._each / self.rate)
-                told = [f"{self._what}: {self._done}/{self._total}", self._rate_told()]
-                self.say(", ".join([*told, f"{left} left", *([note] if note else [])]))
+                self.say(f"{self._what}: {self._done}/{self._total}, {self._told(note)}")
 
-    def _rate_told(self) -> str:
-        return f"{self.rate:.3g} {self._unit}/s" if self._unit else f"{self.rate:.3g}/s"
+    def _told(self, note: str) -> str:
+        """Rate, time left, note."""
+        rate = self.rate
+        number = f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
+        left = _clock(max(0, self._total - self._done) * self._each / rate)
+        unit = f" {self._unit}/s" if self._unit else "/s"
+        return f"{number}{unit}, {left} left" + (f", {note}" if note else "")
 
 
 def track(items: Iterable[Item], total: int, what: str, *, shown: bool = True) -> Iterator[Item]:

@@ -59,6 +59,20 @@ def test_captions_and_records_name_the_prompts(tmp_path: Path, tiny_model: Path)
     }
 
 
+def test_numbers_and_seeds_do_not_meet(tmp_path: Path) -> None:
+    lines = [{"file_name": f"{n}.png", "text": PROMPTS[0]} for n in range(4)]
+    lines[1]["seed"], lines[3]["seed"] = 0, 2  # type: ignore[assignment]
+    for line in lines:
+        Image.new("RGB", (64, 64)).save(tmp_path / line["file_name"])
+    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    pairs = [shot.pair for shot in found_images(tmp_path)]
+    assert pairs == [(PROMPTS[0], seed) for seed in (1, 0, 3, 2)]
+    lines[0]["seed"] = 2  # type: ignore[assignment]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(UsageError, match=r"with seed 2: keep one, or give them other seeds in"):
+        found_images(tmp_path)
+
+
 def test_two_images_of_one_prompt_and_seed(tmp_path: Path, tiny_model: Path) -> None:
     request = Request(PROMPTS[0], width=64, height=64, steps=1)
     [made] = generate([request], tiny_model, out=tmp_path / "images", progress=False)

@@ -47,6 +47,16 @@ def test_by_file_name_whatever_the_ending(folder: Callable[..., Path]) -> None:
     assert [row.prompt for row in match_images(models)] == ["x", "y", "z"]
 
 
+def test_a_model_without_seeds_keeps_its_partners(folder: Callable[..., Path]) -> None:
+    a, b = folder("a", m_png=SMALL, n_png=SMALL), folder("b", o_png=SMALL, p_png=SMALL)
+    c = folder("c", q_png=SMALL, r_png=SMALL)
+    caption(a, m_png={"text": "lake", "seed": 7}, n_png={"text": "lake", "seed": 8})
+    caption(b, o_png={"text": "lake", "seed": 7}, p_png={"text": "lake", "seed": 8})
+    caption(c, q_png="lake", r_png="lake")
+    assert names(read(a, b)) == [["m.png", "o.png"], ["n.png", "p.png"]]
+    assert names(read(a, b, c)) == [["m.png", "o.png", "q.png"], ["n.png", "p.png", "r.png"]]
+
+
 def test_by_prompt_where_names_differ_or_contradict(folder: Callable[..., Path]) -> None:
     a, b = folder("a", x_png=SMALL, y_png=SMALL), folder("b", x_png=SMALL, q_png=SMALL)
     caption(a, x_png="a lake", y_png="a hill")

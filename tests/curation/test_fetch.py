@@ -13,11 +13,12 @@ from diffusion4k.curation.recipe import FetchRecipe
 from tests.curation.conftest import Build, save
 from tests.curation.server import content, first, serving, status
 
-QUICK = FetchRecipe(timeout=0.4, deadline=0.8, retries=2, pause=0.01, max_bytes=10_000)
+PATIENT = FetchRecipe(timeout=10, deadline=20, retries=2, pause=0.01, max_bytes=10_000)
+QUICK = PATIENT.model_copy(update={"timeout": 0.5, "deadline": 1.0})
 
 
 def hang(handler: BaseHTTPRequestHandler, _: int) -> None:
-    time.sleep(1.0)
+    time.sleep(1.5)
 
 
 def drip(handler: BaseHTTPRequestHandler, _: int) -> None:
@@ -38,15 +39,16 @@ GOOD = content(b"the picture")
     ids=["500", "503", "429", "cut", "hangs", "drips"],
 )
 def test_what_passes_is_tried_again(tmp_path: Path, bad) -> None:
+    wanted = QUICK if bad in (hang, drip) else PATIENT
     with serving({"a": first(2, bad, GOOD)}) as web:
-        path = fetch(web.url("a"), tmp_path / "x/a", QUICK)
+        path = fetch(web.url("a"), tmp_path / "x/a", wanted)
         assert path.read_bytes() == b"the picture"
         assert web.asked["a"] == 3
-        fetch(web.url("a"), path, QUICK)
+        fetch(web.url("a"), path, wanted)
         assert web.asked["a"] == 3
     with serving({"a": bad}) as web:
         with pytest.raises(FetchError, match="not fetched in 3 tries"):
-            fetch(web.url("a"), tmp_path / "b", QUICK)
+            fetch(web.url("a"), tmp_path / "b", wanted)
         assert web.asked["a"] == 3 and not (tmp_path / "b").exists()
 
 
@@ -63,7 +65,7 @@ def test_what_passes_is_tried_again(tmp_path: Path, bad) -> None:
 def test_what_does_not_pass_is_not(tmp_path: Path, answer, reason: str) -> None:
     with serving({"a": answer}) as web:
         with pytest.raises(FetchError, match=reason):
-            fetch(web.url("a"), tmp_path / "a", QUICK)
+            fetch(web.url("a"), tmp_path / "a", PATIENT)
         assert web.asked["a"] == 1 and not list(tmp_path.iterdir())
 
 
@@ -71,10 +73,10 @@ def test_nobody_answers(tmp_path: Path) -> None:
     with serving({}) as web:
         url = web.url("a")
     with pytest.raises(FetchError, match="not fetched in 3 tries"):
-        fetch(url, tmp_path / "a", QUICK)
+        fetch(url, tmp_path / "a", PATIENT)
     for url in ("http://", "http://[::1", "http://a b/c"):
         with pytest.raises(FetchError):
-            fetch(url, tmp_path / "a", QUICK)
+            fetch(url, tmp_path / "a", PATIENT)
 
 
 def test_a_build_fetches_once_and_tries_again_what_failed(tmp_path: Path, build: Build) -> None:
@@ -85,7 +87,7 @@ def test_a_build_fetches_once_and_tries_again_what_failed(tmp_path: Path, build:
         urls = [web.url(name) for name in ("a", "late", "text", "none")]
         pq.write_table(pa.table({"link": urls, "text": ["one"] * 4}), tmp_path / "u.parquet")
         source = {"kind": "parquet", "path": str(tmp_path / "u.parquet"), "url": "link"}
-        keys = {"fetch": QUICK.model_dump()}
+        keys = {"fetch": PATIENT.model_dump()}
         built = build(source, **keys)
         assert built.files()["train/u/00000000.jpg"] == good
         assert "not fetched in 3 tries: HTTP 500" in built.reason("late")

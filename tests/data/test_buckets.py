@@ -36,7 +36,6 @@ def test_sizes_have_about_one_area_and_go_to_panoramas() -> None:
     assert max(w / h for w, h in sizes) > 2.35
 
 
-@settings(deadline=None)
 @given(width=st.integers(500, 9000), height=st.integers(500, 9000))
 def test_nearest_and_cover(width: int, height: int) -> None:
     sizes = bucket_sizes(1024)
@@ -50,7 +49,7 @@ def test_nearest_and_cover(width: int, height: int) -> None:
     assert columns % 32 == rows % 32 == 0
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     bucket_of=st.lists(st.integers(0, 4), min_size=1, max_size=40),
     batch=st.integers(1, 8),
@@ -86,7 +85,7 @@ def test_bad_input() -> None:
         bucket_sizes(1024, 0.5)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     shapes=st.lists(st.tuples(st.integers(300, 3000), st.integers(300, 3000)), min_size=1),
     longest=st.floats(1, 3),

@@ -226,15 +226,16 @@ def test_a_broken_photograph_stops_the_build_and_loses_nothing(
     assert family.calls == family.captions == []  # What is broken loads no model.
 
 
-def kill_a_build(build: Build, cache: Path, seconds: float) -> None:
-    """Start a build in another process and kill it `seconds` after its first shard."""
+def kill_a_build(build: Build, cache: Path, pictures: int, seconds: float) -> None:
+    """Start a build in another process and kill it `seconds` after so many pictures."""
     process = os.fork()
     if process == 0:
         try:
             build(cache=cache, family=Family(seconds=0.03), shard_bytes=1)
         finally:
             os._exit(0)
-    while not list(cache.glob("shards/text*")):
+    shards = cache / "shards"
+    while len(list(shards.glob("latents*"))) < pictures or not list(shards.glob("text*")):
         time.sleep(0.002)
     time.sleep(seconds)
     os.kill(process, signal.SIGKILL)
@@ -245,9 +246,9 @@ def test_killed_builds_go_on_and_end_with_the_same_bytes(build: Build, tmp_path:
     build()
     expected = tensors_of(tmp_path / "cache")
     found = set()
-    for attempt in range(12):
+    for attempt in range(10):
         killed = tmp_path / f"killed-{attempt}"
-        kill_a_build(build, killed, 0.04 * attempt)
+        kill_a_build(build, killed, attempt % 5, 0.008 * attempt)
         (killed / "shards" / ".latents.1.part.safetensors").write_bytes(b"unfinished")
         (killed / ".samples-0.1.part.npy").write_bytes(b"unfinished")
         done = sum(name.endswith("latents") for name in tensors_of(killed))

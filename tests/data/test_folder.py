@@ -113,7 +113,7 @@ def test_the_bundled_photographs_are_in_order() -> None:
     assert scan_folder(photo_folder("pocket")).problems == []
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_no_metadata_whatever_ends_in_a_traceback(folder: Path, content: bytes) -> None:
     (folder / "metadata.jsonl").write_bytes(content)

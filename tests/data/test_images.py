@@ -157,9 +157,7 @@ def test_a_decompression_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
     assert image_size(tmp_path / "large.png") == (32_000, 32_000)
 
 
-@settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), suffix=st.sampled_from(["jpg", "png", "webp", "tif", "gif"]))
 def test_damage_anywhere_gives_an_image_or_one_line(
     tmp_path: Path, data: st.DataObject, suffix: str

@@ -14,9 +14,7 @@ from diffusion4k.data.jpeg import decode_jpeg
 from diffusion4k.errors import Diffusion4kError
 from tests.data.fake import picture
 
-IN_FOLDER = settings(
-    deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+IN_FOLDER = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def textured(width: int, height: int, seed: int = 0) -> Image.Image:

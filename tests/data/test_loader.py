@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from diffusion4k.data.cache import CacheReport, LatentCache
@@ -58,7 +58,6 @@ def batches(count: int = 7, **settings: object) -> LatentBatches:
     return LatentBatches(Numbered(count), **(defaults | settings))  # type: ignore[arg-type]
 
 
-@settings(deadline=None)
 @given(
     count=st.integers(1, 23),
     batch_size=st.integers(1, 5),
@@ -84,7 +83,6 @@ def test_each_epoch_visits_each_photograph_once(
         assert epochs[0] != epochs[1] != epochs[2]
 
 
-@settings(deadline=None)
 @given(step=st.integers(0, 10**9), micro=st.integers(0, 2), rank=st.integers(0, 3))
 def test_a_batch_depends_on_its_number_alone(step: int, micro: int, rank: int) -> None:
     fresh = batches(gradient_accumulation=3).batch(step, micro, rank, 4)

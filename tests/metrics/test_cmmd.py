@@ -29,7 +29,7 @@ def by_scipy(a: np.ndarray, b: np.ndarray) -> float:
     return 1000 * (mean_kernel(a, a) + mean_kernel(b, b) - 2 * mean_kernel(a, b))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 99))
 def test_equals_scipy(n_a: int, n_b: int, seed: int) -> None:
     a, b = unit_vectors(n_a, seed), unit_vectors(n_b, seed + 1)

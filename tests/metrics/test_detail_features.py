@@ -66,7 +66,7 @@ def plain(tile: np.ndarray) -> dict[str, float]:
     return found
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.integers(0, 999))
 def test_equals_the_definition(seed: int) -> None:
     grey = texture(300, seed)

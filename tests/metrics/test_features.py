@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -71,7 +71,6 @@ def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
         EfficientNetLite0()
 
 
-@settings(deadline=None)
 @given(
     st.integers(1, 300),
     st.integers(1, 300),

@@ -51,7 +51,7 @@ def exact_gaussian(mean: np.ndarray, spread: np.ndarray, samples: int = 64) -> n
     return q * np.sqrt(samples - 1) * spread + mean
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.lists(
         st.tuples(st.floats(-5, 5), st.floats(-5, 5), st.floats(0.01, 5), st.floats(0.01, 5)),

@@ -23,7 +23,7 @@ def cut(features: np.ndarray, lengths: list[int]) -> Iterator[np.ndarray]:
             start += length
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.integers(2, 60), st.integers(1, 8), st.lists(st.integers(0, 9), max_size=4), st.integers(0)
 )

@@ -105,7 +105,7 @@ def test_equals_scikit_image(size: tuple[int, int]) -> None:
     assert glcm_properties(rgb) == means
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     arrays(np.uint8, (64, 64), elements=st.sampled_from([0, 3, 4, 7, 128, 255])),
     st.sampled_from([1, 2, 16, 64]),

@@ -37,7 +37,7 @@ def test_torchmetrics_on_whole_sets() -> None:
     assert kid_of_folders(a[:, None], b[:, None]) == pytest.approx(1000 * float(mean), rel=1e-9)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(2, 7), st.integers(0, 99))
 def test_double_loop(count: int, seed: int) -> None:
     a, b = two_sets(count, count, seed)

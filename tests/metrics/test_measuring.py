@@ -42,9 +42,7 @@ def pictures(folder: Path, count: int) -> list[Picture]:
     return [Picture(folder / f"{n}.png") for n in range(count)]
 
 
-@settings(
-    deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.lists(st.integers(0, 5), max_size=12), workers=st.integers(1, 4))
 def test_in_order_whatever_is_kept(tmp_path: Path, order: list[int], workers: int) -> None:
     given_ = pictures(tmp_path, 6)

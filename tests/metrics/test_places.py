@@ -68,7 +68,7 @@ def test_few_and_small() -> None:
     assert busiest_places([Image.new("RGB", (50, 200))], 64) == [(0, 0, 50, 200)]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.integers(64, 400), st.integers(64, 400), st.integers(1, 300), st.integers(1, 5)
 )  # fmt: skip

@@ -25,7 +25,7 @@ def texture(height: int, width: int, seed: int = 0) -> np.ndarray:
     return grey.clip(0, 255).astype(np.uint8)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(32, 150), st.integers(32, 150), st.integers(0, 99))
 def test_bands_equal_pywavelets(height: int, width: int, seed: int) -> None:
     grey = texture(height, width, seed)
@@ -35,7 +35,7 @@ def test_bands_equal_pywavelets(height: int, width: int, seed: int) -> None:
     np.testing.assert_allclose(band_energies(grey), expected, rtol=0, atol=1e-11)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.integers(128, 300), st.integers(128, 300), st.integers(0, 99))
 def test_rings_equal_a_plain_transform(height: int, width: int, seed: int) -> None:
     grey = texture(height, width, seed).astype(float)

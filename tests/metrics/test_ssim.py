@@ -22,7 +22,7 @@ def pair(height: int, width: int, noise: int, seed: int = 0) -> tuple[np.ndarray
     return a.astype(np.uint8), b.astype(np.uint8)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     height=st.integers(11, 70),
     width=st.integers(11, 70),
@@ -45,7 +45,7 @@ def test_ssim_is_scikit_images(height: int, width: int, noise: int, rows: int) -
         assert ssim(a, b) == pytest.approx(expected, abs=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(noise=st.integers(1, 255), seed=st.integers(0, 99))
 def test_psnr_and_nmse(noise: int, seed: int) -> None:
     a, b = pair(13, 17, noise, seed)

@@ -40,9 +40,7 @@ def written(path: Path, content: bytes) -> Path:
     return path
 
 
-@settings(
-    deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(st.text(max_size=5), st.floats(allow_nan=False), max_size=4),
     arrays(np.float32, array_shapes(min_dims=2, max_dims=2, min_side=0)),

@@ -27,7 +27,7 @@ def test_no_parts_are_flow_matching() -> None:
     height=st.integers(1, 2),
     width=st.integers(1, 2),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_parseval_at_any_number_of_levels(seed, wavelet, levels, height, width) -> None:
     batch = draw(seed, shape=(2, 2, 2**levels * height, 2**levels * width))
     plain = FlowMatching()(**batch)

@@ -45,7 +45,7 @@ def by_hand(velocity, latents, noise, sigma, *, wavelet, space, band_weights) ->
     space=st.sampled_from(["latents", "velocity"]),
     weights=st.lists(st.floats(0, 4), min_size=4, max_size=4).filter(any),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_wavelet_flow_is_the_papers_formula(seed, wavelet, space, weights) -> None:
     batch = draw(seed)
     loss = WaveletFlow(wavelet, space, tuple(weights))(**batch)
@@ -59,7 +59,7 @@ def test_wavelet_flow_is_the_papers_formula(seed, wavelet, space, weights) -> No
     height=st.integers(1, 6),
     width=st.integers(1, 6),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_parseval_identity(seed, wavelet, height, width) -> None:
     batch = draw(seed, shape=(2, 3, 2 * height, 2 * width))
     plain = FlowMatching()(**batch)
@@ -100,7 +100,7 @@ def test_gradient_of_the_naive_formula() -> None:
     factor=st.floats(-8, 8),
     space=st.sampled_from(["latents", "velocity"]),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_homogeneous(seed, factor, space) -> None:
     """Of degree two in the tensors, of degree one in the weights."""
     batch = draw(seed, shape=(2, 2, 4, 4))
@@ -242,7 +242,7 @@ def huber_by_hand(velocity, latents, noise, sigma, c_min, c_max, gamma, alpha, b
     alpha=st.floats(0, 1),
     beta=st.floats(0, 2),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_snr_huber_wavelet_by_a_loop(seed, c_min, wider, gamma, alpha, beta) -> None:
     batch = draw(seed, shape=(2, 2, 4, 6))
     # The weight is exact between the ends of the schedule.
@@ -291,7 +291,7 @@ def masked_by_hand(velocity, latents, noise, sigma, lower, of) -> list[float]:
 
 
 @given(seed=st.integers(0, 2**31), lower=st.floats(0, 1), of=st.sampled_from(["latents", "noisy"]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_latent_wavelet_diffusion_by_a_loop(seed, lower, of) -> None:
     batch = draw(seed, shape=(2, 3, 6, 8))
     loss = LatentWaveletDiffusion(lower, of)(**batch)

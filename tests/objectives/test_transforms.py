@@ -39,7 +39,7 @@ def by_hand(velocity, latents, noise, sigma, wavelet, low, detail) -> list[float
         st.tuples(st.floats(0.1, 4), st.floats(0, 4), st.floats(0, 4)), min_size=1, max_size=3
     ),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @pytest.mark.filterwarnings("ignore:Level value:UserWarning")
 def test_levels_and_weights_as_by_pywavelets(seed, wavelet, low, detail) -> None:
     batch = draw(seed, shape=(2, 2, 8, 16))

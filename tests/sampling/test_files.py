@@ -90,7 +90,7 @@ def test_names_are_safe(prompt: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_a_cut_file_is_not_present(
     tmp_path_factory: pytest.TempPathFactory, suffix: str, data: st.DataObject

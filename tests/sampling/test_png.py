@@ -11,7 +11,7 @@ from PIL import Image
 from diffusion4k.sampling.png import PngWriter
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     width=st.integers(1, 40),
     parts=st.lists(st.integers(1, 30), min_size=1, max_size=6),

@@ -13,7 +13,7 @@ LEVELS = ("nominal", "ordinal", "interval")
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 2**32),
     st.integers(2, 6),

@@ -29,7 +29,7 @@ def columns(seed: int, rows: int, levels: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("kind", OURS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32), st.integers(3, 200), st.sampled_from([0, 1, 3]))
 @pytest.mark.filterwarnings("ignore::scipy.stats.ConstantInputWarning")
 def test_values_are_scipys(kind: str, seed: int, rows: int, levels: int) -> None:

@@ -11,6 +11,7 @@ from diffusers import DiffusionPipeline
 from PIL import Image, ImageChops
 from safetensors.torch import load_file
 
+from diffusion4k import progress
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.sd3 import StableDiffusion3
 from diffusion4k.sampling import Request, generate
@@ -69,6 +70,21 @@ def test_a_resumed_run_ends_with_the_same_bits(recipe: Make, tmp_path: Path) -> 
     assert (
         _rows(resumed.parent / "validation.csv")[-1] == _rows(whole.parent / "validation.csv")[-1]
     )
+
+
+def test_progress_tells_rate_time_left_and_loss(
+    recipe: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0)
+    wanted = recipe(steps=2)
+    train(wanted)
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("steps: ")]
+    with (wanted.output / "loss.csv").open() as curve:
+        losses = [float(row["loss"]) for row in csv.DictReader(curve)]
+    assert len(told) == len(losses) == 2
+    for done, (line, loss) in enumerate(zip(told, losses, strict=True), 1):
+        assert line.startswith(f"steps: {done}/2, ") and " images/s, 0:00:0" in line
+        assert line.endswith(f" left, loss {loss:.4f}")
 
 
 def test_curves_and_checkpoints(recipe: Make) -> None:

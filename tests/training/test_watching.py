@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import pywt
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageChops
 
@@ -67,7 +67,6 @@ def test_curves_by_band_and_their_resuming(recipe: Make, tmp_path: Path) -> None
     assert (resumed / "bands.csv").read_bytes() == (whole / "bands.csv").read_bytes()
 
 
-@settings(deadline=None)
 @given(
     losses=st.lists(st.sampled_from([1.0, 1.1, 0.9, 5.0, 50.0, math.nan, math.inf]), max_size=60),
     cut=st.integers(0, 60),

@@ -43,7 +43,7 @@ def assert_close(found: torch.Tensor, expected: torch.Tensor) -> None:
     assert (found - expected).abs().max() <= 1e-4 * max(1, expected.abs().max())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     model=st.sampled_from(MODELS),
     batch=st.integers(1, 2),
@@ -59,7 +59,7 @@ def test_decode_equals_the_plain_one(model, batch, height, width, memory) -> Non
     assert_close(lean_decode(model, latents, memory), expected)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     model=st.sampled_from(MODELS),
     height=st.integers(1, 17),

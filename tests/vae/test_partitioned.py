@@ -41,7 +41,7 @@ VARIANTS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("changes", VARIANTS)
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(batch=st.integers(1, 2), rows=st.integers(1, 5), columns=st.integers(1, 5))
 def test_equals_the_unfolded_reference(
     changes: dict[str, Any], batch: int, rows: int, columns: int

@@ -14,7 +14,7 @@ def _pair(channels: int, out: int, bias: bool = True) -> tuple[nn.Conv2d, SubPix
     return conv, fold_upsample(conv)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     batch=st.integers(1, 3),
     channels=st.integers(1, 20),

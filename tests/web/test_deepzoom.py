@@ -44,9 +44,7 @@ def halved(image: Image.Image, times: int) -> np.ndarray:
     return np.nanmean(padded.reshape(height, block, width, block, 3), axis=(1, 3))
 
 
-@settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(width=SIZES, height=SIZES)
 def test_the_top_level_is_the_picture_to_the_bit(tmp_path: Path, width: int, height: int) -> None:
     path = tmp_path / "picture.png"

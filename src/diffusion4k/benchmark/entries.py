@@ -9,6 +9,7 @@ pair.
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from diffusion4k.benchmark.prompts import PromptSet
@@ -116,27 +117,30 @@ def found_images(folder: Path) -> list[Shot]:
 
     These are the images in the folder itself, and those that `metadata.jsonl` names, be they there
     or not: measuring tells what is missing. Images of one prompt are numbered in the order of their
-    names, unless it is written there with which seeds they were made.
+    names, by what no seed is, unless it is known with which seeds they were made.
 
     Raises:
         UsageError: no folder, or no image in it.
         Diffusion4kError: a line of `metadata.jsonl` that cannot be read.
     """
     rows = rows_of(folder)
-    seen: Counter[str] = Counter()
+    paths = sorted(set(rows) | set(_images_in(folder) if rows else list_images(folder)))
+    known = [(path, *prompt_and_seed(path, rows.get(path))) for path in paths]
+    taken = {(prompt, seed) for _, prompt, seed in known}
     shots = []
-    for path in sorted(set(rows) | set(_images_in(folder) if rows else list_images(folder))):
-        prompt, seed = prompt_and_seed(path, rows.get(path))
+    for path, prompt, seed in known:
         if not prompt:
             shots.append(Shot(path))
             continue
-        number = seen[prompt] if seed is None else seed
-        seen[prompt] += 1
-        shots.append(Shot(path, prompt, (prompt, number)))
+        if seed is None:
+            seed = next(number for number in count() if (prompt, number) not in taken)
+            taken.add((prompt, seed))
+        shots.append(Shot(path, prompt, (prompt, seed)))
     pairs = Counter(shot.pair for shot in shots if shot.pair)
     if again := next((pair for pair, count in pairs.items() if count > 1), None):
         raise UsageError(
-            f"{folder}: two images of the prompt {again[0][:60]!r} with seed {again[1]}: keep one"
+            f"{folder}: two images of the prompt {again[0][:60]!r} with seed {again[1]}: keep one, "
+            f"or give them other seeds in {METADATA}"
         )
     return shots
 

@@ -1,7 +1,6 @@
 """A model is a folder of its images; each image knows its prompt and seed where they are written.
 
-Prompts come from the folder's `metadata.jsonl` (`text`, and `seed` if it is there), else from the
-record that images made by diffusion4k carry. Sub-folders belong to the folder.
+Where they are written: see `sampling.provenance`. Sub-folders belong to the folder.
 """
 
 from collections.abc import Iterable, Sequence

@@ -49,16 +49,22 @@ def match_images(models: Sequence[Model], match: Match = "auto") -> list[Row]:
         ways = [_by_name]
     else:
         ways = [_by_name, _by_prompt_and_seed, _by_prompt]
-    for way in ways:
-        rows = way(models)
-        if len(models) == 1 or any(len(list(filter(None, row.entries))) > 1 for row in rows):
-            return rows
+    fits = [rows for rows in (way(models) for way in ways) if len(models) == 1 or _joined(rows)]
+    if fits:
+        # The first way in which most models find a partner: seeds may be known of some alone.
+        return max(fits, key=_joined)
     what = {"name": "file name", "prompt": "prompt"}.get(match, "file name or prompt")
     folders = " and ".join(str(model.folder) for model in models)
     raise Diffusion4kError(
         f"{folders}: no two images share a {what}: name "
         'them alike, or write their prompts into metadata.jsonl ({"file_name": ..., "text": ...})'
     )
+
+
+def _joined(rows: Sequence[Row]) -> int:
+    """How many models have an image beside one of another."""
+    together = [row.entries for row in rows if len(list(filter(None, row.entries))) > 1]
+    return len({index for entries in together for index, e in enumerate(entries) if e})
 
 
 def _names_contradict(models: Sequence[Model]) -> bool:

@@ -36,7 +36,7 @@ def clustered(random: np.random.Generator, count: int, words: int, spread: float
     return centres[random.integers(0, 3, count)] ^ mask
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     seed=st.integers(0, 2**32 - 1),
     count=st.integers(0, 120),
@@ -51,7 +51,7 @@ def test_all_pairs_and_no_others(
     assert found(hashes, distance) == brute_force(hashes, distance)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),
     counts=st.tuples(st.integers(0, 80), st.integers(0, 80)),

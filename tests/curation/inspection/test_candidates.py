@@ -117,7 +117,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_dataset(tmp_path_factory.mktemp("fuzz") / "dataset") / "manifest.parquet"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_no_manifest_whatever_ends_in_a_traceback(manifest: Path, data: st.DataObject) -> None:
     good = manifest.read_bytes()

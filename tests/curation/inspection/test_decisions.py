@@ -38,7 +38,7 @@ def state(decisions: dict[str, Decision]) -> State:
     }
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(steps=STEPS)
 def test_against_a_list_of_all_states(
     tmp_path_factory: pytest.TempPathFactory, steps: list[Any]

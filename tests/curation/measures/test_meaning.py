@@ -12,7 +12,7 @@ from diffusion4k.curation.measures.spectrum import pooled_spectrum
 from tests.curation.measures.reference import jpeg, photograph, textured
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(quality=st.integers(8, 70), again=st.sampled_from([None, 90, 95]))
 def test_the_quality_is_traced_through_another_save(quality: int, again: int | None) -> None:
     pixels = jpeg(photograph(560, 560), quality)
@@ -23,7 +23,7 @@ def test_the_quality_is_traced_through_another_save(quality: int, again: int | N
     assert traced == pytest.approx(quality, abs=max(2, quality / 12))
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(quality=st.integers(8, 25), top=st.integers(0, 7), left=st.integers(0, 7))
 def test_the_quality_is_traced_wherever_the_grid_begins(quality: int, top: int, left: int) -> None:
     cropped = jpeg(jpeg(photograph(560, 560), quality)[top:, left:], 95)
@@ -80,7 +80,7 @@ def test_white_noise_is_taken_off_whole() -> None:
     assert without.rings.sum() < 0.2 * with_noise.rings.sum()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     sides=st.tuples(*[st.integers(0, 60)] * 4),
     colour=st.tuples(*[st.integers(0, 255)] * 3),

@@ -167,7 +167,7 @@ def test_killed_at_any_time(tmp_path: Path) -> None:
         add(dataset, f"{number}.png", f"This image shows lake {number}.", seed=number)
     code = (
         "import os, sys, time; link = os.link\n"
-        "def slow(*a):\n    time.sleep(0.01); link(*a)\n"
+        "def slow(*a):\n    time.sleep(0.1); link(*a)\n"
         "os.link = slow\n"
         "from diffusion4k.cli.main import main\n"
         f"sys.argv[1:] = ['dataset', 'verify', {str(dataset)!r}, '--fix', {str(out)!r}]\n"

@@ -339,7 +339,7 @@ def test_summary_and_json(tmp_path: Path) -> None:
     assert content["problems"][0]["where"] == str(tmp_path / "cut.jpg")
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     content=st.binary(max_size=200)
     | st.text(max_size=200).map(str.encode)

@@ -138,7 +138,7 @@ def test_five_thousand_requests(running: Running) -> None:
     assert statuses[200] > 300
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=QUIET)
+@settings(max_examples=150, suppress_health_check=QUIET)
 @given(
     parts=st.lists(st.sampled_from(PARTS) | st.text(max_size=8), max_size=7),
     escape=st.booleans(),

@@ -209,6 +209,7 @@ class BatchRun:
         connection, book = self._ledger.connection, self._sender.book
         query = "SELECT key, picture, attempt, tokens FROM batch_pictures WHERE batch = ?"
         asked = {key: rest for key, *rest in connection.execute(query, (batch.name,)).fetchall()}
+        closed = 0
         with self._ledger.durable():
             for result in found:
                 if result.key not in asked:
@@ -228,11 +229,12 @@ class BatchRun:
                 )
                 if job:
                     job.attempts, job.reason = attempt + 1, flag or ""
+                    closed += not self._is_open(job)
             for table, column in (("batch_pictures", "batch"), ("batches", "name")):
                 connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (batch.name,))
             book.close(batch.request)
-        for _ in found:
-            self._counter.advance(self._sender.book.told)
+        for _ in range(closed):
+            self._counter.advance(book.told)
 
 
 def _errors(batch: Any) -> str:
