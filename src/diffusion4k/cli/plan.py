@@ -65,7 +65,7 @@ def plan(
     ram: Annotated[str | None, typer.Option(help="Of the processor, e.g. 512GiB.")] = None,
     disk: Annotated[str | None, typer.Option(help="Free space, e.g. 2TiB.")] = None,
     bandwidth: Annotated[
-        str | None, typer.Option(help="Between a GPU and anything else, by default 23GiB/s.")
+        str | None, typer.Option(help="Between a GPU and anything else, by default 23.3GiB/s.")
     ] = None,
     teraflops: Annotated[
         float | None, typer.Option(help="Of a GPU in bfloat16; by default 312, an A100's.")
