@@ -87,7 +87,7 @@ def _machine(machine: Machine) -> str:
         if size is not None
     ]
     gpus = f"{machine.gpus} x GPU of {_size(machine.memory)}"
-    return ", ".join([f"on {gpus}", *known, speed, f"{machine.bandwidth / 1e9:.3g} GB/s"])
+    return ", ".join([f"on {gpus}", *known, speed, f"{machine.bandwidth / 2**30:.3g} GiB/s"])
 
 
 def _row(stage: Stage, highest: bool) -> str:
