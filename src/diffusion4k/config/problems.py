@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-__all__ = ["describe_problems", "known_keys", "list_problems"]
+__all__ = ["allowed", "describe_problems", "known_keys", "list_problems"]
 
 _SHOULD = "Input should be "
 _ALLOWED = {
@@ -109,16 +109,17 @@ def _wrong(key: str, problems: list[Any]) -> str:
     if _is_absent(first) or first["type"] == "union_tag_not_found":
         return f"{key}: missing"
     # Items of a list that all miss, or are wrong in one way, are one problem: the last tells.
-    allowed = {problem["type"]: _allowed(problem) for problem in problems}.values()
-    if None in allowed:  # a rule of our own, told in a sentence
+    words = {problem["type"]: allowed(problem) for problem in problems}.values()
+    if None in words:  # a rule of our own, told in a sentence
         message = str(first["msg"])
         return message if message.startswith(key) else f"{key}: {message}"
     found = repr(first.get("ctx", {}).get("tag", first["input"]))
     found = found if len(found) <= 60 else found[:57] + "..."
-    return f"{key}: found {found}, allowed {', or '.join(map(str, allowed))}"
+    return f"{key}: found {found}, allowed {', or '.join(map(str, words))}"
 
 
-def _allowed(problem: Any) -> str | None:
+def allowed(problem: Any) -> str | None:
+    """Words for the values that pydantic would take; None: it is a rule that says more."""
     kind, message = problem["type"], str(problem["msg"])
     if kind == "missing":
         return f"{problem['loc'][-1] + 1} values"
