@@ -84,10 +84,12 @@ def read_answers(path: str | Path) -> list[Answer]:
     """All answers of a file, in its order.
 
     Raises:
-        UsageError: its ending is none of .csv, .jsonl, .parquet.
+        UsageError: no such file, or its ending is none of .csv, .jsonl, .parquet.
         Diffusion4kError: it cannot be read, a column is missing, or a row is not allowed.
     """
     path = Path(path)
+    if not path.exists():
+        raise UsageError(f"{path}: no such file: give what `study export` or `judge` wrote")
     answers = []
     for number, row in enumerate(_read(path), start=1):
         try:

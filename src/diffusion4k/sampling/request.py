@@ -140,7 +140,8 @@ def _start(request: Request, model: str, starts_from_images: bool) -> dict[str, 
     if request.init is None:
         if request.strength is not None:
             raise UsageError(
-                f"strength {request.strength:g} without an image to start from: give one by --init"
+                f"strength {request.strength:g} without an image to start from: "
+                "give one with --init"
             )
         return {}
     if not starts_from_images:

@@ -101,6 +101,8 @@ def test_unequal_sizes_are_told_and_prompts_given_twice_refused(tmp_path: Path) 
 
 def test_folders_that_are_none(tmp_path: Path) -> None:
     make_images(tmp_path / "a", 1, 0)
+    with pytest.raises(UsageError, match=r"task.prompts: found .*absent.txt, .* give a .txt or"):
+        find_scenes(models(tmp_path, "a"), tmp_path / "absent.txt")
     with pytest.raises(UsageError, match=r"b: no such folder"):
         find_scenes(models(tmp_path, "a", "b"), None)
     (tmp_path / "b").mkdir()
