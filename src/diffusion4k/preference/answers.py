@@ -88,8 +88,6 @@ def read_answers(path: str | Path) -> list[Answer]:
         Diffusion4kError: it cannot be read, a column is missing, or a row is not allowed.
     """
     path = Path(path)
-    if not path.exists():
-        raise UsageError(f"{path}: no such file: give what `study export` or `judge` wrote")
     answers = []
     for number, row in enumerate(_read(path), start=1):
         try:
@@ -166,6 +164,10 @@ def _read(path: Path) -> Iterator[Any]:
             import pyarrow.parquet as parquet
 
             yield from parquet.read_table(path).to_pylist()
+    except FileNotFoundError:
+        raise UsageError(
+            f"{path}: no such file: give what `study export` or `judge` wrote"
+        ) from None
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())[:200]
         raise Diffusion4kError(f"{path}: cannot be read: {reason}") from None
