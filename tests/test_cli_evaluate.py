@@ -70,7 +70,7 @@ def test_skip_bad_counts(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["missing"], "does not exist"),
+        (["missing"], "no such folder: give a folder of images"),
         (["."], "holds no images"),
         ([".", "--patch-size", "0"], "at least 1"),
         ([".", "--out", "."], "is a folder"),

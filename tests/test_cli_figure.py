@@ -61,6 +61,7 @@ def test_every_kind(run: Callable, tmp_path: Path, words: tuple) -> None:
 
 def test_what_is_refused(run: Callable, tmp_path: Path) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
+    (tmp_path / "empty").mkdir()
     for words, message in (
         (("gallery", a, "--out", "x.tif"), "--out x.tif"),
         (("gallery", a, "--width", 10), "--width 10"),
@@ -69,7 +70,11 @@ def test_what_is_refused(run: Callable, tmp_path: Path) -> None:
         (("side-by-side", a, b, "--patch", "1"), "--patch 1"),
         (("side-by-side", a), "1 image folder given"),
         (("side-by-side", a, b, "--image", "q"), "--image q"),
-        (("reconstructions", a, "--size", 100), "--size 100"),
+        (
+            ("reconstructions", a, "--size", 100),
+            "--size 100: allowed are multiples of 32, nearest: 96",
+        ),
+        (("gallery", tmp_path / "empty"), "empty: no images in it: give a folder of images"),
     ):
         result = run(*words)
         assert isinstance(result.exception, UsageError), words

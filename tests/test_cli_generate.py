@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from diffusion4k.cli import generate
-from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.errors import UsageError
 from diffusion4k.lora import add_adapter, write_adapter
 from diffusion4k.planning import Machine, warning
 from diffusion4k.sampling import read_metadata
@@ -98,7 +98,9 @@ def test_prompts_times_seeds_as_jpeg(tiny_model: Path, tmp_path: Path) -> None:
         (["a cat", "--prompts", "p.txt"], "give one prompt"),
         ([""], "the prompt is empty"),
         (["a cat", "--width", "1000"], "the nearest: 992 or 1024"),
-        (["a cat", "--strength", "0.5", "--width", "64"], "without an image to start from"),
+        (["a cat", "--strength", "0.5", "--width", "64"], "start from: give one with --init"),
+        (["a cat", "--init", "absent.png", "--width", "64"], "init absent.png: no such file"),
+        (["a cat", "--lora", "absent"], "absent: no such file: give the folder"),
         (["a cat", "--lora-scale", "0.5"], "without a LoRA"),
         (["a cat", "--memory", "less"], "allowed are low, balanced, high"),
         (["a cat", "--weights", "fp4"], "allowed are fp8, int8, nf4 and gguf:FILE"),
@@ -113,7 +115,7 @@ def test_mistakes_are_refused(
 
 
 def test_an_unknown_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Diffusion4kError, match="no such model"):
+    with pytest.raises(UsageError, match="no such model"):
         _run("a cat", "--model", tmp_path / "absent")
 
 

@@ -1,8 +1,9 @@
 """The command line as a whole."""
 
+import pytest
 from typer.testing import CliRunner
 
-from diffusion4k.cli.main import app
+from diffusion4k.cli.main import app, main
 
 
 def test_help_texts_flow_with_the_terminal() -> None:
@@ -11,3 +12,58 @@ def test_help_texts_flow_with_the_terminal() -> None:
         assert wide.exit_code == 0
         [paragraph] = [line for line in wide.stdout.splitlines() if end in line]
         assert len(paragraph.strip()) > 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("generate x --width abc", "--width abc: allowed a whole number"),
+        ("generate x --seed 1 --seed y", "--seed y: allowed a whole number"),
+        ("generate x --widht 3", "No such option: --widht (Possible options: --height, "),
+        ("generate x y", "Got unexpected extra argument"),
+        ("generate x --steps", "Option '--steps' requires an argument"),
+        ("study links study.yaml --count 0", "--count 0: allowed a number of at least 1"),
+        ("study serve study.yaml --port 99999", "--port 99999: allowed a number of at most 65535"),
+        ("study lnks", "No such command 'lnks'. Did you mean 'links'?"),
+        ("evaluate", "Missing argument 'folder' (see `diffusion4k evaluate --help`)"),
+        ("evaluate x --scale 1", "Option '--scale' requires 2 arguments"),
+    ],
+)
+def test_wrong_usage_is_told_in_one_line(
+    arguments: str,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert leave(arguments, monkeypatch) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"error: {told}") and printed.err.count("\n") == 1
+    assert not printed.out
+
+
+def test_a_group_without_a_verb_shows_its_verbs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert leave("vae", monkeypatch) == 2
+    printed = capsys.readouterr()
+    assert "eval" in printed.out and not printed.err
+
+
+def test_ctrl_c_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("diffusion4k.sampling.read_prompts", interrupt)
+    assert leave("generate --prompts x.txt", monkeypatch) == 130
+    assert capsys.readouterr().err.startswith("error: interrupted; finished work is kept")
+
+
+def leave(arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Exit code of a command."""
+    monkeypatch.setattr("sys.argv", ["diffusion4k", *arguments.split()])
+    with pytest.raises(SystemExit) as leaving:
+        main()
+    assert isinstance(leaving.value.code, int)
+    return leaving.value.code

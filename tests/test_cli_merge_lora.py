@@ -8,7 +8,7 @@ from diffusers import SD3Transformer2DModel
 from typer.testing import CliRunner
 
 from diffusion4k.cli import merge_lora
-from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.errors import UsageError
 from diffusion4k.families import family_of
 from diffusion4k.lora import add_adapter, write_adapter
 
@@ -37,5 +37,5 @@ def test_the_result_is_a_model_of_the_family(tiny_model: Path, tmp_path: Path) -
 
 
 def test_a_lora_that_is_not_there_is_refused(tiny_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(Diffusion4kError, match="no such file"):
+    with pytest.raises(UsageError, match="no such file"):
         _run(tmp_path / "absent", "--model", tiny_model, "--out", tmp_path / "merged")

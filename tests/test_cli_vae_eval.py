@@ -156,7 +156,12 @@ def test_small_pictures_are_enlarged_only_if_allowed(photographs: Path) -> None:
 
 @pytest.mark.parametrize(
     ("names", "sizes", "said"),
-    [(["pocket-f8@9"], [64], "8 or 16"), (["pocket"], [100], "96 or 128"), (["pocket"], [0], "32")],
+    [
+        (["pocket-f8@9"], [64], "8 or 16"),
+        (["pocket"], [100], "96 or 128"),
+        (["pocket"], [0], "32"),
+        (["pocket"], [-32], "--size -32: too small, the smallest is 32"),
+    ],
 )
 def test_wrong_usage(
     photographs: Path, tmp_path: Path, names: list[str], sizes: list[int], said: str
@@ -166,10 +171,10 @@ def test_wrong_usage(
 
 
 def test_unknown_models_and_files_as_output(model: Path, photographs: Path, tmp_path: Path) -> None:
-    with pytest.raises(Diffusion4kError, match="no such model"):
+    with pytest.raises(UsageError, match="no such model"):
         run(photographs, ["nowhere"], [64], tmp_path / "out")
     with pytest.raises(UsageError, match="is a file"):
         run(photographs, [str(model)], [64], photographs / "0.png")
     shutil.rmtree(photographs)
-    with pytest.raises(Diffusion4kError):
+    with pytest.raises(UsageError, match="no such folder: give a folder of images"):
         run(photographs, [str(model)], [64], tmp_path / "out")

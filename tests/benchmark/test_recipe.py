@@ -21,15 +21,21 @@ def test_shipped_recipes(name: str) -> None:
     ("values", "message"),
     [
         ({}, "models: missing"),
-        ({"models": []}, "models"),
-        ({"models": [{"name": "a"}]}, "give either `model` or `images`"),
+        ({"models": []}, "models: found [], allowed 1 or more values"),
+        ({"models": [{"name": "a"}]}, "models.0: give either `model` or `images`, a folder"),
         ({"models": [{"name": "a", "model": "m", "images": "i"}]}, "give either"),
         ({"models": [{"name": "a", "images": "i", "steps": 3}]}, "steps: of a model"),
-        ({"models": [{"name": "../a", "model": "m"}]}, "models.0.name"),
+        (
+            {"models": [{"name": "../a", "model": "m"}]},
+            "models.0.name: found '../a', allowed a name",
+        ),
         ({"models": [{"name": "..", "model": "m"}]}, "models.0.name"),
         ({"models": [{"name": "a", "model": "m", "step": 3}]}, "did you mean models.0.steps"),
         ({"models": [{"name": n, "model": "m"} for n in ("a", "A")]}, "the name a is given twice"),
-        ({"models": [{"name": "a", "model": "m"}], "crop": "half"}, "crop"),
+        (
+            {"models": [{"name": "a", "model": "m"}], "crop": "half"},
+            "crop: found 'half', allowed 'common', or a",
+        ),
         ({"models": [{"name": "a", "model": "m"}], "seeds": []}, "seeds"),
         ({"models": [{"name": "a", "model": "m"}], "limit": 0}, "limit"),
         ({"models": [{"name": "a", "model": "m"}], "networks": {"clipp": "x"}}, "networks.clip"),
@@ -39,6 +45,13 @@ def test_wrong_recipes(values: dict, message: str) -> None:
     with pytest.raises(UsageError) as raised:
         checked_recipe(values)
     assert message in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_wrong_entry_is_told_once() -> None:
+    for entry in ({"name": "a"}, {"name": "a", "model": ""}):
+        with pytest.raises(UsageError) as raised:
+            checked_recipe({"models": [entry]})
+        assert str(raised.value).count("models") == 1 and ";" not in str(raised.value)
 
 
 def test_a_side_stands_for_a_square() -> None:

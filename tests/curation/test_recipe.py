@@ -26,17 +26,29 @@ def test_the_large_one_is_the_papers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"sources": []}, "sources"),
-        ({"sources": [{"kind": "video", "path": "x"}]}, "video"),
-        ({"sources": [{"path": "x", "prefix": "../up"}]}, "prefix"),
-        ({"sources": [{"kind": "parquet", "path": "x"}]}, "needs one of bytes, file or url"),
+        ({"sources": []}, r"sources: found \[\], allowed 1 or more values$"),
+        (
+            {"sources": [{"kind": "tar", "path": "x"}]},
+            r"yaml: sources.0.kind: found 'tar', .*'huggingface'$",
+        ),
+        (
+            {"sources": [{"path": "x", "prefix": "../up"}]},
+            "sources.0.prefix: found '../up', allowed letters, digits",
+        ),
+        (
+            {"sources": [{"kind": "parquet", "path": "x"}]},
+            r"sources.0: a parquet source needs one of bytes, [^;]*$",
+        ),
         ({"sources": [{"kind": "parquet", "path": "x", "file": "a", "url": "b"}]}, "one of"),
         ({"header": {"min_side": 4096}}, "header.min_side: unknown key"),
         ({"header": {"max_aspect": 9}}, "header.max_aspect: found 9"),
         ({"split": {"share": 2}}, "split.share: found 2"),
         ({"scores": {"min_aesthetic": 5}}, "needs aesthetic"),
         ({"scores": {"aesthetic": "x.pth"}}, "scores need clip"),
-        ({"hooks": [{"name": "a", "function": "no function"}]}, "function"),
+        (
+            {"hooks": [{"name": "a", "function": "no function"}]},
+            "hooks.0.function: found 'no function', allowed `module:function`$",
+        ),
         ({"hooks": [{"name": "a", "function": "m:f"}] * 2}, "two are named a"),
         ({"hooks": [{"name": "width", "function": "m:f"}]}, "width is a column"),
         ({"publish": {"max_shorter_side": 99}}, "needs a format other than copy"),

@@ -81,8 +81,11 @@ def test_every_pass_has_each_photograph_once(bucket_of: list[int], batch: int, s
 def test_bad_input() -> None:
     with pytest.raises(UsageError, match="3 photographs: fewer than one batch of 4"):
         BucketOrder([0, 0, 1], batch=4, seed=0)
-    with pytest.raises(UsageError, match=r"longest aspect: found 0\.5"):
-        bucket_sizes(1024, 0.5)
+    for longest in (0.5, 20, float("nan")):
+        with pytest.raises(
+            UsageError, match=rf"buckets: found {longest} as longest .*, allowed 1 to"
+        ):
+            bucket_sizes(1024, longest)
 
 
 @settings(max_examples=40)

@@ -332,6 +332,11 @@ def test_index_of_another_version_or_broken(build: Build, tmp_path: Path) -> Non
 def test_requests_that_cannot_be_met(build: Build, model: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"resolution 100: .* nearest: 96 or 128"):
         build(resolution=100)
+    with pytest.raises(UsageError, match="resolution -64: too small, the smallest is 32"):
+        build(resolution=-64)
+    with pytest.raises(UsageError, match="buckets: found 20 as longest aspect, allowed 1 to 8"):
+        build(longest=20.0)
+    assert not (tmp_path / "cache").exists()
     with pytest.raises(UsageError, match="dtype int8: allowed are float16"):
         build(dtype="int8")
     for device in ("toaster", "meta:x", "xpu"):

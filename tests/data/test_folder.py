@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from diffusion4k.data.folder import photo_folder, read_folder, scan_folder
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, UsageError
 from tests.data.fake import save_picture
 
 
@@ -100,9 +100,9 @@ def test_byte_order_mark_windows_line_ends_and_blank_lines(folder: Path) -> None
 
 
 def test_folders_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(Diffusion4kError, match="no such folder"):
+    with pytest.raises(UsageError, match="no such folder: give a folder"):
         read_folder(tmp_path / "absent")
-    with pytest.raises(Diffusion4kError, match=r"no metadata\.jsonl"):
+    with pytest.raises(UsageError, match=r"no metadata\.jsonl"):
         read_folder(tmp_path)
     (tmp_path / "metadata.jsonl").touch()
     with pytest.raises(Diffusion4kError, match="names no usable photograph"):

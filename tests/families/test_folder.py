@@ -9,7 +9,7 @@ import huggingface_hub
 import pytest
 import torch
 
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Defaults, family_of, resolve
 
 
@@ -25,12 +25,12 @@ def test_a_folder_is_found(tiny_model: Path) -> None:
 
 
 def test_an_unknown_name_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Diffusion4kError, match="no such model"):
+    with pytest.raises(UsageError, match="no such model"):
         resolve(str(tmp_path / "absent"))
 
 
 def test_a_folder_without_model_index_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Diffusion4kError, match=r"no model_index\.json"):
+    with pytest.raises(UsageError, match=r"no model_index\.json"):
         resolve(tmp_path)
 
 

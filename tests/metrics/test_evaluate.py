@@ -167,7 +167,7 @@ def test_damaged_kept_measurement_is_made_anew(tmp_path: Path) -> None:
 
 
 def test_bad_folders(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="does not exist"):
+    with pytest.raises(UsageError, match="no such folder: give a folder of images"):
         evaluate(tmp_path / "nowhere")
     with pytest.raises(UsageError, match="holds no images"):
         evaluate(tmp_path)

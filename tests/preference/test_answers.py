@@ -132,7 +132,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         write_answers(tmp_path / "answers.txt", [ANSWER])
     for kind in KINDS:
         path = tmp_path / f"absent.{kind}"
-        with pytest.raises(Diffusion4kError, match="cannot be read"):
+        with pytest.raises(UsageError, match="no such file: give what"):
             read_answers(path)
         path.write_bytes(b"\xff\xfe{")
         with pytest.raises(Diffusion4kError, match="cannot be read"):

@@ -105,7 +105,7 @@ def test_a_strength_without_image_is_refused(sampler: Sampler) -> None:
 
 
 def test_what_is_no_image_is_refused(sampler: Sampler, tmp_path: Path) -> None:
-    with pytest.raises(Diffusion4kError, match="no such file"):
+    with pytest.raises(UsageError, match="no such file: give an image file"):
         sampler.settle(Request("a cat", width=64, height=64, init=tmp_path / "absent.png"))
     text = tmp_path / "text.png"
     text.write_text("no image")

@@ -211,5 +211,5 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(Diffusion4kError, match="no such file: give a GGUF file"):
+    with pytest.raises(UsageError, match="no such file: give a GGUF file"):
         check_weights_option(f"gguf:{tmp_path / 'absent.gguf'}")

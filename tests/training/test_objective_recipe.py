@@ -114,7 +114,10 @@ def test_beta_timesteps(recipe: Make, tiny_model: Path) -> None:
     ("override", "problem"),
     [
         ("objective={name: huber}", "objective.name: found 'huber', allowed 'flow-matching', "),
-        ("objective={name: lwd, lower: 2}", "objective.lower: found 2, allowed less than"),
+        (
+            "objective={name: lwd, lower: 2}",
+            "objective.lower: found 2, allowed a number of at most 1",
+        ),
         ("objective={name: lwd, wavelet: db2}", "objective.wavelet: unknown key"),
         ("objective={name: composed, norm: {name: l2}}", "objective.norm.name: found 'l2'"),
         ("objective={name: composed, norm: {name: pseudo-huber, c: 0}}", "norm.c: found 0"),

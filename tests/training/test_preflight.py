@@ -1,5 +1,6 @@
 """Everything that is wrong with a run, found at once and before anything is written."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,6 +127,19 @@ def test_each_is_found_without_the_model(recipe: Make, tmp_path: Path) -> None:
     found = look_over(recipe(model="no/such/model", data=str(tmp_path / "nowhere")))
     assert len(found.problems) == 2
     assert "no such model" in found.problems[0] and "nowhere" in found.problems[1]
+
+
+def test_a_cache_far_away_is_looked_at(
+    recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With photographs given, too: it is what is trained from."""
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.setenv("DIFFUSION4K_CACHE", str(tmp_path / "home"))
+    (problem,) = look_over(recipe(cache="s3://bucket/cache")).problems
+    assert problem.startswith("s3://bucket/cache: Install s3fs")
+    assert "pip install 'diffusion4k[remote]'" in problem
+    (problem,) = look_over(recipe(cache="memory://bucket/none")).problems
+    assert problem.startswith("memory://bucket/none/index.json: cannot be fetched")
 
 
 def test_crops_larger_than_a_photograph(recipe: Make) -> None:

@@ -100,11 +100,11 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     told = _refusal(path)
     for problem in (
         "resolution: found 1000, allowed a multiple of 32 (nearest: 992 or 1024)",
-        "steps: found 'many', allowed a valid integer",
+        "steps: found 'many', allowed a whole number",
         "precision: found 'fp16', allowed 'auto', 'bf16', 'fp32' or 'fp8'",
         "dat: unknown key (did you mean data?)",
-        "optimizer.learning_rate: found -1, allowed greater than 0",
-        "optimizer.betas.1: found 2, allowed less than 1",
+        "optimizer.learning_rate: found -1, allowed a number above 0",
+        "optimizer.betas.1: found 2, allowed a number below 1",
         "objective.name: found 'wavelet', allowed 'flow-matching', 'wavelet-flow'",
         "timesteps.mean: unknown key (allowed: timesteps.shift, timesteps.distribution",
         "schedule: found 3, allowed a section",
@@ -118,20 +118,20 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     [
         ("learning_rate=1", "learning_rate: unknown key (did you mean optimizer.learning_rate?)"),
         ("crop=2048", "crop: found 2048x2048, allowed at most resolution=1024"),
-        ("crop=[512]", "crop.1: missing"),
+        ("crop=[512]", "crop: found [512], allowed 2 values"),
         ("crop=[32, 64, 96]", "crop: found [32, 64, 96], allowed 2 values"),
-        ("crop=0", "crop.0: found 0, allowed greater than or equal to 1"),
+        ("crop=0", "crop: found 0, allowed a number of at least 1"),
         ("objective.band_weights=[0, 0, 0, 0]", "band_weights: found only zeros"),
         ("objective.band_weights=[1, 1, 1, -1]", "objective.band_weights.3: found -1"),
         ("schedule.warmup_steps=10", "warmup_steps: found 10, allowed less than steps=10"),
         ("seed=-1", "seed: found -1"),
         ("seed=true", "seed: found True"),
         ("ema=true", "ema: found True"),
-        ("ema=1", "ema: found 1, allowed less than 1"),
+        ("ema=1", "ema: found 1, allowed a number below 1"),
         ("optimizer.learning_rate=.nan", "optimizer.learning_rate: found nan"),
         ("optimizer.learning_rate=.inf", "optimizer.learning_rate: found inf"),
         ("batch_size=0", "batch_size: found 0"),
-        ("model=", "model: found None, allowed a valid string"),
+        ("model=", "model: found None, allowed a text"),
         ("steps", "override 'steps': allowed key=value"),
         ("steps.x=1", "steps is not a section"),
         ("steps=[1", "not valid YAML"),
@@ -142,9 +142,38 @@ def test_each_problem_is_named(tmp_path: Path, override: str, problem: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("timesteps.shift=-1", "timesteps.shift: found -1, allowed a number above 0, or 'auto'"),
+        (
+            "gradient_checkpointing=0",
+            "gradient_checkpointing: found 0, allowed true or false, or a number of at least 2, or "
+            "'selective'",
+        ),
+        ("cache=5", "cache: found 5, allowed a text, or a path"),
+        ("crop=1000", "crop: found 1000, allowed a multiple of 32 (nearest: 992 or 1024)"),
+        ("objective.band_weights=[1, 2]", "objective.band_weights: found [1, 2], allowed 4 values"),
+        ("lora={targets: []}", "lora.targets: found [], allowed 1 or more values"),
+        ("lora={targets: ['']}", "lora.targets.0: found '', allowed a text that is not empty"),
+        (
+            "timesteps={distribution: mode, scale: x}",
+            "timesteps.scale: found 'x', allowed a number",
+        ),
+        (
+            "checkpoint={every: 2, keep_every: 3}",
+            "checkpoint.keep_every: found 3, allowed a multiple of every=2",
+        ),
+    ],
+)
+def test_one_mistake_is_one_problem(tmp_path: Path, override: str, problem: str) -> None:
+    path = _write(tmp_path)
+    assert _refusal(path, override) == f"{path}: {problem}"
+
+
+@pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"", "allowed a mapping"),
+        (b"", "recipe.yaml: is empty, allowed a mapping"),
         (b"- a\n- b\n", "found list, allowed a mapping"),
         (b"a: [1\n", "not valid YAML"),
         (b"model: a\nmodel: b\n", "key 'model' is given twice"),

@@ -125,10 +125,11 @@ def _checked(key: str, given: GivenRecipe, study: Study) -> Recipe:
         return load_recipe(given, overrides).model_copy(update={"output": study.output})
     if key == "recipe":
         _refuse_ours(given)
+    content = {**given, **ours}
     try:
-        return Recipe.model_validate({**given, **ours})
+        return Recipe.model_validate(content)
     except ValidationError as error:
-        raise UsageError(f"{key}: {describe_problems(error, Recipe)}") from None
+        raise UsageError(f"{key}: {describe_problems(error, Recipe, content)}") from None
 
 
 def _refuse_ours(given: Mapping[str, Any]) -> None:

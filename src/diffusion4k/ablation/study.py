@@ -11,15 +11,19 @@ from pydantic_core import PydanticCustomError
 
 from diffusion4k.benchmark.prompts import SUPPLEMENT
 from diffusion4k.config.read import read_config
-from diffusion4k.config.types import Count, NonNegative, Number, Pixels, Section, Seed, Text
+from diffusion4k.config.types import (
+    Count,
+    FolderName,
+    NonNegative,
+    Number,
+    Pixels,
+    Section,
+    Seed,
+    Text,
+)
 from diffusion4k.metrics.networks import Networks
 
 __all__ = ["GivenRecipe", "Study", "VelocityQuestions", "load_study"]
-
-Name: TypeAlias = Annotated[
-    str, Field(pattern=r"^[^/\\\x00-\x1f.][^/\\\x00-\x1f]*$", max_length=60)
-]
-"""Also the name of a folder."""
 
 GivenRecipe: TypeAlias = StrictStr | dict[str, Any]
 """A recipe's file, or its keys."""
@@ -45,11 +49,11 @@ class Study(Section):
 
     recipe: GivenRecipe
     """Of all runs; output, steps and seed are the study's."""
-    arms: dict[Name, GivenRecipe] = Field(min_length=2)
+    arms: dict[FolderName, GivenRecipe] = Field(min_length=2)
     """What each changes: `objective` and `timesteps`, nothing else."""
-    baseline: Name
+    baseline: FolderName
     """The arm from which the others' differences are taken."""
-    equal: tuple[tuple[Name, Name], ...] = ()
+    equal: tuple[tuple[FolderName, FolderName], ...] = ()
     """Pairs of arms that must come out equal, as their objectives are: they prove the harness."""
     seeds: tuple[Seed, ...] = Field(min_length=1)
     steps: Annotated[tuple[Count, ...], BeforeValidator(_several), Field(min_length=1)]

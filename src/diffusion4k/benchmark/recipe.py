@@ -9,14 +9,11 @@ from pydantic_core import PydanticCustomError
 from diffusion4k.benchmark.prompts import SUPPLEMENT
 from diffusion4k.config.problems import describe_problems
 from diffusion4k.config.read import read_config
-from diffusion4k.config.types import Count, NonNegative, Section, Seed, Text, square
+from diffusion4k.config.types import Count, FolderName, NonNegative, Section, Seed, Text, square
 from diffusion4k.errors import UsageError
 from diffusion4k.metrics.networks import Networks
 
 __all__ = ["BenchmarkRecipe", "Entry", "checked_recipe", "load_benchmark_recipe"]
-
-Name = Annotated[str, Field(pattern=r"^[^/\\\x00-\x1f.][^/\\\x00-\x1f]*$", max_length=80)]
-"""Also the name of a folder."""
 
 
 class Entry(Section):
@@ -25,7 +22,7 @@ class Entry(Section):
     What is left out of a model's settings is the model's own default.
     """
 
-    name: Name
+    name: FolderName
     model: Text | None = None
     images: Path | None = None
     width: Count | None = None
@@ -103,4 +100,4 @@ def checked_recipe(values: dict[str, Any]) -> BenchmarkRecipe:
     try:
         return BenchmarkRecipe.model_validate(values)
     except ValidationError as error:
-        raise UsageError(describe_problems(error, BenchmarkRecipe)) from None
+        raise UsageError(describe_problems(error, BenchmarkRecipe, values)) from None

@@ -22,6 +22,7 @@ from diffusion4k.benchmark.reconstruction import (
 from diffusion4k.benchmark.reconstruction_figure import draw
 from diffusion4k.benchmark.reconstruction_measure import Weights
 from diffusion4k.data.folder import photo_folder
+from diffusion4k.data.pixels import check_multiple
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics.evaluate import list_images
 from diffusion4k.metrics.frechet import FewSamplesWarning
@@ -31,7 +32,6 @@ from diffusion4k.vae import parse_memory
 
 __all__ = ["run"]
 
-_STEP = 32
 _SHOWN = 4  # photographs in the figure
 _HEADINGS = {
     "psnr": ("PSNR, dB", 2),
@@ -57,15 +57,12 @@ def run(
     """Measure, print the table, write `out/results.json` and `out/reconstructions.png`.
 
     Raises:
-        UsageError: a size that is no multiple of 32, an `out` that is a file, no such weights.
-        Diffusion4kError: no such folder or model, or an unusable picture without `skip_bad`.
+        UsageError: a size that is no multiple of 32, an `out` that is a file, or no such folder,
+            model or weights.
+        Diffusion4kError: an unusable picture without `skip_bad`.
     """
     for size in sizes:
-        if size < _STEP or size % _STEP:
-            below = max(size // _STEP * _STEP, _STEP)
-            raise UsageError(
-                f"--size {size}: not a multiple of {_STEP}; the nearest: {below} or {below + _STEP}"
-            )
+        check_multiple("--size", size)
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: is a file; name a folder")
     parse_memory(max_memory)

@@ -53,4 +53,4 @@ def settings_of(kind: "type[Kind]", **values: Any) -> "Kind":
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise UsageError(describe_problems(error, kind)) from None
+        raise UsageError(describe_problems(error, kind, values)) from None

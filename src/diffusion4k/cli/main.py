@@ -5,6 +5,7 @@ import importlib
 import inspect
 import os
 import sys
+from typing import Any
 
 import typer
 
@@ -17,6 +18,10 @@ VERBS = (
     *("demo", "generate", "train", "ablate", "merge_lora", "cache", "dataset", "evaluate"),
     *("benchmark", "compare", "figure", "judge", "study", "vae", "plan", "models"),
 )
+
+_WrongUsage: type[Any] = typer.BadParameter.__mro__[1]
+"""Of all that Typer refuses."""
+_INTERRUPTED = 130
 
 app = typer.Typer(
     name="diffusion4k",
@@ -65,14 +70,20 @@ def main() -> None:
     # Nor is each attempt to reach the hub: what came of it is said once.
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     try:
-        app()
+        code = app(prog_name="diffusion4k", standalone_mode=False)
+        # Typer turns Ctrl-C into its code, in silence.
+        if code == _INTERRUPTED:
+            raise KeyboardInterrupt
+        sys.exit(code)
     except Diffusion4kError as error:
         _fail(str(error), error.exit_code)
-    except SystemExit as leaving:
-        # Typer turns Ctrl-C into a silent exit.
-        if isinstance(getattr(leaving.__context__, "__cause__", None), KeyboardInterrupt):
-            _fail("interrupted; finished work is kept, run the same command to go on", 130)
-        raise
+    except _WrongUsage as error:
+        # A group without a verb has shown its help.
+        if type(error).__name__ == "NoArgsIsHelpError":
+            sys.exit(error.exit_code)
+        _fail(_refusal(error), error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted; finished work is kept, run the same command to go on", _INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output left (for example `| head`); that is no failure of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -86,6 +97,21 @@ def main() -> None:
         if error.filename is None:
             raise
         _fail(f"{error.filename}: {error.strerror}", 1)
+
+
+def _refusal(error: Any) -> str:
+    """What Typer refuses, told as our own errors are."""
+    from pydantic import ValidationError
+
+    from diffusion4k.config.problems import allowed
+
+    if isinstance(error.__cause__, ValidationError):
+        problem = error.__cause__.errors()[0]
+        name = error.param.get_error_hint().replace("'", "")
+        if words := allowed(problem):
+            return f"{name} {problem['input']}: allowed {words}"
+    told = error.format_message().rstrip(".")
+    return f"{told} (see `{error.ctx.command_path} --help`)" if error.ctx else told
 
 
 def _fail(message: str, code: int) -> None:

@@ -44,8 +44,8 @@ def read_models(arguments: Sequence[str], least: int, most: int) -> list[Model]:
     """Models from `FOLDER` or `NAME=FOLDER` each; a folder without a name is called as it is.
 
     Raises:
-        UsageError: too few or too many, no such folder, or two of one name.
-        Diffusion4kError: a folder without images, or bad metadata.
+        UsageError: too few or too many, no such folder, one without images, or two of one name.
+        Diffusion4kError: bad metadata.
     """
     if not least <= len(arguments) <= most:
         raise UsageError(
@@ -92,7 +92,7 @@ def _entries(folder: Path) -> list[Entry]:
         for path in image_files(folder)
     ]
     if not entries:
-        raise Diffusion4kError(f"{folder}: no images in it: give a folder of images")
+        raise UsageError(f"{folder}: no images in it: give a folder of images")
     named: dict[str, Entry] = {}
     for entry in entries:
         other = named.setdefault(entry.name, entry)

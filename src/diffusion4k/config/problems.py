@@ -6,12 +6,49 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-__all__ = ["describe_problem", "describe_problems", "known_keys"]
+__all__ = ["allowed", "describe_problems", "known_keys", "list_problems"]
+
+_SHOULD = "Input should be "
+_ALLOWED = {
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number below {lt}",
+    "less_than_equal": "a number of at most {le}",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing", "finite_number"), "a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    "string_type": "a text",
+    "string_too_short": "a text that is not empty",
+    "path_type": "a path",
+    **dict.fromkeys(("tuple_type", "list_type"), "a list `[a, b]`"),
+    "too_short": "{min_length} or more values",
+    "too_long": "{max_length} values",
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "a section `key: value`"),
+    "union_tag_invalid": "{expected_tags}",
+}
+"""Pydantic's kinds of problems that it says in other words than ours."""
 
 
-def describe_problems(error: ValidationError, model: type[BaseModel]) -> str:
-    """All problems of `error`, each `key: found ..., allowed ...`, joined by semicolons."""
-    return "; ".join(describe_problem(problem, model) for problem in error.errors())
+def describe_problems(error: ValidationError, model: type[BaseModel], content: Any) -> str:
+    """All problems with `content`, joined by semicolons."""
+    return "; ".join(list_problems(error, model, content))
+
+
+def list_problems(error: ValidationError, model: type[BaseModel], content: Any) -> list[str]:
+    """Each `key: found ..., allowed ...`: one for each key, the innermost ones alone."""
+    by_key: dict[str, list[Any]] = {}
+    sections: dict[str, type[BaseModel]] = {}
+    for problem in error.errors():
+        key, section = _locate(problem, model, content)
+        by_key.setdefault(key, []).append(problem)
+        sections[key] = section
+    return [
+        _unknown(key, sections[key], model)
+        if problems[0]["type"] == "extra_forbidden"
+        else _wrong(key, problems)
+        for key, problems in by_key.items()
+        if not any(other.startswith(f"{key}.") for other in by_key)
+    ]
 
 
 def known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -22,57 +59,73 @@ def known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield from known_keys(section, f"{prefix}{name}.")
 
 
-def describe_problem(problem: Any, model: type[BaseModel]) -> str:
-    """One of an error's `errors()`."""
-    location, section = _locate(problem["loc"], model)
-    key = ".".join(location)
-    kind, context = problem["type"], problem.get("ctx", {})
-    if kind == "extra_forbidden":
-        parent, _, name = key.rpartition(".")
-        siblings = [f"{parent}.{field}" if parent else field for field in section.model_fields]
-        namesakes = [known for known in known_keys(model) if known.endswith(f".{name}")]
-        close = difflib.get_close_matches(key, siblings, n=1) or namesakes
-        if close and key not in known_keys(model):
-            return f"{key}: unknown key (did you mean {close[0]}?)"
-        return f"{key}: unknown key (allowed: {', '.join(siblings)})"
-    if kind == "missing":
-        return f"{key}: missing"
-    if kind == "union_tag_invalid":
-        name = context["discriminator"].strip("'")
-        return f"{key}.{name}: found {context['tag']!r}, allowed {context['expected_tags']}"
-    if not key:
-        return str(problem["msg"])
-    found = repr(problem["input"])
-    found = found if len(found) <= 60 else found[:57] + "..."
-    allowed = str(problem["msg"]).removeprefix("Input should be ")
-    if kind == "too_long":
-        allowed = f"{context['max_length']} values"
-    if kind in ("tuple_type", "list_type"):
-        allowed = "a list `[a, b]`"
-    if kind.startswith("model_") or kind == "dict_type":
-        allowed = "a section `key: value`"
-    return f"{key}: found {found}, allowed {allowed}"
+def _locate(problem: Any, model: type[BaseModel], content: Any) -> tuple[str, type[BaseModel]]:
+    """The key as the file has it, and the section that holds it.
 
-
-def _locate(
-    location: tuple[int | str, ...], model: type[BaseModel]
-) -> tuple[list[str], type[BaseModel]]:
-    """Keys as the file has them, and the section that holds the last one.
-
-    A section that is chosen by its name has that name in pydantic's location: no key of the file.
+    Pydantic's location also tells which of several types was tried: no key of the file.
     """
     keys: list[str] = []
     section, choices = model, [model]
-    for part in location:
-        chosen = [choice for choice in choices if len(choices) > 1 and part in _tags(choice)]
-        if chosen:
-            section, choices = chosen[0], chosen
-            continue
-        section = choices[0] if choices else section
-        keys.append(str(part))
-        field = section.model_fields.get(str(part))
-        choices = _sections(field.annotation) if field else []
-    return keys, section
+    for part in problem["loc"]:
+        if _holds(content, part):
+            content = content[part]
+            section = choices[0] if choices else section
+            keys.append(str(part))
+            if field := section.model_fields.get(str(part)):
+                choices = _sections(field.annotation)
+        elif chosen := [choice for choice in choices if part in _tags(choice)]:
+            choices = chosen
+    if _is_absent(problem):
+        keys.append(problem["loc"][-1])
+    if problem["type"].startswith("union_tag"):
+        keys.append(problem["ctx"]["discriminator"].strip("'"))
+    return ".".join(keys), section
+
+
+def _holds(content: Any, part: int | str) -> bool:
+    if isinstance(content, list | tuple):
+        return part in range(len(content))
+    return isinstance(content, dict) and part in content
+
+
+def _is_absent(problem: Any) -> bool:
+    """Whether it is a key that is missing, not an item of a list."""
+    return problem["type"] == "missing" and isinstance(problem["loc"][-1], str)
+
+
+def _unknown(key: str, section: type[BaseModel], model: type[BaseModel]) -> str:
+    parent, _, name = key.rpartition(".")
+    siblings = [f"{parent}.{field}" if parent else field for field in section.model_fields]
+    namesakes = [known for known in known_keys(model) if known.endswith(f".{name}")]
+    close = difflib.get_close_matches(key, siblings, n=1) or namesakes
+    if close and key not in known_keys(model):
+        return f"{key}: unknown key (did you mean {close[0]}?)"
+    return f"{key}: unknown key (allowed: {', '.join(siblings)})"
+
+
+def _wrong(key: str, problems: list[Any]) -> str:
+    """What one value is refused for: of several types that it may have, by each of them."""
+    first = problems[0]
+    if _is_absent(first) or first["type"] == "union_tag_not_found":
+        return f"{key}: missing"
+    # Items of a list that all miss, or are wrong in one way, are one problem: the last tells.
+    words = {problem["type"]: allowed(problem) for problem in problems}.values()
+    if None in words:  # a rule of our own, told in a sentence
+        message = str(first["msg"])
+        return message if message.startswith(key) else f"{key}: {message}"
+    found = repr(first.get("ctx", {}).get("tag", first["input"]))
+    found = found if len(found) <= 60 else found[:57] + "..."
+    return f"{key}: found {found}, allowed {', or '.join(map(str, words))}"
+
+
+def allowed(problem: Any) -> str | None:
+    """Words for the values that pydantic would take; None: it is a rule that says more."""
+    kind, message = problem["type"], str(problem["msg"])
+    if kind == "missing":
+        return f"{problem['loc'][-1] + 1} values"
+    if kind in _ALLOWED:
+        return _ALLOWED[kind].format(**problem.get("ctx", {}))
+    return message.removeprefix(_SHOULD) if message.startswith(_SHOULD) else None
 
 
 def _sections(annotation: Any) -> list[type[BaseModel]]:
@@ -82,8 +135,10 @@ def _sections(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _tags(section: type[BaseModel]) -> list[Any]:
+    """Names by which a section can be chosen."""
     return [
-        field.default
+        name
         for field in section.model_fields.values()
         if get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1
+        for name in get_args(field.annotation)
     ]

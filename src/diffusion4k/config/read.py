@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from diffusion4k.config.problems import describe_problem, describe_problems
+from diffusion4k.config.problems import describe_problems, list_problems
 from diffusion4k.errors import UsageError
 
 __all__ = ["read_config", "read_partly"]
@@ -29,7 +29,7 @@ def read_config(path: str | Path, overrides: list[str] | None, kind: type[AnyCon
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise UsageError(f"{path}: {describe_problems(error, kind)}") from None
+        raise UsageError(f"{path}: {describe_problems(error, kind, content)}") from None
 
 
 def read_partly(
@@ -52,7 +52,7 @@ def read_partly(
     try:
         return kind.model_validate(content), [], set()
     except ValidationError as error:
-        problems = [describe_problem(wrong, kind) for wrong in error.errors()]
+        problems = list_problems(error, kind, content)
         keys = {str(key) for wrong in error.errors() for key in wrong["loc"][:1]}
     for key in keys:
         found = content.pop(key, None)
@@ -70,6 +70,8 @@ def _content(path: Path, overrides: list[str] | None) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise UsageError(f"{path}: cannot be read: {reason}") from None
+    if content is None:
+        raise UsageError(f"{path}: is empty, allowed a mapping `key: value`")
     if not isinstance(content, dict):
         raise UsageError(f"{path}: found {type(content).__name__}, allowed a mapping `key: value`")
     for override in overrides or []:

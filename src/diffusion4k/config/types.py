@@ -1,5 +1,6 @@
 """What values of a configuration can be."""
 
+import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -9,6 +10,7 @@ __all__ = [
     "Address",
     "Beta",
     "Count",
+    "FolderName",
     "NonNegative",
     "Number",
     "Pixels",
@@ -17,6 +19,7 @@ __all__ = [
     "Section",
     "Seed",
     "Text",
+    "matching",
     "named",
     "square",
 ]
@@ -52,6 +55,17 @@ def named(key: str, choice: str) -> BeforeValidator:
     return BeforeValidator(lambda value: {key: choice} | value if type(value) is dict else value)
 
 
+def matching(pattern: str, words: str) -> AfterValidator:
+    """Of a text that as a whole matches a pattern, as `words` say."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise PydanticCustomError("text", "Input should be {words}", {"words": words})
+        return value
+
+    return AfterValidator(check)
+
+
 Number = Annotated[float, BeforeValidator(_not_bool), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
 NonNegative = Annotated[Number, Field(ge=0)]
@@ -61,7 +75,14 @@ Count = Annotated[int, Field(strict=True, ge=1)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 Pixels = Annotated[Count, AfterValidator(_whole_patches)]
 Text = Annotated[str, Field(min_length=1)]
-Address = Annotated[str, Field(pattern="://")]
+Address = Annotated[str, matching(r"(?s).*://.*", "an address such as `https://example.org/path`")]
+FolderName = Annotated[
+    str,
+    matching(
+        r"[^/\\\x00-\x1f.][^/\\\x00-\x1f]{0,79}",
+        "a name for a folder: 1 to 80 characters, no slash, no dot in front",
+    ),
+]
 
 
 class Section(BaseModel):

@@ -65,7 +65,7 @@ def use_ray(address: str) -> None:
         )
         daft.set_runner_ray(address, noop_if_initialized=True)
     except ImportError:
-        raise Diffusion4kError("--ray needs Ray: pip install 'daft[ray]'") from None
+        raise Diffusion4kError("--ray needs Ray: pip install 'diffusion4k[ray]'") from None
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise Diffusion4kError(

@@ -16,6 +16,7 @@ from diffusion4k.config.types import (
     Section,
     Seed,
     Text,
+    matching,
     named,
 )
 from diffusion4k.curation.duplicates.groups import CORRELATION, DISTANCE
@@ -51,7 +52,7 @@ class _Source(Section):
     """`captions` are the keys or columns that may hold the caption; the first that does, counts."""
 
     path: Text
-    prefix: Annotated[str, Field(pattern=r"^[\w-]*$")] = ""
+    prefix: Annotated[str, matching(r"[\w-]*", "letters, digits, `_` and `-`")] = ""
     """Folder of the dataset that the pictures go to; keeps the names of several sources apart."""
     captions: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ("text", "caption")
 
@@ -171,8 +172,10 @@ class ScoresRecipe(Section):
 class HookRecipe(Section):
     """A function of yours: takes an RGB array `(H, W, 3)` of uint8 and gives a number."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-    function: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+    name: Annotated[
+        str, matching(r"[a-z][a-z0-9_]*", "small letters, digits and `_`, a letter in front")
+    ]
+    function: Annotated[str, matching(r"[\w.]+:\w+", "`module:function`")]
     """`module:function`."""
     min: Number | None = None
     max: Number | None = None

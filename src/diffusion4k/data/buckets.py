@@ -20,9 +20,19 @@ from numpy.typing import NDArray
 from diffusion4k.data.pixels import check_multiple
 from diffusion4k.errors import UsageError
 
-__all__ = ["BucketOrder", "bucket_sizes", "buckets_of", "cover_size", "nearest_bucket", "sizes_for"]
+__all__ = [
+    "LONGEST",
+    "BucketOrder",
+    "bucket_sizes",
+    "buckets_of",
+    "cover_size",
+    "nearest_bucket",
+    "sizes_for",
+]
 
 MULTIPLE = 32
+LONGEST = 8
+"""Greatest aspect of a bucket: pictures that are longer are hardly photographs."""
 _EPOCH, _PASS = 2, 3  # separate these random numbers from those of the fixed crop
 
 
@@ -35,11 +45,13 @@ def bucket_sizes(
     side grows by a sixteenth of `resolution`. A shape and its transpose are both there.
 
     Raises:
-        UsageError: a resolution that is no multiple of 32, or `longest` below 1.
+        UsageError: a resolution that is no multiple of 32, or `longest` out of 1 to `LONGEST`.
     """
     check_multiple("resolution", resolution)
-    if not 1 <= longest < float("inf"):
-        raise UsageError(f"longest aspect: found {longest}, allowed 1 or more, for example 2.4")
+    if not 1 <= longest <= LONGEST:
+        raise UsageError(
+            f"buckets: found {longest:g} as longest aspect, allowed 1 to {LONGEST}, for example 2.4"
+        )
     step = max(round(resolution / 16 / multiple), 1) * multiple
     widest = int(resolution * sqrt(longest)) // multiple * multiple
     sizes = set()

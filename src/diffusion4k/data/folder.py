@@ -13,7 +13,7 @@ from diffusion4k.cores import cores
 from diffusion4k.data.images import SUFFIXES, image_size
 from diffusion4k.data.metadata import METADATA, Row, read_rows
 from diffusion4k.data.problems import Problem, report_skipped
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.prefetch import prefetch
 from diffusion4k.progress import track
 
@@ -114,14 +114,14 @@ def scan_folder(
         captioned: photographs without a caption are a problem.
 
     Raises:
-        Diffusion4kError: no folder, or no `metadata.jsonl` in it.
+        UsageError: no folder, or no `metadata.jsonl` in it.
     """
     folder = Path(folder)
     metadata = folder / METADATA
     if not folder.is_dir():
-        raise Diffusion4kError(f"{folder}: no such folder: give a folder with {METADATA} in it")
+        raise UsageError(f"{folder}: no such folder: give a folder with {METADATA} in it")
     if not metadata.is_file():
-        raise Diffusion4kError(
+        raise UsageError(
             f"{folder}: no {METADATA} in it: it gives one line per photograph, "
             '{"file_name": ..., "text": ...}'
         )

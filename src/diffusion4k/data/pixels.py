@@ -21,10 +21,14 @@ PATCH = 32
 
 def check_multiple(what: str, pixels: int) -> None:
     """Raise `UsageError` unless `pixels` is a positive multiple of 32."""
-    if pixels < PATCH or pixels % PATCH:
-        below = max(pixels // PATCH, 1) * PATCH
-        nearest = " or ".join(map(str, sorted({below, max(pixels // PATCH + 1, 1) * PATCH})))
-        raise UsageError(f"{what} {pixels}: allowed are multiples of {PATCH}, nearest: {nearest}")
+    if pixels < PATCH:
+        raise UsageError(f"{what} {pixels}: too small, the smallest is {PATCH}")
+    if over := pixels % PATCH:
+        below = pixels - over
+        raise UsageError(
+            f"{what} {pixels}: allowed are multiples of {PATCH}, nearest: {below} or "
+            f"{below + PATCH}"
+        )
 
 
 def fitted_size(width: int, height: int, resolution: int) -> tuple[int, int]:

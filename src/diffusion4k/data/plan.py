@@ -40,6 +40,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_multiple("resolution", self.resolution)
+        sizes_for(self.family.factor, self.resolution, self.longest)  # refuses wrong aspects
         if self.dtype not in DTYPES:
             raise UsageError(f"dtype {self.dtype}: allowed are {', '.join(DTYPES)}")
 

@@ -109,8 +109,8 @@ def _system(address: str) -> tuple[Any, str]:
         return fsspec.core.url_to_fs(address)
     except ImportError as error:
         raise Diffusion4kError(
-            f"{address}: {str(error).splitlines()[0]}: `pip install fsspec` and what it needs for "
-            "this kind of address, such as `s3fs`"
+            f"{address}: {str(error).splitlines()[0]}: `pip install 'diffusion4k[remote]'` brings "
+            "what s3:// and https:// need"
         ) from None
     except ValueError as error:
         raise Diffusion4kError(f"{address}: {error}") from None

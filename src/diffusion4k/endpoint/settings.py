@@ -24,7 +24,8 @@ def _web_address(value: str) -> str:
     if parts.username or parts.password or parts.query:
         # The value is shown in messages and stored in ledgers.
         raise PydanticCustomError(
-            "url", "Input should hold no user, password or query: keys come from the environment"
+            "url",
+            "found with a user, password or query: leave it out, keys come from the environment",
         )
     return value.rstrip("/") if parts.path.strip("/") else f"{value.rstrip('/')}/v1"
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, UsageError
 
 __all__ = [
     "POCKET",
@@ -52,7 +52,8 @@ def resolve(model: str | Path, parts: Collection[str] | None = None) -> Path:
     the named parts.
 
     Raises:
-        Diffusion4kError: no such model, no `model_index.json` in the folder, or hub out of reach.
+        UsageError: no such model, or no `model_index.json` in the folder.
+        Diffusion4kError: hub out of reach.
     """
     if str(model) == POCKET:
         folder = POCKET_FOLDER
@@ -66,7 +67,7 @@ def resolve(model: str | Path, parts: Collection[str] | None = None) -> Path:
     elif isinstance(model, str) and _HUB_ID.fullmatch(model):
         folder = _download(model, parts)
     else:
-        raise Diffusion4kError(
+        raise UsageError(
             f"{model}: no such model: give `pocket`, a folder in diffusers layout, "
             "or a hub id like owner/name"
         )
@@ -94,11 +95,12 @@ def model_index(folder: Path) -> dict[str, Any]:
     """The folder's `model_index.json`.
 
     Raises:
-        Diffusion4kError: the file is absent, or not a JSON object with `_class_name`.
+        UsageError: the file is absent.
+        Diffusion4kError: it is not a JSON object with `_class_name`.
     """
     path = folder / "model_index.json"
     if not path.is_file():
-        raise Diffusion4kError(
+        raise UsageError(
             f"{folder}: no model_index.json in it: a model is a folder in diffusers layout"
         )
     index = read_json(path)
@@ -310,7 +312,9 @@ def _download(hub_id: str, wanted: Collection[str] | None) -> Path:
             f"`hf auth login` to get {wanted_file}"
         )
     except RepositoryNotFoundError:
-        reason = "no such folder here and no such model on the hub"
+        raise UsageError(
+            f"{hub_id}: no such folder here and no such model on the hub: check the name"
+        ) from None
     except (HfHubHTTPError, OSError, ValueError) as error:
         reason = (
             f"not on this machine, and the hub cannot be reached ({type(error).__name__}) for "

@@ -27,8 +27,8 @@ def check_weights_option(weights: str | None) -> None:
     """See that the option is one, and that its package and file are there.
 
     Raises:
-        UsageError: not `fp8`, `int8`, `nf4` or `gguf:FILE`.
-        Diffusion4kError: its package is not installed, or no such file.
+        UsageError: not `fp8`, `int8`, `nf4` or `gguf:FILE`, or no such file.
+        Diffusion4kError: its package is not installed.
     """
     if weights is None:
         return
@@ -36,7 +36,7 @@ def check_weights_option(weights: str | None) -> None:
     if kind not in _PACKAGES or (kind == "gguf") != bool(file):
         raise UsageError(f"weights {weights}: allowed are fp8, int8, nf4 and gguf:FILE")
     if file and not Path(file).is_file():
-        raise Diffusion4kError(f"{file}: no such file: give a GGUF file of the transformer")
+        raise UsageError(f"{file}: no such file: give a GGUF file of the transformer")
     package = _PACKAGES[kind]
     if package and importlib.util.find_spec(package) is None:
         raise Diffusion4kError(

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.files import atomic_path
 
 __all__ = ["FILE_NAME", "Adapter", "check_adapter", "read_adapter", "write_adapter"]
@@ -82,12 +82,13 @@ def read_adapter(place: str | Path) -> Adapter:
     """The adapter in a folder, or in a .safetensors file, of diffusers' layout.
 
     Raises:
-        Diffusion4kError: no such file, a damaged one, or one of another layout.
+        UsageError: no such file.
+        Diffusion4kError: a damaged one, or one of another layout.
     """
     path = Path(place)
     path = path / FILE_NAME if path.is_dir() else path
     if not path.is_file():
-        raise Diffusion4kError(f"{path}: no such file: give the folder that holds {FILE_NAME}")
+        raise UsageError(f"{path}: no such file: give the folder that holds {FILE_NAME}")
     try:
         weights = load_file(path)
         with safe_open(path, framework="pt") as file:

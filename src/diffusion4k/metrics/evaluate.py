@@ -178,7 +178,8 @@ def list_images(folder: str | Path) -> list[Path]:
     """Image files directly in `folder`, by name. Raises `UsageError` if there is none."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise UsageError(f"{folder}: {'is no folder' if folder.exists() else 'does not exist'}")
+        what = "is no folder" if folder.exists() else "no such folder"
+        raise UsageError(f"{folder}: {what}: give a folder of images")
     paths = sorted(
         path
         for path in folder.iterdir()

@@ -84,7 +84,7 @@ def read_answers(path: str | Path) -> list[Answer]:
     """All answers of a file, in its order.
 
     Raises:
-        UsageError: its ending is none of .csv, .jsonl, .parquet.
+        UsageError: no such file, or its ending is none of .csv, .jsonl, .parquet.
         Diffusion4kError: it cannot be read, a column is missing, or a row is not allowed.
     """
     path = Path(path)
@@ -164,6 +164,10 @@ def _read(path: Path) -> Iterator[Any]:
             import pyarrow.parquet as parquet
 
             yield from parquet.read_table(path).to_pylist()
+    except FileNotFoundError:
+        raise UsageError(
+            f"{path}: no such file: give what `study export` or `judge` wrote"
+        ) from None
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())[:200]
         raise Diffusion4kError(f"{path}: cannot be read: {reason}") from None

@@ -139,7 +139,10 @@ def _start(request: Request, model: str, starts_from_images: bool) -> dict[str, 
     """The settings that tell of the image to start from; none without one."""
     if request.init is None:
         if request.strength is not None:
-            raise UsageError(f"strength {request.strength:g} without an image to start from")
+            raise UsageError(
+                f"strength {request.strength:g} without an image to start from: "
+                "give one with --init"
+            )
         return {}
     if not starts_from_images:
         able = sorted(kind.name for kind in families().values() if kind.image_to_image_class)
@@ -152,6 +155,8 @@ def _start(request: Request, model: str, starts_from_images: bool) -> dict[str, 
         raise UsageError(
             f"strength {strength:g}: allowed is above 0 to 1 (1: nothing of the image is left)"
         )
+    if not Path(request.init).exists():
+        raise UsageError(f"init {request.init}: no such file: give an image file")
     image_size(request.init)
     return {
         "init": str(request.init),
@@ -207,7 +212,7 @@ def read_prompts(path: str | Path) -> list[str]:
     if path.suffix.lower() not in (".txt", ".jsonl"):
         raise UsageError(f"{path}: a prompts file is .txt (one per line) or .jsonl")
     if not path.is_file():
-        raise UsageError(f"{path}: no such file")
+        raise UsageError(f"{path}: no such file: give a .txt or .jsonl file of prompts")
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:

@@ -185,14 +185,16 @@ def _photographs(
     count = None
     place = recipe.cache_folder
     shape: dict[str, Any] = {"resolution": recipe.resolution, "longest": recipe.longest}
-    if recipe.data is None:
+    if recipe.data is None or isinstance(place, str):  # the cache is all that is trained from
+        source: object = place
         with findings.noting():
             cache = LatentCache(place)
             count = len(cache)
             if made_for:
                 cache.require(**made_for, **shape)
     else:
-        if made_for and isinstance(place, Path) and not recipe.uncached:
+        source = recipe.data
+        if made_for and not recipe.uncached:
             with findings.noting():
                 refuse_other_build(place, **made_for, **shape)
         with findings.noting():
@@ -208,7 +210,7 @@ def _photographs(
     batch = recipe.batch_size * recipe.gradient_accumulation * world
     if count is not None and batch > count:
         findings.problems.append(
-            f"{recipe.data or place}: {count} photographs, fewer than the {batch} of a step "
+            f"{source}: {count} photographs, fewer than the {batch} of a step "
             "(batch_size x gradient_accumulation x processes): lower one of these, or add some"
         )
     return count

@@ -22,6 +22,7 @@ from diffusion4k.config.types import (
     Text,
     square,
 )
+from diffusion4k.data.buckets import LONGEST
 from diffusion4k.errors import UsageError
 from diffusion4k.training.objective_recipe import (
     BetaRecipe,
@@ -92,7 +93,7 @@ class HighResolutionRecipe(Section):
 class BucketsRecipe(Section):
     """Photographs keep their shape, at about `resolution` squared pixels, up to `longest`:1."""
 
-    longest: Annotated[Number, Field(ge=1, le=8)] = 2.4
+    longest: Annotated[Number, Field(ge=1, le=LONGEST)] = 2.4
 
 
 class ScheduleRecipe(Section):

@@ -41,7 +41,9 @@ def resume_point(recipe: RunRecipe, processes: int) -> tuple[Path | None, int]:
         before = kind.model_validate(state["recipe"])
         steps, processes_before = int(state["step"]), int(state["processes"])
     except (KeyError, ValidationError) as error:
-        told = describe_problems(error, kind) if isinstance(error, ValidationError) else error
+        told: object = error
+        if isinstance(error, ValidationError):
+            told = describe_problems(error, kind, state["recipe"])
         raise UsageError(
             f"{checkpoint / 'state.json'}: not of this version ({told}): choose another output"
         ) from None

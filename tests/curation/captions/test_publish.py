@@ -10,7 +10,7 @@ from diffusion4k.curation.captions.publish import caption_folder, estimate_folde
 from diffusion4k.curation.captions.run import Stopped
 from diffusion4k.curation.captions.settings import CaptionSettings
 from diffusion4k.data.folder import METADATA, read_folder
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, UsageError
 from tests.curation.captions.conftest import make_pictures
 from tests.endpoint.server import StandIn, serving
 
@@ -117,7 +117,7 @@ def test_folders_without_pictures(tmp_path: Path, settings: Make) -> None:
     with pytest.raises(Diffusion4kError, match="no such folder"):
         find_pictures(tmp_path / "absent")
     (tmp_path / "notes.txt").write_text("no picture")
-    with pytest.raises(Diffusion4kError, match="no picture in it"):
+    with pytest.raises(UsageError, match="no picture in it"):
         find_pictures(tmp_path)
 
 

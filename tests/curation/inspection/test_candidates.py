@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffusion4k.curation.inspection.candidates import read_candidates
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, UsageError
 from tests.curation.inspection.fake import make_dataset, write_manifest
 from tests.data.fake import make_folder, save_picture
 
@@ -136,5 +136,5 @@ def test_no_manifest_whatever_ends_in_a_traceback(manifest: Path, data: st.DataO
 def test_folders_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(Diffusion4kError, match="no such folder"):
         read_candidates(tmp_path / "absent")
-    with pytest.raises(Diffusion4kError, match=r"neither manifest\.parquet nor metadata\.jsonl"):
+    with pytest.raises(UsageError, match=r"neither manifest\.parquet nor metadata\.jsonl"):
         read_candidates(tmp_path)

@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from diffusion4k.cli.study.report import report
-from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.errors import UsageError
 from diffusion4k.preference.answers import write_answers
 from tests.preference.analysis.simulate import answer, judge, people
 
@@ -110,7 +110,7 @@ def test_a_judge_alone(files: list[Path], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (("none.csv",), Diffusion4kError, "none.csv: cannot be read"),
+        (("none.csv",), UsageError, "none.csv: no such file: give what"),
         (
             ("answers.csv", "--ours", "x"),
             UsageError,

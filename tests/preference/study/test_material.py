@@ -101,6 +101,8 @@ def test_unequal_sizes_are_told_and_prompts_given_twice_refused(tmp_path: Path) 
 
 def test_folders_that_are_none(tmp_path: Path) -> None:
     make_images(tmp_path / "a", 1, 0)
+    with pytest.raises(UsageError, match=r"task.prompts: found .*absent.txt, .* give a .txt or"):
+        find_scenes(models(tmp_path, "a"), tmp_path / "absent.txt")
     with pytest.raises(UsageError, match=r"b: no such folder"):
         find_scenes(models(tmp_path, "a", "b"), None)
     (tmp_path / "b").mkdir()
@@ -188,13 +190,22 @@ def test_patches_are_parts_of_their_images(tmp_path: Path) -> None:
     ("change", "said"),
     [
         ({"task": {"kind": "ranking"}}, "task.kind: found 'ranking', allowed 'pairwise'"),
-        ({"name": "Not A Name"}, "name: found 'Not A Name'"),
+        ({"name": "Not A Name"}, "name: found 'Not A Name', allowed 1 to 63 small"),
         ({"views": 0}, "views: found 0"),
         ({"colour": "red"}, "colour: unknown key"),
-        ({"task": {"models": {"a": "x"}}}, "models"),
-        ({"task": {"models": {"a/b": "x", "c": "y"}}}, "models"),
-        ({"task": {"questions": [{"name": "a", "title": "A", "text": "?"}] * 2}}, "each name once"),
-        ({"database": "study.db"}, "database: found 'study.db'"),
+        (
+            {"task": {"models": {"a": "x"}}},
+            "yaml: task.models: found {'a': 'x'}, allowed 2 or more",
+        ),
+        (
+            {"task": {"models": {"a/b": "x", "c": "y"}}},
+            "yaml: task.models.a/b: found 'a/b', allowed",
+        ),
+        (
+            {"task": {"questions": [{"name": "a", "title": "A", "text": "?"}] * 2}},
+            "task.questions: found a twice",
+        ),
+        ({"database": "study.db"}, "found 'study.db', allowed an address `postgresql"),
     ],
 )
 def test_studies_that_are_refused(tmp_path: Path, change: dict[str, Any], said: str) -> None:

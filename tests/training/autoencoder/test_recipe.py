@@ -50,8 +50,8 @@ def test_all_recipes_load(path: Path) -> None:
     [
         ({"stat": "average"}, "stat: unknown key (did you mean start?)"),
         ({"loss": {"lpips": 1}}, "loss.lpips: unknown key"),
-        ({"loss": {"mse": -1}}, "loss.mse: found -1, allowed greater than or equal to 0"),
-        ({"crop": 100}, "crop.0: found 100, allowed a multiple of 32 (nearest: 96 or 128)"),
+        ({"loss": {"mse": -1}}, "loss.mse: found -1, allowed a number of at least 0"),
+        ({"crop": 100}, "crop: found 100, allowed a multiple of 32 (nearest: 96 or 128)"),
         ({"resolution": 256}, "crop: found 512x512, allowed at most resolution=256"),
         ({"crop": 32, "adversarial": {"layers": 4}}, "adversarial.layers: found 4, which takes"),
         ({"loss": {"mse": 0, "perceptual": 0}}, "loss: found no weight above 0 among mse"),

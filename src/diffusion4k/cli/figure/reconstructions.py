@@ -35,11 +35,10 @@ def reconstructions(
     """Photographs and what autoencoders give back, places and errors enlarged (Fig. 16)."""
     from diffusion4k.benchmark.figures.canvas import check_output, save_figure
     from diffusion4k.data.folder import photo_folder
-    from diffusion4k.errors import UsageError
+    from diffusion4k.data.pixels import check_multiple
 
     check_output(out, width)
-    if size < 32 or size % 32:
-        raise UsageError(f"--size {size}: not a multiple of 32")
+    check_multiple("--size", size)
     paths = [entry.path for entry in entries_of(photo_folder(folder), image)[:most]]
 
     from diffusion4k.benchmark.figures.reconstructions import draw_reconstructions

@@ -40,8 +40,8 @@ def find_pictures(folder: Path, *, overwrite: bool = False) -> FolderPictures:
     """The folder's pictures without a caption; all of them with `overwrite`.
 
     Raises:
-        Diffusion4kError: no folder, no picture in it, or a line of `metadata.jsonl` is
-            wrong.
+        UsageError: no folder, or no picture in it.
+        Diffusion4kError: a line of `metadata.jsonl` is wrong.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder: give a folder of pictures")
@@ -65,7 +65,7 @@ def find_pictures(folder: Path, *, overwrite: bool = False) -> FolderPictures:
                 problems.append(Problem(str(part / name), f"no such file, but {METADATA} names it"))
     if not found:
         endings = ", ".join(sorted(SUFFIXES))
-        raise Diffusion4kError(f"{folder}: no picture in it: give one with files {endings}")
+        raise UsageError(f"{folder}: no picture in it: give one with files {endings}")
     return FolderPictures(pictures, problems, {} if is_build else rows, is_build)
 
 

@@ -66,8 +66,8 @@ def read_candidates(folder: Path) -> Candidates:
     Pictures are not looked at; of an image folder, what cannot be used is reported and left out.
 
     Raises:
-        Diffusion4kError: no such folder, neither manifest nor metadata in it, a manifest that
-            cannot be read, or no candidate.
+        UsageError: no such folder, or neither manifest nor metadata in it.
+        Diffusion4kError: a manifest that cannot be read, or no candidate.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder: give one that `dataset build` wrote")
@@ -78,7 +78,7 @@ def read_candidates(folder: Path) -> Candidates:
         rows = [Candidate(photo.file_name, photo.path, text=photo.text) for photo in photos]
         found = Candidates(rows, {})
     else:
-        raise Diffusion4kError(
+        raise UsageError(
             f"{folder}: neither {MANIFEST} nor {METADATA} in it: give the folder that "
             "`diffusion4k dataset build` wrote, or an image folder"
         )

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictBool
 from pydantic_core import PydanticCustomError
 
 from diffusion4k.config.read import read_config
-from diffusion4k.config.types import Address, Count, NonNegative, Section, Seed, Text
+from diffusion4k.config.types import Count, NonNegative, Section, Seed, Text, matching
 from diffusion4k.preference.study.questions import PAPER, Question
 
 __all__ = [
@@ -22,14 +22,20 @@ __all__ = [
 ]
 
 NonNegativeCount = Annotated[int, Field(strict=True, ge=0)]
-Model = Annotated[str, Field(pattern=r"^[^\x00-\x1f/\\=]{1,100}$")]
+Model = Annotated[
+    str, matching(r"[^\x00-\x1f/\\=]{1,100}", "1 to 100 characters, no slash and no `=`")
+]
+
+Database = Annotated[str, matching(r"\w+(\+\w+)?://.+", "an address `postgresql://USER@HOST/NAME`")]
 
 
 def _apart(questions: tuple[Question, ...]) -> tuple[Question, ...]:
     names = [question.name for question in questions]
     if twice := {name for name in names if names.count(name) > 1}:
         raise PydanticCustomError(
-            "twice", "each name once (twice: {names})", {"names": ", ".join(sorted(twice))}
+            "twice",
+            "found {names} twice, allowed each name once",
+            {"names": ", ".join(sorted(twice))},
         )
     return questions
 
@@ -110,12 +116,19 @@ class ParticipantsConfig(Section):
 class StudyConfig(Section):
     """A study, as its YAML says it."""
 
-    name: Annotated[str, BeforeValidator(_text), Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+    name: Annotated[
+        str,
+        BeforeValidator(_text),
+        matching(
+            r"[a-z0-9][a-z0-9_-]{0,62}",
+            "1 to 63 small letters, digits, `_` and `-`, a letter or digit in front",
+        ),
+    ]
     title: Text
     folder: Text
     """Where the study keeps what it needs and what was answered."""
     task: Annotated[PairwiseTask | RatingTask | InspectionTask, Field(discriminator="kind")]
-    database: Address | None = None
+    database: Database | None = None
     """postgresql://USER@HOST/NAME; by default SQLite in the folder."""
     participants: ParticipantsConfig = ParticipantsConfig()
     views: Count | None = None

@@ -44,8 +44,8 @@ def folders_of(models: Mapping[str, str]) -> list[Model]:
     """The images of each model's folder.
 
     Raises:
-        UsageError: no such folder.
-        Diffusion4kError: a folder without images, or bad metadata.
+        UsageError: no such folder, or one without images.
+        Diffusion4kError: bad metadata.
     """
     return read_models([f"{name}={folder}" for name, folder in models.items()], 1, len(models))
 
@@ -56,9 +56,10 @@ def find_scenes(
     """The scenes of the models' folders.
 
     Raises:
-        UsageError: no such folder, a prompt given twice, images without prompts, or a model without
-            an image of some prompt (unless `skip_missing`).
-        Diffusion4kError: a folder without images, or bad metadata.
+        UsageError: no such folder or one without images, no such file of prompts, a prompt given
+            twice, images without prompts, or a model without an image of some prompt (unless
+            `skip_missing`).
+        Diffusion4kError: bad metadata.
     """
     wanted = _distinct(prompts) if prompts else None
     by_prompt = {model.name: _by_prompt(model, wanted, prompts) for model in folders_of(models)}
@@ -82,6 +83,11 @@ def find_scenes(
 
 
 def _distinct(path: Path) -> list[str]:
+    if not path.is_file():
+        raise UsageError(
+            f"task.prompts: found {path}, which is no file: give a .txt or .jsonl file of the "
+            "prompts, or leave the key out where the images carry their own"
+        )
     prompts = read_prompts(path)
     first: dict[str, int] = {}
     for number, prompt in enumerate(prompts, start=1):

@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import Field, StrictBool
+from pydantic import StrictBool
 
-from diffusion4k.config.types import Section, Text
+from diffusion4k.config.types import Section, Text, matching
 
 __all__ = ["PAPER", "Question"]
 
@@ -12,7 +12,7 @@ __all__ = ["PAPER", "Question"]
 class Question(Section):
     """A question about a pair of images."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]
+    name: Annotated[str, matching(r"[a-z0-9_]{1,64}", "1 to 64 small letters, digits and `_`")]
     """What it is called in exports."""
     title: Text
     text: Text
