@@ -43,6 +43,9 @@ pocket: setup  ## train the pocket model anew, from Debian's wallpaper packages 
 	$(BIN)/python recipes/pocket/train_transformer.py --start runs/pocket/transformer/final \
 		--vae runs/pocket/vae_decoder/vae --out runs/pocket/transformer_on \
 		--levels beta --steps 1200 --peak 5e-4 --photograph-weight 6
+	$(BIN)/python recipes/pocket/train_transformer.py --start runs/pocket/transformer_on/final \
+		--vae runs/pocket/vae_decoder/vae --out runs/pocket/transformer_more \
+		--levels beta --steps 1200 --peak 5e-4 --photograph-weight 3
 	$(BIN)/python recipes/pocket/export.py
 
 clean:

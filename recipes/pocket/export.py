@@ -82,7 +82,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, default=Path("runs/pocket"))
     parser.add_argument("--out", type=Path, default=Path("src/diffusion4k/pocket/model"))
-    parser.add_argument("--transformer", default="transformer_on", help="folder in --runs")
+    parser.add_argument("--transformer", default="transformer_more", help="folder in --runs")
     parser.add_argument("--averages", action="store_true")
     parser.add_argument("--autoencoder", default="vae_decoder/vae", help="folder in --runs")
     arguments = parser.parse_args()
