@@ -52,6 +52,24 @@ def test_an_error_comes_at_its_place_and_ends_the_work() -> None:
     assert len(begun) <= 5 and list(results) == []
 
 
+def test_nothing_is_at_work_after_an_error() -> None:
+    begun, done = [], []
+
+    def slow(number: int) -> int:
+        begun.append(number)
+        time.sleep(0.05)
+        done.append(number)
+        return number
+
+    def items() -> Iterator[int]:
+        yield from range(3)
+        raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"):
+        list(prefetch(slow, items(), workers=4))
+    assert sorted(done) == sorted(begun)
+
+
 def test_a_forgotten_generator_may_be_collected_in_one_of_its_threads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -1,5 +1,6 @@
 """Work ahead of its reader, in threads."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +20,8 @@ def prefetch(
     At most `workers + 1` results wait at a time, as each may be a whole photograph.
     """
     waiting: deque[Future[Result]] = deque()
-    pool = ThreadPoolExecutor(workers)
+    ours: set[int] = set()
+    pool = ThreadPoolExecutor(workers, initializer=lambda: ours.add(threading.get_ident()))
     try:
         for item in items:
             waiting.append(pool.submit(function, item))
@@ -28,6 +30,5 @@ def prefetch(
         while waiting:
             yield waiting.popleft().result()
     finally:
-        # Whoever left early is not kept waiting, nor can one of the pool's own threads, in which a
-        # forgotten generator may be collected, wait for itself.
-        pool.shutdown(wait=False, cancel_futures=True)
+        # A forgotten generator may be collected in a thread of its pool, which has no end then.
+        pool.shutdown(wait=threading.get_ident() not in ours, cancel_futures=True)

@@ -87,7 +87,7 @@ def test_a_full_disk_is_one_line_and_the_build_goes_on(
 
 
 def test_two_builds_do_not_share_an_output(tmp_path: Path, many: Path) -> None:
-    one = start(wanted(tmp_path / "out", many), SLOW="2")
+    one = start(wanted(tmp_path / "out", many), SLOW="0.5")
     _wait_for_work(tmp_path / "out", one)
     other = start(wanted(tmp_path / "out", many))
     said, _ = other.communicate()
