@@ -223,10 +223,9 @@ def _identities(
     sides: Mapping[tuple[str, int], _Side],
     loss_curves: Mapping[tuple[str, int], Path],
 ) -> tuple[Identity, ...]:
-    study = ground.study
+    study, last = ground.study, ground.study.steps[-1]
     found = []
     for first, second in study.equal:
-        last = study.steps[-1]
         losses = [
             _largest(*(_losses(loss_curves[arm, seed], last) for arm in (first, second)))
             for seed in study.seeds
