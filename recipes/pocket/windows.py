@@ -1,0 +1,109 @@
+"""The windows of pictures that the pocket transformer learns, and their latents.
+
+Every batch is 256 tokens or a few less, entered as a picture of its own at the middle of the table
+of positions: a whole picture at 512 pixels, or a window of a larger one, cut at any latent. This is
+what a crop of `diffusion4k train` is, and what a stage of `generate --stages` shows the network.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from pictures import captions_of, load_at_short_side, to_tensor
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from diffusion4k.files import atomic_path
+from diffusion4k.vae import load_autoencoder
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A kind of batch, drawn for `share` of the steps.
+
+    `side` is the shorter side of the pictures that windows are cut from; None: the whole picture,
+    reduced to cover `width` x `height`. Sizes in latents.
+    """
+
+    width: int
+    height: int
+    side: int | None
+    share: float
+
+    def __str__(self) -> str:
+        where = f" of {self.side} px" if self.side else ""
+        return f"{16 * self.width}x{16 * self.height}{where}"
+
+
+MODES = (
+    Mode(32, 32, None, 0.48),
+    Mode(32, 24, None, 0.07),
+    Mode(24, 32, None, 0.07),
+    Mode(32, 32, 1024, 0.38),
+)
+
+
+class Latents:
+    """Normalised F=16 latents of all pictures for a mode, computed and stored at first use."""
+
+    def __init__(self, data: Path, vae_folder: Path, out: Path) -> None:
+        self.data, self.vae_folder, self.out = data, vae_folder, out
+        self.loaded: dict[str, list[Tensor]] = {}
+
+    def __getitem__(self, mode: Mode) -> list[Tensor]:
+        name = str(mode.side) if mode.side else f"{mode.width}x{mode.height}"
+        if name not in self.loaded:
+            path = self.out / f"latents-{name}.safetensors"
+            if not path.exists():
+                self._encode(mode, path)
+            stored = load_file(path)
+            self.loaded[name] = [stored[str(i)] for i in range(len(stored))]
+        return self.loaded[name]
+
+    @torch.no_grad()
+    def _encode(self, mode: Mode, path: Path) -> None:
+        vae = load_autoencoder(self.vae_folder).eval().float()
+        found = {}
+        for i, row in enumerate(captions_of(self.data)):
+            array = _picture(self.data / row["file_name"], mode)
+            image = to_tensor(array[None].copy())
+            z = vae.encode(image.contiguous()).latent_dist.mode()[0]
+            z = (z - vae.config.shift_factor) * vae.config.scaling_factor
+            found[str(i)] = z.half().contiguous()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            save_file(found, temporary)
+        print(f"latents of {mode}: {len(found)} pictures", flush=True)
+
+
+def _picture(path: Path, mode: Mode) -> np.ndarray:
+    """RGB uint8: the middle of the picture at the mode's shape, or whole at its shorter side."""
+    if mode.side:
+        array = load_at_short_side(path, mode.side)
+        return array[: array.shape[0] // 16 * 16, : array.shape[1] // 16 * 16]
+    image = Image.open(path).convert("RGB")
+    width, height = 16 * mode.width, 16 * mode.height
+    scale = max(width / image.width, height / image.height)
+    size = (round(image.width * scale), round(image.height * scale))
+    array = np.asarray(image.resize(size, Image.Resampling.LANCZOS))
+    top, left = (array.shape[0] - height) // 2, (array.shape[1] - width) // 2
+    return array[top : top + height, left : left + width]
+
+
+def draw_batch(
+    latents: Latents, mode: Mode, count: int, weights: np.ndarray, generator: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """A batch `(count, 16, height, width)` with the numbers `(count,)` of its pictures."""
+    pictures = latents[mode]
+    chosen = generator.choice(len(pictures), count, replace=False, p=weights)
+    batch = []
+    for i in chosen:
+        z = pictures[i]
+        top, left = (
+            int(generator.integers(have - want + 1))
+            for have, want in zip(z.shape[1:], (mode.height, mode.width), strict=True)
+        )
+        batch.append(z[:, top : top + mode.height, left : left + mode.width].float())
+    return torch.stack(batch), torch.from_numpy(chosen)
