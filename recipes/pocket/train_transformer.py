@@ -156,7 +156,7 @@ def train(arguments: argparse.Namespace) -> None:
             latents[mode]
         return
     tokens, pooled = embed_captions(arguments.data, arguments.text)
-    start: Path | None = arguments.start
+    start: Path | None = arguments.weights
     model = SD3Transformer2DModel.from_pretrained(start) if start else build_transformer()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model.float().to(device).train()
@@ -255,7 +255,7 @@ if __name__ == "__main__":
     parser.add_argument("--vae", type=Path, default=Path("runs/pocket/vae_decoder/vae"))
     parser.add_argument("--text", type=Path, default=Path("runs/pocket/text"))
     parser.add_argument("--out", type=Path, default=Path("runs/pocket/transformer"))
-    parser.add_argument("--start", type=Path, help="folder of a transformer, to be trained on")
+    parser.add_argument("--weights", type=Path, help="folder of a transformer to start from")
     parser.add_argument(
         "--photograph-weight",
         type=float,
