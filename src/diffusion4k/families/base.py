@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.folder import hub_id_of, read_json
 from diffusion4k.families.high_resolution import HighResolution
+from diffusion4k.families.spatial import SpatialCall
+from diffusion4k.families.stages import ModelStages
 
 __all__ = [
     "NO_LIMIT",
@@ -139,7 +141,22 @@ class Family(Protocol):
         """Sampling defaults: the family's, or the model's own."""
 
     def max_side(self, model: Path) -> int:
-        """Longest side in pixels that the model can be asked for."""
+        """Longest side in pixels that the model can be asked for at once, without windows."""
+
+    def at_factor(self, factor: int | None) -> "Family":
+        """This family with the same options at another factor; None: at its own.
+
+        Raises:
+            UsageError: a factor that the family cannot do.
+        """
+
+    def stages(self, model: Path) -> ModelStages:
+        """How the model makes an image in stages: by the size it was trained at, or as its own
+        `diffusion4k.json` states.
+
+        Raises:
+            Diffusion4kError: stages there that cannot be meant.
+        """
 
     def guidance_kind(self, model: Path) -> GuidanceKind:
         """What the guidance scale does in this model."""
@@ -193,9 +210,9 @@ class Family(Protocol):
         generator: torch.Generator,
         max_memory: int | str | None = None,
     ) -> Tensor:
-        """Normalised latents drawn from the posterior, as `image_to_image_class` starts from.
+        """Normalised latents drawn from the posterior where there is one, else the only ones.
 
-        Feature maps take at most `max_memory`. Only where there is an `image_to_image_class`.
+        Feature maps take at most `max_memory`.
         """
 
     def decode_latents(self, autoencoder: Any, latents: Tensor) -> Tensor:
@@ -253,3 +270,11 @@ class Family(Protocol):
 
     def spatial_latents(self, latents: Tensor, width: int, height: int) -> Tensor:
         """Latents as the stock pipeline returns them, as normalised `(B, C, H/F, W/F)`."""
+
+    def spatial_call(
+        self, transformer: Any, arguments: dict[str, Any], rows: int, columns: int
+    ) -> SpatialCall:
+        """A call of the transformer by the stock pipeline, by its arguments' names.
+
+        `rows` and `columns` are those of the latents.
+        """
