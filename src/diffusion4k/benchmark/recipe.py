@@ -74,6 +74,8 @@ class BenchmarkRecipe(Section):
     reencode: bool = False
     patch_size: Count = 224
     patches_per_image: Count = 64
+    grid_period: Count = 32
+    """Of the token-grid ratio: pixels a side of a token, or of a window."""
     networks: Networks = Networks()
     """Weights of the metrics with networks; those that are not named are left empty."""
     resamples: Count = 2000
