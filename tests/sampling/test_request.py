@@ -12,13 +12,14 @@ from diffusion4k.families import Defaults
 from diffusion4k.sampling import Request, Settings, read_prompts
 from diffusion4k.sampling.request import check_size, settle
 
+MODEL = config_folder("stabilityai/stable-diffusion-3-medium-diffusers")
+
 
 def _settle(**fields: Any) -> Settings:
     return settle(
         Request(**{"prompt": "a cat", **fields}),
-        Defaults(steps=28, guidance=7.0, width=4096, height=4096),
-        size_step=32,
-        max_side=6144,
+        StableDiffusion3(),
+        MODEL,
         model="m",
         model_fingerprint="f",
         dtype="float32",

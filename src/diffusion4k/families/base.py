@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.folder import hub_id_of, read_json
 from diffusion4k.families.high_resolution import HighResolution
+from diffusion4k.families.stages import ModelStages
 
 __all__ = [
     "NO_LIMIT",
@@ -139,7 +140,22 @@ class Family(Protocol):
         """Sampling defaults: the family's, or the model's own."""
 
     def max_side(self, model: Path) -> int:
-        """Longest side in pixels that the model can be asked for."""
+        """Longest side in pixels that the model can be asked for at once, without windows."""
+
+    def at_factor(self, factor: int | None) -> "Family":
+        """This family with the same options at another factor; None: at its own.
+
+        Raises:
+            UsageError: a factor that the family cannot do.
+        """
+
+    def stages(self, model: Path) -> ModelStages:
+        """How the model makes an image in stages: by the size it was trained at, or as its own
+        `diffusion4k.json` states.
+
+        Raises:
+            Diffusion4kError: stages there that cannot be meant.
+        """
 
     def guidance_kind(self, model: Path) -> GuidanceKind:
         """What the guidance scale does in this model."""

@@ -37,6 +37,7 @@ from diffusion4k.families.folder import (
     transformer_config,
 )
 from diffusion4k.families.high_resolution import HighResolution, chunk_attention
+from diffusion4k.families.stages import USUAL, ModelStages, StageOptions
 
 __all__ = ["StockFamily", "config_of", "meta_tensor"]
 
@@ -85,6 +86,7 @@ class StockFamily:
         self.factor = factor or self.factors[0]
         self.size_step = self.factor * self.patch_size
         self._given = dict(high_resolution or {})
+        self._factor_given = factor
 
     def check(self, model: Path) -> None:
         """See from file names and headers, in no time, that the folder is complete."""
@@ -136,6 +138,31 @@ class StockFamily:
         low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
         base, most = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
         return math.exp(base + (most - base) * (tokens - low) / (high - low))
+
+    def at_factor(self, factor: int | None) -> "StockFamily":
+        """This family with the same options at another factor; None: at its own."""
+        return type(self)(factor, self._given) if factor not in (None, self.factor) else self
+
+    def native_tokens(self, model: Path) -> int:
+        """Tokens a side of the square images that the base model was trained at."""
+        sample_size: int = transformer_config(model)["sample_size"]
+        return sample_size // self.patch_size
+
+    def native_factor(self, model: Path) -> int:
+        """The factor of these images: the autoencoder's own."""
+        return min(self.factors)
+
+    def stages(self, model: Path) -> ModelStages:
+        """A draft of the native size, at the native factor unless one was given, and windows of
+        its number of tokens after it; or what the model's `diffusion4k.json` states."""
+        tokens, factor = self.native_tokens(model), self._factor_given
+        later = StageOptions(window=tokens).over(USUAL)
+        if "stages" in (settings := model_settings(model)):
+            where, draft = f"{model / SETTINGS}: stages", StageOptions()
+            return ModelStages.stated(settings["stages"], draft=draft, later=later, where=where)
+        factor = factor or self.native_factor(model)
+        side = tokens * self.patch_size * factor
+        return ModelStages((side,), (StageOptions(factor=factor),), later)
 
     def guidance_kind(self, model: Path) -> GuidanceKind:
         """Classifier-free."""

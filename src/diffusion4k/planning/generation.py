@@ -69,11 +69,8 @@ class GenerationSetup:
         family = model.family
         settings = settle(
             Request("a picture", **request),
-            family.defaults(model.folder),
-            size_step=family.size_step,
-            max_side=family.max_side(model.folder),
-            factor=family.factor,
-            guidance_kind=family.guidance_kind(model.folder),
+            family,
+            model.folder,
             model=model.name,
             model_fingerprint="",
             dtype=dtype,

@@ -111,15 +111,11 @@ class Sampler:
         """
         settings = settle(
             request,
-            self._defaults,
-            size_step=self.family.size_step,
-            max_side=self._max_side,
-            factor=self.family.factor,
-            guidance_kind=self._guidance_kind,
+            self.family,
+            self.folder,
             model=self.model,
             model_fingerprint=self._fingerprint,
             dtype=self.dtype,
-            starts_from_images=self.family.image_to_image_class is not None,
         )
         return replace(settings, **self._own_settings)
 
@@ -249,14 +245,6 @@ class Sampler:
     @cached_property
     def _guidance_kind(self) -> GuidanceKind:
         return self.family.guidance_kind(self.folder)
-
-    @cached_property
-    def _defaults(self) -> Any:
-        return self.family.defaults(self.folder)
-
-    @cached_property
-    def _max_side(self) -> int:
-        return self.family.max_side(self.folder)
 
     @cached_property
     def _fingerprint(self) -> str:
