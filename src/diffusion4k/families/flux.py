@@ -85,10 +85,6 @@ class Flux(AutoencoderKLFamily):
         """Embedded in guidance-distilled models, else none."""
         return "embedded" if _embeds_guidance(model) else "none"
 
-    def native_tokens(self, model: Path) -> int:
-        """64: 1024x1024 at F=8, which the transformer's configuration does not say."""
-        return 64
-
     def max_sequence_length(self, model: Path) -> int:
         """T5's tokens: 512, and 256 for schnell, as its model card has it."""
         return 512 if _embeds_guidance(model) else 256

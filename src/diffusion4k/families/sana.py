@@ -44,11 +44,12 @@ class Sana(StockFamily):
     )
     factors: ClassVar[tuple[int, ...]] = (32,)
     patch_size: ClassVar[int] = 1
+    sample_size: ClassVar[int] = 32
     decodes_in_strips = False
 
     def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
         """20 steps, guidance 4.5, and the size of the model's training."""
-        side = self.factor * transformer.get("sample_size", 32)
+        side = self.factor * transformer.get("sample_size", self.sample_size)
         return Defaults(steps=20, guidance=4.5, width=side, height=side)
 
     def max_side(self, model: Path) -> int:

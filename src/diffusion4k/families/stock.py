@@ -65,6 +65,8 @@ class StockFamily:
     factors: ClassVar[tuple[int, ...]]
     patch_size: ClassVar[int] = 2
     """Latents a side of one token."""
+    sample_size: ClassVar[int] = 128
+    """Latents a side of the base model's training, where its configuration does not say."""
 
     lora_targets: tuple[str, ...] = (
         *("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2"),
@@ -145,7 +147,7 @@ class StockFamily:
 
     def native_tokens(self, model: Path) -> int:
         """Tokens a side of the square images that the base model was trained at."""
-        sample_size: int = transformer_config(model)["sample_size"]
+        sample_size: int = transformer_config(model).get("sample_size", self.sample_size)
         return sample_size // self.patch_size
 
     def native_factor(self, model: Path) -> int:

@@ -58,10 +58,6 @@ class ZImage(AutoencoderKLFamily):
         config = transformer_config(model)
         return min(config.get("axes_lens", [1024, 512, 512])[1:]) * self.size_step
 
-    def native_tokens(self, model: Path) -> int:
-        """64: 1024x1024 at F=8, which the transformer's configuration does not say."""
-        return 64
-
     def max_sequence_length(self, model: Path) -> int:
         """Qwen's tokens, as in the stock pipeline."""
         return 512

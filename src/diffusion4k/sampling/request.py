@@ -15,7 +15,7 @@ from diffusion4k.files import sha256_of
 from diffusion4k.sampling.sizes import check_size, check_steps
 from diffusion4k.sampling.stages import Stage, resolve_stages, steps_made
 
-__all__ = ["Request", "Settings", "check_size", "choose_dtype", "read_prompts", "settle"]
+__all__ = ["Request", "Settings", "choose_dtype", "read_prompts", "settle"]
 
 # The longest prompts whose record still fits into the 64 KiB that JPEG allows.
 _MAX_PROMPT = 7500
