@@ -13,6 +13,8 @@ diffusion4k generate "a mountain lake at dawn" --width 1024 --height 1024 --out 
 
 diffusion4k generate "a mountain lake at dawn" --init lake.png --strength 0.35 --out lake-4k.png
 
+diffusion4k generate "a mountain lake at dawn" --stages 1024,2048,4096 --out lake-4k.png
+
 diffusion4k generate --prompts prompts.txt --seed 0 --seed 1 --format jpeg --out images
 """
 
@@ -60,6 +62,37 @@ def generate(
         float | None,
         typer.Option(help="With --init, the share of the steps made anew; by default 0.35."),
     ] = None,
+    stages: Annotated[
+        str | None,
+        typer.Option(
+            help="Longer sides in pixels, growing: a draft, then each enlarged, e.g. 1024,2048."
+        ),
+    ] = None,
+    draft: Annotated[
+        int | None,
+        typer.Option(help="Longer side of a draft, which is doubled until the size is reached."),
+    ] = None,
+    direct: Annotated[
+        bool, typer.Option("--direct", help="Not in stages, whatever the model's default.")
+    ] = False,
+    stage_strength: Annotated[
+        float | None,
+        typer.Option(help="Of stages after the draft, the share of the steps made anew."),
+    ] = None,
+    stage_steps: Annotated[
+        int | None, typer.Option(help="Steps of their schedule; by default the model's own.")
+    ] = None,
+    window: Annotated[
+        int | None,
+        typer.Option(help="Tokens a side that the model sees at once in them; 0: the whole image."),
+    ] = None,
+    low_bands: Annotated[
+        str | None,
+        typer.Option(help="How they keep to the stage before: off, constant or falling."),
+    ] = None,
+    keep_stages: Annotated[
+        bool, typer.Option("--keep-stages", help="Leave the picture of each stage beside it.")
+    ] = False,
     lora: Annotated[
         Path | None, typer.Option(help="Folder of a LoRA, as `train` and diffusers write it.")
     ] = None,
@@ -120,9 +153,16 @@ def generate(
     from diffusion4k.families.high_resolution import given_options
 
     texts = [prompt] if prompt is not None else sampling.read_prompts(prompts or "")
+    how = {
+        "stages": _stages(stages, draft, direct),
+        "draft": draft,
+        "stage_options": _stage_options(
+            strength=stage_strength, steps=stage_steps, window=window, low_bands=low_bands
+        ),
+    }
     requests = [
         sampling.Request(
-            text, each, negative_prompt, width, height, steps, guidance, init, strength
+            text, each, negative_prompt, width, height, steps, guidance, init, strength, **how
         )
         for text in texts
         for each in seed or [0]
@@ -148,11 +188,36 @@ def generate(
     if memory:
         typer.echo(str(sampler.placement), err=True)
     _warn(sampler, width, height, steps, guidance, high_resolution)
-    outputs = sampling.generate(requests, sampler, out=out, image_format=image_format)
+    outputs = sampling.generate(
+        requests, sampler, out=out, image_format=image_format, keep_stages=keep_stages
+    )
     made = sum(output.is_new for output in outputs)
     for output in outputs:
         typer.echo(output.path)
     typer.echo(f"{made} made, {len(outputs) - made} already there", err=True)
+
+
+def _stages(stages: str | None, draft: int | None, direct: bool) -> tuple[int, ...] | None:
+    """Longer sides as they were given; none at all is directly."""
+    from diffusion4k.errors import UsageError
+
+    if direct and (stages is not None or draft is not None):
+        raise UsageError("--direct contradicts --stages and --draft: leave one of them out")
+    if stages is None:
+        return () if direct else None
+    try:
+        return tuple(int(side) for side in stages.split(","))
+    except ValueError:
+        raise UsageError(
+            f"stages {stages}: give longer sides in pixels, separated by commas, e.g. 1024,2048"
+        ) from None
+
+
+def _stage_options(**given: Any) -> Any:
+    """Options of all stages after the draft; None where none was given."""
+    from diffusion4k.families.stages import StageOptions
+
+    return StageOptions(**given) if any(value is not None for value in given.values()) else None
 
 
 def _warn(

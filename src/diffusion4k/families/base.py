@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.folder import hub_id_of, read_json
 from diffusion4k.families.high_resolution import HighResolution
+from diffusion4k.families.spatial import SpatialCall
 from diffusion4k.families.stages import ModelStages
 
 __all__ = [
@@ -209,9 +210,9 @@ class Family(Protocol):
         generator: torch.Generator,
         max_memory: int | str | None = None,
     ) -> Tensor:
-        """Normalised latents drawn from the posterior, as `image_to_image_class` starts from.
+        """Normalised latents drawn from the posterior where there is one, else the only ones.
 
-        Feature maps take at most `max_memory`. Only where there is an `image_to_image_class`.
+        Feature maps take at most `max_memory`.
         """
 
     def decode_latents(self, autoencoder: Any, latents: Tensor) -> Tensor:
@@ -269,3 +270,11 @@ class Family(Protocol):
 
     def spatial_latents(self, latents: Tensor, width: int, height: int) -> Tensor:
         """Latents as the stock pipeline returns them, as normalised `(B, C, H/F, W/F)`."""
+
+    def spatial_call(
+        self, transformer: Any, arguments: dict[str, Any], rows: int, columns: int
+    ) -> SpatialCall:
+        """A call of the transformer by the stock pipeline, by its arguments' names.
+
+        `rows` and `columns` are those of the latents.
+        """

@@ -37,6 +37,7 @@ from diffusion4k.families.folder import (
     transformer_config,
 )
 from diffusion4k.families.high_resolution import HighResolution, chunk_attention
+from diffusion4k.families.spatial import NoiseLevel, SpatialCall, of_samples
 from diffusion4k.families.stages import USUAL, ModelStages, StageOptions
 
 __all__ = ["StockFamily", "config_of", "meta_tensor"]
@@ -313,6 +314,24 @@ class StockFamily:
     def spatial_latents(self, latents: Tensor, width: int, height: int) -> Tensor:
         """They are spatial as they come."""
         return latents
+
+    def noise_level(self, transformer: Any, timestep: Tensor) -> NoiseLevel:
+        """That of a timestep as the transformer takes it: of a flow in thousandths of sigma."""
+        return NoiseLevel.flow(timestep / 1000.0)
+
+    def spatial_call(
+        self, transformer: Any, arguments: dict[str, Any], rows: int, columns: int
+    ) -> SpatialCall:
+        """Latents come as `hidden_states`; every tensor has a row for each sample."""
+        latents = arguments.pop("hidden_states")
+        arguments["return_dict"] = False
+
+        def predict(pictures: Tensor, samples: Tensor) -> Tensor:
+            found: Tensor = transformer(hidden_states=pictures, **of_samples(arguments, samples))[0]
+            return found
+
+        level = self.noise_level(transformer, arguments["timestep"])
+        return SpatialCall(latents, level, predict, output=lambda predicted: predicted)
 
     def _pipeline(self, **components: Any) -> Any:
         return getattr(importlib.import_module("diffusers"), self.pipeline_class)(**components)

@@ -19,15 +19,18 @@ from PIL import Image
 from torch import Tensor
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.families import family_of, resolve
+from diffusion4k.families import Family, family_of, resolve
 from diffusion4k.families.base import GuidanceKind, is_guided
 from diffusion4k.families.quantization import cast_layers, check_weights_option, load_transformer
 from diffusion4k.files import sha256_of
 from diffusion4k.lora import check_adapter, load_adapter, read_adapter
 from diffusion4k.sampling.fingerprint import fingerprint
-from diffusion4k.sampling.image_to_image import image_to_image, initial_image
+from diffusion4k.sampling.image_to_image import from_latents, initial_image, with_parts
+from diffusion4k.sampling.kept import KeptStages
 from diffusion4k.sampling.memory import Placement, can_stream
-from diffusion4k.sampling.request import Request, Settings, choose_dtype, settle
+from diffusion4k.sampling.request import STRENGTH, Request, Settings, choose_dtype, settle
+from diffusion4k.sampling.staged import refine, stage_latents, stage_seed
+from diffusion4k.sampling.stages import Stage
 
 __all__ = ["Sampler"]
 
@@ -101,6 +104,7 @@ class Sampler:
         self.lora_scale = 1.0 if lora_scale is None else lora_scale
         self._text_encoders: Any = None
         self._conditioning: dict[tuple[str, bool], dict[str, Tensor]] = {}
+        self._others: dict[int, tuple[Family, Any]] = {}
 
     def settle(self, request: Request) -> Settings:
         """The request, checked, and completed with the model's defaults.
@@ -146,78 +150,220 @@ class Sampler:
             [settings.negative_prompt for settings in guided],
         )
 
-    def sample(self, settings: Settings, on_step: Callable[[], None] | None = None) -> Image.Image:
-        """One RGB image of `settings.width` x `settings.height`; `on_step` after each step.
+    def sample(
+        self,
+        settings: Settings,
+        on_step: Callable[[], None] | None = None,
+        on_stage: Callable[[int], None] | None = None,
+        kept: KeptStages | None = None,
+    ) -> Image.Image:
+        """One RGB image of `settings.width` x `settings.height`.
+
+        Arguments:
+            on_step: called after each step.
+            on_stage: called with the number of each stage, from 0, that begins.
+            kept: where the pictures of finished stages are kept.
 
         Raises:
             Diffusion4kError: latents became NaN or infinite, or memory ran out.
         """
-        return Image.fromarray(np.concatenate(list(self.sample_strips(settings, on_step))))
+        strips = self.sample_strips(settings, on_step, on_stage, kept)
+        return Image.fromarray(np.concatenate(list(strips)))
 
     def sample_strips(
-        self, settings: Settings, on_step: Callable[[], None] | None = None
+        self,
+        settings: Settings,
+        on_step: Callable[[], None] | None = None,
+        on_stage: Callable[[int], None] | None = None,
+        kept: KeptStages | None = None,
     ) -> Iterator[NDArray[np.uint8]]:
         """The same image in strips of rows from the top, `(rows, width, 3)` each.
 
         The image is never whole in memory: with `max_memory` its size hardly matters.
         """
-        latents = self.denoise(settings, on_step)
-        self.placement.before_decoding(self.pipeline)
-        max_memory = self.placement.max_memory
-        with _out_of_memory(settings, self.device):
-            for strip in self.family.decode_strips(self.pipeline.vae, latents, max_memory):
-                # As the stock pipeline scales and rounds.
-                pixels = strip[0].float().mul(0.5).add_(0.5).clamp_(0, 1).mul_(255).round_()
-                yield pixels.to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
+        latents = self.denoise(settings, on_step, on_stage, kept)
+        yield from self._decode(latents, settings.factor, settings.width, settings.height)
 
-    def denoise(self, settings: Settings, on_step: Callable[[], None] | None = None) -> Tensor:
+    def denoise(
+        self,
+        settings: Settings,
+        on_step: Callable[[], None] | None = None,
+        on_stage: Callable[[int], None] | None = None,
+        kept: KeptStages | None = None,
+    ) -> Tensor:
         """The image before decoding: normalised latents `(1, C, height/F, width/F)`.
 
         Raises:
             As `sample`.
         """
+        self.encode_for([settings])
+        if settings.stages:
+            return self._denoise_stages(settings, settings.stages, on_step, on_stage, kept)
         # Before the minutes that sampling takes.
         size, max_memory = (settings.width, settings.height), self.placement.max_memory
         self.family.check_decode_memory(self.pipeline.vae, *size, max_memory)
-        self.encode_for([settings])
-        guided = self._is_guided(settings)
-        negative = self._conditioning[settings.negative_prompt, True] if guided else None
+        generator = torch.Generator().manual_seed(settings.seed)
+        options = self._call_arguments(settings, settings.guidance, on_step)
+        if settings.init is None:
+            return self._from_noise(
+                self.pipeline, self.family, *size, settings.steps, generator, options
+            )
+        with _out_of_memory(*size, self.device):
+            image = initial_image(settings.init, *size).to(self.device, self._torch_dtype)
+            latents = self.family.draw_latents(self.pipeline.vae, image, generator, max_memory)
+            self.placement.before_denoising(self.pipeline)
+            made = from_latents(
+                self.pipeline,
+                self.family,
+                latents,
+                steps=settings.steps,
+                strength=STRENGTH if settings.strength is None else settings.strength,
+                generator=generator,
+                width=settings.width,
+                height=settings.height,
+                output_type="latent",
+                **options,
+            ).images
+        return self.family.spatial_latents(made, *size)
+
+    def _denoise_stages(
+        self,
+        settings: Settings,
+        stages: tuple[Stage, ...],
+        on_step: Callable[[], None] | None,
+        on_stage: Callable[[int], None] | None,
+        kept: KeptStages | None,
+    ) -> Tensor:
+        """The latents of the last stage, from noise or from the last stage that is kept."""
+        for stage in stages:
+            family, pipeline = self._at_factor(stage.factor)
+            family.check_decode_memory(
+                pipeline.vae, stage.width, stage.height, self.placement.max_memory
+            )
+        newest = kept.newest() if kept else None
+        first, picture = (newest[0] + 1, newest[1]) if newest else (0, None)
+        latents: Tensor | None = None
+        for number, stage in enumerate(stages[first:], first):
+            if latents is not None:
+                before = stages[number - 1]
+                strips = self._decode(latents, before.factor, before.width, before.height)
+                picture = np.concatenate(list(strips))
+                if kept:
+                    kept.write(number - 1, picture)
+            if on_stage:
+                on_stage(number)
+            latents = self._denoise_stage(settings, number, stage, picture, on_step)
+        assert latents is not None
+        return latents
+
+    def _denoise_stage(
+        self,
+        settings: Settings,
+        number: int,
+        stage: Stage,
+        picture: NDArray[np.uint8] | None,
+        on_step: Callable[[], None] | None,
+    ) -> Tensor:
+        """The latents of one stage; `picture` is that of the stage before."""
+        family, pipeline = self._at_factor(stage.factor)
+        seed = stage_seed(settings.seed, number)
+        generator = torch.Generator().manual_seed(seed)
+        options = self._call_arguments(settings, stage.guidance, on_step, stage)
+        if picture is None:
+            size = stage.width, stage.height
+            return self._from_noise(pipeline, family, *size, stage.steps, generator, options)
+        with _out_of_memory(stage.width, stage.height, self.device):
+            latents = stage_latents(
+                family, pipeline.vae, picture, stage, generator, self.placement.max_memory
+            )
+            self.placement.before_denoising(pipeline)
+            return refine(
+                pipeline,
+                family,
+                latents,
+                stage,
+                enlargement=max(stage.width, stage.height) / max(picture.shape[:2]),
+                seed=seed,
+                generator=generator,
+                timestep_shift=lambda tokens: family.timestep_shift(self.folder, tokens),
+                **options,
+            )
+
+    def _from_noise(
+        self,
+        pipeline: Any,
+        family: Family,
+        width: int,
+        height: int,
+        steps: int,
+        generator: torch.Generator,
+        options: dict[str, Any],
+    ) -> Tensor:
+        self.placement.before_denoising(pipeline)
+        with _out_of_memory(width, height, self.device):
+            latents = pipeline(
+                width=width,
+                height=height,
+                num_inference_steps=steps,
+                generator=generator,
+                output_type="latent",
+                **options,
+            ).images
+        return family.spatial_latents(latents, width, height)
+
+    def _decode(
+        self, latents: Tensor, factor: int, width: int, height: int
+    ) -> Iterator[NDArray[np.uint8]]:
+        """The picture of normalised latents, `(rows, width, 3)` uint8 at a time."""
+        family, pipeline = self._at_factor(factor)
+        self.placement.before_decoding(pipeline)
+        with _out_of_memory(width, height, self.device):
+            for strip in family.decode_strips(pipeline.vae, latents, self.placement.max_memory):
+                # As the stock pipeline scales and rounds.
+                pixels = strip[0].float().mul(0.5).add_(0.5).clamp_(0, 1).mul_(255).round_()
+                yield pixels.to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
+
+    def _call_arguments(
+        self,
+        settings: Settings,
+        guidance: float,
+        on_step: Callable[[], None] | None,
+        stage: Stage | None = None,
+    ) -> dict[str, Any]:
+        """Of the stock pipeline's call: embeddings, guidance, and the look at each step."""
+        steps, of_stage = settings.denoising_steps, ""
+        if stage:
+            steps, of_stage = stage.steps_made, f" of stage {stage.name}"
 
         def after_step(step: int, latents: Tensor) -> None:
             if not latents.isfinite().all():
                 raise Diffusion4kError(
                     f"{self.model}: latents are NaN or infinite after step {step + 1} of "
-                    f"{settings.denoising_steps} in {self.dtype}: the weights are broken, or try "
-                    "float32"
+                    f"{steps}{of_stage} in {self.dtype}: the weights are broken, or try float32"
                 )
             if on_step:
                 on_step()
 
-        pipeline, generator = self.pipeline, torch.Generator().manual_seed(settings.seed)
-        start: dict[str, Any] = {}
-        with _out_of_memory(settings, self.device):
-            if settings.init:
-                image = initial_image(settings.init, *size).to(self.device, self._torch_dtype)
-                latents = self.family.draw_latents(pipeline.vae, image, generator, max_memory)
-                start = {"image": latents, "strength": settings.strength}
-                assert self.family.image_to_image_class
-                pipeline = image_to_image(pipeline, self.family.image_to_image_class)
-            self.placement.before_denoising(pipeline)
-            latents = pipeline(
-                width=settings.width,
-                height=settings.height,
-                num_inference_steps=settings.steps,
-                generator=generator,
-                output_type="latent",
-                **start,
-                **self.family.call_arguments(
-                    self._conditioning[settings.prompt, False],
-                    guidance=settings.guidance,
-                    negative=negative,
-                    after_step=after_step,
-                ),
-            ).images
-        return self.family.spatial_latents(latents, settings.width, settings.height)
+        guided = is_guided(self._guidance_kind, guidance)
+        return self.family.call_arguments(
+            self._conditioning[settings.prompt, False],
+            guidance=guidance,
+            negative=self._conditioning[settings.negative_prompt, True] if guided else None,
+            after_step=after_step,
+        )
+
+    def _at_factor(self, factor: int) -> tuple[Family, Any]:
+        """Family and pipeline at a factor: the parts are the same but for the autoencoder."""
+        if factor == self.family.factor:
+            return self.family, self.pipeline
+        if factor not in self._others:
+            family = self.family.at_factor(factor)
+            autoencoder = family.load_autoencoder(self.folder, dtype=self._torch_dtype)
+            pipeline = with_parts(
+                self.pipeline, family.pipeline_class, vae=autoencoder.to(self.device)
+            )
+            self._others[factor] = family, pipeline
+        return self._others[factor]
 
     def load(self) -> None:
         """Load the pipeline now and not with the first image."""
@@ -240,7 +386,8 @@ class Sampler:
         return pipeline
 
     def _is_guided(self, settings: Settings) -> bool:
-        return is_guided(self._guidance_kind, settings.guidance)
+        guidances = [stage.guidance for stage in settings.stages or ()] or [settings.guidance]
+        return is_guided(self._guidance_kind, max(guidances))
 
     @cached_property
     def _guidance_kind(self) -> GuidanceKind:
@@ -267,13 +414,13 @@ class Sampler:
 
 
 @contextmanager
-def _out_of_memory(settings: Settings, device: torch.device) -> Iterator[None]:
+def _out_of_memory(width: int, height: int, device: torch.device) -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if type(error) is RuntimeError and "allocate memory" not in str(error):
             raise
         raise Diffusion4kError(
-            f"out of memory on {device} at {settings.width}x{settings.height}: close other "
+            f"out of memory on {device} at {width}x{height}: close other "
             "programs, or ask for a smaller size"
         ) from error
