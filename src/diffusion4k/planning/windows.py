@@ -18,6 +18,7 @@ def count_windows(stage: Stage, family: Family) -> WindowCount | None:
     if not stage.window:
         return None
     side = stage.window * family.size_step // family.factor
+    width, height = (min(side * family.factor, length) for length in (stage.width, stage.height))
     along, down = (
         _mean([len(shifted(size, side, offset)) for offset in range(side)])
         if stage.grid == "shifted"
@@ -25,10 +26,10 @@ def count_windows(stage: Stage, family: Family) -> WindowCount | None:
         for size in (stage.width // family.factor, stage.height // family.factor)
     )
     return WindowCount(
-        min(side * family.factor, stage.width),
-        min(side * family.factor, stage.height),
+        width,
+        height,
         along * down,
-        windows_per_call(stage.window**2),
+        windows_per_call(width * height // family.size_step**2),
     )
 
 
