@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from diffusion4k.cli.arguments import stages_asked
+
 __all__ = ["register"]
 
 _EXAMPLES = """Examples:
@@ -153,13 +155,15 @@ def generate(
     from diffusion4k.families.high_resolution import given_options
 
     texts = [prompt] if prompt is not None else sampling.read_prompts(prompts or "")
-    how = {
-        "stages": _stages(stages, draft, direct),
-        "draft": draft,
-        "stage_options": _stage_options(
-            strength=stage_strength, steps=stage_steps, window=window, low_bands=low_bands
-        ),
-    }
+    how = stages_asked(
+        stages,
+        draft,
+        direct,
+        strength=stage_strength,
+        steps=stage_steps,
+        window=window,
+        low_bands=low_bands,
+    )
     requests = [
         sampling.Request(
             text, each, negative_prompt, width, height, steps, guidance, init, strength, **how
@@ -187,7 +191,9 @@ def generate(
     )
     if memory:
         typer.echo(str(sampler.placement), err=True)
-    _warn(sampler, width, height, steps, guidance, high_resolution)
+    size = {"width": width, "height": height, "steps": steps, "guidance": guidance}
+    # An image to start from takes the stages' place.
+    _warn(sampler, size | (how if init is None else {"stages": ()}), high_resolution)
     outputs = sampling.generate(
         requests, sampler, out=out, image_format=image_format, keep_stages=keep_stages
     )
@@ -197,35 +203,9 @@ def generate(
     typer.echo(f"{made} made, {len(outputs) - made} already there", err=True)
 
 
-def _stages(stages: str | None, draft: int | None, direct: bool) -> tuple[int, ...] | None:
-    """Longer sides as they were given; none at all is directly."""
-    from diffusion4k.errors import UsageError
-
-    if direct and (stages is not None or draft is not None):
-        raise UsageError("--direct contradicts --stages and --draft: leave one of them out")
-    if stages is None:
-        return () if direct else None
-    try:
-        return tuple(int(side) for side in stages.split(","))
-    except ValueError:
-        raise UsageError(
-            f"stages {stages}: give longer sides in pixels, separated by commas, e.g. 1024,2048"
-        ) from None
-
-
-def _stage_options(**given: Any) -> Any:
-    """Options of all stages after the draft; None where none was given."""
-    from diffusion4k.families.stages import StageOptions
-
-    return StageOptions(**given) if any(value is not None for value in given.values()) else None
-
-
 def _warn(
     sampler: Any,
-    width: int | None,
-    height: int | None,
-    steps: int | None,
-    guidance: float | None,
+    request: dict[str, Any],
     high_resolution: dict[str, Any],
 ) -> None:
     """Say so if memory will not suffice."""
@@ -233,10 +213,7 @@ def _warn(
 
     kind = (sampler.weights or "").partition(":")[0]
     options = {
-        "width": width,
-        "height": height,
-        "steps": steps,
-        "guidance": guidance,
+        **request,
         "dtype": sampler.dtype,
         "memory": sampler.placement.level,
         "max_memory": sampler.placement.max_memory,

@@ -27,12 +27,17 @@ from diffusion4k.families.base import Family
 from diffusion4k.families.spatial import SpatialCall
 from diffusion4k.sampling.wavelet_guidance import WaveletGuidance
 
-__all__ = ["StageTransformer", "Windows", "overlapping", "shifted"]
+__all__ = ["StageTransformer", "Windows", "overlapping", "shifted", "windows_per_call"]
 
 _TOKENS_PER_CALL = 4096
 
 Axis = list[tuple[int, Tensor]]
 """Of each window along an axis the origin and the weights `(n,)`, both in latents."""
+
+
+def windows_per_call(tokens: int) -> int:
+    """Windows of so many tokens that go through the network together, whatever the image."""
+    return max(1, _TOKENS_PER_CALL // tokens)
 
 
 def shifted(size: int, window: int, offset: int) -> Axis:
@@ -91,8 +96,7 @@ class Windows:
         windows = product(range(len(latents)), rows, columns)
         whole: Tensor | None = None
         dtype = latents.dtype
-        # As many windows in each call, whatever the image: memory does not grow with it.
-        while batch := list(islice(windows, max(1, _TOKENS_PER_CALL // self.tokens))):
+        while batch := list(islice(windows, windows_per_call(self.tokens))):
             cut = torch.stack(
                 [
                     latents[sample, :, y : y + len(down), x : x + len(along)]
