@@ -59,20 +59,22 @@ def commands() -> list[tuple[str, str]]:
 
 
 COMMANDS = commands()
+BUNDLED = model_folders.bundled_models()
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The pocket model with small defaults, and a tiny pipeline in place of a full-size one.
+    """The bundled models with small defaults, and a tiny pipeline in place of a full-size one.
 
     Beside the latter, under the name `flux`, one in place of Flux.
     """
     folder = tmp_path_factory.mktemp("models")
-    small = folder / "pocket"
-    shutil.copytree(ROOT / "src/diffusion4k/pocket/model", small)
-    settings = json.loads((small / "diffusion4k.json").read_text())
-    settings |= {"width": 256, "height": 256, "steps": 1}
-    (small / "diffusion4k.json").write_text(json.dumps(settings))
+    small = folder / "model"
+    for bundled in filter(Path.is_dir, model_folders.bundled_models().values()):
+        copy = Path(shutil.copytree(bundled, folder / bundled.name))
+        settings = json.loads((copy / "diffusion4k.json").read_text())
+        settings |= {"width": 256, "height": 256, "steps": 1}
+        (copy / "diffusion4k.json").write_text(json.dumps(settings))
     tiny_flux(folder / "flux")
     return small, tiny_sd3(folder / "full-size")
 
@@ -116,7 +118,7 @@ def small(words: list[str], full_size: Path) -> list[str]:
             words[i] = "256"
         elif words[i - 1] in ("--resolution", "--size"):
             words[i] = "128"
-        elif words[i - 1] == "--model" and word != "pocket" and not Path(word).exists():
+        elif words[i - 1] == "--model" and word not in BUNDLED and not Path(word).exists():
             words[i] = str(full_size.with_name("flux") if "flux" in word.lower() else full_size)
     if verb == "generate" and any(word.startswith(str(full_size.parent)) for word in words):
         words += ["--width", "64", "--height", "64", "--steps", "1"]

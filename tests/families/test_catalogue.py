@@ -42,7 +42,7 @@ def test_known_models() -> None:
 
 def test_models_of_this_machine_are_found(cached: Path, tiny_model: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_model, tmp_path / "runs" / "mine" / "model")
-    pocket, hub, mine = local_models([tmp_path / "runs"])
+    pocket, *_, hub, mine = local_models([tmp_path / "runs"])
     assert (pocket.name, pocket.family) == ("pocket", "sd3")
     assert (hub.name, hub.family, hub.folder) == ("owner/tiny-model", "sd3", cached)
     assert (mine.name, mine.family) == (str(tmp_path / "runs/mine/model"), "sd3")
@@ -53,7 +53,7 @@ def test_a_half_downloaded_model_is_listed_with_what_it_lacks(cached: Path) -> N
     (cached / "transformer" / "diffusion_pytorch_model.safetensors.index.json").write_text(
         json.dumps({"weight_map": {"a": "part-1.safetensors"}})
     )
-    _, hub = local_models()
+    *_, hub = local_models()
     assert hub.family is None and hub.problem is not None
     assert (
         "`hf download owner/tiny-model --include 'transformer/part-1.safetensors'`" in hub.problem

@@ -52,7 +52,7 @@ def test_a_hub_id_offline_costs_one_line(monkeypatch: pytest.MonkeyPatch, tmp_pa
         raise huggingface_hub.errors.LocalEntryNotFoundError("no network")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
     message = r"not on this machine, and the hub .* its model_index\.json: `hf download owner/name`"
     with pytest.raises(Diffusion4kError, match=message):
         resolve("owner/name")
@@ -63,7 +63,7 @@ def test_a_gated_model_says_where_its_licence_is(monkeypatch: pytest.MonkeyPatch
         response = SimpleNamespace(headers={}, request=None)
         raise huggingface_hub.errors.GatedRepoError("gated", response=response)
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", gated)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", gated)
     with pytest.raises(
         Diffusion4kError, match=r"owner/name: gated: .*co/owner/name, .*hf auth log"
     ):
@@ -79,14 +79,13 @@ def test_a_hub_id_downloads_named_components_only(
         asked.update(patterns)
         return str(tiny_model)
 
-    index = str(tiny_model / "model_index.json")
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_: index)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert resolve("owner/name") == tiny_model
     assert "transformer/*" in asked["allow_patterns"]
     assert "*.fp16*.safetensors" in asked["ignore_patterns"]
     assert resolve("owner/name", ["vae"]) == tiny_model
-    assert asked["allow_patterns"] == ["model_index.json", "vae/*"]
+    # Its settings too: without them a model would be sampled otherwise than it was trained.
+    assert asked["allow_patterns"] == ["model_index.json", "diffusion4k.json", "vae/*"]
 
 
 def _truncate(model: Path) -> None:

@@ -17,7 +17,12 @@ from typing import Any
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import Family
 from diffusion4k.families.base import model_settings
-from diffusion4k.families.folder import has_component, model_index, read_json
+from diffusion4k.families.folder import (
+    component_folder,
+    has_component,
+    model_index,
+    read_json,
+)
 from diffusion4k.files import sha256_of, write_text
 
 __all__ = [
@@ -81,7 +86,9 @@ def text_encoders_fingerprint(model: Path, hashes: FileHashes) -> str:
         for name in model_index(model)
         if name.startswith(("text_encoder", "tokenizer")) and has_component(model, name)
     )
-    content: dict[str, Any] = {part: _component(model / part, hashes) for part in parts}
+    content: dict[str, Any] = {
+        part: _component(component_folder(model, part), hashes) for part in parts
+    }
     config = model / "transformer" / "config.json"
     content["transformer"] = _without_notes(read_json(config)) if config.exists() else None
     content["max_sequence_length"] = model_settings(model).get("max_sequence_length")
@@ -90,7 +97,7 @@ def text_encoders_fingerprint(model: Path, hashes: FileHashes) -> str:
 
 def autoencoder_fingerprint(model: Path, hashes: FileHashes) -> str:
     """Of the autoencoder in a model folder."""
-    return _hash(_component(model / "vae", hashes))
+    return _hash(_component(component_folder(model, "vae"), hashes))
 
 
 def text_key(caption: str, *, text_encoders: str, family: Family, dtype: str) -> str:

@@ -17,7 +17,16 @@ from diffusion4k.training.recipe import (
     ValidationRecipe,
 )
 
-__all__ = ["ASPECT_PROMPT", "MODEL", "PROMPTS", "STEPS", "Demo", "demo_recipe", "further_measures", "metric_settings"]
+__all__ = [
+    "ASPECT_PROMPT",
+    "MODEL",
+    "PROMPTS",
+    "STEPS",
+    "Demo",
+    "demo_recipe",
+    "further_measures",
+    "metric_settings",
+]
 
 PROMPTS = (
     "The sun rises over misty hills, seen from a rocky mountain top with a compass stone.",

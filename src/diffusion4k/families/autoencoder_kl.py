@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from diffusion4k.families.folder import check_weights, model_index
+from diffusion4k.families.folder import check_weights, component_folder, model_index
 from diffusion4k.families.stock import StockFamily
 
 __all__ = ["AUTOENCODER_KL", "AutoencoderKLFamily"]
@@ -37,9 +37,10 @@ class AutoencoderKLFamily(StockFamily):
         """At F=16 the `PartitionedAutoencoderKL`, at F=8 the stock one, whichever is there."""
         from diffusion4k.vae import load_autoencoder, load_stock_autoencoder
 
-        check_weights(model / "vae")
+        folder = component_folder(model, "vae")
+        check_weights(folder)
         load = load_autoencoder if self.factor == 16 else load_stock_autoencoder
-        return load(model / "vae", dtype).eval()
+        return load(folder, dtype).eval()
 
     def encode_images(self, autoencoder: Any, images: Tensor) -> Tensor:
         """Images `(B, 3, H, W)` in [-1, 1] to normalised latents `(B, C, H/F, W/F)`."""

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.families.folder import hub_id_of, read_json
+from diffusion4k.families.folder import SETTINGS, model_settings
 from diffusion4k.families.high_resolution import HighResolution
+from diffusion4k.families.hub import hub_id_of
 from diffusion4k.families.spatial import SpatialCall
 from diffusion4k.families.stages import ModelStages
 
@@ -28,7 +29,6 @@ __all__ = [
     "model_settings",
 ]
 
-SETTINGS = "diffusion4k.json"
 NO_LIMIT = 2**15
 """Longest side in pixels of models whose position embeddings have no end."""
 
@@ -71,12 +71,6 @@ def known_defaults(model: Path, checkpoints: tuple[Checkpoint, ...]) -> Defaults
     """Those of a known checkpoint, if the folder is the hub's cache of it."""
     ids = {hub_id_of(part) for part in model.parts}
     return next((each.defaults for each in checkpoints if each.hub_id in ids), None)
-
-
-def model_settings(model: Path) -> dict[str, Any]:
-    """What the folder's own `diffusion4k.json` states; empty if it has none."""
-    path = model / SETTINGS
-    return read_json(path) if path.exists() else {}
 
 
 def model_defaults(model: Path, family: Defaults) -> Defaults:

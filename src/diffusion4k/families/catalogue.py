@@ -6,7 +6,8 @@ from pathlib import Path
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Defaults, families, family_of
-from diffusion4k.families.folder import POCKET, hub_id_of, resolve
+from diffusion4k.families.folder import bundled_models, is_model_folder
+from diffusion4k.families.hub import INDEX, SETTINGS, hub_id_of
 from diffusion4k.families.published import published_config, published_models
 
 __all__ = ["KnownModel", "LocalModel", "known_models", "local_models"]
@@ -61,17 +62,18 @@ def known_models() -> list[KnownModel]:
 
 
 def local_models(folders: Iterable[Path] = ()) -> list[LocalModel]:
-    """The bundled model, those of the hub's cache, and those in or below `folders`.
+    """The bundled models, those of the hub's cache, and those in or below `folders`.
 
     Raises:
         UsageError: a folder that is none.
     """
-    found = [_inspect(POCKET, resolve(POCKET)), *_in_hub_cache()]
+    bundled = [_inspect(name, path) for name, path in bundled_models().items() if path.is_dir()]
+    found = [*bundled, *_in_hub_cache()]
     for folder in folders:
         if not folder.is_dir():
             raise UsageError(f"{folder}: no such folder")
-        for index in sorted(folder.rglob("model_index.json")):
-            found.append(_inspect(str(index.parent), index.parent))
+        names = {path.parent for name in (INDEX, SETTINGS) for path in folder.rglob(name)}
+        found += [_inspect(str(path), path) for path in sorted(names) if is_model_folder(path)]
     return found
 
 
@@ -84,7 +86,7 @@ def _in_hub_cache() -> Iterator[LocalModel]:
             continue
         snapshot = repository / "snapshots" / reference.read_text(encoding="utf-8").strip()
         # Most of what is in the cache are no pipelines.
-        if (snapshot / "model_index.json").is_file():
+        if is_model_folder(snapshot):
             yield _inspect(hub_id_of(repository.name) or repository.name, snapshot)
 
 

@@ -1,12 +1,14 @@
 """Model folders in diffusers layout: finding one, checking it, loading its parts.
 
 A folder holds `model_index.json`, which names the pipeline class and, per component, library and
-class; each component has a sub-folder with a configuration and safetensors weights.
+class; each component has a sub-folder with a configuration and safetensors weights. Where
+`diffusion4k.json` says `{"parts_from": "../other"}`, the folder holds a transformer alone and its
+other components are those of that folder, bundled model or hub id (a published repository that is
+so is entered in `configs/models.json`).
 Everything is checked before it is loaded, so that a broken folder costs one line and no minutes.
 """
 
 import json
-import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,19 +18,35 @@ import torch
 from torch import nn
 
 from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.families.hub import (
+    INDEX,
+    SETTINGS,
+    cached_snapshot,
+    download,
+    hub_id_of,
+    is_hub_id,
+    published_parts_from,
+)
 
 __all__ = [
+    "PARTS_FROM",
     "POCKET",
+    "POCKET_BASE",
+    "SETTINGS",
+    "bundled_models",
     "check_class",
     "check_tokenizer",
     "check_weights",
+    "component_folder",
     "has_component",
-    "hub_id_of",
+    "is_model_folder",
     "load_component",
     "load_single_file",
     "loading",
     "missing",
     "model_index",
+    "model_settings",
+    "parts_folder",
     "read_json",
     "resolve",
     "resolve_autoencoder",
@@ -36,43 +54,123 @@ __all__ = [
 ]
 
 POCKET = "pocket"
+POCKET_BASE = "pocket-base"
 POCKET_FOLDER = Path(__file__).parents[1] / "pocket" / "model"
 AUTOENCODERS = POCKET_FOLDER.with_name("autoencoders")
+PARTS_FROM = "parts_from"
 
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-# The same weights in other formats or precisions: several times the download, never read.
-_OTHER_WEIGHTS = ["*.bin", "*.msgpack", "*.onnx*", "*.fp16*.safetensors", "*.bf16*.safetensors"]
+
+
+def bundled_models() -> dict[str, Path]:
+    """The folders of the bundled models by name: `pocket`, and `pocket-base`, the transformer that
+    `pocket` was made from, whose other parts are those of `pocket`."""
+    return {POCKET: POCKET_FOLDER, POCKET_BASE: POCKET_FOLDER.with_name("base")}
 
 
 def resolve(model: str | Path, parts: Collection[str] | None = None) -> Path:
-    """The local folder of a model: `pocket`, a folder in diffusers layout, or a hub id.
+    """The local folder of a model: bundled by name, a folder in diffusers layout, or a hub id.
 
     A hub id (`owner/name`) is downloaded to the hub's cache, or taken from there: wholly, or only
-    the named parts.
+    the named parts. So are the parts that a folder takes from another repository.
 
     Raises:
         UsageError: no such model, or no `model_index.json` in the folder.
-        Diffusion4kError: hub out of reach.
+        Diffusion4kError: the hub is out of reach, or does not have what a model needs.
     """
-    if str(model) == POCKET:
-        folder = POCKET_FOLDER
+    folder = bundled_models().get(str(model))
+    if folder is not None:
         if not folder.is_dir():
             raise Diffusion4kError(
-                f"{folder}: the pocket model is missing from this installation: install "
+                f"{folder}: the model {model} is missing from this installation: install "
                 "diffusion4k again, or name a model folder or a hub id"
             )
     elif Path(model).exists():
         folder = Path(model)
-    elif isinstance(model, str) and _HUB_ID.fullmatch(model):
-        folder = _download(model, parts)
+    elif isinstance(model, str) and is_hub_id(model):
+        folder = download(model, parts)
     else:
         raise UsageError(
             f"{model}: no such model: give `pocket`, a folder in diffusers layout, "
             "or a hub id like owner/name"
         )
+    others = _parts_from(folder)
+    if others and _named_folder(folder, others) is None and is_hub_id(others):
+        download(others, parts, transformer=False)
     model_index(folder)
     return folder
+
+
+def parts_folder(folder: Path) -> Path:
+    """Where the components but the transformer are: `folder` itself, or what it names for them.
+
+    Raises:
+        Diffusion4kError: what it names is not on this machine.
+    """
+    others = _parts_from(folder)
+    if others is None:
+        return folder
+    named = _named_folder(folder, others)
+    if named is None and is_hub_id(others):
+        named = cached_snapshot(others)
+    if named is None:
+        how = f"`hf download {others}` gets it" if is_hub_id(others) else "correct it"
+        raise Diffusion4kError(
+            f"{folder / SETTINGS}: {PARTS_FROM} is {others!r}, which is no folder in diffusers "
+            f"layout from there, no bundled model, and not in the hub's cache: {how}"
+        )
+    return named
+
+
+def component_folder(folder: Path, component: str) -> Path:
+    """The sub-folder of a component, in the model's own folder or where its other parts are.
+
+    Raises:
+        Diffusion4kError: as `parts_folder`.
+    """
+    own = folder / component
+    return own if component == "transformer" or own.exists() else parts_folder(folder) / component
+
+
+def is_model_folder(folder: Path) -> bool:
+    """Whether a folder claims to be a model: whole, or a transformer that names its other parts."""
+    if (folder / INDEX).is_file():
+        return True
+    return (folder / "transformer").is_dir() and _parts_from(folder) is not None
+
+
+def model_settings(folder: Path) -> dict[str, Any]:
+    """What the folder's own `diffusion4k.json` states; empty if it has none.
+
+    Raises:
+        Diffusion4kError: it is not a JSON object.
+    """
+    path = folder / SETTINGS
+    return read_json(path) if path.exists() else {}
+
+
+def _parts_from(folder: Path) -> str | None:
+    """The folder, bundled model or hub id that a model's other parts come from; None: it is whole.
+
+    Raises:
+        Diffusion4kError: it is stated, and not as a text.
+    """
+    stated = model_settings(folder).get(PARTS_FROM)
+    if stated is not None and not (isinstance(stated, str) and stated):
+        raise Diffusion4kError(
+            f"{folder / SETTINGS}: {PARTS_FROM} is {stated!r}: allowed is a folder (relative to "
+            "this one), a bundled model or a hub id"
+        )
+    return stated or published_parts_from(folder)
+
+
+def _named_folder(folder: Path, others: str) -> Path | None:
+    """That folder where the name is that of a folder or a bundled model."""
+    for named in (folder / others, bundled_models().get(others)):
+        # One that takes its parts from elsewhere itself would make a chain, or a circle.
+        if named is not None and (named / INDEX).is_file():
+            return named
+    return None
 
 
 def resolve_autoencoder(model: str | Path) -> Path:
@@ -88,20 +186,23 @@ def resolve_autoencoder(model: str | Path) -> Path:
     for folder in (AUTOENCODERS / str(model), Path(model)):
         if (folder / "config.json").is_file():
             return folder
-    return resolve(model, ["vae"]) / "vae"
+    return component_folder(resolve(model, ["vae"]), "vae")
 
 
 def model_index(folder: Path) -> dict[str, Any]:
-    """The folder's `model_index.json`.
+    """The `model_index.json` of the folder, or of the one that its other parts come from.
 
     Raises:
         UsageError: the file is absent.
         Diffusion4kError: it is not a JSON object with `_class_name`.
     """
-    path = folder / "model_index.json"
+    path = folder / INDEX
+    if not path.is_file():
+        path = parts_folder(folder) / INDEX
     if not path.is_file():
         raise UsageError(
-            f"{folder}: no model_index.json in it: a model is a folder in diffusers layout"
+            f"{folder}: no {INDEX} in it: a model is a folder in diffusers layout, or a "
+            f'transformer beside a {SETTINGS} that says {{"{PARTS_FROM}": "folder or owner/name"}}'
         )
     index = read_json(path)
     if not isinstance(index.get("_class_name"), str):
@@ -131,12 +232,6 @@ def missing(path: Path, what: str | None = None) -> Diffusion4kError:
         how = f"`hf download {hub_id} --include '{wanted}{'' if path.suffix else '/*'}'` gets it"
     lack = f"no {what} in it" if what else f"no such {kind}"
     return Diffusion4kError(f"{path}: {lack}: the model folder is incomplete: {how}")
-
-
-def hub_id_of(folder: str) -> str | None:
-    """The id of the model that the hub's cache keeps in a folder of that name; None if none."""
-    prefix, *owner_and_name = folder.split("--", 2)
-    return "/".join(owner_and_name) if prefix == "models" and owner_and_name else None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -288,36 +383,3 @@ def load_single_file(
             torch_dtype=dtype,
             local_files_only=True,
         ).eval()
-
-
-def _download(hub_id: str, wanted: Collection[str] | None) -> Path:
-    from huggingface_hub import hf_hub_download, snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
-
-    wanted_file = "its model_index.json"
-    try:
-        index = read_json(Path(hf_hub_download(hub_id, "model_index.json")))
-        wanted_file = "its weights"
-        parts = wanted or [name for name in index if not name.startswith("_")]
-        return Path(
-            snapshot_download(
-                hub_id,
-                allow_patterns=["model_index.json", *(f"{part}/*" for part in parts)],
-                ignore_patterns=_OTHER_WEIGHTS,
-            )
-        )
-    except GatedRepoError:
-        reason = (
-            f"gated: accept its licence at https://huggingface.co/{hub_id}, then log in with "
-            f"`hf auth login` to get {wanted_file}"
-        )
-    except RepositoryNotFoundError:
-        raise UsageError(
-            f"{hub_id}: no such folder here and no such model on the hub: check the name"
-        ) from None
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = (
-            f"not on this machine, and the hub cannot be reached ({type(error).__name__}) for "
-            f"{wanted_file}: `hf download {hub_id}` where there is a network, then give that folder"
-        )
-    raise Diffusion4kError(f"{hub_id}: {reason}")

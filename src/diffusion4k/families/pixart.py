@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
 from diffusion4k.families.base import NO_LIMIT, AfterStep, Checkpoint, Defaults
-from diffusion4k.families.folder import read_json, transformer_config
+from diffusion4k.families.folder import component_folder, read_json, transformer_config
 from diffusion4k.families.spatial import NoiseLevel
 from diffusion4k.families.stock import meta_tensor
 
@@ -79,7 +79,7 @@ class PixArtSigma(AutoencoderKLFamily):
     def check(self, model: Path) -> None:
         """See that the folder is complete and its noise schedule the one of this family."""
         super().check(model)
-        path = model / "scheduler" / "scheduler_config.json"
+        path = component_folder(model, "scheduler") / "scheduler_config.json"
         found = read_json(path)
         for key, value in _SCHEDULE.items():
             if found.get(key, value) != value:

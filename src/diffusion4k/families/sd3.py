@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
 from diffusion4k.families.base import Checkpoint, Defaults
-from diffusion4k.families.folder import read_json, transformer_config
+from diffusion4k.families.folder import component_folder, read_json, transformer_config
 from diffusion4k.families.high_resolution import TABLE, HighResolution
 from diffusion4k.families.positions import resize_table
 from diffusion4k.families.stock import meta_tensor
@@ -86,7 +86,7 @@ class StableDiffusion3(AutoencoderKLFamily):
         autoencoder: Any = super().load_autoencoder(model, dtype=dtype)
         if autoencoder.config.shift_factor is None:
             raise Diffusion4kError(
-                f"{model / 'vae' / 'config.json'}: shift_factor is missing; "
+                f"{component_folder(model, 'vae') / 'config.json'}: shift_factor is missing; "
                 "Stable Diffusion 3 autoencoders have one (0.0609 in the published model)"
             )
         return autoencoder
@@ -120,8 +120,8 @@ class StableDiffusion3(AutoencoderKLFamily):
     def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
         """Embeddings of `encode_text` without contents."""
         config = transformer_config(model)
-        clip = read_json(model / "text_encoder" / "config.json").get("max_position_embeddings", 77)
-        tokens = clip + self.text_tokens(model)
+        clip = read_json(component_folder(model, "text_encoder") / "config.json")
+        tokens = clip.get("max_position_embeddings", 77) + self.text_tokens(model)
         return {
             "prompt_embeds": meta_tensor(captions, tokens, config["joint_attention_dim"]),
             "pooled_prompt_embeds": meta_tensor(captions, config["pooled_projection_dim"]),

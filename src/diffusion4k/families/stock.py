@@ -24,9 +24,11 @@ from diffusion4k.families.base import (
     model_settings,
 )
 from diffusion4k.families.folder import (
+    PARTS_FROM,
     check_class,
     check_tokenizer,
     check_weights,
+    component_folder,
     has_component,
     load_component,
     load_single_file,
@@ -105,7 +107,7 @@ class StockFamily:
                     "needs: take the model from its source again"
                 )
             if _is_tokenizer(name):
-                check_tokenizer(model / name)
+                check_tokenizer(component_folder(model, name))
                 continue
             expected = class_path.rpartition(".")[2]
             if found not in (expected, *others):
@@ -113,15 +115,16 @@ class StockFamily:
                     f"{model / 'model_index.json'}: {name} is a {found}; {self.name} models have "
                     f"a {expected}"
                 )
-            check_weights(model / name)
-            check_class(model / name, (expected, *others))
-        if not (model / "scheduler" / "scheduler_config.json").is_file():
-            raise missing(model / "scheduler" / "scheduler_config.json")
+            folder = component_folder(model, name)
+            check_weights(folder)
+            check_class(folder, (expected, *others))
+        if not (scheduler := _scheduler_config(model)).is_file():
+            raise missing(scheduler)
 
     def defaults(self, model: Path) -> Defaults:
         """The checkpoint's in the hub's cache, else by configuration, or by `diffusion4k.json`."""
         transformer = transformer_config(model)
-        scheduler = read_json(model / "scheduler" / "scheduler_config.json")
+        scheduler = read_json(_scheduler_config(model))
         usual = known_defaults(model, self.checkpoints) or self.defaults_for(transformer, scheduler)
         return model_defaults(model, usual)
 
@@ -135,7 +138,7 @@ class StockFamily:
         Then mu is linear in the tokens, between `base_shift` and `max_shift`, and the shift exp(mu)
         (the `calculate_shift` of the stock pipelines).
         """
-        config = read_json(model / "scheduler" / "scheduler_config.json")
+        config = read_json(_scheduler_config(model))
         if not config.get("use_dynamic_shifting"):
             return float(config.get("shift", config.get("flow_shift", 1.0)))
         low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
@@ -204,6 +207,7 @@ class StockFamily:
     def settings(self, model: Path) -> dict[str, Any]:
         """What a model trained so shall state in its `diffusion4k.json`: the folder's and ours."""
         settings = model_settings(model)
+        settings.pop(PARTS_FROM, None)  # it is written whole
         if self._given:
             settings["high_resolution"] = settings.get("high_resolution", {}) | self._given
         return settings
@@ -268,9 +272,9 @@ class StockFamily:
     def load_scheduler(self, model: Path) -> Any:
         """The scheduler, of the class that the folder names."""
         name = model_index(model)["scheduler"][1]
-        with loading(model / "scheduler"):
+        with loading(folder := component_folder(model, "scheduler")):
             scheduler_class = getattr(importlib.import_module("diffusers"), name)
-            return scheduler_class.from_pretrained(model / "scheduler")
+            return scheduler_class.from_pretrained(folder)
 
     def load_pipeline(
         self,
@@ -341,7 +345,7 @@ class StockFamily:
         return getattr(importlib.import_module(library), class_name)
 
     def _load(self, model: Path, name: str, dtype: torch.dtype) -> nn.Module:
-        return load_component(self._class(name), model / name, dtype=dtype)
+        return load_component(self._class(name), component_folder(model, name), dtype=dtype)
 
     def _text_names(self) -> list[str]:
         return [name for name in self.components if name not in ("transformer", "vae")]
@@ -353,10 +357,8 @@ class StockFamily:
             if name in self.optional and not has_component(model, name):
                 parts[name] = None
             elif _is_tokenizer(name):
-                with loading(model / name):
-                    parts[name] = self._class(name).from_pretrained(
-                        model / name, local_files_only=True
-                    )
+                with loading(folder := component_folder(model, name)):
+                    parts[name] = self._class(name).from_pretrained(folder, local_files_only=True)
             else:
                 parts[name] = self._load(model, name, dtype)
         for name, tokenizer in parts.items():
@@ -376,6 +378,10 @@ def meta_tensor(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
 def config_of(transformer: nn.Module) -> Any:
     """The configuration of a diffusers model, also inside a data-parallel wrapper."""
     return getattr(transformer, "module", transformer).config
+
+
+def _scheduler_config(model: Path) -> Path:
+    return component_folder(model, "scheduler") / "scheduler_config.json"
 
 
 def _is_tokenizer(component: str) -> bool:

@@ -13,7 +13,8 @@ from torch import nn
 from diffusion4k.errors import UsageError
 from diffusion4k.families import unchecked_family_of
 from diffusion4k.families.folder import (
-    POCKET,
+    bundled_models,
+    component_folder,
     has_component,
     loading,
     model_index,
@@ -60,7 +61,7 @@ class Blueprint:
         Raises:
             Diffusion4kError: its configuration is absent or not of its class.
         """
-        folder = self.folder / component
+        folder = component_folder(self.folder, component)
         config = read_json(folder / "config.json")
         if "pos_embed_max_size" in config:
             # The model's settings may ask for a longer table of positions than it was made with.
@@ -128,7 +129,7 @@ class Blueprint:
         return self.build("transformer")
 
     def _locate(self) -> Path:
-        if self.name == POCKET or Path(self.name).exists():
+        if self.name in bundled_models() or Path(self.name).exists():
             return resolve(self.name)
         hub_id = _known(self.name)
         self._temporary = tempfile.TemporaryDirectory(prefix="diffusion4k-")

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.families.folder import component_folder
 from diffusion4k.families.published import count_parameters
 from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.planning.generation import GenerationSetup, plan_generation
@@ -88,7 +89,11 @@ def _layers(model: Blueprint) -> tuple[int, int]:
     """
     linears = [part for part in model.transformer.modules() if isinstance(part, nn.Linear)]
     own = count_parameters(model.transformer)
-    files = [f for name in model.text_encoders for f in (model.folder / name).glob("*.safetensors")]
+    files = [
+        f
+        for name in model.text_encoders
+        for f in component_folder(model.folder, name).glob("*.safetensors")
+    ]
     text = sum(file.stat().st_size for file in files) // 2
     return max(own, text), sum(linear.out_features for linear in linears)
 

@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 
 from diffusion4k.families.base import model_settings
-from diffusion4k.families.folder import has_component, model_index
+from diffusion4k.families.folder import component_folder, has_component, model_index, parts_folder
+from diffusion4k.families.hub import INDEX
 
 __all__ = ["fingerprint"]
 
@@ -25,12 +26,15 @@ def fingerprint(model: Path) -> str:
     """
     digest = hashlib.sha256()
     parts = [name for name in model_index(model) if not name.startswith("_")]
-    files = [model / "model_index.json"]
+    index = model if (model / INDEX).is_file() else parts_folder(model)
+    files = [(INDEX, index / INDEX)]
     for part in sorted(part for part in parts if has_component(model, part)):
-        files += sorted(path for path in (model / part).rglob("*") if path.is_file())
-    for path in files:
+        folder = component_folder(model, part)
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        files += [(f"{part}/{path.relative_to(folder).as_posix()}", path) for path in paths]
+    for name, path in files:
         size = path.stat().st_size
-        digest.update(f"{path.relative_to(model).as_posix()}\0{size}\0".encode())
+        digest.update(f"{name}\0{size}\0".encode())
         with path.open("rb") as handle:
             if size <= _WHOLE:
                 while block := handle.read(_MIB):

@@ -16,6 +16,7 @@ from torch import nn
 
 from diffusion4k.families import Family
 from diffusion4k.families.base import SETTINGS
+from diffusion4k.families.folder import component_folder, model_index
 from diffusion4k.files import write_text
 from diffusion4k.lora import write_adapter
 from diffusion4k.training.checkpoint import atomic_folder
@@ -42,12 +43,12 @@ def export_pipeline(
     card: str,
 ) -> Path:
     """Write the pipeline folder `path`, wholly or not at all; other parts of `base` are copied."""
-    index = json.loads((base / "model_index.json").read_text(encoding="utf-8"))
+    index = model_index(base)
     with atomic_folder(path) as folder:
         for name, entry in index.items():
             converted = name == "vae" and entry[1] == F8
             if isinstance(entry, list) and entry[0] and name != "transformer" and not converted:
-                shutil.copytree(base / name, folder / name)
+                shutil.copytree(component_folder(base, name), folder / name)
         if settings := family.settings(base):
             write_text(folder / SETTINGS, json.dumps(settings, indent=2) + "\n")
         transformer.save_pretrained(folder / "transformer")
