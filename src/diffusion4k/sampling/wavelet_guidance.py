@@ -1,7 +1,8 @@
 r"""Guidance of a stage by the low sub-bands of the stage before.
 
 A stage is to add detail, not to paint anew. In each step the clean latents that the network's
-prediction implies are drawn towards the enlarged picture, in the sub-bands that it has and no other:
+prediction implies are drawn towards the enlarged picture, in the
+sub-bands that it has and no other:
 
     x0' = x0 + w(sigma) P(reference - x0),
 
