@@ -40,13 +40,11 @@ pocket: setup  ## train the pocket model anew, from Debian's wallpaper packages 
 	$(BIN)/python recipes/pocket/tiles.py
 	$(BIN)/diffusion4k vae train recipes/pocket/vae-decoder.yaml model=runs/pocket/vae/autoencoder
 	$(BIN)/python recipes/pocket/train_transformer.py
-	$(BIN)/python recipes/pocket/train_transformer.py --start runs/pocket/transformer/final \
-		--vae runs/pocket/vae_decoder/vae --out runs/pocket/transformer_on \
-		--levels beta --steps 1200 --peak 5e-4 --photograph-weight 6
-	$(BIN)/python recipes/pocket/train_transformer.py --start runs/pocket/transformer_on/final \
-		--vae runs/pocket/vae_decoder/vae --out runs/pocket/transformer_more \
-		--levels beta --steps 1200 --peak 5e-4 --photograph-weight 3
 	$(BIN)/python recipes/pocket/export.py
+	$(BIN)/diffusion4k train recipes/pocket/wlf-2048.yaml
+	$(BIN)/diffusion4k train recipes/pocket-wlf.yaml model=runs/pocket/wlf-2048/model \
+		output=runs/pocket/wlf-4096 steps=$(POCKET_STEPS)
+	$(BIN)/python recipes/pocket/export.py --tuned runs/pocket/wlf-4096/model/transformer
 
 clean:
 	rm -rf $(VENV) demo runs
