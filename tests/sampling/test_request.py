@@ -14,6 +14,7 @@ from diffusion4k.sampling import Request, Settings, read_prompts
 from diffusion4k.sampling.request import settle
 from diffusion4k.sampling.sizes import check_size
 
+
 @pytest.fixture(scope="module")
 def sd3(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Configurations of Stable Diffusion 3 Medium: a table of 192 tokens a side."""
