@@ -71,7 +71,7 @@ class WaveletGuidance:
             for value in (level.sigma, level.of_latents, level.of_prediction)
         )
         if self._first_sigma is None:
-            self._first_sigma = sigma
+            self._first_sigma = sigma.max()
         weight = self.weight * (sigma / self._first_sigma if self.falling else 1.0)
         channels = call.latents.shape[1]
         # The variance that some networks predict beside it stays as it is.
