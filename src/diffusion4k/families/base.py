@@ -25,6 +25,7 @@ __all__ = [
     "is_guided",
     "known_defaults",
     "model_defaults",
+    "model_memory",
     "model_settings",
 ]
 
@@ -95,6 +96,22 @@ def model_defaults(model: Path, family: Defaults) -> Defaults:
         if isinstance(value, bool) or not isinstance(value, kinds) or not value >= least:
             raise Diffusion4kError(f"{path}: {key} is {value!r}: allowed is a number >= {least}")
     return replace(family, **own)
+
+
+def model_memory(model: Path) -> int | str | None:
+    """What the folder's own `diffusion4k.json` states as `max_memory`: bytes or `"512MiB"`.
+
+    It bounds the autoencoder's feature maps where nothing else is asked for.
+
+    Raises:
+        Diffusion4kError: neither a whole number nor a text.
+    """
+    found: int | str | None = model_settings(model).get("max_memory")
+    if isinstance(found, bool) or not isinstance(found, (int, str, type(None))):
+        raise Diffusion4kError(
+            f"{model / SETTINGS}: max_memory is {found!r}: allowed is a size like 512MiB"
+        )
+    return found
 
 
 class Family(Protocol):

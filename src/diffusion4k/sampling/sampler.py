@@ -6,7 +6,6 @@ it depends on its settings only, not on the device's random numbers nor on its n
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -20,16 +19,17 @@ from torch import Tensor
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Family, family_of, resolve
-from diffusion4k.families.base import GuidanceKind, is_guided
+from diffusion4k.families.base import GuidanceKind, is_guided, model_memory
 from diffusion4k.families.quantization import cast_layers, check_weights_option, load_transformer
 from diffusion4k.files import sha256_of
 from diffusion4k.lora import check_adapter, load_adapter, read_adapter
+from diffusion4k.sampling.direct import denoise_directly, out_of_memory
 from diffusion4k.sampling.fingerprint import fingerprint
-from diffusion4k.sampling.image_to_image import from_latents, initial_image, with_parts
+from diffusion4k.sampling.image_to_image import with_parts
 from diffusion4k.sampling.kept import KeptStages
 from diffusion4k.sampling.memory import Placement, can_stream
-from diffusion4k.sampling.request import STRENGTH, Request, Settings, choose_dtype, settle
-from diffusion4k.sampling.staged import refine, stage_latents, stage_seed
+from diffusion4k.sampling.request import Request, Settings, choose_dtype, settle
+from diffusion4k.sampling.staged import denoise_stages
 from diffusion4k.sampling.stages import Stage
 
 __all__ = ["Sampler"]
@@ -46,7 +46,8 @@ class Sampler:
         device: where to compute; by default the first GPU if there is one, else the CPU.
         dtype: `float32`, `bfloat16`, `float16`, or `auto`: bfloat16 on a GPU, float32 on the CPU.
         factor: pixels a side of one latent; by default the family's choice, 16 where it can.
-        max_memory: of the decoder's feature maps, in bytes or as `"4GiB"`; by default no limit.
+        max_memory: of the autoencoder's feature maps, in bytes or as `"4GiB"`; by default what the
+            model's `diffusion4k.json` states, else no limit.
         memory: `low`, `balanced` or `high`; see `sampling.memory`.
         weights: `fp8`, `int8`, `nf4` or `gguf:FILE`; by default those of the model's folder.
         lora: folder or file of a LoRA in diffusers' layout.
@@ -81,13 +82,13 @@ class Sampler:
         self._high_resolution = high_resolution
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dtype = choose_dtype(dtype, on_gpu=self.device.type == "cuda")
-        self._torch_dtype: torch.dtype = getattr(torch, self.dtype)
+        self.torch_dtype: torch.dtype = getattr(torch, self.dtype)
         check_weights_option(weights)
         self.weights = weights
         self.placement = Placement(
             memory,
             self.device,
-            max_memory,
+            model_memory(self.folder) if max_memory is None else max_memory,
             streams_blocks=can_stream(weights),
             decodes_in_strips=self.family.decodes_in_strips,
         )
@@ -132,7 +133,7 @@ class Sampler:
             return
         encoders = self._text_encoders
         if encoders is None:
-            encoders = self.family.load_text_encoders(self.folder, dtype=self._torch_dtype)
+            encoders = self.family.load_text_encoders(self.folder, dtype=self.torch_dtype)
             encoders.to(self.device)
         if self.placement.keeps_text_encoders:
             self._text_encoders = encoders
@@ -182,7 +183,7 @@ class Sampler:
         The image is never whole in memory: with `max_memory` its size hardly matters.
         """
         latents = self.denoise(settings, on_step, on_stage, kept)
-        yield from self._decode(latents, settings.factor, settings.width, settings.height)
+        yield from self.decode(latents, settings.factor, settings.width, settings.height)
 
     def denoise(
         self,
@@ -198,132 +199,22 @@ class Sampler:
         """
         self.encode_for([settings])
         if settings.stages:
-            return self._denoise_stages(settings, settings.stages, on_step, on_stage, kept)
-        # Before the minutes that sampling takes.
-        size, max_memory = (settings.width, settings.height), self.placement.max_memory
-        self.family.check_decode_memory(self.pipeline.vae, *size, max_memory)
-        generator = torch.Generator().manual_seed(settings.seed)
-        options = self._call_arguments(settings, settings.guidance, on_step)
-        if settings.init is None:
-            return self._from_noise(
-                self.pipeline, self.family, *size, settings.steps, generator, options
-            )
-        with _out_of_memory(*size, self.device):
-            image = initial_image(settings.init, *size).to(self.device, self._torch_dtype)
-            latents = self.family.draw_latents(self.pipeline.vae, image, generator, max_memory)
-            self.placement.before_denoising(self.pipeline)
-            made = from_latents(
-                self.pipeline,
-                self.family,
-                latents,
-                steps=settings.steps,
-                strength=STRENGTH if settings.strength is None else settings.strength,
-                generator=generator,
-                width=settings.width,
-                height=settings.height,
-                output_type="latent",
-                **options,
-            ).images
-        return self.family.spatial_latents(made, *size)
+            return denoise_stages(self, settings, settings.stages, on_step, on_stage, kept)
+        return denoise_directly(self, settings, on_step)
 
-    def _denoise_stages(
-        self,
-        settings: Settings,
-        stages: tuple[Stage, ...],
-        on_step: Callable[[], None] | None,
-        on_stage: Callable[[int], None] | None,
-        kept: KeptStages | None,
-    ) -> Tensor:
-        """The latents of the last stage, from noise or from the last stage that is kept."""
-        for stage in stages:
-            family, pipeline = self._at_factor(stage.factor)
-            family.check_decode_memory(
-                pipeline.vae, stage.width, stage.height, self.placement.max_memory
-            )
-        newest = kept.newest() if kept else None
-        first, picture = (newest[0] + 1, newest[1]) if newest else (0, None)
-        latents: Tensor | None = None
-        for number, stage in enumerate(stages[first:], first):
-            if latents is not None:
-                before = stages[number - 1]
-                strips = self._decode(latents, before.factor, before.width, before.height)
-                picture = np.concatenate(list(strips))
-                if kept:
-                    kept.write(number - 1, picture)
-            if on_stage:
-                on_stage(number)
-            latents = self._denoise_stage(settings, number, stage, picture, on_step)
-        assert latents is not None
-        return latents
-
-    def _denoise_stage(
-        self,
-        settings: Settings,
-        number: int,
-        stage: Stage,
-        picture: NDArray[np.uint8] | None,
-        on_step: Callable[[], None] | None,
-    ) -> Tensor:
-        """The latents of one stage; `picture` is that of the stage before."""
-        family, pipeline = self._at_factor(stage.factor)
-        seed = stage_seed(settings.seed, number)
-        generator = torch.Generator().manual_seed(seed)
-        options = self._call_arguments(settings, stage.guidance, on_step, stage)
-        if picture is None:
-            size = stage.width, stage.height
-            return self._from_noise(pipeline, family, *size, stage.steps, generator, options)
-        with _out_of_memory(stage.width, stage.height, self.device):
-            latents = stage_latents(
-                family, pipeline.vae, picture, stage, generator, self.placement.max_memory
-            )
-            self.placement.before_denoising(pipeline)
-            return refine(
-                pipeline,
-                family,
-                latents,
-                stage,
-                enlargement=max(stage.width, stage.height) / max(picture.shape[:2]),
-                seed=seed,
-                generator=generator,
-                timestep_shift=lambda tokens: family.timestep_shift(self.folder, tokens),
-                **options,
-            )
-
-    def _from_noise(
-        self,
-        pipeline: Any,
-        family: Family,
-        width: int,
-        height: int,
-        steps: int,
-        generator: torch.Generator,
-        options: dict[str, Any],
-    ) -> Tensor:
-        self.placement.before_denoising(pipeline)
-        with _out_of_memory(width, height, self.device):
-            latents = pipeline(
-                width=width,
-                height=height,
-                num_inference_steps=steps,
-                generator=generator,
-                output_type="latent",
-                **options,
-            ).images
-        return family.spatial_latents(latents, width, height)
-
-    def _decode(
+    def decode(
         self, latents: Tensor, factor: int, width: int, height: int
     ) -> Iterator[NDArray[np.uint8]]:
-        """The picture of normalised latents, `(rows, width, 3)` uint8 at a time."""
-        family, pipeline = self._at_factor(factor)
+        """The picture of normalised latents, `(rows, width, 3)` uint8 at a time from the top."""
+        family, pipeline = self.at_factor(factor)
         self.placement.before_decoding(pipeline)
-        with _out_of_memory(width, height, self.device):
+        with out_of_memory(width, height, self.device):
             for strip in family.decode_strips(pipeline.vae, latents, self.placement.max_memory):
                 # As the stock pipeline scales and rounds.
                 pixels = strip[0].float().mul(0.5).add_(0.5).clamp_(0, 1).mul_(255).round_()
                 yield pixels.to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
 
-    def _call_arguments(
+    def call_arguments(
         self,
         settings: Settings,
         guidance: float,
@@ -352,13 +243,13 @@ class Sampler:
             after_step=after_step,
         )
 
-    def _at_factor(self, factor: int) -> tuple[Family, Any]:
+    def at_factor(self, factor: int) -> tuple[Family, Any]:
         """Family and pipeline at a factor: the parts are the same but for the autoencoder."""
         if factor == self.family.factor:
             return self.family, self.pipeline
         if factor not in self._others:
             family = self.family.at_factor(factor)
-            autoencoder = family.load_autoencoder(self.folder, dtype=self._torch_dtype)
+            autoencoder = family.load_autoencoder(self.folder, dtype=self.torch_dtype)
             pipeline = with_parts(
                 self.pipeline, family.pipeline_class, vae=autoencoder.to(self.device)
             )
@@ -372,7 +263,7 @@ class Sampler:
     @cached_property
     def pipeline(self) -> Any:
         """The stock pipeline without text encoders, its parts where `memory` wants them."""
-        dtype = self._torch_dtype
+        dtype = self.torch_dtype
         transformer = load_transformer(self.family, self.folder, dtype=dtype, weights=self.weights)
         if self._adapter:
             load_adapter(transformer, self._adapter, self.lora_scale)
@@ -411,16 +302,3 @@ class Sampler:
             kind, _, file = self.weights.partition(":")
             own["weights"] = f"{kind}:{sha256_of(file)[:16]}" if file else kind
         return own
-
-
-@contextmanager
-def _out_of_memory(width: int, height: int, device: torch.device) -> Iterator[None]:
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if type(error) is RuntimeError and "allocate memory" not in str(error):
-            raise
-        raise Diffusion4kError(
-            f"out of memory on {device} at {width}x{height}: close other "
-            "programs, or ask for a smaller size"
-        ) from error

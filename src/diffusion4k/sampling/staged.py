@@ -8,7 +8,7 @@ finished stage gives the same bits as one that was never stopped.
 import hashlib
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,12 +17,87 @@ from PIL import Image
 from torch import Tensor
 
 from diffusion4k.families.base import Family
+from diffusion4k.sampling.direct import from_noise, out_of_memory
 from diffusion4k.sampling.image_to_image import fitted, from_latents, with_parts
+from diffusion4k.sampling.kept import KeptStages
+from diffusion4k.sampling.request import Settings
 from diffusion4k.sampling.stages import Stage
 from diffusion4k.sampling.wavelet_guidance import WaveletGuidance
 from diffusion4k.sampling.windows import StageTransformer, Windows
 
-__all__ = ["refine", "stage_latents", "stage_seed"]
+if TYPE_CHECKING:
+    from diffusion4k.sampling.sampler import Sampler
+
+__all__ = ["denoise_stages", "refine", "stage_latents", "stage_seed"]
+
+
+def denoise_stages(
+    sampler: "Sampler",
+    settings: Settings,
+    stages: tuple[Stage, ...],
+    on_step: Callable[[], None] | None = None,
+    on_stage: Callable[[int], None] | None = None,
+    kept: KeptStages | None = None,
+) -> Tensor:
+    """The normalised latents `(1, C, h, w)` of the last stage.
+
+    Arguments:
+        on_stage: called with the number of each stage that begins, from 0.
+        kept: where the pictures of finished stages are; the last one there is continued from.
+    """
+    for stage in stages:  # Before the minutes that sampling takes.
+        family, pipeline = sampler.at_factor(stage.factor)
+        max_memory = sampler.placement.max_memory
+        family.check_decode_memory(pipeline.vae, stage.width, stage.height, max_memory)
+    newest = kept.newest() if kept else None
+    first, picture = (newest[0] + 1, newest[1]) if newest else (0, None)
+    latents: Tensor | None = None
+    for number, stage in enumerate(stages[first:], first):
+        if latents is not None:
+            before = stages[number - 1]
+            strips = sampler.decode(latents, before.factor, before.width, before.height)
+            picture = np.concatenate(list(strips))
+            if kept:
+                kept.write(number - 1, picture)
+        if on_stage:
+            on_stage(number)
+        with out_of_memory(stage.width, stage.height, sampler.device):
+            latents = _denoise_stage(sampler, settings, number, stage, picture, on_step)
+    assert latents is not None
+    return latents
+
+
+def _denoise_stage(
+    sampler: "Sampler",
+    settings: Settings,
+    number: int,
+    stage: Stage,
+    picture: NDArray[np.uint8] | None,
+    on_step: Callable[[], None] | None,
+) -> Tensor:
+    """The latents of one stage; `picture` is that of the stage before, None for the draft."""
+    family, pipeline = sampler.at_factor(stage.factor)
+    seed = stage_seed(settings.seed, number)
+    generator = torch.Generator().manual_seed(seed)
+    options = sampler.call_arguments(settings, stage.guidance, on_step, stage)
+    if picture is None:
+        sampler.placement.before_denoising(pipeline)
+        size = stage.width, stage.height
+        return from_noise(pipeline, family, *size, stage.steps, generator, **options)
+    max_memory = sampler.placement.max_memory
+    latents = stage_latents(family, pipeline.vae, picture, stage, generator, max_memory)
+    sampler.placement.before_denoising(pipeline)
+    return refine(
+        pipeline,
+        family,
+        latents,
+        stage,
+        enlargement=max(stage.width, stage.height) / max(picture.shape[:2]),
+        seed=seed,
+        generator=generator,
+        timestep_shift=lambda tokens: family.timestep_shift(sampler.folder, tokens),
+        **options,
+    )
 
 
 def stage_seed(seed: int, number: int) -> int:

@@ -1,7 +1,8 @@
 r"""Guidance of a stage by the low sub-bands of the stage before.
 
 A stage is to add detail, not to paint anew. In each step the clean latents that the network's
-prediction implies are drawn towards the enlarged picture, in the sub-bands that it has and no other:
+prediction implies are drawn towards the enlarged picture, in the
+sub-bands that it has and no other:
 
     x0' = x0 + w(sigma) P(reference - x0),
 
@@ -70,7 +71,7 @@ class WaveletGuidance:
             for value in (level.sigma, level.of_latents, level.of_prediction)
         )
         if self._first_sigma is None:
-            self._first_sigma = sigma
+            self._first_sigma = sigma.max()
         weight = self.weight * (sigma / self._first_sigma if self.falling else 1.0)
         channels = call.latents.shape[1]
         # The variance that some networks predict beside it stays as it is.
