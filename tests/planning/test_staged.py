@@ -1,5 +1,7 @@
 """The plan of an image in stages beside the same image really made by the tiny pipeline."""
 
+import json
+import shutil
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from tests.planning.measure import allocated_peak, counted_flops
 from tests.planning.test_plan import CPU
 
 F32 = torch.float32
+LAST = ["decoding 512x512"]
 
 
 @pytest.fixture(scope="module")
@@ -159,9 +162,17 @@ def test_windows_are_counted_over_all_places_of_the_grid(tiny_model: Path) -> No
     assert count_windows(Stage(320, 192, 2, 0.0, 16), family) is None
 
 
-def test_stages_of_the_model_folder_and_direct(tiny_model: Path, blueprint: Blueprint) -> None:
+def test_direct_and_what_the_model_folder_states(
+    tiny_model: Path, blueprint: Blueprint, tmp_path: Path
+) -> None:
     direct = planned(blueprint, stages=(), stage_options=None)
     assert [s.name for s in direct.stages] == ["text encoding", "denoising", "decoding"]
+    folder = shutil.copytree(tiny_model, tmp_path / "stating")
+    stated = {"stages": [{"side": 64}, {"side": 512, "strength": 0.5}], "max_memory": "4MiB"}
+    (folder / "diffusion4k.json").write_text(json.dumps(stated))
+    plan = planned(Blueprint(folder), stages=None, stage_options=None)
+    assert [s.name for s in plan.stages[1::2]] == ["denoising 64x64", "encoding 512x512", *LAST]
+    assert plan.stages[3].parts["activations"] <= 2**22 < direct.stages[2].parts["activations"]
     with pytest.raises(UsageError, match="stage 1024: larger than the image"):
         planned(blueprint, stages=(64, 1024))
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from diffusion4k.errors import UsageError
-from diffusion4k.families.base import is_guided
+from diffusion4k.families.base import is_guided, model_memory
 from diffusion4k.families.published import count_parameters
 from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.planning.machine import Machine
@@ -82,7 +82,7 @@ class GenerationSetup:
             model_fingerprint="",
             dtype=dtype,
         )
-        limit = parse_memory(max_memory)
+        limit = parse_memory(model_memory(model.folder) if max_memory is None else max_memory)
         setup = cls(
             settings.width,
             settings.height,
