@@ -125,7 +125,9 @@ def noise_levels(mode: Mode, count: int) -> Tensor:
     if mode.side:
         return torch.where(torch.rand(count) < 0.4, Beta().sample(count), 0.95 * uniform)
     normal = torch.sigmoid(1.1 * torch.randn(count))
-    return torch.where(torch.rand(count) < 0.5, shift_sigma(uniform, 3.0), shift_sigma(normal, 1.5))
+    return torch.where(
+        torch.rand(count) < 0.5, shift_sigma(uniform, 3.0), shift_sigma(normal, 1.5)
+    )
 
 
 def average_gradients(model: nn.Module) -> None:
@@ -262,9 +264,7 @@ if __name__ == "__main__":
     )
     parser.add_argument("--steps", type=int, default=12000)
     parser.add_argument("--batch", type=int, default=32, help="of all processes together")
-    parser.add_argument(
-        "--bf16", action="store_true", help="a GPU, or a CPU with AMX: times faster"
-    )
+    parser.add_argument("--bf16", action="store_true", help="a GPU, or a CPU with AMX: times faster")
     parser.add_argument("--peak", type=float, default=1e-3)
     parser.add_argument(
         "--compile", action="store_true", help="needs a C++ compiler; a quarter faster"
