@@ -3,6 +3,7 @@
 A family's test file holds one subclass of `FamilyContract` that builds the pipeline.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +18,9 @@ from torch import Tensor
 
 import diffusion4k  # noqa: F401 - the F=16 autoencoder's class, for plain diffusers
 from diffusion4k.errors import UsageError
-from diffusion4k.families import family_of
+from diffusion4k.families import families, family_of
+from diffusion4k.families.spatial import NoiseLevel, SpatialCall
+from diffusion4k.families.stages import StageOptions
 from diffusion4k.lora import FILE_NAME, read_adapter
 from diffusion4k.objectives import (
     Composed,
@@ -37,6 +40,11 @@ from diffusion4k.planning.stages import (
     training_stages,
 )
 from diffusion4k.sampling import Request, Sampler
+from diffusion4k.sampling.image_to_image import from_latents, with_parts
+from diffusion4k.sampling.staged import refine, stage_latents
+from diffusion4k.sampling.stages import Stage
+from diffusion4k.sampling.wavelet_guidance import WaveletGuidance
+from diffusion4k.sampling.windows import StageTransformer, Windows
 from diffusion4k.training.loop import train
 from diffusion4k.training.merge import merge_lora
 from diffusion4k.training.recipe import Recipe
@@ -326,6 +334,113 @@ class FamilyContract:
         expected = sampler.family.spatial_latents(expected, self.width, self.height)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
+    def test_one_stage_is_the_stock_pipeline_s_image_to_image(self, model: Path) -> None:
+        """Without enlargement: the image at once, and in windows as large as it is."""
+        family, stock = family_of(model, self.factor), _stock(model)
+        rng = np.random.default_rng(0)
+        picture = rng.integers(0, 256, (self.height, self.width, 3), dtype=np.uint8)
+        stage = Stage(
+            *(self.width, self.height),
+            steps=6,
+            guidance=4.0,
+            factor=family.factor,
+            strength=0.5,
+        )
+        guided = family.guidance_kind(model) == "classifier-free"
+        encoders = family.load_text_encoders(model, dtype=torch.float32)
+        negative = family.encode_text(encoders, [NEGATIVE], negative=True) if guided else None
+        options = family.call_arguments(self.conditioning(model), guidance=4.0, negative=negative)
+        expected = self.stock_image_to_image(
+            stock,
+            Image.fromarray(picture),
+            strength=0.5,
+            num_inference_steps=6,
+            width=self.width,
+            height=self.height,
+            generator=torch.Generator().manual_seed(5),
+            output_type="latent",
+            **options,
+        )
+        expected = family.spatial_latents(expected, self.width, self.height)
+        for windowed in (stage, replace(stage, window=64, grid="shifted")):
+            generator = torch.Generator().manual_seed(5)
+            latents = stage_latents(family, stock.vae, picture, windowed, generator, None)
+            found = refine(
+                family.load_pipeline(model, dtype=torch.float32, text_encoders=False),
+                family,
+                latents,
+                windowed,
+                enlargement=1.0,
+                seed=0,
+                generator=generator,
+                timestep_shift=lambda tokens: family.timestep_shift(model, tokens),
+                **options,
+            )
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+    def stock_image_to_image(self, stock: Any, image: Image.Image, **options: Any) -> Tensor:
+        """What the stock image-to-image pipeline makes of the image, as latents."""
+        name = families()[type(stock).__name__].image_to_image_class
+        return getattr(diffusers, name)(**stock.components)(image=image, **options).images
+
+    def test_windows_are_pictures_of_their_own(self, model: Path) -> None:
+        """Two windows, side by side: what the family's own velocity gives of each half."""
+        family, stock = family_of(model, self.factor), _stock(model)
+        latents = self.random_latents(stock)
+        rows, columns = latents.shape[-2:]
+        latents = latents[..., : min(rows, columns) // 4 * 2].repeat(1, 1, 1, 2)
+        side = latents.shape[-1] // 2
+        latents = latents[:, :, :side] + torch.randn(1, 1, side, 2 * side)
+        conditioning, sigma = self.conditioning(model), torch.tensor([0.6])
+        transformer = family.load_transformer(model, dtype=torch.float32)
+        tokens = (side * family.factor // family.size_step) ** 2
+        windows = Windows(side, tokens, "shifted", _seed_without_offset(0.6, side))
+        around = StageTransformer(transformer, family, side, 2 * side, windows=windows)
+        with torch.no_grad():
+            halves = [
+                family.velocity(transformer, half, sigma, conditioning)
+                for half in latents.split(side, dim=-1)
+            ]
+            found = family.velocity(around, latents, sigma, conditioning)
+        torch.testing.assert_close(found, torch.cat(halves, dim=-1), rtol=1e-4, atol=1e-5)
+
+    def test_full_guidance_gives_the_reference(self, model: Path) -> None:
+        """Of all sub-bands at weight 1: the clean latents are the reference at every step."""
+        family = family_of(model, self.factor)
+        pipeline = family.load_pipeline(model, dtype=torch.float32, text_encoders=False)
+        start, reference = self.random_latents(pipeline), self.random_latents(pipeline) * 0.5 + 1
+        guidance = WaveletGuidance(reference, 0, wavelet="haar", weight=1.0, falling=False)
+        around = StageTransformer(
+            pipeline.transformer, family, *reference.shape[-2:], guidance=guidance
+        )
+        found = from_latents(
+            with_parts(pipeline, family.pipeline_class, transformer=around),
+            family,
+            start,
+            steps=6,
+            strength=0.5,
+            generator=torch.Generator().manual_seed(5),
+            width=self.width,
+            height=self.height,
+            output_type="latent",
+            **family.call_arguments(self.conditioning(model), guidance=0.0),
+        ).images
+        found = family.spatial_latents(found, self.width, self.height)
+        torch.testing.assert_close(found, reference, rtol=0, atol=1e-3)
+
+    def test_an_image_in_stages(self, model: Path) -> None:
+        sampler = Sampler(model, factor=self.factor)
+        step = sampler.family.size_step
+        options = StageOptions(window=2, strength=0.5)
+        request = Request(PROMPT, 1, "", 6 * step, 4 * step, 2, 0.0, draft=3 * step)
+        settings = sampler.settle(replace(request, stage_options=options))
+        assert [stage.name for stage in settings.stages or ()] == [
+            f"{3 * step}x{2 * step}",
+            f"{6 * step}x{4 * step}",
+        ]
+        image = sampler.sample(settings)
+        assert image.size == (6 * step, 4 * step) and np.asarray(image).std() > 1
+
     def test_little_memory_makes_the_same_image(self, model: Path) -> None:
         few, plain = Sampler(model, memory="low"), Sampler(model)
         side = 2 * few.family.size_step
@@ -344,6 +459,19 @@ class FamilyContract:
         family = family_of(model)
         encoders = family.load_text_encoders(model, dtype=torch.float32)
         return family.encode_text(encoders, [PROMPT])
+
+
+def _seed_without_offset(sigma: float, side: int) -> int:
+    """One by which the grid of windows begins at the image's corner."""
+    seeds = (seed for seed in range(10000) if _offsets(seed, sigma, side) == (0, 0))
+    return next(seeds)
+
+
+def _offsets(seed: int, sigma: float, side: int) -> tuple[int, int]:
+    level = NoiseLevel.flow(torch.tensor([sigma]))
+    call = SpatialCall(torch.zeros(1, 1, side, 4 * side), level, lambda z, _: z, lambda v: v)
+    down, along = Windows(side, 1, "shifted", seed)._axes(call)
+    return len(down) - 1, len(along) - 4
 
 
 def _stock(model: Path) -> Any:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def test_doubling_reaches_the_side(draft: int, side: int) -> None:
     if side > draft:
         sides = doubled(draft, side)
         assert sides[0] == draft and sides[-1] == side
-        ratios = [b / a for a, b in zip(sides, sides[1:], strict=False)]
+        ratios = [b / a for a, b in pairwise(sides)]
         assert all(ratio == 2 for ratio in ratios[:-1]) and 1 < ratios[-1] < 2 * 2**0.5 + 1e-9
 
 
