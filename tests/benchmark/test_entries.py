@@ -133,6 +133,20 @@ def test_stages_of_a_row_go_before_those_of_all(tmp_path: Path, tiny_model: Path
     assert [r.stage_options for r, *_ in asked] == [None, None, StageOptions(**STRONG), None]
 
 
+def test_direct_and_staged_are_rows_of_the_same_prompts(tmp_path: Path, tiny_model: Path) -> None:
+    rows = [
+        {"name": "direct", "model": str(tiny_model), "stages": []},
+        {"name": "staged", "model": str(tiny_model), "stages": [64], "stage_options": STRONG},
+    ]
+    results = run_benchmark(recipe_of(tmp_path, tiny_model, models=rows, limit=2))
+    assert results is not None
+    [difference] = results.differences
+    assert (difference.first, difference.second, difference.pairs) == ("direct", "staged", 2)
+    assert {"direct: made directly", "staged: made in stages: 64x64, 128x128"} <= {*results.notes}
+    assert all(row.notes == () for row in results.of_kind("ours"))
+    assert results.to_json()["recipe"]["models"][1]["stages"] == [64]
+
+
 def test_a_size_that_the_model_does_not_take(tmp_path: Path, tiny_model: Path) -> None:
     with pytest.raises(UsageError, match="width 65: not a multiple"):
         run_benchmark(recipe_of(tmp_path, tiny_model, width=65))

@@ -116,8 +116,10 @@ def small(words: list[str], full_size: Path) -> list[str]:
     for i, word in enumerate(words):
         if words[i - 1] in ("--width", "--height"):
             words[i] = "256"
-        elif words[i - 1] in ("--stages", "--draft"):
-            words[i] = "32"
+        elif words[i - 1] == "--stages":
+            words[i] = "64,128" if verb == "plan" else "32"
+        elif words[i - 1] == "--draft":
+            words[i] = "64" if verb == "plan" else "32"
         elif words[i - 1] in ("--resolution", "--size"):
             words[i] = "128"
         elif words[i - 1] == "--model" and word not in BUNDLED and not Path(word).exists():

@@ -161,8 +161,9 @@ def _plan(
     given = {name: value for name, value in image.items() if value is not None}
     if recipe is not None and given:
         name = next(iter(given)).replace("_", "-")
+        what = "how stages are made belongs" if name.startswith("stage") else f"--{name} belongs"
         raise UsageError(
-            f"--{name} belongs to an image, {recipe} to a training run: give one of them "
+            f"{what} to an image, {recipe} to a training run: give one of them "
             "(a recipe's own values are changed as KEY=VALUE)"
         )
     checked = load_recipe(recipe, overrides) if recipe else None

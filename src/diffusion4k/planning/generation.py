@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from diffusion4k.errors import UsageError
-from diffusion4k.families.base import is_guided
+from diffusion4k.families.base import is_guided, model_memory
 from diffusion4k.families.published import count_parameters
 from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.planning.machine import Machine
-from diffusion4k.planning.plan import Change, Plan, fits_device, overhead
+from diffusion4k.planning.plan import Change, Plan, fits_device, overhead, seconds_once
 from diffusion4k.planning.stages import (
     Stage,
     WindowCount,
@@ -82,7 +82,7 @@ class GenerationSetup:
             model_fingerprint="",
             dtype=dtype,
         )
-        limit = parse_memory(max_memory)
+        limit = parse_memory(model_memory(model.folder) if max_memory is None else max_memory)
         setup = cls(
             settings.width,
             settings.height,
@@ -134,15 +134,10 @@ def plan_generation(model: Blueprint, setup: GenerationSetup, machine: Machine) 
         others=[plain],
         step_flops=last.flops,
         total_flops=sum(stage.times * stage.flops for stage in stages),
-        step_seconds=0,
-        total_seconds=0,
+        step_seconds=seconds_once(last, machine),
+        total_seconds=sum(stage.times * seconds_once(stage, machine) for stage in stages),
         steps=steps,
         ram=_ram(model, setup),
-    )
-    plan = replace(
-        plan,
-        step_seconds=plan.seconds(replace(last, times=1)),
-        total_seconds=sum(map(plan.seconds, stages)),
     )
     if "device" not in plan.shortages:
         return plan

@@ -50,11 +50,8 @@ class Plan:
     notes: list[str] = field(default_factory=list)
 
     def seconds(self, stage: Stage) -> float:
-        """Time of a stage, all of its times together: of computing or, where that takes longer, of
-        the way of the weights."""
-        machine = self.machine
-        once = max(machine.seconds(stage.flops), stage.moved / machine.bandwidth)
-        return stage.times * once
+        """Time of a stage, all of its times together."""
+        return stage.times * seconds_once(stage, self.machine)
 
     @property
     def highest(self) -> Stage:
@@ -100,6 +97,11 @@ class Plan:
             "fits": self.fits,
             "shortages": self.shortages,
         }
+
+
+def seconds_once(stage: Stage, machine: Machine) -> float:
+    """Time of a stage done once: of computing or, where that takes longer, of moving weights."""
+    return max(machine.seconds(stage.flops), stage.moved / machine.bandwidth)
 
 
 def overhead(machine: Machine) -> int:
