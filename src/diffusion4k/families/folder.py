@@ -9,6 +9,7 @@ Everything is checked before it is loaded, so that a broken folder costs one lin
 """
 
 import json
+import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,7 @@ __all__ = [
     "is_model_folder",
     "load_component",
     "load_single_file",
+    "loaded_files",
     "loading",
     "missing",
     "model_index",
@@ -51,6 +53,7 @@ __all__ = [
     "resolve",
     "resolve_autoencoder",
     "transformer_config",
+    "weight_files",
 ]
 
 POCKET = "pocket"
@@ -59,6 +62,17 @@ POCKET_FOLDER = Path(__file__).parents[1] / "pocket" / "model"
 AUTOENCODERS = POCKET_FOLDER.with_name("autoencoders")
 PARTS_FROM = "parts_from"
 
+_WEIGHTS = (
+    ".safetensors",
+    ".bin",
+    ".msgpack",
+    ".h5",
+    ".onnx",
+    ".onnx_data",
+    ".ckpt",
+    ".pt",
+    ".gguf",
+)
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
 
 
@@ -273,11 +287,10 @@ def check_weights(component: Path) -> None:
     if not component.is_dir():
         raise missing(component)
     read_json(component / "config.json")
-    files = sorted(component.glob("*.safetensors"))
-    for index in component.glob("*.safetensors.index.json"):
-        files += [component / name for name in set(read_json(index)["weight_map"].values())]
+    files = weight_files(component)
     if not files:
-        raise missing(component, ".safetensors weights (other formats are not read)")
+        others = "other formats, and variants such as model.fp16.safetensors, are not read"
+        raise missing(component, f".safetensors weights ({others})")
     for path in files:
         if not path.is_file():
             raise missing(path)
@@ -288,6 +301,46 @@ def check_weights(component: Path) -> None:
             raise Diffusion4kError(
                 f"{path}: damaged safetensors file ({error}): copy or download it again"
             ) from None
+
+
+def weight_files(component: Path) -> list[Path]:
+    """The safetensors files that diffusers or transformers load from a component's folder.
+
+    Those of variants (`model.fp16.safetensors`), which the hub's cache may hold beside them, are
+    none of them. A file that an index names may be absent; without weights the list is empty.
+
+    Raises:
+        Diffusion4kError: a damaged index.
+    """
+    for name in ("diffusion_pytorch_model.safetensors", "model.safetensors"):
+        if os.path.lexists(component / name):
+            return [component / name]
+        index = component / f"{name}.index.json"
+        if index.is_file():
+            files = read_json(index).get("weight_map")
+            if not isinstance(files, dict):
+                raise Diffusion4kError(f"{index}: `weight_map` is missing: download it again")
+            return sorted({component / file for file in files.values()})
+    return []
+
+
+def loaded_files(component: Path) -> list[Path]:
+    """Files in a component's folder that decide what it computes: no weights that are not read.
+
+    Raises:
+        Diffusion4kError: a damaged index.
+    """
+    weights = weight_files(component)
+    return sorted(
+        path
+        for path in component.rglob("*")
+        if path.is_file() and (path in weights or not _holds_weights(path.name))
+    )
+
+
+def _holds_weights(name: str) -> bool:
+    is_index = ".index." in name and not name.endswith(".safetensors.index.json")
+    return name.endswith(_WEIGHTS) or is_index
 
 
 def check_class(component: Path, allowed: Collection[str]) -> None:
