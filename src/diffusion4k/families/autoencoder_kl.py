@@ -26,6 +26,7 @@ AUTOENCODER_KL = (
 class AutoencoderKLFamily(StockFamily):
     """The autoencoder's part of `families.base.Family`."""
 
+    has_posterior = True
     factors: ClassVar[tuple[int, ...]] = (16, 8)
 
     def load_autoencoder(self, model: Path, *, dtype: torch.dtype) -> nn.Module:
@@ -41,6 +42,12 @@ class AutoencoderKLFamily(StockFamily):
         """Images `(B, 3, H, W)` in [-1, 1] to normalised latents `(B, C, H/F, W/F)`."""
         latents = autoencoder.encode(images).latent_dist.mode()
         return (latents - _shift(autoencoder)) * autoencoder.config.scaling_factor
+
+    def encode_posterior(self, autoencoder: Any, images: Tensor) -> Tensor:
+        """Mean and standard deviation of normalised latents `(B, 2C, H/F, W/F)`."""
+        posterior = autoencoder.encode(images).latent_dist
+        scale = autoencoder.config.scaling_factor
+        return torch.cat([(posterior.mean - _shift(autoencoder)) * scale, posterior.std * scale], 1)
 
     def draw_latents(
         self,

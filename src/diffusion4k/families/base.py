@@ -111,6 +111,10 @@ class Family(Protocol):
     """The stock pipeline that starts from an image; None where diffusers has none."""
     decodes_in_strips: bool
     """Whether the decoder can keep to a memory limit."""
+    has_posterior: bool
+    """Whether the autoencoder's latents are a distribution, from which they can be drawn."""
+    given_text_tokens: int | None
+    """Tokens of the longest text, in place of what a model states; None: the model's."""
 
     def check(self, model: Path) -> None:
         """See from file names and headers, in no time, that the folder is complete.
@@ -179,6 +183,12 @@ class Family(Protocol):
 
     def encode_images(self, autoencoder: Any, images: Tensor) -> Tensor:
         """Images `(B, 3, H, W)` to normalised latents (the posterior's mean)."""
+
+    def encode_posterior(self, autoencoder: Any, images: Tensor) -> Tensor:
+        """Mean and standard deviation of normalised latents, `(B, 2C, h, w)`, one behind the other.
+
+        Only where the family `has_posterior`.
+        """
 
     def draw_latents(
         self,

@@ -50,6 +50,7 @@ class StockFamily:
         factor: F, pixels a side of one latent; one of `factors`, by default the first.
         high_resolution: options of `families.high_resolution` in place of those that a model's
             `diffusion4k.json` states, key by key.
+        max_sequence_length: tokens of the longest text in place of what the model states.
 
     Raises:
         UsageError: a factor that the family cannot do.
@@ -75,11 +76,15 @@ class StockFamily:
     """Attention and MLP as diffusers names them, and those of a text stream where there is one."""
     image_to_image_class: str | None = None
     decodes_in_strips: bool = True
+    has_posterior: bool = False
     position_methods: ClassVar[tuple[str, ...]] = ()
     """What `high_resolution.positions` may be."""
 
     def __init__(
-        self, factor: int | None = None, high_resolution: Mapping[str, Any] | None = None
+        self,
+        factor: int | None = None,
+        high_resolution: Mapping[str, Any] | None = None,
+        max_sequence_length: int | None = None,
     ) -> None:
         if factor is not None and factor not in self.factors:
             allowed = " and ".join(map(str, self.factors))
@@ -87,6 +92,7 @@ class StockFamily:
         self.factor = factor or self.factors[0]
         self.size_step = self.factor * self.patch_size
         self._given = dict(high_resolution or {})
+        self.given_text_tokens = max_sequence_length
 
     def check(self, model: Path) -> None:
         """See from file names and headers, in no time, that the folder is complete."""
@@ -178,6 +184,8 @@ class StockFamily:
         """What a model trained so shall state in its `diffusion4k.json`: the folder's and ours."""
         settings = model_settings(model)
         settings.pop(PARTS_FROM, None)  # it is written whole
+        if self.given_text_tokens:
+            settings["max_sequence_length"] = self.given_text_tokens
         if self._given:
             settings["high_resolution"] = settings.get("high_resolution", {}) | self._given
         return settings
@@ -215,7 +223,7 @@ class StockFamily:
     def text_tokens(self, model: Path) -> int:
         """Tokens of the longest text."""
         stated: int | None = model_settings(model).get("max_sequence_length")
-        return stated or self.max_sequence_length(model)
+        return self.given_text_tokens or stated or self.max_sequence_length(model)
 
     def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
         """What `encode_text` gives for as many captions of full length, on the meta device."""
@@ -227,6 +235,10 @@ class StockFamily:
 
     def load_autoencoder(self, model: Path, *, dtype: torch.dtype) -> nn.Module:
         """The autoencoder alone, at `factor`."""
+        raise NotImplementedError
+
+    def encode_posterior(self, autoencoder: Any, images: Tensor) -> Tensor:
+        """Mean and standard deviation of normalised latents."""
         raise NotImplementedError
 
     def draw_latents(
