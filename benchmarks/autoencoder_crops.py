@@ -1,6 +1,6 @@
 """Autoencoders on random crops of photographs: mean PSNR and EffNet-PD.
 
-    python benchmarks/autoencoder_crops.py [FOLDER] --vae pocket-f8 --vae pocket-sc
+    python benchmarks/autoencoder_crops.py [FOLDER] --vae pocket-f8 --vae pocket
 
 `diffusion4k vae eval` measures whole squares; these are 128 crops of 128x128 pixels of photographs
 reduced to shorter side 1536, the crops on which `vae train` validates. The first autoencoder is

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from diffusion4k.families.folder import resolve_autoencoder
 from diffusion4k.vae import PartitionedAutoencoderKL, lean_decode, load_autoencoder
 
-POCKET = "pocket-partitioned"  # the other tails need a last convolution of the stock kind
+POCKET = "pocket-f8"  # the other tails need a last convolution of the stock kind
 CHANNELS = {"sd3": (128, 256, 512, 512)}  # Stable Diffusion 3's autoencoder
 TAILS = ("lean", "folded", "plain", "split_in_four")
 

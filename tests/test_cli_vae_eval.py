@@ -88,11 +88,9 @@ def test_results_figure_and_going_on(
 def test_the_bundled_student_has_learned(tmp_path: Path) -> None:
     bundled = photo_folder("pocket")
     shutil.copy(next(bundled.glob("stream.jpg")), tmp_path / "stream.jpg")
-    names = ["pocket-f8", "pocket-sc", "pocket-partitioned", "pocket"]
-    untrained, student, partitioned, shipped = run(tmp_path, names, [256], tmp_path / "out").rows
+    untrained, student = run(tmp_path, ["pocket-f8", "pocket"], [256], tmp_path / "out").rows
     assert student.means["psnr"][0] > untrained.means["psnr"][0] + 1
     assert student.means["effnet_pd"][0] < 0.75 * untrained.means["effnet_pd"][0]
-    assert shipped.means["effnet_pd"][0] < partitioned.means["effnet_pd"][0]
 
 
 def test_lpips_and_rfid_where_weights_are_given(

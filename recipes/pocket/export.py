@@ -1,13 +1,13 @@
-"""Assembles the trained parts into one diffusers folder of float16 safetensors.
+"""Puts the trained parts together: `pocket` is a whole pipeline, `pocket-base` a transformer.
 
-    python recipes/pocket/export.py --runs runs/pocket --out src/diffusion4k/pocket/model
+    python recipes/pocket/export.py --runs runs/pocket --out src/diffusion4k/pocket
 
-`--averages` takes the last saved weight average of a training that still runs.
+Without --tuned the whole pipeline gets the base's transformer, for the fine-tuning to start from.
+Weights are stored in float16.
 """
 
 import argparse
 import json
-import math
 import shutil
 from pathlib import Path
 
@@ -23,73 +23,87 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 from diffusion4k.files import write_text
 from diffusion4k.vae import load_autoencoder
 
-# The noise schedule is shifted more for larger pictures: by 1.8 at 512 px, by 5 at 4096 px.
-SCHEDULER = {
-    "use_dynamic_shifting": True,
-    "base_image_seq_len": 256,
-    "max_image_seq_len": 16384,
-    "base_shift": math.log(1.8),
-    "max_shift": math.log(5.0),
-}
+SHIFT = 1.8  # of the noise schedule of the draft
+STAGES = [
+    {"side": 512, "steps": 20},
+    {"side": 1024, "steps": 10, "strength": 0.6, "window": 32},
+    {"side": 2048, "steps": 10, "strength": 0.5, "window": 32},
+    {"side": 4096, "steps": 10, "strength": 0.4, "window": 32},
+]
 DEFAULTS = {
-    "steps": 6,
+    "steps": 8,
     "guidance": 1.0,
     "width": 4096,
     "height": 4096,
     "max_sequence_length": ZERO_TOKENS,
+    "stages": STAGES,
 }
 
 
-def export(runs: Path, out: Path, transformer: str, autoencoder: str, *, averages: bool) -> None:
-    trained = runs / transformer
-    if averages:
-        network = SD3Transformer2DModel(**CONFIG)
-        state = torch.load(trained / "state.pt", weights_only=True)
-        network.load_state_dict(state["averages"])
-        print("step", state["step"])
-    else:
-        network = SD3Transformer2DModel.from_pretrained(trained / "final")
-    text = {}
+def load_transformer(folder: Path) -> SD3Transformer2DModel:
+    """A finished transformer, or the averages of a training that is not finished."""
+    if (folder / "config.json").exists():
+        return SD3Transformer2DModel.from_pretrained(folder)
+    network = SD3Transformer2DModel(**CONFIG)
+    state = torch.load(folder / "state.pt", weights_only=True)
+    network.load_state_dict(state["averages"])
+    print("averages of step", state["step"])
+    return network
+
+
+def export(base: Path, tuned: Path | None, text: Path, autoencoder: Path, out: Path) -> None:
+    """Replace `out/model` and `out/base`; model cards stay."""
+    parts = {}
     for suffix in ("", "_2"):
-        folder = runs / "text"
-        text[f"tokenizer{suffix}"] = CLIPTokenizer.from_pretrained(folder / f"tokenizer{suffix}")
-        text[f"text_encoder{suffix}"] = CLIPTextModelWithProjection.from_pretrained(
-            folder / f"text_encoder{suffix}"
+        parts[f"tokenizer{suffix}"] = CLIPTokenizer.from_pretrained(text / f"tokenizer{suffix}")
+        parts[f"text_encoder{suffix}"] = CLIPTextModelWithProjection.from_pretrained(
+            text / f"text_encoder{suffix}"
         )
-    vae = load_autoencoder(runs / autoencoder)
     pipeline = StableDiffusion3Pipeline(
-        transformer=network,
-        vae=vae,
+        transformer=load_transformer(tuned or base),
+        vae=load_autoencoder(autoencoder),
         text_encoder_3=None,
         tokenizer_3=None,
-        scheduler=FlowMatchEulerDiscreteScheduler(**SCHEDULER),
-        **text,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT),
+        **parts,
     ).to(torch.float16)
-    temporary = out.with_name(out.name + ".part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    pipeline.save_pretrained(temporary)
-    write_text(temporary / "diffusion4k.json", json.dumps(DEFAULTS, indent=2) + "\n")
-    card = out / "README.md"
-    if card.exists():
-        shutil.copy(card, temporary / "README.md")
-    shutil.rmtree(out, ignore_errors=True)
-    temporary.rename(out)
+    with _replaced(out / "model") as folder:
+        pipeline.save_pretrained(folder)
+        write_text(folder / "diffusion4k.json", json.dumps(DEFAULTS, indent=2) + "\n")
+    with _replaced(out / "base") as folder:
+        load_transformer(base).half().save_pretrained(folder / "transformer")
+        settings = {"parts_from": "../model"} | DEFAULTS
+        write_text(folder / "diffusion4k.json", json.dumps(settings, indent=2) + "\n")
     total = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     print(f"{out}: {total / 1e6:.1f} MB")
 
 
+class _replaced:
+    """A new folder that takes the old one's place at the end; the model card stays."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.new = folder, folder.with_name(folder.name + ".part")
+
+    def __enter__(self) -> Path:
+        shutil.rmtree(self.new, ignore_errors=True)
+        self.new.mkdir(parents=True)
+        return self.new
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            card = self.folder / "README.md"
+            if card.exists():
+                shutil.copy(card, self.new / "README.md")
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.new.rename(self.folder)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=Path, default=Path("runs/pocket"))
-    parser.add_argument("--out", type=Path, default=Path("src/diffusion4k/pocket/model"))
-    parser.add_argument("--transformer", default="transformer_more", help="folder in --runs")
-    parser.add_argument("--averages", action="store_true")
-    parser.add_argument("--autoencoder", default="vae_decoder/vae", help="folder in --runs")
-    arguments = parser.parse_args()
-    export(
-        arguments.runs,
-        arguments.out,
-        arguments.transformer,
-        arguments.autoencoder,
-        averages=arguments.averages,
-    )
+    parser.add_argument("--base", type=Path, default=Path("runs/pocket/transformer/final"))
+    parser.add_argument("--tuned", type=Path, help="transformer folder of the fine-tuned model")
+    parser.add_argument("--text", type=Path, default=Path("runs/pocket/text"))
+    parser.add_argument("--autoencoder", type=Path, default=Path("runs/pocket/vae_decoder/vae"))
+    parser.add_argument("--out", type=Path, default=Path("src/diffusion4k/pocket"))
+    a = parser.parse_args()
+    export(a.base, a.tuned, a.text, a.autoencoder, a.out)

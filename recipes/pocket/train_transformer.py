@@ -122,8 +122,8 @@ def noise_levels(mode: Mode, count: int) -> Tensor:
     A stage of sampling starts from an enlarged picture and never from pure noise.
     """
     uniform = torch.rand(count)
-    if mode.side:
-        return torch.where(torch.rand(count) < 0.4, Beta().sample(count), 0.95 * uniform)
+    if mode.most < 1:
+        return torch.where(torch.rand(count) < 0.3, Beta().sample(count), mode.most * uniform)
     normal = torch.sigmoid(1.1 * torch.randn(count))
     return torch.where(torch.rand(count) < 0.5, shift_sigma(uniform, 3.0), shift_sigma(normal, 1.5))
 
@@ -186,7 +186,7 @@ def train(arguments: argparse.Namespace) -> None:
         generator = np.random.default_rng([1, step, rank])
         torch.manual_seed(step * processes + rank)
         late = step >= LATE * steps
-        count = arguments.batch // processes
+        count = mode.batch // processes
         x, pictures = draw_batch(latents, mode, count, weights, generator)
         pictures[torch.from_numpy(generator.random(len(pictures)) < 0.05)] = len(tokens) - 1
         # Mostly the caption as it stands, else one of its shortened wordings.
@@ -261,7 +261,6 @@ if __name__ == "__main__":
         help="how much more often the bundled photographs are seen: the demo is about them",
     )
     parser.add_argument("--steps", type=int, default=12000)
-    parser.add_argument("--batch", type=int, default=32, help="of all processes together")
     parser.add_argument(
         "--bf16", action="store_true", help="a GPU, or a CPU with AMX: times faster"
     )

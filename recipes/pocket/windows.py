@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pictures import captions_of, load_at_short_side, to_tensor
+from pictures import captions_of, to_tensor
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -21,27 +21,28 @@ from diffusion4k.vae import load_autoencoder
 
 @dataclass(frozen=True)
 class Mode:
-    """A kind of batch, drawn for `share` of the steps.
+    """A kind of batch, drawn for `share` of the steps: whole pictures of one size in latents.
 
-    `side` is the shorter side of the pictures that windows are cut from; None: the whole picture,
-    reduced to cover `width` x `height`. Sizes in latents.
+    A picture is reduced to cover `width` x `height`; `most` is the highest noise level it is seen
+    at. `batch` is that of all processes together.
     """
 
     width: int
     height: int
-    side: int | None
+    batch: int
     share: float
+    most: float = 1.0
 
     def __str__(self) -> str:
-        where = f" of {self.side} px" if self.side else ""
-        return f"{16 * self.width}x{16 * self.height}{where}"
+        return f"{16 * self.width}x{16 * self.height}"
 
 
+# All noise levels where the layout is decided; at 1024 px those from which a stage starts.
 MODES = (
-    Mode(32, 32, None, 0.48),
-    Mode(32, 24, None, 0.07),
-    Mode(24, 32, None, 0.07),
-    Mode(32, 32, 1024, 0.38),
+    Mode(32, 32, 32, 0.30),
+    Mode(32, 24, 32, 0.05),
+    Mode(24, 32, 32, 0.05),
+    Mode(64, 64, 8, 0.60, most=0.85),
 )
 
 
@@ -53,7 +54,7 @@ class Latents:
         self.loaded: dict[str, list[Tensor]] = {}
 
     def __getitem__(self, mode: Mode) -> list[Tensor]:
-        name = str(mode.side) if mode.side else f"{mode.width}x{mode.height}"
+        name = f"{mode.width}x{mode.height}"
         if name not in self.loaded:
             path = self.out / f"latents-{name}.safetensors"
             if not path.exists():
@@ -79,10 +80,7 @@ class Latents:
 
 
 def _picture(path: Path, mode: Mode) -> np.ndarray:
-    """RGB uint8: the middle of the picture at the mode's shape, or whole at its shorter side."""
-    if mode.side:
-        array = load_at_short_side(path, mode.side)
-        return array[: array.shape[0] // 16 * 16, : array.shape[1] // 16 * 16]
+    """The middle of the picture at the mode's shape, RGB uint8."""
     image = Image.open(path).convert("RGB")
     width, height = 16 * mode.width, 16 * mode.height
     scale = max(width / image.width, height / image.height)
@@ -96,14 +94,5 @@ def draw_batch(
     latents: Latents, mode: Mode, count: int, weights: np.ndarray, generator: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
     """A batch `(count, 16, height, width)` with the numbers `(count,)` of its pictures."""
-    pictures = latents[mode]
-    chosen = generator.choice(len(pictures), count, replace=False, p=weights)
-    batch = []
-    for i in chosen:
-        z = pictures[i]
-        top, left = (
-            int(generator.integers(have - want + 1))
-            for have, want in zip(z.shape[1:], (mode.height, mode.width), strict=True)
-        )
-        batch.append(z[:, top : top + mode.height, left : left + mode.width].float())
-    return torch.stack(batch), torch.from_numpy(chosen)
+    chosen = generator.choice(len(weights), count, replace=False, p=weights)
+    return torch.stack([latents[mode][i].float() for i in chosen]), torch.from_numpy(chosen)

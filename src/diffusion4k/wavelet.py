@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["dwt2", "idwt2", "is_orthonormal"]
+__all__ = ["dwt2", "filter_length", "idwt2", "is_orthonormal"]
 
 
 def dwt2(x: Tensor, wavelet: str = "haar") -> Tensor:
@@ -72,6 +72,15 @@ def idwt2(y: Tensor, wavelet: str = "haar") -> Tensor:
     if wavelet == "haar":
         return _InverseHaar.apply(y)
     return _Synthesis.apply(y, _filters(wavelet, _wide(y.dtype), y.device)[1])
+
+
+def filter_length(wavelet: str) -> int:
+    """Taps of the wavelet's filters: an even number, 2 for Haar.
+
+    Raises:
+        ValueError: unknown wavelet.
+    """
+    return 2 if wavelet == "haar" else int(_bank(wavelet).dec_len)
 
 
 @lru_cache

@@ -6,15 +6,17 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from diffusion4k.benchmark.entries import found_images, make_images
+from diffusion4k.benchmark.entries import found_images, make_images, requests_of
 from diffusion4k.benchmark.prompts import read_prompt_set
 from diffusion4k.benchmark.recipe import BenchmarkRecipe, checked_recipe
 from diffusion4k.benchmark.run import run_benchmark
 from diffusion4k.benchmark.team import Team
 from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.families.stages import StageOptions
 from diffusion4k.sampling import Request, generate
 from tests.benchmark.pictures import PROMPTS
 
+STRONG = {"strength": 0.8, "window": 2}
 PROMPT_FILE = "".join(f"{prompt}\n" for prompt in PROMPTS[:4])
 
 
@@ -109,6 +111,26 @@ def test_what_is_there_is_kept(tmp_path: Path, tiny_model: Path) -> None:
     assert removed.is_file()
     captions = (tmp_path / "out/images/tiny/metadata.jsonl").read_text().splitlines()
     assert [json.loads(line)["text"] for line in captions] == list(PROMPTS[:4])
+
+
+def test_stages_of_a_row_go_before_those_of_all(tmp_path: Path, tiny_model: Path) -> None:
+    """What a row asks of the model; its own settings say how the images are made."""
+    rows = [
+        {"name": "as all", "model": str(tiny_model)},
+        {"name": "direct", "model": str(tiny_model), "stages": []},
+        {"name": "own", "model": str(tiny_model), "stages": [64, 96], "stage_options": STRONG},
+        {"name": "doubled", "model": str(tiny_model), "draft": 64},
+    ]
+    recipe = recipe_of(tmp_path, tiny_model, models=rows, stages=[64])
+    asked = [requests_of(recipe, entry, read_prompt_set(recipe.prompts)) for entry in recipe.models]
+    assert {len(requests) for requests in asked} == {4}
+    assert [(r.stages, r.draft) for r, *_ in asked] == [
+        ((64,), None),
+        ((), None),
+        ((64, 96), None),
+        (None, 64),
+    ]
+    assert [r.stage_options for r, *_ in asked] == [None, None, StageOptions(**STRONG), None]
 
 
 def test_a_size_that_the_model_does_not_take(tmp_path: Path, tiny_model: Path) -> None:

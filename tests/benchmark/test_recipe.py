@@ -37,6 +37,11 @@ def test_shipped_recipes(name: str) -> None:
             "crop: found 'half', allowed 'common', or a",
         ),
         ({"models": [{"name": "a", "model": "m"}], "seeds": []}, "seeds"),
+        ({"models": [{"name": "a", "model": "m", "stages": [0]}]}, "models.0.stages.0: found 0"),
+        (
+            {"models": [{"name": "a", "model": "m", "stage_options": {"strenth": 0.4}}]},
+            "models.0.stage_options.strenth: unknown key",
+        ),
         ({"models": [{"name": "a", "model": "m"}], "limit": 0}, "limit"),
         ({"models": [{"name": "a", "model": "m"}], "networks": {"clipp": "x"}}, "networks.clip"),
     ],

@@ -93,7 +93,8 @@ def test_results_file(tmp_path: Path) -> None:
     evaluate(ours, real, extractor=MeanColour()).save(tmp_path / "out" / "results.json")
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert {"numpy", "numba", "pillow", "torch"} <= set(results["versions"])
-    assert results["settings"] == {"reencode": False, "patch_size": 224, "patches_per_image": 64}
+    wanted = {"reencode": False, "patch_size": 224, "patches_per_image": 64, "grid_period": 32}
+    assert results["settings"] == wanted
     assert results["extractor"]["name"] == "MeanColour"
     assert results["evaluated"]["n_images"] == 4 and results["reference"]["n_images"] == 5
     assert list(results["evaluated"]["bad"]) == ["broken.png"]

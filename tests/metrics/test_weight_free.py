@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from diffusion4k.data.folder import photo_folder
-from diffusion4k.metrics import compression_ratio, glcm_properties, glcm_score
+from diffusion4k.metrics import compression_ratio, glcm_properties, glcm_score, token_grid_ratio
 from diffusion4k.metrics.columns import Distance, Mean, Measure, Ratio
 from diffusion4k.metrics.detail import detail_distance
 from diffusion4k.metrics.features import EfficientNetLite0
@@ -42,7 +42,7 @@ def test_every_column_has_its_findings(
     found = measured([tmp_path / "a.jpg", tmp_path / "b.png"], measures, tmp_path / "kept")
     columns = [column for measure in measures for column in measure.columns]
     assert len({column.name for column in columns}) == len(columns)
-    assert len({measure.name for measure in measures}) == len(measures) == 5
+    assert len({measure.name for measure in measures}) == len(measures) == 6
     for column in columns:
         if isinstance(column, Mean):
             assert np.isfinite(found[0].numbers[column.name])
@@ -65,6 +65,7 @@ def test_numbers_are_those_of_the_functions(
     assert numbers["glcm_score"] == pytest.approx(glcm_score(path))
     assert numbers["glcm_contrast"] == pytest.approx(glcm_properties(path)["contrast"])
     assert numbers["detail_distance"] == pytest.approx(detail_distance(path))
+    assert numbers["token_grid_ratio"] == pytest.approx(token_grid_ratio(path))
     assert (numbers["width"], numbers["height"]) == (400, 300)
     assert numbers["raw_bytes"] / numbers["jpeg_bytes"] == compression_ratio([path])
     extractor = EfficientNetLite0()

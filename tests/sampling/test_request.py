@@ -8,25 +8,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.families import Defaults
+from diffusion4k.families.published import write_configurations
+from diffusion4k.families.sd3 import StableDiffusion3
 from diffusion4k.sampling import Request, Settings, read_prompts
-from diffusion4k.sampling.request import check_size, settle
+from diffusion4k.sampling.request import settle
+from diffusion4k.sampling.sizes import check_size
 
 
-def _settle(**fields: Any) -> Settings:
+@pytest.fixture(scope="module")
+def sd3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Configurations of Stable Diffusion 3 Medium: a table of 192 tokens a side."""
+    folder = tmp_path_factory.mktemp("sd3")
+    write_configurations("stabilityai/stable-diffusion-3-medium-diffusers", folder)
+    return folder
+
+
+def _settle(model: Path, **fields: Any) -> Settings:
     return settle(
         Request(**{"prompt": "a cat", **fields}),
-        Defaults(steps=28, guidance=7.0, width=4096, height=4096),
-        size_step=32,
-        max_side=6144,
+        StableDiffusion3(),
+        model,
         model="m",
         model_fingerprint="f",
         dtype="float32",
     )
 
 
-def test_defaults_fill_what_is_not_asked_for() -> None:
-    settings = _settle(width=2048, guidance=0)
+def test_defaults_fill_what_is_not_asked_for(sd3: Path) -> None:
+    settings = _settle(sd3, width=2048, guidance=0)
     assert (settings.width, settings.height, settings.steps) == (2048, 4096, 28)
     assert settings.guidance == 0
 
@@ -49,9 +58,9 @@ def test_defaults_fill_what_is_not_asked_for() -> None:
         ({"width": -32}, "width -32: too small"),
     ],
 )
-def test_values_out_of_range_are_refused(fields: dict[str, Any], message: str) -> None:
+def test_values_out_of_range_are_refused(sd3: Path, fields: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
-        _settle(**fields)
+        _settle(sd3, **fields)
     assert caught.value.exit_code == 2
 
 

@@ -69,7 +69,17 @@ def take_look(ground: Ground, recipe: Recipe, folder: Path, *, trained: bool, na
     study, (model, options) = ground.study, _model(recipe, trained=trained)
     sampler = Sampler(model, device=ground.device, **options)
     requests = [
-        Request(prompt, seed, "", study.width, study.height, study.sampling_steps, study.guidance)
+        Request(
+            prompt,
+            seed,
+            "",
+            study.width,
+            study.height,
+            study.sampling_steps,
+            study.guidance,
+            stages=study.stages,
+            stage_options=study.stage_options,
+        )
         for prompt in ground.prompts.prompts
         for seed in study.sample_seeds
     ]
@@ -145,8 +155,14 @@ def _model(recipe: Recipe, *, trained: bool) -> tuple[str, dict[str, Any]]:
 def _asked(ground: Ground) -> dict[str, Any]:
     study = ground.study
     keys = ("width", "height", "sampling_steps", "guidance", "sample_seeds", "velocity")
-    return study.model_dump(mode="json", include=set(keys)) | {
-        "model": ground.model,
-        "prompts": ground.prompts.fingerprint,
-        "pictures": ground.asked.checksum(),
-    }
+    # Left out where they are not stated: looks that were taken before there were any stay good.
+    stages = study.model_dump(mode="json", include={"stages", "stage_options"}, exclude_none=True)
+    return (
+        study.model_dump(mode="json", include=set(keys))
+        | stages
+        | {
+            "model": ground.model,
+            "prompts": ground.prompts.fingerprint,
+            "pictures": ground.asked.checksum(),
+        }
+    )

@@ -19,8 +19,10 @@ from diffusion4k.config.types import (
     Pixels,
     Section,
     Seed,
+    Stages,
     Text,
 )
+from diffusion4k.families.stages import StageOptions
 from diffusion4k.metrics.networks import Networks
 
 __all__ = ["GivenRecipe", "Study", "VelocityQuestions", "load_study"]
@@ -66,6 +68,10 @@ class Study(Section):
     height: Pixels | None = None
     sampling_steps: Count | None = None
     guidance: NonNegative | None = None
+    stages: Stages | None = None
+    """Longer sides of the images' stages, the draft's first; `[]`: made directly."""
+    stage_options: StageOptions | None = None
+    """Of all stages after the draft."""
     reference: Text | None = None
     """Folder of photographs for spectra and distances; by default that of the prompts."""
     velocity: VelocityQuestions = VelocityQuestions()

@@ -26,6 +26,8 @@ class Conditions:
     unprompted: int
     """Images whose prompt is not known."""
     formats: frozenset[str]
+    made: frozenset[str] = frozenset()
+    """How: `directly`, or the sizes of the stages; empty where the images do not say it."""
 
     @property
     def images(self) -> int:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from diffusion4k.benchmark.comparable import Conditions, Size
 from diffusion4k.benchmark.entries import Shot
+from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.measuring import Findings
+from diffusion4k.sampling.files import read_metadata
 
 __all__ = ["Entrant", "conditions_of"]
 
@@ -43,4 +45,15 @@ def conditions_of(shots: Sequence[Shot], sizes: Sequence[Size]) -> Conditions:
         frozenset(prompt for prompt in prompts if prompt is not None),
         prompts.count(None),
         frozenset(formats),
+        frozenset(how for shot in shots if (how := _how_made(shot.path))),
     )
+
+
+def _how_made(path: Path) -> str:
+    """`directly`, or `in stages: 512x512, 1024x1024`; nothing without a record of ours."""
+    try:
+        stages = read_metadata(path).get("stages")
+    except (Diffusion4kError, OSError):
+        return ""
+    sizes = ", ".join(f"{stage['width']}x{stage['height']}" for stage in stages or ())
+    return f"in stages: {sizes}" if sizes else "directly"

@@ -31,6 +31,7 @@ __all__ = [
     "images_folder",
     "make_images",
     "prompts_of",
+    "requests_of",
     "size_of",
     "write_captions",
 ]
@@ -80,21 +81,8 @@ def make_images(
     assert entry.model is not None
     options = {name: getattr(entry, name) for name in _SAMPLER}
     sampler = Sampler(entry.model, device=team.device, **options)
-    requests = [
-        Request(
-            prompt,
-            seed,
-            entry.negative_prompt,
-            entry.width or recipe.width,
-            entry.height or recipe.height,
-            entry.steps or recipe.steps,
-            entry.guidance,
-        )
-        for prompt in prompts.prompts
-        for seed in recipe.seeds
-    ]
     outputs = generate(
-        requests[share],
+        requests_of(recipe, entry, prompts)[share],
         sampler,
         out=images_folder(recipe, entry),
         image_format=recipe.format,
@@ -103,6 +91,27 @@ def make_images(
     return [
         Shot(output.path, output.settings.prompt, (output.settings.prompt, output.settings.seed))
         for output in outputs
+    ]
+
+
+def requests_of(recipe: BenchmarkRecipe, entry: Entry, prompts: PromptSet) -> list[Request]:
+    """What a row asks its model for: each prompt with each seed."""
+    has_stages = entry.stages is not None or entry.draft is not None
+    return [
+        Request(
+            prompt,
+            seed,
+            entry.negative_prompt,
+            entry.width or recipe.width,
+            entry.height or recipe.height,
+            entry.steps or recipe.steps,
+            entry.guidance,
+            stages=entry.stages if has_stages else recipe.stages,
+            draft=entry.draft,
+            stage_options=entry.stage_options,
+        )
+        for prompt in prompts.prompts
+        for seed in recipe.seeds
     ]
 
 

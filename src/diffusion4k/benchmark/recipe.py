@@ -9,8 +9,18 @@ from pydantic_core import PydanticCustomError
 from diffusion4k.benchmark.prompts import SUPPLEMENT
 from diffusion4k.config.problems import describe_problems
 from diffusion4k.config.read import read_config
-from diffusion4k.config.types import Count, FolderName, NonNegative, Section, Seed, Text, square
+from diffusion4k.config.types import (
+    Count,
+    FolderName,
+    NonNegative,
+    Section,
+    Seed,
+    Stages,
+    Text,
+    square,
+)
 from diffusion4k.errors import UsageError
+from diffusion4k.families.stages import StageOptions
 from diffusion4k.metrics.networks import Networks
 
 __all__ = ["BenchmarkRecipe", "Entry", "checked_recipe", "load_benchmark_recipe"]
@@ -37,6 +47,11 @@ class Entry(Section):
     weights: Text | None = None
     lora: Text | None = None
     lora_scale: NonNegative | None = None
+    stages: Stages | None = None
+    """Longer sides of the stages in pixels, the draft's first; `[]`: made directly."""
+    draft: Count | None = None
+    stage_options: StageOptions | None = None
+    """Of all stages after the draft."""
 
     @model_validator(mode="after")
     def _either(self) -> "Entry":
@@ -67,6 +82,8 @@ class BenchmarkRecipe(Section):
     height: Count | None = None
     """Of all models that do not state their own."""
     steps: Count | None = None
+    stages: Stages | None = None
+    """Of all models that state neither `stages` nor `draft`; as those of an entry."""
     format: Literal["jpeg", "png"] = "jpeg"
     crop: Literal["common"] | Annotated[tuple[Count, Count], BeforeValidator(square)] | None = None
     """The centre of every image that is measured, in place of the whole: width and height, or
@@ -74,6 +91,8 @@ class BenchmarkRecipe(Section):
     reencode: bool = False
     patch_size: Count = 224
     patches_per_image: Count = 64
+    grid_period: Count = 32
+    """Of the token-grid ratio: pixels a side of a token, or of a window."""
     networks: Networks = Networks()
     """Weights of the metrics with networks; those that are not named are left empty."""
     resamples: Count = 2000

@@ -107,7 +107,9 @@ def _measured(
 def _measures(
     recipe: BenchmarkRecipe, prompts: PromptSet, team: Team
 ) -> tuple[list[Measure], list[Missing]]:
-    settings = Settings(recipe.reencode, recipe.patch_size, recipe.patches_per_image)
+    settings = Settings(
+        recipe.reencode, recipe.patch_size, recipe.patches_per_image, recipe.grid_period
+    )
     has_reference = bool(recipe.reference or prompts.reference)
     return measures_for(settings, recipe.networks, str(team.device), has_reference=has_reference)
 

@@ -112,6 +112,11 @@ def notes_of(
                 f"{entrant.name}: the prompts of {unknown} of {len(entrant.shots)} images are not "
                 "known: name them in metadata.jsonl; metrics of prompts are left empty"
             )
+    # That all are made directly goes without saying.
+    if {how for entrant in entrants for how in entrant.conditions.made} - {"directly"}:
+        for entrant in entrants:
+            if ways := sorted(entrant.conditions.made):
+                notes.append(f"{entrant.name}: made {'; '.join(ways)}")
     if recipe.crop:
         size = said_size(entrants[0].conditions.sizes)
         notes.append(f"measured: the centre of every image, {size}")

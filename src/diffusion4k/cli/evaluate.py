@@ -47,6 +47,9 @@ def evaluate(
         int, typer.Option(help="Side of the patches of FD-EffNet-patch, in pixels.")
     ] = 224,
     patches_per_image: Annotated[int, typer.Option(help="At most so many patches per image.")] = 64,
+    grid_period: Annotated[
+        int, typer.Option(help="Of the token-grid ratio: pixels a side of a token, or a window.")
+    ] = 32,
     cache: Annotated[
         Path | None, typer.Option(help="Folder that keeps measurements, to go on or to reuse.")
     ] = None,
@@ -55,7 +58,7 @@ def evaluate(
         typer.Option(
             "--all",
             help="All metrics of the benchmark: GLCM properties, wavelet bands, spectrum, detail "
-            "distance, and those of --networks.",
+            "distance, token-grid ratio, and those of --networks.",
         ),
     ] = False,
     networks: Annotated[
@@ -110,7 +113,7 @@ def evaluate(
         out.parent.mkdir(parents=True, exist_ok=True)  # Fails now rather than after the work.
     if against is None and figure:
         raise UsageError("--figure: goes with --against")
-    settings = Settings(reencode, patch_size, patches_per_image)
+    settings = Settings(reencode, patch_size, patches_per_image, grid_period)
     folders = [path for path in (folder, reference) if path is not None]
     paths = [path for each in folders for path in list_images(each)]
     weights = read_config(networks, [], Networks) if networks else Networks()

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from diffusion4k.cli.arguments import stages_asked
+
 __all__ = ["register"]
 
 _EXAMPLES = """Examples:
@@ -12,6 +14,8 @@ _EXAMPLES = """Examples:
 diffusion4k generate "a mountain lake at dawn" --width 1024 --height 1024 --out lake.png
 
 diffusion4k generate "a mountain lake at dawn" --init lake.png --strength 0.35 --out lake-4k.png
+
+diffusion4k generate "a mountain lake at dawn" --stages 1024,2048,4096 --out lake-4k.png
 
 diffusion4k generate --prompts prompts.txt --seed 0 --seed 1 --format jpeg --out images
 """
@@ -60,6 +64,37 @@ def generate(
         float | None,
         typer.Option(help="With --init, the share of the steps made anew; by default 0.35."),
     ] = None,
+    stages: Annotated[
+        str | None,
+        typer.Option(
+            help="Longer sides in pixels, growing: a draft, then each enlarged, e.g. 1024,2048."
+        ),
+    ] = None,
+    draft: Annotated[
+        int | None,
+        typer.Option(help="Longer side of a draft, which is doubled until the size is reached."),
+    ] = None,
+    direct: Annotated[
+        bool, typer.Option("--direct", help="Not in stages, whatever the model's default.")
+    ] = False,
+    stage_strength: Annotated[
+        float | None,
+        typer.Option(help="Of stages after the draft, the share of the steps made anew."),
+    ] = None,
+    stage_steps: Annotated[
+        int | None, typer.Option(help="Steps of their schedule; by default the model's own.")
+    ] = None,
+    window: Annotated[
+        int | None,
+        typer.Option(help="Tokens a side that the model sees at once in them; 0: the whole image."),
+    ] = None,
+    low_bands: Annotated[
+        str | None,
+        typer.Option(help="How they keep to the stage before: off, constant or falling."),
+    ] = None,
+    keep_stages: Annotated[
+        bool, typer.Option("--keep-stages", help="Leave the picture of each stage beside it.")
+    ] = False,
     lora: Annotated[
         Path | None, typer.Option(help="Folder of a LoRA, as `train` and diffusers write it.")
     ] = None,
@@ -120,9 +155,18 @@ def generate(
     from diffusion4k.families.high_resolution import given_options
 
     texts = [prompt] if prompt is not None else sampling.read_prompts(prompts or "")
+    how = stages_asked(
+        stages,
+        draft,
+        direct,
+        strength=stage_strength,
+        steps=stage_steps,
+        window=window,
+        low_bands=low_bands,
+    )
     requests = [
         sampling.Request(
-            text, each, negative_prompt, width, height, steps, guidance, init, strength
+            text, each, negative_prompt, width, height, steps, guidance, init, strength, **how
         )
         for text in texts
         for each in seed or [0]
@@ -147,8 +191,12 @@ def generate(
     )
     if memory:
         typer.echo(str(sampler.placement), err=True)
-    _warn(sampler, width, height, steps, guidance, high_resolution)
-    outputs = sampling.generate(requests, sampler, out=out, image_format=image_format)
+    size = {"width": width, "height": height, "steps": steps, "guidance": guidance}
+    # An image to start from takes the stages' place.
+    _warn(sampler, size | (how if init is None else {"stages": ()}), high_resolution)
+    outputs = sampling.generate(
+        requests, sampler, out=out, image_format=image_format, keep_stages=keep_stages
+    )
     made = sum(output.is_new for output in outputs)
     for output in outputs:
         typer.echo(output.path)
@@ -157,10 +205,7 @@ def generate(
 
 def _warn(
     sampler: Any,
-    width: int | None,
-    height: int | None,
-    steps: int | None,
-    guidance: float | None,
+    request: dict[str, Any],
     high_resolution: dict[str, Any],
 ) -> None:
     """Say so if memory will not suffice."""
@@ -168,10 +213,7 @@ def _warn(
 
     kind = (sampler.weights or "").partition(":")[0]
     options = {
-        "width": width,
-        "height": height,
-        "steps": steps,
-        "guidance": guidance,
+        **request,
         "dtype": sampler.dtype,
         "memory": sampler.placement.level,
         "max_memory": sampler.placement.max_memory,

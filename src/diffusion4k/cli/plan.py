@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from diffusion4k.cli.arguments import key_values
+from diffusion4k.cli.arguments import key_values, stages_asked
 
 __all__ = ["register"]
 
@@ -14,6 +14,8 @@ _EXAMPLES = """Examples:
 diffusion4k plan recipes/sd3-2b-wlf.yaml batch_size=1 --gpus 8 --gpu-memory 80GiB
 
 diffusion4k plan --model flux.1-dev --width 4096 --height 4096 --gpu-memory 24GiB
+
+diffusion4k plan --model sd3-medium --width 4096 --height 4096 --stages 1024,2048,4096
 
 diffusion4k plan recipes/pocket-wlf.yaml
 """
@@ -55,6 +57,28 @@ def plan(
         str | None,
         typer.Option(help="For an image beyond the training size: as `generate` takes them."),
     ] = None,
+    stages: Annotated[
+        str | None,
+        typer.Option(help="For an image: longer sides of its stages, e.g. 1024,2048,4096."),
+    ] = None,
+    draft: Annotated[
+        int | None, typer.Option(help="For an image: longer side of a draft, which is doubled.")
+    ] = None,
+    direct: Annotated[
+        bool, typer.Option("--direct", help="For an image: not in stages, whatever the default.")
+    ] = False,
+    stage_strength: Annotated[
+        float | None, typer.Option(help="For an image: of stages after the draft.")
+    ] = None,
+    stage_steps: Annotated[
+        int | None, typer.Option(help="For an image: steps of the schedule of these stages.")
+    ] = None,
+    window: Annotated[
+        int | None, typer.Option(help="For an image: tokens a side of windows; 0: the whole image.")
+    ] = None,
+    low_bands: Annotated[
+        str | None, typer.Option(help="For an image: off, constant or falling.")
+    ] = None,
     images: Annotated[
         int | None, typer.Option(help="Photographs of a training set that is not here.")
     ] = None,
@@ -93,6 +117,15 @@ def plan(
         "max_memory": max_memory,
         "factor": factor,
         "positions": positions,
+        **stages_asked(
+            stages,
+            draft,
+            direct,
+            strength=stage_strength,
+            steps=stage_steps,
+            window=window,
+            low_bands=low_bands,
+        ),
     }
     described = {
         "gpus": gpus,

@@ -18,7 +18,7 @@ diffusion4k vae train recipes/pocket-vae-sc.yaml start=stride output=runs/stride
 
 _EVAL = """Examples:
 
-diffusion4k vae eval photographs --vae pocket-f8 --vae pocket-sc --size 512
+diffusion4k vae eval photographs --vae pocket-f8 --vae pocket --size 512
 
 diffusion4k vae eval photographs --vae runs/pocket-vae-sc/vae --size 512 --size 1024 --out compared
 """
@@ -61,7 +61,7 @@ def evaluate(
     vae: Annotated[
         list[str] | None,
         typer.Option(
-            help="pocket, pocket-f8, pocket-sc, pocket-partitioned, a folder, or a hub id; "
+            help="pocket, pocket-f8, a folder, or a hub id; "
             "@8 behind it: at F=8. May be given several times; by default pocket."
         ),
     ] = None,

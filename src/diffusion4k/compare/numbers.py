@@ -26,7 +26,13 @@ from diffusion4k.metrics.hpsv3 import HpsV3Measure
 from diffusion4k.metrics.iqa import HEADINGS
 from diffusion4k.metrics.pairs import FidelityMeasure, LpipsMeasure
 from diffusion4k.metrics.pickscore import PickScoreMeasure
-from diffusion4k.metrics.weight_free import DetailLikeness, GlcmTexture, JpegSize, Spectrum
+from diffusion4k.metrics.weight_free import (
+    DetailLikeness,
+    GlcmTexture,
+    JpegSize,
+    Spectrum,
+    TokenGrid,
+)
 
 __all__ = ["Heading", "Numbers", "headings", "numbers_of", "read_results"]
 
@@ -57,7 +63,8 @@ def headings(found: Sequence[Numbers]) -> list[Heading]:
 def _known() -> dict[str, Heading]:
     """Of the metrics of one picture, by name: called as every other table calls them."""
     measures = (
-        *(GlcmTexture, JpegSize, Spectrum, DetailLikeness, FidelityMeasure, LpipsMeasure),
+        *(GlcmTexture, JpegSize, Spectrum, DetailLikeness, TokenGrid),
+        *(FidelityMeasure, LpipsMeasure),
         *(ClipScoreMeasure, AestheticMeasure, PickScoreMeasure, HpsV3Measure),
     )
     columns = [column for measure in measures for column in measure.columns]

@@ -23,7 +23,10 @@ _ALLOWED = {
     **dict.fromkeys(("tuple_type", "list_type"), "a list `[a, b]`"),
     "too_short": "{min_length} or more values",
     "too_long": "{max_length} values",
-    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "a section `key: value`"),
+    **dict.fromkeys(
+        ("dict_type", "model_type", "model_attributes_type", "dataclass_type"),
+        "a section `key: value`",
+    ),
     "union_tag_invalid": "{expected_tags}",
 }
 """Pydantic's kinds of problems that it says in other words than ours."""
@@ -108,6 +111,8 @@ def _wrong(key: str, problems: list[Any]) -> str:
     first = problems[0]
     if _is_absent(first) or first["type"] == "union_tag_not_found":
         return f"{key}: missing"
+    if first["type"] == "unexpected_keyword_argument":
+        return f"{key}: unknown key"
     # Items of a list that all miss, or are wrong in one way, are one problem: the last tells.
     words = {problem["type"]: allowed(problem) for problem in problems}.values()
     if None in words:  # a rule of our own, told in a sentence

@@ -18,6 +18,7 @@ __all__ = [
     "Probability",
     "Section",
     "Seed",
+    "Stages",
     "Text",
     "matching",
     "named",
@@ -73,6 +74,7 @@ Beta = Annotated[Number, Field(ge=0, lt=1)]
 Probability = Annotated[Number, Field(ge=0, le=1)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+Stages = tuple[Count, ...]
 Pixels = Annotated[Count, AfterValidator(_whole_patches)]
 Text = Annotated[str, Field(min_length=1)]
 Address = Annotated[str, matching(r"(?s).*://.*", "an address such as `https://example.org/path`")]

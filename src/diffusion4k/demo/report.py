@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusion4k.demo.figures import crop_uri, loss_curve, reduced_uri
-from diffusion4k.demo.result import Result
+from diffusion4k.demo.result import Change, Result
 from diffusion4k.files import write_text
 from diffusion4k.metrics.places import busiest_places
 from diffusion4k.report_page import render
@@ -37,12 +37,20 @@ def write_report(result: Result, facts: dict[str, Any], path: Path) -> Path:
     Arguments:
         facts: what `result.json` holds.
     """
-    before, after, aspect = (result.images[name] for name in ("before", "after", "aspect"))
+    before, after, aspect, direct = (
+        result.images[name] for name in ("before", "after", "aspect", "direct")
+    )
+    whole = [("in stages", after[0].path), ("directly", direct[0].path)]
     page = render(
         "demo/report.html",
         facts=facts,
-        pairs=[_pair(*each) for each in zip(before, after, strict=True)],
+        pairs=[_pair(*each) for each in zip(before, after, result.changes, strict=True)],
         aspect={"settings": aspect[0].settings, "uri": reduced_uri(aspect[0].path)},
+        direct={
+            "settings": direct[0].settings,
+            "images": [(name, reduced_uri(path)) for name, path in whole],
+        },
+        is_staged=after[0].settings.stages is not None,
         curve=loss_curve(result.losses, result.validation),
         clock=_clock,
     )
@@ -50,7 +58,7 @@ def write_report(result: Result, facts: dict[str, Any], path: Path) -> Path:
     return path
 
 
-def _pair(before: Output, after: Output) -> dict[str, Any]:
+def _pair(before: Output, after: Output, change: Change) -> dict[str, Any]:
     settings = after.settings
     # A quarter of the image at most, so that the frame of a small image shows where it lies.
     side = min(_CROP, max(_CELL, settings.width // 4 // _CELL * _CELL))
@@ -70,7 +78,7 @@ def _pair(before: Output, after: Output) -> dict[str, Any]:
             )
         )
     images = [(name, reduced_uri(path)) for name, path in views]
-    return {"settings": settings, "images": images, "marks": marks}
+    return {"settings": settings, "images": images, "marks": marks, "change": change}
 
 
 def _clock(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 import platform
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import combinations
@@ -10,20 +11,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from diffusion4k.demo.settings import Demo
 from diffusion4k.metrics.evaluate import Evaluation, Folder
 from diffusion4k.metrics.frechet import FewSamplesWarning, frechet_distance
+from diffusion4k.metrics.measuring import Findings
 from diffusion4k.sampling import Output
 from diffusion4k.training.export import versions
 from diffusion4k.training.recipe import Recipe
 
-__all__ = ["GROUPS", "Result", "Row", "machine"]
+__all__ = ["GROUPS", "Change", "Result", "Row", "machine"]
 
 GROUPS = {
     "before": "before fine-tuning",
     "after": "after fine-tuning",
     "aspect": "after fine-tuning, 4:3",
+    "direct": "after fine-tuning, without stages",
 }
 
 Curve = list[tuple[int, float]]
@@ -37,11 +41,20 @@ class Row:
     images: int
     size: str
     glcm_score: float
-    glcm_entropy: float
     compression_ratio: float
-    fd_effnet: float | None
+    detail_distance: float
+    token_grid_ratio: float
     fd_effnet_patch: float | None
     patches: int
+
+
+@dataclass(frozen=True)
+class Change:
+    """One prompt before and after fine-tuning: pairs of values, lower is nearer to photographs."""
+
+    prompt: str
+    detail_distance: tuple[float, float]
+    fd_effnet_patch: tuple[float, float]
 
 
 @dataclass
@@ -60,24 +73,40 @@ class Result:
     def rows(self) -> list[Row]:
         """The photographs, then each group of images against them.
 
-        The photographs' distances are a yardstick: two of them (as many as there are images
-        before and after) against the others, the mean over all pairs.
+        The photographs' distance is a yardstick: two of them (as many as there are images before
+        and after) against the others, the mean over all pairs.
         """
-        photographs = next(iter(self.measured.values())).reference
-        assert photographs is not None
-        rows = [
-            _row(
-                "bundled photographs",
-                photographs,
-                _between_pairs(photographs, "effnet"),
-                _between_pairs(photographs, "effnet_patch"),
-            )
-        ]
+        photographs = self._photographs
+        rows = [_row("bundled photographs", photographs, _between_pairs(photographs))]
         for name, label in GROUPS.items():
             distances = {d.name: d.value for d in self.measured[name].distances}
-            whole, patch = distances["FD-EffNet"], distances["FD-EffNet-patch"]
-            rows.append(_row(label, self.measured[name].images, whole, patch))
+            rows.append(_row(label, self.measured[name].images, distances["FD-EffNet-patch"]))
         return rows
+
+    @cached_property
+    def changes(self) -> list[Change]:
+        """What fine-tuning changed, prompt by prompt."""
+        sides = [self.measured[name].images.images for name in ("before", "after")]
+        changes = []
+        for number, output in enumerate(self.images["after"]):
+            names = [self.images[name][number].path.name for name in ("before", "after")]
+            found = [images[name] for images, name in zip(sides, names, strict=True)]
+            detail = [each.numbers["detail_distance"] for each in found]
+            patches = [self._patch_distance(each) for each in found]
+            changes.append(Change(output.settings.prompt, _pair(detail), _pair(patches)))
+        return changes
+
+    @property
+    def _photographs(self) -> Folder:
+        photographs = next(iter(self.measured.values())).reference
+        assert photographs is not None
+        return photographs
+
+    def _patch_distance(self, image: Findings) -> float:
+        """Of one image's patches to those of all photographs."""
+        return _distance(
+            image.features("effnet_patch"), list(self._photographs.features("effnet_patch"))
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, every number with what made it; paths are relative to the folder."""
@@ -92,6 +121,7 @@ class Result:
                 "after": self.validation[-1][1],
             },
             "table": [asdict(row) for row in self.rows],
+            "changes": [asdict(change) for change in self.changes],
             "images": {
                 name: [
                     asdict(output.settings)
@@ -117,7 +147,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _row(label: str, folder: Folder, whole: float | None, patch: float | None) -> Row:
+def _row(label: str, folder: Folder, patch: float | None) -> Row:
     sizes = {
         f"{width:.0f}×{height:.0f}"
         for width, height in zip(folder.numbers("width"), folder.numbers("height"), strict=True)
@@ -127,25 +157,33 @@ def _row(label: str, folder: Folder, whole: float | None, patch: float | None) -
         len(folder.images),
         sizes.pop() if len(sizes) == 1 else "native sizes",
         folder.mean("glcm_score"),
-        folder.mean("glcm_entropy"),
         folder.compression_ratio,
-        whole,
+        folder.mean("detail_distance"),
+        folder.mean("token_grid_ratio"),
         patch,
         sum(map(len, folder.features("effnet_patch"))),
     )
 
 
-def _between_pairs(folder: Folder, kind: str) -> float:
-    features = list(folder.features(kind))
+def _pair(values: Sequence[float]) -> tuple[float, float]:
+    before, after = values
+    return before, after
+
+
+def _between_pairs(folder: Folder) -> float:
+    features = list(folder.features("effnet_patch"))
     distances = []
     for pair in combinations(range(len(features)), 2):
         others = [each for number, each in enumerate(features) if number not in pair]
-        ours = np.concatenate([features[number] for number in pair])
-        with warnings.catch_warnings():
-            # The report says how few samples there are.
-            warnings.simplefilter("ignore", FewSamplesWarning)
-            distances.append(frechet_distance(ours, np.concatenate(others)))
+        distances.append(_distance(np.concatenate([features[n] for n in pair]), others))
     return float(np.mean(distances))
+
+
+def _distance(ours: NDArray[np.float32], theirs: Sequence[NDArray[np.float32]]) -> float:
+    with warnings.catch_warnings():
+        # The report says how few samples there are.
+        warnings.simplefilter("ignore", FewSamplesWarning)
+        return frechet_distance(ours, np.concatenate(theirs))
 
 
 def _portable(measured: dict[str, Any]) -> dict[str, Any]:

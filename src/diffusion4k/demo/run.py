@@ -18,6 +18,7 @@ from diffusion4k.demo.settings import (
     PROMPTS,
     Demo,
     demo_recipe,
+    further_measures,
     metric_settings,
 )
 from diffusion4k.demo.stages import Stages
@@ -32,7 +33,7 @@ from diffusion4k.training.loop import train
 
 __all__ = ["Demo", "run_demo"]
 
-STAGES = 7
+STAGES = 8
 
 
 def run_demo(demo: Demo) -> tuple[Path, Result]:
@@ -79,6 +80,10 @@ def run_demo(demo: Demo) -> tuple[Path, Result]:
         result.images["aspect"] = _generate(
             demo, sampler, "aspect", (ASPECT_PROMPT,), height=demo.side * 3 // 4
         )
+    with stages.stage("direct", "the first image once more, without stages"):
+        result.images["direct"] = _generate(
+            demo, _whole(tuned, demo.side), "direct", PROMPTS[:1], direct=True
+        )
     with stages.stage("measure", "measuring images and photographs"):
         for name, outputs in result.images.items():
             result.measured[name] = _measure(demo, name, outputs, photographs)
@@ -102,6 +107,7 @@ def _generate(
     prompts: tuple[str, ...],
     *,
     height: int | None = None,
+    direct: bool = False,
 ) -> list[Output]:
     requests = [
         Request(
@@ -110,10 +116,19 @@ def _generate(
             width=demo.side,
             height=height or demo.side,
             steps=demo.sampling_steps,
+            stages=() if direct else None,
         )
         for prompt in prompts
     ]
     return generate(requests, sampler, out=demo.out / name, image_format="jpeg")
+
+
+def _whole(model: Path, side: int) -> Sampler:
+    """A sampler that sees the whole image at once, its table of positions continued if need be."""
+    family = family_of(model)
+    if family.max_side(model) >= side:
+        return Sampler(model)
+    return Sampler(model, high_resolution={"positions": "extend", "side": side})
 
 
 def _measure(demo: Demo, name: str, outputs: list[Output], photographs: Path) -> Evaluation:
@@ -129,6 +144,7 @@ def _measure(demo: Demo, name: str, outputs: list[Output], photographs: Path) ->
             folder,
             photographs,
             settings=metric_settings(demo),
+            further=further_measures(),
             cache=demo.out / "measured",
             on_image=counter.advance,
         )

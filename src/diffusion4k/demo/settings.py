@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from diffusion4k.errors import UsageError
+from diffusion4k.metrics.columns import Measure
 from diffusion4k.metrics.weight_free import Settings as MetricSettings
+from diffusion4k.metrics.weight_free import weight_free_measures
 from diffusion4k.training.recipe import (
+    BetaRecipe,
     CheckpointRecipe,
     OptimizerRecipe,
     Recipe,
@@ -14,13 +17,26 @@ from diffusion4k.training.recipe import (
     ValidationRecipe,
 )
 
-__all__ = ["ASPECT_PROMPT", "PROMPTS", "Demo", "demo_recipe", "metric_settings"]
+__all__ = [
+    "ASPECT_PROMPT",
+    "MODEL",
+    "PROMPTS",
+    "STEPS",
+    "Demo",
+    "demo_recipe",
+    "further_measures",
+    "metric_settings",
+]
 
 PROMPTS = (
+    "The sun rises over misty hills, seen from a rocky mountain top with a compass stone.",
     "A dandelion seed head in a meadow, backlit by warm evening sun.",
-    "A hiking path over a grassy slope below snowy grey mountain peaks.",
 )
-ASPECT_PROMPT = "A small stream runs over mossy rocks through a forest."
+ASPECT_PROMPT = "A hiking path over a grassy slope below snowy grey mountain peaks."
+MODEL = "pocket-base"
+STEPS = 120
+WINDOW = 1024
+"""Pixels a side of the training crops: what a window of a stage shows the pocket model."""
 
 _PATCH = MetricSettings.patch_size
 _LEAST_SIDE = 384  # the 4:3 picture must hold a patch of the Fréchet distance
@@ -35,7 +51,7 @@ class Demo:
     """
 
     out: Path = Path("demo")
-    model: str = "pocket"
+    model: str = MODEL
     side: int = 4096
     sampling_steps: int | None = None
     training_steps: int | None = None
@@ -55,19 +71,20 @@ class Demo:
 
 
 def demo_recipe(demo: Demo) -> Recipe:
-    """The fine-tuning of the demo: `recipes/pocket-wlf.yaml` with the demo's folders."""
-    steps = demo.training_steps or 60
-    every = max(1, steps // 3)
-    # Small sides are for tests; the real demo trains at a quarter of its side.
-    size = max(128, min(1024, demo.side // 4))
+    """The fine-tuning of the demo: `recipes/pocket-wlf.yaml` with the demo's folders and size."""
+    steps = demo.training_steps or STEPS
+    every = max(1, steps // 2)
     return Recipe(
         model=demo.model,
         data="pocket",
         output=demo.out / "training",
         cache=demo.out / "cache",
-        resolution=size,
-        optimizer=OptimizerRecipe(learning_rate=2e-5),
-        schedule=ScheduleRecipe(name="cosine", warmup_steps=min(5, steps - 1)),
+        resolution=demo.side,
+        crop=(min(WINDOW, demo.side),) * 2,
+        flip=False,
+        timesteps=BetaRecipe(),
+        optimizer=OptimizerRecipe(learning_rate=2e-4),
+        schedule=ScheduleRecipe(name="cosine", warmup_steps=min(10, steps - 1)),
         steps=steps,
         batch_size=2,
         gradient_checkpointing=False,
@@ -83,3 +100,9 @@ def metric_settings(demo: Demo) -> MetricSettings:
     return MetricSettings(
         reencode=True, patches_per_image=min(fitting, MetricSettings.patches_per_image)
     )
+
+
+def further_measures() -> list[Measure]:
+    """What is measured beside texture, size and Fréchet distances: all measures without weights."""
+    wanted = ("detail", "spectrum", "token_grid")
+    return [m for m in weight_free_measures(MetricSettings()) if m.name in wanted]

@@ -14,15 +14,22 @@ def show(rows: Sequence[Row], console: Console | None = None) -> None:
     """Print the table, by default on standard error."""
     table = Table(box=None, pad_edge=False)
     table.add_column("")
-    for heading in ("images", "GLCM Score", "Compression Ratio", "FD-EffNet-patch"):
+    for heading in (
+        "images",
+        "Detail distance",
+        "FD-EffNet-patch",
+        "Token-grid ratio",
+        "GLCM Score",
+    ):
         table.add_column(heading, justify="right")
     for row in rows:
         distance = "-" if row.fd_effnet_patch is None else f"{row.fd_effnet_patch:.1f}"
         table.add_row(
             row.label,
             str(row.images),
-            f"{row.glcm_score:.3f}",
-            f"{row.compression_ratio:.2f}",
+            f"{row.detail_distance:.2f}",
             distance,
+            f"{row.token_grid_ratio:.3f}",
+            f"{row.glcm_score:.3f}",
         )
     (console or Console(stderr=True)).print(table)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from diffusion4k.families.folder import check_weights, component_folder
+from diffusion4k.families.folder import check_weights, component_folder, model_index
 from diffusion4k.families.stock import StockFamily
 
 __all__ = ["AUTOENCODER_KL", "AutoencoderKLFamily"]
@@ -28,6 +28,11 @@ class AutoencoderKLFamily(StockFamily):
 
     has_posterior = True
     factors: ClassVar[tuple[int, ...]] = (16, 8)
+
+    def native_factor(self, model: Path) -> int:
+        """The stock autoencoder's 8; 16 where the model was given one that knows no other."""
+        only_16 = model_index(model)["vae"][1] == "ScaleConsistentAutoencoderKL"
+        return 16 if only_16 else super().native_factor(model)
 
     def load_autoencoder(self, model: Path, *, dtype: torch.dtype) -> nn.Module:
         """At F=16 the `PartitionedAutoencoderKL`, at F=8 the stock one, whichever is there."""

@@ -12,6 +12,8 @@ from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.folder import SETTINGS, model_settings
 from diffusion4k.families.high_resolution import HighResolution
 from diffusion4k.families.hub import hub_id_of
+from diffusion4k.families.spatial import SpatialCall
+from diffusion4k.families.stages import ModelStages
 
 __all__ = [
     "NO_LIMIT",
@@ -24,6 +26,7 @@ __all__ = [
     "is_guided",
     "known_defaults",
     "model_defaults",
+    "model_memory",
     "model_settings",
 ]
 
@@ -89,6 +92,22 @@ def model_defaults(model: Path, family: Defaults) -> Defaults:
     return replace(family, **own)
 
 
+def model_memory(model: Path) -> int | str | None:
+    """What the folder's own `diffusion4k.json` states as `max_memory`: bytes or `"512MiB"`.
+
+    It bounds the autoencoder's feature maps where nothing else is asked for.
+
+    Raises:
+        Diffusion4kError: neither a whole number nor a text.
+    """
+    found: int | str | None = model_settings(model).get("max_memory")
+    if isinstance(found, bool) or not isinstance(found, (int, str, type(None))):
+        raise Diffusion4kError(
+            f"{model / SETTINGS}: max_memory is {found!r}: allowed is a size like 512MiB"
+        )
+    return found
+
+
 class Family(Protocol):
     """One base-model family; `model` is always the local folder of a diffusers pipeline.
 
@@ -137,7 +156,22 @@ class Family(Protocol):
         """Sampling defaults: the family's, or the model's own."""
 
     def max_side(self, model: Path) -> int:
-        """Longest side in pixels that the model can be asked for."""
+        """Longest side in pixels that the model can be asked for at once, without windows."""
+
+    def at_factor(self, factor: int | None) -> "Family":
+        """This family with the same options at another factor; None: at its own.
+
+        Raises:
+            UsageError: a factor that the family cannot do.
+        """
+
+    def stages(self, model: Path) -> ModelStages:
+        """How the model makes an image in stages: by the size it was trained at, or as its own
+        `diffusion4k.json` states.
+
+        Raises:
+            Diffusion4kError: stages there that cannot be meant.
+        """
 
     def guidance_kind(self, model: Path) -> GuidanceKind:
         """What the guidance scale does in this model."""
@@ -197,9 +231,9 @@ class Family(Protocol):
         generator: torch.Generator,
         max_memory: int | str | None = None,
     ) -> Tensor:
-        """Normalised latents drawn from the posterior, as `image_to_image_class` starts from.
+        """Normalised latents drawn from the posterior where there is one, else the only ones.
 
-        Feature maps take at most `max_memory`. Only where there is an `image_to_image_class`.
+        Feature maps take at most `max_memory`.
         """
 
     def decode_latents(self, autoencoder: Any, latents: Tensor) -> Tensor:
@@ -257,3 +291,11 @@ class Family(Protocol):
 
     def spatial_latents(self, latents: Tensor, width: int, height: int) -> Tensor:
         """Latents as the stock pipeline returns them, as normalised `(B, C, H/F, W/F)`."""
+
+    def spatial_call(
+        self, transformer: Any, arguments: dict[str, Any], rows: int, columns: int
+    ) -> SpatialCall:
+        """A call of the transformer by the stock pipeline, by its arguments' names.
+
+        `rows` and `columns` are those of the latents.
+        """

@@ -28,6 +28,7 @@ from diffusion4k.families.base import (
 from diffusion4k.families.folder import transformer_config
 from diffusion4k.families.high_resolution import ROTARY, HighResolution
 from diffusion4k.families.positions import replace_rotary
+from diffusion4k.families.spatial import NoiseLevel, SpatialCall, of_samples
 from diffusion4k.families.stock import StockFamily, config_of, meta_tensor
 
 __all__ = ["TRAINING_GUIDANCE", "Flux"]
@@ -143,6 +144,27 @@ class Flux(AutoencoderKLFamily):
     def spatial_latents(self, latents: Tensor, width: int, height: int) -> Tensor:
         """Packed latents `(B, tokens, 4C)` as `(B, C, height/F, width/F)`."""
         return _unpacked(latents, height // self.factor, width // self.factor)
+
+    def spatial_call(
+        self, transformer: Any, arguments: dict[str, Any], rows: int, columns: int
+    ) -> SpatialCall:
+        """Packed latents, sigma itself as timestep, and positions that begin in each picture."""
+        packed, text_ids = arguments.pop("hidden_states"), arguments.pop("txt_ids")
+        del arguments["img_ids"]
+        arguments["return_dict"] = False
+
+        def predict(pictures: Tensor, samples: Tensor) -> Tensor:
+            height, width = pictures.shape[-2:]
+            found = transformer(
+                hidden_states=_packed(pictures),
+                txt_ids=text_ids,
+                img_ids=_positions(height // 2, width // 2).to(pictures.device),
+                **of_samples(arguments, samples),
+            )[0]
+            return _unpacked(found, height, width)
+
+        latents = _unpacked(packed, rows, columns)
+        return SpatialCall(latents, NoiseLevel.flow(arguments["timestep"]), predict, _packed)
 
 
 def _embeds_guidance(model: Path) -> bool:

@@ -190,9 +190,8 @@ def _named_folder(folder: Path, others: str) -> Path | None:
 def resolve_autoencoder(model: str | Path) -> Path:
     """The folder of an autoencoder: bundled, by itself, or `vae` of whatever `resolve` knows.
 
-    Bundled are `pocket-f8`, which has never seen F=16; `pocket-sc`, trained from it by
-    scale-consistent training; and `pocket-partitioned`, trained at F=8 and F=16 together. `pocket`,
-    the pocket model's own, has the encoder of the last and a decoder trained on at F=16.
+    Bundled is `pocket-f8`, which has never seen F=16. `pocket`, the pocket model's own, was trained
+    for it: its decoder by scale-consistent training.
 
     Raises:
         Diffusion4kError: as `resolve`.

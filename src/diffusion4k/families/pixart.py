@@ -32,6 +32,7 @@ from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
 from diffusion4k.families.base import NO_LIMIT, AfterStep, Checkpoint, Defaults
 from diffusion4k.families.folder import component_folder, read_json, transformer_config
+from diffusion4k.families.spatial import NoiseLevel
 from diffusion4k.families.stock import meta_tensor
 
 __all__ = ["SIZES_4K", "PixArtSigma"]
@@ -141,6 +142,15 @@ class PixArtSigma(AutoencoderKLFamily):
             return_dict=False,
         )[0][:, : noisy.shape[1]]
         return (noise - noisy) / (1 - s)
+
+    def noise_level(self, transformer: Any, timestep: Tensor) -> NoiseLevel:
+        """That of a whole timestep: x = (x_t - sigma_t noise) / alpha_t."""
+        sigmas = torch.tensor(_flow_sigmas(), dtype=torch.float64)
+        s = sigmas[timestep.long().cpu()].to(timestep.device)
+        # s / (1 - s) = sigma_t / alpha_t, and the squares of alpha_t and sigma_t sum to one.
+        ratio = s / (1 - s)
+        inverse = torch.sqrt(1 + ratio**2)
+        return NoiseLevel(s.float(), inverse.float(), -ratio.float())
 
     def call_arguments(
         self,

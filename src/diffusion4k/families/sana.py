@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from diffusion4k.errors import UsageError
 from diffusion4k.families.base import NO_LIMIT, AfterStep, Checkpoint, Defaults
 from diffusion4k.families.folder import transformer_config
+from diffusion4k.families.spatial import NoiseLevel
 from diffusion4k.families.stock import StockFamily, config_of, meta_tensor
 
 __all__ = ["Sana"]
@@ -44,11 +45,12 @@ class Sana(StockFamily):
     )
     factors: ClassVar[tuple[int, ...]] = (32,)
     patch_size: ClassVar[int] = 1
+    sample_size: ClassVar[int] = 32
     decodes_in_strips = False
 
     def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
         """20 steps, guidance 4.5, and the size of the model's training."""
-        side = self.factor * transformer.get("sample_size", 32)
+        side = self.factor * transformer.get("sample_size", self.sample_size)
         return Defaults(steps=20, guidance=4.5, width=side, height=side)
 
     def max_side(self, model: Path) -> int:
@@ -97,6 +99,17 @@ class Sana(StockFamily):
         """Images `(B, 3, H, W)` in [-1, 1] to normalised latents `(B, 32, H/32, W/32)`."""
         return autoencoder.encode(images).latent * autoencoder.config.scaling_factor
 
+    @torch.no_grad()
+    def draw_latents(
+        self,
+        autoencoder: Any,
+        images: Tensor,
+        generator: torch.Generator,
+        max_memory: int | str | None = None,
+    ) -> Tensor:
+        """Normalised latents `(B, 32, H/32, W/32)`: this autoencoder has no posterior."""
+        return self.encode_images(autoencoder, images)
+
     def decode_latents(self, autoencoder: Any, latents: Tensor) -> Tensor:
         """Normalised latents `(B, 32, h, w)` to images `(B, 3, 32h, 32w)` in about [-1, 1]."""
         return autoencoder.decode(latents / autoencoder.config.scaling_factor).sample
@@ -132,6 +145,10 @@ class Sana(StockFamily):
             timestep=sigma * _TIMESTEPS * config_of(transformer).timestep_scale,
             return_dict=False,
         )[0]
+
+    def noise_level(self, transformer: Any, timestep: Tensor) -> NoiseLevel:
+        """That of a timestep as the transformer takes it."""
+        return NoiseLevel.flow(timestep / (_TIMESTEPS * config_of(transformer).timestep_scale))
 
     def call_arguments(
         self,

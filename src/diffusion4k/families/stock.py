@@ -39,6 +39,8 @@ from diffusion4k.families.folder import (
     transformer_config,
 )
 from diffusion4k.families.high_resolution import HighResolution, chunk_attention
+from diffusion4k.families.spatial import NoiseLevel, SpatialCall, of_samples
+from diffusion4k.families.stages import USUAL, ModelStages, StageOptions
 
 __all__ = ["StockFamily", "config_of", "meta_tensor"]
 
@@ -67,6 +69,8 @@ class StockFamily:
     factors: ClassVar[tuple[int, ...]]
     patch_size: ClassVar[int] = 2
     """Latents a side of one token."""
+    sample_size: ClassVar[int] = 128
+    """Latents a side of the base model's training, where its configuration does not say."""
 
     lora_targets: tuple[str, ...] = (
         *("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2"),
@@ -93,6 +97,7 @@ class StockFamily:
         self.size_step = self.factor * self.patch_size
         self._given = dict(high_resolution or {})
         self.given_text_tokens = max_sequence_length
+        self._factor_given = factor
 
     def check(self, model: Path) -> None:
         """See from file names and headers, in no time, that the folder is complete."""
@@ -145,6 +150,31 @@ class StockFamily:
         low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
         base, most = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
         return math.exp(base + (most - base) * (tokens - low) / (high - low))
+
+    def at_factor(self, factor: int | None) -> "StockFamily":
+        """This family with the same options at another factor; None: at its own."""
+        return type(self)(factor, self._given) if factor not in (None, self.factor) else self
+
+    def native_tokens(self, model: Path) -> int:
+        """Tokens a side of the square images that the base model was trained at."""
+        sample_size: int = transformer_config(model).get("sample_size", self.sample_size)
+        return sample_size // self.patch_size
+
+    def native_factor(self, model: Path) -> int:
+        """The factor of these images: the autoencoder's own."""
+        return min(self.factors)
+
+    def stages(self, model: Path) -> ModelStages:
+        """A draft of the native size, at the native factor unless one was given, and windows of
+        its number of tokens after it; or what the model's `diffusion4k.json` states."""
+        tokens, factor = self.native_tokens(model), self._factor_given
+        later = StageOptions(window=tokens).over(USUAL)
+        if "stages" in (settings := model_settings(model)):
+            where, draft = f"{model / SETTINGS}: stages", StageOptions()
+            return ModelStages.stated(settings["stages"], draft=draft, later=later, where=where)
+        factor = factor or self.native_factor(model)
+        side = tokens * self.patch_size * factor
+        return ModelStages((side,), (StageOptions(factor=factor),), later)
 
     def guidance_kind(self, model: Path) -> GuidanceKind:
         """Classifier-free."""
@@ -300,6 +330,24 @@ class StockFamily:
     def spatial_latents(self, latents: Tensor, width: int, height: int) -> Tensor:
         """They are spatial as they come."""
         return latents
+
+    def noise_level(self, transformer: Any, timestep: Tensor) -> NoiseLevel:
+        """That of a timestep as the transformer takes it: of a flow in thousandths of sigma."""
+        return NoiseLevel.flow(timestep / 1000.0)
+
+    def spatial_call(
+        self, transformer: Any, arguments: dict[str, Any], rows: int, columns: int
+    ) -> SpatialCall:
+        """Latents come as `hidden_states`; every tensor has a row for each sample."""
+        latents = arguments.pop("hidden_states")
+        arguments["return_dict"] = False
+
+        def predict(pictures: Tensor, samples: Tensor) -> Tensor:
+            found: Tensor = transformer(hidden_states=pictures, **of_samples(arguments, samples))[0]
+            return found
+
+        level = self.noise_level(transformer, arguments["timestep"])
+        return SpatialCall(latents, level, predict, output=lambda predicted: predicted)
 
     def _pipeline(self, **components: Any) -> Any:
         return getattr(importlib.import_module("diffusers"), self.pipeline_class)(**components)

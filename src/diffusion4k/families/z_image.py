@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
 from diffusion4k.families.base import AfterStep, Checkpoint, Defaults
 from diffusion4k.families.folder import transformer_config
+from diffusion4k.families.spatial import NoiseLevel, SpatialCall
 from diffusion4k.families.stock import StockFamily, meta_tensor
 
 __all__ = ["ZImage"]
@@ -110,6 +111,26 @@ class ZImage(AutoencoderKLFamily):
         if negative:
             arguments |= {"guidance_scale": guidance, "negative_prompt_embeds": _rows(negative)}
         return arguments
+
+    def spatial_call(
+        self, transformer: Any, arguments: dict[str, Any], rows: int, columns: int
+    ) -> SpatialCall:
+        """Lists of latents with an axis for frames and of texts; at 1 - sigma, the velocity's
+        negative."""
+        latents = torch.stack(arguments.pop("x")).squeeze(2)
+        times, texts = arguments.pop("t"), arguments.pop("cap_feats")
+        arguments["return_dict"] = False
+
+        def predict(pictures: Tensor, samples: Tensor) -> Tensor:
+            chosen = [texts[sample] for sample in samples.tolist()]
+            of_pictures = times.index_select(0, samples.to(times.device))
+            found = transformer(list(pictures.unsqueeze(2)), of_pictures, chosen, **arguments)[0]
+            return torch.stack(found).squeeze(2)
+
+        def output(predicted: Tensor) -> list[Tensor]:
+            return list(predicted.unsqueeze(2))
+
+        return SpatialCall(latents, NoiseLevel.flow(1 - times, sign=-1.0), predict, output)
 
 
 def _rows(conditioning: dict[str, Tensor]) -> list[Tensor]:

@@ -4,6 +4,7 @@ from diffusion4k.metrics.compression import compression_ratio
 from diffusion4k.metrics.detail import detail_distance
 from diffusion4k.metrics.frechet import frechet_distance
 from diffusion4k.metrics.glcm import glcm_entropy, glcm_map, glcm_properties, glcm_score
+from diffusion4k.metrics.token_grid import token_grid_ratio
 
 __all__ = [
     "compression_ratio",
@@ -13,4 +14,5 @@ __all__ = [
     "glcm_map",
     "glcm_properties",
     "glcm_score",
+    "token_grid_ratio",
 ]

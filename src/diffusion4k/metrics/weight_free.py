@@ -28,6 +28,7 @@ from diffusion4k.metrics.spectrum import (
     ring_powers,
 )
 from diffusion4k.metrics.spectrum import TILE as SPECTRUM_TILE
+from diffusion4k.metrics.token_grid import PERIOD, check_period, token_grid_ratio
 
 __all__ = [
     "DetailLikeness",
@@ -36,6 +37,7 @@ __all__ = [
     "JpegSize",
     "Settings",
     "Spectrum",
+    "TokenGrid",
     "weight_free_measures",
 ]
 
@@ -45,18 +47,21 @@ class Settings:
     """What the findings depend on beside the picture.
 
     Raises:
-        UsageError: a patch size or a number of patches below 1.
+        UsageError: a patch size or a number of patches below 1, or a grid period that
+            `token_grid.check_period` refuses.
     """
 
     reencode: bool = False
     patch_size: int = 224
     patches_per_image: int = 64
+    grid_period: int = PERIOD
 
     def __post_init__(self) -> None:
         for name in ("patch_size", "patches_per_image"):
             if getattr(self, name) < 1:
                 option = "--" + name.replace("_", "-")
                 raise UsageError(f"{option} {getattr(self, name)}: must be at least 1")
+        check_period(self.grid_period)
 
 
 def weight_free_measures(
@@ -72,6 +77,7 @@ def weight_free_measures(
         JpegSize(settings.reencode),
         Spectrum(),
         DetailLikeness(model),
+        TokenGrid(settings.grid_period),
         ExtractedFeatures(EfficientNetLite0(batch_size=4, threads=1), settings),
     ]
 
@@ -211,6 +217,22 @@ class DetailLikeness:
             },
             {"detail_tiles": detail.tiles},
         )
+
+
+class TokenGrid:
+    """Steps at the borders of a transformer's tokens; see `metrics.token_grid`."""
+
+    name = "token_grid"
+    columns: tuple[Column, ...] = (Mean("token_grid_ratio", "Token-grid ratio", "lower", 3),)
+    needs_prompt = needs_original = False
+
+    def __init__(self, period: int = PERIOD) -> None:
+        self._period = period
+        self.protocol = f"OpenCV grey; borders every {period} pixels, multiples of 8 beside them"
+
+    def __call__(self, picture: Picture) -> Found:
+        """Raises `Diffusion4kError` for a picture no larger than a token."""
+        return Found({"token_grid_ratio": token_grid_ratio(picture.pixels, self._period)})
 
 
 class ExtractedFeatures:

@@ -50,6 +50,8 @@ class Blueprint:
         max_sequence_length: int | None = None,
     ) -> None:
         self.name = str(model)
+        self._high_resolution = high_resolution
+        self._factors: dict[int, Blueprint] = {}
         self._autoencoders: dict[torch.dtype, Any] = {}
         self.folder = self._locate()
         self.family = unchecked_family_of(self.folder, factor, high_resolution, max_sequence_length)
@@ -104,6 +106,18 @@ class Blueprint:
     def latent_channels(self) -> int:
         """Channels of a latent."""
         return self.autoencoder().config.latent_channels
+
+    def at_factor(self, factor: int) -> "Blueprint":
+        """The same model at another factor, the same one each time.
+
+        Raises:
+            UsageError: a factor that the family cannot do.
+        """
+        if factor == self.family.factor:
+            return self
+        if factor not in self._factors:
+            self._factors[factor] = Blueprint(self.folder, factor, self._high_resolution)
+        return self._factors[factor]
 
     def autoencoder(self, dtype: torch.dtype = torch.float32) -> Any:
         """The autoencoder on the meta device, the same one each time: nothing may change it."""

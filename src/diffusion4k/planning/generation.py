@@ -1,5 +1,6 @@
 """The plan of making one image."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -17,12 +18,16 @@ from diffusion4k.planning.machine import Machine
 from diffusion4k.planning.plan import Change, Plan, fits_device, overhead
 from diffusion4k.planning.stages import (
     Stage,
+    WindowCount,
     decoding_stage,
     denoising_stage,
+    lean_encoding_stage,
     text_encoding_stage,
 )
+from diffusion4k.planning.windows import count_windows
 from diffusion4k.sampling.memory import can_stream, check_level, decoder_limit
 from diffusion4k.sampling.request import Request, choose_dtype, settle
+from diffusion4k.sampling.stages import Stage as ImageStage
 from diffusion4k.vae import parse_memory
 
 __all__ = ["GenerationSetup", "generation_stages", "plan_generation"]
@@ -44,6 +49,8 @@ class GenerationSetup:
     memory: str = "balanced"
     weights: str | None = None
     max_memory: int | None = None
+    stages: tuple[ImageStage, ...] = ()
+    """Those the image is made in, the draft first; none: made directly."""
 
     @classmethod
     def of(
@@ -69,21 +76,14 @@ class GenerationSetup:
         family = model.family
         settings = settle(
             Request("a picture", **request),
-            family.defaults(model.folder),
-            size_step=family.size_step,
-            max_side=family.max_side(model.folder),
-            factor=family.factor,
-            guidance_kind=family.guidance_kind(model.folder),
+            family,
+            model.folder,
             model=model.name,
             model_fingerprint="",
             dtype=dtype,
         )
         limit = parse_memory(max_memory)
-        if limit:
-            family.check_decode_memory(
-                model.autoencoder(getattr(torch, dtype)), settings.width, settings.height, limit
-            )
-        return cls(
+        setup = cls(
             settings.width,
             settings.height,
             settings.steps,
@@ -92,7 +92,16 @@ class GenerationSetup:
             memory,
             weights,
             limit,
+            settings.stages or (),
         )
+        if limit:
+            _check_decoding(model, setup, limit)
+        return setup
+
+    def made_in(self, factor: int) -> tuple[ImageStage, ...]:
+        """The stages, or the image itself as the only one, at `factor`."""
+        direct = ImageStage(self.width, self.height, self.steps, self.guidance, factor)
+        return self.stages or (direct,)
 
     def options(self, than: "GenerationSetup") -> tuple[str, ...]:
         """The options of `generate` in which this differs from another one."""
@@ -111,24 +120,29 @@ class GenerationSetup:
 def plan_generation(model: Blueprint, setup: GenerationSetup, machine: Machine) -> Plan:
     """One image, made as `generate` makes it."""
     stages = generation_stages(model, setup, gpu=machine.on_gpu)
-    text, denoising, decoding = stages
-    total = text.flops + setup.steps * denoising.flops + decoding.flops
-    moved = _weights_moved(model, setup) if _streams(setup, machine.on_gpu) else 0
-    step_seconds = max(machine.seconds(denoising.flops), moved / machine.bandwidth)
+    made = setup.made_in(model.family.factor)
+    steps = sum(stage.steps_made for stage in made)
+    last = next(stage for stage in reversed(stages) if stage.name.startswith("denoising"))
     parameters = {name: count(model, name) for name in model.components}
-    plain = _plain_decoding(model, setup, machine.on_gpu)
+    plain = _plain_decoding(model.at_factor(made[-1].factor), setup, machine.on_gpu)
+    how = f"{len(made)} stages, " if setup.stages else ""
     plan = Plan(
-        what=f"{model.name}: one image of {setup.width}x{setup.height}, {setup.steps} steps",
+        what=f"{model.name}: one image of {setup.width}x{setup.height}, {how}{steps} steps",
         machine=machine,
         parameters=parameters,
         stages=stages,
         others=[plain],
-        step_flops=denoising.flops,
-        total_flops=total,
-        step_seconds=step_seconds,
-        total_seconds=setup.steps * step_seconds + machine.seconds(text.flops + decoding.flops),
-        steps=setup.steps,
+        step_flops=last.flops,
+        total_flops=sum(stage.times * stage.flops for stage in stages),
+        step_seconds=0,
+        total_seconds=0,
+        steps=steps,
         ram=_ram(model, setup),
+    )
+    plan = replace(
+        plan,
+        step_seconds=plan.seconds(replace(last, times=1)),
+        total_seconds=sum(map(plan.seconds, stages)),
     )
     if "device" not in plan.shortages:
         return plan
@@ -136,21 +150,46 @@ def plan_generation(model: Blueprint, setup: GenerationSetup, machine: Machine) 
 
 
 def generation_stages(model: Blueprint, setup: GenerationSetup, *, gpu: bool) -> list[Stage]:
-    """Text encoding, a sampling step and decoding, each with all that stands beside it."""
-    guided = is_guided(model.family.guidance_kind(model.folder), setup.guidance)
-    size = setup.width, setup.height, setup.dtype
+    """Text encoding, a sampling step and decoding, each with all that stands beside it.
+
+    Of an image in stages a step and the decoding of each, and the encoding of what is enlarged.
+    """
     text = _text(model, setup.dtype, gpu)
-    denoising = _denoising(model, *size, guided, gpu)
-    decoding = _decoding(model, *size, _decoder_limit(model, setup), gpu)
-    transformer = _transformer_bytes(model, setup, gpu)
-    denoising = replace(denoising, parts={**denoising.parts, "weights": transformer})
-    if setup.memory == "high" or not gpu:
-        decoding = decoding.beside(weights=transformer)
+    found = [text]
+    for number, stage in enumerate(setup.made_in(model.family.factor)):
+        parts = _stage_parts(model.at_factor(stage.factor), setup, stage, gpu, is_draft=not number)
+        suffix = f" {stage.name}" if setup.stages else ""
+        found += [replace(part, name=part.name + suffix) for part in parts]
     if setup.memory == "high":
         stay = text.parts["weights"]
-        denoising = denoising.beside(**{"text encoders": stay})
-        decoding = decoding.beside(**{"text encoders": stay})
-    return [text, denoising, decoding]
+        found[1:] = [part.beside(**{"text encoders": stay}) for part in found[1:]]
+    return found
+
+
+def _stage_parts(
+    model: Blueprint, setup: GenerationSetup, stage: ImageStage, gpu: bool, *, is_draft: bool
+) -> list[Stage]:
+    """Of one stage of an image: encoding but for the draft, a sampling step, decoding."""
+    size = stage.width, stage.height, setup.dtype
+    limit = _decoder_limit(model, setup)
+    guided = is_guided(model.family.guidance_kind(model.folder), stage.guidance)
+    windows = count_windows(stage, model.family)
+    transformer = _transformer_bytes(model, setup, gpu)
+    denoising = _denoising(model, *size, guided, windows, gpu)
+    calls = math.ceil(windows.count * (2 if guided else 1) / windows.per_call) if windows else 1
+    moved = calls * _weights_moved(model, setup) if _streams(setup, gpu) else 0
+    denoising = replace(
+        denoising,
+        parts={**denoising.parts, "weights": transformer},
+        times=stage.steps_made,
+        moved=moved,
+    )
+    through_autoencoder = [] if is_draft else [_encoding(model, *size, limit, gpu)]
+    through_autoencoder.append(_decoding(model, *size, limit, gpu))
+    if setup.memory == "high" or not gpu:
+        through_autoencoder = [part.beside(weights=transformer) for part in through_autoencoder]
+    *encoding, decoding = through_autoencoder
+    return [*encoding, denoising, decoding]
 
 
 def _changes(model: Blueprint, setup: GenerationSetup, machine: Machine) -> list[Change]:
@@ -196,9 +235,22 @@ def _text(model: Blueprint, dtype: torch.dtype, gpu: bool) -> Stage:
 
 @cache
 def _denoising(
-    model: Blueprint, width: int, height: int, dtype: torch.dtype, guided: bool, gpu: bool
+    model: Blueprint,
+    width: int,
+    height: int,
+    dtype: torch.dtype,
+    guided: bool,
+    windows: WindowCount | None,
+    gpu: bool,
 ) -> Stage:
-    return denoising_stage(model, width, height, dtype, guided=guided, gpu=gpu)
+    return denoising_stage(model, width, height, dtype, guided=guided, windows=windows, gpu=gpu)
+
+
+@cache
+def _encoding(
+    model: Blueprint, width: int, height: int, dtype: torch.dtype, limit: int | None, gpu: bool
+) -> Stage:
+    return lean_encoding_stage(model, width, height, dtype, max_memory=limit, gpu=gpu)
 
 
 @cache
@@ -252,12 +304,18 @@ def _streams(setup: GenerationSetup, gpu: bool) -> bool:
 
 def _can_decode(model: Blueprint, setup: GenerationSetup, limit: int) -> bool:
     """Whether `generate` would take this limit."""
-    autoencoder = model.autoencoder(setup.dtype)
     try:
-        model.family.check_decode_memory(autoencoder, setup.width, setup.height, limit)
+        _check_decoding(model, setup, limit)
     except UsageError:
         return False
     return True
+
+
+def _check_decoding(model: Blueprint, setup: GenerationSetup, limit: int) -> None:
+    for stage in setup.made_in(model.family.factor):
+        own = model.at_factor(stage.factor)
+        autoencoder = own.autoencoder(setup.dtype)
+        own.family.check_decode_memory(autoencoder, stage.width, stage.height, limit)
 
 
 def _weights_moved(model: Blueprint, setup: GenerationSetup) -> int:

@@ -37,6 +37,7 @@ class Plan:
     others: list[Stage]
     """For comparison: what other settings would take."""
     step_flops: int
+    """Of a step; of an image that is made in stages, of the last stage's."""
     total_flops: int
     step_seconds: float
     total_seconds: float
@@ -47,6 +48,13 @@ class Plan:
     changes: list[Change] = field(default_factory=list)
     """Cheapest first; empty if it fits."""
     notes: list[str] = field(default_factory=list)
+
+    def seconds(self, stage: Stage) -> float:
+        """Time of a stage, all of its times together: of computing or, where that takes longer, of
+        the way of the weights."""
+        machine = self.machine
+        once = max(machine.seconds(stage.flops), stage.moved / machine.bandwidth)
+        return stage.times * once
 
     @property
     def highest(self) -> Stage:
@@ -79,7 +87,10 @@ class Plan:
         """Everything, for JSON."""
 
         def listed(stages: list[Stage]) -> list[dict[str, Any]]:
-            return [{**asdict(stage), "peak": stage.peak} for stage in stages]
+            return [
+                {**asdict(stage), "peak": stage.peak, "seconds": self.seconds(stage)}
+                for stage in stages
+            ]
 
         return {
             **asdict(self),

@@ -55,9 +55,10 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield f"  {name:<18}{_number(number):>9} parameters"
     yield f"  {'all':<18}{_number(total):>9}"
     yield ""
-    yield f"  {'memory of a device':<44}{'at its peak':>12}{'FLOPs':>10}"
+    yield f"  {'memory of a device':<44}{'at its peak':>12}{'FLOPs':>10}{'times':>7}{'time':>10}"
     for stage in plan.stages:
-        yield _row(stage, plan.highest is stage)
+        row = _row(stage, plan.highest is stage)
+        yield f"{row}{stage.times:>7}{duration(plan.seconds(stage)):>10}"
         yield f"      {_parts(stage)}"
     if extra := overhead(plan.machine):
         yield f"    {'CUDA itself, beside each':<42}{_size(extra):>12}"

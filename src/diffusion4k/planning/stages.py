@@ -4,6 +4,7 @@ A stage has the device to itself but for what it says it holds: text encoders ar
 transformer comes, as `generate` and `train` do it.
 """
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -23,17 +24,24 @@ from diffusion4k.planning.tracker import Tracker, cpu_workspace, gpu_workspace
 from diffusion4k.training.engine import blocks_of
 from diffusion4k.training.recompute import Recompute, recompute
 from diffusion4k.training.step import denoising_loss
-from diffusion4k.vae.cost import decode_cost
+from diffusion4k.vae.cost import decode_cost, encode_cost
 
 __all__ = [
     "Stage",
     "TrainingSetup",
+    "WindowCount",
     "decoding_stage",
     "denoising_stage",
     "image_encoding_stage",
+    "lean_encoding_stage",
     "text_encoding_stage",
     "training_stages",
 ]
+
+
+# Latents of the whole image that stand beside the windows, for each sample twice (what is cut, and
+# what is put together) and once each: those of the sampler, of the stage before, and in between.
+_BESIDE_WINDOWS = 3
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,11 @@ class Stage:
     name: str
     parts: dict[str, int]
     flops: int
+    """Of one time."""
+    times: int = 1
+    """How often it is done, such as the steps of sampling."""
+    moved: int = 0
+    """Bytes of weights that come to the device each time."""
 
     @property
     def peak(self) -> int:
@@ -52,6 +65,19 @@ class Stage:
     def beside(self, **parts: int) -> "Stage":
         """The same stage with more on the device."""
         return replace(self, parts={**parts, **self.parts})
+
+
+@dataclass(frozen=True)
+class WindowCount:
+    """The windows in which a transformer sees an image in one step."""
+
+    width: int
+    height: int
+    """Pixels of each."""
+    count: float
+    """Of the whole image; a mean where it differs from step to step."""
+    per_call: int
+    """As many go through the network together."""
 
 
 @dataclass(frozen=True)
@@ -93,30 +119,60 @@ def text_encoding_stage(model: Blueprint, dtype: torch.dtype, *, gpu: bool) -> S
     return _stage("text encoding", tracker)
 
 
-def image_encoding_stage(model: Blueprint, width: int, height: int, *, gpu: bool) -> Stage:
-    """One picture of `width` x `height` pixels to latents, in float32 as the cache is built."""
-    autoencoder = model.autoencoder()
+def image_encoding_stage(
+    model: Blueprint,
+    width: int,
+    height: int,
+    dtype: torch.dtype = torch.float32,
+    *,
+    gpu: bool,
+) -> Stage:
+    """One picture of `width` x `height` pixels to latents, as a whole: the cache is built so."""
+    autoencoder = model.autoencoder(dtype)
     with _running(model, gpu) as tracker, torch.no_grad():
         tracker.hold("weights", _tensors(autoencoder))
-        model.family.encode_images(autoencoder, meta_tensor(1, 3, height, width))
+        model.family.encode_images(autoencoder, meta_tensor(1, 3, height, width, dtype=dtype))
     return _stage("image encoding", tracker)
 
 
 def denoising_stage(
-    model: Blueprint, width: int, height: int, dtype: torch.dtype, *, guided: bool, gpu: bool
+    model: Blueprint,
+    width: int,
+    height: int,
+    dtype: torch.dtype,
+    *,
+    guided: bool,
+    windows: WindowCount | None = None,
+    gpu: bool,
 ) -> Stage:
-    """One sampling step, the autoencoder waiting on the device; `guided`: two predictions."""
+    """One sampling step, the autoencoder waiting on the device.
+
+    Arguments:
+        guided: with two predictions.
+        windows: in which the image is seen; None: whole.
+    """
     transformer = model.build("transformer", dtype)
     autoencoder = model.autoencoder(dtype)
-    batch = 2 if guided else 1
+    predictions = 2 if guided else 1
+    if windows:
+        batch = min(windows.per_call, math.ceil(predictions * windows.count))
+        width, height, whole = windows.width, windows.height, (width, height)
+    else:
+        batch = predictions
     with _running(model, gpu) as tracker, torch.no_grad():
         tracker.hold("weights", _tensors(transformer))
         tracker.hold("autoencoder", _tensors(autoencoder))
+        if windows:
+            beside = _latents(model, _BESIDE_WINDOWS + 2 * predictions, *whole)
+            tracker.hold("latents", [beside])
         latents = _latents(model, 1, width, height).to(dtype)
         conditioning = _conditioning(model, batch, dtype)
-        noisy = torch.cat([latents] * batch) if guided else latents
+        noisy = torch.cat([latents] * batch) if batch > 1 else latents
         model.family.velocity(transformer, noisy, meta_tensor(batch, dtype=dtype), conditioning)
-    return _stage("denoising", tracker)
+    step = _stage("denoising", tracker)
+    if not windows:
+        return step
+    return replace(step, flops=int(step.flops * predictions * windows.count / batch))
 
 
 def decoding_stage(
@@ -143,6 +199,28 @@ def decoding_stage(
         latents = _latents(model, 1, width, height).to(dtype)
         family.decode_latents(autoencoder, latents)
     return _stage(name, tracker)
+
+
+def lean_encoding_stage(
+    model: Blueprint,
+    width: int,
+    height: int,
+    dtype: torch.dtype,
+    *,
+    max_memory: int | None = None,
+    gpu: bool,
+) -> Stage:
+    """One picture to latents, strip by strip within `max_memory` bytes where the family can."""
+    if not model.family.decodes_in_strips:
+        return image_encoding_stage(model, width, height, dtype, gpu=gpu)
+    autoencoder = model.autoencoder(dtype)
+    cost = encode_cost(autoencoder, height, width, max_memory, gpu=gpu)
+    parts = {
+        "autoencoder": sum(map(_size, _tensors(autoencoder))),
+        "activations": cost.memory,
+        "picture": _size(meta_tensor(1, 3, height, width, dtype=dtype)),
+    }
+    return Stage("encoding", parts, cost.flops)
 
 
 def training_stages(model: Blueprint, setup: TrainingSetup, *, gpu: bool) -> list[Stage]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from diffusion4k.errors import UsageError
 from diffusion4k.sampling.files import SUFFIXES, image_name, is_made_here, is_present, write_image
+from diffusion4k.sampling.kept import KeptStages
 from diffusion4k.sampling.progress import SamplingProgress
 from diffusion4k.sampling.request import Request, Settings
 from diffusion4k.sampling.sampler import Sampler
@@ -33,6 +34,7 @@ def generate(
     *,
     out: str | Path = "images",
     image_format: str | None = None,
+    keep_stages: bool = False,
     progress: bool = True,
     **options: Any,
 ) -> list[Output]:
@@ -43,6 +45,7 @@ def generate(
         model: `pocket`, a folder in diffusers layout, a hub id, or a `Sampler` already loaded.
         out: a folder, or for one image a file ending in .png, .jpg or .jpeg.
         image_format: `png` (default) or `jpeg`; a file name decides by its suffix.
+        keep_stages: leave the pictures of an image's stages in a folder `NAME-stages` beside it.
         progress: bars (on a terminal) or lines on standard error.
         options: those of `Sampler`: device, dtype, memory and so on.
 
@@ -64,16 +67,19 @@ def generate(
     todo = [output for output in outputs if output.is_new]
     if not todo:
         return outputs
-    steps = [output.settings.denoising_steps for output in todo]
-    with SamplingProgress(steps, shown=progress) as bars:
+    with SamplingProgress([output.settings for output in todo], shown=progress) as bars:
         bars.stage("encoding prompts")
         sampler.encode_for(output.settings for output in todo)
         bars.stage(f"loading {sampler.model}")
         sampler.load()
         for output in todo:
             bars.image()
-            strips = sampler.sample_strips(output.settings, on_step=bars.step)
+            kept = KeptStages(output.path, output.settings, stay=keep_stages)
+            strips = sampler.sample_strips(
+                output.settings, on_step=bars.step, on_stage=bars.begin_stage, kept=kept
+            )
             write_image(strips, output.path, output.settings)
+            kept.finish()
             bars.written(str(output.path))
     return outputs
 

@@ -131,7 +131,9 @@ def is_made_here(path: Path) -> bool:
 
 def _identity(record: dict[str, Any]) -> dict[str, Any]:
     # A setting that is not used leaves the names of images as they were before there was one.
-    return {key: record[key] for key in _DECIDING if record.get(key) is not None}
+    used = {key: record[key] for key in _DECIDING if record.get(key) is not None}
+    # As it is read back: JSON has lists only.
+    return dict(json.loads(json.dumps(used)))
 
 
 def _is_whole(path: Path) -> bool:

@@ -4,17 +4,22 @@ The image is enlarged, encoded, noised up to the sigma where the last `strength`
 steps begins, and denoised from there by the family's stock image-to-image pipeline.
 """
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image, ImageOps
 from torch import Tensor
 
 from diffusion4k.data.images import open_rgb
 from diffusion4k.data.pixels import normalised
+from diffusion4k.families.base import Family
+from diffusion4k.sampling.stages import steps_made
 
-__all__ = ["image_to_image", "initial_image"]
+__all__ = ["fitted", "from_latents", "initial_image", "with_parts"]
 
 
 def initial_image(path: str | Path, width: int, height: int) -> Tensor:
@@ -25,17 +30,82 @@ def initial_image(path: str | Path, width: int, height: int) -> Tensor:
     Raises:
         Diffusion4kError: no such file, no image, or a damaged one.
     """
-    image = ImageOps.fit(open_rgb(path), (width, height), Image.Resampling.LANCZOS)
+    return fitted(open_rgb(path), width, height)
+
+
+def fitted(image: Image.Image, width: int, height: int) -> Tensor:
+    """An RGB image resized to `width` x `height` by Lanczos, `(1, 3, height, width)` in [-1, 1]."""
+    image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
     return normalised(np.array(image))
 
 
-def image_to_image(pipeline: Any, pipeline_class: str) -> Any:
-    """The stock image-to-image pipeline of that class, of the same parts; it takes latents too."""
+def with_parts(pipeline: Any, pipeline_class: str, **parts: Any) -> Any:
+    """A stock pipeline of that class with the components of another, but for `parts`."""
     import diffusers
 
-    found = getattr(diffusers, pipeline_class)(**pipeline.components)
-    # By their channels it tells latents from images; not all classes say how many there are.
-    channels = pipeline.vae.config.latent_channels
-    found.image_processor.register_to_config(vae_latent_channels=channels)
+    found = getattr(diffusers, pipeline_class)(**{**pipeline.components, **parts})
     found.set_progress_bar_config(disable=True)
+    return found
+
+
+def from_latents(
+    pipeline: Any,
+    family: Family,
+    latents: Tensor,
+    *,
+    steps: int,
+    strength: float,
+    generator: torch.Generator,
+    **options: Any,
+) -> Any:
+    """What the pipeline makes of clean latents: their last `strength` of the steps made anew.
+
+    By the family's stock image-to-image pipeline; where diffusers has none, by its stock pipeline
+    from noisy latents on the last steps of the schedule, which is the same.
+
+    Arguments:
+        pipeline: the family's own; its components are used.
+        latents: normalised `(1, C, h, w)`.
+        options: of the stock pipeline's call: size, embeddings and so on.
+    """
+    options |= {"num_inference_steps": steps, "generator": generator}
+    if family.image_to_image_class:
+        pipeline = with_parts(pipeline, family.image_to_image_class)
+        # By their channels it tells latents from images; not all classes say how many there are.
+        channels = pipeline.vae.config.latent_channels
+        pipeline.image_processor.register_to_config(vae_latent_channels=channels)
+        return pipeline(image=latents, strength=strength, **options)
+    scheduler = _last_steps(pipeline.scheduler, steps_made(steps, strength))
+    noise = randn_tensor(
+        latents.shape, generator=generator, device=latents.device, dtype=latents.dtype
+    )
+    scheduler.set_timesteps(steps, device=latents.device)
+    first = scheduler.timesteps[:1]
+    if hasattr(scheduler, "scale_noise"):
+        noisy = scheduler.scale_noise(latents, first, noise)
+    else:
+        noisy = scheduler.add_noise(latents, noise, first)
+    pipeline = with_parts(pipeline, family.pipeline_class, scheduler=scheduler)
+    return pipeline(latents=noisy, **options)
+
+
+def _last_steps(scheduler: Any, count: int) -> Any:
+    """A copy of a scheduler that gives a pipeline the last `count` timesteps of its schedule."""
+    found = copy.deepcopy(scheduler)
+    set_timesteps, step = found.set_timesteps, found.step
+    whole: list[Tensor] = []
+
+    def set_last_timesteps(*args: Any, **kwargs: Any) -> None:
+        set_timesteps(*args, **kwargs)
+        whole[:] = [found.timesteps]
+        first = len(found.timesteps) - count * found.order
+        found.timesteps = found.timesteps[first:]
+        found.set_begin_index(first)
+
+    def step_of_whole(*args: Any, **kwargs: Any) -> Any:
+        # Whoever steps counts in the whole schedule, as in stock image-to-image pipelines.
+        found.timesteps = whole[0]
+        return step(*args, **kwargs)
+
+    found.set_timesteps, found.step = set_last_timesteps, step_of_whole
     return found

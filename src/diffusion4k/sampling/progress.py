@@ -15,6 +15,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from diffusion4k.sampling.request import Settings
+
 __all__ = ["SamplingProgress"]
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -24,12 +26,14 @@ class SamplingProgress:
     """Counts steps of each image and of the whole run; use as a context manager.
 
     Arguments:
-        steps: steps of each image that will be made, in order.
+        images: settings of each image that will be made, in order.
         shown: False prints nothing.
     """
 
-    def __init__(self, steps: list[int], *, shown: bool = True) -> None:
-        self._steps = steps
+    def __init__(self, images: list[Settings], *, shown: bool = True) -> None:
+        self._images = images
+        self._steps = steps = [settings.denoising_steps for settings in images]
+        self._of_stage = ""
         self._image = -1
         self._step = 0
         self._console = Console(stderr=True, quiet=not shown)
@@ -62,11 +66,24 @@ class SamplingProgress:
     def image(self) -> None:
         """The next image begins."""
         self._image += 1
-        self._step = 0
+        self._step = self._first_step = 0
+        self._of_stage = ""
         self._bars.reset(
             self._current, total=self._steps[self._image], description=self._title, visible=True
         )
         self._started = time.monotonic()
+
+    def begin_stage(self, number: int) -> None:
+        """A stage of the current image begins, the first being 0; those before are done."""
+        stages = self._images[self._image].stages or ()
+        done = sum(stage.steps_made for stage in stages[:number])
+        if done > self._step:  # Found, and not made in this run.
+            self._bars.advance(self._run, done - self._step)
+            self._bars.advance(self._current, done - self._step)
+            self._step = self._first_step = done
+        self._of_stage = f", stage {number + 1}/{len(stages)} {stages[number].name}"
+        self._bars.update(self._current, description=self._title)
+        self._say(f"{self._title}: {stages[number].steps_made} steps")
 
     def step(self) -> None:
         """One step of the current image is done."""
@@ -77,7 +94,7 @@ class SamplingProgress:
             self._bars.update(self._current, description=f"{self._title}: decoding")
         now = time.monotonic()
         if self._bars.disable and now - self._spoken >= _SECONDS_BETWEEN_LINES:
-            rate = (now - self._started) / self._step
+            rate = (now - self._started) / (self._step - self._first_step)
             left = rate * (self._steps[self._image] - self._step)
             self._say(
                 f"{self._title}: step {self._step}/{self._steps[self._image]}, "
@@ -86,11 +103,12 @@ class SamplingProgress:
 
     def written(self, name: str) -> None:
         """The current image is on disk."""
+        self._of_stage = ""
         self._say(f"{self._title}: {name} ({time.monotonic() - self._started:.1f} s)")
 
     @property
     def _title(self) -> str:
-        return f"image {self._image + 1}/{len(self._steps)}"
+        return f"image {self._image + 1}/{len(self._steps)}{self._of_stage}"
 
     def _say(self, line: str) -> None:
         self._spoken = time.monotonic()

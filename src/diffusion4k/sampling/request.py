@@ -9,14 +9,16 @@ from typing import Any
 from diffusion4k.data.images import image_size
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import families
-from diffusion4k.families.base import Defaults, GuidanceKind
+from diffusion4k.families.base import Family
+from diffusion4k.families.stages import StageOptions
 from diffusion4k.files import sha256_of
+from diffusion4k.sampling.sizes import check_size, check_steps
+from diffusion4k.sampling.stages import Stage, resolve_stages, steps_made
 
-__all__ = ["Request", "Settings", "check_size", "choose_dtype", "read_prompts", "settle"]
+__all__ = ["Request", "Settings", "choose_dtype", "read_prompts", "settle"]
 
 # The longest prompts whose record still fits into the 64 KiB that JPEG allows.
 _MAX_PROMPT = 7500
-_MAX_STEPS = 1000
 DTYPES = ("float32", "bfloat16", "float16")
 STRENGTH = 0.35
 
@@ -27,6 +29,11 @@ class Request:
 
     Sizes are in pixels. Guidance is the classifier-free guidance scale; up to 1 it is off.
     `init` is an image to start from: its last `strength` (0 to 1) of the steps are made anew.
+
+    An image is made in stages where its model states them, or where they are asked for: `stages`
+    are their longer sides, the draft's first (`()`: directly), `draft` is the first one, which is
+    doubled until the size is reached. Then `steps` are the draft's, and `stage_options` those of
+    all stages after it; see `sampling.stages`.
     """
 
     prompt: str
@@ -38,6 +45,14 @@ class Request:
     guidance: float | None = None
     init: Path | None = None
     strength: float | None = None
+    stages: tuple[int, ...] | None = None
+    draft: int | None = None
+    stage_options: StageOptions | None = None
+
+    @property
+    def asks_for_stages(self) -> bool:
+        """Whether stages are asked for, and not left to the model."""
+        return bool(self.stages or self.draft or self.stage_options)
 
 
 @dataclass(frozen=True)
@@ -66,44 +81,48 @@ class Settings:
     """fp8, int8, nf4 or gguf:SHA-256: how the transformer's weights were stored."""
     high_resolution: str | None = None
     """Options given in place of the model's own, as a JSON object."""
+    stages: tuple[Stage, ...] | None = None
+    """How it is made in stages, the draft first; None: directly. `steps` and `guidance` are the
+    draft's then."""
 
     @property
     def denoising_steps(self) -> int:
-        """Steps that are made: all, or the last ones where there is an image to start from."""
-        strength = 1.0 if self.strength is None else self.strength
-        return self.steps - int(max(self.steps - self.steps * strength, 0))
+        """Steps that are made: all, or the last ones where there is an image to start from; of all
+        stages together."""
+        if self.stages:
+            return sum(stage.steps_made for stage in self.stages)
+        return steps_made(self.steps, self.strength)
 
 
 def settle(
     request: Request,
-    defaults: Defaults,
+    family: Family,
+    folder: Path,
     *,
-    size_step: int,
-    max_side: int,
     model: str,
     model_fingerprint: str,
     dtype: str,
-    factor: int = 16,
-    guidance_kind: GuidanceKind = "classifier-free",
-    starts_from_images: bool = True,
 ) -> Settings:
-    """The settings of a request for a model.
+    """The settings of a request for a model, which lies in `folder`.
 
     Raises:
         UsageError: a value is out of its range; names the value and the range.
         Diffusion4kError: the image to start from cannot be read.
     """
-    steps = defaults.steps if request.steps is None else request.steps
-    guidance = defaults.guidance if request.guidance is None else request.guidance
-    width = defaults.width if request.width is None else request.width
-    height = defaults.height if request.height is None else request.height
+    defaults = family.defaults(folder)
+    width = _asked(request.width, defaults.width)
+    height = _asked(request.height, defaults.height)
+    start = _start(request, model, family)
+    stages = _stages(request, family, folder, width, height)
+    steps = stages[0].steps if stages else _asked(request.steps, defaults.steps)
+    guidance = stages[0].guidance if stages else _asked(request.guidance, defaults.guidance)
+    guidance_kind = family.guidance_kind(folder)
     _check_prompt(request.prompt, "prompt")
     if request.negative_prompt:
         _check_prompt(request.negative_prompt, "negative prompt")
     if not 0 <= request.seed < 2**63:
         raise UsageError(f"seed {request.seed}: allowed is 0 to {2**63 - 1}")
-    if not 1 <= steps <= _MAX_STEPS:
-        raise UsageError(f"steps {steps}: allowed is 1 to {_MAX_STEPS}")
+    check_steps(steps)
     if not (math.isfinite(guidance) and guidance >= 0):
         raise UsageError(f"guidance {guidance}: allowed is a number from 0 (0 to 1: off)")
     if guidance_kind == "none" and guidance > 1:
@@ -118,7 +137,9 @@ def settle(
             f"a negative prompt has no effect with guidance {guidance:g} (off): "
             "give a guidance above 1 or leave the negative prompt out"
         )
-    check_size(width, height, size_step=size_step, max_side=max_side)
+    if not stages:
+        largest = family.max_side(folder)
+        check_size(width, height, size_step=family.size_step, max_side=largest)
     return Settings(
         prompt=request.prompt,
         negative_prompt=request.negative_prompt,
@@ -130,12 +151,42 @@ def settle(
         model=model,
         model_fingerprint=model_fingerprint,
         dtype=dtype,
-        factor=factor,
-        **_start(request, model, starts_from_images),
+        factor=stages[-1].factor if stages else family.factor,
+        stages=stages,
+        **start,
     )
 
 
-def _start(request: Request, model: str, starts_from_images: bool) -> dict[str, Any]:
+def _asked(value: Any, otherwise: Any) -> Any:
+    return otherwise if value is None else value
+
+
+def _stages(
+    request: Request, family: Family, folder: Path, width: int, height: int
+) -> tuple[Stage, ...] | None:
+    """The stages; none for an image that starts from one."""
+    if request.init is not None:
+        if request.asks_for_stages:
+            raise UsageError(
+                f"init {request.init}: an image to start from takes the draft's place: leave out "
+                "what says how stages are made"
+            )
+        return None
+    return resolve_stages(
+        family,
+        folder,
+        family.defaults(folder),
+        width=width,
+        height=height,
+        steps=request.steps,
+        guidance=request.guidance,
+        stages=request.stages,
+        draft=request.draft,
+        options=request.stage_options,
+    )
+
+
+def _start(request: Request, model: str, family: Family) -> dict[str, Any]:
     """The settings that tell of the image to start from; none without one."""
     if request.init is None:
         if request.strength is not None:
@@ -144,7 +195,7 @@ def _start(request: Request, model: str, starts_from_images: bool) -> dict[str, 
                 "give one with --init"
             )
         return {}
-    if not starts_from_images:
+    if family.image_to_image_class is None:
         able = sorted(kind.name for kind in families().values() if kind.image_to_image_class)
         raise UsageError(
             f"init {request.init}: {model} is of a family that cannot start from an image, as "
@@ -176,27 +227,6 @@ def choose_dtype(name: str, *, on_gpu: bool) -> str:
     if name not in DTYPES:
         raise UsageError(f"dtype {name}: allowed are auto, {', '.join(DTYPES)}")
     return name
-
-
-def check_size(width: int, height: int, *, size_step: int, max_side: int) -> None:
-    """Refuse sides that are no multiple of `size_step` or not in `[size_step, max_side]` pixels.
-
-    Raises:
-        UsageError: names the side and the nearest sizes that are allowed.
-    """
-    largest = max_side - max_side % size_step
-    for name, side in (("width", width), ("height", height)):
-        if side > largest:
-            raise UsageError(
-                f"{name} {side}: too large for this model, whose position embeddings reach "
-                f"{largest} pixels: the largest size is {largest}x{largest}"
-            )
-        if side < size_step:
-            raise UsageError(f"{name} {side}: too small, the smallest is {size_step}")
-        if below := side % size_step:
-            smaller, larger = side - below, side - below + size_step
-            near = f"{smaller} or {larger}" if larger <= largest else f"{smaller}"
-            raise UsageError(f"{name} {side}: not a multiple of {size_step}; the nearest: {near}")
 
 
 def read_prompts(path: str | Path) -> list[str]:

@@ -6,7 +6,6 @@ it depends on its settings only, not on the device's random numbers nor on its n
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -19,15 +18,19 @@ from PIL import Image
 from torch import Tensor
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.families import family_of, resolve
-from diffusion4k.families.base import GuidanceKind, is_guided
+from diffusion4k.families import Family, family_of, resolve
+from diffusion4k.families.base import GuidanceKind, is_guided, model_memory
 from diffusion4k.families.quantization import cast_layers, check_weights_option, load_transformer
 from diffusion4k.files import sha256_of
 from diffusion4k.lora import check_adapter, load_adapter, read_adapter
+from diffusion4k.sampling.direct import denoise_directly, out_of_memory
 from diffusion4k.sampling.fingerprint import fingerprint
-from diffusion4k.sampling.image_to_image import image_to_image, initial_image
+from diffusion4k.sampling.image_to_image import with_parts
+from diffusion4k.sampling.kept import KeptStages
 from diffusion4k.sampling.memory import Placement, can_stream
 from diffusion4k.sampling.request import Request, Settings, choose_dtype, settle
+from diffusion4k.sampling.staged import denoise_stages
+from diffusion4k.sampling.stages import Stage
 
 __all__ = ["Sampler"]
 
@@ -43,7 +46,8 @@ class Sampler:
         device: where to compute; by default the first GPU if there is one, else the CPU.
         dtype: `float32`, `bfloat16`, `float16`, or `auto`: bfloat16 on a GPU, float32 on the CPU.
         factor: pixels a side of one latent; by default the family's choice, 16 where it can.
-        max_memory: of the decoder's feature maps, in bytes or as `"4GiB"`; by default no limit.
+        max_memory: of the autoencoder's feature maps, in bytes or as `"4GiB"`; by default what the
+            model's `diffusion4k.json` states, else no limit.
         memory: `low`, `balanced` or `high`; see `sampling.memory`.
         weights: `fp8`, `int8`, `nf4` or `gguf:FILE`; by default those of the model's folder.
         lora: folder or file of a LoRA in diffusers' layout.
@@ -78,13 +82,13 @@ class Sampler:
         self._high_resolution = high_resolution
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dtype = choose_dtype(dtype, on_gpu=self.device.type == "cuda")
-        self._torch_dtype: torch.dtype = getattr(torch, self.dtype)
+        self.torch_dtype: torch.dtype = getattr(torch, self.dtype)
         check_weights_option(weights)
         self.weights = weights
         self.placement = Placement(
             memory,
             self.device,
-            max_memory,
+            model_memory(self.folder) if max_memory is None else max_memory,
             streams_blocks=can_stream(weights),
             decodes_in_strips=self.family.decodes_in_strips,
         )
@@ -101,6 +105,7 @@ class Sampler:
         self.lora_scale = 1.0 if lora_scale is None else lora_scale
         self._text_encoders: Any = None
         self._conditioning: dict[tuple[str, bool], dict[str, Tensor]] = {}
+        self._others: dict[int, tuple[Family, Any]] = {}
 
     def settle(self, request: Request) -> Settings:
         """The request, checked, and completed with the model's defaults.
@@ -111,15 +116,11 @@ class Sampler:
         """
         settings = settle(
             request,
-            self._defaults,
-            size_step=self.family.size_step,
-            max_side=self._max_side,
-            factor=self.family.factor,
-            guidance_kind=self._guidance_kind,
+            self.family,
+            self.folder,
             model=self.model,
             model_fingerprint=self._fingerprint,
             dtype=self.dtype,
-            starts_from_images=self.family.image_to_image_class is not None,
         )
         return replace(settings, **self._own_settings)
 
@@ -132,7 +133,7 @@ class Sampler:
             return
         encoders = self._text_encoders
         if encoders is None:
-            encoders = self.family.load_text_encoders(self.folder, dtype=self._torch_dtype)
+            encoders = self.family.load_text_encoders(self.folder, dtype=self.torch_dtype)
             encoders.to(self.device)
         if self.placement.keeps_text_encoders:
             self._text_encoders = encoders
@@ -150,78 +151,110 @@ class Sampler:
             [settings.negative_prompt for settings in guided],
         )
 
-    def sample(self, settings: Settings, on_step: Callable[[], None] | None = None) -> Image.Image:
-        """One RGB image of `settings.width` x `settings.height`; `on_step` after each step.
+    def sample(
+        self,
+        settings: Settings,
+        on_step: Callable[[], None] | None = None,
+        on_stage: Callable[[int], None] | None = None,
+        kept: KeptStages | None = None,
+    ) -> Image.Image:
+        """One RGB image of `settings.width` x `settings.height`.
+
+        Arguments:
+            on_step: called after each step.
+            on_stage: called with the number of each stage, from 0, that begins.
+            kept: where the pictures of finished stages are kept.
 
         Raises:
             Diffusion4kError: latents became NaN or infinite, or memory ran out.
         """
-        return Image.fromarray(np.concatenate(list(self.sample_strips(settings, on_step))))
+        strips = self.sample_strips(settings, on_step, on_stage, kept)
+        return Image.fromarray(np.concatenate(list(strips)))
 
     def sample_strips(
-        self, settings: Settings, on_step: Callable[[], None] | None = None
+        self,
+        settings: Settings,
+        on_step: Callable[[], None] | None = None,
+        on_stage: Callable[[int], None] | None = None,
+        kept: KeptStages | None = None,
     ) -> Iterator[NDArray[np.uint8]]:
         """The same image in strips of rows from the top, `(rows, width, 3)` each.
 
         The image is never whole in memory: with `max_memory` its size hardly matters.
         """
-        latents = self.denoise(settings, on_step)
-        self.placement.before_decoding(self.pipeline)
-        max_memory = self.placement.max_memory
-        with _out_of_memory(settings, self.device):
-            for strip in self.family.decode_strips(self.pipeline.vae, latents, max_memory):
-                # As the stock pipeline scales and rounds.
-                pixels = strip[0].float().mul(0.5).add_(0.5).clamp_(0, 1).mul_(255).round_()
-                yield pixels.to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
+        latents = self.denoise(settings, on_step, on_stage, kept)
+        yield from self.decode(latents, settings.factor, settings.width, settings.height)
 
-    def denoise(self, settings: Settings, on_step: Callable[[], None] | None = None) -> Tensor:
+    def denoise(
+        self,
+        settings: Settings,
+        on_step: Callable[[], None] | None = None,
+        on_stage: Callable[[int], None] | None = None,
+        kept: KeptStages | None = None,
+    ) -> Tensor:
         """The image before decoding: normalised latents `(1, C, height/F, width/F)`.
 
         Raises:
             As `sample`.
         """
-        # Before the minutes that sampling takes.
-        size, max_memory = (settings.width, settings.height), self.placement.max_memory
-        self.family.check_decode_memory(self.pipeline.vae, *size, max_memory)
         self.encode_for([settings])
-        guided = self._is_guided(settings)
-        negative = self._conditioning[settings.negative_prompt, True] if guided else None
+        if settings.stages:
+            return denoise_stages(self, settings, settings.stages, on_step, on_stage, kept)
+        return denoise_directly(self, settings, on_step)
+
+    def decode(
+        self, latents: Tensor, factor: int, width: int, height: int
+    ) -> Iterator[NDArray[np.uint8]]:
+        """The picture of normalised latents, `(rows, width, 3)` uint8 at a time from the top."""
+        family, pipeline = self.at_factor(factor)
+        self.placement.before_decoding(pipeline)
+        with out_of_memory(width, height, self.device):
+            for strip in family.decode_strips(pipeline.vae, latents, self.placement.max_memory):
+                # As the stock pipeline scales and rounds.
+                pixels = strip[0].float().mul(0.5).add_(0.5).clamp_(0, 1).mul_(255).round_()
+                yield pixels.to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
+
+    def call_arguments(
+        self,
+        settings: Settings,
+        guidance: float,
+        on_step: Callable[[], None] | None,
+        stage: Stage | None = None,
+    ) -> dict[str, Any]:
+        """Of the stock pipeline's call: embeddings, guidance, and the look at each step."""
+        steps, of_stage = settings.denoising_steps, ""
+        if stage:
+            steps, of_stage = stage.steps_made, f" of stage {stage.name}"
 
         def after_step(step: int, latents: Tensor) -> None:
             if not latents.isfinite().all():
                 raise Diffusion4kError(
                     f"{self.model}: latents are NaN or infinite after step {step + 1} of "
-                    f"{settings.denoising_steps} in {self.dtype}: the weights are broken, or try "
-                    "float32"
+                    f"{steps}{of_stage} in {self.dtype}: the weights are broken, or try float32"
                 )
             if on_step:
                 on_step()
 
-        pipeline, generator = self.pipeline, torch.Generator().manual_seed(settings.seed)
-        start: dict[str, Any] = {}
-        with _out_of_memory(settings, self.device):
-            if settings.init:
-                image = initial_image(settings.init, *size).to(self.device, self._torch_dtype)
-                latents = self.family.draw_latents(pipeline.vae, image, generator, max_memory)
-                start = {"image": latents, "strength": settings.strength}
-                assert self.family.image_to_image_class
-                pipeline = image_to_image(pipeline, self.family.image_to_image_class)
-            self.placement.before_denoising(pipeline)
-            latents = pipeline(
-                width=settings.width,
-                height=settings.height,
-                num_inference_steps=settings.steps,
-                generator=generator,
-                output_type="latent",
-                **start,
-                **self.family.call_arguments(
-                    self._conditioning[settings.prompt, False],
-                    guidance=settings.guidance,
-                    negative=negative,
-                    after_step=after_step,
-                ),
-            ).images
-        return self.family.spatial_latents(latents, settings.width, settings.height)
+        guided = is_guided(self._guidance_kind, guidance)
+        return self.family.call_arguments(
+            self._conditioning[settings.prompt, False],
+            guidance=guidance,
+            negative=self._conditioning[settings.negative_prompt, True] if guided else None,
+            after_step=after_step,
+        )
+
+    def at_factor(self, factor: int) -> tuple[Family, Any]:
+        """Family and pipeline at a factor: the parts are the same but for the autoencoder."""
+        if factor == self.family.factor:
+            return self.family, self.pipeline
+        if factor not in self._others:
+            family = self.family.at_factor(factor)
+            autoencoder = family.load_autoencoder(self.folder, dtype=self.torch_dtype)
+            pipeline = with_parts(
+                self.pipeline, family.pipeline_class, vae=autoencoder.to(self.device)
+            )
+            self._others[factor] = family, pipeline
+        return self._others[factor]
 
     def load(self) -> None:
         """Load the pipeline now and not with the first image."""
@@ -230,7 +263,7 @@ class Sampler:
     @cached_property
     def pipeline(self) -> Any:
         """The stock pipeline without text encoders, its parts where `memory` wants them."""
-        dtype = self._torch_dtype
+        dtype = self.torch_dtype
         transformer = load_transformer(self.family, self.folder, dtype=dtype, weights=self.weights)
         if self._adapter:
             load_adapter(transformer, self._adapter, self.lora_scale)
@@ -244,19 +277,12 @@ class Sampler:
         return pipeline
 
     def _is_guided(self, settings: Settings) -> bool:
-        return is_guided(self._guidance_kind, settings.guidance)
+        guidances = [stage.guidance for stage in settings.stages or ()] or [settings.guidance]
+        return is_guided(self._guidance_kind, max(guidances))
 
     @cached_property
     def _guidance_kind(self) -> GuidanceKind:
         return self.family.guidance_kind(self.folder)
-
-    @cached_property
-    def _defaults(self) -> Any:
-        return self.family.defaults(self.folder)
-
-    @cached_property
-    def _max_side(self) -> int:
-        return self.family.max_side(self.folder)
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -276,16 +302,3 @@ class Sampler:
             kind, _, file = self.weights.partition(":")
             own["weights"] = f"{kind}:{sha256_of(file)[:16]}" if file else kind
         return own
-
-
-@contextmanager
-def _out_of_memory(settings: Settings, device: torch.device) -> Iterator[None]:
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if type(error) is RuntimeError and "allocate memory" not in str(error):
-            raise
-        raise Diffusion4kError(
-            f"out of memory on {device} at {settings.width}x{settings.height}: close other "
-            "programs, or ask for a smaller size"
-        ) from error

@@ -1,4 +1,4 @@
-"""What a lean decode takes, known from sizes alone: memory and floating-point operations."""
+"""What lean passes take, known from sizes alone: memory and floating-point operations."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from diffusion4k.vae.lean import decode_passes, parse_memory
+from diffusion4k.vae.lean import decode_passes, encode_passes, parse_memory
 from diffusion4k.vae.strips import (
     COMFORTABLE,
     COMFORTABLE_ON_GPU,
@@ -16,12 +16,12 @@ from diffusion4k.vae.strips import (
     query_cost,
 )
 
-__all__ = ["DecodeCost", "decode_cost"]
+__all__ = ["PassCost", "decode_cost", "encode_cost"]
 
 
 @dataclass(frozen=True)
-class DecodeCost:
-    """Of decoding one image; without weights and the image itself."""
+class PassCost:
+    """Of decoding or encoding one image; without weights and the image itself."""
 
     memory: int
     """Most bytes of feature maps and strips at once."""
@@ -36,7 +36,7 @@ def decode_cost(
     max_memory: int | str | None = None,
     *,
     gpu: bool = False,
-) -> DecodeCost:
+) -> PassCost:
     """What `decode_strips` takes for one latent of `height` x `width`, on a GPU or on the CPU.
 
     The autoencoder may be on the meta device.
@@ -44,7 +44,30 @@ def decode_cost(
     passes = _Passes(parse_memory(max_memory), autoencoder.decoder, gpu=gpu)
     latents = passes.new_map(autoencoder.config.latent_channels, height, width)
     list(decode_passes(passes, autoencoder, latents))
-    return DecodeCost(passes.peak, passes.flops)
+    return PassCost(passes.peak, passes.flops)
+
+
+def encode_cost(
+    autoencoder: Any,
+    height: int,
+    width: int,
+    max_memory: int | str | None = None,
+    *,
+    gpu: bool = False,
+) -> PassCost:
+    """What `lean_encode` takes for one image of `height` x `width` pixels, on a GPU or on the CPU.
+
+    The autoencoder may be on the meta device.
+    """
+    passes = _Passes(parse_memory(max_memory), autoencoder.encoder, gpu=gpu)
+    image = _Image(autoencoder.config.in_channels, height, width)
+    list(encode_passes(passes, autoencoder, image))
+    return PassCost(passes.peak, passes.flops)
+
+
+@dataclass
+class _Image(MapSize):
+    held = True  # in memory, where no budget counts it
 
 
 @dataclass

@@ -130,11 +130,12 @@ def lean_encode(
     _check_image(autoencoder, image)
     budget = parse_memory(max_memory)
     sizes = LeastMemory(autoencoder.encoder)
-    list(_encode(sizes, autoencoder, MapSize(*image.shape[1:])))
+    list(encode_passes(sizes, autoencoder, MapSize(*image.shape[1:])))
     _check_budget(budget, sizes.least)
     moments = []
     for single in image.split(1):
-        strips = _encode(StripPasses(budget, autoencoder.encoder), autoencoder, ImageRows(single))
+        passes = StripPasses(budget, autoencoder.encoder)
+        strips = encode_passes(passes, autoencoder, ImageRows(single))
         moments.append(torch.cat([strip for _, strip in strips], dim=2))
     moment = torch.cat(moments)
     if getattr(autoencoder, "quant_conv", None) is not None:
@@ -160,7 +161,7 @@ def decode_passes(passes: StripPasses, autoencoder: Any, x: Any) -> Iterator[tup
     x.close()
 
 
-def _encode(passes: StripPasses, autoencoder: Any, x: Any) -> Iterator[tuple[int, Tensor]]:
+def encode_passes(passes: StripPasses, autoencoder: Any, x: Any) -> Iterator[tuple[int, Tensor]]:
     """The order of a stock `Encoder`, from the image on."""
     encoder = autoencoder.encoder
     x = passes.convolve(x, encoder.conv_in)

@@ -129,9 +129,9 @@ def test_only_a_fitting_student_is_trained_on(recipe: Make, tmp_path: Path) -> N
     with pytest.raises(Diffusion4kError, match="found 'middle', allowed average, stride, or"):
         train_autoencoder(recipe(start="middle"))
     with pytest.raises(Diffusion4kError, match="a PartitionedAutoencoderKL; to train on takes"):
-        train_autoencoder(recipe(start="pocket-partitioned"))
+        train_autoencoder(recipe(start=str(partitioned)))
     with pytest.raises(Diffusion4kError, match="not of the shape"):
-        train_autoencoder(recipe(start="pocket-sc"))
+        train_autoencoder(recipe(start="pocket"))
 
 
 def test_a_frozen_encoder_keeps_its_latents(recipe: Make) -> None:

@@ -1,0 +1,89 @@
+"""An image at its full size at once: from noise, or from an image that is refined."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from diffusion4k.errors import Diffusion4kError
+from diffusion4k.families.base import Family
+from diffusion4k.sampling.image_to_image import from_latents, initial_image
+from diffusion4k.sampling.request import STRENGTH, Settings
+
+if TYPE_CHECKING:
+    from diffusion4k.sampling.sampler import Sampler
+
+__all__ = ["denoise_directly", "from_noise", "out_of_memory"]
+
+
+def denoise_directly(
+    sampler: "Sampler", settings: Settings, on_step: Callable[[], None] | None
+) -> Tensor:
+    """The normalised latents `(1, C, height/F, width/F)` of an image that is not made in stages."""
+    family, pipeline = sampler.family, sampler.pipeline
+    size, max_memory = (settings.width, settings.height), sampler.placement.max_memory
+    # Before the minutes that sampling takes.
+    family.check_decode_memory(pipeline.vae, *size, max_memory)
+    generator = torch.Generator().manual_seed(settings.seed)
+    options = sampler.call_arguments(settings, settings.guidance, on_step)
+    with out_of_memory(*size, sampler.device):
+        if settings.init is None:
+            sampler.placement.before_denoising(pipeline)
+            return from_noise(pipeline, family, *size, settings.steps, generator, **options)
+        image = initial_image(settings.init, *size).to(sampler.device, sampler.torch_dtype)
+        latents = family.draw_latents(pipeline.vae, image, generator, max_memory)
+        sampler.placement.before_denoising(pipeline)
+        made = from_latents(
+            pipeline,
+            family,
+            latents,
+            steps=settings.steps,
+            strength=STRENGTH if settings.strength is None else settings.strength,
+            generator=generator,
+            width=settings.width,
+            height=settings.height,
+            output_type="latent",
+            **options,
+        ).images
+    return family.spatial_latents(made, *size)
+
+
+def from_noise(
+    pipeline: Any,
+    family: Family,
+    width: int,
+    height: int,
+    steps: int,
+    generator: torch.Generator,
+    **options: Any,
+) -> Tensor:
+    """The normalised latents that the stock pipeline makes of noise; `options` are of its call."""
+    latents = pipeline(
+        width=width,
+        height=height,
+        num_inference_steps=steps,
+        generator=generator,
+        output_type="latent",
+        **options,
+    ).images
+    return family.spatial_latents(latents, width, height)
+
+
+@contextmanager
+def out_of_memory(width: int, height: int, device: torch.device) -> Iterator[None]:
+    """One line where memory runs out.
+
+    Raises:
+        Diffusion4kError: says at which size.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if type(error) is RuntimeError and "allocate memory" not in str(error):
+            raise
+        raise Diffusion4kError(
+            f"out of memory on {device} at {width}x{height}: close other "
+            "programs, or ask for a smaller size"
+        ) from error

@@ -1,0 +1,38 @@
+"""Sizes of images and numbers of steps that can be asked for."""
+
+from diffusion4k.errors import UsageError
+
+__all__ = ["check_size", "check_steps"]
+
+_MAX_STEPS = 1000
+
+
+def check_steps(steps: int) -> None:
+    """Refuse numbers of steps that no schedule has.
+
+    Raises:
+        UsageError: names the number and the range.
+    """
+    if not 1 <= steps <= _MAX_STEPS:
+        raise UsageError(f"steps {steps}: allowed is 1 to {_MAX_STEPS}")
+
+
+def check_size(width: int, height: int, *, size_step: int, max_side: int) -> None:
+    """Refuse sides that are no multiple of `size_step` or not in `[size_step, max_side]` pixels.
+
+    Raises:
+        UsageError: names the side and the nearest sizes that are allowed.
+    """
+    largest = max_side - max_side % size_step
+    for name, side in (("width", width), ("height", height)):
+        if side > largest:
+            raise UsageError(
+                f"{name} {side}: too large for this model, whose position embeddings reach "
+                f"{largest} pixels: the largest size is {largest}x{largest}"
+            )
+        if side < size_step:
+            raise UsageError(f"{name} {side}: too small, the smallest is {size_step}")
+        if below := side % size_step:
+            smaller, larger = side - below, side - below + size_step
+            near = f"{smaller} or {larger}" if larger <= largest else f"{smaller}"
+            raise UsageError(f"{name} {side}: not a multiple of {size_step}; the nearest: {near}")

@@ -1,0 +1,190 @@
+"""An image in stages: a draft from noise, then each stage from the picture of the one before.
+
+Between stages the picture goes through pixels, of 8 bits each: it is decoded, enlarged by Lanczos
+and encoded again, at the factor of the next stage. So a run that continues from the file of a
+finished stage gives the same bits as one that was never stopped.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from diffusion4k.families.base import Family
+from diffusion4k.sampling.direct import from_noise, out_of_memory
+from diffusion4k.sampling.image_to_image import fitted, from_latents, with_parts
+from diffusion4k.sampling.kept import KeptStages
+from diffusion4k.sampling.request import Settings
+from diffusion4k.sampling.stages import Stage
+from diffusion4k.sampling.wavelet_guidance import WaveletGuidance
+from diffusion4k.sampling.windows import StageTransformer, Windows
+
+if TYPE_CHECKING:
+    from diffusion4k.sampling.sampler import Sampler
+
+__all__ = ["denoise_stages", "refine", "stage_latents", "stage_seed"]
+
+
+def denoise_stages(
+    sampler: "Sampler",
+    settings: Settings,
+    stages: tuple[Stage, ...],
+    on_step: Callable[[], None] | None = None,
+    on_stage: Callable[[int], None] | None = None,
+    kept: KeptStages | None = None,
+) -> Tensor:
+    """The normalised latents `(1, C, h, w)` of the last stage.
+
+    Arguments:
+        on_stage: called with the number of each stage that begins, from 0.
+        kept: where the pictures of finished stages are; the last one there is continued from.
+    """
+    for stage in stages:  # Before the minutes that sampling takes.
+        family, pipeline = sampler.at_factor(stage.factor)
+        max_memory = sampler.placement.max_memory
+        family.check_decode_memory(pipeline.vae, stage.width, stage.height, max_memory)
+    newest = kept.newest() if kept else None
+    first, picture = (newest[0] + 1, newest[1]) if newest else (0, None)
+    latents: Tensor | None = None
+    for number, stage in enumerate(stages[first:], first):
+        if latents is not None:
+            before = stages[number - 1]
+            strips = sampler.decode(latents, before.factor, before.width, before.height)
+            picture = np.concatenate(list(strips))
+            if kept:
+                kept.write(number - 1, picture)
+        if on_stage:
+            on_stage(number)
+        with out_of_memory(stage.width, stage.height, sampler.device):
+            latents = _denoise_stage(sampler, settings, number, stage, picture, on_step)
+    assert latents is not None
+    return latents
+
+
+def _denoise_stage(
+    sampler: "Sampler",
+    settings: Settings,
+    number: int,
+    stage: Stage,
+    picture: NDArray[np.uint8] | None,
+    on_step: Callable[[], None] | None,
+) -> Tensor:
+    """The latents of one stage; `picture` is that of the stage before, None for the draft."""
+    family, pipeline = sampler.at_factor(stage.factor)
+    seed = stage_seed(settings.seed, number)
+    generator = torch.Generator().manual_seed(seed)
+    options = sampler.call_arguments(settings, stage.guidance, on_step, stage)
+    if picture is None:
+        sampler.placement.before_denoising(pipeline)
+        size = stage.width, stage.height
+        return from_noise(pipeline, family, *size, stage.steps, generator, **options)
+    max_memory = sampler.placement.max_memory
+    latents = stage_latents(family, pipeline.vae, picture, stage, generator, max_memory)
+    sampler.placement.before_denoising(pipeline)
+    return refine(
+        pipeline,
+        family,
+        latents,
+        stage,
+        enlargement=max(stage.width, stage.height) / max(picture.shape[:2]),
+        seed=seed,
+        generator=generator,
+        timestep_shift=lambda tokens: family.timestep_shift(sampler.folder, tokens),
+        **options,
+    )
+
+
+def stage_seed(seed: int, number: int) -> int:
+    """Of the random numbers of a stage; the draft, number 0, has those of the image."""
+    if number == 0:
+        return seed
+    return int(hashlib.sha256(f"{seed} stage {number}".encode()).hexdigest()[:15], 16)
+
+
+def stage_latents(
+    family: Family,
+    autoencoder: Any,
+    picture: NDArray[np.uint8],
+    stage: Stage,
+    generator: torch.Generator,
+    max_memory: int | None,
+) -> Tensor:
+    """Normalised latents `(1, C, h, w)` of a picture `(H, W, 3)`, enlarged to the stage's size."""
+    image = fitted(Image.fromarray(picture), stage.width, stage.height)
+    image = image.to(autoencoder.device, autoencoder.dtype)
+    return family.draw_latents(autoencoder, image, generator, max_memory)
+
+
+def refine(
+    pipeline: Any,
+    family: Family,
+    latents: Tensor,
+    stage: Stage,
+    *,
+    enlargement: float,
+    seed: int,
+    generator: torch.Generator,
+    timestep_shift: Callable[[int], float],
+    **options: Any,
+) -> Tensor:
+    """The latents of a stage, `(1, C, h, w)` normalised, from those of the enlarged picture.
+
+    Arguments:
+        pipeline: the family's stock pipeline, at the stage's factor.
+        enlargement: longer side of the stage over that of the picture.
+        seed: of the grid of windows.
+        generator: of the noise.
+        timestep_shift: the family's, by the number of tokens.
+        options: of the stock pipeline's call: embeddings, guidance, callback.
+    """
+    rows, columns = latents.shape[-2:]
+    patch = family.size_step // family.factor
+    parts: dict[str, Any] = {}
+    windows = guidance = None
+    if stage.window:
+        side = stage.window * patch
+        tokens = [min(side, length) // patch for length in (rows, columns)]
+        windows = Windows(side, math.prod(tokens), str(stage.grid), seed)
+        # Each window is a picture of its own, so that the noise levels are those of its size.
+        parts["scheduler"] = _shifted(pipeline.scheduler, timestep_shift(math.prod(tokens)))
+    if stage.low_bands != "off":
+        assert stage.wavelet and stage.low_bands_weight
+        guidance = WaveletGuidance(
+            latents,
+            max(1, round(math.log2(enlargement))),
+            wavelet=stage.wavelet,
+            weight=stage.low_bands_weight,
+            falling=stage.low_bands == "falling",
+        )
+    if windows or guidance:
+        parts["transformer"] = StageTransformer(
+            pipeline.transformer, family, rows, columns, windows=windows, guidance=guidance
+        )
+    made = from_latents(
+        with_parts(pipeline, family.pipeline_class, **parts),
+        family,
+        latents,
+        steps=stage.steps,
+        strength=1.0 if stage.strength is None else stage.strength,
+        generator=generator,
+        width=stage.width,
+        height=stage.height,
+        output_type="latent",
+        **options,
+    ).images
+    return family.spatial_latents(made, stage.width, stage.height)
+
+
+def _shifted(scheduler: Any, shift: float) -> Any:
+    """A scheduler whose shift depends on the image's size, for one size."""
+    if not scheduler.config.get("use_dynamic_shifting"):
+        return scheduler
+    # The pipeline interpolates between these by the image's tokens.
+    mu = math.log(shift)
+    return type(scheduler).from_config(scheduler.config, base_shift=mu, max_shift=mu)

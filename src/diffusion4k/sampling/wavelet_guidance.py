@@ -1,0 +1,82 @@
+r"""Guidance of a stage by the low sub-bands of the stage before.
+
+A stage is to add detail, not to paint anew. In each step the clean latents that the network's
+prediction implies are drawn towards the enlarged picture, in the
+sub-bands that it has and no other:
+
+    x0' = x0 + w(sigma) P(reference - x0),
+
+P keeping the lowest sub-band of as many levels as the picture was doubled. The prediction that
+implies x0' goes on to the scheduler. As this is affine in the prediction, classifier-free guidance
+between predictions so changed is the same as this after it. Compare DiffuseHigh (Kim et al., arXiv
+2406.18459), which replaces sub-bands (w = 1), and HiFlow (Bu et al., arXiv 2504.06232).
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from diffusion4k.families.spatial import SpatialCall
+from diffusion4k.wavelet import dwt2, filter_length, idwt2
+
+__all__ = ["WaveletGuidance", "low_band"]
+
+
+def low_band(x: Tensor, levels: int, wavelet: str = "haar") -> Tensor:
+    """What `x` has in the lowest sub-band of so many levels.
+
+    Arguments:
+        x: `(B, C, H, W)`, of any size.
+        levels: from 0, which keeps all of `x`.
+        wavelet: name of a discrete PyWavelets filter bank; it sees the edges continued.
+
+    Returns:
+        The same shape; applied twice it gives the same again, but at edges that were continued.
+    """
+    height, width = x.shape[-2:]
+    step = 2**levels
+    # A filter longer than Haar's looks beyond a block, and the periodic transform around the edge.
+    margin = step * (filter_length(wavelet) // 2 - 1)
+    below, right = (margin + -side % step for side in (height, width))
+    low = functional.pad(x, (margin, right, margin, below), mode="replicate")
+    for _ in range(levels):
+        low = dwt2(low, wavelet).chunk(4, dim=1)[0]
+    for _ in range(levels):
+        low = idwt2(torch.cat([low, *[torch.zeros_like(low)] * 3], dim=1), wavelet)
+    return low[..., margin : margin + height, margin : margin + width]
+
+
+class WaveletGuidance:
+    """Changes predictions so that the low sub-bands of the clean latents stay with a reference.
+
+    Arguments:
+        reference: clean latents `(1, C, h, w)` of the enlarged picture.
+        levels: of the wavelet transform; the picture was enlarged by 2**levels.
+        weight: of the reference at the first step, from 0 (none) to 1 (replaces the sub-bands).
+        falling: the weight falls in proportion to the noise level; else it stays.
+    """
+
+    def __init__(
+        self, reference: Tensor, levels: int, *, wavelet: str, weight: float, falling: bool
+    ) -> None:
+        self.reference, self.levels, self.wavelet = reference.float(), levels, wavelet
+        self.weight, self.falling = weight, falling
+        self._first_sigma: Tensor | None = None
+
+    def __call__(self, call: SpatialCall, predicted: Tensor) -> Tensor:
+        """The prediction `(B, C', h, w)`, its first C channels changed."""
+        level = call.level
+        sigma, of_latents, of_prediction = (
+            value.view(-1, 1, 1, 1).to(predicted.device)
+            for value in (level.sigma, level.of_latents, level.of_prediction)
+        )
+        if self._first_sigma is None:
+            self._first_sigma = sigma
+        weight = self.weight * (sigma / self._first_sigma if self.falling else 1.0)
+        channels = call.latents.shape[1]
+        # The variance that some networks predict beside it stays as it is.
+        own = predicted[:, :channels].float()
+        clean = of_latents * call.latents.float() + of_prediction * own
+        low = low_band(self.reference.to(clean.device) - clean, self.levels, self.wavelet)
+        own = own + weight * low / of_prediction
+        return torch.cat([own.to(predicted.dtype), predicted[:, channels:]], dim=1)
