@@ -16,7 +16,10 @@ from diffusion4k.data.fingerprint import (
 )
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Defaults, family_of, resolve
-from diffusion4k.families.folder import loaded_files, weight_files
+from diffusion4k.families.component import (
+    loaded_files,
+    weight_files,
+)
 from diffusion4k.sampling.fingerprint import fingerprint
 
 

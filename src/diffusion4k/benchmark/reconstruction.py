@@ -30,7 +30,12 @@ from diffusion4k.benchmark.reconstruction_measure import (
 from diffusion4k.data.images import open_rgb
 from diffusion4k.data.pixels import normalised
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.families.folder import resolve_autoencoder, weight_files
+from diffusion4k.families.component import (
+    weight_files,
+)
+from diffusion4k.families.folder import (
+    resolve_autoencoder,
+)
 from diffusion4k.files import atomic_path, sha256_of, write_text
 from diffusion4k.metrics.frechet import frechet_distance
 from diffusion4k.vae import decode_strips, lean_encode, load_autoencoder, load_stock_autoencoder

@@ -17,10 +17,12 @@ from typing import Any
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import Family
 from diffusion4k.families.base import model_settings
+from diffusion4k.families.component import (
+    loaded_files,
+)
 from diffusion4k.families.folder import (
     component_folder,
     has_component,
-    loaded_files,
     model_index,
     read_json,
 )

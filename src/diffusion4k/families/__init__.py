@@ -13,7 +13,10 @@ from typing import Any
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.base import Checkpoint, Defaults, Family
-from diffusion4k.families.folder import model_index, resolve
+from diffusion4k.families.folder import (
+    model_index,
+    resolve,
+)
 
 __all__ = [
     "Checkpoint",

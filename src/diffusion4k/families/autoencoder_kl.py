@@ -11,7 +11,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from diffusion4k.families.folder import check_weights, component_folder, model_index
+from diffusion4k.families.component import (
+    check_weights,
+)
+from diffusion4k.families.folder import (
+    component_folder,
+    model_index,
+)
 from diffusion4k.families.stock import StockFamily
 
 __all__ = ["AUTOENCODER_KL", "AutoencoderKLFamily"]
@@ -28,6 +34,11 @@ class AutoencoderKLFamily(StockFamily):
 
     has_posterior = True
     factors: ClassVar[tuple[int, ...]] = (16, 8)
+
+    @property
+    def default_side(self) -> int:
+        """Of images of 128 tokens a side, as many as the paper's: 4096 pixels at F=16."""
+        return 128 * self.size_step
 
     def native_factor(self, model: Path) -> int:
         """The stock autoencoder's 8; 16 where the model was given one that knows no other."""

@@ -9,7 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.families.folder import SETTINGS, model_settings
+from diffusion4k.families.folder import (
+    SETTINGS,
+    model_settings,
+)
 from diffusion4k.families.high_resolution import HighResolution
 from diffusion4k.families.hub import hub_id_of
 from diffusion4k.families.spatial import SpatialCall

@@ -6,6 +6,7 @@ Nothing heavy is imported before something is loaded, so that all families can b
 import importlib
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,16 +24,18 @@ from diffusion4k.families.base import (
     model_defaults,
     model_settings,
 )
-from diffusion4k.families.folder import (
-    PARTS_FROM,
+from diffusion4k.families.component import (
     check_class,
     check_tokenizer,
     check_weights,
-    component_folder,
-    has_component,
     load_component,
     load_single_file,
     loading,
+)
+from diffusion4k.families.folder import (
+    PARTS_FROM,
+    component_folder,
+    has_component,
     missing,
     model_index,
     read_json,
@@ -50,8 +53,7 @@ class StockFamily:
 
     Arguments:
         factor: F, pixels a side of one latent; one of `factors`, by default the first.
-        high_resolution: options of `families.high_resolution` in place of those that a model's
-            `diffusion4k.json` states, key by key.
+        high_resolution: options of `families.high_resolution` in place of a model's own, by key.
         max_sequence_length: tokens of the longest text in place of what the model states.
 
     Raises:
@@ -129,9 +131,10 @@ class StockFamily:
 
     def defaults(self, model: Path) -> Defaults:
         """The checkpoint's in the hub's cache, else by configuration, or by `diffusion4k.json`."""
-        transformer = transformer_config(model)
         scheduler = read_json(_scheduler_config(model))
-        usual = known_defaults(model, self.checkpoints) or self.defaults_for(transformer, scheduler)
+        usual = self.defaults_for(transformer_config(model), scheduler)
+        if known := known_defaults(model, self.checkpoints):
+            usual = replace(usual, steps=known.steps, guidance=known.guidance)
         return model_defaults(model, usual)
 
     def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
@@ -153,7 +156,8 @@ class StockFamily:
 
     def at_factor(self, factor: int | None) -> "StockFamily":
         """This family with the same options at another factor; None: at its own."""
-        return type(self)(factor, self._given) if factor not in (None, self.factor) else self
+        same = factor in (None, self.factor)
+        return self if same else type(self)(factor, self._given, self.given_text_tokens)
 
     def native_tokens(self, model: Path) -> int:
         """Tokens a side of the square images that the base model was trained at."""
@@ -252,8 +256,8 @@ class StockFamily:
 
     def text_tokens(self, model: Path) -> int:
         """Tokens of the longest text."""
-        stated: int | None = model_settings(model).get("max_sequence_length")
-        return self.given_text_tokens or stated or self.max_sequence_length(model)
+        stated = self.given_text_tokens or model_settings(model).get("max_sequence_length")
+        return stated or self.max_sequence_length(model)
 
     def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
         """What `encode_text` gives for as many captions of full length, on the meta device."""
@@ -265,10 +269,6 @@ class StockFamily:
 
     def load_autoencoder(self, model: Path, *, dtype: torch.dtype) -> nn.Module:
         """The autoencoder alone, at `factor`."""
-        raise NotImplementedError
-
-    def encode_posterior(self, autoencoder: Any, images: Tensor) -> Tensor:
-        """Mean and standard deviation of normalised latents."""
         raise NotImplementedError
 
     def draw_latents(
@@ -285,8 +285,7 @@ class StockFamily:
         """The scheduler, of the class that the folder names."""
         name = model_index(model)["scheduler"][1]
         with loading(folder := component_folder(model, "scheduler")):
-            scheduler_class = getattr(importlib.import_module("diffusers"), name)
-            return scheduler_class.from_pretrained(folder)
+            return getattr(importlib.import_module("diffusers"), name).from_pretrained(folder)
 
     def load_pipeline(
         self,

@@ -12,11 +12,13 @@ from torch import nn
 
 from diffusion4k.errors import UsageError
 from diffusion4k.families import unchecked_family_of
+from diffusion4k.families.component import (
+    loading,
+)
 from diffusion4k.families.folder import (
     bundled_models,
     component_folder,
     has_component,
-    loading,
     model_index,
     read_json,
     resolve,

@@ -11,7 +11,12 @@ from typing import Any
 from torch import nn
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.families.folder import component_folder, weight_files
+from diffusion4k.families.component import (
+    weight_files,
+)
+from diffusion4k.families.folder import (
+    component_folder,
+)
 from diffusion4k.families.published import count_parameters
 from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.planning.generation import GenerationSetup, plan_generation

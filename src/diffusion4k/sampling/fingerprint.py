@@ -5,10 +5,12 @@ import json
 from pathlib import Path
 
 from diffusion4k.families.base import model_settings
+from diffusion4k.families.component import (
+    loaded_files,
+)
 from diffusion4k.families.folder import (
     component_folder,
     has_component,
-    loaded_files,
     model_index,
     parts_folder,
 )

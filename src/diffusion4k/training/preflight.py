@@ -20,7 +20,9 @@ from diffusion4k.data.pixels import PATCH, fitted_size
 from diffusion4k.data.reader import LatentCache, refuse_other_build
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import family_of, resolve
-from diffusion4k.families.folder import POCKET
+from diffusion4k.families.folder import (
+    POCKET,
+)
 from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.planning.disk import training_disk
 from diffusion4k.planning.machine import Machine, existing_folder, present_machine
