@@ -126,6 +126,8 @@ def test_an_earlier_student_is_trained_on(recipe: Make, tmp_path: Path) -> None:
 
 
 def test_only_a_fitting_student_is_trained_on(recipe: Make, tmp_path: Path) -> None:
+    partitioned = tmp_path / "partitioned"
+    PartitionedAutoencoderKL.from_autoencoder(tiny_autoencoder()).save_pretrained(partitioned)
     with pytest.raises(Diffusion4kError, match="found 'middle', allowed average, stride, or"):
         train_autoencoder(recipe(start="middle"))
     with pytest.raises(Diffusion4kError, match="a PartitionedAutoencoderKL; to train on takes"):
