@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import typer
 from click.testing import Result
 from PIL import Image
@@ -47,6 +48,24 @@ def test_table_and_results(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     results = json.loads(out.read_text())
     assert results["distances"]["FD-EffNet-patch"]["samples"] == 2
     assert results["extractor"]["name"] == "EfficientNet-Lite0"
+
+
+def test_networks_compute_where_the_user_wants(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def measures_for(*arguments: object, **_: object) -> tuple[list, list]:
+        asked.append(str(arguments[2]))
+        return [], []
+
+    monkeypatch.setattr("diffusion4k.metrics.selection.measures_for", measures_for)
+    for device in ("meta", None):
+        done = run(folder, "--all", *(["--device", device] if device else []))
+        assert done.exit_code == 0, done.output
+    assert asked == ["meta", "cuda" if torch.cuda.is_available() else "cpu"]
+    done = run(folder, "--all", "--device", "abacus")
+    assert isinstance(done.exception, UsageError) and "device abacus" in str(done.exception)
 
 
 def test_bad_image_fails_but_keeps_the_rest(folder: Path) -> None:

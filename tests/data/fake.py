@@ -25,6 +25,8 @@ class Family:
 
     name = "fake"
     factor = 16
+    has_posterior = False
+    given_text_tokens = None
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.calls: list[str] = []

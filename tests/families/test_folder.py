@@ -9,8 +9,18 @@ import huggingface_hub
 import pytest
 import torch
 
+from diffusion4k.data.fingerprint import (
+    FileHashes,
+    autoencoder_fingerprint,
+    text_encoders_fingerprint,
+)
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Defaults, family_of, resolve
+from diffusion4k.families.component import (
+    loaded_files,
+    weight_files,
+)
+from diffusion4k.sampling.fingerprint import fingerprint
 
 
 @pytest.fixture
@@ -128,6 +138,50 @@ def test_a_broken_component_is_refused(model: Path, damage, message: str) -> Non
     with pytest.raises(Diffusion4kError, match=message) as caught:
         family_of(model).load_transformer(model, dtype=torch.float32)
     assert str(model) in str(caught.value)
+
+
+def test_weights_of_a_variant_alone_are_refused_before_anything_is_loaded(model: Path) -> None:
+    folder = model / "vae"
+    weights = folder / "diffusion_pytorch_model.safetensors"
+    weights.rename(folder / "diffusion_pytorch_model.fp16.safetensors")
+    with pytest.raises(Diffusion4kError, match=r"vae: no \.safetensors weights .*fp16"):
+        family_of(model)
+
+
+def test_files_that_are_not_loaded_change_no_fingerprint(model: Path, tmp_path: Path) -> None:
+    def fingerprints() -> tuple[str, ...]:
+        hashes = FileHashes(tmp_path / "hashes.json")
+        of_text = text_encoders_fingerprint(model, hashes)
+        return fingerprint(model), of_text, autoencoder_fingerprint(model, hashes)
+
+    before = fingerprints()
+    for part in ("vae", "text_encoder", "transformer"):
+        (weights,) = (model / part).glob("*.safetensors")
+        stem = weights.name.removesuffix(".safetensors")
+        shutil.copyfile(weights, model / part / f"{stem}.fp16.safetensors")
+        (model / part / f"{stem}.safetensors.index.fp16.json").write_text("{}")
+        (model / part / "pytorch_model.bin").write_bytes(b"other")
+        (model / part / "pytorch_model.bin.index.json").write_text("{}")
+    assert fingerprints() == before
+    for part, changed in (("vae", (0, 2)), ("text_encoder", (0, 1)), ("transformer", (0,))):
+        config = model / part / "config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"sample_size": 12345}))
+        after = fingerprints()
+        assert all(after[i] != before[i] for i in changed), part
+        before = after
+
+
+def test_the_files_of_an_index_are_those_that_are_loaded(tmp_path: Path) -> None:
+    names = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    for name in (*names.values(), "model.fp16-00001-of-00001.safetensors", "config.json"):
+        (tmp_path / name).write_text("")
+    assert [path.name for path in weight_files(tmp_path)] == sorted(names.values())
+    assert [path.name for path in loaded_files(tmp_path)] == [
+        "config.json",
+        *sorted(names.values()),
+        "model.safetensors.index.json",
+    ]
 
 
 def test_a_missing_shard_is_refused(model: Path) -> None:

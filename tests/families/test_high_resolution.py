@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -81,6 +82,33 @@ def test_an_interpolated_table_stays_within_what_was_trained() -> None:
     torch.testing.assert_close(new[5, 5], expected[0].float(), rtol=0, atol=1e-5)
 
 
+def _published_table(tokens: int, width: int) -> torch.Tensor:
+    """As in the files of Stable Diffusion 3 (192 positions) and 3.5 Medium (384): around the middle
+    of the training size; arXiv 2403.03206, section 5.3.2."""
+    positions = (np.arange(tokens) - (tokens - 64) / 2) * 16 / 64
+    grid = np.stack(np.meshgrid(positions, positions))
+    return get_2d_sincos_pos_embed_from_grid(width, torch.tensor(grid), output_type="pt")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("trained", "more"), [(192, 256), (384, 388)])
+def test_published_tables_are_continued(trained: int, more: int, dtype: torch.dtype) -> None:
+    transformer = SimpleNamespace(register_to_config=lambda **_: None)
+    stored = _published_table(trained, 64).to(dtype).float()
+    for interpolate in (False, True):
+        embed = SimpleNamespace(pos_embed_max_size=trained, pos_embed=stored[None])
+        transformer.pos_embed = embed
+        resize_table(transformer, more, interpolate=interpolate)
+        if interpolate:
+            old = stored.reshape(trained, trained, -1)
+            new = embed.pos_embed.reshape(more, more, -1)
+            ends = [[0, 0, -1, -1], [0, -1, 0, -1]]
+            torch.testing.assert_close(new[ends], old[ends], rtol=0, atol=0.01)
+        else:
+            expected = _published_table(more, 64).float()
+            torch.testing.assert_close(embed.pos_embed[0], expected, rtol=0, atol=0.01)
+
+
 def test_another_kind_of_table_is_refused() -> None:
     transformer = tiny_transformer()
     transformer.pos_embed.pos_embed.normal_()
@@ -149,6 +177,26 @@ def test_rotary_embeddings_beyond_it(method: str, strength: float) -> None:
                         gain * math.sin(angle), abs=1e-5
                     )
                     channel += 1
+
+
+@pytest.mark.parametrize("method", ["ntk", "yarn"])
+def test_processes_that_share_a_picture_scale_alike(
+    monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    # A picture higher than wide: the first process has its upper half.
+    ids = _ids(48, 16)[3:]
+    embedding = ScaledRotaryEmbedding(10000, [4, 4, 8], method=method, trained_tokens=16)
+    whole = embedding(ids)
+
+    def among_all(longest: torch.Tensor, *_: object, group: object) -> None:
+        assert group == "both"
+        longest.fill_(48)
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", among_all)
+    embedding.group = "both"
+    for part in range(2):
+        for found, expected in zip(embedding(ids.chunk(2)[part]), whole, strict=True):
+            torch.testing.assert_close(found, expected.chunk(2)[part])
 
 
 def test_ntk_divides_the_lowest_frequency_and_keeps_the_highest() -> None:

@@ -16,7 +16,10 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import family_of, resolve
 from diffusion4k.families import folder as folder_module
 from diffusion4k.families.catalogue import local_models
-from diffusion4k.families.folder import component_folder, resolve_autoencoder
+from diffusion4k.families.folder import (
+    component_folder,
+    resolve_autoencoder,
+)
 from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.sampling.fingerprint import fingerprint
 from diffusion4k.training.export import export_pipeline

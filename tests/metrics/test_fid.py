@@ -15,6 +15,7 @@ from diffusion4k.errors import UsageError
 from diffusion4k.metrics.fid import FidMeasure, PatchFidMeasure, Protocol, features, fid
 from diffusion4k.metrics.frechet import FewSamplesWarning
 from diffusion4k.metrics.inception import InceptionV3
+from diffusion4k.metrics.networks import Networks
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.stacked import frechet_of_folders
 from tests.metrics.random_weights import GOLDEN, inception_weights, noise_image
@@ -123,9 +124,17 @@ def test_paper_protocol_in_one_piece(network: InceptionV3) -> None:
     assert found == pytest.approx(float(theirs.compute()), rel=1e-4)
 
 
+def test_the_default_is_the_paper_s() -> None:
+    """Its evaluation pins torchmetrics 1.5.1, which takes every nth pixel as TensorFlow 1 does."""
+    assert Networks().fid_resize == Protocol().resize == "tensorflow"
+    image = np.random.default_rng(0).integers(0, 256, (598, 598, 3), dtype=np.uint8)
+    found = Protocol(side=None).pixels(image)[0].permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(found, image[::2, ::2])
+
+
 def test_protocols_differ_and_say_so(network: InceptionV3, tmp_path: Path) -> None:
     photo_like(1, 400, 320).save(tmp_path / "a.png")
-    ways = [Protocol(), Protocol("torchmetrics", None), Protocol("tensorflow"), Protocol("clean")]
+    ways = [Protocol(), Protocol("torchmetrics", None), Protocol("torchmetrics"), Protocol("clean")]
     measures = [FidMeasure(network, way) for way in ways]
     assert len({measure.protocol for measure in measures}) == 4
     found = [m(Picture(tmp_path / "a.png")).features["inception"] for m in measures]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from diffusion4k.planning import (
     Blueprint,
@@ -21,6 +22,7 @@ from diffusion4k.planning import (
 )
 from diffusion4k.planning.stages import denoising_stage
 from diffusion4k.planning.warning import generation_warning, training_warning
+from diffusion4k.training import preflight
 from diffusion4k.training.loop import train
 from diffusion4k.training.recipe import Recipe
 from tests.data.fake import make_folder
@@ -142,6 +144,67 @@ def test_several_gpus_share_the_weights_out(tiny_model: Path, blueprint: Bluepri
     assert "optimizer" not in offloaded and offloaded["weights"] <= shared["weights"]
 
 
+def test_one_gpu_can_offload(tiny_model: Path, blueprint: Blueprint) -> None:
+    wanted = recipe(tiny_model, offload=True)
+    parts = plan_training(blueprint, wanted, LARGE, images=1).stages[3].parts
+    assert "optimizer" not in parts and "gradients" not in parts
+
+
+def test_shared_weights_are_gathered_in_bfloat16_and_not_copied(
+    tiny_model: Path, blueprint: Blueprint
+) -> None:
+    def step(gpus: int, **keys: Any) -> dict[str, int]:
+        wanted = recipe(tiny_model, precision="bf16", **keys)
+        machine = replace(LARGE, gpus=gpus)
+        return plan_training(blueprint, wanted, machine, images=1).stages[2].parts
+
+    one, whole, shared = step(1), step(4, engine="ddp"), step(4)
+    weights = 4 * sum(p.numel() for p in blueprint.transformer.parameters())
+    # Autocast keeps those of all products of matrices.
+    layers = [m for m in blueprint.transformer.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+    copies = 2 * sum(p.numel() for layer in layers for p in layer.parameters())
+    assert one["weight copies"] == whole["weight copies"] == pytest.approx(copies, rel=0.02)
+    assert "weight copies" not in shared
+    # An nth, and two of the tiny model's two blocks in half of float32.
+    assert shared["weights"] == pytest.approx(weights * (1 / 4 + 1 / 2), rel=0.2)
+    for part in ("activations", "workspace"):
+        assert shared.get(part) == one.get(part)
+
+
+def test_a_run_of_one_process_has_one_gpu(tiny_model: Path) -> None:
+    eight = replace(LARGE, gpus=8, ram=2**30)
+    assert eight.of_run(1).gpus == 1 and eight.of_run(1).ram == 2**30
+    assert eight.of_run(16).gpus == 16 and eight.of_run(16).ram == 2**31
+    assert CPU.of_run(4) == CPU
+
+
+@pytest.mark.parametrize(("world", "fits"), [(1, False), (8, True)])
+def test_flux_on_one_of_eight_gpus_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: int, fits: bool
+) -> None:
+    """As `train recipes/flux-12b-wlf.yaml` on a machine of eight, started with and without a
+    launcher."""
+    flux = Blueprint("flux.1-dev")
+    monkeypatch.setattr(preflight, "resolve", lambda _: flux.folder)
+    monkeypatch.setattr(preflight, "family_of", lambda *_, **__: flux.family)
+    monkeypatch.setattr(preflight, "recipe_checks", lambda *_: [])
+    monkeypatch.setattr(preflight, "Blueprint", lambda *_, **__: flux)
+    wanted = recipe("flux", resolution=4096, batch_size=1, gradient_checkpointing=True)
+    machine = described_machine(gpus=8, gpu_memory="80GiB")
+    found = preflight.look_over(wanted, world=world, machine=machine)
+    assert found.plan is not None and found.plan.machine.gpus == world
+    of_memory = [problem for problem in found.problems if "does not fit" in problem]
+    assert bool(of_memory) != fits
+    assert not (fits and found.warnings)
+
+
+def test_processes_that_do_not_divide_this_machine_s_gpus(tiny_model: Path) -> None:
+    wanted = recipe(tiny_model, global_batch_size=4, batch_size=2)
+    machine = described_machine(gpus=6, gpu_memory="80GiB")
+    found = preflight.look_over(wanted, world=2, machine=machine)
+    assert not any("cannot divide" in problem for problem in found.problems)
+
+
 def test_deepspeed_shares_all_but_the_weights(tiny_model: Path, blueprint: Blueprint) -> None:
     def parts(gpus: int, **keys: Any) -> dict[str, int]:
         machine = replace(LARGE, gpus=gpus)
@@ -157,7 +220,8 @@ def test_deepspeed_shares_all_but_the_weights(tiny_model: Path, blueprint: Bluep
         # Two moments and a copy of the weights.
         assert shared["optimizer"] == pytest.approx(3 * one["gradients"] / gpus, rel=1e-3)
         offloaded = parts(gpus, engine="deepspeed", offload=True)
-        assert set(offloaded) == {"weights", "gradient buckets"}
+        # Beside them the norms of gradients, a number each.
+        assert set(offloaded) - {"activations"} == {"weights", "gradient buckets"}
         assert offloaded["weights"] == one["weights"]
 
 

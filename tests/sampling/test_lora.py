@@ -69,6 +69,21 @@ def test_latents_are_those_of_stock_load_lora_weights(
     assert torch.allclose(ours, plain, rtol=0, atol=1e-5) == (scale == 0.0)
 
 
+def test_every_reader_takes_it_at_the_same_strength(tmp_path: Path) -> None:
+    """Programs differ in where they look for alpha, and take it for the rank, or alpha / rank for
+    one, where they find none: so that B A of the file must be all that is added."""
+    layer = torch.nn.Sequential(torch.nn.Linear(6, 5, bias=False))
+    add_adapter(layer, rank=2, alpha=8, targets=["0"], seed=0)
+    torch.nn.init.normal_(layer[0].lora_B["default"].weight)
+    write_adapter(tmp_path, layer, {"family": "sd3", "base_model": "tiny"})
+    file = load_file(tmp_path / FILE_NAME)
+    product = file["transformer.0.lora_B.weight"] @ file["transformer.0.lora_A.weight"]
+    found = layer(torch.eye(6)).T - layer[0].base_layer.weight
+    torch.testing.assert_close(product, found)
+    config = read_adapter(tmp_path).config
+    assert config["lora_alpha"] == config["r"] == 2
+
+
 def test_a_file_without_configuration_is_read_as_diffusers_reads_it(
     tiny_model: Path, lora: Path, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from diffusion4k.errors import UsageError
 from diffusion4k.training.check import check_recipe
 from diffusion4k.training.curve import Curve
 from diffusion4k.training.engine import blocks_of
-from diffusion4k.training.float8 import is_converted
+from diffusion4k.training.float8 import converted_layers
 from diffusion4k.training.loop import train
 from diffusion4k.training.optimizers import Muon, make_optimizer, orthogonal, state_share
 from diffusion4k.training.recipe import OptimizerRecipe, Recipe
@@ -201,12 +201,13 @@ def test_what_this_machine_cannot_do_is_refused(recipe: Make, tiny_model: Path) 
 
 
 def test_float8_is_for_the_large_matrices_of_blocks() -> None:
-    with torch.device("meta"):
-        network = nn.ModuleDict(
-            {
-                "proj_in": nn.Linear(64, 64),
-                "blocks": nn.ModuleList([nn.Linear(64, 32), nn.Linear(64, 20), nn.LayerNorm(64)]),
-            }
-        )
-    chosen = [name for name, module in network.named_modules() if is_converted(module, name)]
-    assert chosen == ["blocks.0"]
+    class Block(nn.ModuleDict):
+        pass
+
+    class Network(nn.ModuleDict):
+        _no_split_modules = ("Block",)
+
+    block = {"fits": nn.Linear(64, 32), "fits_not": nn.Linear(64, 20), "other": nn.LayerNorm(64)}
+    modulation = {"norm1": nn.ModuleDict({"linear": nn.Linear(64, 384)})}
+    network = Network({"proj_in": nn.Linear(64, 64), "blocks": Block(block | modulation)})
+    assert list(converted_layers(network)) == ["blocks.fits"]

@@ -5,11 +5,14 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import diffusion4k.vae.feature_map as feature_map
 from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.families.published import build_published
 from diffusion4k.vae import PartitionedAutoencoderKL, decode_strips, lean_decode, lean_encode
-from diffusion4k.vae.lean import parse_memory
+from diffusion4k.vae.lean import decode_passes, parse_memory
+from diffusion4k.vae.strips import StripPasses
 
 
 def autoencoder(attention: bool, quant: bool = True, layers: int = 1) -> AutoencoderKL:
@@ -96,6 +99,42 @@ def test_statistics_do_not_lose_digits() -> None:
     torch.testing.assert_close(mean[::4], groups.mean(1), rtol=1e-7, atol=0)
     expected = (groups.var(1, correction=0) + 1e-6).rsqrt()
     torch.testing.assert_close(scale[::4], expected, rtol=1e-5, atol=0)
+
+
+def test_statistics_on_a_gpu_are_those_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taken strip by strip in one kernel each, of strips of unequal height."""
+    monkeypatch.setattr(feature_map, "_IN_PIECES", ())
+    test_statistics_do_not_lose_digits()
+    model, latents = MODELS[3], torch.randn(1, 4, 13, 9)
+    with torch.inference_mode():
+        expected = model.decode(latents).sample
+    assert_close(lean_decode(model, latents, 500_000), expected)
+
+
+class _Kernels(TorchDispatchMode):
+    """Counts operations that compute something; a view does not."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        outputs = func._schema.returns
+        is_view = any(r.alias_info and not r.alias_info.is_write for r in outputs)
+        self.count += not is_view and "empty" not in func.__name__
+        return made
+
+
+def test_a_decode_at_full_size_on_a_gpu_starts_few_kernels() -> None:
+    """On the meta device, which is none of those that count in pieces; a launch takes 5 us."""
+    stock = build_published("stabilityai/stable-diffusion-3-medium-diffusers", "vae")
+    model = PartitionedAutoencoderKL.from_autoencoder(stock).to(torch.bfloat16)
+    latents = torch.empty(1, 16, 256, 256, dtype=torch.bfloat16, device="meta")
+    with torch.inference_mode(), _Kernels() as kernels:
+        passes = StripPasses(None, model.decoder)
+        rows = [strip.shape[2] for _, strip in decode_passes(passes, model, passes.load(latents))]
+    assert sum(rows) == 4096
+    print(f"{kernels.count} kernels")
+    assert kernels.count < 3000
 
 
 def test_maps_beyond_the_budget_go_to_files_and_leave_nothing(tmp_path, monkeypatch) -> None:

@@ -72,7 +72,7 @@ def _stepper(ground: Ground, run: Run) -> Callable[[], None]:
     """A whole training step, on the study's own pictures."""
     recipe, device = run.recipe.for_processes(1), ground.device
     model = resolve(recipe.model)
-    family = family_of(model, high_resolution=recipe.high_resolution_options)
+    family = family_of(model, **recipe.model_options)
     network = load_network(recipe, family, model, device).to(device)
     optimizer = make_optimizer(recipe.optimizer, network)
     objective, precision = build_objective(recipe), build_precision(recipe, device)

@@ -111,7 +111,7 @@ def prepare(study: Study, *, skip_bad: bool = False) -> Ground:
     """
     recipe = base_recipe(study)
     model = resolve(recipe.model)
-    family = family_of(model, high_resolution=recipe.high_resolution_options)
+    family = family_of(model, **recipe.model_options)
     prompts = read_prompt_set(study.prompts, study.limit, skip_bad=skip_bad)
     engine = Engine("auto")
     with waiting(study.output / ".prepare", "another process prepares the study"):

@@ -52,7 +52,7 @@ def velocity_errors(
     what: str = "velocity errors",
 ) -> NDArray[np.float64]:
     """`(pictures, levels, 4)`, of pictures of `cache` in an order that the study's seed decides."""
-    family = family_of(resolve(recipe.model), high_resolution=recipe.high_resolution_options)
+    family = family_of(resolve(recipe.model), **recipe.model_options)
     precision = build_precision(recipe, device)
     wanted, levels = study.velocity, levels_of(study)
     batches = LatentBatches(cache, batch_size=1, crop=recipe.crop_size, seed=wanted.seed)
@@ -93,7 +93,7 @@ def network_of(recipe: Recipe, device: torch.device, *, trained: bool = True) ->
     With `lora` in the recipe the former is the base model's with the adapters in their places.
     """
     base = resolve(recipe.model)
-    family = family_of(base, high_resolution=recipe.high_resolution_options)
+    family = family_of(base, **recipe.model_options)
     if trained and recipe.lora is None:
         network = family.load_transformer(recipe.output / "model", dtype=torch.float32)
     else:

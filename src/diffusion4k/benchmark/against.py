@@ -19,7 +19,7 @@ __all__ = ["compare_with_ratings", "figure_paths", "measures_of_one_image"]
 
 
 def measures_of_one_image(
-    settings: Settings, networks: Networks
+    settings: Settings, networks: Networks, device: str = "cpu"
 ) -> tuple[list[Measure], list[str]]:
     """Measures that see one image alone, and why some that people compare cannot be made.
 
@@ -28,7 +28,9 @@ def measures_of_one_image(
     """
     # The other networks see folders, prompts or originals, and are not loaded.
     others = ("inception", "clip", "cmmd_clip", "dinov2", "pickscore", "lpips", "hpsv3")
-    with_networks, missing = network_measures(networks.model_copy(update=dict.fromkeys(others)))
+    with_networks, missing = network_measures(
+        networks.model_copy(update=dict.fromkeys(others)), device
+    )
     measures = [
         measure
         for measure in [*weight_free_measures(settings), *with_networks]

@@ -30,7 +30,12 @@ from diffusion4k.benchmark.reconstruction_measure import (
 from diffusion4k.data.images import open_rgb
 from diffusion4k.data.pixels import normalised
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.families.folder import resolve_autoencoder
+from diffusion4k.families.component import (
+    weight_files,
+)
+from diffusion4k.families.folder import (
+    resolve_autoencoder,
+)
 from diffusion4k.files import atomic_path, sha256_of, write_text
 from diffusion4k.metrics.frechet import frechet_distance
 from diffusion4k.vae import decode_strips, lean_encode, load_autoencoder, load_stock_autoencoder
@@ -63,7 +68,7 @@ class Autoencoder:
         folder = resolve_autoencoder(model)
         load = load_stock_autoencoder if factor == "8" else load_autoencoder
         self.network: Any = load(folder).eval()
-        weights = sorted(folder.glob("*.safetensors"))
+        weights = weight_files(folder)
         self.fingerprint = "".join([sha256_of(p) for p in [folder / "config.json", *weights]])
         self.fingerprint += factor
 

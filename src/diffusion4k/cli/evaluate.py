@@ -67,6 +67,14 @@ def evaluate(
             help="YAML that names weights of further metrics, of all (--all) or of --against."
         ),
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Where networks of --networks compute: cpu, cuda, ...; by default the GPU if "
+            "there is one.",
+            show_default=False,
+        ),
+    ] = None,
     against: Annotated[
         Path | None,
         typer.Option(help="Ratings by people: CSV of image,rater,rating; do metrics agree?"),
@@ -86,6 +94,7 @@ def evaluate(
     """
     from diffusion4k.benchmark.entries import prompts_of
     from diffusion4k.config.read import read_config
+    from diffusion4k.devices import usable_device
     from diffusion4k.errors import Diffusion4kError, UsageError
     from diffusion4k.files import write_text
     from diffusion4k.metrics import report
@@ -108,11 +117,14 @@ def evaluate(
     folders = [path for path in (folder, reference) if path is not None]
     paths = [path for each in folders for path in list_images(each)]
     weights = read_config(networks, [], Networks) if networks else Networks()
-    people = _People(against, scale, figure, settings, weights, out) if against else None
+    place = str(usable_device(device))
+    people = _People(against, scale, figure, settings, weights, place, out) if against else None
     further: list[Measure] = []
     prompts: dict[Path, str | None] = {}
     if all_ or (networks and not against):
-        further, missing = measures_for(settings, weights, has_reference=reference is not None)
+        further, missing = measures_for(
+            settings, weights, place, has_reference=reference is not None
+        )
         prompts = prompts_of(paths)
         missing += lacking_prompts(further, [prompts[path] for path in list_images(folder)])
         for lack in missing:
@@ -154,6 +166,7 @@ class _People:
         figure: Path | None,
         settings: "Settings",
         networks: "Networks",
+        device: str,
         out: Path | None,
     ) -> None:
         from diffusion4k.benchmark.against import figure_paths, measures_of_one_image
@@ -162,7 +175,7 @@ class _People:
 
         self._figures = figure_paths(figure, out, FIGURE_SUFFIXES)
         self._ratings = read_ratings(against, scale)
-        self._measures, self._missing = measures_of_one_image(settings, networks)
+        self._measures, self._missing = measures_of_one_image(settings, networks, device)
 
     def compare(self, images: list[Path], kept: Path) -> dict[str, Any]:
         """Print, draw, and give what the results file shall hold."""

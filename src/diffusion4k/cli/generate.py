@@ -45,6 +45,13 @@ def generate(
     guidance: Annotated[
         float | None, typer.Option(help="Guidance scale; by default the model's own.")
     ] = None,
+    shift: Annotated[
+        float | None,
+        typer.Option(
+            help="Of noise levels, with --direct: lower spends more steps on detail; by default "
+            "the model's own, by size with Flux."
+        ),
+    ] = None,
     seed: Annotated[
         list[int] | None, typer.Option(help="By default 0; may be given several times.")
     ] = None,
@@ -166,7 +173,9 @@ def generate(
     )
     requests = [
         sampling.Request(
-            text, each, negative_prompt, width, height, steps, guidance, init, strength, **how
+            *(text, each, negative_prompt, width, height, steps, guidance, init, strength),
+            **how,
+            shift=shift,
         )
         for text in texts
         for each in seed or [0]

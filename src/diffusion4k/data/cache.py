@@ -10,6 +10,7 @@ readable and goes on where it was; shards that nothing refers to are removed at 
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +23,9 @@ from diffusion4k.data.plan import Plan, Settings, make_plan
 from diffusion4k.data.problems import Problem, writing
 from diffusion4k.data.reader import SHARDS, CachedSample, LatentCache
 from diffusion4k.data.shards import SHARD_BYTES, Shards, remove_leftovers, remove_unused
-from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.data.team import ALONE, Team
+from diffusion4k.devices import usable_device
+from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import Family
 from diffusion4k.lock import locked
 
@@ -38,13 +41,16 @@ __all__ = [
 
 @dataclass(frozen=True)
 class CacheReport:
-    """What a build did; counts are photographs."""
+    """What a build did, by all processes of its team; counts are photographs."""
 
     computed: int
     """Encoded in this build: image, caption or both."""
     reused: int
     """Found complete."""
     skipped: list[Problem] = field(default_factory=list)
+    """By this process."""
+    absent: int = 0
+    """Skipped by all processes."""
     enlarged: int = 0
     """Of all that are stored, those with a shorter side below the resolution."""
 
@@ -70,15 +76,18 @@ def build_cache(
     flip: bool = False,
     dtype: str = "float16",
     longest: float | None = None,
+    posterior: bool = False,
     skip_bad: bool = False,
     device: str | torch.device | None = None,
     shard_bytes: int = SHARD_BYTES,
     progress: bool = True,
+    team: Team = ALONE,
 ) -> CacheReport:
     """Make the folder `cache` hold exactly `photos`, computing what it lacks.
 
     Text encoders and autoencoder are loaded only if something is missing that they make, one
-    after the other.
+    after the other. Latents are computed in float32, on GPUs with convolutions as torch has them
+    there (TF32).
 
     Arguments:
         model: local folder of the model, of the family `family`.
@@ -87,40 +96,55 @@ def build_cache(
         dtype: of the stored tensors: float16, bfloat16 or float32.
         longest: greatest aspect of aspect buckets of about `resolution` squared pixels: every
             photograph is encoded just large enough to cover its own (see `buckets`).
+        posterior: store mean and deviation of latents, from which batches draw them.
         skip_bad: leave out, and report by name, photographs that cannot be decoded.
         device: where to compute; by default the GPU if there is one.
         shard_bytes: size at which a shard is closed; two minutes of work close one, too.
+        team: processes that all call this, with the same arguments but for `team` and `device`.
 
     Raises:
         UsageError: a resolution, dtype or device that is not allowed.
         Diffusion4kError: a broken photograph, model or disk; another build at work in `cache`.
     """
-    settings = Settings(model, family, resolution, flip, dtype, longest)
-    place = _usable(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    settings = Settings(model, family, resolution, flip, dtype, longest, posterior)
+    place = usable_device(device)
     shards = cache / SHARDS
     busy = "another process is building this cache: wait for it, or choose another folder"
-    with locked(cache, other="cache folder", busy=busy):
-        shards.mkdir(exist_ok=True)
-        for folder in (cache, shards):
-            remove_leftovers(folder)
+    bar = progress and team.is_main
+    with locked(cache, other="cache folder", busy=busy) if team.is_main else nullcontext():
+        plan = None
+        if team.is_main:
+            shards.mkdir(exist_ok=True)
+            for folder in (cache, shards):
+                remove_leftovers(folder)
+            for path in Shards(shards).damaged:
+                print(f"{path}: damaged, computed again", file=sys.stderr, flush=True)
+                path.unlink()
+            # The others then find the hashes of all files in the cache's memory.
+            plan = make_plan(photos, settings, cache, progress=progress)
+        team.wait()
+        plan = plan or make_plan(photos, settings, cache)
         before = Shards(shards)
-        for path in before.damaged:
-            print(f"{path}: damaged, computed again", file=sys.stderr, flush=True)
-            path.unlink()
-        plan = make_plan(photos, settings, cache, progress=progress)
         incomplete = {
             entry.photo.file_name
             for entry in plan.entries
             if entry.text not in before or plan.missing_latents(entry, before)
         }
-        encode_texts(plan, shards, place, shard_bytes, progress)
-        skipped = encode_photos(plan, shards, place, shard_bytes, progress, skip_bad)
-        _write_index(plan, cache)
-        remove_unused(shards, plan.all_keys())
+        team.wait()  # Nobody writes before all have seen what is there.
+        encode_texts(plan, shards, place, shard_bytes, bar, team)
+        skipped = encode_photos(plan, shards, place, shard_bytes, bar, skip_bad, team)
+        team.wait()
+        after = Shards(shards)
+        absent = sum(bool(plan.missing_latents(entry, after)) for entry in plan.entries)
+        team.wait()
+        if team.is_main:
+            _write_index(plan, cache)
+            remove_unused(shards, plan.all_keys())
     return CacheReport(
-        computed=len(incomplete) - len(skipped),
+        computed=len(incomplete) - absent,
         reused=len(plan.entries) - len(incomplete),
         skipped=skipped,
+        absent=absent,
         enlarged=sum(_is_enlarged(photo, settings) for photo in photos),
     )
 
@@ -176,18 +200,9 @@ def _write_index(plan: Plan, cache: Path) -> None:
         "resolution": settings.resolution,
         "longest": settings.longest,
         "dtype": settings.dtype,
+        "posterior": settings.posterior,
         "flip": all(sample.flipped for sample in samples),
         "fingerprints": plan.fingerprints,
     }
     with writing(cache / INDEX):
         write_index(cache, shards, samples, empty=plan.empty, settings=about)
-
-
-def _usable(device: str | torch.device) -> torch.device:
-    try:
-        place = torch.device(device)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"device {device}: cannot be used here ({reason}): try cpu") from None
-    return place

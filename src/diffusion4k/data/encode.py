@@ -17,6 +17,7 @@ from diffusion4k.data.pixels import to_tensor
 from diffusion4k.data.plan import Entry, Plan, Settings
 from diffusion4k.data.problems import Problem, report_skipped
 from diffusion4k.data.shards import Shards, ShardWriter
+from diffusion4k.data.team import ALONE, Team
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.prefetch import prefetch
 from diffusion4k.progress import track
@@ -25,20 +26,26 @@ __all__ = ["encode_photos", "encode_texts"]
 
 
 def encode_texts(
-    plan: Plan, shards: Path, device: torch.device, shard_bytes: int, bar: bool
+    plan: Plan,
+    shards: Path,
+    device: torch.device,
+    shard_bytes: int,
+    bar: bool,
+    team: Team = ALONE,
 ) -> None:
-    """Store the conditioning of the captions that lack it.
+    """Store the conditioning of the captions that lack it, of the team's this process's share.
 
     The text encoders are loaded only if there are any, and gone from memory afterwards.
     """
-    missing = plan.missing_texts(Shards(shards))
+    mine = team.share([plan.empty, *(entry.text for entry in plan.entries)])
+    missing = {k: v for k, v in plan.missing_texts(Shards(shards)).items() if k in mine}
     if not missing:
         return
     settings = plan.settings
     # T5-XXL takes 19 GB in float32; the stock pipelines run it in half of that, too.
     precision = torch.bfloat16 if device.type == "cuda" else torch.float32
     encoders = settings.family.load_text_encoders(settings.model, dtype=precision).to(device)
-    with ShardWriter(shards, "text", shard_bytes=shard_bytes) as writer, torch.no_grad():
+    with ShardWriter(shards, team.kind("text"), shard_bytes=shard_bytes) as writer, torch.no_grad():
         for key, caption in track(missing.items(), len(missing), "captions", shown=bar):
             with _enough_memory(f"caption {caption[:60]!r}"):
                 encoded = settings.family.encode_text(encoders, [caption])
@@ -50,9 +57,15 @@ def encode_texts(
 
 
 def encode_photos(
-    plan: Plan, shards: Path, device: torch.device, shard_bytes: int, bar: bool, skip_bad: bool
+    plan: Plan,
+    shards: Path,
+    device: torch.device,
+    shard_bytes: int,
+    bar: bool,
+    skip_bad: bool,
+    team: Team = ALONE,
 ) -> list[Problem]:
-    """Store the latents of the photographs that lack them; the broken ones.
+    """Store the latents of the photographs that lack them; the broken ones of this process's share.
 
     The autoencoder is loaded with the first one that can be decoded, so not at all if all that is
     missing is broken.
@@ -61,12 +74,16 @@ def encode_photos(
         Diffusion4kError: a broken photograph, unless `skip_bad`.
     """
     settings, stored = plan.settings, Shards(shards)
-    missing = [entry for entry in plan.entries if plan.missing_latents(entry, stored)]
+    mine = team.share(entry.latents for entry in plan.entries)
+    missing = [e for e in plan.entries if e.latents in mine and plan.missing_latents(e, stored)]
     pictures = prefetch(lambda entry: _decoded(entry, settings), missing, workers=1)
     autoencoder: Any = None
     done: set[str] = set()
     problems = []
-    with ShardWriter(shards, "latents", shard_bytes=shard_bytes) as writer, torch.no_grad():
+    with (
+        ShardWriter(shards, team.kind("latents"), shard_bytes=shard_bytes) as writer,
+        torch.no_grad(),
+    ):
         rows = track(pictures, len(missing), "photographs", shown=bar)
         for entry, picture in zip(missing, rows, strict=True):
             if isinstance(picture, Problem):
@@ -83,7 +100,7 @@ def encode_photos(
                     continue  # The same photograph under another name.
                 image = picture.flip(-1) if key == entry.flipped else picture
                 with _enough_memory(f"{entry.photo.path} at {_size(image)} pixels"):
-                    latents = settings.family.encode_images(autoencoder, image.to(device))[0]
+                    latents = settings.encode(autoencoder, image.to(device))[0]
                 what = f"{entry.photo.path}: latents"
                 writer.add(key, {"latents": _stored(latents, settings.dtype, what)})
                 done.add(key)
@@ -108,7 +125,9 @@ def _stored(tensor: Tensor, dtype: str, what: str) -> Tensor:
         raise Diffusion4kError(f"{what} not finite: the model's weights are damaged")
     stored = tensor.to(getattr(torch, dtype)).contiguous().clone()
     if not stored.isfinite().all():
-        raise Diffusion4kError(f"{what} too large for {dtype}: choose the dtype bfloat16")
+        raise Diffusion4kError(
+            f"{what} too large for {dtype}: choose bfloat16 (a recipe's `cache_dtype`, or --dtype)"
+        )
     return stored
 
 

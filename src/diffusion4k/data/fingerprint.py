@@ -17,6 +17,9 @@ from typing import Any
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import Family
 from diffusion4k.families.base import model_settings
+from diffusion4k.families.component import (
+    loaded_files,
+)
 from diffusion4k.families.folder import (
     component_folder,
     has_component,
@@ -75,11 +78,13 @@ class FileHashes:
                 write_text(self._memory, json.dumps(self._used, indent=0))
 
 
-def text_encoders_fingerprint(model: Path, hashes: FileHashes) -> str:
+def text_encoders_fingerprint(
+    model: Path, hashes: FileHashes, max_sequence_length: int | None = None
+) -> str:
     """Of all tokenizers and text encoders of a model folder.
 
     The transformer's configuration counts too: it says how wide embeddings are where an encoder
-    is left out; so does the length of the text, where the model states its own.
+    is left out; so does the length of the text, where it is given or the model states its own.
     """
     parts = sorted(
         name
@@ -91,7 +96,8 @@ def text_encoders_fingerprint(model: Path, hashes: FileHashes) -> str:
     }
     config = model / "transformer" / "config.json"
     content["transformer"] = _without_notes(read_json(config)) if config.exists() else None
-    content["max_sequence_length"] = model_settings(model).get("max_sequence_length")
+    stated = model_settings(model).get("max_sequence_length")
+    content["max_sequence_length"] = max_sequence_length or stated
     return _hash(content)
 
 
@@ -121,13 +127,16 @@ def latents_key(
     resolution: int | tuple[int, int],
     mirrored: bool,
     dtype: str,
+    posterior: bool = False,
 ) -> str:
     """Key of a photograph's latents; `image` is its SHA-256, `autoencoder` its fingerprint.
 
-    `resolution` is that of the shorter side, or width and height.
+    `resolution` is that of the shorter side, or width and height; `posterior`: the whole of it is
+    stored and not its mean.
     """
     return _hash(
         {
+            **({"posterior": True} if posterior else {}),
             "format": FORMAT,
             "image": image,
             "autoencoder": autoencoder,
@@ -146,8 +155,8 @@ def _component(folder: Path, hashes: FileHashes) -> dict[str, Any]:
         path.relative_to(folder).as_posix(): (
             _without_notes(read_json(path)) if path.name == "config.json" else hashes.sha256(path)
         )
-        for path in sorted(folder.rglob("*"))
-        if path.suffix in _SUFFIXES and path.is_file()
+        for path in loaded_files(folder)
+        if path.suffix in _SUFFIXES
     }
 
 

@@ -1,5 +1,7 @@
 """Batches of latent crops, each a function of its number.
 
+Where the cache holds the autoencoder's posterior, latents are drawn from it anew each time.
+
 Without aspect buckets (see `buckets` for these) the training photographs form one endless sequence:
 epoch after epoch, each a permutation of all. Micro-batch (step, micro, rank) takes the next
 `batch_size` places of it, in the order step, micro, rank. Permutation, crop, mirroring and caption
@@ -23,7 +25,7 @@ from diffusion4k.errors import UsageError
 
 __all__ = ["Batch", "LatentBatches"]
 
-_EPOCH, _PLACE = 0, 1
+_EPOCH, _PLACE, _POSTERIOR = 0, 1, 2
 
 
 class Batch(TypedDict):
@@ -173,11 +175,16 @@ class LatentBatches:
         top = int(random.integers(rows - height + 1))
         mirrored, dropped = random.random(2) < (0.5, self._caption_dropout)
         latents = self._cache.latents(index, flipped=bool(mirrored and self._flip))
-        latents = latents[:, top : top + height, left : left + width]
+        latents = latents[:, top : top + height, left : left + width].float()
+        if self._cache.posterior:
+            mean, deviation = latents.chunk(2)
+            noise = np.random.default_rng([self._seed, _POSTERIOR, place])
+            drawn = noise.standard_normal(mean.shape, dtype=np.float32)
+            latents = mean + deviation * torch.from_numpy(drawn)
         conditioning = (
             self._cache.empty_conditioning if dropped else self._cache.conditioning(index)
         )
-        return latents.float(), {k: _float32(v) for k, v in conditioning.items()}
+        return latents, {k: _float32(v) for k, v in conditioning.items()}
 
     def _refuse_small(self, width: int, height: int) -> None:
         too_small = (self._cache.sizes < self._size).any(axis=1)

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from diffusion4k.data.buckets import cover_size, nearest_bucket, sizes_for
 from diffusion4k.data.fingerprint import (
@@ -21,7 +24,7 @@ from diffusion4k.errors import UsageError
 from diffusion4k.families import Family
 from diffusion4k.progress import track
 
-__all__ = ["DTYPES", "Entry", "Plan", "Settings", "make_plan"]
+__all__ = ["DTYPES", "Entry", "Plan", "Settings", "check_posterior", "make_plan"]
 
 DTYPES = ("float16", "bfloat16", "float32")
 
@@ -37,12 +40,21 @@ class Settings:
     dtype: str
     longest: float | None = None
     """With aspect buckets their greatest aspect; else the shorter side is the resolution."""
+    posterior: bool = False
+    """Whether mean and deviation of latents are stored, to be drawn from, or the mean alone."""
 
     def __post_init__(self) -> None:
         check_multiple("resolution", self.resolution)
         sizes_for(self.family.factor, self.resolution, self.longest)  # refuses wrong aspects
         if self.dtype not in DTYPES:
             raise UsageError(f"dtype {self.dtype}: allowed are {', '.join(DTYPES)}")
+        if self.posterior:
+            check_posterior(self.family)
+
+    def encode(self, autoencoder: Any, images: Tensor) -> Tensor:
+        """What is stored of images `(B, 3, H, W)`: latents, or their mean and deviation."""
+        encode = self.family.encode_posterior if self.posterior else self.family.encode_images
+        return encode(autoencoder, images)
 
     @cached_property
     def bucket_sizes(self) -> list[tuple[int, int]]:
@@ -95,6 +107,19 @@ class Plan:
         return [key for key in keys if key not in shards]
 
 
+def check_posterior(family: Family) -> None:
+    """Refuse to draw latents where an autoencoder gives no distribution of them.
+
+    Raises:
+        UsageError: it gives none.
+    """
+    if not family.has_posterior:
+        raise UsageError(
+            f"posterior: found sample, allowed mean with {family.name} models, whose autoencoder "
+            "gives latents and no distribution of them"
+        )
+
+
 def make_plan(
     photos: Sequence[Photo], settings: Settings, cache: Path, *, progress: bool = False
 ) -> Plan:
@@ -106,7 +131,9 @@ def make_plan(
     hashes = FileHashes(cache / HASHES)
     try:
         fingerprints = {
-            "text_encoders": text_encoders_fingerprint(settings.model, hashes),
+            "text_encoders": text_encoders_fingerprint(
+                settings.model, hashes, settings.family.given_text_tokens
+            ),
             "autoencoder": autoencoder_fingerprint(settings.model, hashes),
         }
 
@@ -127,6 +154,7 @@ def make_plan(
                 resolution=settings.resolution if settings.longest is None else covering,
                 mirrored=mirrored,
                 dtype=settings.dtype,
+                posterior=settings.posterior,
             )
 
         entries = []

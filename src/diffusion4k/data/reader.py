@@ -20,7 +20,7 @@ from diffusion4k.data.shards import Location, ShardReader
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import Family
 
-__all__ = ["HASHES", "SHARDS", "CachedSample", "LatentCache", "refuse_other_build"]
+__all__ = ["HASHES", "SHARDS", "CachedSample", "LatentCache", "refuse_other_build", "stored_dtype"]
 
 HASHES = "files.json"
 
@@ -62,6 +62,8 @@ class LatentCache:
         settings = self._index.settings
         self.resolution: int = settings["resolution"]
         self.longest: float | None = settings.get("longest")
+        self.posterior: bool = settings.get("posterior", False)
+        """Whether latents have twice the channels: mean and deviation, from which to draw."""
         self.dtype: str = settings["dtype"]
         self.family: str = settings["family"]
         self.factor: int = settings["factor"]
@@ -136,9 +138,15 @@ class LatentCache:
         return digest.hexdigest()[:16]
 
     def require(
-        self, *, model: Path, family: Family, resolution: int, longest: float | None = None
+        self,
+        *,
+        model: Path,
+        family: Family,
+        resolution: int,
+        longest: float | None = None,
+        posterior: bool = False,
     ) -> None:
-        """Refuse a cache of another model, resolution or other aspect buckets.
+        """Refuse a cache of another model, resolution, other aspect buckets or other latents.
 
         Raises:
             Diffusion4kError: says what was found, what was expected, and what to do.
@@ -150,18 +158,34 @@ class LatentCache:
             family=family,
             resolution=resolution,
             longest=longest,
+            posterior=posterior,
         )
 
     def _read(self, locations: dict[str, Location]) -> dict[str, Tensor]:
         return {name: self._shards.read(location) for name, location in locations.items()}
 
 
+def stored_dtype(folder: Path) -> str:
+    """That of the cache in a folder, or `float16` where there is none yet."""
+    try:
+        return str(Index(folder).settings["dtype"])
+    except Diffusion4kError:
+        return "float16"
+
+
 def refuse_other_build(
-    folder: Path, *, model: Path, family: Family, resolution: int, longest: float | None = None
+    folder: Path,
+    *,
+    model: Path,
+    family: Family,
+    resolution: int,
+    longest: float | None = None,
+    posterior: bool = False,
+    dtype: str | None = None,
 ) -> None:
     """Refuse to fill a folder whose last complete build is of something else: it would be deleted.
 
-    No build there, or a damaged one, will do.
+    No build there, or a damaged one, will do; so will any dtype where none is given.
 
     Raises:
         Diffusion4kError: as `LatentCache.require`.
@@ -170,7 +194,20 @@ def refuse_other_build(
         settings = Index(folder).settings
     except Diffusion4kError:
         return
-    _require(folder, settings, model=model, family=family, resolution=resolution, longest=longest)
+    if dtype and settings["dtype"] != dtype:
+        raise Diffusion4kError(
+            f"{folder}: dtype of this cache: found {settings['dtype']}, expected {dtype}: leave "
+            "cache_dtype out to take it as it is, or give another cache folder"
+        )
+    _require(
+        folder,
+        settings,
+        model=model,
+        family=family,
+        resolution=resolution,
+        longest=longest,
+        posterior=posterior,
+    )
 
 
 def _require(
@@ -181,6 +218,7 @@ def _require(
     family: Family,
     resolution: int,
     longest: float | None,
+    posterior: bool,
 ) -> None:
     hashes = FileHashes(Path(path) / HASHES)
     fingerprints = settings["fingerprints"]
@@ -189,10 +227,11 @@ def _require(
         ("factor", settings["factor"], family.factor),
         ("resolution", settings["resolution"], resolution),
         ("greatest aspect of buckets", settings.get("longest"), longest),
+        ("posterior", _drawn(settings.get("posterior")), _drawn(posterior)),
         (
             "text encoders",
             fingerprints["text_encoders"],
-            text_encoders_fingerprint(model, hashes),
+            text_encoders_fingerprint(model, hashes, family.given_text_tokens),
         ),
         ("autoencoder", fingerprints["autoencoder"], autoencoder_fingerprint(model, hashes)),
     ):
@@ -202,3 +241,7 @@ def _require(
                 f"{str(expected)[:12]}: give another cache folder, or build this one anew for "
                 f"{model} at {resolution} with `diffusion4k cache`"
             )
+
+
+def _drawn(posterior: bool | None) -> str:
+    return "sample" if posterior else "mean"

@@ -33,7 +33,10 @@ _REDUCED = 2  # A JPEG is decoded smaller as long as it stays this much larger t
 
 
 class UncachedLatents:
-    """The part of `LatentCache` that `LatentBatches` asks for, without stored latents."""
+    """The part of `LatentCache` that `LatentBatches` asks for, without stored latents.
+
+    With `posterior` in the settings latents have twice the channels: mean and deviation.
+    """
 
     flip = True
 
@@ -47,7 +50,7 @@ class UncachedLatents:
         """After `cache_captions` with the same arguments; the autoencoder is loaded at once."""
         self.path, self._photos, self._settings = folder, photos, settings
         self.factor, self.resolution = settings.family.factor, settings.resolution
-        self.longest = settings.longest
+        self.longest, self.posterior = settings.longest, settings.posterior
         pixels = [settings.stored_size(photo.width, photo.height) for photo in photos]
         self.sizes = np.array(pixels, np.int32) // self.factor
         plan = _captions_plan(photos, settings, folder)
@@ -112,7 +115,7 @@ class UncachedLatents:
         begun = self._ahead.pop(index, None)
         picture = begun.result() if begun else self._decode(index)
         picture = (picture.flip(-1) if flipped else picture).to(self._device)
-        latents = self._settings.family.encode_images(self._autoencoder, picture)[0]
+        latents = self._settings.encode(self._autoencoder, picture)[0]
         return latents.cpu().half()
 
 
@@ -137,7 +140,9 @@ def cache_captions(
 
 def _captions_plan(photos: Sequence[Photo], settings: Settings, folder: Path) -> Plan:
     hashes = FileHashes(folder / HASHES)
-    fingerprint = text_encoders_fingerprint(settings.model, hashes)
+    fingerprint = text_encoders_fingerprint(
+        settings.model, hashes, settings.family.given_text_tokens
+    )
 
     def key(caption: str) -> str:
         return text_key(

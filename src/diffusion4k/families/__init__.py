@@ -13,7 +13,10 @@ from typing import Any
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.base import Checkpoint, Defaults, Family
-from diffusion4k.families.folder import model_index, resolve
+from diffusion4k.families.folder import (
+    model_index,
+    resolve,
+)
 
 __all__ = [
     "Checkpoint",
@@ -38,7 +41,10 @@ def families() -> dict[str, Any]:
 
 
 def family_of(
-    model: Path, factor: int | None = None, high_resolution: Mapping[str, Any] | None = None
+    model: Path,
+    factor: int | None = None,
+    high_resolution: Mapping[str, Any] | None = None,
+    max_sequence_length: int | None = None,
 ) -> Family:
     """The family of a model folder, by the `_class_name` in its `model_index.json`.
 
@@ -46,19 +52,23 @@ def family_of(
         factor: pixels a side of one latent; by default the family's own choice (16 where the
             autoencoder can do it).
         high_resolution: options of `families.high_resolution` in place of the folder's, by key.
+        max_sequence_length: tokens of the longest text in place of the folder's.
 
     Raises:
         Diffusion4kError: no `model_index.json`, a pipeline class that no family handles, or a
             folder that is not complete.
         UsageError: a factor or an option of high resolution that the family cannot do.
     """
-    family = unchecked_family_of(model, factor, high_resolution)
+    family = unchecked_family_of(model, factor, high_resolution, max_sequence_length)
     family.check(model)
     return family
 
 
 def unchecked_family_of(
-    model: Path, factor: int | None = None, high_resolution: Mapping[str, Any] | None = None
+    model: Path,
+    factor: int | None = None,
+    high_resolution: Mapping[str, Any] | None = None,
+    max_sequence_length: int | None = None,
 ) -> Family:
     """As `family_of`, of a folder that may hold no more than configurations.
 
@@ -72,5 +82,5 @@ def unchecked_family_of(
             f"{model}: pipeline class {name} is not supported; supported: "
             f"{', '.join(sorted(families()))}"
         )
-    family: Family = families()[name](factor, high_resolution)
+    family: Family = families()[name](factor, high_resolution, max_sequence_length)
     return family

@@ -11,7 +11,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from diffusion4k.families.folder import check_weights, component_folder, model_index
+from diffusion4k.families.component import (
+    check_weights,
+)
+from diffusion4k.families.folder import (
+    component_folder,
+    model_index,
+)
 from diffusion4k.families.stock import StockFamily
 
 __all__ = ["AUTOENCODER_KL", "AutoencoderKLFamily"]
@@ -26,7 +32,13 @@ AUTOENCODER_KL = (
 class AutoencoderKLFamily(StockFamily):
     """The autoencoder's part of `families.base.Family`."""
 
+    has_posterior = True
     factors: ClassVar[tuple[int, ...]] = (16, 8)
+
+    @property
+    def default_side(self) -> int:
+        """Of images of 128 tokens a side, as many as the paper's: 4096 pixels at F=16."""
+        return 128 * self.size_step
 
     def native_factor(self, model: Path) -> int:
         """The stock autoencoder's 8; 16 where the model was given one that knows no other."""
@@ -46,6 +58,12 @@ class AutoencoderKLFamily(StockFamily):
         """Images `(B, 3, H, W)` in [-1, 1] to normalised latents `(B, C, H/F, W/F)`."""
         latents = autoencoder.encode(images).latent_dist.mode()
         return (latents - _shift(autoencoder)) * autoencoder.config.scaling_factor
+
+    def encode_posterior(self, autoencoder: Any, images: Tensor) -> Tensor:
+        """Mean and standard deviation of normalised latents `(B, 2C, H/F, W/F)`."""
+        posterior = autoencoder.encode(images).latent_dist
+        scale = autoencoder.config.scaling_factor
+        return torch.cat([(posterior.mean - _shift(autoencoder)) * scale, posterior.std * scale], 1)
 
     def draw_latents(
         self,

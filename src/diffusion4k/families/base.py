@@ -9,7 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.families.folder import SETTINGS, model_settings
+from diffusion4k.families.folder import (
+    SETTINGS,
+    model_settings,
+)
 from diffusion4k.families.high_resolution import HighResolution
 from diffusion4k.families.hub import hub_id_of
 from diffusion4k.families.spatial import SpatialCall
@@ -130,6 +133,10 @@ class Family(Protocol):
     """The stock pipeline that starts from an image; None where diffusers has none."""
     decodes_in_strips: bool
     """Whether the decoder can keep to a memory limit."""
+    has_posterior: bool
+    """Whether the autoencoder's latents are a distribution, from which they can be drawn."""
+    given_text_tokens: int | None
+    """Tokens of the longest text, in place of what a model states; None: the model's."""
 
     def check(self, model: Path) -> None:
         """See from file names and headers, in no time, that the folder is complete.
@@ -213,6 +220,12 @@ class Family(Protocol):
 
     def encode_images(self, autoencoder: Any, images: Tensor) -> Tensor:
         """Images `(B, 3, H, W)` to normalised latents (the posterior's mean)."""
+
+    def encode_posterior(self, autoencoder: Any, images: Tensor) -> Tensor:
+        """Mean and standard deviation of normalised latents, `(B, 2C, h, w)`, one behind the other.
+
+        Only where the family `has_posterior`.
+        """
 
     def draw_latents(
         self,

@@ -6,7 +6,10 @@ from pathlib import Path
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Defaults, families, family_of
-from diffusion4k.families.folder import bundled_models, is_model_folder
+from diffusion4k.families.folder import (
+    bundled_models,
+    is_model_folder,
+)
 from diffusion4k.families.hub import INDEX, SETTINGS, hub_id_of
 from diffusion4k.families.published import published_config, published_models
 

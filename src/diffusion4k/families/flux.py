@@ -25,7 +25,9 @@ from diffusion4k.families.base import (
     Defaults,
     GuidanceKind,
 )
-from diffusion4k.families.folder import transformer_config
+from diffusion4k.families.folder import (
+    transformer_config,
+)
 from diffusion4k.families.high_resolution import ROTARY, HighResolution
 from diffusion4k.families.positions import replace_rotary
 from diffusion4k.families.spatial import NoiseLevel, SpatialCall, of_samples
@@ -61,12 +63,14 @@ class Flux(AutoencoderKLFamily):
     image_to_image_class = "FluxImg2ImgPipeline"
 
     def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
-        """50 steps at guidance 5.0, 4 steps without where none is embedded; 4096x4096.
+        """50 steps at guidance 5.0, 4 steps without where none is embedded; 4096x4096 at F=16, and
+        2048x2048 at F=8: beyond, its schedule is extrapolated to noise alone.
 
-        5.0 to 5.5 is what Diffusion-4K's reference implementation advises at this size.
+        5.0 to 5.5 is what Diffusion-4K's reference implementation advises at 4096.
         """
-        distilled = Defaults(steps=50, guidance=5.0, width=4096, height=4096)
-        fast = Defaults(steps=4, guidance=0.0, width=4096, height=4096)
+        side = self.default_side
+        distilled = Defaults(steps=50, guidance=5.0, width=side, height=side)
+        fast = Defaults(steps=4, guidance=0.0, width=side, height=side)
         return distilled if transformer.get("guidance_embeds", False) else fast
 
     def max_side(self, model: Path) -> int:

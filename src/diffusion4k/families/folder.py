@@ -1,21 +1,16 @@
-"""Model folders in diffusers layout: finding one, checking it, loading its parts.
+"""Model folders in diffusers layout: finding one, and where its parts are.
 
 A folder holds `model_index.json`, which names the pipeline class and, per component, library and
 class; each component has a sub-folder with a configuration and safetensors weights. Where
 `diffusion4k.json` says `{"parts_from": "../other"}`, the folder holds a transformer alone and its
 other components are those of that folder, bundled model or hub id (a published repository that is
 so is entered in `configs/models.json`).
-Everything is checked before it is loaded, so that a broken folder costs one line and no minutes.
 """
 
 import json
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import nn
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.hub import (
@@ -34,15 +29,9 @@ __all__ = [
     "POCKET_BASE",
     "SETTINGS",
     "bundled_models",
-    "check_class",
-    "check_tokenizer",
-    "check_weights",
     "component_folder",
     "has_component",
     "is_model_folder",
-    "load_component",
-    "load_single_file",
-    "loading",
     "missing",
     "model_index",
     "model_settings",
@@ -58,8 +47,6 @@ POCKET_BASE = "pocket-base"
 POCKET_FOLDER = Path(__file__).parents[1] / "pocket" / "model"
 AUTOENCODERS = POCKET_FOLDER.with_name("autoencoders")
 PARTS_FROM = "parts_from"
-
-_VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
 
 
 def bundled_models() -> dict[str, Path]:
@@ -257,128 +244,3 @@ def transformer_config(folder: Path) -> dict[str, Any]:
         Diffusion4kError: as `read_json`.
     """
     return read_json(folder / "transformer" / "config.json")
-
-
-def check_weights(component: Path) -> None:
-    """Refuse a component folder without configuration or with absent or damaged safetensors.
-
-    Only headers are read: a file of wrong length or with a broken header is found in no time.
-
-    Raises:
-        Diffusion4kError: names the file and what is wrong with it.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    if not component.is_dir():
-        raise missing(component)
-    read_json(component / "config.json")
-    files = sorted(component.glob("*.safetensors"))
-    for index in component.glob("*.safetensors.index.json"):
-        files += [component / name for name in set(read_json(index)["weight_map"].values())]
-    if not files:
-        raise missing(component, ".safetensors weights (other formats are not read)")
-    for path in files:
-        if not path.is_file():
-            raise missing(path)
-        try:
-            with safe_open(path, framework="pt"):
-                pass
-        except SafetensorError as error:
-            raise Diffusion4kError(
-                f"{path}: damaged safetensors file ({error}): copy or download it again"
-            ) from None
-
-
-def check_class(component: Path, allowed: Collection[str]) -> None:
-    """Refuse a component whose own configuration names another class than its model needs.
-
-    Raises:
-        Diffusion4kError: names the class found and the one allowed.
-    """
-    found = read_json(component / "config.json").get("_class_name")
-    if found is not None and found not in allowed:
-        raise Diffusion4kError(
-            f"{component / 'config.json'}: it is of a {found}, allowed is {' or '.join(allowed)}: "
-            "the folder mixes two models: take it from its source again"
-        )
-
-
-def check_tokenizer(folder: Path) -> None:
-    """Refuse a tokenizer without its vocabulary, in place of which transformers takes an empty one.
-
-    Raises:
-        Diffusion4kError: no such folder, or none of the files that hold a vocabulary.
-    """
-    if not folder.is_dir():
-        raise missing(folder)
-    if not any((folder / name).is_file() for name in _VOCABULARIES):
-        raise missing(folder, f"vocabulary ({', '.join(_VOCABULARIES)})")
-
-
-@contextmanager
-def loading(path: Path) -> Iterator[None]:
-    """Turn whatever a library raises while it loads `path` into one line that names `path`.
-
-    The library's own progress bars are off meanwhile: they would break into ours.
-    """
-    from transformers.utils import logging
-
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    except Diffusion4kError:
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise Diffusion4kError(f"{path}: cannot be loaded: {reason}") from error
-    finally:
-        if bars:
-            logging.enable_progress_bar()
-
-
-def load_component(
-    model_class: Any, component: Path, *, dtype: torch.dtype, quantization: Any = None
-) -> nn.Module:
-    """A diffusers or transformers model in evaluation mode from its folder, complete or not at all.
-
-    The libraries fill absent weights with random numbers and only log it; here it is an error.
-    `quantization` is a quantisation configuration of diffusers.
-
-    Raises:
-        Diffusion4kError: absent, damaged, incomplete or unfitting weights.
-    """
-    check_weights(component)
-    with loading(component):
-        model, info = model_class.from_pretrained(
-            component,
-            torch_dtype=dtype,
-            local_files_only=True,
-            output_loading_info=True,
-            **({"quantization_config": quantization} if quantization else {}),
-        )
-    if missing := sorted(info["missing_keys"]):
-        raise Diffusion4kError(
-            f"{component}: {len(missing)} weights are missing from it ({missing[0]}, ...): "
-            f"it is not a complete {model_class.__name__}"
-        )
-    return model.eval()
-
-
-def load_single_file(
-    model_class: Any, file: Path, component: Path, *, dtype: torch.dtype, quantization: Any
-) -> nn.Module:
-    """A diffusers model from one GGUF file, of the configuration in the folder `component`.
-
-    Raises:
-        Diffusion4kError: the file cannot be read, or is of another model.
-    """
-    with loading(file):
-        return model_class.from_single_file(
-            str(file),
-            config=str(component.parent),
-            subfolder=component.name,
-            quantization_config=quantization,
-            torch_dtype=dtype,
-            local_files_only=True,
-        ).eval()

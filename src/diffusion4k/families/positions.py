@@ -1,7 +1,9 @@
 """Position embeddings beyond the training size.
 
 Tables of sine and cosine (Stable Diffusion 3), of which a model has `N x N` positions, one a token,
-and takes the middle:
+and takes the middle. Where they begin and how far they are apart is read from the table: diffusers
+begins a new one at 0, the published ones lie around the middle of their training size, 64 tokens a
+side, at `(p - (N - 64) / 2) * 16 / 64` (arXiv 2403.03206, section 5.3.2).
 
 - `extend`: positions go on at the same spacing on all sides. Sizes up to N are unchanged.
 - `interpolate`: the same span is divided finer, so that no position lies outside what was trained.
@@ -22,6 +24,7 @@ import math
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError
@@ -43,9 +46,10 @@ def resize_table(transformer: Any, tokens: int, *, interpolate: bool) -> None:
         return
     # As many new positions before as behind: the middle stays the middle.
     tokens += (tokens - trained) % 2
-    spacing = embed.base_size / trained / embed.interpolation_scale
-    old = _table(torch.arange(trained) * spacing, embed.pos_embed.shape[-1])
-    if not torch.allclose(old, embed.pos_embed[0].double().cpu(), atol=0.02):
+    old = embed.pos_embed[0].double().cpu()
+    width = old.shape[-1]
+    start, spacing = _line(old.unflatten(0, (trained, trained))[0, :, : width // 2])
+    if not torch.allclose(_table(start + torch.arange(trained) * spacing, width), old, atol=0.02):
         raise Diffusion4kError(
             "position embeddings: the model's table is not one of sine and cosine, which alone can "
             "be continued: leave `positions` out"
@@ -54,16 +58,38 @@ def resize_table(transformer: Any, tokens: int, *, interpolate: bool) -> None:
         positions = torch.linspace(0, trained - 1, tokens, dtype=torch.float64)
     else:
         positions = torch.arange(tokens, dtype=torch.float64) - (tokens - trained) // 2
-    table = _table(positions * spacing, embed.pos_embed.shape[-1])
+    table = _table(start + positions * spacing, width)
     embed.pos_embed = table[None].to(embed.pos_embed)
     embed.pos_embed_max_size = tokens
     transformer.register_to_config(pos_embed_max_size=tokens)
 
 
+def _line(axis: Tensor) -> tuple[float, float]:
+    """First position and spacing of sines and cosines `(n, width)` of one axis.
+
+    The slowest sine alone tells positions apart without ambiguity, the faster ones say them more
+    exactly: a file in half precision is off by a thousandth of a radian.
+    """
+    sines, cosines = axis.chunk(2, dim=1)
+    frequencies = _frequencies(sines.shape[1])
+    positions = torch.atan2(sines[:, -1], cosines[:, -1]) / frequencies[-1]
+    for k in range(len(frequencies) - 2, -1, -1):
+        angles = torch.atan2(sines[:, k], cosines[:, k])
+        turns = ((positions * frequencies[k] - angles) / (2 * math.pi)).round()
+        positions = (angles + 2 * math.pi * turns) / frequencies[k]
+    numbers = torch.arange(len(positions), dtype=torch.float64)
+    line = torch.stack([torch.ones_like(numbers), numbers], dim=1)
+    start, spacing = torch.linalg.lstsq(line, positions[:, None]).solution.flatten().tolist()
+    return start, spacing
+
+
+def _frequencies(count: int) -> Tensor:
+    return 10000.0 ** (-torch.arange(count, dtype=torch.float64) / count)
+
+
 def _table(positions: Tensor, width: int) -> Tensor:
     """`(n * n, width)` of `n` positions: by column in the first half, by row in the second."""
-    frequencies = 10000.0 ** (-torch.arange(width // 4, dtype=torch.float64) / (width // 4))
-    angles = positions.double()[:, None] * frequencies
+    angles = positions.double()[:, None] * _frequencies(width // 4)
     axis = torch.cat([angles.sin(), angles.cos()], dim=1)
     rows, columns = axis[:, None].expand(-1, len(axis), -1), axis.expand(len(axis), -1, -1)
     return torch.cat([columns, rows], dim=-1).flatten(0, 1)
@@ -86,11 +112,15 @@ class ScaledRotaryEmbedding(nn.Module):
         self.method, self.trained_tokens = method, trained_tokens
         self.strength = 1.0
         """Exponent of s."""
+        self.group: Any = None
+        """Processes that have a part of the positions of each picture, where there are several."""
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Positions `(tokens, axes)` to cosines and sines `(tokens, sum of axes_dim)`, float32."""
-        longest = float(ids[:, 1:].max()) + 1
-        scale = max(1.0, longest / self.trained_tokens) ** self.strength
+        longest = ids[:, 1:].max() + 1
+        if self.group is not None:  # the scale is that of the whole picture
+            dist.all_reduce(longest, dist.ReduceOp.MAX, group=self.group)
+        scale = max(1.0, float(longest) / self.trained_tokens) ** self.strength
         angles = []
         for axis, width in enumerate(self.axes_dim):
             # The first axis holds no position of the image.

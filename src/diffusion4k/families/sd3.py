@@ -18,7 +18,11 @@ from torch import Tensor, nn
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
 from diffusion4k.families.base import Checkpoint, Defaults
-from diffusion4k.families.folder import component_folder, read_json, transformer_config
+from diffusion4k.families.folder import (
+    component_folder,
+    read_json,
+    transformer_config,
+)
 from diffusion4k.families.high_resolution import TABLE, HighResolution
 from diffusion4k.families.positions import resize_table
 from diffusion4k.families.stock import meta_tensor
@@ -61,8 +65,8 @@ class StableDiffusion3(AutoencoderKLFamily):
     image_to_image_class = "StableDiffusion3Img2ImgPipeline"
 
     def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
-        """28 steps, guidance 7.0 and 4096x4096."""
-        return Defaults(steps=28, guidance=7.0, width=4096, height=4096)
+        """28 steps, guidance 7.0; 4096x4096 at F=16, 2048x2048 at F=8."""
+        return Defaults(28, 7.0, width=self.default_side, height=self.default_side)
 
     def max_side(self, model: Path) -> int:
         """Longest side in pixels that the table of position embeddings reaches."""

@@ -6,6 +6,7 @@ Nothing heavy is imported before something is loaded, so that all families can b
 import importlib
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,16 +24,18 @@ from diffusion4k.families.base import (
     model_defaults,
     model_settings,
 )
-from diffusion4k.families.folder import (
-    PARTS_FROM,
+from diffusion4k.families.component import (
     check_class,
     check_tokenizer,
     check_weights,
-    component_folder,
-    has_component,
     load_component,
     load_single_file,
     loading,
+)
+from diffusion4k.families.folder import (
+    PARTS_FROM,
+    component_folder,
+    has_component,
     missing,
     model_index,
     read_json,
@@ -50,8 +53,8 @@ class StockFamily:
 
     Arguments:
         factor: F, pixels a side of one latent; one of `factors`, by default the first.
-        high_resolution: options of `families.high_resolution` in place of those that a model's
-            `diffusion4k.json` states, key by key.
+        high_resolution: options of `families.high_resolution` in place of a model's own, by key.
+        max_sequence_length: tokens of the longest text in place of what the model states.
 
     Raises:
         UsageError: a factor that the family cannot do.
@@ -79,11 +82,15 @@ class StockFamily:
     """Attention and MLP as diffusers names them, and those of a text stream where there is one."""
     image_to_image_class: str | None = None
     decodes_in_strips: bool = True
+    has_posterior: bool = False
     position_methods: ClassVar[tuple[str, ...]] = ()
     """What `high_resolution.positions` may be."""
 
     def __init__(
-        self, factor: int | None = None, high_resolution: Mapping[str, Any] | None = None
+        self,
+        factor: int | None = None,
+        high_resolution: Mapping[str, Any] | None = None,
+        max_sequence_length: int | None = None,
     ) -> None:
         if factor is not None and factor not in self.factors:
             allowed = " and ".join(map(str, self.factors))
@@ -91,6 +98,7 @@ class StockFamily:
         self.factor = factor or self.factors[0]
         self.size_step = self.factor * self.patch_size
         self._given = dict(high_resolution or {})
+        self.given_text_tokens = max_sequence_length
         self._factor_given = factor
 
     def check(self, model: Path) -> None:
@@ -123,9 +131,10 @@ class StockFamily:
 
     def defaults(self, model: Path) -> Defaults:
         """The checkpoint's in the hub's cache, else by configuration, or by `diffusion4k.json`."""
-        transformer = transformer_config(model)
         scheduler = read_json(_scheduler_config(model))
-        usual = known_defaults(model, self.checkpoints) or self.defaults_for(transformer, scheduler)
+        usual = self.defaults_for(transformer_config(model), scheduler)
+        if known := known_defaults(model, self.checkpoints):
+            usual = replace(usual, steps=known.steps, guidance=known.guidance)
         return model_defaults(model, usual)
 
     def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
@@ -147,7 +156,8 @@ class StockFamily:
 
     def at_factor(self, factor: int | None) -> "StockFamily":
         """This family with the same options at another factor; None: at its own."""
-        return type(self)(factor, self._given) if factor not in (None, self.factor) else self
+        same = factor in (None, self.factor)
+        return self if same else type(self)(factor, self._given, self.given_text_tokens)
 
     def native_tokens(self, model: Path) -> int:
         """Tokens a side of the square images that the base model was trained at."""
@@ -208,6 +218,8 @@ class StockFamily:
         """What a model trained so shall state in its `diffusion4k.json`: the folder's and ours."""
         settings = model_settings(model)
         settings.pop(PARTS_FROM, None)  # it is written whole
+        if self.given_text_tokens:
+            settings["max_sequence_length"] = self.given_text_tokens
         if self._given:
             settings["high_resolution"] = settings.get("high_resolution", {}) | self._given
         return settings
@@ -244,7 +256,7 @@ class StockFamily:
 
     def text_tokens(self, model: Path) -> int:
         """Tokens of the longest text."""
-        stated: int | None = model_settings(model).get("max_sequence_length")
+        stated = self.given_text_tokens or model_settings(model).get("max_sequence_length")
         return stated or self.max_sequence_length(model)
 
     def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
@@ -273,8 +285,7 @@ class StockFamily:
         """The scheduler, of the class that the folder names."""
         name = model_index(model)["scheduler"][1]
         with loading(folder := component_folder(model, "scheduler")):
-            scheduler_class = getattr(importlib.import_module("diffusers"), name)
-            return scheduler_class.from_pretrained(folder)
+            return getattr(importlib.import_module("diffusers"), name).from_pretrained(folder)
 
     def load_pipeline(
         self,

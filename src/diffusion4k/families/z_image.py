@@ -19,7 +19,9 @@ from torch import Tensor, nn
 
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
 from diffusion4k.families.base import AfterStep, Checkpoint, Defaults
-from diffusion4k.families.folder import transformer_config
+from diffusion4k.families.folder import (
+    transformer_config,
+)
 from diffusion4k.families.spatial import NoiseLevel, SpatialCall
 from diffusion4k.families.stock import StockFamily, meta_tensor
 
@@ -46,12 +48,14 @@ class ZImage(AutoencoderKLFamily):
     image_to_image_class = "ZImageImg2ImgPipeline"
 
     def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
-        """Turbo: 9 steps without guidance; the base model: 50 steps, guidance 4.0; 4096x4096.
+        """Turbo: 9 steps without guidance; the base model: 50 steps, guidance 4.0; 4096x4096
+        at F=16, 2048x2048 at F=8.
 
         They differ in nothing but weights and the shift of their scheduler, 3 and 6.
         """
-        turbo = Defaults(steps=9, guidance=0.0, width=4096, height=4096)
-        base = Defaults(steps=50, guidance=4.0, width=4096, height=4096)
+        side = self.default_side
+        turbo = Defaults(steps=9, guidance=0.0, width=side, height=side)
+        base = Defaults(steps=50, guidance=4.0, width=side, height=side)
         return base if scheduler.get("shift") == 6.0 else turbo
 
     def max_side(self, model: Path) -> int:

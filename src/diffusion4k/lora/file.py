@@ -1,7 +1,9 @@
 """Adapter files: the layout of diffusers, and in the header what they were made for.
 
 `pytorch_lora_weights.safetensors` holds `transformer.<layer>.lora_A.weight (rank, in)` and
-`...lora_B.weight (out, rank)`. Its metadata hold PEFT's configuration under diffusers' own key, and
+`...lora_B.weight (out, rank)`. The factor alpha / rank is in B, and alpha is written as the rank:
+where programs look for alpha differs, and all of them take it for the rank, or the factor for one,
+where they find none. Its metadata hold PEFT's configuration under diffusers' own key, and
 under `diffusion4k` the family, the base model and versions.
 """
 
@@ -63,11 +65,17 @@ def write_adapter(folder: Path, transformer: Any, made_for: dict[str, str]) -> P
     (config,) = transformer.peft_config.values()
     said = {
         "r": config.r,
-        "lora_alpha": config.lora_alpha,
+        "lora_alpha": config.r,
         "target_modules": sorted(config.target_modules),
     }
     weights = get_peft_model_state_dict(transformer)
-    tensors = {_PREFIX + name: w.detach().cpu().contiguous() for name, w in weights.items()}
+    factors = dict(zip(_ENDS, (1.0, config.lora_alpha / config.r), strict=True))
+    tensors = {
+        _PREFIX + name: w.detach().cpu().contiguous() * factors[end]
+        for name, w in weights.items()
+        for end in _ENDS
+        if name.endswith(end)
+    }
     metadata = {
         "format": "pt",
         _CONFIG: json.dumps({_PREFIX + key: value for key, value in said.items()}, sort_keys=True),

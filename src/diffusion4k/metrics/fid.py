@@ -6,13 +6,14 @@ says how a picture comes to the network's 299x299 pixels:
 1. `side` (if any): the shorter side is resized to `side` and the central square is cut, as
    torchvision's `resize` and `center_crop` do on uint8 tensors: bilinear, antialiased, rounded.
 2. `resize` to 299x299:
-   - `torchmetrics`: bilinear, antialiased, not rounded: as `FrechetInceptionDistance`.
-   - `tensorflow`: TensorFlow 1's way, bilinear, aliased (Heusel et al., torch-fidelity).
+   - `tensorflow`: TensorFlow 1's way, bilinear, aliased (Heusel et al., torch-fidelity, and
+     torchmetrics up to 1.7).
+   - `torchmetrics`: bilinear, antialiased, not rounded: as torchmetrics has it since 1.8.
    - `clean`: bicubic, antialiased, in floats (Parmar et al., Clean-FID, arXiv 2104.11222).
 
-Diffusion-4K's numbers are `Protocol("torchmetrics", side)` with `side` the size of the images it
-made, 2048 or 4096, for real and made pictures alike; UltraFlux's and others' are of protocols that
-are not published to the digit.
+Diffusion-4K's numbers are `Protocol("tensorflow", side)`, as its evaluation pins torchmetrics 1.5,
+with `side` the size of the images it made, 2048 or 4096, for real and made pictures alike;
+UltraFlux's and others' are of protocols that are not published to the digit.
 
 **Patch-FID** takes patches of 299x299 at native size on an even grid, which need no resizing: it is
 the one that sees detail. Patches of one picture are not independent samples.
@@ -49,7 +50,7 @@ _SIDE = 299
 class Protocol:
     """How a picture comes to 299x299; see the module's text. Raises `UsageError` for `side` < 1."""
 
-    resize: Resize = "torchmetrics"
+    resize: Resize = "tensorflow"
     side: int | None = 2048
 
     def __post_init__(self) -> None:

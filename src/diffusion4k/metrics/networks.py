@@ -25,7 +25,8 @@ class Networks(Section):
 
     inception: Text | None = None
     """For FID, KID and patch-FID: pt_inception-2015-12-05-6726825d.pth."""
-    fid_resize: Resize = "torchmetrics"
+    fid_resize: Resize = "tensorflow"
+    """The paper's; see `fid`."""
     fid_side: Count | None = 2048
     """The central square at this side comes first, as in the paper: the size of its images. None:
     the whole picture."""

@@ -12,11 +12,13 @@ from torch import nn
 
 from diffusion4k.errors import UsageError
 from diffusion4k.families import unchecked_family_of
+from diffusion4k.families.component import (
+    loading,
+)
 from diffusion4k.families.folder import (
     bundled_models,
     component_folder,
     has_component,
-    loading,
     model_index,
     read_json,
     resolve,
@@ -35,6 +37,7 @@ class Blueprint:
             model's hub id, or that id's short form such as `sd3-medium` or `flux.1-dev`.
         factor: pixels a side of one latent; by default the family's own choice.
         high_resolution: options of `families.high_resolution` in place of the model's own, by key.
+        max_sequence_length: tokens of the longest text in place of the model's own.
 
     Raises:
         Diffusion4kError: no such model, or one of no supported family.
@@ -46,13 +49,14 @@ class Blueprint:
         model: str | Path,
         factor: int | None = None,
         high_resolution: Mapping[str, Any] | None = None,
+        max_sequence_length: int | None = None,
     ) -> None:
         self.name = str(model)
         self._high_resolution = high_resolution
         self._factors: dict[int, Blueprint] = {}
         self._autoencoders: dict[torch.dtype, Any] = {}
         self.folder = self._locate()
-        self.family = unchecked_family_of(self.folder, factor, high_resolution)
+        self.family = unchecked_family_of(self.folder, factor, high_resolution, max_sequence_length)
         self.family.high_resolution(self.folder)  # refuses what the family does not have
 
     def build(self, component: str, dtype: torch.dtype = torch.float32) -> nn.Module:

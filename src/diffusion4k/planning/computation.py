@@ -5,8 +5,8 @@ in a fused kernel, which never holds the matrix of scores, and autocast, which r
 in bfloat16 and keeps copies of the weights for that. Here both happen as torch documents them.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -50,11 +50,15 @@ class Autocast(TorchFunctionMode):
     """`torch.autocast` to bfloat16 for the meta device.
 
     Inside `forward()` the copies of weights are kept for the whole block, as autocast keeps them;
-    outside, where gradient checkpointing computes blocks again, each for itself.
+    outside, where gradient checkpointing computes blocks again, each for itself. Copies are made
+    within `copying()`, by which they can be told apart.
     """
 
-    def __init__(self, *, gpu: bool) -> None:
+    def __init__(
+        self, *, gpu: bool, copying: Callable[[], AbstractContextManager[Any]] = nullcontext
+    ) -> None:
         super().__init__()
+        self.copying = copying
         self._float32 = _IN_FLOAT32_ON_GPU if gpu else frozenset()
         self._copies: dict[int, Tensor] | None = None
 
@@ -90,11 +94,13 @@ class Autocast(TorchFunctionMode):
 
     def _copy(self, value: Tensor, dtype: torch.dtype) -> Tensor:
         is_weight = value.is_leaf and value.requires_grad and dtype == torch.bfloat16
-        if self._copies is None or not is_weight:
+        if not is_weight:
             return value.to(dtype)
-        if id(value) not in self._copies:
-            self._copies[id(value)] = value.to(dtype)
-        return self._copies[id(value)]
+        copies = {} if self._copies is None else self._copies
+        if id(value) not in copies:
+            with self.copying():
+                copies[id(value)] = value.to(dtype)
+        return copies[id(value)]
 
 
 def _attend(

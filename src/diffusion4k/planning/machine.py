@@ -1,9 +1,10 @@
 """The machine that a plan is for: described by the user, or the present one."""
 
+import math
 import os
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diffusion4k.errors import UsageError
@@ -46,6 +47,17 @@ class Machine:
     def on_gpu(self) -> bool:
         """Whether GPUs compute."""
         return self.gpus > 0
+
+    def of_run(self, processes: int) -> "Machine":
+        """What a run of so many processes has, each with a device of its own.
+
+        Where they are more than the GPUs of this machine, the others are of machines like it.
+        """
+        if not self.on_gpu:
+            return self
+        machines = math.ceil(processes / self.gpus)
+        ram = None if self.ram is None else self.ram * machines
+        return replace(self, gpus=processes, ram=ram)
 
     def seconds(self, flops: float) -> float:
         """Time that one device takes for so many floating-point operations."""

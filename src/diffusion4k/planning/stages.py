@@ -191,7 +191,8 @@ def decoding_stage(
     name = "decoding" if lean else "plain decoding"
     weights = sum(map(_size, _tensors(autoencoder)))
     if lean and family.decodes_in_strips:
-        cost = decode_cost(autoencoder, height // factor, width // factor, max_memory)
+        size = height // factor, width // factor
+        cost = decode_cost(autoencoder, *size, max_memory, gpu=gpu)
         return Stage(name, {"autoencoder": weights, "activations": cost.memory}, cost.flops)
     with _running(model, gpu) as tracker, torch.no_grad():
         tracker.hold("autoencoder", _tensors(autoencoder))
@@ -213,7 +214,7 @@ def lean_encoding_stage(
     if not model.family.decodes_in_strips:
         return image_encoding_stage(model, width, height, dtype, gpu=gpu)
     autoencoder = model.autoencoder(dtype)
-    cost = encode_cost(autoencoder, height, width, max_memory)
+    cost = encode_cost(autoencoder, height, width, max_memory, gpu=gpu)
     parts = {
         "autoencoder": sum(map(_size, _tensors(autoencoder))),
         "activations": cost.memory,
@@ -234,6 +235,8 @@ def training_stages(model: Blueprint, setup: TrainingSetup, *, gpu: bool) -> lis
             recompute(setup.gradient_checkpointing, blocks, again)
         )
     with _running(model, gpu, autocast) as tracker:
+        if autocast:
+            autocast.copying = partial(tracker.as_part, "weight copies")
         tracker.hold("weights", _tensors(transformer))
         copies = {"optimizer": setup.moments, "average": float(setup.average)}
         # Data-parallel buckets, in which gradients travel, are a copy of all of them.
@@ -251,8 +254,9 @@ def training_stages(model: Blueprint, setup: TrainingSetup, *, gpu: bool) -> lis
         step = replace(_stage("training step", tracker), flops=flops * setup.gradient_accumulation)
         tracker.forget_peak()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        with tracker.as_part("temporary"):
-            _of_update(parameters, gpu)
+        if setup.moments != 2:  # AdamW's kernel changes all in place
+            with tracker.as_part("temporary"):
+                _of_update(parameters, gpu)
         update = replace(_stage("optimizer step", tracker), flops=0)
         del held
     return [step, update]
@@ -306,7 +310,7 @@ def _again(autocast: Autocast | None) -> Iterator[None]:
 
 
 def _of_update(parameters: list[nn.Parameter], gpu: bool) -> list[Tensor]:
-    """The denominators: AdamW takes all parameters at once on GPUs, one by one on the CPU."""
+    """Numbers beside them: for all parameters at once on GPUs, one by one on the CPU."""
     largest = max(parameters, key=lambda p: p.numel())
     return [torch.empty_like(p) for p in (parameters if gpu else [largest, largest])]
 

@@ -23,9 +23,9 @@ from diffusion4k.planning.stages import (
     text_encoding_stage,
     training_stages,
 )
-from diffusion4k.training.build import build_objective
+from diffusion4k.training.build import build_objective, chosen_engine, unshareable
 from diffusion4k.training.check import check_side
-from diffusion4k.training.optimizers import UNSHARED, state_share
+from diffusion4k.training.optimizers import state_share
 from diffusion4k.training.recipe import Recipe
 from diffusion4k.training.zero import BUCKET
 
@@ -64,7 +64,7 @@ def training_setup(recipe: Recipe, machine: Machine) -> TrainingSetup:
         objective=build_objective(recipe),
         gradient_checkpointing=recipe.gradient_checkpointing,
         gradient_accumulation=recipe.gradient_accumulation,
-        bfloat16=recipe.precision == "bf16" or automatic,
+        bfloat16=recipe.precision in ("bf16", "fp8") or automatic,
         average=recipe.ema is not None,
         moments=state_share(recipe.optimizer.name),
         lora_rank=recipe.lora.rank if recipe.lora else None,
@@ -77,7 +77,7 @@ def training_setup(recipe: Recipe, machine: Machine) -> TrainingSetup:
 def plan_training(
     model: Blueprint, recipe: Recipe, machine: Machine, images: int | None = None
 ) -> Plan:
-    """A run of a recipe from an empty cache to its last step.
+    """A run of a recipe from an empty cache to its last step, on all GPUs of the machine.
 
     Arguments:
         images: number of photographs; by default those of the recipe's folder, if it is there.
@@ -90,7 +90,7 @@ def plan_training(
         raise UsageError(f"images {images}: give 1 or more")
     largest = model.family.max_side(model.folder)
     check_side("crop", max(recipe.crop_size), largest, recipe.model)
-    recipe = recipe.for_processes(max(machine.gpus, 1))
+    recipe = recipe.for_processes(max(machine.gpus // recipe.context_parallel, 1))
     gpu, setup = machine.on_gpu, training_setup(recipe, machine)
     step, update = training_stages(model, setup, gpu=gpu)
     other = replace(setup, gradient_checkpointing=not setup.gradient_checkpointing)
@@ -109,7 +109,9 @@ def plan_training(
         stages.append(_validation(model, recipe, step, gpu))
     without = "without" if setup.gradient_checkpointing else "with"
     step_seconds = machine.seconds(step.flops) + _exchange(whole[1], machine)
-    each_image = machine.seconds(text.flops + encoding.flops * (2 if recipe.flip else 1))
+    # Every GPU encodes its share; convolutions of float32 take twice as long as of bfloat16.
+    pictures = (2 if recipe.flip else 1) * (2 if gpu else 1)
+    each_image = machine.seconds(text.flops + encoding.flops * pictures) / max(machine.gpus, 1)
     photographs, notes = _photographs(recipe, images)
     plan = Plan(
         what=_what(model, recipe),
@@ -157,14 +159,20 @@ def _changes(
 def _means(recipe: Recipe, setup: TrainingSetup, machine: Machine) -> Iterator[_Means]:
     checkpointing = {bool(setup.gradient_checkpointing), True}
     divided = [2**n for n in range(setup.batch_size.bit_length()) if setup.batch_size % 2**n == 0]
-    unshared = recipe.optimizer.name in UNSHARED
-    shared = [False, True] if machine.gpus > 1 and not unshared else [False]
+    shared = [False, True] if machine.on_gpu and not unshareable(recipe) else [False]
     if _is_shared(recipe, machine):
         shared = [True]
     lora = [False] if setup.lora_rank else [False, True]
     for values in product(checkpointing, divided, [False, True], shared, [False, True], lora):
         means = _Means(*values)
         # Moments of 8 bits are of one process each, and what is offloaded was shared out.
+        if (
+            means.shared
+            and not means.offload
+            and machine.gpus < 2
+            and not _is_shared(recipe, machine)
+        ):
+            continue
         if means.eight_bit and (means.shared or not machine.on_gpu or setup.moments != 2):
             continue
         if not means.offload or (means.shared and machine.on_gpu):
@@ -172,11 +180,9 @@ def _means(recipe: Recipe, setup: TrainingSetup, machine: Machine) -> Iterator[_
 
 
 def _is_shared(recipe: Recipe, machine: Machine) -> bool:
-    """Whether `train` shares out what it holds among this machine's GPUs."""
-    if recipe.engine == "deepspeed":
-        return True
-    unshared = recipe.engine == "ddp" or recipe.optimizer.name in UNSHARED
-    return machine.gpus > 1 and not unshared
+    """Whether `train` shares out what it holds among this machine's GPUs, or offloads it."""
+    engine = chosen_engine(recipe)
+    return engine == "deepspeed" or (engine == "fsdp2" and (machine.gpus > 1 or recipe.offload))
 
 
 def _shares(
@@ -190,9 +196,11 @@ def _shares(
         shares["optimizer"] *= 3 / 2
         trained = update.parts["gradients"] // 4
         return shares | {"average": 1.0, "gradient buckets": min(BUCKET / trained, 1.0)}
-    shares["gradient buckets"] = 0.0
+    # Gathered in bfloat16 where that computes, so that autocast has nothing to copy.
+    shares["gradient buckets"] = shares["weight copies"] = 0.0
+    gathered = 0.5 if training_setup(recipe, machine).bfloat16 else 1.0
     # The block that computes and the next one are whole.
-    shares["weights"] = min(own + 2 / max(len(model.blocks()), 2), 1.0)
+    shares["weights"] = min(own + 2 * gathered / max(len(model.blocks()), 2), 1.0)
     return shares
 
 

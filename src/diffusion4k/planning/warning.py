@@ -11,7 +11,12 @@ from typing import Any
 from torch import nn
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.families.folder import component_folder
+from diffusion4k.families.component import (
+    weight_files,
+)
+from diffusion4k.families.folder import (
+    component_folder,
+)
 from diffusion4k.families.published import count_parameters
 from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.planning.generation import GenerationSetup, plan_generation
@@ -36,8 +41,9 @@ def training_warning(recipe: Recipe, machine: Machine | None = None) -> str | No
     if os.environ.get("RANK", "0") != "0":  # One process in a run on several GPUs says it.
         return None
     try:
-        machine = machine or present_machine(measured=False)
-        model = Blueprint(recipe.model, high_resolution=recipe.high_resolution_options)
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
+        machine = machine or present_machine(measured=False).of_run(processes)
+        model = Blueprint(recipe.model, **recipe.model_options)
         width, height = recipe.crop_size
         tokens = recipe.batch_size * width * height // model.family.size_step**2
         parameters, outputs = _layers(model)
@@ -92,7 +98,8 @@ def _layers(model: Blueprint) -> tuple[int, int]:
     files = [
         f
         for name in model.text_encoders
-        for f in component_folder(model.folder, name).glob("*.safetensors")
+        for f in weight_files(component_folder(model.folder, name))
+        if f.is_file()
     ]
     text = sum(file.stat().st_size for file in files) // 2
     return max(own, text), sum(linear.out_features for linear in linears)

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.base import Family
-from diffusion4k.sampling.image_to_image import from_latents, initial_image
+from diffusion4k.sampling.image_to_image import from_latents, initial_image, with_parts
 from diffusion4k.sampling.request import STRENGTH, Settings
+from diffusion4k.sampling.shift import with_shift
 
 if TYPE_CHECKING:
     from diffusion4k.sampling.sampler import Sampler
@@ -23,6 +24,9 @@ def denoise_directly(
 ) -> Tensor:
     """The normalised latents `(1, C, height/F, width/F)` of an image that is not made in stages."""
     family, pipeline = sampler.family, sampler.pipeline
+    if settings.shift is not None:
+        scheduler = with_shift(pipeline.scheduler, settings.shift)
+        pipeline = with_parts(pipeline, family.pipeline_class, scheduler=scheduler)
     size, max_memory = (settings.width, settings.height), sampler.placement.max_memory
     # Before the minutes that sampling takes.
     family.check_decode_memory(pipeline.vae, *size, max_memory)

@@ -5,7 +5,15 @@ import json
 from pathlib import Path
 
 from diffusion4k.families.base import model_settings
-from diffusion4k.families.folder import component_folder, has_component, model_index, parts_folder
+from diffusion4k.families.component import (
+    loaded_files,
+)
+from diffusion4k.families.folder import (
+    component_folder,
+    has_component,
+    model_index,
+    parts_folder,
+)
 from diffusion4k.families.hub import INDEX
 
 __all__ = ["fingerprint"]
@@ -30,8 +38,9 @@ def fingerprint(model: Path) -> str:
     files = [(INDEX, index / INDEX)]
     for part in sorted(part for part in parts if has_component(model, part)):
         folder = component_folder(model, part)
-        paths = sorted(path for path in folder.rglob("*") if path.is_file())
-        files += [(f"{part}/{path.relative_to(folder).as_posix()}", path) for path in paths]
+        files += [
+            (f"{part}/{path.relative_to(folder).as_posix()}", path) for path in loaded_files(folder)
+        ]
     for name, path in files:
         size = path.stat().st_size
         digest.update(f"{name}\0{size}\0".encode())

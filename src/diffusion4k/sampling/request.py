@@ -12,6 +12,7 @@ from diffusion4k.families import families
 from diffusion4k.families.base import Family
 from diffusion4k.families.stages import StageOptions
 from diffusion4k.files import sha256_of
+from diffusion4k.sampling.shift import check_shift
 from diffusion4k.sampling.sizes import check_size, check_steps
 from diffusion4k.sampling.stages import Stage, resolve_stages, steps_made
 
@@ -48,6 +49,8 @@ class Request:
     stages: tuple[int, ...] | None = None
     draft: int | None = None
     stage_options: StageOptions | None = None
+    shift: float | None = None
+    """Of noise levels, in place of the model's own at that size; of images made directly."""
 
     @property
     def asks_for_stages(self) -> bool:
@@ -84,6 +87,8 @@ class Settings:
     stages: tuple[Stage, ...] | None = None
     """How it is made in stages, the draft first; None: directly. `steps` and `guidance` are the
     draft's then."""
+    shift: float | None = None
+    """Of noise levels, where it is not the model's own."""
 
     @property
     def denoising_steps(self) -> int:
@@ -137,9 +142,16 @@ def settle(
             f"a negative prompt has no effect with guidance {guidance:g} (off): "
             "give a guidance above 1 or leave the negative prompt out"
         )
+    if stages and request.shift is not None:
+        raise UsageError(
+            f"shift {request.shift:g}: goes with an image that is made directly: add --direct"
+        )
     if not stages:
         largest = family.max_side(folder)
         check_size(width, height, size_step=family.size_step, max_side=largest)
+        tokens = (width // family.size_step) * (height // family.size_step)
+        natural = family.timestep_shift(folder, tokens)
+        check_shift(request.shift, natural, model=model, width=width, height=height)
     return Settings(
         prompt=request.prompt,
         negative_prompt=request.negative_prompt,
@@ -153,6 +165,7 @@ def settle(
         dtype=dtype,
         factor=stages[-1].factor if stages else family.factor,
         stages=stages,
+        shift=request.shift,
         **start,
     )
 

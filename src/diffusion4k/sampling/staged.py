@@ -21,6 +21,7 @@ from diffusion4k.sampling.direct import from_noise, out_of_memory
 from diffusion4k.sampling.image_to_image import fitted, from_latents, with_parts
 from diffusion4k.sampling.kept import KeptStages
 from diffusion4k.sampling.request import Settings
+from diffusion4k.sampling.shift import with_shift
 from diffusion4k.sampling.stages import Stage
 from diffusion4k.sampling.wavelet_guidance import WaveletGuidance
 from diffusion4k.sampling.windows import StageTransformer, Windows
@@ -152,7 +153,9 @@ def refine(
         tokens = [min(side, length) // patch for length in (rows, columns)]
         windows = Windows(side, math.prod(tokens), str(stage.grid), seed)
         # Each window is a picture of its own, so that the noise levels are those of its size.
-        parts["scheduler"] = _shifted(pipeline.scheduler, timestep_shift(math.prod(tokens)))
+        if pipeline.scheduler.config.get("use_dynamic_shifting"):
+            shift = timestep_shift(math.prod(tokens))
+            parts["scheduler"] = with_shift(pipeline.scheduler, shift)
     if stage.low_bands != "off":
         assert stage.wavelet and stage.low_bands_weight
         guidance = WaveletGuidance(
@@ -179,12 +182,3 @@ def refine(
         **options,
     ).images
     return family.spatial_latents(made, stage.width, stage.height)
-
-
-def _shifted(scheduler: Any, shift: float) -> Any:
-    """A scheduler whose shift depends on the image's size, for one size."""
-    if not scheduler.config.get("use_dynamic_shifting"):
-        return scheduler
-    # The pipeline interpolates between these by the image's tokens.
-    mu = math.log(shift)
-    return type(scheduler).from_config(scheduler.config, base_shift=mu, max_shift=mu)

@@ -92,14 +92,15 @@ def make_images(output: Path, step: int, device: torch.device) -> None:
     """The images of a step by its snapshot and the recipe in `output`."""
     recipe = load_recipe(output / "recipe.yaml")
     model = resolve(recipe.model)
-    family = family_of(model, high_resolution=recipe.high_resolution_options)
+    family = family_of(model, **recipe.model_options)
     transformer = load_network(recipe, family, model, device).to(device).requires_grad_(False)
     parameters = dict(transformer.named_parameters())
     with torch.no_grad():
         for name, value in load_file(_snapshot(output, step)).items():
             parameters[name].copy_(value)
     with build_precision(recipe, device)():
-        Preview(recipe, family, model)(transformer, output / "validation" / f"step-{step:06}")
+        preview = Preview(recipe, family, model, device)
+        preview(transformer, output / "validation" / f"step-{step:06}")
 
 
 def _snapshot(output: Path, step: int) -> Path:

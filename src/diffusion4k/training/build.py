@@ -11,6 +11,7 @@ from diffusion4k.families import Family
 from diffusion4k.objectives import Objective
 from diffusion4k.timesteps import Beta, LogitNormal, Mode, TimestepDistribution, Uniform
 from diffusion4k.training.build_objective import objective_of
+from diffusion4k.training.optimizers import UNSHARED
 from diffusion4k.training.recipe import (
     BetaRecipe,
     LogitNormalRecipe,
@@ -23,7 +24,9 @@ __all__ = [
     "build_objective",
     "build_precision",
     "build_timesteps",
+    "chosen_engine",
     "computes_in_bf16",
+    "unshareable",
 ]
 
 
@@ -60,6 +63,23 @@ def build_timesteps(recipe: Recipe, family: Family, model: Path) -> TimestepDist
         return Uniform(shift=shift)
     except ValueError as error:
         raise UsageError(f"timesteps: {error}") from None
+
+
+def unshareable(recipe: Recipe) -> str | None:
+    """The key and value by which FSDP2 cannot share a network out; None if it can."""
+    if recipe.optimizer.name in UNSHARED:
+        return f"optimizer.name: found {recipe.optimizer.name}"
+    # torchao's tensors of 8 bits cannot be cut.
+    if recipe.lora and recipe.lora.weights == "int8":
+        return "lora.weights: found int8"
+    return None
+
+
+def chosen_engine(recipe: Recipe) -> str:
+    """The engine of several processes: `ddp`, `fsdp2` or `deepspeed`."""
+    if recipe.engine in ("deepspeed", "ddp"):
+        return recipe.engine
+    return "ddp" if unshareable(recipe) else "fsdp2"
 
 
 def build_precision(

@@ -9,15 +9,16 @@ from pathlib import Path
 from torch import nn
 
 from diffusion4k.data.buckets import sizes_for
+from diffusion4k.data.plan import check_posterior
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Family
 from diffusion4k.families.quantization import check_weights_option
 from diffusion4k.lora import check_targets
-from diffusion4k.training.build import build_objective, build_timesteps
+from diffusion4k.training.build import build_objective, build_timesteps, chosen_engine, unshareable
 from diffusion4k.training.checkpoint import checkpoints
 from diffusion4k.training.context_parallel import check_context_parallel
 from diffusion4k.training.float8 import check_float8
-from diffusion4k.training.optimizers import UNSHARED, check_optimizer, state_share
+from diffusion4k.training.optimizers import check_optimizer, state_share
 from diffusion4k.training.parameters import trained_parameters
 from diffusion4k.training.recipe import Recipe, RunRecipe
 from diffusion4k.training.trackers import check_trackers
@@ -57,6 +58,8 @@ def recipe_checks(recipe: Recipe, family: Family, model: Path) -> list[Callable[
         partial(_check_positions, recipe, family, model),
         partial(_check_pairs, recipe, family),
     ]
+    if recipe.posterior == "sample":
+        checks.append(partial(check_posterior, family))
     if recipe.lora:
         checks.append(partial(check_weights_option, recipe.lora.weights))
         if recipe.lora.targets:
@@ -78,7 +81,6 @@ def recipe_checks(recipe: Recipe, family: Family, model: Path) -> list[Callable[
 def _check_engine(recipe: Recipe) -> None:
     if recipe.precision == "fp8":
         check_float8()
-    unshared = recipe.optimizer.name in UNSHARED
     if recipe.engine == "deepspeed":
         if recipe.optimizer.name != "adamw":
             raise UsageError(
@@ -86,15 +88,16 @@ def _check_engine(recipe: Recipe) -> None:
                 "weights anywhere: choose adamw, or another engine"
             )
         check_deepspeed()
-    if unshared and recipe.engine == "fsdp2":
+    whole = unshareable(recipe)
+    if whole and recipe.engine == "fsdp2":
         raise UsageError(
-            f"optimizer.name: found {recipe.optimizer.name} with engine=fsdp2, by which it cannot "
-            "be shared out: choose engine=ddp, or adamw or muon"
+            f"{whole} with engine=fsdp2, by which it cannot be shared out: choose engine=ddp, or "
+            "the optimizer adamw or muon and weights of nf4"
         )
-    if recipe.offload and (unshared or recipe.engine == "ddp"):
+    if recipe.offload and chosen_engine(recipe) == "ddp":
         raise UsageError(
-            "offload: found true, allowed with engine=fsdp2 and the optimizers adamw and muon, or "
-            "with engine=deepspeed"
+            "offload: found true, allowed with engine=fsdp2, the optimizers adamw and muon and no "
+            "weights of int8, or with engine=deepspeed"
         )
 
 

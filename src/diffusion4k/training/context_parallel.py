@@ -14,6 +14,7 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 
 from diffusion4k.errors import UsageError
+from diffusion4k.families.positions import ScaledRotaryEmbedding
 
 __all__ = ["check_context_parallel", "divide_context"]
 
@@ -58,3 +59,6 @@ def divide_context(transformer: nn.Module, count: int, world: int, device: torch
     )
     with counted:
         network.enable_parallelism(config=config)
+    for module in network.modules():
+        if isinstance(module, ScaledRotaryEmbedding):
+            module.group = mesh["ulysses"].get_group()

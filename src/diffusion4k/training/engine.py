@@ -3,7 +3,7 @@
     single      one process, which holds everything
     ddp         each holds everything; gradients are averaged (Li et al., arXiv:2006.15704)
     fsdp2       each holds a share of each weight, gradient and moment; a block is gathered while it
-                computes (ZeRO-3; Zhao et al., arXiv:2304.11277)
+                computes (ZeRO-3; Zhao et al., arXiv:2304.11277); also one process that offloads
     deepspeed   each holds all weights and a share of gradients and moments (ZeRO-2; see `zero`)
 
 Accelerate knows the processes and their devices, however they were launched; the networks are
@@ -11,6 +11,7 @@ spread by torch or DeepSpeed, on GPUs (NCCL) and on processors (gloo) alike.
 """
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
@@ -45,20 +46,22 @@ class Engine:
     """
 
     def __init__(self, wanted: str = "auto", *, offload: bool = False, context: int = 1) -> None:
-        """`wanted`: `auto` is `fsdp2` where there are several processes.
+        """`wanted`: `auto` is `fsdp2` where there are several processes or `offload`.
 
-        `offload`: with it, shares of weights, gradients and moments stand in the processor's
-        memory, where the optimizer takes its step, and come to the GPU block by block; with
-        `deepspeed` those of gradients and moments, also of one process. `context` processes work
-        on the same pictures (see `context_parallel`).
+        `offload`: with it, shares of weights, gradients and moments stand in the CPU's memory,
+        where the optimizer takes its step, and come to the GPU block by block; with `deepspeed`
+        those of gradients and moments. One process can do it, too. `context` processes work on the
+        same pictures (see `context_parallel`).
 
         Raises:
             UsageError: `context` does not divide the number of processes.
         """
-        self._offload, has_gpu = offload, torch.cuda.is_available()
+        self._offload, has_gpu = offload, _has_gpu()
         # The others wait while the first process fills the cache or makes validation images.
-        # Sums of what is offloaded go over gloo.
-        backend = {"backend": _EVERYWHERE} if offload and has_gpu else {}
+        # Sums of what is offloaded go over gloo. Accelerate takes a process to which a backend is
+        # given for one of several, which is so only where a launcher started it.
+        launched = "LOCAL_RANK" in os.environ
+        backend = {"backend": _EVERYWHERE} if offload and has_gpu and launched else {}
         patience = InitProcessGroupKwargs(timeout=timedelta(days=1), **backend)
         self.accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[patience])
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
@@ -70,9 +73,10 @@ class Engine:
         self.context = context
         self.data_rank, self.data_world = self.rank // context, self.world // context
         several = "fsdp2" if wanted == "auto" else wanted
-        self.name = several if self.world > 1 or wanted == "deepspeed" else "single"
+        alone = several == "deepspeed" or (several == "fsdp2" and offload)
+        self.name = several if self.world > 1 or alone else "single"
         self._zero: ZeroOptimizer | None = None
-        if self.name == "deepspeed" and not dist.is_initialized():
+        if self.name in ("deepspeed", "fsdp2") and not dist.is_initialized():
             backend_of_one = _EVERYWHERE if has_gpu else "gloo"
             dist.init_process_group(backend_of_one, store=dist.HashStore(), rank=0, world_size=1)
 
@@ -104,13 +108,22 @@ class Engine:
             network.to(self.device)
         if self.name == "ddp":
             devices = [self.device] if self.device.type == "cuda" else None
+            # torch's compiler would cut blocks where buckets of gradients end, which fails inside
+            # of checkpointed ones.
+            torch._dynamo.config.optimize_ddp = False
+            # All processes have loaded the same frozen weights; those of 8 bits cannot be sent.
+            frozen = [name for name, p in network.named_parameters() if not p.requires_grad]
+            DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(network, frozen)
             return DistributedDataParallel(network, device_ids=devices)
         if self.name == "fsdp2":
             dtype = torch.bfloat16 if bfloat16 else None
-            policies: dict[str, Any] = {
-                "mp_policy": MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
-            }
-            if self._offload and torch.cuda.is_available():
+            # Inputs stay as they are: timesteps up to 1000 and positions need float32, and autocast
+            # rounds what is multiplied.
+            precision = MixedPrecisionPolicy(
+                param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False
+            )
+            policies: dict[str, Any] = {"mp_policy": precision}
+            if self._offload and _has_gpu():
                 policies["offload_policy"] = CPUOffloadPolicy()
             for block in blocks_of(network):
                 fully_shard(block, **policies)
@@ -179,6 +192,10 @@ class Engine:
             if self.is_main:
                 state[name] = whole.cpu()
         return state
+
+
+def _has_gpu() -> bool:
+    return torch.cuda.is_available()
 
 
 def blocks_of(network: nn.Module) -> list[nn.Module]:

@@ -16,7 +16,10 @@ from torch import nn
 
 from diffusion4k.families import Family
 from diffusion4k.families.base import SETTINGS
-from diffusion4k.families.folder import component_folder, model_index
+from diffusion4k.families.folder import (
+    component_folder,
+    model_index,
+)
 from diffusion4k.files import write_text
 from diffusion4k.lora import write_adapter
 from diffusion4k.training.checkpoint import atomic_folder

@@ -10,11 +10,13 @@ import torch
 from torch import nn
 
 from diffusion4k.errors import UsageError
+from diffusion4k.training.engine import blocks_of
 
-__all__ = ["check_float8", "is_converted", "to_float8"]
+__all__ = ["check_float8", "converted_layers", "to_float8"]
 
 _CAPABILITY = (8, 9)  # Ada and Hopper
 _MULTIPLE = 16  # of both sides of a matrix, which the kernels ask for
+_MODULATION = ("norm", "modulation")  # whose layers see one row a picture, not one a token
 
 
 def check_float8() -> None:
@@ -34,18 +36,30 @@ def check_float8() -> None:
         )
 
 
-def is_converted(module: nn.Module, name: str) -> bool:
-    """Linear layers of blocks, of sides that are multiples of 16; first and last layers stay."""
-    return (
-        isinstance(module, nn.Linear)
-        and "blocks" in name
+def converted_layers(network: nn.Module) -> dict[str, nn.Linear]:
+    """Linear layers of blocks by name, of sides that are multiples of 16, but for modulation.
+
+    First and last layers stay, as do those that see too few rows to gain anything.
+    """
+    inside = {id(part) for block in blocks_of(network) for part in block.modules()}
+    return {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Linear)
+        and id(module) in inside
+        and not any(word in part for part in name.lower().split(".") for word in _MODULATION)
         and module.in_features % _MULTIPLE == module.out_features % _MULTIPLE == 0
-    )
+    }
 
 
 def to_float8(network: nn.Module) -> None:
     """Make the linear layers of a network multiply in float8, in place."""
     check_float8()
-    from torchao.float8 import convert_to_float8_training
+    from torchao.float8 import Float8LinearConfig, convert_to_float8_training
 
-    convert_to_float8_training(network, module_filter_fn=is_converted)
+    names = converted_layers(network).keys()
+    # In the backward pass rows are summed over, whose number no kernel's multiple need divide.
+    config = Float8LinearConfig(pad_inner_dim=True)
+    convert_to_float8_training(
+        network, module_filter_fn=lambda _, name: name in names, config=config
+    )

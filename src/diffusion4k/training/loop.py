@@ -28,6 +28,7 @@ from diffusion4k.training.build import (
     build_objective,
     build_precision,
     build_timesteps,
+    chosen_engine,
     computes_in_bf16,
 )
 from diffusion4k.training.card import model_card
@@ -44,7 +45,7 @@ from diffusion4k.training.engine import Engine
 from diffusion4k.training.export import export_adapter, export_pipeline, versions
 from diffusion4k.training.guard import Guard
 from diffusion4k.training.network import load_network
-from diffusion4k.training.optimizers import UNSHARED, make_optimizer
+from diffusion4k.training.optimizers import make_optimizer
 from diffusion4k.training.parameters import trained_parameters
 from diffusion4k.training.pictures import complete_cache, training_batches
 from diffusion4k.training.randomness import draw_noise
@@ -76,10 +77,9 @@ def train(recipe: Recipe, *, skip_bad: bool = False) -> Path:
         Diffusion4kError: model, photographs or cache unusable, or a loss that is not finite.
     """
     model = resolve(recipe.model)
-    family = family_of(model, high_resolution=recipe.high_resolution_options)
+    family = family_of(model, **recipe.model_options)
     check_recipe(recipe, family, model)
-    wanted = "ddp" if recipe.optimizer.name in UNSHARED else recipe.engine
-    engine = Engine(wanted, offload=recipe.offload, context=recipe.context_parallel)
+    engine = Engine(chosen_engine(recipe), offload=recipe.offload, context=recipe.context_parallel)
     recipe = recipe.for_processes(engine.data_world)
     with locked(recipe.output) if engine.is_main else nullcontext():
         if engine.is_main:

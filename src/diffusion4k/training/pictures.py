@@ -11,7 +11,8 @@ from diffusion4k.data.cache import LatentCache, build_cache
 from diffusion4k.data.folder import photo_folder, scan_folder
 from diffusion4k.data.loader import Batch, LatentBatches
 from diffusion4k.data.plan import Settings
-from diffusion4k.data.reader import refuse_other_build
+from diffusion4k.data.reader import refuse_other_build, stored_dtype
+from diffusion4k.data.team import Team
 from diffusion4k.data.uncached import UncachedLatents, cache_captions
 from diffusion4k.errors import UsageError
 from diffusion4k.families import Family
@@ -25,7 +26,7 @@ __all__ = ["complete_cache", "training_batches", "validation_batches"]
 def complete_cache(
     recipe: Recipe, family: Family, model: Path, engine: Engine, *, skip_bad: bool
 ) -> LatentCache | UncachedLatents:
-    """Compute what the cache and the validation prompts lack, on the first process alone.
+    """Compute what the cache lacks, each process a share of it, and the validation prompts.
 
     Without photographs in the recipe, or with a cache at an address, the cache stays as it is; with
     `uncached` it holds captions only.
@@ -33,21 +34,35 @@ def complete_cache(
     Raises:
         Diffusion4kError: a broken photograph, unless `skip_bad`, or another reason in the data.
     """
-    place = recipe.cache_folder
+    place, posterior = recipe.cache_folder, recipe.posterior == "sample"
+    # A cache that is there keeps its dtype: another one would mean to encode everything anew.
+    dtype = recipe.cache_dtype or ("float16" if isinstance(place, str) else stored_dtype(place))
     if recipe.data is None or isinstance(place, str):
         LatentCache(place).require(
-            model=model, family=family, resolution=recipe.resolution, longest=recipe.longest
+            model=model,
+            family=family,
+            resolution=recipe.resolution,
+            longest=recipe.longest,
+            posterior=posterior,
         )
     elif recipe.uncached:
         photos = scan_folder(photo_folder(recipe.data)).usable(skip_bad=skip_bad)
-        settings = Settings(model, family, recipe.resolution, True, "float16", recipe.longest)
+        settings = Settings(
+            model, family, recipe.resolution, True, dtype, recipe.longest, posterior
+        )
         if engine.is_main:
             cache_captions(photos, settings, place, engine.device)
-    elif engine.is_main:
+    else:
         scan = scan_folder(photo_folder(recipe.data))
         photos = scan.usable(skip_bad=skip_bad)
         refuse_other_build(
-            place, model=model, family=family, resolution=recipe.resolution, longest=recipe.longest
+            place,
+            model=model,
+            family=family,
+            resolution=recipe.resolution,
+            longest=recipe.longest,
+            posterior=posterior,
+            dtype=recipe.cache_dtype,
         )
         report = build_cache(
             photos,
@@ -56,11 +71,15 @@ def complete_cache(
             cache=place,
             resolution=recipe.resolution,
             flip=recipe.flip,
+            dtype=dtype,
             longest=recipe.longest,
+            posterior=posterior,
             skip_bad=skip_bad,
             device=engine.device,
+            team=Team(engine.rank, engine.world, engine.wait),
         )
-        if skipped := len(scan.problems) + len(report.skipped):
+        skipped = len(scan.problems) + report.absent
+        if skipped and engine.is_main:
             total = report.computed + report.reused
             print(f"{skipped} photographs skipped, {total} used", file=sys.stderr, flush=True)
     if engine.is_main and recipe.validation.prompts and recipe.validation.every:

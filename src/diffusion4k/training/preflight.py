@@ -20,7 +20,9 @@ from diffusion4k.data.pixels import PATCH, fitted_size
 from diffusion4k.data.reader import LatentCache, refuse_other_build
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import family_of, resolve
-from diffusion4k.families.folder import POCKET
+from diffusion4k.families.folder import (
+    POCKET,
+)
 from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.planning.disk import training_disk
 from diffusion4k.planning.machine import Machine, existing_folder, present_machine
@@ -136,6 +138,7 @@ def look_over(
             f"context_parallel: found {recipe.context_parallel}, which does not divide {world} "
             "processes"
         )
+    started = world
     world = max(world // recipe.context_parallel, 1)  # of which each has its own pictures
     with findings.noting():
         recipe = recipe.for_processes(world)
@@ -148,7 +151,7 @@ def look_over(
     if "model" not in unknown:
         with findings.noting():
             model = resolve(recipe.model)
-            family = family_of(model, high_resolution=recipe.high_resolution_options)
+            family = family_of(model, **recipe.model_options)
     if model and family:
         for check in recipe_checks(recipe, family, model):
             with findings.noting():
@@ -157,9 +160,9 @@ def look_over(
     made_for = {"model": model, "family": family} if model and family and sized else None
     count = _photographs(recipe, world, findings, made_for, skip_bad=skip_bad, sized=sized)
     if model and family and sized:
-        blueprint = Blueprint(model, high_resolution=recipe.high_resolution_options)
+        blueprint = Blueprint(model, **recipe.model_options)
         if planned:
-            machine = machine or present_machine(folder=recipe.output)
+            machine = (machine or present_machine(folder=recipe.output)).of_run(started)
             with findings.noting():
                 _memory(recipe, blueprint, machine, findings)
         with findings.noting():
@@ -184,7 +187,11 @@ def _photographs(
     """
     count = None
     place = recipe.cache_folder
-    shape: dict[str, Any] = {"resolution": recipe.resolution, "longest": recipe.longest}
+    shape: dict[str, Any] = {
+        "resolution": recipe.resolution,
+        "longest": recipe.longest,
+        "posterior": recipe.posterior == "sample",
+    }
     if recipe.data is None or isinstance(place, str):  # the cache is all that is trained from
         source: object = place
         with findings.noting():
@@ -196,7 +203,7 @@ def _photographs(
         source = recipe.data
         if made_for and not recipe.uncached:
             with findings.noting():
-                refuse_other_build(place, **made_for, **shape)
+                refuse_other_build(place, **made_for, **shape, dtype=recipe.cache_dtype)
         with findings.noting():
             folder = photo_folder(recipe.data)
             count = _lines(folder)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -21,10 +22,11 @@ __all__ = ["Preview", "encode_prompts"]
 class Preview:
     """Makes the validation images; between them it holds the prompts' embeddings and no model."""
 
-    def __init__(self, recipe: Recipe, family: Family, model: Path) -> None:
-        """After `encode_prompts` for the same recipe."""
+    def __init__(self, recipe: Recipe, family: Family, model: Path, device: torch.device) -> None:
+        """After `encode_prompts` for the same recipe; images are made on `device`."""
         wanted, own = recipe.validation, family.defaults(model)
         self._family, self._model, self._seed = family, model, wanted.seed
+        self._device = device
         self._guidance = own.guidance if wanted.guidance is None else wanted.guidance
         self._guided = is_guided(family.guidance_kind(model), self._guidance)
         self._settings = {
@@ -42,7 +44,9 @@ class Preview:
             self._model, dtype=torch.float32, text_encoders=False, transformer=transformer
         )
         pipeline.set_progress_bar_config(disable=True)
-        pipeline.to(next(transformer.parameters()).device)
+        # The transformer is where training has it: weights that are offloaded come by themselves.
+        pipeline.transformer = _Placed(transformer)
+        pipeline.to(self._device)
         images = []
         for number in range(self._count):
             arguments = self._family.call_arguments(
@@ -61,6 +65,19 @@ class Preview:
         return {name: tensor[number : number + 1] for name, tensor in self._conditioning.items()}
 
 
+class _Placed:
+    """A transformer to a pipeline that must neither move it nor ask where its weights are."""
+
+    def __init__(self, transformer: nn.Module) -> None:
+        self._transformer = transformer
+
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        return self._transformer(*inputs, **named)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transformer, name)
+
+
 def encode_prompts(recipe: Recipe, family: Family, model: Path, device: torch.device) -> None:
     """Keep the embeddings of the validation prompts, and behind them the empty prompt's.
 
@@ -73,7 +90,9 @@ def encode_prompts(recipe: Recipe, family: Family, model: Path, device: torch.de
         with safe_open(path, framework="pt") as file:
             if (file.metadata() or {}).get("prompts") == digest:
                 return
-    encoders = family.load_text_encoders(model, dtype=torch.float32).to(device)
+    # As the cache has them: in float32 T5 alone takes 19 GB.
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    encoders = family.load_text_encoders(model, dtype=dtype).to(device)
     conditioning = family.encode_text(encoders, [*recipe.validation.prompts, ""])
     with atomic_path(path) as temporary:
         tensors = {name: tensor.cpu().contiguous() for name, tensor in conditioning.items()}

@@ -205,7 +205,10 @@ class Recipe(RunRecipe):
     data: Text | None = None  # type: ignore[assignment]
     lora: LoraRecipe | None = None
     high_resolution: HighResolutionRecipe = HighResolutionRecipe()
+    max_sequence_length: Count | None = None
     cache: Annotated[Address | Path | None, Field(union_mode="left_to_right")] = None
+    cache_dtype: Literal["float16", "bfloat16", "float32"] | None = None
+    posterior: Literal["mean", "sample"] = "mean"
     uncached: bool = False
     resolution: Pixels
     buckets: Annotated[
@@ -256,9 +259,12 @@ class Recipe(RunRecipe):
         return self.buckets.longest if self.buckets else None
 
     @property
-    def high_resolution_options(self) -> dict[str, Any]:
-        """Those that are given in place of the model's own."""
-        return self.high_resolution.model_dump(exclude_none=True)
+    def model_options(self) -> dict[str, Any]:
+        """What is given in place of the model's own settings: keyword arguments of `family_of`."""
+        return {
+            "high_resolution": self.high_resolution.model_dump(exclude_none=True),
+            "max_sequence_length": self.max_sequence_length,
+        }
 
     @property
     def cache_folder(self) -> Path | str:

@@ -57,12 +57,11 @@ class TrainingState:
         """
         return self._named(self._optimizer.state)
 
-    def _named(self, state: Mapping[Tensor, dict[str, Tensor]]) -> dict[str, Tensor]:
+    def _named(self, state: Mapping[Tensor, dict[str, Any]]) -> dict[str, Tensor]:
         tensors = {f"weights/{name}": p.data for name, p in self._parameters.items()}
         for name, parameter in self._parameters.items():
             for key, value in state.get(parameter, {}).items():
-                # A number is stored as a list of one.
-                tensors[f"optimizer/{key}/{name}"] = value.view(1) if value.dim() == 0 else value
+                tensors[f"optimizer/{key}/{name}"] = _stored(value)
         if self._average:
             tensors |= {f"average/{name}": value for name, value in self._average.weights.items()}
         return tensors
@@ -80,7 +79,14 @@ class TrainingState:
             optimizer.go_on_from(state)
         else:
             self._make_room(optimizer)
-            _read(checkpoint, self.tensors(), alone=alone)
+            tensors = self.tensors()
+            _read(checkpoint, tensors, alone=alone)
+            for name, parameter in self._parameters.items():
+                kept = optimizer.state.get(parameter, {})
+                # What is no tensor was not read in place (the steps of bitsandbytes' optimizers).
+                for key, value in kept.items():
+                    if not isinstance(value, Tensor):
+                        kept[key] = type(value)(tensors[f"optimizer/{key}/{name}"].item())
 
     @torch.no_grad()
     def _make_room(self, optimizer: torch.optim.Optimizer) -> None:
@@ -175,6 +181,13 @@ def whole_tensors(checkpoint: Path) -> dict[str, Tensor]:
     }
     _read(checkpoint, tensors, alone=True)
     return tensors
+
+
+def _stored(value: Tensor | float) -> Tensor:
+    """What an optimizer keeps, as a tensor that can be written: a number is a list of one."""
+    if not isinstance(value, Tensor):
+        return torch.tensor([value], dtype=torch.int64 if type(value) is int else torch.float64)
+    return value.view(1) if value.dim() == 0 else value
 
 
 def _complete(upload: Any, stack: ExitStack) -> None:

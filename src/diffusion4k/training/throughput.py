@@ -48,7 +48,7 @@ class Throughput:
 
 def _flops_per_step(recipe: Recipe, model: Path, device: torch.device) -> int:
     """By running a step on shapes alone."""
-    blueprint = Blueprint(model, high_resolution=recipe.high_resolution_options)
+    blueprint = Blueprint(model, **recipe.model_options)
     setup = training_setup(recipe, present_machine(measured=False))
     return training_stages(blueprint, setup, gpu=device.type == "cuda")[0].flops
 

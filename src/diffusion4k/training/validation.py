@@ -42,7 +42,9 @@ class Validation:
         self._family, self._device = family, device
         self._objective = build_objective(recipe)
         self._precision = build_precision(recipe, device)
-        self._preview = Preview(recipe, family, model) if wanted.prompts and wanted.every else None
+        self._preview = (
+            Preview(recipe, family, model, device) if wanted.prompts and wanted.every else None
+        )
         self._folder = recipe.output / "validation"
         self._questions: list[dict[str, Any]] = []
         if wanted.samples and wanted.every:

@@ -7,7 +7,14 @@ from typing import Any
 from torch import Tensor
 
 from diffusion4k.vae.lean import decode_passes, encode_passes, parse_memory
-from diffusion4k.vae.strips import Layer, LeastMemory, MapSize, query_cost
+from diffusion4k.vae.strips import (
+    COMFORTABLE,
+    COMFORTABLE_ON_GPU,
+    Layer,
+    LeastMemory,
+    MapSize,
+    query_cost,
+)
 
 __all__ = ["PassCost", "decode_cost", "encode_cost"]
 
@@ -23,26 +30,36 @@ class PassCost:
 
 
 def decode_cost(
-    autoencoder: Any, height: int, width: int, max_memory: int | str | None = None
+    autoencoder: Any,
+    height: int,
+    width: int,
+    max_memory: int | str | None = None,
+    *,
+    gpu: bool = False,
 ) -> PassCost:
-    """What `decode_strips` takes for one latent of `height` x `width`.
+    """What `decode_strips` takes for one latent of `height` x `width`, on a GPU or on the CPU.
 
     The autoencoder may be on the meta device.
     """
-    passes = _Passes(parse_memory(max_memory), autoencoder.decoder)
+    passes = _Passes(parse_memory(max_memory), autoencoder.decoder, gpu=gpu)
     latents = passes.new_map(autoencoder.config.latent_channels, height, width)
     list(decode_passes(passes, autoencoder, latents))
     return PassCost(passes.peak, passes.flops)
 
 
 def encode_cost(
-    autoencoder: Any, height: int, width: int, max_memory: int | str | None = None
+    autoencoder: Any,
+    height: int,
+    width: int,
+    max_memory: int | str | None = None,
+    *,
+    gpu: bool = False,
 ) -> PassCost:
-    """What `lean_encode` takes for one image of `height` x `width` pixels.
+    """What `lean_encode` takes for one image of `height` x `width` pixels, on a GPU or on the CPU.
 
     The autoencoder may be on the meta device.
     """
-    passes = _Passes(parse_memory(max_memory), autoencoder.encoder)
+    passes = _Passes(parse_memory(max_memory), autoencoder.encoder, gpu=gpu)
     image = _Image(autoencoder.config.in_channels, height, width)
     list(encode_passes(passes, autoencoder, image))
     return PassCost(passes.peak, passes.flops)
@@ -66,28 +83,30 @@ class _Map(MapSize):
 class _Passes(LeastMemory):
     """The passes over strips with nothing but sizes."""
 
-    def __init__(self, budget: int | None, network: Any) -> None:
+    def __init__(self, budget: int | None, network: Any, *, gpu: bool) -> None:
         super().__init__(network)
+        self.comfortable = COMFORTABLE_ON_GPU if gpu else COMFORTABLE
+        self._gpu = gpu
         self.budget = budget
         self.capacity = None if budget is None else budget // 2
         self.held = self.peak = self.flops = 0
-        self._in_residual = False
+        self._divides = False
 
     def new_map(self, channels: int, height: int, width: int) -> Any:
         size = channels * height * width * self.workspace.dtype.itemsize
         fits = self.capacity is None or self.held + size <= self.capacity
         self.held += size if fits else 0
-        # Statistics of what is written: two products with ones.
-        self.flops += 4 * channels * height * width
+        # Statistics of what is written: on the CPU two products with ones.
+        self.flops += 0 if self._gpu else 4 * channels * height * width
         return _Map(channels, height, width, self, size if fits else 0)
 
     def residual(self, source: Any, block: Any) -> Any:
         if block.conv_shortcut is not None:
             channels = block.conv1.in_channels * block.conv2.out_channels
             self.flops += 2 * channels * source.height * source.width
-        self._in_residual = True
+        self._divides = block.output_scale_factor != 1
         made = super().residual(source, block)
-        self._in_residual = False
+        self._divides = False
         return made
 
     def _attend(self, x: Any, attention: Any) -> None:
@@ -97,7 +116,7 @@ class _Passes(LeastMemory):
         row = query_cost(x, self.workspace)
         self.peak = max(self.peak, self.held + beside + row * self._rows(row, 0, x.height))
         self.flops += 2 * tokens * wide * (4 * wide + 2 * tokens)
-        self.flops += 4 * wide * tokens
+        self.flops += 0 if self._gpu else 4 * wide * tokens
 
     def _pass(self, source: Any, layer: Layer, *_: Any) -> Iterator[tuple[int, Tensor]]:
         unit = layer.outputs_per_step
@@ -111,8 +130,8 @@ class _Passes(LeastMemory):
         strip_in, strip_out = (last - first) * row_in, unit * steps * row_out
         # The strip before is there until the next one is, and a pixel shuffle makes a copy.
         made = ((2 if unit > 1 else 1) + (strips > 1)) * strip_out
-        # A sum is divided before it is written; statistics are taken of a float32 copy.
-        written = (2 if self._in_residual else 1) * strip_out
+        # A sum may be divided before it is written; statistics are taken of a float32 copy.
+        written = (2 if self._divides else 1) * strip_out
         written += strip_out * 4 // dtype.itemsize if dtype.itemsize < 4 else 0
         beside = strip_in + max(strip_in + strip_out, made, written)
         if not source.held:  # Read from a file.

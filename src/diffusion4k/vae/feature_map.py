@@ -3,7 +3,8 @@
 A map stands as `(H, W, C)`: a strip of rows is one contiguous piece of it, and as `(1, C, rows, W)`
 it is a channels-last tensor, the layout convolutions on the CPU like best. While rows are written
 the mean and variance of each channel are gathered, so that a group norm that follows needs no pass
-of its own.
+of its own: on the CPU in pieces that stay in its cache, on a GPU in one kernel a strip, without
+waiting for it.
 """
 
 import os
@@ -22,6 +23,7 @@ __all__ = ["FeatureMap", "Workspace"]
 
 _GIB = 2**30
 _PIECE = 2**17  # numbers: half a megabyte
+_IN_PIECES = ("cpu", "mps")  # the latter has no float64
 
 
 class Workspace:
@@ -113,9 +115,13 @@ class FeatureMap:
             ) from None
 
     def group_statistics(self, groups: int, eps: float) -> tuple[Tensor, Tensor]:
-        """Mean and reciprocal standard deviation of each channel's group, `(C,)` float64 each."""
-        mean = self._mean.view(groups, -1)
-        square = (self._sum_of_squares / self._count_of_pixels).view(groups, -1) + mean.square()
+        """Mean and reciprocal standard deviation of each channel's group, `(C,)` float64 each.
+
+        On the CPU, or on the GPU that the map is on.
+        """
+        means, variances = self._statistics()
+        mean = means.view(groups, -1)
+        square = variances.view(groups, -1) + mean.square()
         group_mean = mean.mean(1, keepdim=True)
         variance = square.mean(1, keepdim=True) - group_mean.square()
         scale = (variance + eps).rsqrt()
@@ -123,6 +129,7 @@ class FeatureMap:
 
     def forget_statistics(self) -> None:
         """Begin to count anew, as all rows are about to be replaced."""
+        self._strips: list[tuple[int, Tensor, Tensor]] = []
         self._count_of_pixels = 0
         self._mean = torch.zeros(self.channels, dtype=torch.float64)
         self._sum_of_squares = torch.zeros(self.channels, dtype=torch.float64)  # about the mean
@@ -136,7 +143,23 @@ class FeatureMap:
             self.file.close()
             self.file = None
 
+    def _statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance of each channel, `(C,)` float64."""
+        if not self._strips:
+            return self._mean, self._sum_of_squares / self._count_of_pixels
+        counts, means, variances = zip(*self._strips, strict=True)
+        mean_of_each, variance_of_each = (torch.stack(v).double() for v in (means, variances))
+        weights = torch.tensor(counts, dtype=torch.float64).to(mean_of_each.device)[:, None]
+        weights /= sum(counts)
+        mean = (weights * mean_of_each).sum(0)
+        spread = variance_of_each + (mean_of_each - mean).square()
+        return mean, (weights * spread).sum(0)
+
     def _count(self, pixels: Tensor) -> None:
+        if pixels.device.type not in _IN_PIECES:
+            variance, mean = torch.var_mean(pixels.float(), 0, correction=0)
+            self._strips.append((len(pixels), mean, variance))
+            return
         # Sums about the mean of each piece, merged in float64 (Chan et al. 1979), lose no digits;
         # pieces stay in the processor's cache, and a product with ones is the fastest sum there is.
         pieces = pixels.float().split(max(1, _PIECE // self.channels))

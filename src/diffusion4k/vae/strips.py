@@ -18,7 +18,10 @@ from diffusion4k.vae.subpixel import SubPixelConv2d
 
 __all__ = ["ImageRows", "LeastMemory", "MapSize", "StripPasses"]
 
-_COMFORTABLE = 2**25  # bytes for a strip where nothing limits it: larger ones are slower
+# Bytes for a strip where nothing limits it: on the CPU larger ones are slower, on a GPU each one
+# costs a dozen kernels.
+COMFORTABLE = 2**25
+COMFORTABLE_ON_GPU = 2**30
 
 
 @dataclass
@@ -42,6 +45,8 @@ class StripPasses:
     def __init__(self, budget: int | None, network: nn.Module) -> None:
         parameter = next(network.parameters())
         self.budget = budget
+        on_cpu = parameter.device.type == "cpu"
+        self.comfortable = COMFORTABLE if on_cpu else COMFORTABLE_ON_GPU
         # Half for maps, half for the strips at work.
         capacity = None if budget is None else budget // 2
         self.workspace = Workspace(capacity, parameter.device, parameter.dtype)
@@ -89,7 +94,8 @@ class StripPasses:
         for top, strip in self._pass(hidden, Layer.of(block.conv2), block.norm2, activation):
             summand = source.read(top, top + strip.shape[2])
             strip += summand if shortcut is None else shortcut(summand)
-            made.write(top, strip / block.output_scale_factor)
+            factor = block.output_scale_factor
+            made.write(top, strip if factor == 1 else strip / factor)
         hidden.close()
         if made is not source:
             source.close()
@@ -163,10 +169,15 @@ class StripPasses:
                 memory_format=torch.channels_last,
             )
             left, right = layer.pads
-            strip[:, :, : first - start] = 0
-            strip[:, :, last - start :] = 0
-            strip[:, :, :, :left] = 0
-            strip[:, :, :, padded_width - right :] = 0
+            edges = (
+                strip[:, :, : first - start],
+                strip[:, :, last - start :],
+                strip[:, :, :, :left],
+                strip[:, :, :, padded_width - right :],
+            )
+            for edge in edges:
+                if edge.numel():
+                    edge.zero_()
             inner = strip[:, :, first - start : last - start, left : left + source.width]
             if scale is None or shift is None:
                 inner.copy_(read)
@@ -178,7 +189,7 @@ class StripPasses:
 
     def _rows(self, bytes_per_row: int, fixed: int, most: int) -> int:
         """How many rows of such cost one strip may have."""
-        available = _COMFORTABLE
+        available = self.comfortable
         if self.budget is not None:
             available = min(available, self.budget - self.budget // 2)
         return max(1, min(most, (available - fixed) // bytes_per_row))
@@ -292,7 +303,7 @@ def query_cost(x: Any, workspace: Workspace) -> int:
 def _affine(source: FeatureMap, norm: nn.GroupNorm, workspace: Workspace) -> tuple[Tensor, Tensor]:
     """Scale and shift `(1, C, 1, 1)` that the group norm comes to on this map."""
     mean, scale = source.group_statistics(norm.num_groups, norm.eps)
-    weight, bias = (p.detach().double().cpu() for p in (norm.weight, norm.bias))
+    weight, bias = (p.detach().to(mean.device).double() for p in (norm.weight, norm.bias))
     scale = scale * weight
     shift = bias - mean * scale
     return tuple(v.to(workspace.device, workspace.dtype).view(1, -1, 1, 1) for v in (scale, shift))  # type: ignore[return-value]

@@ -1,15 +1,23 @@
 """What a run needs, found and judged before it starts."""
 
+import copy
+
 import torch
 from diffusers import AutoencoderKL
 
 from diffusion4k.data.crops import ImageCrops
 from diffusion4k.data.folder import photo_folder, scan_folder
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.families.folder import check_weights, resolve_autoencoder
+from diffusion4k.families.component import (
+    check_weights,
+)
+from diffusion4k.families.folder import (
+    resolve_autoencoder,
+)
 from diffusion4k.training.autoencoder.losses import detail_error
 from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe
 from diffusion4k.vae import (
+    PartitionedAutoencoderKL,
     ScaleConsistentAutoencoderKL,
     load_autoencoder,
     load_stock_autoencoder,
@@ -45,14 +53,16 @@ def initial_student(recipe: AutoencoderRecipe, teacher: AutoencoderKL) -> Autoen
     Raises:
         Diffusion4kError: no such student, or one that is not of the teacher's shape.
     """
+    if recipe.start == "partitioned":
+        return PartitionedAutoencoderKL.from_autoencoder(copy.deepcopy(teacher))
     if recipe.start in ("average", "stride"):
         return ScaleConsistentAutoencoderKL.from_autoencoder(teacher, recipe.start)
     try:
         folder = resolve_autoencoder(recipe.start)
     except Diffusion4kError:
         raise Diffusion4kError(
-            f"start: found {recipe.start!r}, allowed average, stride, or the folder of an earlier "
-            "student"
+            f"start: found {recipe.start!r}, allowed average, stride, or partitioned, or the "
+            "folder of an earlier student"
         ) from None
     check_weights(folder)
     student = load_autoencoder(folder)

@@ -1,4 +1,8 @@
-"""The recipe of scale-consistent training; the defaults are the paper's (arXiv 2506.01331)."""
+"""The recipe of scale-consistent training (arXiv 2506.01331).
+
+The loss's terms and weights are the paper's by default; what else its scripts do is in
+`recipes/paper/vae-sc.yaml`.
+"""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -83,6 +87,8 @@ class AutoencoderRecipe(RunRecipe):
     """Training of an F=16 student of an F=8 autoencoder."""
 
     start: Text = "average"
+    """`average` or `stride`: see `vae.scale_consistent`; `partitioned`: all layers are the F=8
+    autoencoder's, as `vae.partitioned` has them; or the folder of an earlier student."""
     freeze_encoder: bool = False
     resolution: Pixels | None = None
     crop: Annotated[tuple[Pixels, Pixels], BeforeValidator(square)] = (512, 512)

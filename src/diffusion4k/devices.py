@@ -1,0 +1,23 @@
+"""The device that a command computes on."""
+
+import torch
+
+from diffusion4k.errors import UsageError
+
+__all__ = ["usable_device"]
+
+
+def usable_device(name: str | torch.device | None = None) -> torch.device:
+    """The device of that name; by default the first GPU if there is one, else the CPU.
+
+    Raises:
+        UsageError: no such device, or none that works here.
+    """
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(f"device {name}: cannot be used here ({reason}): try cpu") from None
+    return device

@@ -1,0 +1,207 @@
+"""One component of a model folder: its files, what may be wrong with them, and loading it.
+
+Everything is checked before it is loaded, so that a broken folder costs one line and no minutes.
+"""
+
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from diffusion4k.errors import Diffusion4kError
+from diffusion4k.families.folder import (
+    missing,
+    read_json,
+)
+
+__all__ = [
+    "check_class",
+    "check_tokenizer",
+    "check_weights",
+    "load_component",
+    "load_single_file",
+    "loaded_files",
+    "loading",
+    "weight_files",
+]
+
+_WEIGHTS = (
+    ".safetensors",
+    ".bin",
+    ".msgpack",
+    ".h5",
+    ".onnx",
+    ".onnx_data",
+    ".ckpt",
+    ".pt",
+    ".gguf",
+)
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
+
+
+def check_weights(component: Path) -> None:
+    """Refuse a component folder without configuration or with absent or damaged safetensors.
+
+    Only headers are read: a file of wrong length or with a broken header is found in no time.
+
+    Raises:
+        Diffusion4kError: names the file and what is wrong with it.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not component.is_dir():
+        raise missing(component)
+    read_json(component / "config.json")
+    files = weight_files(component)
+    if not files:
+        others = "other formats, and variants such as model.fp16.safetensors, are not read"
+        raise missing(component, f".safetensors weights ({others})")
+    for path in files:
+        if not path.is_file():
+            raise missing(path)
+        try:
+            with safe_open(path, framework="pt"):
+                pass
+        except SafetensorError as error:
+            raise Diffusion4kError(
+                f"{path}: damaged safetensors file ({error}): copy or download it again"
+            ) from None
+
+
+def weight_files(component: Path) -> list[Path]:
+    """The safetensors files that diffusers or transformers load from a component's folder.
+
+    Those of variants (`model.fp16.safetensors`), which the hub's cache may hold beside them, are
+    none of them. A file that an index names may be absent; without weights the list is empty.
+
+    Raises:
+        Diffusion4kError: a damaged index.
+    """
+    for name in ("diffusion_pytorch_model.safetensors", "model.safetensors"):
+        if os.path.lexists(component / name):
+            return [component / name]
+        index = component / f"{name}.index.json"
+        if index.is_file():
+            files = read_json(index).get("weight_map")
+            if not isinstance(files, dict):
+                raise Diffusion4kError(f"{index}: `weight_map` is missing: download it again")
+            return sorted({component / file for file in files.values()})
+    return []
+
+
+def loaded_files(component: Path) -> list[Path]:
+    """Files in a component's folder that decide what it computes: no weights that are not read.
+
+    Raises:
+        Diffusion4kError: a damaged index.
+    """
+    weights = weight_files(component)
+    return sorted(
+        path
+        for path in component.rglob("*")
+        if path.is_file() and (path in weights or not _holds_weights(path.name))
+    )
+
+
+def _holds_weights(name: str) -> bool:
+    is_index = ".index." in name and not name.endswith(".safetensors.index.json")
+    return name.endswith(_WEIGHTS) or is_index
+
+
+def check_class(component: Path, allowed: Collection[str]) -> None:
+    """Refuse a component whose own configuration names another class than its model needs.
+
+    Raises:
+        Diffusion4kError: names the class found and the one allowed.
+    """
+    found = read_json(component / "config.json").get("_class_name")
+    if found is not None and found not in allowed:
+        raise Diffusion4kError(
+            f"{component / 'config.json'}: it is of a {found}, allowed is {' or '.join(allowed)}: "
+            "the folder mixes two models: take it from its source again"
+        )
+
+
+def check_tokenizer(folder: Path) -> None:
+    """Refuse a tokenizer without its vocabulary, in place of which transformers takes an empty one.
+
+    Raises:
+        Diffusion4kError: no such folder, or none of the files that hold a vocabulary.
+    """
+    if not folder.is_dir():
+        raise missing(folder)
+    if not any((folder / name).is_file() for name in _VOCABULARIES):
+        raise missing(folder, f"vocabulary ({', '.join(_VOCABULARIES)})")
+
+
+@contextmanager
+def loading(path: Path) -> Iterator[None]:
+    """Turn whatever a library raises while it loads `path` into one line that names `path`.
+
+    The library's own progress bars are off meanwhile: they would break into ours.
+    """
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    except Diffusion4kError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise Diffusion4kError(f"{path}: cannot be loaded: {reason}") from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+
+
+def load_component(
+    model_class: Any, component: Path, *, dtype: torch.dtype, quantization: Any = None
+) -> nn.Module:
+    """A diffusers or transformers model in evaluation mode from its folder, complete or not at all.
+
+    The libraries fill absent weights with random numbers and only log it; here it is an error.
+    `quantization` is a quantisation configuration of diffusers.
+
+    Raises:
+        Diffusion4kError: absent, damaged, incomplete or unfitting weights.
+    """
+    check_weights(component)
+    with loading(component):
+        model, info = model_class.from_pretrained(
+            component,
+            torch_dtype=dtype,
+            local_files_only=True,
+            output_loading_info=True,
+            **({"quantization_config": quantization} if quantization else {}),
+        )
+    if missing := sorted(info["missing_keys"]):
+        raise Diffusion4kError(
+            f"{component}: {len(missing)} weights are missing from it ({missing[0]}, ...): "
+            f"it is not a complete {model_class.__name__}"
+        )
+    return model.eval()
+
+
+def load_single_file(
+    model_class: Any, file: Path, component: Path, *, dtype: torch.dtype, quantization: Any
+) -> nn.Module:
+    """A diffusers model from one GGUF file, of the configuration in the folder `component`.
+
+    Raises:
+        Diffusion4kError: the file cannot be read, or is of another model.
+    """
+    with loading(file):
+        return model_class.from_single_file(
+            str(file),
+            config=str(component.parent),
+            subfolder=component.name,
+            quantization_config=quantization,
+            torch_dtype=dtype,
+            local_files_only=True,
+        ).eval()

@@ -1,0 +1,58 @@
+"""How sampling shifts the noise levels of an image: by its model's schedule, or as asked for.
+
+sigma' = s sigma / (1 + (s - 1) sigma) (Esser et al., arXiv 2403.03206, section 5.3.2). The more,
+the more steps are spent on the layout and the fewer on detail.
+"""
+
+import math
+from typing import Any
+
+from diffusion4k.errors import UsageError
+
+__all__ = ["MOST", "check_shift", "with_shift"]
+
+MOST = 1000.0
+"""From here on nearly all steps see nothing but noise, and the last one makes the whole image."""
+
+
+def check_shift(
+    shift: float | None, natural: float, *, model: str, width: int, height: int
+) -> None:
+    """Refuse a shift that is none, and a size at which the model's own leaves no step for detail.
+
+    Arguments:
+        shift: as asked for; None: the model's own.
+        natural: the model's own at that size.
+
+    Raises:
+        UsageError: says what to ask for.
+    """
+    if shift is not None:
+        if not (math.isfinite(shift) and 0 < shift <= MOST):
+            raise UsageError(f"shift {shift:g}: allowed is a number above 0 up to {MOST:g}")
+        return
+    if natural > MOST:
+        raise UsageError(
+            f"{width}x{height}: at so many tokens the schedule of {model} shifts noise levels by "
+            f"{natural:,.0f}, by which all steps but the last see noise alone: choose a smaller "
+            "size or a higher factor, make it in stages, or give a shift (3 to 30, say)"
+        )
+
+
+def with_shift(scheduler: Any, shift: float) -> Any:
+    """A scheduler like `scheduler` that shifts by `shift` at any size.
+
+    Raises:
+        UsageError: it is of a kind that does not shift.
+    """
+    config = scheduler.config
+    if config.get("use_dynamic_shifting"):
+        # The pipeline interpolates between these by the image's tokens.
+        mu = math.log(shift)
+        return type(scheduler).from_config(config, base_shift=mu, max_shift=mu)
+    for key in ("flow_shift", "shift"):
+        if key in config:
+            return type(scheduler).from_config(config, **{key: shift})
+    raise UsageError(
+        f"shift {shift:g}: a {type(scheduler).__name__} does not shift noise levels: leave it out"
+    )
