@@ -36,6 +36,7 @@ DEFAULTS = {
     "width": 4096,
     "height": 4096,
     "max_sequence_length": ZERO_TOKENS,
+    "max_memory": "256MiB",
     "stages": STAGES,
 }
 
