@@ -94,8 +94,7 @@ class StripPasses:
         for top, strip in self._pass(hidden, Layer.of(block.conv2), block.norm2, activation):
             summand = source.read(top, top + strip.shape[2])
             strip += summand if shortcut is None else shortcut(summand)
-            factor = block.output_scale_factor
-            made.write(top, strip if factor == 1 else strip / factor)
+            made.write(top, strip / block.output_scale_factor)
         hidden.close()
         if made is not source:
             source.close()
