@@ -7,14 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from diffusion4k.vae.lean import decode_passes, encode_passes, parse_memory
-from diffusion4k.vae.strips import (
-    COMFORTABLE,
-    COMFORTABLE_ON_GPU,
-    Layer,
-    LeastMemory,
-    MapSize,
-    query_cost,
-)
+from diffusion4k.vae.strips import Layer, LeastMemory, MapSize, comfortable, query_cost
 
 __all__ = ["PassCost", "decode_cost", "encode_cost"]
 
@@ -85,7 +78,7 @@ class _Passes(LeastMemory):
 
     def __init__(self, budget: int | None, network: Any, *, gpu: bool) -> None:
         super().__init__(network)
-        self.comfortable = COMFORTABLE_ON_GPU if gpu else COMFORTABLE
+        self.comfortable = comfortable(budget, gpu=gpu)
         self._gpu = gpu
         self.budget = budget
         self.capacity = None if budget is None else budget // 2
