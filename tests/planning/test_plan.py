@@ -159,14 +159,13 @@ def test_shared_weights_are_gathered_in_bfloat16_and_not_copied(
         return plan_training(blueprint, wanted, machine, images=1).stages[2].parts
 
     one, whole, shared = step(1), step(4, engine="ddp"), step(4)
-    weights = 4 * sum(p.numel() for p in blueprint.transformer.parameters())
-    # Autocast keeps those of all products of matrices.
+    # Autocast keeps those of all products of matrices that were made before the peak.
     layers = [m for m in blueprint.transformer.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
     copies = 2 * sum(p.numel() for layer in layers for p in layer.parameters())
-    assert one["weight copies"] == whole["weight copies"] == pytest.approx(copies, rel=0.02)
+    assert 0.8 * copies < one["weight copies"] == whole["weight copies"] <= copies
     assert "weight copies" not in shared
     # An nth, and two of the tiny model's two blocks in half of float32.
-    assert shared["weights"] == pytest.approx(weights * (1 / 4 + 1 / 2), rel=0.2)
+    assert shared["weights"] == pytest.approx(one["weights"] * (1 / 4 + 1 / 2), rel=1e-3)
     for part in ("activations", "workspace"):
         assert shared.get(part) == one.get(part)
 

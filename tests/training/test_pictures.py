@@ -34,6 +34,7 @@ def test_a_cache_of_another_dtype_is_kept(
         family=family,
         cache=place,
         resolution=64,
+        flip=recipe().flip,
         dtype="bfloat16",
     )
     before = {path.name: path.stat().st_mtime_ns for path in (place / "shards").iterdir()}

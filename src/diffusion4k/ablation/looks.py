@@ -143,7 +143,7 @@ def _measured(
 
 def _model(recipe: Recipe, *, trained: bool) -> tuple[str, dict[str, Any]]:
     """What `Sampler` takes."""
-    own = recipe.high_resolution_options
+    own = recipe.model_options["high_resolution"]
     options = {"high_resolution": own} if own else {}
     if not trained:
         return recipe.model, options

@@ -175,9 +175,7 @@ def _plan(
         else planning.present_machine(utilisation, folder=checked.output if checked else None)
     )
     if checked:
-        blueprint = planning.Blueprint(
-            checked.model, high_resolution=checked.high_resolution_options
-        )
+        blueprint = planning.Blueprint(checked.model, **checked.model_options)
         return planning.plan_training(blueprint, checked, machine, images)
     if images is not None:
         raise UsageError("--images belongs to a training run: give a recipe")

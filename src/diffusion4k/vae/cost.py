@@ -7,14 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from diffusion4k.vae.lean import decode_passes, encode_passes, parse_memory
-from diffusion4k.vae.strips import (
-    COMFORTABLE,
-    COMFORTABLE_ON_GPU,
-    Layer,
-    LeastMemory,
-    MapSize,
-    query_cost,
-)
+from diffusion4k.vae.strips import Layer, LeastMemory, MapSize, comfortable, query_cost
 
 __all__ = ["PassCost", "decode_cost", "encode_cost"]
 
@@ -85,12 +78,12 @@ class _Passes(LeastMemory):
 
     def __init__(self, budget: int | None, network: Any, *, gpu: bool) -> None:
         super().__init__(network)
-        self.comfortable = COMFORTABLE_ON_GPU if gpu else COMFORTABLE
+        self.comfortable = comfortable(budget, gpu=gpu)
         self._gpu = gpu
         self.budget = budget
         self.capacity = None if budget is None else budget // 2
         self.held = self.peak = self.flops = 0
-        self._divides = False
+        self._in_residual = False
 
     def new_map(self, channels: int, height: int, width: int) -> Any:
         size = channels * height * width * self.workspace.dtype.itemsize
@@ -104,9 +97,9 @@ class _Passes(LeastMemory):
         if block.conv_shortcut is not None:
             channels = block.conv1.in_channels * block.conv2.out_channels
             self.flops += 2 * channels * source.height * source.width
-        self._divides = block.output_scale_factor != 1
+        self._in_residual = True
         made = super().residual(source, block)
-        self._divides = False
+        self._in_residual = False
         return made
 
     def _attend(self, x: Any, attention: Any) -> None:
@@ -130,8 +123,8 @@ class _Passes(LeastMemory):
         strip_in, strip_out = (last - first) * row_in, unit * steps * row_out
         # The strip before is there until the next one is, and a pixel shuffle makes a copy.
         made = ((2 if unit > 1 else 1) + (strips > 1)) * strip_out
-        # A sum may be divided before it is written; statistics are taken of a float32 copy.
-        written = (2 if self._divides else 1) * strip_out
+        # A sum is divided before it is written; statistics are taken of a float32 copy.
+        written = (2 if self._in_residual else 1) * strip_out
         written += strip_out * 4 // dtype.itemsize if dtype.itemsize < 4 else 0
         beside = strip_in + max(strip_in + strip_out, made, written)
         if not source.held:  # Read from a file.

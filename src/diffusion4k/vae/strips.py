@@ -16,12 +16,12 @@ from diffusion4k.vae.feature_map import FeatureMap, Workspace
 from diffusion4k.vae.scale_consistent import PixelShuffleConv2d
 from diffusion4k.vae.subpixel import SubPixelConv2d
 
-__all__ = ["ImageRows", "LeastMemory", "MapSize", "StripPasses"]
+__all__ = ["ImageRows", "LeastMemory", "MapSize", "StripPasses", "comfortable"]
 
 # Bytes for a strip where nothing limits it: on the CPU larger ones are slower, on a GPU each one
 # costs a dozen kernels.
-COMFORTABLE = 2**25
-COMFORTABLE_ON_GPU = 2**30
+_COMFORTABLE = 2**25
+_COMFORTABLE_ON_GPU = 2**30
 
 
 @dataclass
@@ -45,8 +45,7 @@ class StripPasses:
     def __init__(self, budget: int | None, network: nn.Module) -> None:
         parameter = next(network.parameters())
         self.budget = budget
-        on_cpu = parameter.device.type == "cpu"
-        self.comfortable = COMFORTABLE if on_cpu else COMFORTABLE_ON_GPU
+        self.comfortable = comfortable(budget, gpu=parameter.device.type != "cpu")
         # Half for maps, half for the strips at work.
         capacity = None if budget is None else budget // 2
         self.workspace = Workspace(capacity, parameter.device, parameter.dtype)
@@ -94,8 +93,7 @@ class StripPasses:
         for top, strip in self._pass(hidden, Layer.of(block.conv2), block.norm2, activation):
             summand = source.read(top, top + strip.shape[2])
             strip += summand if shortcut is None else shortcut(summand)
-            factor = block.output_scale_factor
-            made.write(top, strip if factor == 1 else strip / factor)
+            made.write(top, strip / block.output_scale_factor)
         hidden.close()
         if made is not source:
             source.close()
@@ -293,6 +291,14 @@ class Layer:
 
     def __call__(self, strip: Tensor) -> Tensor:
         return self.run(strip)
+
+
+def comfortable(budget: int | None, *, gpu: bool) -> int:
+    """Bytes of a strip at most, within a budget of all maps and strips."""
+    if not gpu:
+        return _COMFORTABLE
+    share = _COMFORTABLE_ON_GPU if budget is None else budget // 8
+    return max(_COMFORTABLE, min(share, _COMFORTABLE_ON_GPU))
 
 
 def query_cost(x: Any, workspace: Workspace) -> int:
