@@ -1,7 +1,7 @@
 """The Sana family against the stock diffusers pipeline."""
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -66,6 +66,9 @@ class TestSana(FamilyContract):
     width, height = 192, 128
     build = staticmethod(tiny_sana)
     stock_options: ClassVar = {"use_resolution_binning": False}
+
+    def stock_latents(self, vae: Any, image: Tensor, generator: torch.Generator) -> Tensor:
+        return vae.encode(image).latent * vae.config.scaling_factor
 
     def test_latents_are_scaled_and_back(self, model: Path) -> None:
         family = family_of(model)
