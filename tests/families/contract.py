@@ -78,6 +78,7 @@ class FamilyContract:
     """Of the stock pipeline's call, which our path must choose by itself."""
     training_options: ClassVar[dict[str, Any]] = {"guidance_scale": 1.0}
     """Of the stock pipeline's call, for one prediction as in training."""
+    guidance_tolerance = 1e-3
 
     @staticmethod
     def build(folder: Path) -> Path:
@@ -481,7 +482,7 @@ class FamilyContract:
             **family.call_arguments(self.conditioning(model), guidance=0.0),
         ).images
         found = family.spatial_latents(found, self.width, self.height)
-        torch.testing.assert_close(found, reference, rtol=0, atol=1e-3)
+        torch.testing.assert_close(found, reference, rtol=0, atol=self.guidance_tolerance)
 
     def test_an_image_in_stages(self, model: Path) -> None:
         sampler = Sampler(model, factor=self.factor)
