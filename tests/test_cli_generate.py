@@ -57,6 +57,39 @@ def test_positions_reach_the_image(tiny_model: Path, tmp_path: Path) -> None:
             _run(*wide, *option, "--out", path)
 
 
+def test_stages_reach_the_image(tiny_model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cat.png"
+    asked = ("a cat", "--model", tiny_model, "--width", 96, "--height", 64, "--steps", 1)
+    # fmt: off
+    _run(
+        *asked, "--stages", "32,64", "--stage-strength", 0.5, "--stage-steps", 2, "--window", 2,
+        "--low-bands", "constant", "--keep-stages", "--out", path,
+    )
+    # fmt: on
+    draft, middle, last = read_metadata(path)["stages"]
+    assert (draft["width"], draft["height"], draft["steps"]) == (32, 16, 1)
+    assert (middle["width"], last["width"], last["height"]) == (64, 96, 64)
+    expected = {"strength": 0.5, "steps": 2, "window": 2, "low_bands": "constant"}
+    assert expected.items() <= last.items() and expected.items() <= middle.items()
+    assert len(list((tmp_path / "cat-stages").iterdir())) == 2
+    _run(*asked, "--draft", 32, "--out", tmp_path / "doubled.png")
+    assert [stage["width"] for stage in read_metadata(tmp_path / "doubled.png")["stages"]] == [
+        32,
+        64,
+        96,
+    ]
+    _run(*asked, "--direct", "--out", tmp_path / "direct.png")
+    assert read_metadata(tmp_path / "direct.png")["stages"] is None
+    for options, message in (
+        (("--direct", "--draft", 32), "--direct contradicts"),
+        (("--stages", "32;64"), "stages 32;64: give longer sides in pixels"),
+        (("--stages", "32", "--stage-strength", 0), "stage strength 0.0: allowed"),
+        (("--window", 4), "is made directly"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            _run(*asked, *options, "--out", tmp_path / "refused.png")
+
+
 def test_refinement_lora_and_memory_reach_the_image(tiny_model: Path, tmp_path: Path) -> None:
     transformer = SD3Transformer2DModel.from_pretrained(tiny_model, subfolder="transformer")
     add_adapter(transformer, rank=1, alpha=1, targets=["to_q"], seed=0)

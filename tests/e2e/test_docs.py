@@ -114,6 +114,8 @@ def small(words: list[str], full_size: Path) -> list[str]:
     for i, word in enumerate(words):
         if words[i - 1] in ("--width", "--height"):
             words[i] = "256"
+        elif words[i - 1] in ("--stages", "--draft"):
+            words[i] = "32"
         elif words[i - 1] in ("--resolution", "--size"):
             words[i] = "128"
         elif words[i - 1] == "--stages":

@@ -147,7 +147,7 @@ def test_the_record_says_every_stage(sampler: Sampler, staged: Settings, tmp_pat
 def test_windows_go_with_every_kind_of_weights(
     sampler: Sampler, staged: Settings, tmp_path: Path, option: str
 ) -> None:
-    """Window by window the same as of a window as large as the image, where that is all there is."""
+    """Hooks that stream blocks change nothing; adapters and fewer bits have their effect."""
     options = {"low": {"memory": "low"}, "fp8": {"weights": "fp8"}}.get(option, {})
     if option == "lora":
         transformer = Sampler(sampler.folder).pipeline.transformer
