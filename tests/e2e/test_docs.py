@@ -118,10 +118,6 @@ def small(words: list[str], full_size: Path) -> list[str]:
             words[i] = "32"
         elif words[i - 1] in ("--resolution", "--size"):
             words[i] = "128"
-        elif words[i - 1] == "--stages":
-            words[i] = "64,128"
-        elif words[i - 1] == "--draft":
-            words[i] = "64"
         elif words[i - 1] == "--model" and word != "pocket" and not Path(word).exists():
             words[i] = str(full_size.with_name("flux") if "flux" in word.lower() else full_size)
     if verb == "generate" and any(word.startswith(str(full_size.parent)) for word in words):
