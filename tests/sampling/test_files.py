@@ -1,5 +1,6 @@
 """Image files: the record survives, names follow from it, broken files are not taken for whole."""
 
+import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from diffusion4k import __version__
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.sampling import Settings, read_metadata
 from diffusion4k.sampling.files import image_name, is_made_here, is_present, write_image
+from diffusion4k.sampling.stages import Stage
 
 SETTINGS = Settings(
     prompt="ein Hündchen im Schnee, 雪, 🐶",
@@ -25,6 +27,10 @@ SETTINGS = Settings(
     model="pocket",
     model_fingerprint="0123456789abcdef",
     dtype="float32",
+    stages=(
+        Stage(32, 16, steps=4, guidance=2.5, factor=8),
+        Stage(64, 32, 4, 2.5, 16, 0.4, 16, "shifted", "falling", 1.0, "db2"),
+    ),
 )
 IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 64, 3), dtype=np.uint8))
 
@@ -35,7 +41,8 @@ def test_the_record_is_read_back(tmp_path: Path, suffix: str) -> None:
     write_image([np.asarray(IMAGE)], path, SETTINGS)
     metadata = read_metadata(path)
     versions = metadata.pop("versions")
-    assert metadata == asdict(SETTINGS)
+    assert metadata == json.loads(json.dumps(asdict(SETTINGS)))
+    assert tuple(Stage(**stage) for stage in metadata["stages"]) == SETTINGS.stages
     assert versions["diffusion4k"] == __version__
     assert {"diffusers", "torch"} <= versions.keys()
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
@@ -51,7 +58,9 @@ def test_png_keeps_every_pixel_and_jpeg_has_quality_95(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("character", ["🐶", '"', "\n", "字"])
 def test_the_longest_prompts_fit_into_jpeg(tmp_path: Path, character: str) -> None:
-    longest = replace(SETTINGS, prompt=character * 7500, negative_prompt=character * 7500)
+    stage = Stage(4096, 4096, 50, 5.5, 16, 0.45, 128, "overlap", "constant", 0.25, "bior4.4")
+    text = character * 7000
+    longest = replace(SETTINGS, prompt=text, negative_prompt=text, stages=(stage,) * 8)
     write_image([np.asarray(IMAGE)], tmp_path / "image.jpg", longest)
     assert read_metadata(tmp_path / "image.jpg")["prompt"] == longest.prompt
 

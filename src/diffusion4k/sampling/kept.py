@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from diffusion4k.data.images import open_rgb
-from diffusion4k.errors import Diffusion4kError
 from diffusion4k.sampling.files import is_present, write_image
 from diffusion4k.sampling.request import Settings
 
@@ -38,11 +38,8 @@ class KeptStages:
         """Number and picture `(height, width, 3)` of the last stage that is there; None: none."""
         for number in reversed(range(len(self.settings.stages or ()) - 1)):
             path, settings = self._path(number), self._up_to(number)
-            if is_present(path, settings):
-                try:
-                    return number, np.asarray(open_rgb(path))
-                except Diffusion4kError:
-                    continue  # Damaged: it is made again.
+            if is_present(path, settings) and _is_sound(path):
+                return number, np.asarray(open_rgb(path))
         return None
 
     def write(self, number: int, picture: NDArray[np.uint8]) -> None:
@@ -71,3 +68,13 @@ class KeptStages:
             height=last.height,
             factor=last.factor,
         )
+
+
+def _is_sound(path: Path) -> bool:
+    """Whether the checksums of a PNG's chunks are right: not every damage stops its decoder."""
+    try:
+        with Image.open(path) as image:
+            image.verify()
+    except (OSError, SyntaxError):
+        return False
+    return True

@@ -19,7 +19,7 @@ from diffusion4k.sampling.stages import Stage, resolve_stages, steps_made
 __all__ = ["Request", "Settings", "choose_dtype", "read_prompts", "settle"]
 
 # The longest prompts whose record still fits into the 64 KiB that JPEG allows.
-_MAX_PROMPT = 7500
+_MAX_PROMPT = 7000
 DTYPES = ("float32", "bfloat16", "float16")
 STRENGTH = 0.35
 
