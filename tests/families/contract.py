@@ -385,7 +385,7 @@ class FamilyContract:
         """What the stock image-to-image pipeline makes of the image, as latents."""
         name = families()[type(stock).__name__].image_to_image_class
         if name is None:
-            return self.image_to_image_by_hand(stock, normalised(np.asarray(image)), **options)
+            return self.image_to_image_by_hand(stock, normalised(np.array(image)), **options)
         return getattr(diffusers, name)(**stock.components)(image=image, **options).images
 
     def image_to_image_by_hand(
