@@ -10,6 +10,7 @@ import argparse
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
@@ -26,9 +27,9 @@ from diffusion4k.vae import load_autoencoder
 SHIFT = 1.8  # of the noise schedule of the draft
 STAGES = [
     {"side": 512, "steps": 20},
-    {"side": 1024, "steps": 10, "strength": 0.6, "window": 32},
-    {"side": 2048, "steps": 10, "strength": 0.5, "window": 32},
-    {"side": 4096, "steps": 10, "strength": 0.4, "window": 32},
+    {"side": 1024, "steps": 10, "strength": 0.5, "window": 32},
+    {"side": 2048, "steps": 8, "strength": 0.6, "window": 32, "low_bands": "constant"},
+    {"side": 4096, "steps": 8, "strength": 0.6, "window": 32, "low_bands": "constant"},
 ]
 DEFAULTS = {
     "steps": 8,
@@ -70,13 +71,21 @@ def export(base: Path, tuned: Path | None, text: Path, autoencoder: Path, out: P
     ).to(torch.float16)
     with _replaced(out / "model") as folder:
         pipeline.save_pretrained(folder)
-        write_text(folder / "diffusion4k.json", json.dumps(DEFAULTS, indent=2) + "\n")
+        own = (
+            DEFAULTS | {"stages": [_left_to_base(stage) for stage in STAGES]} if tuned else DEFAULTS
+        )
+        write_text(folder / "diffusion4k.json", json.dumps(own, indent=2) + "\n")
     with _replaced(out / "base") as folder:
         load_transformer(base).half().save_pretrained(folder / "transformer")
         settings = {"parts_from": "../model"} | DEFAULTS
         write_text(folder / "diffusion4k.json", json.dumps(settings, indent=2) + "\n")
     total = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     print(f"{out}: {total / 1e6:.1f} MB")
+
+
+def _left_to_base(stage: dict[str, Any]) -> dict[str, Any]:
+    """A stage of the fine-tuned model: it makes those above 1024 pixels by itself."""
+    return stage if stage["side"] > 1024 else stage | {"model": "pocket-base"}
 
 
 class _replaced:

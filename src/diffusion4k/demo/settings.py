@@ -9,7 +9,6 @@ from diffusion4k.metrics.columns import Measure
 from diffusion4k.metrics.weight_free import Settings as MetricSettings
 from diffusion4k.metrics.weight_free import weight_free_measures
 from diffusion4k.training.recipe import (
-    BetaRecipe,
     CheckpointRecipe,
     OptimizerRecipe,
     Recipe,
@@ -82,7 +81,7 @@ def demo_recipe(demo: Demo) -> Recipe:
         resolution=demo.side,
         crop=(min(WINDOW, demo.side),) * 2,
         flip=False,
-        timesteps=BetaRecipe(),
+        first_stage=2048,
         optimizer=OptimizerRecipe(learning_rate=2e-4),
         schedule=ScheduleRecipe(name="cosine", warmup_steps=min(10, steps - 1)),
         steps=steps,

@@ -45,6 +45,9 @@ class StageOptions:
     """Weight of that, above 0 to 1, at the first step; at 1 they are replaced."""
     wavelet: str | None = None
     """Of these sub-bands, a discrete wavelet of PyWavelets."""
+    model: str | None = None
+    """Whose transformer makes the stage: a bundled model, a folder or a hub id; None: the model
+    itself. A model that was fine-tuned on windows leaves its draft to the model it came from."""
 
     def over(self, other: "StageOptions") -> "StageOptions":
         """These options, and those of `other` where these leave it open."""
@@ -79,6 +82,8 @@ class StageOptions:
         value = self.guidance
         if value is not None and not (_is_number(value) and math.isfinite(value) and value >= 0):
             raise error(f"{where}guidance {value}: allowed is a number from 0 (0 to 1: off)")
+        if self.model is not None and not (isinstance(self.model, str) and self.model):
+            raise error(f"{where}model {self.model!r}: allowed is a name, a folder or a hub id")
         if self.wavelet is not None:
             import pywt
 
@@ -89,7 +94,7 @@ class StageOptions:
                 )
 
 
-_OF_DRAFTS = {"side", "steps", "guidance", "factor"}
+_OF_DRAFTS = {"side", "steps", "guidance", "factor", "model"}
 USUAL = StageOptions(
     strength=0.4, grid="shifted", low_bands="falling", low_bands_weight=1.0, wavelet="db2"
 )

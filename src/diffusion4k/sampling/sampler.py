@@ -106,6 +106,7 @@ class Sampler:
         self._text_encoders: Any = None
         self._conditioning: dict[tuple[str, bool], dict[str, Tensor]] = {}
         self._others: dict[int, tuple[Family, Any]] = {}
+        self._drafting: tuple[str, Any] | None = None
 
     def settle(self, request: Request) -> Settings:
         """The request, checked, and completed with the model's defaults.
@@ -255,6 +256,35 @@ class Sampler:
             )
             self._others[factor] = family, pipeline
         return self._others[factor]
+
+    def at_stage(self, stage: Stage) -> tuple[Family, Any]:
+        """Family and pipeline of a stage: at its factor, with the transformer that makes it.
+
+        Of the other models' transformers one is kept, the newest.
+
+        Raises:
+            Diffusion4kError: the other model is of another family.
+        """
+        family, pipeline = self.at_factor(stage.factor)
+        if stage.model is None:
+            return family, pipeline
+        if self._drafting is None or self._drafting[0] != stage.model:
+            self._drafting = None  # Before the next one is loaded.
+            folder = resolve(stage.model)
+            if (other := family_of(folder).name) != self.family.name:
+                raise Diffusion4kError(
+                    f"stage {stage.name}: {stage.model} is of the family {other}, {self.model} of "
+                    f"{self.family.name}: name a model of the same family"
+                )
+            transformer = load_transformer(
+                self.family, folder, dtype=self.torch_dtype, weights=self.weights
+            )
+            if self.weights == "fp8":
+                cast_layers(transformer, dtype=self.torch_dtype)
+            self._drafting = stage.model, transformer
+        own = with_parts(pipeline, family.pipeline_class, transformer=self._drafting[1])
+        self.placement.place(own)
+        return family, own
 
     def load(self) -> None:
         """Load the pipeline now and not with the first image."""

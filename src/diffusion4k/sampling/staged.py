@@ -77,7 +77,7 @@ def _denoise_stage(
     on_step: Callable[[], None] | None,
 ) -> Tensor:
     """The latents of one stage; `picture` is that of the stage before, None for the draft."""
-    family, pipeline = sampler.at_factor(stage.factor)
+    family, pipeline = sampler.at_stage(stage)
     seed = stage_seed(settings.seed, number)
     generator = torch.Generator().manual_seed(seed)
     options = sampler.call_arguments(settings, stage.guidance, on_step, stage)

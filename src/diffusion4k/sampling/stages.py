@@ -11,8 +11,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from diffusion4k.errors import UsageError
+from diffusion4k.families import resolve
 from diffusion4k.families.base import NO_LIMIT, Defaults, Family
 from diffusion4k.families.stages import ModelStages, StageOptions
+from diffusion4k.sampling.fingerprint import fingerprint
 from diffusion4k.sampling.sizes import check_size, check_steps
 
 __all__ = ["Stage", "doubled", "resolve_stages", "steps_made"]
@@ -45,6 +47,10 @@ class Stage:
     """Weight of that at the first step, above 0 to 1; None where it is off."""
     wavelet: str | None = None
     """Of these sub-bands; None where it is off."""
+    model: str | None = None
+    """Whose transformer makes it; None: that of the model itself."""
+    model_fingerprint: str | None = None
+    """Of that transformer's folder."""
 
     @property
     def steps_made(self) -> int:
@@ -190,6 +196,8 @@ def _stage(size: tuple[int, int], options: StageOptions, family: Family) -> Stag
         low_bands=options.low_bands or "off",
         low_bands_weight=options.low_bands_weight if is_guided else None,
         wavelet=options.wavelet if is_guided else None,
+        model=options.model,
+        model_fingerprint=fingerprint(resolve(options.model)) if options.model else None,
     )
 
 

@@ -44,15 +44,24 @@ def export_pipeline(
     family: Family,
     transformer: ModelMixin,
     card: str,
+    drafted_by: str | None = None,
+    first_stage: int | None = None,
 ) -> Path:
-    """Write the pipeline folder `path`, wholly or not at all; other parts of `base` are copied."""
+    """Write the pipeline folder `path`, wholly or not at all; other parts of `base` are copied.
+
+    Stages of `base` below `first_stage` pixels are left to the model named `drafted_by`.
+    """
     index = model_index(base)
     with atomic_folder(path) as folder:
         for name, entry in index.items():
             converted = name == "vae" and entry[1] == F8
             if isinstance(entry, list) and entry[0] and name != "transformer" and not converted:
                 shutil.copytree(component_folder(base, name), folder / name)
-        if settings := family.settings(base):
+        settings = family.settings(base)
+        for stage in settings.get("stages", []):
+            if first_stage and stage["side"] < first_stage:
+                stage["model"] = drafted_by
+        if settings:
             write_text(folder / SETTINGS, json.dumps(settings, indent=2) + "\n")
         transformer.save_pretrained(folder / "transformer")
         _forget_origin(folder / "transformer" / "config.json")

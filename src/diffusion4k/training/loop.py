@@ -226,6 +226,8 @@ class _Run:
                         family=self.family,
                         transformer=transformer,
                         card=card,
+                        drafted_by=recipe.model,
+                        first_stage=recipe.first_stage,
                     )
         engine.wait()
         return path

@@ -226,6 +226,7 @@ class Recipe(RunRecipe):
     context_parallel: Count = 1
     compile: bool = False
     caption_dropout: Probability = 0.0
+    first_stage: Count | None = None
 
     @property
     def crop_size(self) -> tuple[int, int]:
