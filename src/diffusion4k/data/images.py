@@ -23,6 +23,7 @@ from diffusion4k.data.without_metadata import without_metadata
 from diffusion4k.errors import Diffusion4kError
 
 __all__ = [
+    "ENDINGS",
     "MAX_PIXELS",
     "SUFFIXES",
     "Header",
@@ -42,16 +43,28 @@ ImageSource: TypeAlias = str | Path | BinaryIO
 MAX_PIXELS = 1 << 30
 """Largest photograph that is opened: 1 gigapixel, 3 GiB decoded."""
 
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".avif", ".jp2", ".ppm"}
-)
+ENDINGS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "MPO": (".jpg", ".jpeg", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "BMP": (".bmp", ".dib"),
+    "AVIF": (".avif", ".avifs"),
+    "JPEG2000": (".jp2", ".j2k", ".jpf", ".jpx"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+}
+"""By Pillow's name of a format, the usual one first."""
+
+SUFFIXES = frozenset(ending for endings in ENDINGS.values() for ending in endings)
 """Endings by which a file in a folder is taken for an image."""
 
 _MOST_BYTES = 4 << 30
 """Of a file; beyond it no photograph is looked for."""
 
 # Pillow also reads formats that start other programs (EPS) or are no photographs; not here.
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "JPEG2000", "PPM")
+_FORMATS = tuple(ENDINGS)
 
 # Pillow refuses above twice its limit and warns above the limit, which for photographs at 4K and
 # beyond is noise, as are its notes on odd metadata.
