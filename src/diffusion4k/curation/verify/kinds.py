@@ -45,7 +45,9 @@ KINDS = {
         "begins with a phrase that the captioning prompt forbids (`This image shows`)",
         "the phrase is taken away",
     ),
-    "caption-characters": Kind("control characters, or marks of a wrong decoding", "taken away"),
+    "caption-characters": Kind(
+        "control characters, marks of a wrong decoding, a model's thoughts", "taken away"
+    ),
     "caption-repeated": Kind("one caption on many photographs"),
 }
 """By name; every `Problem.kind` is one of these."""
