@@ -156,11 +156,15 @@ def parse_answer(body: Any, request_id: Any) -> Answer | None:
         return None
     if not isinstance(text, str | None) or not isinstance(refusal, str | None):
         return None
+    input_tokens, output_tokens = (
+        n if type(n) is int and 0 <= n <= _MOST_TOKENS else None for n in counts
+    )
     return Answer(
         clean_text(text or ""),
         refusal and (clean_text(refusal) or "refused"),
         clean_text(finish) if isinstance(finish, str) else None,
-        *(n if type(n) is int and 0 <= n <= _MOST_TOKENS else None for n in counts),
+        input_tokens,
+        output_tokens,
         clean_text(request_id) if isinstance(request_id, str) else None,
     )
 
