@@ -8,7 +8,9 @@ import pytest
 from diffusion4k.curation.entries import Entry
 from diffusion4k.curation.recipe import FolderSource
 from diffusion4k.curation.sources.folder import folder_entries
+from diffusion4k.curation.verify.verify import verify_dataset
 from diffusion4k.errors import UsageError
+from diffusion4k.metrics.evaluate import list_images
 from tests.curation.conftest import save
 
 
@@ -136,3 +138,82 @@ def test_the_key_is_that_of_the_file_not_of_its_caption(tmp_path: Path) -> None:
     assert entries(tmp_path)["a.jpg"].key == before.key
     save(path, 1)
     assert entries(tmp_path)["a.jpg"].key != before.key
+
+
+LOOK_ALIKES = {
+    "photo.jfif": "photo.txt",
+    "photo2.jpe": "photo2.txt",
+    "noending": "noending.txt",
+    "IMG_1.JPG": "IMG_1.TXT",
+    "kohya.jpg": "kohya.caption",
+    "double.jpg": "double.jpg.txt",
+    "dotted.1.jpg": "dotted.1.json",
+}
+
+
+def make_look_alikes(folder: Path) -> None:
+    for seed, (name, beside) in enumerate(LOOK_ALIKES.items()):
+        save(folder / name, seed, format="JPEG", quality=95)
+        content = json.dumps({"text": name}) if beside.endswith("json") else name
+        (folder / beside).write_text(content)
+    (folder / "iphone.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    (folder / "iphone.txt").write_text("the caption of another")
+    (folder / "gone.png").symlink_to("moved.png")
+    (folder / "LICENSE").write_text("no picture")
+    (folder / "lost.txt").write_text("the caption of none")
+
+
+def test_every_picture_is_read_or_named(tmp_path: Path) -> None:
+    make_look_alikes(tmp_path)
+    found = entries(tmp_path)
+    problems = {name: entry.problem for name, entry in found.items() if entry.problem}
+    assert {name: entry.text for name, entry in found.items() if name not in problems} == {
+        name: name for name in LOOK_ALIKES
+    }
+    assert "not read: .heic files" in str(problems.pop("iphone.heic"))
+    assert "cannot be read" in str(problems.pop("gone.png"))
+    (lost,) = problems.values()
+    assert "captions without a picture: 1, the first is lost.txt" in str(lost)
+
+
+def test_every_picture_is_verified_or_named(tmp_path: Path) -> None:
+    make_look_alikes(tmp_path)
+    report = verify_dataset(tmp_path, min_side=32, progress=False)
+    assert {p.photo.file_name: p.photo.text for p in report.pictures} == {n: n for n in LOOK_ALIKES}
+    named = {Path(problem.where).name: problem.kind for problem in report.problems}
+    assert named == {
+        "iphone.heic": "unread",
+        "gone.png": "unread",
+        "noending": "ending",
+        "lost.txt": "caption-alone",
+    }
+
+
+def test_every_picture_is_listed_or_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_look_alikes(tmp_path)
+    assert {path.name for path in list_images(tmp_path)} == LOOK_ALIKES.keys()
+    said = capsys.readouterr().err
+    assert "iphone.heic: not read" in said
+    assert "gone.png: a link that leads nowhere" in said
+
+
+def test_what_a_line_names_is_read_whatever_it_is_called(tmp_path: Path) -> None:
+    rows = []
+    for seed, name in enumerate(["photo.jpg_large", "noending", "sub/a.bak", ".hidden.jpg"]):
+        save(tmp_path / name, seed, format="JPEG", quality=95)
+        rows.append(json.dumps({"file_name": name, "text": name}) + "\n")
+    (tmp_path / "metadata.jsonl").write_text("".join(rows))
+    found = entries(tmp_path)
+    assert len(found) == 4
+    assert all(entry.text == entry.name and not entry.problem for entry in found.values())
+
+
+def test_a_caption_is_never_read_through_a_link_that_leads_out(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("a private key")
+    save(tmp_path / "photos/a.jpg", 0)
+    (tmp_path / "photos/a.txt").symlink_to(tmp_path / "secret")
+    found = entries(tmp_path / "photos")
+    assert found["a.jpg"].text is None
+    assert "leads out of the folder" in str(found["a.txt"].problem)

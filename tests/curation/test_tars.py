@@ -131,3 +131,74 @@ def test_a_tar_is_published_byte_for_byte_and_cannot_lead_out(tmp_path: Path, bu
     assert set(tmp_path.iterdir()) - before == {built.output}
     image = np.asarray(Image.open(built.output / "train/a/evil.jpg"))
     assert image.shape == (64, 96, 3)
+
+
+def texts(*members: str) -> dict[str, str | None]:
+    """Caption by picture of a tar with these members; a text's content is its name."""
+    path = Path("a.tar")
+    make_tar(path, [(name, content_of(name)) for name in members])
+    return {entry.name: entry.problem or entry.text for entry in entries(path)}
+
+
+def content_of(name: str) -> bytes:
+    if name.endswith(".json"):
+        return f'{{"caption": "{name}"}}'.encode()
+    return jpeg(0) if name.endswith("jpg") else name.encode()
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        # Dots in names: the caption is that of the name up to its last ending.
+        (["p.0.jpg", "p.0.txt", "p.1.jpg", "p.1.txt"], ["p.0.txt", "p.1.txt"]),
+        (["0.25.jpg", "0.25.json", "0.5.jpg", "0.5.json"], ["0.25.json", "0.5.json"]),
+        (["I.edited.jpg", "I.jpg", "I.edited.txt", "I.txt"], ["I.edited.txt", "I.txt"]),
+        # That of the bare key belongs to all that have none of their own.
+        (["p.0.jpg", "p.1.jpg", "p.1.txt", "p.txt"], ["p.txt", "p.1.txt"]),
+        (["x/p.0.jpg", "p.txt", "p.jpg"], [None, "p.txt"]),
+        # Captions lie anywhere.
+        (["0.jpg", "1.jpg", "0.txt", "1.txt"], ["0.txt", "1.txt"]),
+        (["1.txt", "0.txt", "0.jpg", "1.jpg"], ["0.txt", "1.txt"]),
+        # What macOS' tar adds is nothing.
+        (["./._0.jpg", "./0.jpg", "./._0.txt", "./0.txt"], ["./0.txt"]),
+        (
+            ["0.JPG", "0.TXT", "1.jpg", "1.jpg.txt", "2.jpg", "2.caption"],
+            ["0.TXT", "1.jpg.txt", "2.caption"],
+        ),
+    ],
+)
+def test_every_picture_has_its_own_caption(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    members: list[str],
+    expected: list[str | None],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert list(texts(*members).values()) == expected
+
+
+def test_samples_of_one_name_have_each_their_caption(tmp_path: Path) -> None:
+    members = [(f"0001.{end}", b"") for end in ("jpg", "txt")]
+    contents = [jpeg(0), b"first", jpeg(1), b"second"]
+    names = [name for name, _ in members * 2]
+    path = make_tar(tmp_path / "a.tar", list(zip(names, contents, strict=True)))
+    assert [entry.text for entry in entries(path)] == ["first", "second"]
+
+
+def test_what_is_lost_in_a_tar_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = texts("0.jpg", "0.txt", "one.txt", "two.txt", "a.heic", "README.txt")
+    assert found["a/0.jpg"] == "0.txt"
+    assert "not read: .heic files" in str(found["a/a.heic"])
+    assert "captions without a picture: 2, the first is one.txt" in str(found["a/one.txt"])
+    assert len(found) == 3
+
+
+def test_a_negative_size_is_damage(tmp_path: Path) -> None:
+    path = make_tar(tmp_path / "a.tar", [("0.jpg", jpeg(0)), ("1.jpg", jpeg(1))])
+    content = bytearray(path.read_bytes())
+    size = 124
+    content[size : size + 12] = b"\xff" * 11 + b"\x00"
+    content[148:156] = b"%06o\0 " % (sum(content[:148]) + 8 * 32 + sum(content[156:512]))
+    path.write_bytes(content)
+    assert all(entry.problem for entry in entries(path))

@@ -118,3 +118,15 @@ def test_the_bundled_photographs_are_in_order() -> None:
 def test_no_metadata_whatever_ends_in_a_traceback(folder: Path, content: bytes) -> None:
     (folder / "metadata.jsonl").write_bytes(content)
     scan_folder(folder)
+
+
+def test_what_looks_like_a_picture_and_is_not_read_is_reported(folder: Path) -> None:
+    (folder / "phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    (folder / "gone.png").symlink_to("moved.png")
+    save_picture(folder / "camera.png", (80, 70))
+    (folder / "camera.png").rename(folder / "camera")
+    reasons = {Path(p.where).name: p.reason for p in scan_folder(folder).problems}
+    assert reasons.keys() == {"phone.HEIC", "gone.png", "camera"}
+    assert "not read: .heic files" in reasons["phone.HEIC"]
+    assert "leads nowhere" in reasons["gone.png"]
+    assert "no line in metadata.jsonl names it" in reasons["camera"]

@@ -56,11 +56,23 @@ def test_pixels_are_pillows(
         options |= {"subsampling": "4:4:4" if keep_rgb else subsampling}
     content = encoded(image, **options)
     (tmp_path / "a.jpg").write_bytes(content)
-    expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
-    decoded = decode_jpeg(content, image.mode)
+    expected = Image.open(io.BytesIO(content))
+    decoded = decode_jpeg(content, image.mode, image.size)
     assert decoded is not None
-    np.testing.assert_array_equal(decoded, expected)
-    np.testing.assert_array_equal(open_pixels(tmp_path / "a.jpg"), expected)
+    np.testing.assert_array_equal(decoded, np.asarray(expected))
+    rgb = np.asarray(expected.convert("RGB"))
+    np.testing.assert_array_equal(open_pixels(tmp_path / "a.jpg"), rgb)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("least", [(300, 200), (150, 100), (80, 50), (31, 20), (1, 1)])
+def test_smaller_sizes_are_pillows(tmp_path: Path, mode: str, least: tuple[int, int]) -> None:
+    content = encoded(textured(301, 203).convert(mode), quality=95)
+    (tmp_path / "a.jpg").write_bytes(content)
+    expected = Image.open(io.BytesIO(content))
+    expected.draft(None, least)
+    found = open_rgb(tmp_path / "a.jpg", at_least=least)
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(expected.convert("RGB")))
 
 
 @pytest.mark.parametrize("orientation", [1, 2, 3, 4, 5, 6, 7, 8, 77])

@@ -1,8 +1,10 @@
 """The client: its key, its settings, and how it asks."""
 
 import asyncio
+import json
 import re
 import sys
+from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
@@ -113,3 +115,31 @@ def test_the_key_is_taken_out_of_answers(monkeypatch: pytest.MonkeyPatch) -> Non
         assert "stand-in" in asyncio.run(ask(url, f"model {KEY}"))
     assert standin.bodies == [{"model": f"model {KEY}", "messages": None, "max_tokens": 200}]
     assert standin.keys == ["k"]
+
+
+@pytest.mark.parametrize("key", ["x", "none", "test", "A fox"])
+def test_a_key_that_is_none_is_left_in_answers(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    endpoint = Endpoint(EndpointSettings(url="http://localhost:8000/v1"))
+    assert endpoint.hide("A fox has none in this test") == "A fox has none in this test"
+
+
+def test_odd_values_beside_the_text_are_none() -> None:
+    message = {"content": [{"type": "text", "text": "A "}, {"type": "text", "text": "lake."}]}
+    choice = {"message": message, "finish_reason": ["stop"]}
+    for count in (-1, True, 2.5, "9", 1 << 63, 10**400):
+        answer = parse_answer({"choices": [choice], "usage": {"prompt_tokens": count}}, 7)
+        assert answer and answer.text == "A lake."
+        assert answer.input_tokens is answer.finish is answer.request_id is None
+
+
+def test_lines_of_a_batch_that_answer_nothing_are_passed_over() -> None:
+    from diffusion4k.endpoint.batches import _parsed
+
+    sender = SimpleNamespace(endpoint=SimpleNamespace(hide=str, hidden=lambda answer: answer))
+    body = {"choices": [{"message": {"content": "A lake."}}]}
+    good = {"custom_id": "k", "response": {"status_code": 200, "body": body}}
+    lines = ["[1]", "3", "{}", '{"custom_id": "a", "response": [1]}', "[" * 10**5]
+    content = "\n".join([*lines, json.dumps(good)]).encode()
+    (result,) = _parsed(sender, content)  # type: ignore[arg-type]
+    assert (result.key, result.answer and result.answer.text) == ("k", "A lake.")

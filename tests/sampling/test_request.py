@@ -91,7 +91,7 @@ def test_prompts_of_text_and_jsonl(tmp_path: Path) -> None:
     [
         ("p.csv", b"a", r"is \.txt .* or \.jsonl"),
         ("p.txt", b"\n \n", "no prompt in it"),
-        ("p.txt", b"\xff\xfe", "not UTF-8"),
+        ("p.txt", b"\xffa", "not UTF-8"),
         ("p.jsonl", b'{"text": "a"}\n{', r"p\.jsonl:2: not valid JSON"),
         ("p.jsonl", b'{"text": 3}', r"p\.jsonl:1: expected"),
         ("p.jsonl", b"[]", r"p\.jsonl:1: expected"),

@@ -8,8 +8,8 @@ Ratings are numbers within a scale, by the paper 1 to 10. What contradicts itsel
 names the line; what is merely incomplete is said and left out.
 """
 
-import csv
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.text_files import read_table
 
 __all__ = ["Ratings", "read_ratings"]
 
-_SEPARATORS = ",;\t"
+_DECIMAL_COMMA = re.compile(r"^([+-]?\d+),(\d+)$")
 _RATERS = ("rater", "participant")
 
 
@@ -102,9 +103,9 @@ def read_ratings(path: str | Path, scale: tuple[float, float] = (1, 10)) -> Rati
 
 def _entries(path: Path) -> Iterator[tuple[int, str, str, str]]:
     """Line number, image, rater and rating as they stand there."""
-    rows = _rows(path)
-    _, head = next(rows, (0, []))
-    names = [name.strip().lower() for name in head]
+    table = read_table(path)
+    head = table.columns
+    names = [name.lower() for name in head]
     if "image" not in names:
         raise UsageError(
             f"{path}: found the columns {', '.join(head) or 'none'}: allowed are image,rater,"
@@ -120,40 +121,21 @@ def _entries(path: Path) -> Iterator[tuple[int, str, str, str]]:
         of_raters = [(n, None) for n, name in enumerate(names) if name and n != image]
     if not of_raters:
         raise UsageError(f"{path}: only a column image: add one with ratings")
-    for line, cells in rows:
+    for line, cells in table.rows:
         if len(cells) != len(names):
             raise Diffusion4kError(
                 f"{path}:{line}: {len(cells)} cells, but {len(names)} columns: put names that hold "
                 "a separator in quotation marks"
             )
         for rating, rater in of_raters:
-            who = head[rating].strip() if rater is None else cells[rater].strip()
+            who = head[rating] if rater is None else cells[rater].strip()
             yield line, cells[image].strip(), who, cells[rating].strip()
-
-
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Lines with anything in them, by number."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise Diffusion4kError(f"{path}: not UTF-8 text: save it as CSV in UTF-8") from None
-    head = text.partition("\n")[0]
-    separator = max(_SEPARATORS, key=head.count)
-    reader = csv.reader(text.splitlines(), delimiter=separator)
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                yield reader.line_num, cells
-    except csv.Error as error:
-        raise Diffusion4kError(f"{path}:{reader.line_num}: {error}") from None
 
 
 def _number(text: str, place: str, scale: tuple[float, float]) -> float:
     low, high = scale
     try:
-        rating = float(text)
+        rating = float(_DECIMAL_COMMA.sub(r"\1.\2", text))
     except ValueError:
         rating = math.nan
     if not math.isfinite(rating):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffusion4k.data.folder import image_files
+from diffusion4k.data.picture_files import image_files
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.sampling.provenance import prompt_and_seed, rows_of
 

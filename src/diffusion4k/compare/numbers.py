@@ -8,7 +8,6 @@ evaluate --out` writes it), that gives each file name its numbers:
 or the benchmark's `images.csv`, of which the lines of the model's name are taken.
 """
 
-import csv
 import json
 import math
 from collections.abc import Sequence
@@ -33,6 +32,7 @@ from diffusion4k.metrics.weight_free import (
     Spectrum,
     TokenGrid,
 )
+from diffusion4k.text_files import read_table
 
 __all__ = ["Heading", "Numbers", "headings", "numbers_of", "read_results"]
 
@@ -98,17 +98,13 @@ def read_results(
         path = Path(file)
         if not path.is_file():
             raise UsageError(f"--results {argument}: no such file: {path}")
-        found[name] = _lines(path, name) if path.suffix == ".csv" else _images(path)
+        found[name] = _lines(path, name) if path.suffix.lower() == ".csv" else _images(path)
     return found
 
 
 def _lines(path: Path, name: str) -> dict[str, Numbers]:
     """The lines of one model in the benchmark's table of images."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise Diffusion4kError(f"{path}: not a CSV file ({error}): give a results file") from None
+    lines = [line for line in read_table(path).records() if line.get("row")]
     if not lines or not {"row", "image"} <= lines[0].keys():
         raise Diffusion4kError(
             f"{path}: has no lines with the columns row and image: give the images.csv that "

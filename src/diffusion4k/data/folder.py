@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from diffusion4k.cores import cores
-from diffusion4k.data.images import SUFFIXES, image_size
+from diffusion4k.data.images import image_size
 from diffusion4k.data.metadata import METADATA, Row, read_rows
+from diffusion4k.data.picture_files import image_files, unread_files
 from diffusion4k.data.problems import Problem, report_skipped
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.prefetch import prefetch
@@ -23,7 +24,6 @@ __all__ = [
     "MIN_SIDE",
     "FolderScan",
     "Photo",
-    "image_files",
     "look_at",
     "photo_folder",
     "read_folder",
@@ -140,6 +140,7 @@ def scan_folder(
         if path.relative_to(folder).as_posix() not in named:
             reason = f"no line in {METADATA} names it: add one, or move the file away"
             problems.append(Problem(str(path), reason, "unnamed"))
+    problems += unread_files(folder, named)
     return FolderScan(folder, photos, problems)
 
 
@@ -193,15 +194,3 @@ def _photo(folder: Path, min_side: int, row: Row | Problem) -> Photo | Problem:
         reason = f"{size}, allowed at most {MAX_ASPECT} to 1: crop or remove it"
         return Problem(str(path), reason, "aspect")
     return Photo(path, row.file_name, row.text, width, height)
-
-
-def image_files(folder: Path) -> Iterator[Path]:
-    """Image files of the folder in order, without those of image folders within it."""
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        if path.is_dir():
-            if not path.is_symlink() and not (path / METADATA).is_file():
-                yield from image_files(path)
-        elif path.suffix.lower() in SUFFIXES and path.is_file():
-            yield path

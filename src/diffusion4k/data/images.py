@@ -6,20 +6,24 @@ scaled to eight, transparency is laid over white, of an animation the first fram
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, PngImagePlugin, UnidentifiedImageError
 
+from diffusion4k.data.damage import check_finished
+from diffusion4k.data.depth import eight_bits
 from diffusion4k.data.jpeg import decode_jpeg
+from diffusion4k.data.without_metadata import without_metadata
 from diffusion4k.errors import Diffusion4kError
 
 __all__ = [
+    "ENDINGS",
     "MAX_PIXELS",
     "SUFFIXES",
     "Header",
@@ -28,7 +32,10 @@ __all__ = [
     "image_size",
     "open_pixels",
     "open_rgb",
+    "read_image",
 ]
+
+Looked = TypeVar("Looked")
 
 ImageSource: TypeAlias = str | Path | BinaryIO
 """A path, or a file opened for reading, whose `name` is what errors call it."""
@@ -36,17 +43,34 @@ ImageSource: TypeAlias = str | Path | BinaryIO
 MAX_PIXELS = 1 << 30
 """Largest photograph that is opened: 1 gigapixel, 3 GiB decoded."""
 
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".avif", ".jp2", ".ppm"}
-)
+ENDINGS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "MPO": (".jpg", ".jpeg", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "BMP": (".bmp", ".dib"),
+    "AVIF": (".avif", ".avifs"),
+    "JPEG2000": (".jp2", ".j2k", ".jpf", ".jpx"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+}
+"""By Pillow's name of a format, the usual one first."""
+
+SUFFIXES = frozenset(ending for endings in ENDINGS.values() for ending in endings)
 """Endings by which a file in a folder is taken for an image."""
 
+_MOST_BYTES = 4 << 30
+"""Of a file; beyond it no photograph is looked for."""
+
 # Pillow also reads formats that start other programs (EPS) or are no photographs; not here.
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "JPEG2000", "PPM")
+_FORMATS = tuple(ENDINGS)
 
 # Pillow refuses above twice its limit and warns above the limit, which for photographs at 4K and
 # beyond is noise, as are its notes on odd metadata.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
+# By default 1 MiB: editors' histories and scanners' profiles are longer.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _ORIENTATION = 0x0112
@@ -81,13 +105,14 @@ def open_rgb(source: ImageSource, at_least: tuple[int, int] | None = None) -> Im
         Diffusion4kError: no such file, no image, damaged or truncated, over `MAX_PIXELS`, or 32
             bits per channel.
     """
-    with _opened(source) as image:
-        whole = image.size
+
+    def decode(image: Image.Image, file: BinaryIO) -> Image.Image:
         if at_least:
             sideways = _orientation(image) in _SIDEWAYS
             image.draft(None, at_least[::-1] if sideways else at_least)
-        pixels = _plain_jpeg(source, image) if image.size == whole else None
-        return _as_seen(image) if pixels is None else Image.fromarray(pixels)
+        return _as_seen(image, file)
+
+    return read_image(source, decode)
 
 
 def open_pixels(source: ImageSource) -> NDArray[np.uint8]:
@@ -95,9 +120,15 @@ def open_pixels(source: ImageSource) -> NDArray[np.uint8]:
 
     Raises as `open_rgb` does.
     """
-    with _opened(source) as image:
-        pixels = _plain_jpeg(source, image)
-        return np.asarray(_as_seen(image)) if pixels is None else pixels
+
+    def decode(image: Image.Image, file: BinaryIO) -> NDArray[np.uint8]:
+        if image.mode == "RGB" and not _is_turned(image) and "icc_profile" not in image.info:
+            pixels = _jpeg_pixels(image, file)
+            if pixels is not None:
+                return pixels
+        return np.asarray(_as_seen(image, file))
+
+    return read_image(source, decode)
 
 
 def image_size(source: ImageSource) -> tuple[int, int]:
@@ -112,11 +143,52 @@ def image_size(source: ImageSource) -> tuple[int, int]:
 
 def image_header(source: ImageSource) -> Header:
     """Size and format, read from the header alone; raises as `image_size`."""
-    with _opened(source) as image:
+
+    def size_and_format(image: Image.Image, _: BinaryIO) -> Header:
         width, height = image.size
         if _orientation(image) in _SIDEWAYS:
             width, height = height, width
         return Header(width, height, image.format or "")
+
+    return read_image(source, size_and_format)
+
+
+def read_image(source: ImageSource, look: Callable[[Image.Image, BinaryIO], Looked]) -> Looked:
+    """What `look` finds in the image that Pillow opened, given with its file.
+
+    If it fails, it is called once more with a copy without metadata, which are no reason to
+    refuse the pixels.
+
+    Raises:
+        Diffusion4kError: as `open_rgb`, of whatever `look` or Pillow raised.
+    """
+    if isinstance(source, str):
+        source = Path(source)
+    path = source if isinstance(source, Path) else getattr(source, "name", "image")
+    if _bytes_in(source) == 0:
+        raise Diffusion4kError(f"{path}: empty file (0 bytes): copy it again or remove it")
+    with _in_one_line(path), _opened(source) as file:
+        try:
+            return _look(file, look)
+        except (MemoryError, Image.DecompressionBombError):
+            raise
+        except Exception as error:
+            file.seek(0)
+            bare = without_metadata(file.read(_MOST_BYTES))
+            if bare is None:
+                raise
+            try:
+                return _look(io.BytesIO(bare), look)
+            except Exception:
+                raise error from None
+
+
+def _look(file: BinaryIO, look: Callable[[Image.Image, BinaryIO], Looked]) -> Looked:
+    Image.init()
+    # Opened as a file, not by its path: Pillow maps uncompressed files that it opens by path into
+    # memory, with rows of the wrong length where a TIFF is turned.
+    with Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN]) as image:
+        return look(image, file)
 
 
 def _bytes_in(source: Path | BinaryIO) -> int:
@@ -132,16 +204,19 @@ def _bytes_in(source: Path | BinaryIO) -> int:
 
 
 @contextmanager
-def _opened(source: ImageSource) -> Iterator[Image.Image]:
-    if isinstance(source, str):
-        source = Path(source)
-    path = source if isinstance(source, Path) else getattr(source, "name", "image")
-    if _bytes_in(source) == 0:
-        raise Diffusion4kError(f"{path}: empty file (0 bytes): copy it again or remove it")
-    Image.init()
+def _opened(source: Path | BinaryIO) -> Iterator[BinaryIO]:
+    if not isinstance(source, Path):
+        yield source
+        return
+    with source.open("rb") as file:
+        yield file
+
+
+@contextmanager
+def _in_one_line(path: str | Path) -> Iterator[None]:
+    """Turn whatever a decoder raises into one line that names the file."""
     try:
-        with Image.open(source, formats=[name for name in _FORMATS if name in Image.OPEN]) as image:
-            yield image
+        yield
     except Diffusion4kError:
         raise
     except MemoryError:
@@ -166,30 +241,9 @@ def _opened(source: ImageSource) -> Iterator[Image.Image]:
         ) from error
 
 
-def _content(source: ImageSource) -> bytes:
-    """All bytes of the file; one that is open is left where it was."""
-    if isinstance(source, str | Path):
-        return Path(source).read_bytes()
-    place = source.tell()
-    source.seek(0)
-    content = source.read()
-    source.seek(place)
-    return content
-
-
-def _plain_jpeg(source: ImageSource, image: Image.Image) -> NDArray[np.uint8] | None:
-    """Pixels of a JPEG that needs no more than decoding; None of any other image."""
-    plain = image.format == "JPEG" and "icc_profile" not in image.info
-    if not plain or _orientation(image) in _TURNS:
-        return None
-    return decode_jpeg(_content(source), image.mode)
-
-
-def _as_seen(image: Image.Image) -> Image.Image:
-    orientation = _orientation(image)
-    image.load()
-    profile = image.info.get("icc_profile")
-    colour, alpha = _separate(_eight_bits(image))
+def _as_seen(image: Image.Image, file: BinaryIO) -> Image.Image:
+    orientation, profile = _orientation(image), image.info.get("icc_profile")
+    colour, alpha = _separate(eight_bits(_decoded(image, file)))
     rgb = _to_srgb(colour, profile)
     if alpha is not None:
         white = Image.new("RGB", rgb.size, "white")
@@ -202,22 +256,57 @@ def _as_seen(image: Image.Image) -> Image.Image:
     return rgb
 
 
+def _decoded(image: Image.Image, file: BinaryIO) -> Image.Image:
+    """The image with its pixels in memory.
+
+    Raises:
+        ValueError: they are damaged, which Pillow does not say of every format.
+    """
+    pixels = _jpeg_pixels(image, file)
+    if pixels is not None:
+        return Image.fromarray(pixels)
+    if image.format in ("WEBP", "AVIF"):
+        place = file.tell()
+        file.seek(0)
+        check_finished(file.read(_most_bytes(image)), image.format)
+        file.seek(place)
+    size = image.size
+    image.load()
+    if image.size != size:
+        found = "{}x{}".format(*image.size)
+        raise ValueError(f"its header says {size[0]}x{size[1]} pixels, found {found}")
+    return image
+
+
+def _jpeg_pixels(image: Image.Image, file: BinaryIO) -> NDArray[np.uint8] | None:
+    """Pixels of a JPEG as stored, in the size to which it was drafted; None of other images."""
+    if image.format not in ("JPEG", "MPO"):
+        return None
+    place = file.tell()
+    file.seek(0)
+    content = file.read(_most_bytes(image))
+    file.seek(place)
+    return decode_jpeg(content, image.mode, image.size)
+
+
+def _most_bytes(image: Image.Image) -> int:
+    """More than a compressed picture takes; what may follow it in the file is not read."""
+    return min(8 * image.width * image.height + (64 << 20), _MOST_BYTES)
+
+
+def _is_turned(image: Image.Image) -> bool:
+    return _orientation(image) in _TURNS
+
+
 def _orientation(image: Image.Image) -> int:
     if image.format == "TIFF":
         return 1  # Pillow turns these itself.
     if image.format == "PNG" and "exif" not in image.info:
         return 1  # Pillow would decode the whole image to look for tags behind it.
-    return image.getexif().get(_ORIENTATION, 1)
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        # `convert` would clip at 255.
-        values = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ValueError("32 bits per channel, allowed are 8 and 16")
-    return image
+    try:
+        return image.getexif().get(_ORIENTATION, 1)
+    except Exception:
+        return 1  # Tags that cannot be read; Pillow raises whatever it stumbles upon in them.
 
 
 def _separate(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:

@@ -120,13 +120,14 @@ def _parsed(sender: Sender, content: bytes) -> Iterator[Result]:
     for line in content.splitlines():
         if not line.strip():
             continue
-        row = json.loads(line)
-        response = row.get("response") or {}
-        body = response.get("body")
-        answer = None
-        if response.get("status_code") == 200:
-            answer = parse_answer(body, response.get("request_id"))
+        try:
+            row = json.loads(line)
+            key, response = str(row["custom_id"]), row.get("response") or {}
+            body, status = response.get("body"), response.get("status_code")
+        except (AttributeError, KeyError, RecursionError, TypeError):
+            continue  # Not a line that answers a request: that request has no answer.
+        answer = parse_answer(body, response.get("request_id")) if status == 200 else None
         error = row.get("error") or (body.get("error") if isinstance(body, dict) else None)
         said = error.get("message") if isinstance(error, dict) else None
         reason = sender.endpoint.hide(" ".join(str(said or "no answer").split())[:200])
-        yield Result(str(row["custom_id"]), answer and sender.endpoint.hidden(answer), reason)
+        yield Result(key, answer and sender.endpoint.hidden(answer), reason)

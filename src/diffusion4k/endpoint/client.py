@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
 
+from diffusion4k.endpoint.answer_text import clean_text
 from diffusion4k.endpoint.failures import Passing, classified
 from diffusion4k.endpoint.settings import OPENAI, EndpointSettings
 from diffusion4k.errors import Diffusion4kError, UsageError
@@ -19,6 +20,8 @@ __all__ = ["Answer", "Endpoint", "chat_body", "parse_answer"]
 
 Result = TypeVar("Result")
 KEY = "OPENAI_API_KEY"
+_SHORTEST_KEY = 12  # characters of a key that is one
+_MOST_TOKENS = 1 << 40  # that an endpoint is believed to have counted
 _NO_KEY = "none"  # Local servers want none, but the library wants to send one.
 
 
@@ -108,12 +111,14 @@ class Endpoint:
 
         try:
             return await request(self._client)
-        except (openai.OpenAIError, ValueError) as error:
+        except (openai.OpenAIError, ValueError, RecursionError) as error:
             raise classified(error, self.settings, self.hide) from None
 
     def hide(self, text: str) -> str:
         """The text without the key."""
-        return text.replace(self._key, "[key]") if self._key else text
+        # A short one is none: local servers are given "none" or "x", and captions hold such words.
+        is_secret = len(self._key) >= _SHORTEST_KEY
+        return text.replace(self._key, "[key]") if is_secret else text
 
     def hidden(self, answer: Answer) -> Answer:
         """The answer without the key, should the endpoint repeat it."""
@@ -136,21 +141,32 @@ def chat_body(settings: EndpointSettings, messages: list[dict[str, Any]]) -> dic
     }
 
 
-def parse_answer(body: Any, request_id: str | None) -> Answer | None:
-    """The answer in a chat completion's JSON; None if there is none in it."""
+def parse_answer(body: Any, request_id: Any) -> Answer | None:
+    """The answer in a chat completion's JSON, its text cleaned; None if there is none in it."""
     try:
         choice = body["choices"][0]
         message = choice["message"]
         text, refusal = message.get("content"), message.get("refusal")
+        finish = choice.get("finish_reason")
         usage = body.get("usage") or {}
         counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
+        if isinstance(text, list):  # In parts, as some servers send it.
+            text = "".join(part["text"] for part in text if part.get("type") == "text")
     except (AttributeError, IndexError, KeyError, TypeError):
         return None
     if not isinstance(text, str | None) or not isinstance(refusal, str | None):
         return None
-    input_tokens, output_tokens = (n if isinstance(n, int) and n >= 0 else None for n in counts)
-    finish = choice.get("finish_reason")
-    return Answer(text or "", refusal, finish, input_tokens, output_tokens, request_id)
+    input_tokens, output_tokens = (
+        n if type(n) is int and 0 <= n <= _MOST_TOKENS else None for n in counts
+    )
+    return Answer(
+        clean_text(text or ""),
+        refusal and (clean_text(refusal) or "refused"),
+        clean_text(finish) if isinstance(finish, str) else None,
+        input_tokens,
+        output_tokens,
+        clean_text(request_id) if isinstance(request_id, str) else None,
+    )
 
 
 def _key_from_environment(settings: EndpointSettings) -> str:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.files import atomic_path
+from diffusion4k.lora.header import CONFIG_KEY, RECORD_KEY, check_pairs, config_of, origin_of
 
 __all__ = ["FILE_NAME", "Adapter", "check_adapter", "read_adapter", "write_adapter"]
 
@@ -27,9 +28,6 @@ FILE_NAME = "pytorch_lora_weights.safetensors"
 
 _PREFIX = "transformer."
 _ENDS = (".lora_A.weight", ".lora_B.weight")
-# Of PEFT's configuration, what decides about the output of plain LoRA layers.
-_KEYS = {"r", "lora_alpha", "target_modules", "rank_pattern", "alpha_pattern", "use_rslora"}
-_CONFIG, _RECORD = "lora_adapter_metadata", "diffusion4k"
 
 
 @dataclass(frozen=True)
@@ -78,8 +76,10 @@ def write_adapter(folder: Path, transformer: Any, made_for: dict[str, str]) -> P
     }
     metadata = {
         "format": "pt",
-        _CONFIG: json.dumps({_PREFIX + key: value for key, value in said.items()}, sort_keys=True),
-        _RECORD: json.dumps(made_for, sort_keys=True),
+        CONFIG_KEY: json.dumps(
+            {_PREFIX + key: value for key, value in said.items()}, sort_keys=True
+        ),
+        RECORD_KEY: json.dumps(made_for, sort_keys=True),
     }
     with atomic_path(folder / FILE_NAME) as path:
         save_file(tensors, path, metadata)
@@ -91,7 +91,8 @@ def read_adapter(place: str | Path) -> Adapter:
 
     Raises:
         UsageError: no such file.
-        Diffusion4kError: a damaged one, or one of another layout.
+        Diffusion4kError: a damaged one, one of another layout, or one whose parts are missing or
+            contradict one another.
     """
     path = Path(place)
     path = path / FILE_NAME if path.is_dir() else path
@@ -101,8 +102,6 @@ def read_adapter(place: str | Path) -> Adapter:
         weights = load_file(path)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-        made_for = json.loads(metadata.get(_RECORD, "{}"))
-        config = json.loads(metadata.get(_CONFIG, "{}"))
     except (OSError, SafetensorError, ValueError) as error:
         raise Diffusion4kError(
             f"{path}: damaged safetensors file ({error}): copy or download it again"
@@ -114,9 +113,13 @@ def read_adapter(place: str | Path) -> Adapter:
             f"{odd[0] if odd else 'nothing'}, allowed {_PREFIX}LAYER{_ENDS[0]} and {_ENDS[1]}"
         )
     weights = {key.removeprefix(_PREFIX): value for key, value in weights.items()}
-    said = {key.removeprefix(_PREFIX): value for key, value in config.items()}
-    known = {key: value for key, value in said.items() if key in _KEYS}
-    return Adapter(path, weights, known or _guessed_config(weights), made_for)
+    try:
+        config = config_of(metadata, _PREFIX, check_pairs(weights))
+        return Adapter(path, weights, config, origin_of(metadata))
+    except ValueError as error:
+        raise Diffusion4kError(
+            f"{path}: an incomplete or contradictory LoRA: {error}: copy or download it again"
+        ) from None
 
 
 def check_adapter(adapter: Adapter, *, family: str, model: str, transformer: nn.Module) -> None:
@@ -146,21 +149,3 @@ def check_adapter(adapter: Adapter, *, family: str, model: str, transformer: nn.
                 f"{adapter.path}: this LoRA was {origin}: its {name} has {wanted} "
                 f"{weight.shape[side]}, {model} has {here}"
             )
-
-
-def _guessed_config(weights: dict[str, Tensor]) -> dict[str, Any]:
-    """What diffusers takes where a file says nothing: alpha is the rank, of each layer alone."""
-    ranks = {
-        key.removesuffix(_ENDS[0]): len(weight)
-        for key, weight in weights.items()
-        if key.endswith(_ENDS[0])
-    }
-    usual = max(ranks.values(), default=1)
-    others = {f"^{name}": rank for name, rank in ranks.items() if rank != usual}
-    return {
-        "r": usual,
-        "lora_alpha": usual,
-        "target_modules": sorted(ranks),
-        "rank_pattern": others,
-        "alpha_pattern": dict(others),
-    }

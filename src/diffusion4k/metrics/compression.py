@@ -14,9 +14,13 @@ import io
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.errors import UsageError
 from diffusion4k.metrics.images import ImageLike, as_pil
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["QUALITY", "compression_ratio", "is_quality_95", "jpeg_bytes", "raw_and_jpeg_bytes"]
 
@@ -70,18 +74,18 @@ def is_quality_95(path: str | Path) -> bool | None:
 
 def _header(path: Path) -> tuple[str | None, tuple[int, int], tuple]:
     """Format, (width, height) and, of a JPEG, (quantisation tables, subsampling)."""
-    from PIL import Image, JpegImagePlugin, UnidentifiedImageError
+    from diffusion4k.data.images import read_image
 
-    try:
-        with Image.open(path) as image:
-            coding: tuple = ()
-            if image.format == "JPEG":
-                coding = _tables(image), JpegImagePlugin.get_sampling(image)
-            return image.format, image.size, coding
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise Diffusion4kError(
-            f"{path}: cannot be read as an image ({error}); replace or remove it"
-        ) from error
+    return read_image(path, _coding)
+
+
+def _coding(image: "Image.Image", _: object) -> tuple[str | None, tuple[int, int], tuple]:
+    from PIL import JpegImagePlugin
+
+    coding: tuple = ()
+    if image.format == "JPEG":
+        coding = _tables(image), JpegImagePlugin.get_sampling(image)
+    return image.format, image.size, coding
 
 
 def _tables(image: object) -> tuple:

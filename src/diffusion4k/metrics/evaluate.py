@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 
 from diffusion4k import __version__
 from diffusion4k.data.images import SUFFIXES
+from diffusion4k.data.picture_files import is_picture, why_unread
+from diffusion4k.data.problems import Problem, report_skipped
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.files import write_text
 from diffusion4k.metrics import columns
@@ -175,16 +177,17 @@ class Evaluation:
 
 
 def list_images(folder: str | Path) -> list[Path]:
-    """Image files directly in `folder`, by name. Raises `UsageError` if there is none."""
+    """Image files directly in `folder`, by name; what looks like one but is not read is reported.
+
+    Raises `UsageError` if there is none.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         what = "is no folder" if folder.exists() else "no such folder"
         raise UsageError(f"{folder}: {what}: give a folder of images")
-    paths = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
+    files = sorted(folder.iterdir())
+    paths = [path for path in files if is_picture(path)]
+    report_skipped(Problem(str(p), reason) for p in files if (reason := why_unread(p)))
     if not paths:
         raise UsageError(
             f"{folder}: holds no images ({', '.join(sorted(SUFFIXES))}); "

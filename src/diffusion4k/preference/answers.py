@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.files import atomic_path
+from diffusion4k.text_files import lines_of, read_table, read_text
 
 __all__ = ["COLUMNS", "Answer", "Check", "Choice", "read_answers", "write_answers", "write_rows"]
 
@@ -135,9 +136,9 @@ def write_rows(
 
 
 def _kind(path: Path) -> str:
-    if path.suffix not in _SUFFIXES:
+    if path.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"{path}: found {path.suffix!r}, allowed endings {', '.join(_SUFFIXES)}")
-    return path.suffix
+    return path.suffix.lower()
 
 
 def _answer(row: Any) -> Answer:
@@ -153,24 +154,20 @@ def _answer(row: Any) -> Answer:
 
 def _read(path: Path) -> Iterator[Any]:
     kind = _kind(path)
+    if not path.exists():
+        raise UsageError(f"{path}: no such file: give what `study export` or `judge` wrote")
     try:
         if kind == ".csv":
-            with path.open(encoding="utf-8", newline="") as handle:
-                yield from csv.DictReader(handle)
+            yield from read_table(path).records()
         elif kind == ".jsonl":
-            with path.open(encoding="utf-8") as handle:
-                yield from (json.loads(line) for line in handle if line.strip())
+            yield from (json.loads(line) for line in lines_of(read_text(path)) if line.strip())
         else:
             import pyarrow.parquet as parquet
 
             yield from parquet.read_table(path).to_pylist()
-    except FileNotFoundError:
-        raise UsageError(
-            f"{path}: no such file: give what `study export` or `judge` wrote"
-        ) from None
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())[:200]
         raise Diffusion4kError(f"{path}: cannot be read: {reason}") from None
-    except (ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors
+    except ValueError as error:  # pyarrow's errors are ValueErrors
         reason = " ".join(str(error).split())[:200]
         raise Diffusion4kError(f"{path}: cannot be read ({reason}): write it again") from None

@@ -15,6 +15,7 @@ from diffusion4k.files import sha256_of
 from diffusion4k.sampling.shift import check_shift
 from diffusion4k.sampling.sizes import check_size, check_steps
 from diffusion4k.sampling.stages import Stage, resolve_stages, steps_made
+from diffusion4k.text_files import lines_of, read_text
 
 __all__ = ["Request", "Settings", "choose_dtype", "read_prompts", "settle"]
 
@@ -256,20 +257,19 @@ def read_prompts(path: str | Path) -> list[str]:
         raise UsageError(f"{path}: a prompts file is .txt (one per line) or .jsonl")
     if not path.is_file():
         raise UsageError(f"{path}: no such file: give a .txt or .jsonl file of prompts")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise Diffusion4kError(
-            f"{path}: not UTF-8 text ({error.reason}): save it as UTF-8"
-        ) from None
     prompts = [
-        line.strip() if path.suffix.lower() == ".txt" else _prompt_of(line, f"{path}:{number}")
-        for number, line in enumerate(lines, start=1)
+        _plain(line) if path.suffix.lower() == ".txt" else _prompt_of(line, f"{path}:{number}")
+        for number, line in enumerate(lines_of(read_text(path)), start=1)
         if line.strip()
     ]
     if not prompts:
         raise UsageError(f"{path}: no prompt in it")
     return prompts
+
+
+def _plain(line: str) -> str:
+    # A page break, which printers wanted between lines, is no more than a blank.
+    return line.replace("\f", " ").replace("\v", " ").strip()
 
 
 def _prompt_of(line: str, place: str) -> str:

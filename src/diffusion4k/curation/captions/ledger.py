@@ -10,7 +10,7 @@ Tables:
         model TEXT        as asked for
         settings TEXT     how the picture was sent, JSON
         attempt INTEGER   0, 1, ...: after a flagged answer it is asked again; the last one counts
-        text TEXT         as answered
+        text TEXT         as answered, cleaned (`endpoint.answer_text`)
         flag TEXT         refused, empty, long; null: a caption
         refusal, finish TEXT         as the endpoint gave them
         most_tokens INTEGER          the greatest number of input tokens that was expected
@@ -33,6 +33,7 @@ from pathlib import Path
 
 from diffusion4k.curation.captions.flags import flag_of
 from diffusion4k.curation.captions.settings import CaptionSettings
+from diffusion4k.endpoint.answer_text import clean_text
 from diffusion4k.endpoint.client import Answer
 from diffusion4k.endpoint.ledger import LedgerFile, text_hash
 from diffusion4k.endpoint.sender import Payment
@@ -119,6 +120,7 @@ class Ledger(LedgerFile):
         if row is None:
             return None
         text, refusal, finish, old, attempt = row
+        text = clean_text(text)  # Earlier versions stored it as it came.
         flag = flag_of(text, refusal, finish, most_words)
         if flag != old:
             self.connection.execute(

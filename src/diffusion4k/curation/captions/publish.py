@@ -15,6 +15,7 @@ from diffusion4k.curation.captions.settings import CaptionSettings
 from diffusion4k.curation.layout import LEDGER, MANIFEST, SPLITS
 from diffusion4k.data.images import SUFFIXES
 from diffusion4k.data.metadata import METADATA, read_rows, write_rows
+from diffusion4k.data.picture_files import is_picture, why_unread
 from diffusion4k.data.problems import Problem
 from diffusion4k.endpoint.ledger import scratch_copy
 from diffusion4k.errors import Diffusion4kError, UsageError
@@ -129,11 +130,11 @@ def _pictures(folder: Path) -> tuple[dict[str, Path], list[Problem]]:
     problems: list[Problem] = []
     root = folder.resolve()
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or path.is_dir():
-            continue
         name = path.relative_to(folder).as_posix()
-        if not path.exists():
-            problems.append(Problem(str(path), "a link to nothing: mend or remove it"))
+        if reason := why_unread(path):
+            problems.append(Problem(str(path), reason))
+        elif not is_picture(path):
+            continue
         elif not path.resolve().is_relative_to(root):
             reason = "a link that leads out of the folder: put the picture itself here"
             problems.append(Problem(str(path), reason))

@@ -8,13 +8,13 @@ What hashes suggest in 2 and 3 is believed only if the thumbnails, laid over eac
 (`registration`). A group is a connected component of the believed pairs: a picture and two crops
 of it are one group, though the crops may share little.
 
-A hash that many pictures share exactly suggests one chain of pairs through all of them, and near
-hashes a pair of their first pictures: what is lost in one window is found in another, and many
+A hash that very many windows share exactly suggests one chain of pairs through all of them, and
+near hashes pairs of their first windows: what is lost in one window is found in another, and many
 equal windows (a logo, a frame) do not make every pair a candidate.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -35,6 +35,8 @@ DISTANCE = 15
 CORRELATION = 0.9
 """Of detail in the common part of two thumbnails, at least, by default."""
 
+_FEW = 32  # windows with one hash, of which each may be a copy of each other one
+_CROSSED = 4  # windows with a hash that are tried with as many of a near one
 _HYPOTHESES = 4  # matches of windows tried for a pair of pictures
 _THUMBNAILS = 64  # kept blurred, 1.3 MiB each: pairs come sorted by their first picture
 
@@ -155,16 +157,18 @@ def _matches(
     window = np.concatenate([np.arange(count) for count in counts])
     distinct, inverse = np.unique(np.concatenate(hashes), axis=0, return_inverse=True)
     order = np.argsort(inverse, kind="stable")
-    equal = inverse[order][1:] == inverse[order][:-1]
-    first = order[np.concatenate([[True], ~equal])]
+    sorted_hashes = inverse[order]
+    start = np.flatnonzero(np.concatenate([[True], sorted_hashes[1:] != sorted_hashes[:-1]]))
+    shared = np.diff(np.append(start, len(order)))
     straight = near_pairs(distinct, distance)
     mirrored = near_pairs(distinct, distance, distinct ^ MIRROR)
     # Mirrored pairs come in both orders: d(x, mirror of y) = d(mirror of x, y).
-    once = mirrored.i <= mirrored.j
+    once = np.flatnonzero(mirrored.i <= mirrored.j)
+    i, j, bits_apart = mirrored.i[once], mirrored.j[once], mirrored.distance[once]
     rows = [
-        _rows(order[:-1][equal], order[1:][equal], 0, False),
-        _rows(first[straight.i], first[straight.j], straight.distance, False),
-        _rows(first[mirrored.i[once]], first[mirrored.j[once]], mirrored.distance[once], True),
+        *_sharing(order, sorted_hashes, shared),
+        *_crossed(order, start, shared, straight.i, straight.j, straight.distance, False),
+        *_crossed(order, start, shared, i, j, bits_apart, True),
     ]
     a, b, bits, flipped = np.concatenate(rows, axis=1)
     a, b = np.where(owner[a] <= owner[b], (a, b), (b, a))
@@ -179,6 +183,35 @@ def _matches(
     few = rank < _HYPOTHESES
     columns = (owner[a], owner[b], window[a], window[b], flipped.astype(bool))
     return [_Match(*row) for row in zip(*(column[few].tolist() for column in columns), strict=True)]
+
+
+def _sharing(
+    order: NDArray[np.int64], sorted_hashes: NDArray[np.int64], shared: NDArray[np.int64]
+) -> Iterator[NDArray[np.int64]]:
+    """Pairs of windows with one hash: all pairs where few share it, else one chain."""
+    is_few = shared[sorted_hashes] <= _FEW
+    for gap in range(1, _FEW):
+        same = sorted_hashes[gap:] == sorted_hashes[:-gap]
+        if gap > 1:
+            same &= is_few[gap:]
+        yield _rows(order[:-gap][same], order[gap:][same], 0, False)
+
+
+def _crossed(
+    order: NDArray,
+    start: NDArray,
+    shared: NDArray,
+    i: NDArray,
+    j: NDArray,
+    bits: NDArray,
+    mirrored: bool,
+) -> Iterator[NDArray[np.int64]]:
+    """Pairs of windows with near hashes i and j: of each hash the first few that have it."""
+    for m in range(_CROSSED):
+        for n in range(_CROSSED):
+            both = (shared[i] > m) & (shared[j] > n)
+            a, b = order[start[i[both]] + m], order[start[j[both]] + n]
+            yield _rows(a, b, bits[both], mirrored)
 
 
 def _rows(a: NDArray, b: NDArray, bits: NDArray | int, mirrored: bool) -> NDArray[np.int64]:

@@ -8,12 +8,13 @@ sampled there matches the first best: Gauss-Newton steps on the squared differen
 
 Correlated at the end is the detail alone, samples minus their local mean: two evening skies, bright
 below and dark above, have the same gradient but not the same clouds. Where there is no detail
-nothing can be told, and the answer is no.
+nothing can be told, and the answer is no. One small subject on smooth ground correlates with any
+other in the same place: it is laid over the other once more, at its own size.
 """
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, label
 
 from diffusion4k.curation.duplicates.windows import blurred, sample
 
@@ -27,6 +28,11 @@ _LOCAL = 3.0  # Gaussian of the local mean, in samples
 _MARGIN = 6  # samples at the border, whose local mean is one-sided, are left out
 _FLAT = 0.4  # least standard deviation of the detail, in grey levels
 _COMMON = 0.5  # of one picture at least must be seen in the other
+_EDGE = 0.05  # of a subject: its share of the strongest detail
+_NEARLY_ALL = 0.6  # of the detail, which a subject holds that is looked at by itself
+_AROUND = 1.6  # of a subject's size: what is looked at with it
+_SMALL = 0.7  # of the common part's side, at most, for a subject
+_STRICT = 3.0  # times less than otherwise a subject's correlation may be below 1: an O is no Q
 _STRETCH = 2.5  # most and (inverse) least scale between the thumbnails, along either axis
 
 _AXIS = ((2 * np.arange(_POINTS) + 1) / _POINTS - 1).astype(np.float32)
@@ -54,28 +60,84 @@ def correlation(
     """Correlation of detail in what both pictures show, -1 to 1; 0 where nothing can be told.
 
     `place_a` and `place_b`, `(x, y, half width, half height)`, are where they show the same window.
+    Where nearly all detail is in one small subject, its place alone makes the pictures correlate:
+    then the subject is compared at its own size as well, and more strictly.
     """
     common = _common(a, b, place_a.astype(np.float64), place_b.astype(np.float64))
     if common is None:
         return 0.0
     part_a, part_b = common
-    for blur in _BLURS:
+    moved = _aligned(a, b, part_a, part_b, _BLURS)
+    common = _common(a, b, part_a, moved) if moved is not None else None
+    if common is None:
+        return 0.0
+    part_a, part_b = common
+    found, detail = _correlated(a, b, part_a, part_b)
+    subject = _subject(detail) if found > 0 else None
+    if subject is None:
+        return found
+    part_a, part_b = _within(part_a, subject), _within(part_b, subject)
+    moved = _aligned(a, b, part_a, part_b, _BLURS[1:])
+    if moved is None:
+        return 0.0
+    alone = _correlated(a, b, part_a, moved)[0]
+    return min(found, 1 - _STRICT * (1 - alone))
+
+
+def _aligned(
+    a: Registered,
+    b: Registered,
+    part_a: NDArray[np.float64],
+    part_b: NDArray[np.float64],
+    blurs: tuple[float, ...],
+) -> NDArray[np.float64] | None:
+    """`part_b` moved until b shows there what a does at `part_a`; None if that is hopeless."""
+    for blur in blurs:
         target = _normalised(gaussian_filter(_samples(a, part_a), blur))
         for _ in range(_STEPS):
             found = _normalised(gaussian_filter(_samples(b, part_b), blur))
-            if blur < _BLURS[0] and np.mean(target * found) < _HOPELESS:
-                return 0.0
+            if blur < blurs[0] and np.mean(target * found) < _HOPELESS:
+                return None
             part_b = part_b + _step(target, found, part_b)
             if (part_b[2:] < 2).any():
-                return 0.0
-    common = _common(a, b, part_a, part_b)
-    if common is None:
-        return 0.0
-    detail = [_detail(_samples(*side)) for side in zip((a, b), common, strict=True)]
+                return None
+    return part_b
+
+
+def _correlated(
+    a: Registered, b: Registered, part_a: NDArray[np.float64], part_b: NDArray[np.float64]
+) -> tuple[float, NDArray[np.float32]]:
+    """Correlation of detail, and where it is: the product of both pictures' detail."""
+    detail = [_detail(_samples(*side)) for side in ((a, part_a), (b, part_b))]
+    product = detail[0] * detail[1]
     deviations = [float(part.std()) for part in detail]
     if min(deviations) < _FLAT:
-        return 0.0
-    return float(np.mean(detail[0] * detail[1]) / (deviations[0] * deviations[1]))
+        return 0.0, product
+    return float(np.mean(product) / (deviations[0] * deviations[1])), product
+
+
+def _subject(detail: NDArray[np.float32]) -> NDArray[np.float64] | None:
+    """Where the one small subject is that holds nearly all detail, if there is one.
+
+    `(x, y, half width, half height)` within the part, whose half sides are 1.
+    """
+    energy = gaussian_filter(detail.clip(0), 1)
+    labels, _ = label(energy > _EDGE * energy.max())
+    strongest = labels == labels[np.unravel_index(energy.argmax(), energy.shape)]
+    if energy[strongest].sum() < _NEARLY_ALL * energy.sum():
+        return None
+    rows, columns = np.nonzero(strongest)
+    first = np.array([columns.min(), rows.min()]) + _MARGIN
+    last = np.array([columns.max(), rows.max()]) + _MARGIN + 1
+    centre, half = (first + last) / 2, np.repeat((last - first).max() / 2 * _AROUND, 2)
+    if half[0] > _SMALL * _POINTS / 2:
+        return None
+    return np.concatenate([centre * 2 / _POINTS - 1, half * 2 / _POINTS])
+
+
+def _within(part: NDArray[np.float64], place: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A place within a part, as a place in the picture."""
+    return np.concatenate([part[:2] + place[:2] * part[2:], place[2:] * part[2:]])
 
 
 def _common(

@@ -19,7 +19,7 @@ from diffusion4k.curation.measures import (
     sharpness,
 )
 from diffusion4k.curation.measures.picture import Picture
-from diffusion4k.data.images import open_pixels
+from diffusion4k.data.images import open_pixels, read_image
 from diffusion4k.errors import UsageError
 
 __all__ = ["MEASURES", "measure", "measure_file", "measure_header"]
@@ -59,15 +59,19 @@ def measure(pixels: NDArray[np.uint8], *, only: Collection[str] | None = None) -
 
 
 def measure_header(source: str | Path | BinaryIO) -> dict[str, float]:
-    """What the header of an image file tells: `jpeg_quality`, NaN if it is no JPEG.
+    """What the header of an image file says: `jpeg_quality`, NaN if it is no JPEG.
 
-    `source` is one that Pillow can open: `data.images.open_pixels` has judged it before.
+    Raises:
+        Diffusion4kError: as `data.images.image_header` does.
     """
-    with Image.open(source) as image:
+
+    def quality(image: Image.Image, _: BinaryIO) -> float:
         tables: dict[int, list[int]] = getattr(image, "quantization", None) or {}
         if image.format not in ("JPEG", "MPO") or not tables:
-            return {"jpeg_quality": float("nan")}
-        return {"jpeg_quality": compression.jpeg_quality(tables[min(tables)])}
+            return float("nan")
+        return compression.jpeg_quality(tables[min(tables)])
+
+    return {"jpeg_quality": read_image(source, quality)}
 
 
 def measure_file(path: str | Path, *, only: Collection[str] | None = None) -> dict[str, float]:

@@ -1,18 +1,14 @@
-"""Captions that lie beside pictures: `metadata.jsonl`, or a text or JSON file of the same name."""
+"""The lines of a `metadata.jsonl` in a raw folder, in which anything may be wrong."""
 
-import json
 import posixpath
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from diffusion4k.data.folder import METADATA
+from diffusion4k.data.metadata import METADATA
+from diffusion4k.data.sidecars import caption_in, object_from
 
-__all__ = ["SIDECARS", "Named", "caption_in", "caption_of", "read_metadata", "text_from"]
-
-SIDECARS = (".txt", ".json")
-_MOST_BYTES = 1 << 20  # a caption is no book
+__all__ = ["Named", "read_metadata"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +31,7 @@ def read_metadata(folder: Path, keys: Sequence[str]) -> Iterator[Named]:
 
 def _line(line: bytes, where: str, keys: Sequence[str]) -> Named:
     try:
-        row = _object(line)
+        row = object_from(line)
         file_name = row.get("file_name")
         if not isinstance(file_name, str) or not file_name or "\0" in file_name:
             raise ValueError('no "file_name", which names the picture')
@@ -44,64 +40,3 @@ def _line(line: bytes, where: str, keys: Sequence[str]) -> Named:
         return Named(where, posixpath.normpath(file_name), caption_in(row, keys))
     except ValueError as error:
         return Named(where, problem=str(error))
-
-
-def caption_of(path: Path, keys: Sequence[str]) -> str | None:
-    """The caption in a text or JSON file beside a picture.
-
-    Raises:
-        ValueError: what is wrong with it.
-    """
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ValueError(f"{path.stat().st_size} bytes, allowed {_MOST_BYTES}: no caption")
-        content = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror}") from None
-    return text_from(content, path.suffix.lower(), keys)
-
-
-def text_from(content: bytes, suffix: str, keys: Sequence[str]) -> str | None:
-    """As `caption_of`, of what a file with this ending holds."""
-    if suffix == ".json":
-        return caption_in(_object(content), keys)
-    return _clean(_text(content))
-
-
-def caption_in(row: dict[str, Any], keys: Sequence[str]) -> str | None:
-    """The first of `keys` that holds text.
-
-    Raises:
-        ValueError: it holds something else.
-    """
-    for key in keys:
-        value = row.get(key)
-        if value is not None and not isinstance(value, str):
-            raise ValueError(f'"{key}": found {type(value).__name__}, allowed is a string')
-        if value and value.strip():
-            return _clean(value)
-    return None
-
-
-def _clean(text: str) -> str | None:
-    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise ValueError("the caption holds a character that is no text")
-    return " ".join(text.split()) or None
-
-
-def _text(content: bytes) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ValueError("not UTF-8 text: save the file as UTF-8") from None
-
-
-def _object(content: bytes) -> dict[str, Any]:
-    text = _text(content)
-    try:
-        row = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not valid JSON ({error}): allowed is a JSON object") from None
-    if not isinstance(row, dict):
-        raise ValueError(f"found a JSON {type(row).__name__}, allowed is an object")
-    return row

@@ -1,7 +1,8 @@
 """A folder of pictures, with all folders below it.
 
-Captions come from a `metadata.jsonl` in any of the folders, or from a file beside the picture with
-its name and the ending `.txt` or `.json`. Links may point to pictures inside the folder only.
+Captions come from a `metadata.jsonl` in any of the folders, or from a file beside the picture
+(`data.sidecars`). Links may point to files inside the folder only. What looks like a picture and is
+not read, and captions without a picture, are named.
 """
 
 import os
@@ -10,9 +11,10 @@ from pathlib import Path
 
 from diffusion4k.curation.entries import Entry
 from diffusion4k.curation.recipe import FolderSource
-from diffusion4k.curation.sources.captions import SIDECARS, Named, caption_of, read_metadata
+from diffusion4k.curation.sources.captions import Named, read_metadata
 from diffusion4k.data.folder import METADATA, photo_folder
-from diffusion4k.data.images import SUFFIXES
+from diffusion4k.data.picture_files import is_picture, looks_like_picture, why_unread
+from diffusion4k.data.sidecars import Sidecars, caption_of
 from diffusion4k.errors import UsageError
 
 __all__ = ["folder_entries"]
@@ -41,9 +43,7 @@ class _Walk:
             here = Path(folder)
             folders[:] = sorted(name for name in folders if self._enters(here / name))
             yield from self._folder(here, sorted(files))
-            for name in sorted(files):
-                if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
-                    yield from self._picture(here / name)
+            yield from self._pictures(here, sorted(files))
         for named in self._named.values():
             yield _problem(named.where, f"{named.file_name}: no such picture: remove the line")
 
@@ -63,7 +63,21 @@ class _Walk:
             else:
                 self._named[path] = named
 
-    def _picture(self, path: Path) -> Iterator[Entry]:
+    def _pictures(self, here: Path, files: list[str]) -> Iterator[Entry]:
+        beside = Sidecars(name for name in files if not name.startswith("."))
+        for name in files:
+            path = here / name
+            if path in self._named or is_picture(path) or _is_lost_link(path):
+                yield from self._picture(path, [here / text for _, text in beside.of(name)])
+            elif reason := why_unread(path):
+                beside.of(name)
+                yield _problem(str(path), reason)
+        lost = [] if METADATA in files else sorted(beside.orphans())
+        if lost:
+            reason = f"captions without a picture: {len(lost)}, the first is {lost[0]}"
+            yield _problem(str(here), f"{reason}: name each as its picture")
+
+    def _picture(self, path: Path, beside: list[Path]) -> Iterator[Entry]:
         named = self._named.pop(path, None)
         text = named.text if named else None
         try:
@@ -72,16 +86,20 @@ class _Walk:
             safe = os.fsencode(path).decode(errors="backslashreplace")
             yield _problem(safe, "its name is not UTF-8 text: rename it")
             return
-        for suffix in () if text else SIDECARS:
-            beside = path.with_suffix(suffix)
-            if beside.is_file() and not text:
+        for file in beside:
+            if not text:
                 try:
-                    text = caption_of(beside, self._keys)
+                    self._check_inside(file)
+                    text = caption_of(file, self._keys)
                 except ValueError as error:
-                    yield _problem(str(beside), str(error))
+                    yield _problem(str(file), str(error))
         inside = path.relative_to(self._root).as_posix()
         entry = Entry(str(path), inside, path=str(path.absolute()), text=text)
         yield self._looked_at(path, entry)
+
+    def _check_inside(self, file: Path) -> None:
+        if file.is_symlink() and not file.resolve().is_relative_to(self._real):
+            raise ValueError("a link that leads out of the folder: copy the file")
 
     def _looked_at(self, path: Path, entry: Entry) -> Entry:
         """The entry with size and time of the file, or with what is wrong with it."""
@@ -99,6 +117,10 @@ class _Walk:
         return Entry(
             entry.source, entry.name, path=entry.path, length=stamp[0], stamp=stamp, text=entry.text
         )
+
+
+def _is_lost_link(path: Path) -> bool:
+    return path.is_symlink() and not path.exists() and looks_like_picture(path.name)
 
 
 def _problem(source: str, reason: str, name: str = "") -> Entry:

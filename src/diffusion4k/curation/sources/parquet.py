@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from diffusion4k.curation.entries import Entry
 from diffusion4k.curation.recipe import ParquetSource
-from diffusion4k.curation.sources.captions import caption_in
+from diffusion4k.data.sidecars import caption_in
 from diffusion4k.errors import UsageError
 
 __all__ = ["parquet_entries"]

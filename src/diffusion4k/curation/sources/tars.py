@@ -1,26 +1,27 @@
-"""WebDataset tars: a sample's members lie together, `0001.jpg`, `0001.txt`, `0001.json`.
+"""WebDataset tars: a sample's members share a name, `0001.jpg`, `0001.txt`, `0001.json`.
 
-Only headers and captions are read here. A picture is read where it lies in the tar, so that nothing
-is unpacked and no member's path can lead anywhere.
+They may lie anywhere in the tar. Only headers and captions are read here. A picture is read where
+it lies in the tar, so that nothing is unpacked and no member's path can lead anywhere.
 """
 
 import posixpath
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from glob import glob
-from itertools import groupby
 from pathlib import Path
 
 from diffusion4k.curation.entries import Entry
 from diffusion4k.curation.recipe import TarSource
-from diffusion4k.curation.sources.captions import SIDECARS, text_from
 from diffusion4k.data.images import SUFFIXES
+from diffusion4k.data.picture_files import looks_like_picture
+from diffusion4k.data.sidecars import MOST_BYTES, Sidecars, is_sidecar, text_from
 from diffusion4k.errors import UsageError
 
 __all__ = ["tar_entries"]
 
 _BLOCK = 512
-_LONGEST_CAPTION = 1 << 20  # bytes
 
 
 def tar_entries(source: TarSource) -> Iterator[Entry]:
@@ -38,80 +39,111 @@ def tar_entries(source: TarSource) -> Iterator[Entry]:
 
 def _tar(path: Path, keys: tuple[str, ...]) -> Iterator[Entry]:
     name = path.stem
+    found = _Found()
+    problem = None
     try:
         stat = path.stat()
-        stamp = (stat.st_size, stat.st_mtime_ns)
+        found.stamp = (stat.st_size, stat.st_mtime_ns)
         # Uncompressed: in others a member has no place of its own.
         with tarfile.open(path, "r:") as tar:
-            for _, members in groupby(tar, key=lambda member: _key(member.name)):
-                yield from _sample(tar, path, stamp, list(members), keys)
+            for member in tar:
+                try:
+                    found.add(tar, member, keys)
+                except ValueError as error:
+                    yield _entry(path, member.name, problem=str(error))
                 # tarfile keeps every member; a tar may hold millions.
                 tar.members.clear()  # type: ignore[attr-defined]
             end = tar.offset
         if not _ends(path, end):
-            yield Entry(f"{path}@{end}", name, problem=f"the tar is damaged or cut at byte {end}")
-    except (tarfile.TarError, OSError, EOFError) as error:
+            place = f"{path}@{end}"
+            problem = Entry(place, name, problem=f"the tar is damaged or cut at byte {end}")
+    except (tarfile.TarError, OSError, EOFError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        problem = f"the tar is damaged, cut or compressed ({reason[:200]}): give a plain tar"
-        yield Entry(str(path), name, problem=problem)
+        reason = f"the tar is damaged, cut or compressed ({reason[:200]}): give a plain tar"
+        problem = Entry(str(path), name, problem=reason)
+    yield from found.entries(path)
+    if problem:
+        yield problem
 
 
-def _sample(
-    tar: tarfile.TarFile,
-    path: Path,
-    stamp: tuple[int, int],
-    members: list[tarfile.TarInfo],
-    keys: tuple[str, ...],
-) -> Iterator[Entry]:
-    """The pictures among members of one key, each with the key's caption."""
-    text = None
-    for member in members:
-        suffix = posixpath.splitext(member.name)[1].lower()
-        if suffix in SIDECARS and member.isreg() and text is None:
-            try:
-                if member.size > _LONGEST_CAPTION:
-                    raise ValueError(f"{member.size} bytes: no caption")
-                content = tar.extractfile(member)
-                text = text_from(content.read() if content else b"", suffix, keys)
-            except ValueError as error:
-                yield _entry(path, member, problem=str(error))
-    for member in members:
-        if posixpath.splitext(member.name)[1].lower() not in SUFFIXES:
-            continue
-        if not member.isreg():
-            yield _entry(path, member, problem="a link or device in the tar, no file")
-        elif member.offset_data + member.size > stamp[0]:
-            yield _entry(path, member, problem="cut: the tar ends before it")
-        else:
-            yield _entry(path, member, stamp=stamp, text=text)
+@dataclass(frozen=True)
+class _Member:
+    name: str
+    start: int
+    """First byte of its content."""
+    size: int
+    is_file: bool
 
 
-def _entry(
-    path: Path,
-    member: tarfile.TarInfo,
-    *,
-    stamp: tuple[int, int] = (0, 0),
-    text: str | None = None,
-    problem: str | None = None,
-) -> Entry:
-    inside = member.name.encode(errors="backslashreplace").decode()
+class _Found:
+    """What a tar holds: where its pictures lie, and the captions, which are read at once."""
+
+    def __init__(self) -> None:
+        self.stamp = (0, 0)
+        self._pictures: list[_Member] = []
+        self._names: list[str] = []
+        self._texts: list[str | None] = []
+
+    def add(self, tar: tarfile.TarFile, member: tarfile.TarInfo, keys: tuple[str, ...]) -> None:
+        """Note a member.
+
+        Raises:
+            ValueError: a caption that cannot be read.
+        """
+        if posixpath.basename(member.name).startswith("._"):
+            return  # What macOS' tar puts beside each file; it has the file's ending.
+        if looks_like_picture(member.name):
+            place = (member.name, member.offset_data, member.size, member.isreg())
+            self._pictures.append(_Member(*place))
+        elif is_sidecar(member.name) and member.isreg():
+            self._names.append(member.name)
+            self._texts.append(None)
+            if member.size > MOST_BYTES:
+                raise ValueError(f"{member.size} bytes: no caption")
+            content = tar.extractfile(member)
+            ending = posixpath.splitext(member.name)[1]
+            self._texts[-1] = text_from(content.read() if content else b"", ending, keys)
+
+    def entries(self, path: Path) -> Iterator[Entry]:
+        """The pictures, each with its caption, wherever in the tar that is; lost ones are named."""
+        beside = Sidecars(self._names, by_key=True)
+        occurrences: Counter[str] = Counter()
+        for member in self._pictures:
+            files = beside.of(member.name, occurrences[member.name])
+            occurrences[member.name] += 1
+            texts = (self._texts[place] for place, _ in files)
+            yield self._picture(path, member, next(filter(None, texts), None))
+        if lost := list(beside.orphans()):
+            reason = f"captions without a picture: {len(lost)}, the first is {lost[0]}"
+            yield _entry(path, lost[0], problem=f"{reason}: name each as its picture")
+
+    def _picture(self, path: Path, member: _Member, text: str | None) -> Entry:
+        ending = posixpath.splitext(member.name)[1].lower()
+        if ending not in SUFFIXES:
+            reason = f"not read: {ending} files: save it as PNG, TIFF or JPEG"
+            return _entry(path, member.name, problem=reason)
+        if not member.is_file:
+            return _entry(path, member.name, problem="a link or device in the tar, no file")
+        if member.size < 0 or member.start + member.size > self.stamp[0]:
+            return _entry(path, member.name, problem="cut: the tar ends before it")
+        return replace(
+            _entry(path, member.name),
+            start=member.start,
+            length=member.size,
+            stamp=self.stamp,
+            text=text,
+        )
+
+
+def _entry(path: Path, member: str, *, problem: str | None = None) -> Entry:
+    inside = member.encode(errors="backslashreplace").decode()
     return Entry(
         source=f"{path}/{inside}",
         name=f"{path.stem}/{inside}",
         kind="member",
         path=str(path.absolute()),
-        start=member.offset_data,
-        length=member.size,
-        stamp=stamp,
-        text=text,
         problem=problem,
     )
-
-
-def _key(name: str) -> str:
-    """What WebDataset groups by: the path up to the first dot of the file name."""
-    folder, _, base = name.rpartition("/")
-    return f"{folder}/{base.partition('.')[0]}"
 
 
 def _ends(path: Path, end: int) -> bool:

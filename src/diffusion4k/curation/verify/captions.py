@@ -9,6 +9,7 @@ import re
 import unicodedata
 
 from diffusion4k.curation.captions.flags import refusal_in
+from diffusion4k.endpoint.answer_text import clean_text, is_clean
 
 __all__ = ["MAX_CHARACTERS", "REPEATED", "caption_problems", "corrected"]
 
@@ -37,6 +38,9 @@ def caption_problems(text: str) -> list[tuple[str, str]]:
     if strange := sorted({letter for letter in text if _is_strange(letter)}):
         found = ", ".join(f"U+{ord(letter):04X}" for letter in strange[:3])
         problems.append(("caption-characters", f"holds {found}: take it out"))
+    elif not is_clean(text):
+        reason = "holds a model's thoughts or marks such as <|im_end|>: take them out"
+        problems.append(("caption-characters", reason))
     if refusal := refusal_in(text):
         reason = f'refusal ("{refusal} ..."): caption it again'
         problems.append(("caption-refusal", reason))
@@ -53,7 +57,7 @@ def corrected(text: str) -> str | None:
     """The caption without what is wrong with it; None if nothing sound is left."""
     if _WRONGLY_DECODED in text or refusal_in(text):
         return None
-    text = "".join(letter for letter in text if not _is_strange(letter)).strip()
+    text = clean_text(text)
     while introduction := _INTRODUCTION.match(text):
         text = text[introduction.end() :]
         text = text[:1].upper() + text[1:]

@@ -17,6 +17,7 @@ KINDS = {
     "missing": Kind("named, but not there"),
     "broken": Kind("not an image, or not decodable to its last pixel"),
     "unnamed": Kind("an image that has no caption"),
+    "unread": Kind("a file that looks like a picture, of a kind that is not read"),
     "named-twice": Kind("a second line for the same file", "the first line is kept"),
     "duplicate": Kind("the same pixels as another photograph", "one of them is kept"),
     "near-duplicate": Kind(
@@ -37,13 +38,16 @@ KINDS = {
     "encoding": Kind("text that is not UTF-8"),
     "archive": Kind("an archive, or a member of one, that cannot be read"),
     "caption-missing": Kind("no caption, or an empty one"),
+    "caption-alone": Kind("a caption whose picture is not there"),
     "caption-long": Kind("a caption longer than text encoders read", "cut after a sentence"),
     "caption-refusal": Kind("a captioner's refusal in place of a caption"),
     "caption-introduction": Kind(
         "begins with a phrase that the captioning prompt forbids (`This image shows`)",
         "the phrase is taken away",
     ),
-    "caption-characters": Kind("control characters, or marks of a wrong decoding", "taken away"),
+    "caption-characters": Kind(
+        "control characters, marks of a wrong decoding, a model's thoughts", "taken away"
+    ),
     "caption-repeated": Kind("one caption on many photographs"),
 }
 """By name; every `Problem.kind` is one of these."""

@@ -5,7 +5,7 @@ Known layouts:
     a folder with metadata.jsonl                      the image folder that `train` reads
     train/, eval/                                     what `diffusion4k dataset build` writes
     train/, eval/size_2048/, eval/size_4096/          Aesthetic-4K as published
-    a.jpg + a.txt                                     a picture and a text file of the same name
+    a.jpg + a.txt                                     a picture and its caption (`data.sidecars`)
     *.tar, *.tar.gz, *.tgz, *.zip                     any of these, packed
 
 Archives are unpacked into a temporary folder, one at a time.
@@ -20,9 +20,11 @@ from pathlib import Path
 
 from diffusion4k.curation.layout import MANIFEST, SPLITS
 from diffusion4k.curation.verify.archives import ARCHIVES, unpack
-from diffusion4k.data.folder import FolderScan, image_files, look_at, scan_folder
+from diffusion4k.data.folder import FolderScan, look_at, scan_folder
 from diffusion4k.data.metadata import METADATA, Row, read_rows
+from diffusion4k.data.picture_files import files_below, image_files, unread_files
 from diffusion4k.data.problems import Problem
+from diffusion4k.data.sidecars import CAPTION_KEYS, Sidecars, caption_of
 
 __all__ = ["Part", "find_parts", "rows_of", "scan"]
 
@@ -111,18 +113,35 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def _pairs(folder: Path) -> Iterator[Row | Problem]:
+    """Pictures with the captions that lie beside them, and captions whose picture is not there."""
+    sidecars: dict[Path, Sidecars] = {}
+    for path in sorted({folder, *(path.parent for path in files_below(folder))}):
+        sidecars[path] = Sidecars(sorted(each.name for each in path.iterdir()))
     for path in image_files(folder):
-        file_name, beside = path.relative_to(folder).as_posix(), path.with_suffix(".txt")
-        if not beside.is_file():
-            reason = f"no {METADATA} names it and no {beside.name} is beside it: caption it"
-            yield Problem(str(path), reason, "unnamed")
-            continue
+        yield _pair(
+            folder, path, [path.with_name(n) for _, n in sidecars[path.parent].of(path.name)]
+        )
+    for problem in unread_files(folder):
+        sidecars[Path(problem.where).parent].of(Path(problem.where).name)
+        yield problem
+    for parent, found in sidecars.items():
+        for name in found.orphans():
+            reason = "no picture of this name is beside it: put it there, or remove the caption"
+            yield Problem(str(parent / name), reason, "caption-alone")
+
+
+def _pair(folder: Path, path: Path, beside: list[Path]) -> Row | Problem:
+    file_name = path.relative_to(folder).as_posix()
+    if not beside:
+        wanted = path.with_suffix(".txt").name
+        reason = f"no {METADATA} names it and no {wanted} is beside it: caption it"
+        return Problem(str(path), reason, "unnamed")
+    for file in beside:
         try:
-            text = beside.read_bytes().decode("utf-8-sig").strip()
-        except UnicodeDecodeError:
-            yield Problem(str(beside), "not UTF-8 text: save the file as UTF-8", "encoding")
-            continue
+            text = caption_of(file, CAPTION_KEYS, as_written=True)
+        except ValueError as error:
+            kind = "encoding" if "UTF-8" in str(error) else "caption-missing"
+            return Problem(str(file), str(error), kind)
         if text:
-            yield Row(str(beside), file_name, text, {"file_name": file_name, "text": text})
-        else:
-            yield Problem(str(beside), "empty: write a caption", "caption-missing")
+            return Row(str(file), file_name, text, {"file_name": file_name, "text": text})
+    return Problem(str(beside[0]), "empty: write a caption", "caption-missing")

@@ -10,24 +10,11 @@ from diffusion4k.curation.verify.captions import caption_problems
 from diffusion4k.curation.verify.kinds import is_correctable
 from diffusion4k.curation.verify.parts import Part
 from diffusion4k.data.folder import Photo
-from diffusion4k.data.images import image_header, open_rgb
+from diffusion4k.data.images import ENDINGS, image_header, open_rgb
 from diffusion4k.data.problems import Problem
 from diffusion4k.errors import Diffusion4kError
 
 __all__ = ["Picture", "endings_of", "look"]
-
-_ENDINGS = {
-    "JPEG": (".jpg", ".jpeg"),
-    "MPO": (".jpg", ".jpeg"),
-    "PNG": (".png",),
-    "WEBP": (".webp",),
-    "TIFF": (".tif", ".tiff"),
-    "GIF": (".gif",),
-    "BMP": (".bmp",),
-    "AVIF": (".avif",),
-    "JPEG2000": (".jp2",),
-    "PPM": (".ppm",),
-}
 
 
 @dataclass
@@ -66,7 +53,7 @@ class Picture:
 
 def endings_of(image_format: str) -> tuple[str, ...]:
     """Endings that file names of this format have, the usual one first."""
-    return _ENDINGS[image_format]
+    return ENDINGS[image_format]
 
 
 def look(part: Part, photo: Photo, roots: tuple[Path, ...]) -> Picture:

@@ -9,7 +9,7 @@ Nothing is paid twice (`endpoint.ledger`). Tables:
         model TEXT        as asked for
         settings TEXT     how the images were sent, and which place of them, JSON
         attempt INTEGER   0, 1, ...: after an answer that cannot be read it is asked again
-        text TEXT         as answered
+        text TEXT         as answered, cleaned (`endpoint.answer_text`)
         refusal, finish TEXT         as the endpoint gave them
         most_tokens INTEGER          the greatest number of input tokens that was expected
         input_tokens, output_tokens INTEGER; cost REAL (dollars)
@@ -25,6 +25,7 @@ import time
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+from diffusion4k.endpoint.answer_text import clean_text
 from diffusion4k.endpoint.client import Answer
 from diffusion4k.endpoint.ledger import LedgerFile, text_hash
 from diffusion4k.endpoint.sender import Payment
@@ -93,7 +94,8 @@ class Ledger(LedgerFile):
             f"WHERE {_IS_QUESTION} ORDER BY attempt DESC LIMIT 1",
             astuple(question),
         ).fetchone()
-        return Stored(*row) if row else None
+        # Earlier versions stored the text as it came.
+        return Stored(clean_text(row[0]), *row[1:]) if row else None
 
     def scale(self, model: str) -> float:
         """By how much a model was seen to count more input tokens than expected; at least 1."""

@@ -1,0 +1,49 @@
+"""Damage that decoders of WebP and AVIF do not report: data that never arrived.
+
+A download whose space was reserved, or a hole in a file, is a run of zeros, which both decoders
+take for pixels. What both write is entropy-coded and holds no such run.
+"""
+
+import struct
+from collections.abc import Iterator
+
+__all__ = ["check_finished"]
+
+_HOLE = bytes(4096)
+"""A block of a disk. Even a picture in one colour does not compress into so many zeros."""
+
+
+def check_finished(content: bytes, image_format: str) -> None:
+    """Raise `ValueError` if the compressed pixels of a WebP or AVIF file have a hole."""
+    for start, end in _pixel_data(content, image_format):
+        hole = content.find(_HOLE, start, end)
+        if hole >= 0:
+            raise ValueError(f"its data are zeros from byte {hole} on, as of an unfinished copy")
+
+
+def _pixel_data(content: bytes, image_format: str) -> Iterator[tuple[int, int]]:
+    if image_format == "WEBP":
+        yield from _webp_chunks(content)
+    else:
+        yield from _avif_boxes(content)
+
+
+def _webp_chunks(content: bytes) -> Iterator[tuple[int, int]]:
+    place = 12
+    while place + 8 <= len(content):
+        kind, size = struct.unpack_from("<4sI", content, place)
+        if kind in (b"VP8 ", b"VP8L", b"ALPH", b"ANMF"):
+            yield place + 8, place + 8 + size
+        place += 8 + size + size % 2
+
+
+def _avif_boxes(content: bytes) -> Iterator[tuple[int, int]]:
+    place = 0
+    while place + 8 <= len(content):
+        size, kind = struct.unpack_from(">I4s", content, place)
+        if size == 1 and place + 16 <= len(content):
+            size = struct.unpack_from(">Q", content, place + 8)[0]
+        size = size or len(content) - place
+        if kind == b"mdat":
+            yield place, place + size
+        place += max(size, 8)

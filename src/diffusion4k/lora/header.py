@@ -1,0 +1,126 @@
+"""What the header of an adapter's file says of its weights: PEFT's configuration, and its origin.
+
+Both are JSON under keys of their own, and looked at before they are used: a header that contradicts
+the weights would have them applied in part, or with another strength.
+"""
+
+import json
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+__all__ = ["CONFIG_KEY", "RECORD_KEY", "check_pairs", "config_of", "origin_of"]
+
+CONFIG_KEY, RECORD_KEY = "lora_adapter_metadata", "diffusion4k"
+
+_A, _B = ".lora_A.weight", ".lora_B.weight"
+_Rank = Annotated[int, Field(gt=0)]
+_Alpha = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Config(BaseModel):
+    """Of PEFT's configuration, what decides about the output of plain LoRA layers."""
+
+    model_config = ConfigDict(strict=True)
+
+    r: _Rank
+    lora_alpha: _Alpha
+    target_modules: str | list[str]
+    rank_pattern: dict[str, _Rank] = {}
+    alpha_pattern: dict[str, _Alpha] = {}
+    use_rslora: bool = False
+
+    def rank_of(self, layer: str) -> int:
+        """As PEFT finds it: the first pattern that the end of the layer's name fits."""
+        for pattern, rank in self.rank_pattern.items():
+            if re.fullmatch(rf"(.*\.)?({pattern})", layer):
+                return rank
+        return self.r
+
+
+def check_pairs(weights: dict[str, Tensor]) -> dict[str, int]:
+    """The rank of each layer, whose two matrices are both there and fit.
+
+    Raises:
+        ValueError: names the layer and what is wrong.
+    """
+    for name, weight in weights.items():
+        if weight.ndim != 2:
+            raise ValueError(f"{name} has {weight.ndim} dimensions, allowed are 2")
+    ranks = {name.removesuffix(_A): len(weights[name]) for name in weights if name.endswith(_A)}
+    others = {
+        name.removesuffix(_B): weights[name].shape[1] for name in weights if name.endswith(_B)
+    }
+    for layer in sorted(ranks.keys() | others.keys()):
+        if layer not in others:
+            raise ValueError(f"{layer} has lora_A, but no lora_B")
+        if layer not in ranks:
+            raise ValueError(f"{layer} has lora_B, but no lora_A")
+        if ranks[layer] != others[layer]:
+            raise ValueError(f"{layer}: lora_A has rank {ranks[layer]}, lora_B {others[layer]}")
+    return ranks
+
+
+def config_of(metadata: dict[str, str], prefix: str, ranks: dict[str, int]) -> dict[str, Any]:
+    """The arguments of PEFT's `LoraConfig`, by the header or, where it says nothing, by `ranks`.
+
+    Raises:
+        ValueError: the header is not understood, or says other ranks.
+    """
+    said = {key.removeprefix(prefix): v for key, v in _object(metadata, CONFIG_KEY).items()}
+    known = {key: value for key, value in said.items() if key in _Config.model_fields}
+    if not known:
+        return _guessed(ranks)
+    try:
+        config = _Config(**known)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        reason = "is not there" if first["type"] == "missing" else f"({first['msg']})"
+        raise ValueError(f"the header's {CONFIG_KEY}: {place} {reason}") from None
+    for layer, rank in ranks.items():
+        try:
+            expected = config.rank_of(layer)
+        except re.error as error:
+            raise ValueError(f"the header's rank_pattern is no pattern ({error})") from None
+        if rank != expected:
+            raise ValueError(f"{layer}: the header says rank {expected}, its weights have {rank}")
+    return known
+
+
+def origin_of(metadata: dict[str, str]) -> dict[str, str]:
+    """Family and base model, as far as the header says them.
+
+    Raises:
+        ValueError: it is no object of texts.
+    """
+    record = _object(metadata, RECORD_KEY)
+    for key, value in record.items():
+        if not isinstance(value, str):
+            raise ValueError(f"the header's {RECORD_KEY}: {key} is no text")
+    return record
+
+
+def _object(metadata: dict[str, str], key: str) -> dict[str, Any]:
+    try:
+        value = json.loads(metadata.get(key, "{}"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the header's {key} is no JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"the header's {key} is no object")
+    return value
+
+
+def _guessed(ranks: dict[str, int]) -> dict[str, Any]:
+    """What diffusers takes where a file says nothing: alpha is the rank, of each layer alone."""
+    usual = max(ranks.values(), default=1)
+    others = {f"^{name}": rank for name, rank in ranks.items() if rank != usual}
+    return {
+        "r": usual,
+        "lora_alpha": usual,
+        "target_modules": sorted(ranks),
+        "rank_pattern": others,
+        "alpha_pattern": dict(others),
+    }

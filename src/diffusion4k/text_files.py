@@ -1,0 +1,102 @@
+"""Text files as people and their programs write them: lines, and tables of comma-separated values.
+
+A line ends with LF or CR LF, in a file of old with CR, and with nothing else: U+2028, U+0085 or a
+form feed are characters of the text. Text is UTF-8, with or without a byte-order mark, or UTF-16
+with one. A table's cells are split by comma, semicolon or tab, as spreadsheets save them by
+language.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffusion4k.errors import Diffusion4kError, UsageError
+
+__all__ = ["Table", "lines_of", "read_table", "read_text", "text_of"]
+
+_SEPARATORS = ",;\t"
+_SAID_SEPARATOR = re.compile(r"sep=([,;\t])\r?\n?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A header and its rows, each with the number of its line, counted from 1."""
+
+    columns: tuple[str, ...]
+    """Without blanks around the names."""
+    rows: tuple[tuple[int, tuple[str, ...]], ...]
+    """Rows with anything in them; each may have fewer or more cells than there are columns."""
+
+    def records(self) -> list[dict[str, str]]:
+        """The rows by column; absent cells are absent keys, cells beyond the columns left out."""
+        return [dict(zip(self.columns, cells, strict=False)) for _, cells in self.rows]
+
+
+def text_of(content: bytes) -> str:
+    """The text that a file's bytes stand for, without a byte-order mark.
+
+    Raises:
+        ValueError: neither UTF-8 nor UTF-16 with a byte-order mark.
+    """
+    is_utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+    try:
+        return content.decode("utf-16" if is_utf16 else "utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8 text: save the file as UTF-8") from None
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines without their ends."""
+    if "\n" not in text:
+        return text.split("\r")
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+def read_text(path: Path) -> str:
+    """The text of a file that a user named.
+
+    Raises:
+        UsageError: no such file, or it may not be read.
+        Diffusion4kError: not UTF-8 text.
+    """
+    try:
+        return text_of(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise Diffusion4kError(f"{path}: {error}") from None
+
+
+def read_table(path: Path) -> Table:
+    """The table of a CSV file.
+
+    Raises:
+        UsageError: no such file, or it may not be read.
+        Diffusion4kError: not UTF-8 text, or no CSV: names the line.
+    """
+    text = read_text(path)
+    said = _SAID_SEPARATOR.match(text)
+    head = lines_of(text[said.end() if said else 0 :])[0]
+    separator = said[1] if said else max(_SEPARATORS, key=lambda one: len(_cells(head, one)))
+    # The line ends are left as they are: within quotation marks they belong to the cell.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    rows: list[tuple[int, tuple[str, ...]]] = []
+    try:
+        for cells in reader:
+            is_said = said is not None and reader.line_num == 1
+            if not is_said and any(cell.strip() for cell in cells):
+                rows.append((reader.line_num, tuple(cells)))
+    except csv.Error as error:
+        raise Diffusion4kError(f"{path}:{reader.line_num}: no CSV ({error})") from None
+    columns = rows.pop(0)[1] if rows else ()
+    return Table(tuple(name.strip() for name in columns), tuple(rows))
+
+
+def _cells(line: str, separator: str) -> Sequence[str]:
+    try:
+        return next(csv.reader([line], delimiter=separator), [])
+    except csv.Error:
+        return []
