@@ -17,7 +17,7 @@ demo: setup  ## the main job: photographs -> wavelet fine-tuning -> 4096x4096 im
 	$(BIN)/diffusion4k demo --out demo
 
 test: setup  ## all tests but the long proofs
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
 
 proofs: setup  ## the long proofs: random kills, whole roads at full size
 	$(BIN)/python -m pytest -m slow
