@@ -42,9 +42,7 @@ pocket: setup  ## train the pocket model anew, from Debian's wallpaper packages 
 	$(BIN)/python recipes/pocket/train_transformer.py
 	$(BIN)/python recipes/pocket/export.py
 	$(BIN)/diffusion4k train recipes/pocket/wlf-2048.yaml
-	$(BIN)/diffusion4k train recipes/pocket-wlf.yaml model=runs/pocket/wlf-2048/model \
-		output=runs/pocket/wlf-4096 steps=$(POCKET_STEPS)
-	$(BIN)/python recipes/pocket/export.py --tuned runs/pocket/wlf-4096/model/transformer
+	$(BIN)/python recipes/pocket/export.py --tuned runs/pocket/wlf-2048/model/transformer
 
 clean:
 	rm -rf $(VENV) demo runs

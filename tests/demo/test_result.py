@@ -1,6 +1,7 @@
 """Rows of the table."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from diffusion4k.metrics.frechet import frechet_distance
 from diffusion4k.metrics.measuring import Findings
 from diffusion4k.metrics.store import Store
 from diffusion4k.metrics.weight_free import Settings
+from diffusion4k.sampling import Output
 
 
 def folder(count: int, seed: int, store: Path) -> Folder:
@@ -28,6 +30,7 @@ def folder(count: int, seed: int, store: Path) -> Folder:
         numbers = {"width": 64 + i, "height": 64, "glcm_score": 0.5 + i, "glcm_entropy": 4.0}
         numbers |= {"raw_bytes": (64 + i) * 64 * 3, "jpeg_bytes": 1000}
         numbers |= {"jpeg_reencoded": 0, "jpeg_other_quality": 0}
+        numbers |= {"detail_distance": 2.0 - i, "token_grid_ratio": 1.0}
         path = Path(f"{i}.jpg")
         images[path.name] = Findings(path, numbers, dict.fromkeys(features, place))
     return Folder(Path("x"), images)
@@ -38,7 +41,7 @@ def test_rows(tmp_path: Path) -> None:
     photographs = folder(4, 0, tmp_path)
     distances = [Distance("FD-EffNet", None, 1, 4), Distance("FD-EffNet-patch", 7.0, 3, 12)]
     result = Result(Demo(), demo_recipe(Demo()))
-    for name in ("before", "after", "aspect"):
+    for name in ("before", "after", "aspect", "direct"):
         result.measured[name] = Evaluation(
             folder(1, 1, tmp_path), photographs, distances, Settings(), None
         )
@@ -57,4 +60,23 @@ def test_rows(tmp_path: Path) -> None:
     assert real.fd_effnet_patch == pytest.approx(np.mean(expected))
     assert (real.images, real.size, real.patches, real.glcm_score) == (4, "native sizes", 12, 2.0)
     assert (before.images, before.size, before.patches) == (1, "64×64", 3)
-    assert (before.fd_effnet, before.fd_effnet_patch) == (None, 7.0)
+    assert (before.fd_effnet_patch, before.detail_distance) == (7.0, 2.0)
+
+
+def test_changes_compare_prompt_by_prompt(tmp_path: Path) -> None:
+    photographs = folder(4, 0, tmp_path)
+    result = Result(Demo(), demo_recipe(Demo()))
+    settings = SimpleNamespace(prompt="a cat")
+    for seed, name in enumerate(("before", "after"), 1):
+        images = folder(1, seed, tmp_path)
+        result.measured[name] = Evaluation(images, photographs, [], Settings(), None)
+        result.images[name] = [Output(Path("0.jpg"), settings, True)]  # type: ignore[arg-type]
+    (change,) = result.changes
+    assert (change.prompt, change.detail_distance) == ("a cat", (2.0, 2.0))
+    reference = np.concatenate(list(photographs.features("effnet_patch")))
+    with pytest.warns(UserWarning):
+        expected = [
+            frechet_distance(next(iter(folder(1, n, tmp_path).features("effnet_patch"))), reference)
+            for n in (1, 2)
+        ]
+    assert change.fd_effnet_patch == pytest.approx(tuple(expected))

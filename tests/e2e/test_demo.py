@@ -13,7 +13,7 @@ from PIL import Image
 
 pytestmark = pytest.mark.e2e
 
-STAGES = ["check", "cache", "before", "train", "after", "measure", "report"]
+STAGES = ["check", "cache", "before", "train", "after", "direct", "measure", "report"]
 
 
 class Page(HTMLParser):
@@ -44,8 +44,8 @@ def test_demo(tmp_path: Path) -> None:
     first = diffusion4k(*arguments, "--out", "demo", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     assert first.stdout.strip() == "demo/report.html"
-    assert "7/7 writing the report" in first.stderr
-    assert "Compression Ratio" in first.stderr.split("7/7")[1]
+    assert "8/8 writing the report" in first.stderr
+    assert "FD-EffNet-patch" in first.stderr.split("8/8")[1]
     assert "Warning" not in first.stderr
     out = tmp_path / "demo"
 
@@ -69,6 +69,7 @@ def test_demo(tmp_path: Path) -> None:
         "before": 2,
         "after": 2,
         "aspect": 1,
+        "direct": 1,
     }
     for before, after in zip(result["images"]["before"], result["images"]["after"], strict=True):
         assert (before["prompt"], before["seed"]) == (after["prompt"], after["seed"])
@@ -77,7 +78,7 @@ def test_demo(tmp_path: Path) -> None:
         with Image.open(out / image["file"]) as opened:
             assert (opened.format, opened.size) == ("JPEG", (image["width"], image["height"]))
     assert result["images"]["aspect"][0]["height"] == 288
-    assert [row["images"] for row in result["table"]] == [9, 2, 2, 1]
+    assert [row["images"] for row in result["table"]] == [9, 2, 2, 1, 1]
     assert all(
         0 < row["glcm_score"] < 10 and row["compression_ratio"] > 1 for row in result["table"]
     )

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from diffusion4k.demo.settings import Demo
 from diffusion4k.metrics.evaluate import Evaluation, Folder
 from diffusion4k.metrics.frechet import FewSamplesWarning, frechet_distance
-from diffusion4k.metrics.measuring import Findings
 from diffusion4k.sampling import Output
 from diffusion4k.training.export import versions
 from diffusion4k.training.recipe import Recipe
@@ -54,7 +53,8 @@ class Change:
 
     prompt: str
     detail_distance: tuple[float, float]
-    fd_effnet_patch: tuple[float, float]
+    fd_effnet_patch: tuple[float, float] | None
+    """None where an image holds a single patch."""
 
 
 @dataclass
@@ -92,8 +92,11 @@ class Result:
             names = [self.images[name][number].path.name for name in ("before", "after")]
             found = [images[name] for images, name in zip(sides, names, strict=True)]
             detail = [each.numbers["detail_distance"] for each in found]
-            patches = [self._patch_distance(each) for each in found]
-            changes.append(Change(output.settings.prompt, _pair(detail), _pair(patches)))
+            patches = [each.features("effnet_patch") for each in found]
+            distances = None
+            if min(map(len, patches)) > 1:
+                distances = _pair([self._patch_distance(each) for each in patches])
+            changes.append(Change(output.settings.prompt, _pair(detail), distances))
         return changes
 
     @property
@@ -102,11 +105,9 @@ class Result:
         assert photographs is not None
         return photographs
 
-    def _patch_distance(self, image: Findings) -> float:
+    def _patch_distance(self, patches: NDArray[np.float32]) -> float:
         """Of one image's patches to those of all photographs."""
-        return _distance(
-            image.features("effnet_patch"), list(self._photographs.features("effnet_patch"))
-        )
+        return _distance(patches, list(self._photographs.features("effnet_patch")))
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, every number with what made it; paths are relative to the folder."""
