@@ -23,10 +23,10 @@ from diffusion4k.training.recipe import Recipe
 __all__ = ["GROUPS", "Change", "Result", "Row", "machine"]
 
 GROUPS = {
-    "before": "before fine-tuning",
+    "before": "before",
     "after": "after fine-tuning",
-    "aspect": "after fine-tuning, 4:3",
-    "direct": "after fine-tuning, without stages",
+    "aspect": "after, 4:3",
+    "direct": "after, without stages",
 }
 
 Curve = list[tuple[int, float]]

@@ -16,9 +16,9 @@ def show(rows: Sequence[Row], console: Console | None = None) -> None:
     table.add_column("")
     for heading in (
         "images",
-        "Detail distance",
+        "detail",
         "FD-EffNet-patch",
-        "Token-grid ratio",
+        "grid",
         "GLCM Score",
     ):
         table.add_column(heading, justify="right")
