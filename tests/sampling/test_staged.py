@@ -1,5 +1,7 @@
 """Images in stages, end to end on the tiny model: same bits, kept stages, records, refusals."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from diffusion4k.lora import add_adapter, write_adapter
 from diffusion4k.sampling import Request, Sampler, Settings, generate, read_metadata
 from diffusion4k.sampling.memory import stream_blocks
 from diffusion4k.sampling.stages import Stage
+from tests.families.test_flux import tiny_flux
+from tests.tiny import tiny_sd3
 
 REQUEST = Request(
     "a cat",
@@ -176,8 +180,6 @@ def test_little_memory_holds_between_stages(sampler: Sampler, staged: Settings) 
 
 
 def test_a_folder_may_state_the_decoder_s_memory(tiny_model: Path, tmp_path: Path) -> None:
-    import shutil
-
     model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
     (model / "diffusion4k.json").write_text('{"max_memory": "400KiB"}')
     assert Sampler(model).placement.max_memory == 400 * 2**10
@@ -207,3 +209,39 @@ def test_nan_and_memory_are_reported_by_stage(
     monkeypatch.setattr(Windows, "predict", broken)
     with pytest.raises(Diffusion4kError, match="after step 1 of 2 of stage 96x128 in float32"):
         sampler.sample(staged)
+
+
+def test_a_draft_by_another_model(tiny_model: Path, tmp_path: Path) -> None:
+    """The draft is that model's, and only the stages after it are made anew."""
+    other = tiny_sd3(tmp_path / "other", seed=1)
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    stages = [{"side": 64, "steps": 2, "guidance": 1.0}, {"side": 128, "steps": 4, "window": 2}]
+    pictures = {}
+    for name, stated in {
+        "own": stages,
+        "other": [stages[0] | {"model": str(other)}, stages[1]],
+    }.items():
+        (model / "diffusion4k.json").write_text(json.dumps({"stages": stated}))
+        request = Request("a cat", seed=3, width=128, height=128)
+        out = tmp_path / f"{name}.png"
+        (made,) = generate([request], model, out=out, keep_stages=True, progress=False)
+        pictures[name] = Image.open(tmp_path / f"{name}-stages" / "1-64x64.png").tobytes()
+    draft = Sampler(other, factor=8)
+    plain = draft.settle(Request("a cat", seed=3, width=64, height=64, steps=2, guidance=1.0))
+    assert pictures["other"] != pictures["own"]
+    found = made.settings.stages[0]
+    assert (found.model, found.model_fingerprint) == (str(other), plain.model_fingerprint)
+
+
+def test_a_draft_by_a_model_of_another_family_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    flux = tiny_flux(tmp_path / "flux")
+    stages = [{"side": 64, "model": str(flux)}, {"side": 128}]
+    (model / "diffusion4k.json").write_text(json.dumps({"stages": stages}))
+    with pytest.raises(Diffusion4kError, match="is of the family flux"):
+        generate(
+            [Request("a cat", width=128, height=128)],
+            model,
+            out=tmp_path / "a.png",
+            progress=False,
+        )
