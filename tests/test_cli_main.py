@@ -19,7 +19,7 @@ def test_help_texts_flow_with_the_terminal() -> None:
     [
         ("generate x --width abc", "--width abc: allowed a whole number"),
         ("generate x --seed 1 --seed y", "--seed y: allowed a whole number"),
-        ("generate x --widht 3", "No such option: --widht (Possible options: --height, "),
+        ("generate x --widht 3", "No such option: --widht (Possible options: --weights, "),
         ("generate x y", "Got unexpected extra argument"),
         ("generate x --steps", "Option '--steps' requires an argument"),
         ("study links study.yaml --count 0", "--count 0: allowed a number of at least 1"),

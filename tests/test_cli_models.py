@@ -40,5 +40,5 @@ def test_families_and_local_models(
 def test_json(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     _run(monkeypatch, "--json")
     told = json.loads(capsys.readouterr().out)
-    assert [model["name"] for model in told["local"]] == ["pocket"]
+    assert [model["name"] for model in told["local"]] == ["pocket", "pocket-base"]
     assert {"family", "defaults", "licence"} <= told["known"][0].keys()

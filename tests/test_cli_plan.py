@@ -29,7 +29,7 @@ def _run(*arguments: object) -> str:
 
 def test_a_recipe() -> None:
     told = _run(RECIPE, "batch_size=1", "crop=256")
-    assert "training of all weights at 256x256, batch 1, 60 steps" in told
+    assert "training of all weights at 256x256, batch 1, 120 steps" in told
     assert "fits: needs" in told.splitlines()[-1]
 
 
@@ -63,7 +63,7 @@ def test_an_image_as_json(tiny_model: Path) -> None:
         (["--utilisation", 1.5], "utilisation 1.5: allowed"),
         (["--teraflops", -1], "teraflops -1: allowed"),
         (["--width", 1000], "the nearest: 992 or 1024"),
-        (["--width", 8192], "the largest size is"),
+        (["--direct", "--width", 8192], "the largest size is"),
         (["--model", "sd9"], "no such folder, and not a model whose sizes are known"),
         (["--model", "sd3-medium", "--factor", 12], "factor 12"),
         (["--dtype", "int4"], "dtype int4: allowed"),

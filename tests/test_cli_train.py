@@ -40,9 +40,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Recipe, bool]]:
 
 
 def test_recipe_and_overrides_reach_the_run(started: list[tuple[Recipe, bool]]) -> None:
-    told = _run(RECIPE, "steps=7", "optimizer.learning_rate=1e-4", "--skip-bad")
+    told = _run(RECIPE, "steps=17", "optimizer.learning_rate=1e-4", "--skip-bad")
     assert started == [
-        (load_recipe(RECIPE, ["steps=7", "optimizer.learning_rate=1e-4"]), True),
+        (load_recipe(RECIPE, ["steps=17", "optimizer.learning_rate=1e-4"]), True),
     ]
     assert told.split() == ["runs/pocket-wlf/model"]
 

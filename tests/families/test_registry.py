@@ -45,7 +45,7 @@ def test_one_file_is_a_family(tiny_model: Path, tmp_path: Path) -> None:
     index = json.loads(path.read_text())
     path.write_text(json.dumps(index | {"_class_name": "StableDiffusion3PAGPipeline"}))
     assert family_of(model).name == "another"
-    assert [found.family for found in local_models([model])] == ["sd3", "another"]
+    assert [found.family for found in local_models([model])] == ["sd3", "sd3", "another"]
     assert "another" not in {known.family for known in known_models()}
     sampler = Sampler(model)
     settings = sampler.settle(Request("a", width=64, height=64, steps=1))

@@ -105,7 +105,7 @@ def test_memory_of_a_windowed_step_does_not_grow_with_the_image(blueprint: Bluep
         assert parts.pop("latents") == 5 * 4 * 16 * (side // 16) ** 2
         return parts
 
-    assert step(1024) == step(2048)
+    assert step(2048) == step(4096)  # Fewer pixels do not fill a batch of windows.
 
 
 def test_weights_that_are_streamed_come_with_each_call() -> None:

@@ -117,6 +117,8 @@ def test_autocast_is_the_real_one(training: bool) -> None:
             loss = shapes(empty)
         if training:
             loss.backward()
-    run()
-    assert tracker.flops == counted_flops(run)
-    assert tracker.peak == pytest.approx(allocated_peak(run), rel=0.15)
+    # Where the CPU has AMX, oneDNN's kernels take buffers of their own that no model of shapes knows.
+    with torch.backends.mkldnn.flags(enabled=False):
+        run()
+        assert tracker.flops == counted_flops(run)
+        assert tracker.peak == pytest.approx(allocated_peak(run), rel=0.15)

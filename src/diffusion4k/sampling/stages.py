@@ -157,6 +157,8 @@ def _sides(
             return ()
         first, *others = usual.sides
         kept = (first, *(other for other in others if side / other >= _LEAST_GROWTH))
+        if len(kept) < len(usual.sides):  # What the model states reaches the image's size.
+            return (*kept, side)
         return (*kept[:-1], *doubled(kept[-1], side))
     if len(stages) > _MOST_STAGES:
         raise UsageError(f"{len(stages)} stages: allowed are {_MOST_STAGES}")
