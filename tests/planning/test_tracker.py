@@ -117,7 +117,7 @@ def test_autocast_is_the_real_one(training: bool) -> None:
             loss = shapes(empty)
         if training:
             loss.backward()
-    # Where the CPU has AMX, oneDNN's kernels take buffers of their own that no model of shapes knows.
+    # With AMX, the kernels of oneDNN take buffers of their own that no model of shapes knows.
     with torch.backends.mkldnn.flags(enabled=False):
         run()
         assert tracker.flops == counted_flops(run)
