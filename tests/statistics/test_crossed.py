@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -13,6 +13,7 @@ from diffusion4k.statistics import crossed, mean_of, minus
 
 
 @given(st.lists(st.floats(-100, 100), min_size=3, max_size=12, unique=True))
+@example([0.0, 1e-100, 2e-100])
 def test_one_kind_left_out_in_turn_is_students_interval(values: list[float]) -> None:
     found = crossed(mean_of(values), [np.arange(len(values))], repeats=False)
     low, high = stats.t.interval(

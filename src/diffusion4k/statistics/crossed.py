@@ -80,7 +80,8 @@ def crossed(
     if not variance > 0:  # NaN: a draw without a value.
         bound = value if variance == 0 else math.nan
         return Interval(value, bound, bound)
-    freedom = variance**2 / float((parts**2 / (np.array(counts) - 1)).sum())
+    # By shares: the square of a variance near 1e-200 is no number above 0 any more.
+    freedom = 1 / float(((parts / variance) ** 2 / (np.array(counts) - 1)).sum())
     reach = float(stdtrit(freedom, (1 + level) / 2)) * math.sqrt(variance)
     return Interval(value, value - reach, value + reach)
 
