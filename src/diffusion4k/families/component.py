@@ -46,7 +46,7 @@ _VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.mode
 def check_weights(component: Path) -> None:
     """Refuse a component folder without configuration or with absent or damaged safetensors.
 
-    Only headers are read: a file of wrong length or with a broken header is found in no time.
+    Only headers are read, which shows a file of the wrong length or with a broken header.
 
     Raises:
         Diffusion4kError: names the file and what is wrong with it.

@@ -276,12 +276,7 @@ class Sampler:
                     f"stage {stage.name}: {stage.model} is of the family {other}, {self.model} of "
                     f"{self.family.name}: name a model of the same family"
                 )
-            transformer = load_transformer(
-                self.family, folder, dtype=self.torch_dtype, weights=self.weights
-            )
-            if self.weights == "fp8":
-                cast_layers(transformer, dtype=self.torch_dtype)
-            self._drafting = stage.model, transformer
+            self._drafting = stage.model, self._load_transformer(folder)
         own = with_parts(pipeline, family.pipeline_class, transformer=self._drafting[1])
         self.placement.place(own)
         return family, own
@@ -293,18 +288,23 @@ class Sampler:
     @cached_property
     def pipeline(self) -> Any:
         """The stock pipeline without text encoders, its parts where `memory` wants them."""
-        dtype = self.torch_dtype
-        transformer = load_transformer(self.family, self.folder, dtype=dtype, weights=self.weights)
-        if self._adapter:
-            load_adapter(transformer, self._adapter, self.lora_scale)
-        if self.weights == "fp8":
-            cast_layers(transformer, dtype=dtype)
+        transformer = self._load_transformer(self.folder, self._adapter)
         pipeline = self.family.load_pipeline(
-            self.folder, dtype=dtype, text_encoders=False, transformer=transformer
+            self.folder, dtype=self.torch_dtype, text_encoders=False, transformer=transformer
         )
         pipeline.set_progress_bar_config(disable=True)
         self.placement.place(pipeline)
         return pipeline
+
+    def _load_transformer(self, folder: Path, adapter: Any = None) -> Any:
+        """A transformer with its weights stored as asked for, and the LoRA's layers in it."""
+        dtype = self.torch_dtype
+        transformer = load_transformer(self.family, folder, dtype=dtype, weights=self.weights)
+        if adapter:
+            load_adapter(transformer, adapter, self.lora_scale)
+        if self.weights == "fp8":
+            cast_layers(transformer, dtype=dtype)
+        return transformer
 
     def _is_guided(self, settings: Settings) -> bool:
         guidances = [stage.guidance for stage in settings.stages or ()] or [settings.guidance]
