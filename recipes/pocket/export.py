@@ -28,8 +28,16 @@ SHIFT = 1.8  # of the noise schedule of the draft
 STAGES = [
     {"side": 512, "steps": 20},
     {"side": 1024, "steps": 10, "strength": 0.5, "window": 32},
-    {"side": 2048, "steps": 8, "strength": 0.6, "window": 32, "low_bands": "constant"},
-    {"side": 4096, "steps": 8, "strength": 0.6, "window": 32, "low_bands": "constant"},
+    {
+        "side": 4096,
+        "steps": 10,
+        "strength": 0.5,
+        "window": 32,
+        "solver": "dpm++",
+        "low_bands": "replaced",
+        "further_levels": 2,
+        "wavelet": "bior4.4",
+    },
 ]
 DEFAULTS = {
     "steps": 8,

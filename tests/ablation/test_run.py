@@ -187,7 +187,7 @@ class _Stand:
         self.looks: set[Path] = set()
         self.bad = ""
         monkeypatch.setattr(running, "train", self.train)
-        monkeypatch.setattr(running, "has_look", lambda ground, folder: folder in self.looks)
+        monkeypatch.setattr(running, "has_look", lambda ground, folder, arm: folder in self.looks)
         monkeypatch.setattr(running, "take_look", self.look)
         monkeypatch.setattr(running, "prepare", lambda study, **_: _Ground(study))
         monkeypatch.setattr(running, "estimate", lambda *_: "")

@@ -10,6 +10,7 @@ import yaml
 from diffusion4k.ablation.arms import Run, runs_of
 from diffusion4k.ablation.study import Study, load_study
 from diffusion4k.errors import UsageError
+from diffusion4k.families.stages import StageOptions
 from diffusion4k.training.recipe import FlowMatchingRecipe, LogitNormalRecipe, UniformRecipe
 from tests.ablation.conftest import ARMS
 
@@ -52,6 +53,28 @@ def test_arms_that_differ_in_more_are_refused_by_name(
     arms = {"plain": ARMS["plain"], "other": ARMS["latents"] | change}
     with pytest.raises(UsageError, match=rf"arms.other: differs from recipe in {told}: arms may"):
         runs_of(study(arms=arms))
+
+
+def test_arms_may_differ_in_how_their_images_are_made(study: Make) -> None:
+    """Direct and staged images of one training, on the same prompts and seeds."""
+    arms = {
+        "direct": {**ARMS["plain"], "stages": []},
+        "staged": {**ARMS["plain"], "stages": [128], "stage_options": {"strength": 0.5}},
+    }
+    made = study(arms=arms, baseline="direct", stage_options={"window": 2})
+    runs = runs_of(made)
+    own = {"output"}
+    assert runs[0].recipe.model_dump(exclude=own) == runs[1].recipe.model_dump(exclude=own)
+    assert made.staging("direct").stages == () and made.staging("staged").stages == (128,)
+    assert made.staging("staged").stage_options == StageOptions(strength=0.5)
+    assert made.staging("direct").stage_options is None
+    assert made.staging(None).stage_options == StageOptions(window=2)
+    same = {name: {**ARMS["plain"], "stages": []} for name in ("direct", "again")}
+    with pytest.raises(UsageError, match="direct and again are the same"):
+        runs_of(study(arms=same, baseline="direct"))
+    wrong = {"direct": {**ARMS["plain"], "stages": [64, -1]}, "plain": ARMS["plain"]}
+    with pytest.raises(UsageError, match=r"arms.direct: stages"):
+        runs_of(study(arms=wrong, baseline="plain"))
 
 
 def test_an_arm_may_be_a_recipe_of_its_own(study: Make, tmp_path: Path) -> None:

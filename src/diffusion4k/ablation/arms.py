@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from diffusion4k.ablation.study import GivenRecipe, Study
+from diffusion4k.ablation.study import GivenRecipe, Staging, Study
 from diffusion4k.config.problems import describe_problems
 from diffusion4k.errors import UsageError
 from diffusion4k.training.recipe import Recipe, ValidationRecipe, load_recipe
@@ -22,7 +22,7 @@ from diffusion4k.training.resume import changed_keys
 __all__ = ["VARIED", "Run", "base_recipe", "runs_of"]
 
 VARIED = ("objective", "timesteps")
-"""All in which arms may differ."""
+"""All in which the training of arms may differ."""
 
 _OURS = ("output", "steps", "seed", "validation")
 """Of the study."""
@@ -84,9 +84,11 @@ def runs_of(study: Study) -> list[Run]:
     """
     base = base_recipe(study)
     changes = {name: _varied(study, name) for name in study.arms}
+    images = {name: study.staging(name) for name in study.arms}
     pairs = {frozenset(pair) for pair in study.equal}
     for first, second in combinations(study.arms, 2):
-        if changes[first] == changes[second] and {first, second} not in pairs:
+        same = changes[first] == changes[second] and images[first] == images[second]
+        if same and {first, second} not in pairs:
             raise UsageError(
                 f"arms: {first} and {second} are the same: leave one out, or name both in `equal`"
             )
@@ -106,13 +108,15 @@ def _varied(study: Study, name: str) -> dict[str, Any]:
     if isinstance(given, str):
         arm, differing = _checked(key, given, study), []
     else:
-        arm = _checked(key, {**base.model_dump(exclude=set(_OURS)), **given}, study)
+        trained = {k: v for k, v in given.items() if k not in Staging.model_fields}
+        arm = _checked(key, {**base.model_dump(exclude=set(_OURS)), **trained}, study)
         differing = [f"{each} ({given[each]})" for each in given if each in _OURS]
     differing += [each for each in changed_keys(base, arm) if not each.startswith(VARIED)]
     if differing:
         raise UsageError(
             f"{key}: differs from recipe in {', '.join(differing)}: arms may differ in "
-            f"{' and '.join(VARIED)} only; make another study for that"
+            f"{' and '.join(VARIED)}, and in {' and '.join(Staging.model_fields)} of their images, "
+            "only; make another study for that"
         )
     return {each: getattr(arm, each) for each in VARIED}
 

@@ -43,22 +43,22 @@ class Look:
     """`(pictures, levels, 4)`."""
 
 
-def has_look(ground: Ground, folder: Path) -> bool:
+def has_look(ground: Ground, folder: Path, arm: str | None) -> bool:
     """Whether a whole look is there that was made under the study's questions."""
     try:
         record = json.loads((folder / "look.json").read_bytes())
     except (OSError, ValueError):
         return False
     there = all((folder / "images" / name).is_file() for name in record.get("images", [""]))
-    asked: bool = record.get("asked") == _asked(ground)
+    asked: bool = record.get("asked") == _asked(ground, arm)
     return asked and there and (folder / "errors.safetensors").is_file()
 
 
-def take_look(ground: Ground, recipe: Recipe, folder: Path, *, trained: bool, name: str) -> None:
+def take_look(ground: Ground, recipe: Recipe, folder: Path, *, arm: str | None, name: str) -> None:
     """Make it; images that are there already are kept.
 
     Arguments:
-        trained: look at what the recipe's run has exported, else at the model as it starts.
+        arm: whose run has exported the model; None: look at the model as it starts.
         name: for progress.
 
     Raises:
@@ -66,7 +66,9 @@ def take_look(ground: Ground, recipe: Recipe, folder: Path, *, trained: bool, na
     """
     from safetensors.numpy import save_file
 
+    trained = arm is not None
     study, (model, options) = ground.study, _model(recipe, trained=trained)
+    staging = study.staging(arm)
     sampler = Sampler(model, device=ground.device, **options)
     requests = [
         Request(
@@ -77,8 +79,8 @@ def take_look(ground: Ground, recipe: Recipe, folder: Path, *, trained: bool, na
             study.height,
             study.sampling_steps,
             study.guidance,
-            stages=study.stages,
-            stage_options=study.stage_options,
+            stages=staging.stages,
+            stage_options=staging.stage_options,
         )
         for prompt in ground.prompts.prompts
         for seed in study.sample_seeds
@@ -100,7 +102,7 @@ def take_look(ground: Ground, recipe: Recipe, folder: Path, *, trained: bool, na
     images = [shot.path.name for shot in shots]
     seeds = [shot.pair[1] for shot in shots if shot.pair]
     prompts = [shot.prompt for shot in shots]
-    record = {"asked": _asked(ground), "images": images, "prompts": prompts, "seeds": seeds}
+    record = {"asked": _asked(ground, arm), "images": images, "prompts": prompts, "seeds": seeds}
     write_text(folder / "look.json", json.dumps(record, indent=1) + "\n")
 
 
@@ -152,11 +154,11 @@ def _model(recipe: Recipe, *, trained: bool) -> tuple[str, dict[str, Any]]:
     return recipe.model, options | {"lora": recipe.output / "lora"}
 
 
-def _asked(ground: Ground) -> dict[str, Any]:
+def _asked(ground: Ground, arm: str | None) -> dict[str, Any]:
     study = ground.study
     keys = ("width", "height", "sampling_steps", "guidance", "sample_seeds", "velocity")
     # Left out where they are not stated: looks that were taken before there were any stay good.
-    stages = study.model_dump(mode="json", include={"stages", "stage_options"}, exclude_none=True)
+    stages = study.staging(arm).model_dump(mode="json", exclude_none=True)
     return (
         study.model_dump(mode="json", include=set(keys))
         | stages

@@ -108,9 +108,10 @@ def _pictures(batches: LatentBatches, count: int) -> Iterator[Batch]:
     """The first pictures, each alone."""
     for batch in batches.first(count):
         for at in range(len(batch["places"])):
-            part = slice(at, at + 1)
+            part, drafts = slice(at, at + 1), batch["drafts"]
             yield {
                 "latents": batch["latents"][part],
+                "drafts": None if drafts is None else drafts[part],
                 "conditioning": {k: v[part] for k, v in batch["conditioning"].items()},
                 "indices": batch["indices"][part],
                 "places": batch["places"][part],

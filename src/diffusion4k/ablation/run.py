@@ -173,7 +173,7 @@ def _one(run: Run, ground: Ground) -> None:
     _write_conditions(run, ground)
     for steps in ground.study.steps:
         folder = look_folder(run, steps)
-        if has_look(ground, folder):
+        if has_look(ground, folder, run.arm):
             continue
         done = _trained_steps(run)
         if done > steps:
@@ -186,15 +186,15 @@ def _one(run: Run, ground: Ground) -> None:
         ground.require_cache()
         train(recipe)
         name = f"{run.name}, step {steps}"
-        take_look(ground, recipe, folder, trained=True, name=name)
+        take_look(ground, recipe, folder, arm=run.arm, name=name)
 
 
 def _look_at_start(ground: Ground, run: Run) -> None:
     """First of all, as what fails in a look then fails before any training."""
     folder = start_folder(ground.study)
     with taken(folder) as ours:
-        if ours and not has_look(ground, folder):
-            take_look(ground, run.recipe, folder, trained=False, name="the model as it starts")
+        if ours and not has_look(ground, folder, None):
+            take_look(ground, run.recipe, folder, arm=None, name="the model as it starts")
 
 
 def _looks_to_do(runs: Sequence[Run], ground: Ground) -> list[tuple[Run, int]]:
@@ -203,14 +203,14 @@ def _looks_to_do(runs: Sequence[Run], ground: Ground) -> list[tuple[Run, int]]:
     for run in runs:
         done = _trained_steps(run)
         for steps in ground.study.steps:
-            if not has_look(ground, look_folder(run, steps)):
+            if not has_look(ground, look_folder(run, steps), run.arm):
                 left.append((run, max(steps - done, 0)))
                 done = max(done, steps)
     return left
 
 
 def _is_done(run: Run, ground: Ground) -> bool:
-    return all(has_look(ground, look_folder(run, steps)) for steps in ground.study.steps)
+    return all(has_look(ground, look_folder(run, steps), run.arm) for steps in ground.study.steps)
 
 
 def _trained_steps(run: Run) -> int:

@@ -6,10 +6,11 @@ arms x seeds    runs, each trained to the last of `steps` and looked at after ea
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BeforeValidator, Field, StrictStr, model_validator
+from pydantic import BeforeValidator, Field, StrictStr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from diffusion4k.benchmark.prompts import SUPPLEMENT
+from diffusion4k.config.problems import describe_problems
 from diffusion4k.config.read import read_config
 from diffusion4k.config.types import (
     Count,
@@ -22,10 +23,11 @@ from diffusion4k.config.types import (
     Stages,
     Text,
 )
+from diffusion4k.errors import UsageError
 from diffusion4k.families.stages import StageOptions
 from diffusion4k.metrics.networks import Networks
 
-__all__ = ["GivenRecipe", "Study", "VelocityQuestions", "load_study"]
+__all__ = ["GivenRecipe", "Staging", "Study", "VelocityQuestions", "load_study"]
 
 GivenRecipe: TypeAlias = StrictStr | dict[str, Any]
 """A recipe's file, or its keys."""
@@ -46,13 +48,22 @@ class VelocityQuestions(Section):
     seed: Seed = 0
 
 
+class Staging(Section):
+    """How images are made: of the study, or of an arm that says otherwise."""
+
+    stages: Stages | None = None
+    """Longer sides of the images' stages, the draft's first; `[]`: made directly."""
+    stage_options: StageOptions | None = None
+    """Of all stages after the draft."""
+
+
 class Study(Section):
     """All that decides the results. Sizes and steps of sampling are null for the model's own."""
 
     recipe: GivenRecipe
     """Of all runs; output, steps and seed are the study's."""
     arms: dict[FolderName, GivenRecipe] = Field(min_length=2)
-    """What each changes: `objective` and `timesteps`, nothing else."""
+    """What each changes: `objective` and `timesteps`, and how its images are made (`Staging`)."""
     baseline: FolderName
     """The arm from which the others' differences are taken."""
     equal: tuple[tuple[FolderName, FolderName], ...] = ()
@@ -82,6 +93,20 @@ class Study(Section):
     """The share of the baseline's value below which a difference does not matter."""
     resamples: Count = 2000
     output: Path = Path("runs/ablation")
+
+    def staging(self, arm: str | None) -> Staging:
+        """How the images of an arm are made; None: of the model before any training."""
+        given = self.arms.get(arm) if arm else None
+        own = (
+            {k: given[k] for k in Staging.model_fields if k in given} if type(given) is dict else {}
+        )
+        study = {"stages": self.stages, "stage_options": self.stage_options}
+        if own.get("stages") == []:  # directly: the study's options of stages are not asked
+            study["stage_options"] = None
+        try:
+            return Staging.model_validate(study | own)
+        except ValidationError as error:
+            raise UsageError(f"arms.{arm}: {describe_problems(error, Staging, own)}") from None
 
     @model_validator(mode="after")
     def _fits(self) -> "Study":

@@ -97,7 +97,7 @@ def generate(
     ] = None,
     low_bands: Annotated[
         str | None,
-        typer.Option(help="How they keep to the stage before: off, constant or falling."),
+        typer.Option(help="How they keep to the stage before: off, constant, falling or replaced."),
     ] = None,
     keep_stages: Annotated[
         bool, typer.Option("--keep-stages", help="Leave the picture of each stage beside it.")

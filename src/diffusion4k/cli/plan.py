@@ -77,7 +77,7 @@ def plan(
         int | None, typer.Option(help="For an image: tokens a side of windows; 0: the whole image.")
     ] = None,
     low_bands: Annotated[
-        str | None, typer.Option(help="For an image: off, constant or falling.")
+        str | None, typer.Option(help="For an image: off, constant, falling or replaced.")
     ] = None,
     images: Annotated[
         int | None, typer.Option(help="Photographs of a training set that is not here.")

@@ -77,6 +77,8 @@ def build_cache(
     dtype: str = "float16",
     longest: float | None = None,
     posterior: bool = False,
+    enlarge: bool = True,
+    enlargement: int | None = None,
     skip_bad: bool = False,
     device: str | torch.device | None = None,
     shard_bytes: int = SHARD_BYTES,
@@ -97,6 +99,9 @@ def build_cache(
         longest: greatest aspect of aspect buckets of about `resolution` squared pixels: every
             photograph is encoded just large enough to cover its own (see `buckets`).
         posterior: store mean and deviation of latents, from which batches draw them.
+        enlarge: photographs below the resolution to it; else they keep their own size.
+        enlargement: store pairs of latents: the photograph's, and those of it reduced and enlarged
+            so many times (see `draft`).
         skip_bad: leave out, and report by name, photographs that cannot be decoded.
         device: where to compute; by default the GPU if there is one.
         shard_bytes: size at which a shard is closed; two minutes of work close one, too.
@@ -106,7 +111,9 @@ def build_cache(
         UsageError: a resolution, dtype or device that is not allowed.
         Diffusion4kError: a broken photograph, model or disk; another build at work in `cache`.
     """
-    settings = Settings(model, family, resolution, flip, dtype, longest, posterior)
+    settings = Settings(
+        model, family, resolution, flip, dtype, longest, posterior, enlarge, enlargement
+    )
     place = usable_device(device)
     shards = cache / SHARDS
     busy = "another process is building this cache: wait for it, or choose another folder"
@@ -201,6 +208,8 @@ def _write_index(plan: Plan, cache: Path) -> None:
         "longest": settings.longest,
         "dtype": settings.dtype,
         "posterior": settings.posterior,
+        "enlarge": settings.enlarge,
+        "enlargement": settings.enlargement,
         "flip": all(sample.flipped for sample in samples),
         "fingerprints": plan.fingerprints,
     }

@@ -128,15 +128,17 @@ def latents_key(
     mirrored: bool,
     dtype: str,
     posterior: bool = False,
+    enlargement: int | None = None,
 ) -> str:
     """Key of a photograph's latents; `image` is its SHA-256, `autoencoder` its fingerprint.
 
     `resolution` is that of the shorter side, or width and height; `posterior`: the whole of it is
-    stored and not its mean.
+    stored and not its mean; `enlargement`: those of the enlarged draft are stored with them.
     """
     return _hash(
         {
             **({"posterior": True} if posterior else {}),
+            **({"enlargement": enlargement} if enlargement else {}),
             "format": FORMAT,
             "image": image,
             "autoencoder": autoencoder,

@@ -33,6 +33,8 @@ class Batch(TypedDict):
 
     latents: Tensor
     """`(B, C, h, w)` float32, normalised."""
+    drafts: Tensor | None
+    """Those of the enlarged draft at the same places, of a cache that has them (see `draft`)."""
     conditioning: dict[str, Tensor]
     """As `Family.encode_text` gives it, first axis B; floats in float32."""
     indices: Tensor
@@ -124,8 +126,12 @@ class LatentBatches:
 
     def _batch(self, places: Sequence[int], indices: list[int], size: tuple[int, int]) -> Batch:
         samples = [self._sample(*each, size) for each in zip(places, indices, strict=True)]
+        latents, drafts = torch.stack([latents for latents, _ in samples]), None
+        if self._cache.enlargement:
+            latents, drafts = latents.chunk(2, dim=1)
         return {
-            "latents": torch.stack([latents for latents, _ in samples]),
+            "latents": latents,
+            "drafts": drafts,
             "conditioning": {
                 name: torch.stack([conditioning[name] for _, conditioning in samples])
                 for name in samples[0][1]
@@ -194,8 +200,8 @@ class LatentBatches:
             cell = self._cache.factor
             raise UsageError(
                 f"crop {width}x{height}: larger than {self._cache.file_name(index)}, cached at "
-                f"{columns * cell}x{rows * cell}: choose a smaller crop or a cache of a "
-                "higher resolution"
+                f"{columns * cell}x{rows * cell}: choose a smaller crop, a cache of a "
+                "higher resolution, or leave the photograph out"
             )
 
     def _refuse_shapeless(self) -> None:

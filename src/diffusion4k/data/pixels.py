@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diffusion4k.errors import UsageError
 
-__all__ = ["PATCH", "check_multiple", "fitted_size", "normalised", "to_tensor"]
+__all__ = ["PATCH", "check_multiple", "fitted_size", "kept_size", "normalised", "to_tensor"]
 
 PATCH = 32
 """Pixels a side of one token: two latents of F=16, or one of F=32."""
@@ -35,6 +35,11 @@ def fitted_size(width: int, height: int, resolution: int) -> tuple[int, int]:
     """Width and height in pixels at which a photograph is encoded; multiples of 32."""
     longer = max(width, height) * resolution // min(width, height) // PATCH * PATCH
     return (longer, resolution) if width >= height else (resolution, longer)
+
+
+def kept_size(width: int, height: int, resolution: int) -> tuple[int, int]:
+    """As `fitted_size`, but not enlarged: a smaller photograph keeps its own size."""
+    return fitted_size(width, height, min(resolution, min(width, height) // PATCH * PATCH))
 
 
 def to_tensor(image: Image.Image, size: tuple[int, int]) -> Tensor:

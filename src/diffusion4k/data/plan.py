@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from diffusion4k.data.buckets import cover_size, nearest_bucket, sizes_for
+from diffusion4k.data.draft import with_draft
 from diffusion4k.data.fingerprint import (
     FileHashes,
     autoencoder_fingerprint,
@@ -17,7 +18,7 @@ from diffusion4k.data.fingerprint import (
     text_key,
 )
 from diffusion4k.data.folder import Photo
-from diffusion4k.data.pixels import check_multiple, fitted_size
+from diffusion4k.data.pixels import check_multiple, fitted_size, kept_size
 from diffusion4k.data.reader import HASHES
 from diffusion4k.data.shards import Shards
 from diffusion4k.errors import UsageError
@@ -42,6 +43,11 @@ class Settings:
     """With aspect buckets their greatest aspect; else the shorter side is the resolution."""
     posterior: bool = False
     """Whether mean and deviation of latents are stored, to be drawn from, or the mean alone."""
+    enlarge: bool = True
+    """Whether photographs below the resolution are enlarged to it, or keep their own size."""
+    enlargement: int | None = None
+    """With it the latents of the photograph reduced and enlarged again are stored, too: see
+    `draft`."""
 
     def __post_init__(self) -> None:
         check_multiple("resolution", self.resolution)
@@ -50,9 +56,22 @@ class Settings:
             raise UsageError(f"dtype {self.dtype}: allowed are {', '.join(DTYPES)}")
         if self.posterior:
             check_posterior(self.family)
+        if self.longest is not None and not self.enlarge:
+            raise UsageError(
+                "buckets: have one area for all photographs, so that small ones must be "
+                "enlarged: leave enlarge=false out, or buckets"
+            )
+        if self.posterior and self.enlargement:
+            raise UsageError(
+                "posterior: found sample, allowed mean with a stage, for which pairs of latents "
+                "are stored"
+            )
 
     def encode(self, autoencoder: Any, images: Tensor) -> Tensor:
-        """What is stored of images `(B, 3, H, W)`: latents, or their mean and deviation."""
+        """What is stored of images `(B, 3, H, W)`: latents, or their mean and deviation, or theirs
+        and the enlarged draft's."""
+        if self.enlargement:
+            return with_draft(self.family, autoencoder, images, self.enlargement)
         encode = self.family.encode_posterior if self.posterior else self.family.encode_images
         return encode(autoencoder, images)
 
@@ -64,7 +83,8 @@ class Settings:
     def stored_size(self, width: int, height: int) -> tuple[int, int]:
         """Width and height in pixels at which a photograph is encoded."""
         if self.longest is None:
-            return fitted_size(width, height, self.resolution)
+            fitted = fitted_size if self.enlarge else kept_size
+            return fitted(width, height, self.resolution)
         sizes = self.bucket_sizes
         return cover_size(width, height, sizes[nearest_bucket(width, height, sizes)])
 
@@ -151,10 +171,11 @@ def make_plan(
                 image,
                 autoencoder=fingerprints["autoencoder"],
                 factor=settings.family.factor,
-                resolution=settings.resolution if settings.longest is None else covering,
+                resolution=min(covering) if settings.longest is None else covering,
                 mirrored=mirrored,
                 dtype=settings.dtype,
                 posterior=settings.posterior,
+                enlargement=settings.enlargement,
             )
 
         entries = []

@@ -64,6 +64,8 @@ class LatentCache:
         self.longest: float | None = settings.get("longest")
         self.posterior: bool = settings.get("posterior", False)
         """Whether latents have twice the channels: mean and deviation, from which to draw."""
+        self.enlargement: int | None = settings.get("enlargement")
+        """With it latents have twice the channels: the photograph's, and the enlarged draft's."""
         self.dtype: str = settings["dtype"]
         self.family: str = settings["family"]
         self.factor: int = settings["factor"]
@@ -145,6 +147,8 @@ class LatentCache:
         resolution: int,
         longest: float | None = None,
         posterior: bool = False,
+        enlarge: bool = True,
+        enlargement: int | None = None,
     ) -> None:
         """Refuse a cache of another model, resolution, other aspect buckets or other latents.
 
@@ -159,6 +163,8 @@ class LatentCache:
             resolution=resolution,
             longest=longest,
             posterior=posterior,
+            enlarge=enlarge,
+            enlargement=enlargement,
         )
 
     def _read(self, locations: dict[str, Location]) -> dict[str, Tensor]:
@@ -181,6 +187,8 @@ def refuse_other_build(
     resolution: int,
     longest: float | None = None,
     posterior: bool = False,
+    enlarge: bool = True,
+    enlargement: int | None = None,
     dtype: str | None = None,
 ) -> None:
     """Refuse to fill a folder whose last complete build is of something else: it would be deleted.
@@ -207,6 +215,8 @@ def refuse_other_build(
         resolution=resolution,
         longest=longest,
         posterior=posterior,
+        enlarge=enlarge,
+        enlargement=enlargement,
     )
 
 
@@ -219,6 +229,8 @@ def _require(
     resolution: int,
     longest: float | None,
     posterior: bool,
+    enlarge: bool,
+    enlargement: int | None,
 ) -> None:
     hashes = FileHashes(Path(path) / HASHES)
     fingerprints = settings["fingerprints"]
@@ -228,6 +240,8 @@ def _require(
         ("resolution", settings["resolution"], resolution),
         ("greatest aspect of buckets", settings.get("longest"), longest),
         ("posterior", _drawn(settings.get("posterior")), _drawn(posterior)),
+        ("enlarge", settings.get("enlarge", True), enlarge),
+        ("enlargement of the stage", settings.get("enlargement"), enlargement),
         (
             "text encoders",
             fingerprints["text_encoders"],

@@ -51,6 +51,7 @@ class UncachedLatents:
         self.path, self._photos, self._settings = folder, photos, settings
         self.factor, self.resolution = settings.family.factor, settings.resolution
         self.longest, self.posterior = settings.longest, settings.posterior
+        self.enlargement = settings.enlargement
         pixels = [settings.stored_size(photo.width, photo.height) for photo in photos]
         self.sizes = np.array(pixels, np.int32) // self.factor
         plan = _captions_plan(photos, settings, folder)

@@ -62,8 +62,8 @@ def run_demo(demo: Demo) -> tuple[Path, Result]:
             model=model,
             family=family,
             cache=Path(recipe.cache_folder),
-            resolution=recipe.resolution,
             flip=recipe.flip,
+            **recipe.stored,
         )
         stages.say(f"{cached.computed} photographs computed, {cached.reused} reused")
     with stages.stage("before", f"{len(PROMPTS)} images before fine-tuning"):

@@ -13,6 +13,8 @@ from diffusion4k.training.recipe import (
     OptimizerRecipe,
     Recipe,
     ScheduleRecipe,
+    StageRecipe,
+    UniformRecipe,
     ValidationRecipe,
 )
 
@@ -28,12 +30,12 @@ __all__ = [
 ]
 
 PROMPTS = (
-    "The sun rises over misty hills, seen from a rocky mountain top with a compass stone.",
-    "A dandelion seed head in a meadow, backlit by warm evening sun.",
+    "A hiking path over a grassy slope below snowy grey mountain peaks.",
+    "A small stream runs over mossy rocks through a forest.",
 )
-ASPECT_PROMPT = "A hiking path over a grassy slope below snowy grey mountain peaks."
+ASPECT_PROMPT = "A dandelion seed head in a meadow, backlit by warm evening sun."
 MODEL = "pocket-base"
-STEPS = 120
+STEPS = 160
 WINDOW = 1024
 """Pixels a side of the training crops: what a window of a stage shows the pocket model."""
 
@@ -79,16 +81,20 @@ def demo_recipe(demo: Demo) -> Recipe:
         output=demo.out / "training",
         cache=demo.out / "cache",
         resolution=demo.side,
+        enlarge=False,
         crop=(min(WINDOW, demo.side),) * 2,
         flip=False,
+        stage=StageRecipe(enlargement=6, start=0.6),
         first_stage=2048,
-        optimizer=OptimizerRecipe(learning_rate=2e-4),
-        schedule=ScheduleRecipe(name="cosine", warmup_steps=min(10, steps - 1)),
+        timesteps=UniformRecipe(),
+        optimizer=OptimizerRecipe(learning_rate=5e-4, betas=(0.9, 0.99), weight_decay=0.01),
+        schedule=ScheduleRecipe(name="cosine", warmup_steps=min(20, steps - 1)),
         steps=steps,
-        batch_size=2,
+        batch_size=4,
+        ema=0.98,
         gradient_checkpointing=False,
         checkpoint=CheckpointRecipe(every=every),
-        validation=ValidationRecipe(every=every, samples=16),
+        validation=ValidationRecipe(every=every, samples=9),
         seed=demo.seed,
     )
 

@@ -15,13 +15,19 @@ from typing import Any
 
 from diffusion4k.errors import Diffusion4kError
 
-__all__ = ["GRIDS", "LOW_BANDS", "USUAL", "ModelStages", "StageOptions"]
+__all__ = ["GRIDS", "LOW_BANDS", "SOLVERS", "USUAL", "ModelStages", "StageOptions"]
 
 GRIDS = ("shifted", "overlap")
 """How windows cover an image: side by side on a grid that moves from step to step, or by half over
 one another with smooth weights."""
-LOW_BANDS = ("off", "constant", "falling")
-"""How the weight of wavelet guidance depends on the noise level; `falling`: in proportion to it."""
+LOW_BANDS = ("off", "constant", "falling", "replaced")
+"""How a stage keeps to the low sub-bands of the one before. While it is denoised, in its latents,
+with a weight that stays or falls in proportion to the noise level; or, `replaced`, in the pixels of
+its finished picture."""
+_MOST_LEVELS = 4
+SOLVERS = ("own", "dpm++")
+"""Of the sampling equation: the model's own scheduler, or DPM-Solver++(2M) (Lu et al., arXiv
+2211.01095), which errs less in few steps."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +46,16 @@ class StageOptions:
     grid: str | None = None
     """One of `GRIDS`."""
     low_bands: str | None = None
-    """One of `LOW_BANDS`: how the low sub-bands are drawn towards those of the stage before."""
+    """One of `LOW_BANDS`: how the low sub-bands keep to those of the stage before."""
     low_bands_weight: float | None = None
-    """Weight of that, above 0 to 1, at the first step; at 1 they are replaced."""
+    """Weight of that, above 0 to 1 (at the first step)."""
     wavelet: str | None = None
     """Of these sub-bands, a discrete wavelet of PyWavelets."""
+    further_levels: int | None = None
+    """Levels of that transform beyond as many as the picture was doubled: each leaves the stage an
+    octave more to make anew, as the picture before may be softer than its size could show."""
+    solver: str | None = None
+    """One of `SOLVERS`."""
     model: str | None = None
     """Whose transformer makes the stage: a bundled model, a folder or a hub id; None: the model
     itself. A model that was fine-tuned on windows leaves its draft to the model it came from."""
@@ -64,12 +75,15 @@ class StageOptions:
             value = getattr(self, key)
             if value is not None and (not _is_whole(value) or value < 1):
                 raise error(f"{where}{key} {value}: allowed is a whole number from 1")
+        further = self.further_levels
+        if further is not None and not (_is_whole(further) and 0 <= further <= _MOST_LEVELS):
+            raise error(f"{where}further levels {further}: allowed are 0 to {_MOST_LEVELS}")
         if self.window is not None and (not _is_whole(self.window) or self.window < 0):
             raise error(
                 f"{where}window {self.window}: allowed is a number of tokens from 1 (0: the whole "
                 "image at once)"
             )
-        for key, allowed in (("grid", GRIDS), ("low_bands", LOW_BANDS)):
+        for key, allowed in (("grid", GRIDS), ("low_bands", LOW_BANDS), ("solver", SOLVERS)):
             value = getattr(self, key)
             if value is not None and value not in allowed:
                 name = key.replace("_", " ")
@@ -96,7 +110,13 @@ class StageOptions:
 
 _OF_DRAFTS = {"side", "steps", "guidance", "factor", "model"}
 USUAL = StageOptions(
-    strength=0.4, grid="shifted", low_bands="falling", low_bands_weight=1.0, wavelet="db2"
+    strength=0.4,
+    grid="shifted",
+    low_bands="falling",
+    low_bands_weight=1.0,
+    wavelet="db2",
+    further_levels=0,
+    solver="own",
 )
 """Of every stage after the draft, where neither family, model folder nor request say otherwise."""
 

@@ -35,6 +35,8 @@ def training_disk(
         latents = model.latent_channels * (width // cell) * (height // cell)
         text = sum(t.numel() for t in model.family.empty_conditioning(model.folder, 1).values())
         latents *= photographs * (2 if recipe.flip else 1)
+        # Mean and deviation, or the photograph's and the enlarged draft's.
+        latents *= 2 if recipe.posterior == "sample" or recipe.stage else 1
         # The empty caption is kept, too.
         disk["cache"] = _HALF * (latents + (photographs + 1) * text)
     return disk

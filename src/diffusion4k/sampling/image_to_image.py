@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers.utils.torch_utils import randn_tensor
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from diffusion4k.data.pixels import normalised
 from diffusion4k.families.base import Family
 from diffusion4k.sampling.stages import steps_made
 
-__all__ = ["fitted", "from_latents", "initial_image", "with_parts"]
+__all__ = ["enlarge", "fitted", "from_latents", "initial_image", "with_parts"]
 
 
 def initial_image(path: str | Path, width: int, height: int) -> Tensor:
@@ -35,8 +36,13 @@ def initial_image(path: str | Path, width: int, height: int) -> Tensor:
 
 def fitted(image: Image.Image, width: int, height: int) -> Tensor:
     """An RGB image resized to `width` x `height` by Lanczos, `(1, 3, height, width)` in [-1, 1]."""
-    image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
-    return normalised(np.array(image))
+    return normalised(enlarge(np.asarray(image), width, height))
+
+
+def enlarge(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """A picture `(H, W, 3)` at `width` x `height` pixels, by Lanczos, its middle if need be."""
+    size = width, height
+    return np.array(ImageOps.fit(Image.fromarray(picture), size, Image.Resampling.LANCZOS))
 
 
 def with_parts(pipeline: Any, pipeline_class: str, **parts: Any) -> Any:
@@ -60,8 +66,9 @@ def from_latents(
 ) -> Any:
     """What the pipeline makes of clean latents: their last `strength` of the steps made anew.
 
-    By the family's stock image-to-image pipeline; where diffusers has none, by its stock pipeline
-    from noisy latents on the last steps of the schedule, which is the same.
+    By the family's stock image-to-image pipeline; where diffusers has none, or none that takes the
+    scheduler, by its stock pipeline from noisy latents on the last steps of the schedule, which is
+    the same.
 
     Arguments:
         pipeline: the family's own; its components are used.
@@ -69,7 +76,7 @@ def from_latents(
         options: of the stock pipeline's call: size, embeddings and so on.
     """
     options |= {"num_inference_steps": steps, "generator": generator}
-    if family.image_to_image_class:
+    if family.image_to_image_class and hasattr(pipeline.scheduler, "scale_noise"):
         pipeline = with_parts(pipeline, family.image_to_image_class)
         # By their channels it tells latents from images; not all classes say how many there are.
         channels = pipeline.vae.config.latent_channels

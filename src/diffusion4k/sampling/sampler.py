@@ -29,7 +29,7 @@ from diffusion4k.sampling.image_to_image import with_parts
 from diffusion4k.sampling.kept import KeptStages
 from diffusion4k.sampling.memory import Placement, can_stream
 from diffusion4k.sampling.request import Request, Settings, choose_dtype, settle
-from diffusion4k.sampling.staged import denoise_stages
+from diffusion4k.sampling.staged import denoise_stages, stage_strips
 from diffusion4k.sampling.stages import Stage
 
 __all__ = ["Sampler"]
@@ -183,8 +183,13 @@ class Sampler:
 
         The image is never whole in memory: with `max_memory` its size hardly matters.
         """
-        latents = self.denoise(settings, on_step, on_stage, kept)
-        yield from self.decode(latents, settings.factor, settings.width, settings.height)
+        self.encode_for([settings])
+        if settings.stages:
+            made = denoise_stages(self, settings, settings.stages, on_step, on_stage, kept)
+            yield from stage_strips(self, settings.stages[-1], *made)
+        else:
+            latents = denoise_directly(self, settings, on_step)
+            yield from self.decode(latents, settings.factor, settings.width, settings.height)
 
     def denoise(
         self,
@@ -200,7 +205,7 @@ class Sampler:
         """
         self.encode_for([settings])
         if settings.stages:
-            return denoise_stages(self, settings, settings.stages, on_step, on_stage, kept)
+            return denoise_stages(self, settings, settings.stages, on_step, on_stage, kept)[0]
         return denoise_directly(self, settings, on_step)
 
     def decode(

@@ -7,21 +7,23 @@ finished stage gives the same bits as one that was never stopped.
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
+from diffusion4k.data.pixels import normalised
 from diffusion4k.families.base import Family
 from diffusion4k.sampling.direct import from_noise, out_of_memory
-from diffusion4k.sampling.image_to_image import fitted, from_latents, with_parts
+from diffusion4k.sampling.image_to_image import enlarge, from_latents, with_parts
 from diffusion4k.sampling.kept import KeptStages
+from diffusion4k.sampling.replaced_bands import with_low_bands
 from diffusion4k.sampling.request import Settings
 from diffusion4k.sampling.shift import with_shift
+from diffusion4k.sampling.solver import dpm_solver
 from diffusion4k.sampling.stages import Stage
 from diffusion4k.sampling.wavelet_guidance import WaveletGuidance
 from diffusion4k.sampling.windows import StageTransformer, Windows
@@ -29,7 +31,7 @@ from diffusion4k.sampling.windows import StageTransformer, Windows
 if TYPE_CHECKING:
     from diffusion4k.sampling.sampler import Sampler
 
-__all__ = ["denoise_stages", "refine", "stage_latents", "stage_seed"]
+__all__ = ["denoise_stages", "refine", "stage_latents", "stage_seed", "stage_strips"]
 
 
 def denoise_stages(
@@ -39,8 +41,8 @@ def denoise_stages(
     on_step: Callable[[], None] | None = None,
     on_stage: Callable[[int], None] | None = None,
     kept: KeptStages | None = None,
-) -> Tensor:
-    """The normalised latents `(1, C, h, w)` of the last stage.
+) -> tuple[Tensor, NDArray[np.uint8] | None]:
+    """The normalised latents `(1, C, h, w)` of the last stage, and the picture of the one before.
 
     Arguments:
         on_stage: called with the number of each stage that begins, from 0.
@@ -56,8 +58,7 @@ def denoise_stages(
     for number, stage in enumerate(stages[first:], first):
         if latents is not None:
             before = stages[number - 1]
-            strips = sampler.decode(latents, before.factor, before.width, before.height)
-            picture = np.concatenate(list(strips))
+            picture = np.concatenate(list(stage_strips(sampler, before, latents, picture)))
             if kept:
                 kept.write(number - 1, picture)
         if on_stage:
@@ -65,7 +66,23 @@ def denoise_stages(
         with out_of_memory(stage.width, stage.height, sampler.device):
             latents = _denoise_stage(sampler, settings, number, stage, picture, on_step)
     assert latents is not None
-    return latents
+    return latents, picture
+
+
+def stage_strips(
+    sampler: "Sampler", stage: Stage, latents: Tensor, before: NDArray[np.uint8] | None
+) -> Iterator[NDArray[np.uint8]]:
+    """The picture of a stage in strips of rows from the top, `(rows, width, 3)` each.
+
+    `before` is that of the stage before, whose low sub-bands it may have; None for the draft.
+    """
+    strips = sampler.decode(latents, stage.factor, stage.width, stage.height)
+    if before is None or stage.low_bands != "replaced":
+        return strips
+    assert stage.wavelet and stage.low_bands_weight
+    enlarged = enlarge(before, stage.width, stage.height)
+    levels = _levels(stage, _enlargement(stage, before))
+    return with_low_bands(strips, enlarged, levels, stage.wavelet, stage.low_bands_weight)
 
 
 def _denoise_stage(
@@ -93,12 +110,21 @@ def _denoise_stage(
         family,
         latents,
         stage,
-        enlargement=max(stage.width, stage.height) / max(picture.shape[:2]),
+        enlargement=_enlargement(stage, picture),
         seed=seed,
         generator=generator,
         timestep_shift=lambda tokens: family.timestep_shift(sampler.folder, tokens),
         **options,
     )
+
+
+def _enlargement(stage: Stage, before: NDArray[np.uint8]) -> float:
+    return max(stage.width, stage.height) / max(before.shape[:2])
+
+
+def _levels(stage: Stage, enlargement: float) -> int:
+    """Of the wavelet transform, whose lowest sub-band is what the picture before shows."""
+    return max(1, round(math.log2(enlargement))) + (stage.further_levels or 0)
 
 
 def stage_seed(seed: int, number: int) -> int:
@@ -117,7 +143,7 @@ def stage_latents(
     max_memory: int | None,
 ) -> Tensor:
     """Normalised latents `(1, C, h, w)` of a picture `(H, W, 3)`, enlarged to the stage's size."""
-    image = fitted(Image.fromarray(picture), stage.width, stage.height)
+    image = normalised(enlarge(picture, stage.width, stage.height))
     image = image.to(autoencoder.device, autoencoder.dtype)
     return family.draw_latents(autoencoder, image, generator, max_memory)
 
@@ -147,20 +173,23 @@ def refine(
     rows, columns = latents.shape[-2:]
     patch = family.size_step // family.factor
     parts: dict[str, Any] = {}
-    windows = guidance = None
-    if stage.window:
-        side = stage.window * patch
-        tokens = [min(side, length) // patch for length in (rows, columns)]
-        windows = Windows(side, math.prod(tokens), str(stage.grid), seed)
+    windows = guidance = shift = None
+    side = stage.window * patch if stage.window else max(rows, columns)
+    tokens = math.prod(min(side, length) // patch for length in (rows, columns))
+    if pipeline.scheduler.config.get("use_dynamic_shifting"):
         # Each window is a picture of its own, so that the noise levels are those of its size.
-        if pipeline.scheduler.config.get("use_dynamic_shifting"):
-            shift = timestep_shift(math.prod(tokens))
-            parts["scheduler"] = with_shift(pipeline.scheduler, shift)
-    if stage.low_bands != "off":
+        shift = timestep_shift(tokens)
+    if stage.solver:
+        parts["scheduler"] = dpm_solver(pipeline.scheduler, shift)
+    elif stage.window and shift is not None:
+        parts["scheduler"] = with_shift(pipeline.scheduler, shift)
+    if stage.window:
+        windows = Windows(side, tokens, str(stage.grid), seed)
+    if stage.low_bands in ("constant", "falling"):
         assert stage.wavelet and stage.low_bands_weight
         guidance = WaveletGuidance(
             latents,
-            max(1, round(math.log2(enlargement))),
+            _levels(stage, enlargement),
             wavelet=stage.wavelet,
             weight=stage.low_bands_weight,
             falling=stage.low_bands == "falling",

@@ -42,11 +42,15 @@ class Stage:
     grid: str | None = None
     """How windows cover the image: `shifted` or `overlap`; None without windows."""
     low_bands: str = "off"
-    """How the low sub-bands are drawn to those of the stage before: off, constant or falling."""
+    """How the low sub-bands keep to those of the stage before: one of `LOW_BANDS`."""
     low_bands_weight: float | None = None
-    """Weight of that at the first step, above 0 to 1; None where it is off."""
+    """Weight of that, above 0 to 1; None where it is off."""
     wavelet: str | None = None
     """Of these sub-bands; None where it is off."""
+    further_levels: int | None = None
+    """Of the wavelet transform, beyond as many as the picture was doubled; None where it is off."""
+    solver: str | None = None
+    """`dpm++`; None: the model's own scheduler."""
     model: str | None = None
     """Whose transformer makes it; None: that of the model itself."""
     model_fingerprint: str | None = None
@@ -198,6 +202,8 @@ def _stage(size: tuple[int, int], options: StageOptions, family: Family) -> Stag
         low_bands=options.low_bands or "off",
         low_bands_weight=options.low_bands_weight if is_guided else None,
         wavelet=options.wavelet if is_guided else None,
+        further_levels=options.further_levels if is_guided else None,
+        solver=None if options.solver == "own" else options.solver,
         model=options.model,
         model_fingerprint=fingerprint(resolve(options.model)) if options.model else None,
     )

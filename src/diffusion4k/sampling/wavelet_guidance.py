@@ -35,8 +35,10 @@ def low_band(x: Tensor, levels: int, wavelet: str = "haar") -> Tensor:
     """
     height, width = x.shape[-2:]
     step = 2**levels
-    # A filter longer than Haar's looks beyond a block, and the periodic transform around the edge.
-    margin = step * (filter_length(wavelet) // 2 - 1)
+    # A filter longer than Haar's looks beyond a block, there and back by its length at each level,
+    # and the periodic transform around the edge.
+    length = filter_length(wavelet)
+    margin = step * (length - 1) if length > 2 else 0
     below, right = (margin + -side % step for side in (height, width))
     low = functional.pad(x, (margin, right, margin, below), mode="replicate")
     for _ in range(levels):

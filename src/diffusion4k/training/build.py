@@ -18,7 +18,9 @@ from diffusion4k.training.recipe import (
     ModeRecipe,
     Recipe,
     RunRecipe,
+    TimestepsRecipe,
 )
+from diffusion4k.training.stage import StageTimesteps
 
 __all__ = [
     "build_objective",
@@ -54,15 +56,20 @@ def build_timesteps(recipe: Recipe, family: Family, model: Path) -> TimestepDist
         columns, rows = (side // family.size_step for side in recipe.crop_size)
         shift = family.timestep_shift(model, columns * rows)
     try:
-        if isinstance(wanted, LogitNormalRecipe):
-            return LogitNormal(mean=wanted.mean, std=wanted.std, shift=shift)
-        if isinstance(wanted, ModeRecipe):
-            return Mode(scale=wanted.scale, shift=shift)
-        if isinstance(wanted, BetaRecipe):
-            return Beta(alpha=wanted.alpha, beta=wanted.beta, shift=shift)
-        return Uniform(shift=shift)
+        whole = _distribution(wanted, shift)
     except ValueError as error:
         raise UsageError(f"timesteps: {error}") from None
+    return StageTimesteps(whole, recipe.stage.start) if recipe.stage else whole
+
+
+def _distribution(wanted: TimestepsRecipe, shift: float) -> TimestepDistribution:
+    if isinstance(wanted, LogitNormalRecipe):
+        return LogitNormal(mean=wanted.mean, std=wanted.std, shift=shift)
+    if isinstance(wanted, ModeRecipe):
+        return Mode(scale=wanted.scale, shift=shift)
+    if isinstance(wanted, BetaRecipe):
+        return Beta(alpha=wanted.alpha, beta=wanted.beta, shift=shift)
+    return Uniform(shift=shift)
 
 
 def unshareable(recipe: Recipe) -> str | None:

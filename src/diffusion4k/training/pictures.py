@@ -34,49 +34,33 @@ def complete_cache(
     Raises:
         Diffusion4kError: a broken photograph, unless `skip_bad`, or another reason in the data.
     """
-    place, posterior = recipe.cache_folder, recipe.posterior == "sample"
+    place = recipe.cache_folder
     # A cache that is there keeps its dtype: another one would mean to encode everything anew.
     dtype = recipe.cache_dtype or ("float16" if isinstance(place, str) else stored_dtype(place))
     if recipe.data is None or isinstance(place, str):
-        LatentCache(place).require(
-            model=model,
-            family=family,
-            resolution=recipe.resolution,
-            longest=recipe.longest,
-            posterior=posterior,
-        )
+        LatentCache(place).require(model=model, family=family, **recipe.stored)
     elif recipe.uncached:
         photos = scan_folder(photo_folder(recipe.data)).usable(skip_bad=skip_bad)
-        settings = Settings(
-            model, family, recipe.resolution, True, dtype, recipe.longest, posterior
-        )
+        settings = Settings(model, family, flip=True, dtype=dtype, **recipe.stored)
         if engine.is_main:
             cache_captions(photos, settings, place, engine.device)
     else:
         scan = scan_folder(photo_folder(recipe.data))
         photos = scan.usable(skip_bad=skip_bad)
         refuse_other_build(
-            place,
-            model=model,
-            family=family,
-            resolution=recipe.resolution,
-            longest=recipe.longest,
-            posterior=posterior,
-            dtype=recipe.cache_dtype,
+            place, model=model, family=family, dtype=recipe.cache_dtype, **recipe.stored
         )
         report = build_cache(
             photos,
             model=model,
             family=family,
             cache=place,
-            resolution=recipe.resolution,
             flip=recipe.flip,
             dtype=dtype,
-            longest=recipe.longest,
-            posterior=posterior,
             skip_bad=skip_bad,
             device=engine.device,
             team=Team(engine.rank, engine.world, engine.wait),
+            **recipe.stored,
         )
         skipped = len(scan.problems) + report.absent
         if skipped and engine.is_main:

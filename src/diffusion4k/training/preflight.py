@@ -16,7 +16,7 @@ from typing import Any
 
 from diffusion4k.data.folder import METADATA, FolderScan, photo_folder, scan_folder
 from diffusion4k.data.index import INDEX
-from diffusion4k.data.pixels import PATCH, fitted_size
+from diffusion4k.data.pixels import PATCH, fitted_size, kept_size
 from diffusion4k.data.reader import LatentCache, refuse_other_build
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import family_of, resolve
@@ -187,23 +187,18 @@ def _photographs(
     """
     count = None
     place = recipe.cache_folder
-    shape: dict[str, Any] = {
-        "resolution": recipe.resolution,
-        "longest": recipe.longest,
-        "posterior": recipe.posterior == "sample",
-    }
     if recipe.data is None or isinstance(place, str):  # the cache is all that is trained from
         source: object = place
         with findings.noting():
             cache = LatentCache(place)
             count = len(cache)
             if made_for:
-                cache.require(**made_for, **shape)
+                cache.require(**made_for, **recipe.stored)
     else:
         source = recipe.data
         if made_for and not recipe.uncached:
             with findings.noting():
-                refuse_other_build(place, **made_for, **shape, dtype=recipe.cache_dtype)
+                refuse_other_build(place, **made_for, **recipe.stored, dtype=recipe.cache_dtype)
         with findings.noting():
             folder = photo_folder(recipe.data)
             count = _lines(folder)
@@ -233,8 +228,9 @@ def _crops_fit(recipe: Recipe, scan: FolderScan) -> None:
     if recipe.buckets:
         return
     width, height = recipe.crop_size
+    size = fitted_size if recipe.enlarge else kept_size
     for photo in scan.photos:
-        columns, rows = fitted_size(photo.width, photo.height, recipe.resolution)
+        columns, rows = size(photo.width, photo.height, recipe.resolution)
         if columns < width or rows < height:
             raise UsageError(
                 f"crop: found {width}x{height}, larger than {photo.path}, which is cached at "

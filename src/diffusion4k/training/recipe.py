@@ -50,6 +50,8 @@ __all__ = [
     "Recipe",
     "RunRecipe",
     "ScheduleRecipe",
+    "StageRecipe",
+    "TimestepsRecipe",
     "UniformRecipe",
     "ValidationRecipe",
     "WaveletFlowRecipe",
@@ -94,6 +96,13 @@ class BucketsRecipe(Section):
     """Photographs keep their shape, at about `resolution` squared pixels, up to `longest`:1."""
 
     longest: Annotated[Number, Field(ge=1, le=LONGEST)] = 2.4
+
+
+class StageRecipe(Section):
+    """Trains a stage of sampling: from pictures enlarged so many times, noised to `start`."""
+
+    enlargement: Annotated[Count, Field(ge=2, le=8)] = 2
+    start: Annotated[Number, Field(gt=0, lt=1)] = 0.45
 
 
 class ScheduleRecipe(Section):
@@ -211,6 +220,10 @@ class Recipe(RunRecipe):
     posterior: Literal["mean", "sample"] = "mean"
     uncached: bool = False
     resolution: Pixels
+    enlarge: StrictBool = True
+    stage: Annotated[
+        StageRecipe | None, BeforeValidator(lambda v: {} if v is True else v or None)
+    ] = None
     buckets: Annotated[
         BucketsRecipe | None, BeforeValidator(lambda v: {} if v is True else v or None)
     ] = None
@@ -258,6 +271,17 @@ class Recipe(RunRecipe):
     def longest(self) -> float | None:
         """Greatest aspect of the buckets; None without them."""
         return self.buckets.longest if self.buckets else None
+
+    @property
+    def stored(self) -> dict[str, Any]:
+        """What the cache holds of a photograph: keyword arguments of `build_cache` and others."""
+        return {
+            "resolution": self.resolution,
+            "longest": self.longest,
+            "posterior": self.posterior == "sample",
+            "enlarge": self.enlarge,
+            "enlargement": self.stage.enlargement if self.stage else None,
+        }
 
     @property
     def model_options(self) -> dict[str, Any]:
