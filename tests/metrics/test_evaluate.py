@@ -60,6 +60,16 @@ def test_folder_alone(tmp_path: Path) -> None:
     assert result.extractor is None
 
 
+def test_sub_folders_are_read_and_names_told_apart(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "images", 2)
+    fill(folder / "2023", 2, seed=1)
+    fill(folder / "0-stages", 1)  # what `generate --keep-stages` leaves
+    fill(folder / ".hidden", 1)
+    names = ["0.jpg", "1.jpg", "2023/0.jpg", "2023/1.jpg"]
+    assert [p.relative_to(folder).as_posix() for p in list_images(folder)] == sorted(names)
+    assert sorted(evaluate(folder).images.images) == sorted(names)
+
+
 def test_distances(tmp_path: Path) -> None:
     ours, real = fill(tmp_path / "ours", 6), fill(tmp_path / "real", 8, seed=1)
     extractor = MeanColour()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 from PIL import Image, ImageChops
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from diffusion4k import progress
 from diffusion4k.errors import Diffusion4kError, UsageError
@@ -152,7 +152,7 @@ def test_nothing_but_the_transformer_is_loaded_when_the_cache_is_complete(
 
 def test_the_result_loads_with_plain_diffusers(recipe: Make, tiny_model: Path) -> None:
     model = train(recipe(ema=0.5, checkpoint={"every": 1}))
-    pipeline = DiffusionPipeline.from_pretrained(model, text_encoder_3=None, tokenizer_3=None)
+    pipeline = DiffusionPipeline.from_pretrained(model)
     assert pipeline.vae_scale_factor == 16
     image = pipeline("a cat", width=96, height=64, num_inference_steps=1).images[0]
     assert image.size == (96, 64)
@@ -163,6 +163,25 @@ def test_the_result_loads_with_plain_diffusers(recipe: Make, tiny_model: Path) -
     assert not torch.equal(weights["proj_out.weight"], base["proj_out.weight"])
     card = (model / "README.md").read_text()
     assert "seed 0" in card and "learning_rate: 0.001" in card and "torch" in card
+
+
+@pytest.mark.parametrize("dtype", ["torch.bfloat16", "torch.float32"])
+def test_the_snippet_of_the_card_runs_as_printed(
+    recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    model = train(recipe(steps=1))
+    for part in ("vae", "text_encoder", "text_encoder_2"):  # as files of a hub are
+        _store_in_half(model / part)
+    _, snippet, *_ = (model / "README.md").read_text().split("```python\n")
+    code = snippet.split("```")[0].replace("path/to/this/folder", str(model))
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code.replace("torch.bfloat16", dtype), "README.md", "exec"), {})
+    assert Image.open("image.png").size == (64, 64)
+
+
+def _store_in_half(folder: Path) -> None:
+    (path,) = folder.glob("*.safetensors")
+    save_file({k: v.half() for k, v in load_file(path).items()}, path, {"format": "pt"})
 
 
 def test_a_finished_run_goes_on_with_more_steps(recipe: Make, tmp_path: Path) -> None:

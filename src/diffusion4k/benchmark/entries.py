@@ -163,9 +163,11 @@ def prompts_of(paths: Iterable[Path]) -> dict[Path, str | None]:
     rows: dict[Path, dict[Path, Row]] = {}
     found = {}
     for path in paths:
-        if path.parent not in rows:
-            rows[path.parent] = rows_of(path.parent)
-        found[path] = prompt_and_seed(path, rows[path.parent].get(path))[0] or None
+        # Of the image folder that it belongs to: its own, or one above.
+        folder = next((f for f in path.parents if (f / METADATA).is_file()), path.parent)
+        if folder not in rows:
+            rows[folder] = rows_of(folder)
+        found[path] = prompt_and_seed(path, rows[folder].get(path))[0] or None
     return found
 
 

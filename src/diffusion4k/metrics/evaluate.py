@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from diffusion4k import __version__
 from diffusion4k.data.images import SUFFIXES
-from diffusion4k.data.picture_files import is_picture, why_unread
-from diffusion4k.data.problems import Problem, report_skipped
+from diffusion4k.data.picture_files import image_files, unread_files
+from diffusion4k.data.problems import report_skipped
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.files import write_text
 from diffusion4k.metrics import columns
@@ -177,7 +177,11 @@ class Evaluation:
 
 
 def list_images(folder: str | Path) -> list[Path]:
-    """Image files directly in `folder`, by name; what looks like one but is not read is reported.
+    """Images of a folder and its sub-folders, by name; what looks like one but is not read is
+    reported.
+
+    Left out are hidden files, image folders within it (with a `metadata.jsonl` of their own), and
+    the stages of images that `generate --keep-stages` leaves beside them.
 
     Raises `UsageError` if there is none.
     """
@@ -185,14 +189,14 @@ def list_images(folder: str | Path) -> list[Path]:
     if not folder.is_dir():
         what = "is no folder" if folder.exists() else "no such folder"
         raise UsageError(f"{folder}: {what}: give a folder of images")
-    files = sorted(folder.iterdir())
-    paths = [path for path in files if is_picture(path)]
-    report_skipped(Problem(str(p), reason) for p in files if (reason := why_unread(p)))
+    paths = [
+        path
+        for path in image_files(folder)
+        if not any(part.endswith("-stages") for part in path.relative_to(folder).parts[:-1])
+    ]
+    report_skipped(unread_files(folder))
     if not paths:
-        raise UsageError(
-            f"{folder}: holds no images ({', '.join(sorted(SUFFIXES))}); "
-            "sub-folders are not searched, name the one that holds them"
-        )
+        raise UsageError(f"{folder}: holds no images ({', '.join(sorted(SUFFIXES))})")
     return paths
 
 
@@ -279,12 +283,13 @@ def _measure_folder(
     means = [c for measure in measures for c in measure.columns if isinstance(c, Mean)]
     result = Folder(folder, further=[column for column in means if column.name in asked])
     for found in measure_all(pictures, measures, store):
+        file_name = found.path.relative_to(folder).as_posix()
         if found.problem:
-            result.bad[found.path.name] = found.problem
+            result.bad[file_name] = found.problem
         else:
-            result.images[found.path.name] = found
+            result.images[file_name] = found
         if on_image:
-            on_image(found.path.name)
+            on_image(file_name)
     if not result.images:
         name, why = next(iter(result.bad.items()))
         raise Diffusion4kError(

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import yaml
 
+from diffusion4k.families import Family
+from diffusion4k.families.base import model_settings
 from diffusion4k.lora import FILE_NAME
 from diffusion4k.training.export import versions
 from diffusion4k.training.recipe import Recipe
@@ -11,15 +13,18 @@ from diffusion4k.training.recipe import Recipe
 __all__ = ["model_card"]
 
 
-def model_card(recipe: Recipe, factor: int, validation_loss: float | None) -> str:
-    """README.md of the result of a run, in the hub's form."""
+def model_card(recipe: Recipe, family: Family, model: Path, validation_loss: float | None) -> str:
+    """README.md of the result of a run, in the hub's form.
+
+    `model` is the folder of the model that was trained, of the family `family`.
+    """
     header = {"library_name": "diffusers", "pipeline_tag": "text-to-image"}
     if "/" in recipe.model and not Path(recipe.model).exists():
         header["base_model"] = recipe.model
     measured = validation_loss is not None
     loss = f"\nValidation loss at the end: {validation_loss:.6g}.\n" if measured else ""
     listed = "\n".join(f"- {name} {version}" for name, version in versions().items())
-    what, usage = _adapter(recipe, factor) if recipe.lora else _pipeline(recipe, factor)
+    what, usage = _adapter(recipe, family) if recipe.lora else _pipeline(recipe, family, model)
     return f"""---
 {yaml.safe_dump(header, sort_keys=False)}---
 
@@ -42,23 +47,46 @@ def model_card(recipe: Recipe, factor: int, validation_loss: float | None) -> st
 """
 
 
-def _pipeline(recipe: Recipe, factor: int) -> tuple[str, str]:
+def _pipeline(recipe: Recipe, family: Family, model: Path) -> tuple[str, str]:
     what = f"""All parts but the transformer are those of `{recipe.model}`; the autoencoder runs at
-F={factor}. The transformer was fine-tuned"""
-    usage = """```python
+F={family.factor}. The transformer was fine-tuned"""
+    defaults = family.defaults(model)
+    width, height = recipe.crop_size
+    tokens = model_settings(model).get("max_sequence_length", family.given_text_tokens)
+    options = {
+        "num_inference_steps": defaults.steps,
+        "guidance_scale": defaults.guidance,
+        "width": width,
+        "height": height,
+        **({"max_sequence_length": tokens} if tokens else {}),
+    }
+    called = "".join(f"    {name}={value},\n" for name, value in options.items())
+    usage = f"""In plain diffusers (`torch.float32` on a processor; parts are stored in several dtypes):
+
+```python
 import diffusion4k  # for the class of an F=16 autoencoder
+import torch
 from diffusers import DiffusionPipeline
 
-pipeline = DiffusionPipeline.from_pretrained("path/to/this/folder")
+pipeline = DiffusionPipeline.from_pretrained(
+    "path/to/this/folder", torch_dtype=torch.bfloat16
+)
+image = pipeline(
+    "a harbour in the evening",
+{called}).images[0]
+image.save("image.png")
 ```
+
+`diffusion4k generate "a harbour in the evening" --model path/to/this/folder` makes larger images in
+less memory{", and the stages that this model is trained for" if recipe.stage else ""}.
 """
     return what, usage
 
 
-def _adapter(recipe: Recipe, factor: int) -> tuple[str, str]:
+def _adapter(recipe: Recipe, family: Family) -> tuple[str, str]:
     assert recipe.lora
     what = f"""LoRA of rank {recipe.lora.rank} for the transformer of `{recipe.model}` with its
-autoencoder at F={factor} (`{FILE_NAME}`). It was trained"""
+autoencoder at F={family.factor} (`{FILE_NAME}`). It was trained"""
     usage = """```python
 pipeline.load_lora_weights("path/to/this/folder")  # of the base model's pipeline
 ```

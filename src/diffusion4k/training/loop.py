@@ -216,7 +216,7 @@ class _Run:
             if engine.is_main:
                 losses = Curve.read(recipe.output / "validation.csv")
                 loss = float(losses[-1]["loss"]) if losses else None
-                card = model_card(recipe, self.family.factor, loss)
+                card = model_card(recipe, self.family, self.model, loss)
                 if recipe.lora:
                     made_for = {"family": self.family.name, "base_model": recipe.model}
                     export_adapter(path, transformer, card=card, made_for=made_for)
