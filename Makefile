@@ -41,7 +41,7 @@ pocket: setup  ## train the pocket model anew, from Debian's wallpaper packages 
 	$(BIN)/diffusion4k vae train recipes/pocket/vae-decoder.yaml model=runs/pocket/vae/autoencoder
 	$(BIN)/python recipes/pocket/train_transformer.py
 	$(BIN)/python recipes/pocket/export.py
-	$(BIN)/diffusion4k train recipes/pocket-wlf.yaml steps=1500 output=runs/pocket/wlf
+	$(BIN)/diffusion4k train recipes/pocket-wlf.yaml steps=1500 optimizer.learning_rate=5e-4 output=runs/pocket/wlf
 	$(BIN)/python recipes/pocket/export.py --tuned runs/pocket/wlf/model/transformer
 
 clean:

@@ -15,6 +15,7 @@ from diffusion4k.demo.report import write_report
 from diffusion4k.demo.result import Curve, Result
 from diffusion4k.demo.settings import (
     ASPECT_PROMPT,
+    DIRECT_STEPS,
     PROMPTS,
     Demo,
     demo_recipe,
@@ -115,7 +116,7 @@ def _generate(
             demo.seed,
             width=demo.side,
             height=height or demo.side,
-            steps=demo.sampling_steps,
+            steps=demo.sampling_steps or (DIRECT_STEPS if direct else None),
             stages=() if direct else None,
         )
         for prompt in prompts

@@ -20,6 +20,7 @@ from diffusion4k.training.recipe import (
 
 __all__ = [
     "ASPECT_PROMPT",
+    "DIRECT_STEPS",
     "MODEL",
     "PROMPTS",
     "STEPS",
@@ -36,6 +37,8 @@ PROMPTS = (
 ASPECT_PROMPT = "A dandelion seed head in a meadow, backlit by warm evening sun."
 MODEL = "pocket-base"
 STEPS = 160
+DIRECT_STEPS = 4
+"""Of the image without stages: it takes all tokens at once, and shows why not to."""
 WINDOW = 1024
 """Pixels a side of the training crops: what a window of a stage shows the pocket model."""
 
@@ -87,7 +90,7 @@ def demo_recipe(demo: Demo) -> Recipe:
         stage=StageRecipe(enlargement=6, start=0.6),
         first_stage=2048,
         timesteps=UniformRecipe(),
-        optimizer=OptimizerRecipe(learning_rate=5e-4, betas=(0.9, 0.99), weight_decay=0.01),
+        optimizer=OptimizerRecipe(learning_rate=2e-3, betas=(0.9, 0.99), weight_decay=0.01),
         schedule=ScheduleRecipe(name="cosine", warmup_steps=min(20, steps - 1)),
         steps=steps,
         batch_size=4,

@@ -61,7 +61,7 @@ F={family.factor}. The transformer was fine-tuned"""
         **({"max_sequence_length": tokens} if tokens else {}),
     }
     called = "".join(f"    {name}={value},\n" for name, value in options.items())
-    usage = f"""In plain diffusers (`torch.float32` on a processor; parts are stored in several dtypes):
+    usage = f"""In plain diffusers (on a processor with `torch.float32`; one dtype for all parts):
 
 ```python
 import diffusion4k  # for the class of an F=16 autoencoder
