@@ -1,13 +1,16 @@
 """Files are whole or absent, whatever library writes them."""
 
 import errno
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from diffusion4k.files import atomic_path, write_bytes
+from diffusion4k.errors import Diffusion4kError
+from diffusion4k.files import atomic_path, is_file_name, write_bytes
+from diffusion4k.lock import locked
 from tests.disk import largest_file
 
 
@@ -26,3 +29,30 @@ def test_tensors_that_do_not_fit_are_an_error_of_files(tmp_path: Path) -> None:
         save_file(tensors, temporary)
     assert raised.value.errno == errno.EFBIG and raised.value.filename == str(path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_names_of_files_lead_nowhere_else() -> None:
+    for name in ("a", "a.npy", "...", "ä"):
+        assert is_file_name(name)
+    for name in ("", ".", "..", "/a", "../a", "a/b", "a\\b", "a\0"):
+        assert not is_file_name(name)
+
+
+def test_a_lock_is_no_link_and_no_fifo(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    for number, make in enumerate(
+        (
+            lambda path: path.symlink_to(tmp_path / "precious"),
+            lambda path: path.symlink_to(tmp_path / "absent"),
+            os.mkfifo,
+            Path.mkdir,
+        )
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        make(folder / ".lock")
+        with pytest.raises(Diffusion4kError, match=r"\.lock: a lock must be a plain file"):
+            with locked(folder):
+                pass
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert not (tmp_path / "absent").exists()

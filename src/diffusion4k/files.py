@@ -10,7 +10,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-__all__ = ["atomic_path", "sha256_of", "write_bytes", "write_text"]
+__all__ = ["atomic_path", "is_file_name", "leads_out", "sha256_of", "write_bytes", "write_text"]
 
 
 @contextmanager
@@ -47,6 +47,24 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 def write_text(path: str | Path, content: str) -> None:
     """Write `content` to `path` as UTF-8, wholly or not at all."""
     write_bytes(path, content.encode())
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a name from outside is that of a file in a folder, and leads nowhere else."""
+    return name not in ("", ".", "..") and not set(name) & {"/", "\\", "\0"}
+
+
+def leads_out(path: Path, folder: Path) -> bool:
+    """Whether a file of the folder is, links followed, a file outside of it.
+
+    In the hub's cache links lead from `snapshots` to `blobs` by design.
+    """
+    try:
+        real, root = path.resolve(), folder.resolve()
+    except (OSError, RuntimeError):  # a link in a circle
+        return True
+    blobs = (each.parent / "blobs" for each in (root, *root.parents) if each.name == "snapshots")
+    return not any(real.is_relative_to(each) for each in (root, *blobs))
 
 
 def sha256_of(path: str | Path, on_bytes: Callable[[int], None] | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Text files as people and their programs write them: lines, and tables of comma-separated values.
+"""Text files as people and their programs write them: lines, tables of values, JSON.
 
 A line ends with LF or CR LF, in a file of old with CR, and with nothing else: U+2028, U+0085 or a
 form feed are characters of the text. Text is UTF-8, with or without a byte-order mark, or UTF-16
@@ -8,14 +8,16 @@ language.
 
 import csv
 import io
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 
-__all__ = ["Table", "lines_of", "read_table", "read_text", "text_of"]
+__all__ = ["Table", "json_of", "lines_of", "read_table", "read_text", "shortened", "text_of"]
 
 _SEPARATORS = ",;\t"
 _SAID_SEPARATOR = re.compile(r"sep=([,;\t])\r?\n?", re.IGNORECASE)
@@ -53,6 +55,27 @@ def lines_of(text: str) -> list[str]:
     if "\n" not in text:
         return text.split("\r")
     return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+def json_of(content: str | bytes) -> Any:
+    """The value that a JSON text from outside stands for.
+
+    Raises:
+        ValueError: not JSON, or nested deeper than anything meant is.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def shortened(value: Any, most: int = 60) -> str:
+    """A value from outside as messages show it: escaped, and not longer than `most` characters."""
+    try:
+        shown = repr(value)
+    except (RecursionError, ValueError):  # nested deep, or a number of thousands of digits
+        return f"a {type(value).__name__} too large to show"
+    return shown if len(shown) <= most else f"{shown[: most - 3]}..."
 
 
 def read_text(path: Path) -> str:

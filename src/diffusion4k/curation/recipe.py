@@ -118,6 +118,8 @@ class FetchRecipe(Section):
     retries: Annotated[int, Field(strict=True, ge=0)] = 3
     pause: NonNegative = 1.0
     max_bytes: Count = 1 << 28
+    internal: StrictBool = False
+    """Whether servers of one's own network may be asked: a list of URLs may name any."""
 
 
 class HeaderRecipe(Section):

@@ -17,6 +17,7 @@ from diffusion4k.families.high_resolution import HighResolution
 from diffusion4k.families.hub import hub_id_of
 from diffusion4k.families.spatial import SpatialCall
 from diffusion4k.families.stages import ModelStages
+from diffusion4k.text_files import shortened
 
 __all__ = [
     "NO_LIMIT",
@@ -90,8 +91,10 @@ def model_defaults(model: Path, family: Defaults) -> Defaults:
     for key, value in own.items():
         kinds = (int, float) if key == "guidance" else (int,)
         least = 0 if key == "guidance" else 1
-        if isinstance(value, bool) or not isinstance(value, kinds) or not value >= least:
-            raise Diffusion4kError(f"{path}: {key} is {value!r}: allowed is a number >= {least}")
+        if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value < 1 << 31:
+            raise Diffusion4kError(
+                f"{path}: {key} is {shortened(value)}: allowed is a number >= {least}"
+            )
     return replace(family, **own)
 
 
@@ -143,6 +146,13 @@ class Family(Protocol):
 
         Raises:
             Diffusion4kError: a component is missing, damaged, or of another class.
+        """
+
+    def class_named(self, model: Path, component: str) -> Any:
+        """The class that the model's index names for a component.
+
+        Raises:
+            Diffusion4kError: no class, or one that the family does not allow.
         """
 
     def high_resolution(self, model: Path) -> HighResolution:

@@ -4,6 +4,7 @@ Everything is checked before it is loaded, so that a broken folder costs one lin
 """
 
 import os
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +18,13 @@ from diffusion4k.families.folder import (
     missing,
     read_json,
 )
+from diffusion4k.files import is_file_name
+from diffusion4k.text_files import shortened
 
 __all__ = [
     "check_class",
+    "check_numbers",
+    "check_schedule",
     "check_tokenizer",
     "check_weights",
     "load_component",
@@ -40,6 +45,13 @@ _WEIGHTS = (
     ".pt",
     ".gguf",
 )
+_COUNTED = re.compile(r"^n(?:um)?_(?:\w+_)?(?:layers|(?P<heads>heads))$")
+_MOST_COUNTED = 1000  # layers or heads of a network
+_MOST = 1 << 31
+_SHIFTS = {
+    **dict.fromkeys(("shift", "flow_shift", "base_image_seq_len", "max_image_seq_len"), 0),
+    **dict.fromkeys(("base_shift", "max_shift"), -100),  # logarithms
+}
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
 
 
@@ -55,7 +67,7 @@ def check_weights(component: Path) -> None:
 
     if not component.is_dir():
         raise missing(component)
-    read_json(component / "config.json")
+    check_numbers(component)
     files = weight_files(component)
     if not files:
         others = "other formats, and variants such as model.fp16.safetensors, are not read"
@@ -70,6 +82,36 @@ def check_weights(component: Path) -> None:
             raise Diffusion4kError(
                 f"{path}: damaged safetensors file ({error}): copy or download it again"
             ) from None
+
+
+def check_numbers(component: Path) -> None:
+    """Refuse a configuration with numbers that no model has: they would be built for hours.
+
+    Raises:
+        Diffusion4kError: names the file, the number and what is allowed.
+    """
+    path = component / "config.json"
+
+    def check(key: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                check(name, inner)
+        elif isinstance(value, list):
+            for inner in value:
+                check(key, inner)
+        elif value is not None and (counted := _COUNTED.search(key)):
+            least = 1 if counted["heads"] else 0
+            if type(value) is not int or not least <= value <= _MOST_COUNTED:
+                raise Diffusion4kError(
+                    f"{path}: {key} is {shortened(value)}: allowed is a whole number from {least} "
+                    f"to {_MOST_COUNTED}"
+                )
+        elif isinstance(value, (int, float)) and not abs(value) < _MOST:
+            raise Diffusion4kError(
+                f"{path}: {key} is {shortened(value)}: allowed is a number below {_MOST}"
+            )
+
+    check("", read_json(path))
 
 
 def weight_files(component: Path) -> list[Path]:
@@ -89,6 +131,13 @@ def weight_files(component: Path) -> list[Path]:
             files = read_json(index).get("weight_map")
             if not isinstance(files, dict):
                 raise Diffusion4kError(f"{index}: `weight_map` is missing: download it again")
+            for file in files.values():
+                # A name that leads elsewhere would have another file read, and fingerprinted.
+                if not isinstance(file, str) or not is_file_name(file):
+                    raise Diffusion4kError(
+                        f"{index}: `weight_map` names {shortened(file)}: allowed are names of "
+                        "files beside it: download it again"
+                    )
             return sorted({component / file for file in files.values()})
     return []
 
@@ -124,6 +173,23 @@ def check_class(component: Path, allowed: Collection[str]) -> None:
             f"{component / 'config.json'}: it is of a {found}, allowed is {' or '.join(allowed)}: "
             "the folder mixes two models: take it from its source again"
         )
+
+
+def check_schedule(path: Path) -> None:
+    """Refuse a scheduler's configuration whose shift of timesteps cannot be computed with.
+
+    Raises:
+        Diffusion4kError: no such file, or names the value and what is allowed.
+    """
+    config = read_json(path)
+    for key, least in _SHIFTS.items():
+        value: Any = config.get(key)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if value is not None and not (is_number and least < value < _MOST):
+            raise Diffusion4kError(
+                f"{path}: {key} is {shortened(value)}: allowed is a number above {least} and below "
+                f"{_MOST}"
+            )
 
 
 def check_tokenizer(folder: Path) -> None:

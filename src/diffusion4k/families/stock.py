@@ -26,6 +26,7 @@ from diffusion4k.families.base import (
 )
 from diffusion4k.families.component import (
     check_class,
+    check_schedule,
     check_tokenizer,
     check_weights,
     load_component,
@@ -36,16 +37,19 @@ from diffusion4k.families.folder import (
     PARTS_FROM,
     component_folder,
     has_component,
-    missing,
-    model_index,
+    index_entry,
     read_json,
     transformer_config,
 )
 from diffusion4k.families.high_resolution import HighResolution, chunk_attention
 from diffusion4k.families.spatial import NoiseLevel, SpatialCall, of_samples
 from diffusion4k.families.stages import USUAL, ModelStages, StageOptions
+from diffusion4k.text_files import shortened
 
 __all__ = ["StockFamily", "config_of", "meta_tensor"]
+
+_LIBRARIES = ("diffusers", "transformers", "diffusion4k")
+_MOST_TEXT_TOKENS = 1 << 15
 
 
 class StockFamily:
@@ -65,6 +69,8 @@ class StockFamily:
     components: ClassVar[Mapping[str, tuple[str, ...]]]
     """Per component but the scheduler, library and class, and other names of the class that
     published folders give."""
+    schedulers: ClassVar[tuple[str, ...]] = ("FlowMatchEulerDiscreteScheduler",)
+    """Classes of diffusers that the scheduler may be of."""
     optional: ClassVar[frozenset[str]] = frozenset()
     """Components that a model may lack."""
     checkpoints: tuple[Checkpoint, ...] = ()
@@ -104,30 +110,53 @@ class StockFamily:
     def check(self, model: Path) -> None:
         """See from file names and headers, in no time, that the folder is complete."""
         self.high_resolution(model)
-        index = model_index(model)
-        for name, (class_path, *others) in self.components.items():
+        self.text_tokens(model)
+        for name in self.components:
             if name in self.optional and not has_component(model, name):
                 continue
-            found = (index.get(name) or [None, None])[1]
-            if found is None:
-                raise Diffusion4kError(
-                    f"{model / 'model_index.json'}: names no {name}, which a {self.pipeline_class} "
-                    "needs: take the model from its source again"
-                )
             if _is_tokenizer(name):
+                self._entry(model, name)
                 check_tokenizer(component_folder(model, name))
                 continue
-            expected = class_path.rpartition(".")[2]
-            if found not in (expected, *others):
-                raise Diffusion4kError(
-                    f"{model / 'model_index.json'}: {name} is a {found}; {self.name} models have "
-                    f"a {expected}"
-                )
+            self.class_named(model, name)
             folder = component_folder(model, name)
             check_weights(folder)
-            check_class(folder, (expected, *others))
-        if not (scheduler := _scheduler_config(model)).is_file():
-            raise missing(scheduler)
+            check_class(folder, self._allowed(name))
+        self.class_named(model, "scheduler")
+        check_schedule(_scheduler_config(model))
+
+    def class_named(self, model: Path, component: str) -> Any:
+        """The class that the model's index names for a component.
+
+        Nothing else than what the family allows is imported, whatever the index says: diffusers
+        would run code from a model folder for some of its classes.
+
+        Raises:
+            Diffusion4kError: no class, or one that the family does not allow.
+        """
+        library, found = self._entry(model, component)
+        allowed = self._allowed(component)
+        if found not in allowed or library not in _LIBRARIES:
+            raise Diffusion4kError(
+                f"{model / 'model_index.json'}: {component} is a {shortened(found)} of "
+                f"{shortened(library)}; {self.name} models have a {' or '.join(allowed)}"
+            )
+        return getattr(importlib.import_module(library), found)
+
+    def _allowed(self, component: str) -> tuple[str, ...]:
+        if component == "scheduler":
+            return self.schedulers
+        first, *others = self.components[component]
+        return (first.rpartition(".")[2], *others)
+
+    def _entry(self, model: Path, component: str) -> tuple[str, str]:
+        entry = index_entry(model, component)
+        if entry is None:
+            raise Diffusion4kError(
+                f"{model / 'model_index.json'}: names no {component}, which a "
+                f"{self.pipeline_class} needs: take the model from its source again"
+            )
+        return entry
 
     def defaults(self, model: Path) -> Defaults:
         """The checkpoint's in the hub's cache, else by configuration, or by `diffusion4k.json`."""
@@ -256,8 +285,17 @@ class StockFamily:
 
     def text_tokens(self, model: Path) -> int:
         """Tokens of the longest text."""
-        stated = self.given_text_tokens or model_settings(model).get("max_sequence_length")
-        return stated or self.max_sequence_length(model)
+        if self.given_text_tokens:
+            return self.given_text_tokens
+        stated: Any = model_settings(model).get("max_sequence_length")
+        if stated is None:
+            return self.max_sequence_length(model)
+        if type(stated) is not int or not 1 <= stated <= _MOST_TEXT_TOKENS:
+            raise Diffusion4kError(
+                f"{model / SETTINGS}: max_sequence_length is {shortened(stated)}: allowed is a "
+                f"whole number from 1 to {_MOST_TEXT_TOKENS}"
+            )
+        return stated
 
     def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
         """What `encode_text` gives for as many captions of full length, on the meta device."""
@@ -283,9 +321,9 @@ class StockFamily:
 
     def load_scheduler(self, model: Path) -> Any:
         """The scheduler, of the class that the folder names."""
-        name = model_index(model)["scheduler"][1]
+        scheduler = self.class_named(model, "scheduler")
         with loading(folder := component_folder(model, "scheduler")):
-            return getattr(importlib.import_module("diffusers"), name).from_pretrained(folder)
+            return scheduler.from_pretrained(folder)
 
     def load_pipeline(
         self,
