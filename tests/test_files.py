@@ -2,10 +2,13 @@
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import save_file
 
 from diffusion4k.errors import Diffusion4kError
@@ -51,8 +54,41 @@ def test_a_lock_is_no_link_and_no_fifo(tmp_path: Path) -> None:
         folder = tmp_path / str(number)
         folder.mkdir()
         make(folder / ".lock")
-        with pytest.raises(Diffusion4kError, match=r"\.lock: a lock must be a plain file"):
-            with locked(folder):
-                pass
+        refused = pytest.raises(Diffusion4kError, match=r"\.lock: a lock must be a plain file")
+        with refused, locked(folder):
+            pass
     assert (tmp_path / "precious").read_text() == "precious"
     assert not (tmp_path / "absent").exists()
+
+
+def test_what_the_disk_refuses_names_the_file_whichever_library_writes(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (900, 900, 3), np.uint8))
+    with largest_file(20_000), pytest.raises(OSError) as raised, atomic_path(path) as temporary:
+        image.save(temporary, "JPEG", quality=95)
+    assert raised.value.filename == str(path) and raised.value.errno in (errno.EFBIG, errno.EIO)
+    with pytest.raises(OSError) as raised, atomic_path(path):
+        raise OSError(errno.EDQUOT, "quota")
+    assert raised.value.filename == str(path) and raised.value.errno == errno.EDQUOT
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    killed = subprocess.Popen([sys.executable, "-c", _KILLED, str(tmp_path / "image.one.png")])
+    killed.wait()
+    left = next(tmp_path.iterdir())
+    others = [tmp_path / ".a.12.part.png", tmp_path / f".x{left.suffix}", tmp_path / "b.part"]
+    for other in others:
+        other.touch()
+    with atomic_path(tmp_path / "c.png") as mine, locked(tmp_path):
+        mine.touch()
+        assert not left.exists() and mine.exists() and all(other.exists() for other in others)
+
+
+_KILLED = """
+import os, signal, sys
+from diffusion4k.files import atomic_path
+with atomic_path(sys.argv[1]) as path:
+    path.touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""

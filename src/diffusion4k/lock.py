@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.files import remove_leftovers
 
 __all__ = ["hold", "locked", "opened_lock"]
 
@@ -30,6 +31,7 @@ def locked(
     folder.mkdir(parents=True, exist_ok=True)
     with opened_lock(folder / ".lock") as handle:
         hold(handle, f"{folder}: {busy}")
+        remove_leftovers(folder)
         yield
 
 

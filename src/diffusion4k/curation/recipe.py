@@ -11,6 +11,7 @@ from diffusion4k.config.types import (
     Count,
     NonNegative,
     Number,
+    Output,
     Positive,
     Probability,
     Section,
@@ -213,7 +214,7 @@ class PublishRecipe(Section):
 class DatasetRecipe(Section):
     """Everything about a dataset."""
 
-    output: Path
+    output: Output
     sources: Annotated[tuple[Annotated[Source, named("kind", "folder")], ...], Field(min_length=1)]
     fetch: FetchRecipe = FetchRecipe()
     header: HeaderRecipe = HeaderRecipe()
