@@ -7,8 +7,10 @@ language.
 """
 
 import csv
+import errno
 import io
 import json
+import os
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -117,8 +119,8 @@ def check_plain(path: Path) -> None:
     if str(path).startswith(("/dev/fd/", "/proc/self/fd/", "/dev/stdin")):
         return
     if path.exists() and not path.is_file():
-        what = "a folder" if path.is_dir() else "no plain file"
-        raise UsageError(f"{path}: cannot be read: {what}: give a file")
+        what = os.strerror(errno.EISDIR) if path.is_dir() else "no plain file"
+        raise UsageError(f"{path}: cannot be read: {what}")
 
 
 def read_text(path: Path) -> str:

@@ -1,1 +1,0 @@
-"""Tests of `diffusion4k.config`."""

@@ -10,7 +10,7 @@ import pytest
 
 from diffusion4k.errors import UsageError
 from diffusion4k.web import serve as serving
-from diffusion4k.web.serve import address, listen
+from diffusion4k.web.serve import address, check_proxies, listen
 
 
 def test_a_free_port_and_its_address() -> None:
@@ -59,3 +59,10 @@ def test_connections_that_come_to_no_request_are_closed(monkeypatch: pytest.Monk
             begin = time.monotonic()
             assert silent.recv(1) == slow.recv(1) == b""
             assert time.monotonic() - begin < 15
+
+
+def test_a_proxy_is_an_address_or_a_network() -> None:
+    check_proxies(["127.0.0.1", "10.0.0.0/8", "::1"])
+    for wrong in ("not an address", "*", "", "10.0.0.0/99", "x" * 1000):
+        with pytest.raises(UsageError, match=r"--proxy .*: allowed is an address"):
+            check_proxies([wrong])

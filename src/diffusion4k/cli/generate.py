@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from diffusion4k.cli.arguments import stages_asked
+from diffusion4k.cli.arguments import as_utf8, stages_asked
 
 __all__ = ["register"]
 
@@ -162,7 +162,8 @@ def generate(
     from diffusion4k.families.high_resolution import given_options
     from diffusion4k.files import remove_leftovers
 
-    texts = [prompt] if prompt is not None else sampling.read_prompts(prompts or "")
+    negative_prompt = as_utf8(negative_prompt)
+    texts = [as_utf8(prompt)] if prompt is not None else sampling.read_prompts(prompts or "")
     how = stages_asked(
         stages,
         draft,

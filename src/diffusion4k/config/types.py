@@ -100,8 +100,8 @@ Text = Annotated[str, Field(min_length=1)]
 Address = Annotated[str, matching(r"(?s).*://.*", "an address such as `https://example.org/path`")]
 Typed = Annotated[
     str,
-    BeforeValidator(lambda value: printable(value) if isinstance(value, str) else value),
     StringConstraints(strip_whitespace=True, min_length=1, max_length=8000),
+    BeforeValidator(lambda value: printable(value) if isinstance(value, str) else value),
 ]
 """A text of some sentences that a person types into a page."""
 Output = Annotated[Path, BeforeValidator(_named_folder)]

@@ -17,7 +17,6 @@ from typing import Any
 from diffusion4k.endpoint.client import Answer, chat_body, parse_answer
 from diffusion4k.endpoint.sender import Sender
 from diffusion4k.endpoint.settings import EndpointSettings
-from diffusion4k.text_files import json_of
 
 __all__ = [
     "MOST_BYTES",
@@ -122,10 +121,10 @@ def _parsed(sender: Sender, content: bytes) -> Iterator[Result]:
         if not line.strip():
             continue
         try:
-            row = json_of(line)
+            row = json.loads(line)
             key, response = str(row["custom_id"]), row.get("response") or {}
             body, status = response.get("body"), response.get("status_code")
-        except (AttributeError, KeyError, TypeError):
+        except (AttributeError, KeyError, RecursionError, TypeError):
             continue  # Not a line that answers a request: that request has no answer.
         answer = parse_answer(body, response.get("request_id")) if status == 200 else None
         error = row.get("error") or (body.get("error") if isinstance(body, dict) else None)

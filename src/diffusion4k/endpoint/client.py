@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from diffusion4k.endpoint.answer_text import clean_text
-from diffusion4k.endpoint.bounded import bounded_client
+from diffusion4k.endpoint.bounded import TooLargeError, bounded_client
 from diffusion4k.endpoint.failures import Passing, classified
 from diffusion4k.endpoint.settings import OPENAI, EndpointSettings
 from diffusion4k.errors import Diffusion4kError, UsageError
@@ -125,6 +125,8 @@ class Endpoint:
             raise Passing(
                 f"{self.settings.url}: no answer within {within:g} s", perhaps_billed=True
             ) from None
+        except TooLargeError as error:
+            raise Passing(f"{self.settings.url}: {error}", perhaps_billed=True) from None
         except (openai.OpenAIError, ValueError, RecursionError) as error:
             raise classified(error, self.settings, self.hide) from None
 

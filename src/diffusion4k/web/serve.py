@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import ipaddress
 import logging
 import socket
 import sys
@@ -13,8 +14,9 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from diffusion4k.errors import UsageError
+from diffusion4k.text_files import shortened
 
-__all__ = ["address", "listen", "serve"]
+__all__ = ["address", "check_proxies", "listen", "serve"]
 
 _PATIENCE = 30.0
 """Seconds for a request to come."""
@@ -66,6 +68,21 @@ def listen(host: str, port: int) -> socket.socket:
             raise UsageError(f"--host {host}: no such address ({error.strerror})") from None
         raise UsageError(f"--port {port}: {reason}") from None
     return bound
+
+
+def check_proxies(proxies: Sequence[str]) -> None:
+    """Refuse what is no address of a proxy.
+
+    Raises:
+        UsageError: names it.
+    """
+    for proxy in proxies:
+        try:
+            ipaddress.ip_network(proxy, strict=False)
+        except ValueError:
+            raise UsageError(
+                f"--proxy {shortened(proxy)}: allowed is an address, or a network like 10.0.0.0/8"
+            ) from None
 
 
 def address(bound: socket.socket, host: str, token: str) -> str:
