@@ -31,6 +31,7 @@ __all__ = [
     "read_text",
     "shortened",
     "text_of",
+    "visible",
 ]
 
 _SEPARATORS = ",;\t"
@@ -106,6 +107,16 @@ def as_cell(value: Any) -> Any:
     """A value as it is written into a table: a text that a spreadsheet would run as a formula
     stands behind an apostrophe, which `read_table` takes away again."""
     return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+
+
+def visible(text: str) -> str:
+    """A text from outside as a terminal may show it: characters that would command it escaped."""
+    return "".join(
+        letter
+        if letter.isprintable()
+        else letter.encode("unicode_escape", "surrogatepass").decode()
+        for letter in text
+    )
 
 
 def check_plain(path: Path) -> None:

@@ -13,6 +13,7 @@ import typer
 
 from diffusion4k import __version__
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.text_files import visible
 
 __all__ = ["app", "main"]
 
@@ -128,7 +129,7 @@ def _refusal(error: Any) -> str:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    typer.echo(f"error: {visible(' '.join(message.split()))}", err=True)
     try:
         if sys.stdout:
             sys.stdout.flush()

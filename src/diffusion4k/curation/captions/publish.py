@@ -118,7 +118,7 @@ def _publish(folder: Path, found: FolderPictures, report: CaptionReport) -> None
 
 def _rows(metadata: Path) -> dict[str, Line]:
     rows: dict[str, Line] = {}
-    for row in read_rows(metadata) if metadata.exists() else ():
+    for row in read_rows(metadata) if metadata.is_file() else ():
         if isinstance(row, Problem):
             raise Diffusion4kError(f"{row}; the captions are written into this file")
         rows[row.file_name] = row.values

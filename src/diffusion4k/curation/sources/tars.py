@@ -19,6 +19,7 @@ from diffusion4k.data.images import SUFFIXES
 from diffusion4k.data.picture_files import looks_like_picture
 from diffusion4k.data.sidecars import MOST_BYTES, Sidecars, is_sidecar, text_from
 from diffusion4k.errors import UsageError
+from diffusion4k.text_files import check_plain
 
 __all__ = ["tar_entries"]
 
@@ -34,8 +35,9 @@ def tar_entries(source: TarSource) -> Iterator[Entry]:
     paths = sorted(glob(source.path, recursive=True))  # noqa: PTH207 (may be absolute)
     if not paths:
         raise UsageError(f"{source.path}: no such file: give a tar, or several as `shards/*.tar`")
-    for path in paths:
-        yield from _tar(Path(path), source.captions)
+    for path in map(Path, paths):
+        check_plain(path)
+        yield from _tar(path, source.captions)
 
 
 def _tar(path: Path, keys: tuple[str, ...]) -> Iterator[Entry]:
