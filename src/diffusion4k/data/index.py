@@ -40,6 +40,7 @@ _PLACE = np.dtype(
 _SAMPLE = np.dtype(
     [("latents", _PLACE), ("flipped", _PLACE), ("caption", "<i8"), ("name_end", "<i8")]
 )
+_MOST_BYTES = 1 << 28  # of `index.json`: names of shards, no photographs
 _ABSENT = -1  # as number of a shard
 
 
@@ -258,6 +259,8 @@ def _read(path: Path) -> _Content:
             f"{path.parent}: no complete cache ({INDEX} is missing): build it with "
             "`diffusion4k cache`; a build that was stopped goes on where it was"
         )
+    if path.stat().st_size > _MOST_BYTES:
+        raise _damaged(path, f"{path.stat().st_size} bytes")
     try:
         index = json_of(path.read_bytes())
     except ValueError as error:
