@@ -274,3 +274,11 @@ def test_an_empty_configuration_names_what_it_lacks(model: Path) -> None:
     (model / "transformer" / "config.json").write_text("{}")
     with pytest.raises(Diffusion4kError, match=r"config\.json: `\w+` is missing"):
         family_of(model).empty_conditioning(model, 1)
+
+
+def test_a_vocabulary_without_its_special_tokens_is_told(model: Path) -> None:
+    for path in (model / "tokenizer").glob("*.json"):
+        if path.name in ("vocab.json", "tokenizer.json"):
+            path.write_text(path.read_text().replace('"<|endoftext|>"', '"other"'))
+    with pytest.raises(Diffusion4kError, match=r"model/tokenizer: (has special tokens|cannot be)"):
+        family_of(model).load_text_encoders(model, dtype=torch.float32)

@@ -32,11 +32,13 @@ __all__ = [
     "model_defaults",
     "model_memory",
     "model_settings",
+    "model_text_tokens",
 ]
 
 NO_LIMIT = 2**15
 """Longest side in pixels of models whose position embeddings have no end."""
 
+_MOST_TEXT_TOKENS = 1 << 15
 AfterStep = Callable[[int, Tensor], None]
 """Called after each sampling step with its number, from 0, and the latents."""
 
@@ -112,6 +114,21 @@ def model_memory(model: Path) -> int | str | None:
             f"{model / SETTINGS}: max_memory is {found!r}: allowed is a size like 512MiB"
         )
     return found
+
+
+def model_text_tokens(model: Path) -> int | None:
+    """What the folder's own `diffusion4k.json` states as `max_sequence_length`; None: nothing.
+
+    Raises:
+        Diffusion4kError: no whole number, or none that a text encoder takes.
+    """
+    stated: Any = model_settings(model).get("max_sequence_length")
+    if stated is not None and not (type(stated) is int and 1 <= stated <= _MOST_TEXT_TOKENS):
+        raise Diffusion4kError(
+            f"{model / SETTINGS}: max_sequence_length is {shortened(stated)}: allowed is a whole "
+            f"number from 1 to {_MOST_TEXT_TOKENS}"
+        )
+    return stated
 
 
 class Family(Protocol):

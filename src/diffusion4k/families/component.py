@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import nn
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.folder import (
     missing,
+    needed_entry,
     read_json,
 )
 from diffusion4k.files import is_file_name
@@ -26,11 +28,13 @@ __all__ = [
     "check_numbers",
     "check_schedule",
     "check_tokenizer",
+    "check_vocabulary",
     "check_weights",
     "load_component",
     "load_single_file",
     "loaded_files",
     "loading",
+    "named_class",
     "weight_files",
 ]
 
@@ -45,6 +49,7 @@ _WEIGHTS = (
     ".pt",
     ".gguf",
 )
+_LIBRARIES = ("diffusers", "transformers", "diffusion4k")
 _COUNTED = re.compile(r"^n(?:um)?_(?:\w+_)?(?:layers|(?P<heads>heads))$")
 _MOST_COUNTED = 1000  # layers or heads of a network
 _MOST = 1 << 31
@@ -202,6 +207,40 @@ def check_tokenizer(folder: Path) -> None:
         raise missing(folder)
     if not any((folder / name).is_file() for name in _VOCABULARIES):
         raise missing(folder, f"vocabulary ({', '.join(_VOCABULARIES)})")
+
+
+def check_vocabulary(folder: Path, tokenizer: Any, text_encoder: Any) -> None:
+    """Refuse a tokenizer whose special tokens the text encoder, given by its configuration, lacks.
+
+    transformers adds those that a vocabulary does not have, behind its end.
+
+    Raises:
+        Diffusion4kError: names the folder.
+    """
+    known = getattr(text_encoder, "vocab_size", None)
+    if known and max(tokenizer.all_special_ids, default=0) >= known:
+        raise Diffusion4kError(
+            f"{folder}: has special tokens beyond the {known} of its text encoder, so that its "
+            "vocabulary lacks some: take the model from its source again"
+        )
+
+
+def named_class(model: Path, component: str, allowed: Collection[str], needed_by: str) -> Any:
+    """The class that the model's index names for a component.
+
+    Nothing else than what is allowed is imported, whatever the index says: diffusers would run code
+    from a model folder for some of its classes.
+
+    Raises:
+        Diffusion4kError: no class, or one that is not allowed.
+    """
+    library, found = needed_entry(model, component, needed_by)
+    if found not in allowed or library not in _LIBRARIES:
+        raise Diffusion4kError(
+            f"{model / 'model_index.json'}: {component} is a {shortened(found)} of "
+            f"{shortened(library)}; {needed_by} has a {' or '.join(allowed)}"
+        )
+    return getattr(import_module(library), found)
 
 
 @contextmanager

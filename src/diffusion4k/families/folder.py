@@ -36,6 +36,7 @@ __all__ = [
     "missing",
     "model_index",
     "model_settings",
+    "needed_entry",
     "parts_folder",
     "read_json",
     "resolve",
@@ -217,6 +218,21 @@ def index_entry(folder: Path, component: str) -> tuple[str, str] | None:
             "and class: take the model from its source again"
         )
     return entry[0], entry[1]
+
+
+def needed_entry(folder: Path, component: str, needed_by: str) -> tuple[str, str]:
+    """As `index_entry`, of a component that `needed_by` needs.
+
+    Raises:
+        Diffusion4kError: also if there is none.
+    """
+    entry = index_entry(folder, component)
+    if entry is None:
+        raise Diffusion4kError(
+            f"{folder / INDEX}: names no {component}, which {needed_by} needs: take the model from "
+            "its source again"
+        )
+    return entry
 
 
 def missing(path: Path, what: str | None = None) -> Diffusion4kError:

@@ -23,33 +23,32 @@ from diffusion4k.families.base import (
     known_defaults,
     model_defaults,
     model_settings,
+    model_text_tokens,
 )
 from diffusion4k.families.component import (
     check_class,
     check_schedule,
     check_tokenizer,
+    check_vocabulary,
     check_weights,
     load_component,
     load_single_file,
     loading,
+    named_class,
 )
 from diffusion4k.families.folder import (
     PARTS_FROM,
     component_folder,
     has_component,
-    index_entry,
+    needed_entry,
     read_json,
     transformer_config,
 )
 from diffusion4k.families.high_resolution import HighResolution, chunk_attention
 from diffusion4k.families.spatial import NoiseLevel, SpatialCall, of_samples
 from diffusion4k.families.stages import USUAL, ModelStages, StageOptions
-from diffusion4k.text_files import shortened
 
 __all__ = ["StockFamily", "config_of", "meta_tensor"]
-
-_LIBRARIES = ("diffusers", "transformers", "diffusion4k")
-_MOST_TEXT_TOKENS = 1 << 15
 
 
 class StockFamily:
@@ -115,7 +114,7 @@ class StockFamily:
             if name in self.optional and not has_component(model, name):
                 continue
             if _is_tokenizer(name):
-                self._entry(model, name)
+                needed_entry(model, name, self._needed_by)
                 check_tokenizer(component_folder(model, name))
                 continue
             self.class_named(model, name)
@@ -126,37 +125,18 @@ class StockFamily:
         check_schedule(_scheduler_config(model))
 
     def class_named(self, model: Path, component: str) -> Any:
-        """The class that the model's index names for a component.
+        """The class that the model's index names, one of those that the family allows."""
+        return named_class(model, component, self._allowed(component), self._needed_by)
 
-        Nothing else than what the family allows is imported, whatever the index says: diffusers
-        would run code from a model folder for some of its classes.
-
-        Raises:
-            Diffusion4kError: no class, or one that the family does not allow.
-        """
-        library, found = self._entry(model, component)
-        allowed = self._allowed(component)
-        if found not in allowed or library not in _LIBRARIES:
-            raise Diffusion4kError(
-                f"{model / 'model_index.json'}: {component} is a {shortened(found)} of "
-                f"{shortened(library)}; {self.name} models have a {' or '.join(allowed)}"
-            )
-        return getattr(importlib.import_module(library), found)
+    @property
+    def _needed_by(self) -> str:
+        return f"a {self.pipeline_class}"
 
     def _allowed(self, component: str) -> tuple[str, ...]:
         if component == "scheduler":
             return self.schedulers
         first, *others = self.components[component]
         return (first.rpartition(".")[2], *others)
-
-    def _entry(self, model: Path, component: str) -> tuple[str, str]:
-        entry = index_entry(model, component)
-        if entry is None:
-            raise Diffusion4kError(
-                f"{model / 'model_index.json'}: names no {component}, which a "
-                f"{self.pipeline_class} needs: take the model from its source again"
-            )
-        return entry
 
     def defaults(self, model: Path) -> Defaults:
         """The checkpoint's in the hub's cache, else by configuration, or by `diffusion4k.json`."""
@@ -285,17 +265,8 @@ class StockFamily:
 
     def text_tokens(self, model: Path) -> int:
         """Tokens of the longest text."""
-        if self.given_text_tokens:
-            return self.given_text_tokens
-        stated: Any = model_settings(model).get("max_sequence_length")
-        if stated is None:
-            return self.max_sequence_length(model)
-        if type(stated) is not int or not 1 <= stated <= _MOST_TEXT_TOKENS:
-            raise Diffusion4kError(
-                f"{model / SETTINGS}: max_sequence_length is {shortened(stated)}: allowed is a "
-                f"whole number from 1 to {_MOST_TEXT_TOKENS}"
-            )
-        return stated
+        stated = self.given_text_tokens or model_text_tokens(model)
+        return stated or self.max_sequence_length(model)
 
     def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
         """What `encode_text` gives for as many captions of full length, on the meta device."""
@@ -413,6 +384,7 @@ class StockFamily:
         for name, tokenizer in parts.items():
             if _is_tokenizer(name) and tokenizer is not None:
                 config = getattr(parts[name.replace("tokenizer", "text_encoder")], "config", None)
+                check_vocabulary(component_folder(model, name), tokenizer, config)
                 # A tokenizer saved without its maximum claims 1e30 tokens, and would pad up to it.
                 most = getattr(config, "max_position_embeddings", None)
                 tokenizer.model_max_length = min(tokenizer.model_max_length, most or 10**30)
