@@ -164,4 +164,4 @@ def test_a_state_that_is_none_is_told_in_one_line(tmp_path: Path, state: str) ->
     with pytest.raises(Diffusion4kError, match=r"state\.json") as error:
         read_state(folder)
     assert "\n" not in str(error.value)
-    assert set_aside_damaged(tmp_path) == [folder]
+    assert set_aside_damaged(tmp_path) == [folder.with_name("damaged-step-000001")]

@@ -65,7 +65,11 @@ class Curve:
 
 def _is_whole(row: dict[Any, Any]) -> bool:
     try:
-        return None not in row and int(row["step"]) >= 0 and all(map(_is_number, row.values()))
+        return (
+            None not in (*row, *row.values())
+            and int(row["step"]) >= 0
+            and all(map(_is_number, row.values()))
+        )
     except (KeyError, TypeError, ValueError):
         return False
 

@@ -344,7 +344,7 @@ def test_databases_that_cannot_be_reached(study: Path, monkeypatch: pytest.Monke
         ("participant", "(9, 'link', 'no date', '')"),
         ("participant", "(9, 'link', '2030-01-01', '')"),
         ("event", "(9, 77, 'consent', '')"),
-        ("shown", "(9, 77, 0, 'unit', 0, '')"),
+        ("shown", "(9, 77, 0, '{unit}', 0, '')"),
         ("shown", "(9, 1, 5, '{unit}', 0, '')"),
         ("answer", "(9, 77, 0, '{question}', 'left', '', 1.0, 'key', '')"),
         ("answer", "(9, 1, 99, '{question}', 'left', '', 1.0, 'key', '')"),
