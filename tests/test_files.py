@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.files import atomic_path, is_file_name, write_bytes
 from diffusion4k.lock import locked
 from tests.disk import largest_file
@@ -92,3 +92,12 @@ with atomic_path(sys.argv[1]) as path:
     path.touch()
     os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+def test_nothing_but_a_file_is_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "fifo", tmp_path / "folder", Path("/dev/null")):
+        with pytest.raises(UsageError, match="a folder, device or pipe"):
+            write_bytes(path, b"content")
+    assert Path("/dev/null").is_char_device()

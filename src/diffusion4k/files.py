@@ -12,6 +12,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from diffusion4k.errors import UsageError
+
 __all__ = [
     "atomic_path",
     "is_file_name",
@@ -32,8 +34,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     If the block raises, the temporary file is removed and `path` is left as it was. What the disk
     refuses (no room, a quota, a limit to the size of files) is an `OSError` that names `path`,
     whichever library wrote.
+
+    Raises:
+        UsageError: there is something else than a file of that name.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        # A device that is replaced by a file would be missed by every other program.
+        raise UsageError(f"{path}: a folder, device or pipe: name a file to write")
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix is kept, as libraries choose the file format by it.
     temporary = path.with_name(f".{path.stem}.{_machine()}-{os.getpid()}.part{path.suffix}")

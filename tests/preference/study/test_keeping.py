@@ -222,7 +222,7 @@ def test_a_backup_of_a_running_study(running: Running, tmp_path: Path) -> None:
     path = tmp_path / "backup.sqlite"
     counts, digest = back_up(running.config, path)
     assert counts == {"study": 1, "participant": 1, "event": 1, "shown": 1, "answer": 3}
-    assert len(digest) == 64
+    assert len(digest) == 64 and path.stat().st_mode & 0o077 == 0
     assert sorted(p.name for p in tmp_path.glob("backup*")) == ["backup.sqlite"]
     with pytest.raises(UsageError, match="is there already"):
         back_up(running.config, path)
