@@ -1,5 +1,11 @@
 """The command line as a whole."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
 import pytest
 from typer.testing import CliRunner
 
@@ -56,8 +62,52 @@ def test_ctrl_c_is_told_in_one_line(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("diffusion4k.sampling.read_prompts", interrupt)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
     assert leave("generate --prompts x.txt", monkeypatch) == 130
     assert capsys.readouterr().err.startswith("error: interrupted; finished work is kept")
+
+
+@pytest.mark.parametrize("arguments", ["--version", "--help", "models"])
+def test_a_full_device_as_output_is_told_in_one_line(arguments: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = run(arguments, stdout=full)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: disk full while writing output")
+
+
+def test_a_pipe_that_closes_is_no_failure() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = run("--version", stdout=writer)
+    os.close(writer)
+    assert done.returncode in (0, 1) and not done.stderr
+
+
+def test_a_working_directory_that_is_gone_is_told_in_one_line(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    code = f"import os; os.chdir({str(gone)!r}); os.rmdir({str(gone)!r}); {RUN}"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "models"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: the working directory is gone: change to a folder that is there\n"
+    )
+
+
+RUN = "from diffusion4k.cli.main import main; main()"
+
+
+def run(arguments: str, stdout: Any) -> subprocess.CompletedProcess[str]:
+    """A command as a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", RUN, *arguments.split()],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
 
 
 def leave(arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:

@@ -15,7 +15,7 @@ from diffusion4k.compare.numbers import read_results
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.preference.answers import COLUMNS, read_answers
 from diffusion4k.sampling.request import read_prompts
-from diffusion4k.text_files import lines_of, read_table, read_text
+from diffusion4k.text_files import as_cell, json_of, lines_of, printable, read_table, read_text
 
 PROMPTS = ["A lake\u2028at dawn.", "A field\u2029of wheat.", "A tower\u0085by night.", "A\x1clake."]
 SEPARATORS = [",", ";", "\t"]
@@ -125,3 +125,27 @@ def test_every_reader_of_tables_reads_what_spreadsheets_write(
     results = save("images.CSV", [["row", "image", "glcm_score"], ["ours", "a.png", "0.5"]])
     numbers = read_results([f"ours={results}"], [Model("ours", tmp_path, ())])
     assert list(numbers["ours"]) == ["a.png"]
+
+
+@given(st.text(alphabet="'=+-@\t a1", max_size=6))
+def test_no_cell_is_a_formula_and_each_is_read_as_it_was(tmp_path_factory, text: str) -> None:
+    path = tmp_path_factory.mktemp("table") / "t.csv"
+    written = as_cell(text)
+    assert not written.startswith(("=", "+", "-", "@", "\t", "\r"))
+    with path.open("w", newline="") as handle:
+        csv.writer(handle).writerows([["a", "b"], [written, "x"]])
+    assert read_table(path).rows[0][1] == (text, "x")
+
+
+def test_numbers_in_cells_stay_numbers() -> None:
+    assert [as_cell(value) for value in (-0.5, 3, None)] == [-0.5, 3, None]
+
+
+def test_what_people_type_has_no_control_characters() -> None:
+    assert printable("a\0b\x1b[1mc\x85\ud83d\ude00\ud800\n\td") == "ab[1mc\U0001f600\n\td"
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, "1" * 5000, "{", b"\xff\xfe\xff"])
+def test_json_of_any_shape_is_refused_in_one_way(text: str | bytes) -> None:
+    with pytest.raises(ValueError):
+        json_of(text)

@@ -1,5 +1,6 @@
 """One process at a time: locks that end with the process that holds them, however that ends."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,8 +8,9 @@ from pathlib import Path
 from typing import IO
 
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.files import remove_leftovers
 
-__all__ = ["hold", "locked"]
+__all__ = ["hold", "locked", "opened_lock"]
 
 
 @contextmanager
@@ -27,9 +29,23 @@ def locked(
     if folder.exists() and not folder.is_dir():
         raise Diffusion4kError(f"{folder}: a file, no folder: choose another {other}")
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as handle:
+    with opened_lock(folder / ".lock") as handle:
         hold(handle, f"{folder}: {busy}")
+        remove_leftovers(folder)
         yield
+
+
+def opened_lock(path: Path) -> IO[str]:
+    """The file to be locked, made if absent; nothing is written to it.
+
+    Raises:
+        Diffusion4kError: a link, whose target is none of ours, or no plain file.
+    """
+    # Without O_NONBLOCK a FIFO of this name would be waited for.
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    if not path.is_symlink() and (path.is_file() or not path.exists()):
+        return os.fdopen(os.open(path, flags, 0o666), "r+")
+    raise Diffusion4kError(f"{path}: a lock must be a plain file, this is none: remove it")
 
 
 def hold(handle: IO[str], busy: str) -> None:

@@ -1,4 +1,4 @@
-"""Text files as people and their programs write them: lines, and tables of comma-separated values.
+"""Text files as people and their programs write them: lines, tables of values, JSON.
 
 A line ends with LF or CR LF, in a file of old with CR, and with nothing else: U+2028, U+0085 or a
 form feed are characters of the text. Text is UTF-8, with or without a byte-order mark, or UTF-16
@@ -7,17 +7,35 @@ language.
 """
 
 import csv
+import errno
 import io
+import json
+import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 
-__all__ = ["Table", "lines_of", "read_table", "read_text", "text_of"]
+__all__ = [
+    "Table",
+    "as_cell",
+    "check_plain",
+    "json_of",
+    "lines_of",
+    "printable",
+    "read_table",
+    "read_text",
+    "shortened",
+    "text_of",
+    "visible",
+]
 
 _SEPARATORS = ",;\t"
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _SAID_SEPARATOR = re.compile(r"sep=([,;\t])\r?\n?", re.IGNORECASE)
 
 
@@ -55,6 +73,67 @@ def lines_of(text: str) -> list[str]:
     return [line.removesuffix("\r") for line in text.split("\n")]
 
 
+def json_of(content: str | bytes) -> Any:
+    """The value that a JSON text from outside stands for.
+
+    Raises:
+        ValueError: not JSON, or nested deeper than anything meant is.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def shortened(value: Any, most: int = 60) -> str:
+    """A value from outside as messages show it: escaped, and not longer than `most` characters."""
+    try:
+        shown = repr(value)
+    except (RecursionError, ValueError):  # nested deep, or a number of thousands of digits
+        return f"a {type(value).__name__} too large to show"
+    return shown if len(shown) <= most else f"{shown[: most - 3]}..."
+
+
+def printable(text: str) -> str:
+    """A text without control characters but line ends and tabs, and without halves of surrogate
+    pairs; whole pairs become the one character that they stand for."""
+    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
+    return "".join(
+        letter for letter in text if letter in "\n\r\t" or unicodedata.category(letter) != "Cc"
+    )
+
+
+def as_cell(value: Any) -> Any:
+    """A value as it is written into a table: a text that a spreadsheet would run as a formula
+    stands behind an apostrophe, which `read_table` takes away again."""
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+
+
+def visible(text: str) -> str:
+    """A text from outside as a terminal may show it: characters that would command it escaped."""
+    return "".join(
+        letter
+        if letter.isprintable()
+        else letter.encode("unicode_escape", "surrogatepass").decode()
+        for letter in text
+    )
+
+
+def check_plain(path: Path) -> None:
+    """Refuse what is there and no plain file: a FIFO would be waited for, a device has no end.
+
+    What a shell's `<(...)` stands for may be read, and so may standard input.
+
+    Raises:
+        UsageError: names it.
+    """
+    if str(path).startswith(("/dev/fd/", "/proc/self/fd/", "/dev/stdin")):
+        return
+    if path.exists() and not path.is_file():
+        what = os.strerror(errno.EISDIR) if path.is_dir() else "no plain file"
+        raise UsageError(f"{path}: cannot be read: {what}")
+
+
 def read_text(path: Path) -> str:
     """The text of a file that a user named.
 
@@ -62,6 +141,7 @@ def read_text(path: Path) -> str:
         UsageError: no such file, or it may not be read.
         Diffusion4kError: not UTF-8 text.
     """
+    check_plain(path)
     try:
         return text_of(path.read_bytes())
     except OSError as error:
@@ -88,11 +168,15 @@ def read_table(path: Path) -> Table:
         for cells in reader:
             is_said = said is not None and reader.line_num == 1
             if not is_said and any(cell.strip() for cell in cells):
-                rows.append((reader.line_num, tuple(cells)))
+                rows.append((reader.line_num, tuple(map(_as_meant, cells))))
     except csv.Error as error:
         raise Diffusion4kError(f"{path}:{reader.line_num}: no CSV ({error})") from None
     columns = rows.pop(0)[1] if rows else ()
     return Table(tuple(name.strip() for name in columns), tuple(rows))
+
+
+def _as_meant(text: str) -> str:
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def _cells(line: str, separator: str) -> Sequence[str]:

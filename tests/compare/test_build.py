@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from diffusion4k.cli.compare import register
 from diffusion4k.compare import build
 from diffusion4k.compare.build import compare
+from diffusion4k.compare.models import read_models
 from diffusion4k.compare.pyramid import PyramidWriter
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics import compression_ratio, glcm_score
@@ -225,3 +226,12 @@ def test_command(folder: Callable[..., Path], tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [*words, "--match", "size"])
     assert isinstance(result.exception, UsageError)
     assert build.MOST == 6
+
+
+def test_a_link_out_of_a_model_s_folder_is_not_published(tmp_path: Path) -> None:
+    for name in ("model", "outside"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / name / "a.png")
+    (tmp_path / "model" / "b.png").symlink_to(tmp_path / "outside" / "a.png")
+    with pytest.raises(Diffusion4kError, match=r"b\.png: a link that leads out of .*model"):
+        read_models([str(tmp_path / "model")], 1, 1)

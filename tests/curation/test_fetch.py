@@ -13,7 +13,9 @@ from diffusion4k.curation.recipe import FetchRecipe
 from tests.curation.conftest import Build, save
 from tests.curation.server import content, first, serving, status
 
-PATIENT = FetchRecipe(timeout=10, deadline=20, retries=2, pause=0.01, max_bytes=10_000)
+PATIENT = FetchRecipe(
+    timeout=10, deadline=20, retries=2, pause=0.01, max_bytes=10_000, internal=True
+)
 QUICK = PATIENT.model_copy(update={"timeout": 0.5, "deadline": 1.0})
 
 
@@ -59,14 +61,38 @@ def test_what_passes_is_tried_again(tmp_path: Path, bad) -> None:
         (status(403), "HTTP 403"),
         (content(b"x" * 10_001), "more than 10000 bytes"),
         (status(302, Location="file:///etc/passwd"), "HTTP 302"),
+        (status(302, Location="ftp://example.org/a"), "leads to ftp://example.org/a, which is no"),
     ],
-    ids=["404", "403", "large", "to a file"],
+    ids=["404", "403", "large", "to a file", "to ftp"],
 )
 def test_what_does_not_pass_is_not(tmp_path: Path, answer, reason: str) -> None:
     with serving({"a": answer}) as web:
         with pytest.raises(FetchError, match=reason):
             fetch(web.url("a"), tmp_path / "a", PATIENT)
         assert web.asked["a"] == 1 and not list(tmp_path.iterdir())
+
+
+def test_no_address_of_one_s_own_network_is_asked_unless_permitted(tmp_path: Path) -> None:
+    with serving({"a": GOOD}) as web:
+        for host in ("127.0.0.1", "localhost", "[::ffff:127.0.0.1]"):
+            url = web.url("a").replace("127.0.0.1", host)
+            with pytest.raises(FetchError, match=r"leads to 127.0.0.1, .*fetch\.internal"):
+                fetch(url, tmp_path / "a", PATIENT.model_copy(update={"internal": False}))
+        assert not web.asked
+
+
+def test_headers_that_drip_are_cut_off(tmp_path: Path) -> None:
+    def drip_headers(handler: BaseHTTPRequestHandler, _: int) -> None:
+        for _ in range(100):
+            handler.wfile.write(b"HTTP/1.0 200 OK\r\n" if _ == 0 else b"X: x\r\n")
+            handler.wfile.flush()
+            time.sleep(0.1)
+
+    wanted = QUICK.model_copy(update={"retries": 0})
+    begin = time.monotonic()
+    with serving({"a": drip_headers}) as web, pytest.raises(FetchError, match="not fetched"):
+        fetch(web.url("a"), tmp_path / "a", wanted)
+    assert time.monotonic() - begin < 8
 
 
 def test_nobody_answers(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The folder source: captions from three places, and what may not be followed."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -217,3 +218,10 @@ def test_a_caption_is_never_read_through_a_link_that_leads_out(tmp_path: Path) -
     found = entries(tmp_path / "photos")
     assert found["a.jpg"].text is None
     assert "leads out of the folder" in str(found["a.txt"].problem)
+
+
+def test_a_fifo_that_a_line_names_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "photo.jpg")
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "photo.jpg", "text": "A lake."}\n')
+    [entry] = folder_entries(FolderSource(path=str(tmp_path)))
+    assert entry.problem and "no plain file" in entry.problem

@@ -1,6 +1,7 @@
 """Parquet with bytes, paths or URLs, and Hugging Face dataset folders."""
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +129,25 @@ def test_huggingface_image_folder(photos: Path) -> None:
     assert found["deep/c.webp"] == "picture 2" and len(found) == 4
     deep = HuggingFaceSource(kind="huggingface", path=str(photos), split="deep")
     assert [entry.name for entry in huggingface_entries(deep)] == ["c.webp", "d.jpg"]
+
+
+def test_a_row_that_names_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "photo.jpg")
+    path = make(tmp_path / "a.parquet", [{"file": "photo.jpg"}])
+    [entry] = entries(path, file="file")
+    assert entry.problem and "no plain file" in entry.problem
+    path = make(tmp_path / "b.parquet", [{"image": {"bytes": None, "path": "photo.jpg"}}])
+    [entry] = entries(path, bytes="image")
+    with pytest.raises(Diffusion4kError, match="found NoneType, allowed bytes"):
+        read(Reader(tmp_path, FetchRecipe()), entry)
+    os.mkfifo(tmp_path / "c.parquet")
+    with pytest.raises(UsageError, match=r"c\.parquet: cannot be read: no plain file"):
+        entries(tmp_path / "c.parquet", bytes="image")
+
+
+@pytest.mark.parametrize("name", ["jpg", "text"])
+def test_two_columns_of_one_name_are_told(tmp_path: Path, name: str) -> None:
+    table = pa.table([[b"x"], ["a"], ["b"]], names=["jpg", "text", name])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(UsageError, match=f"2 columns are called '{name}'"):
+        entries(tmp_path / "a.parquet", bytes="jpg")

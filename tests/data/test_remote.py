@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -100,3 +101,43 @@ def test_what_cannot_be_fetched_is_told_in_one_line(build: Build, tmp_path: Path
     with pytest.raises(Diffusion4kError, match=r"cannot be fetched \(5 of \d+ bytes came\)"):
         LatentCache("memory://other/cache").latents(0)
     memory.rm("/other", recursive=True)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tables": ["../../../../escaped.npy", "captions.npy", "names.txt"]},
+        {"tables": ["/tmp/escaped.npy", "captions.npy", "names.txt"]},
+        {"tables": [5]},
+        {"tables": None},
+        {"shards": [["../../escaped.safetensors", 4]]},
+        {"shards": [["..", 4]]},
+        {"shards": [["latents.safetensors", -1]]},
+        {"latents": {"dtype": "load", "dimensions": 3}},
+        {"settings": {}},
+        {"count": 10**400},
+    ],
+)
+def test_an_index_from_the_network_names_nothing_outside(
+    build: Build, tmp_path: Path, home: Path, changes: dict[str, object]
+) -> None:
+    build()
+    memory = fsspec.filesystem("memory")
+    memory.put(str(tmp_path / "cache"), "/damaged/cache", recursive=True)
+    index = json.loads(memory.cat("/damaged/cache/index.json")) | changes
+    memory.pipe("/damaged/cache/index.json", json.dumps(index).encode())
+    memory.pipe("/damaged/escaped.safetensors", b"evil")
+    with pytest.raises(Diffusion4kError, match=r"index\.json: damaged \(\w+") as error:
+        LatentCache("memory://damaged/cache")
+    assert "\n" not in str(error.value)
+    assert [path.name for path in home.rglob("*") if path.is_file()] == ["index.json"]
+    memory.rm("/damaged", recursive=True)
+
+
+@pytest.mark.parametrize("content", [b"[]", b"<html>", b"[" * 100_000, b"\xff", b"1" * 5000])
+def test_an_index_that_is_none_costs_one_line(content: bytes) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/none/cache/index.json", content)
+    with pytest.raises(Diffusion4kError, match=r"index\.json: (not valid JSON|cache format None)"):
+        LatentCache("memory://none/cache")
+    memory.rm("/none", recursive=True)

@@ -205,3 +205,80 @@ def test_defaults_out_of_range_are_refused(model: Path, text: str) -> None:
     (model / "diffusion4k.json").write_text(text)
     with pytest.raises(Diffusion4kError, match=r"diffusion4k\.json: .* allowed is"):
         family_of(model).defaults(model)
+
+
+def _edit(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+NESTED = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "message"),
+    [
+        # diffusers would look in the folder for code of this class.
+        ("model_index.json", {"scheduler": ["diffusers", "DiffusionPipeline"]}, "scheduler is a"),
+        ("model_index.json", {"scheduler": ["diffusers", "DDPMScheduler"]}, "scheduler is a"),
+        ("model_index.json", {"vae": ["evil", "AutoencoderKL"]}, "vae is a .* of 'evil'"),
+        *(
+            ("model_index.json", {"scheduler": entry}, "scheduler")
+            for entry in (5, [5], {}, None, ["diffusers"], [["diffusers"], "X"])
+        ),
+        ("transformer/config.json", {"num_layers": 10**9}, "num_layers is 1000000000: allowed"),
+        ("transformer/config.json", {"num_layers": -1}, "num_layers is -1: allowed"),
+        ("text_encoder/config.json", {"num_attention_heads": 0}, "heads is 0: allowed"),
+        ("transformer/config.json", {"sample_size": float("inf")}, "sample_size is inf: allowed"),
+        ("scheduler/scheduler_config.json", {"shift": float("nan")}, "shift is nan: allowed"),
+        ("scheduler/scheduler_config.json", {"shift": "much"}, "shift is 'much': allowed"),
+        ("scheduler/scheduler_config.json", {"shift": 0}, "shift is 0: allowed"),
+        *(
+            ("diffusion4k.json", {"max_sequence_length": value}, "max_sequence_length is")
+            for value in (10**12, -1, "many", True)
+        ),
+    ],
+)
+def test_what_a_folder_states_is_looked_up_and_within_bounds(
+    model: Path, file: str, changes: dict[str, object], message: str
+) -> None:
+    if not (model / file).exists():
+        (model / file).write_text("{}")
+    _edit(model / file, **changes)
+    with pytest.raises(Diffusion4kError, match=message) as caught:
+        family_of(model)
+    assert str(model) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "file", ["model_index.json", "diffusion4k.json", "vae/config.json", "transformer/config.json"]
+)
+def test_json_nested_without_end_costs_one_line(model: Path, file: str) -> None:
+    (model / file).write_text(NESTED)
+    with pytest.raises(Diffusion4kError, match="nested too deep"):
+        family_of(model)
+
+
+@pytest.mark.parametrize("name", ["../../other.safetensors", "/etc/passwd", 5, ".."])
+def test_an_index_of_weights_names_files_beside_it_only(model: Path, name: object) -> None:
+    folder = model / "transformer"
+    weights = folder / "diffusion_pytorch_model.safetensors"
+    weights.rename(folder / "moved.safetensors")
+    weights.with_name(f"{weights.name}.index.json").write_text(
+        json.dumps({"weight_map": {"proj_out.weight": name}})
+    )
+    with pytest.raises(Diffusion4kError, match="allowed are names of files beside it"):
+        family_of(model)
+
+
+def test_an_empty_configuration_names_what_it_lacks(model: Path) -> None:
+    (model / "transformer" / "config.json").write_text("{}")
+    with pytest.raises(Diffusion4kError, match=r"config\.json: `\w+` is missing"):
+        family_of(model).empty_conditioning(model, 1)
+
+
+def test_a_vocabulary_without_its_special_tokens_is_told(model: Path) -> None:
+    for path in (model / "tokenizer").glob("*.json"):
+        if path.name in ("vocab.json", "tokenizer.json"):
+            path.write_text(path.read_text().replace('"<|endoftext|>"', '"other"'))
+    with pytest.raises(Diffusion4kError, match=r"model/tokenizer: (has special tokens|cannot be)"):
+        family_of(model).load_text_encoders(model, dtype=torch.float32)

@@ -150,3 +150,18 @@ def _damage(file: Path, damage: str) -> None:
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     else:
         file.unlink()
+
+
+@pytest.mark.parametrize(
+    "state",
+    ["[]", "[" * 100_000, '{"step": -1}', '{"step": "x"}', '{"step": 1' + "0" * 30 + "}", "null"],
+    ids=range(6),
+)
+def test_a_state_that_is_none_is_told_in_one_line(tmp_path: Path, state: str) -> None:
+    folder = tmp_path / "step-000001"
+    folder.mkdir()
+    (folder / "state.json").write_text(state)
+    with pytest.raises(Diffusion4kError, match=r"state\.json") as error:
+        read_state(folder)
+    assert "\n" not in str(error.value)
+    assert set_aside_damaged(tmp_path) == [folder.with_name("damaged-step-000001")]

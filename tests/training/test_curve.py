@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from diffusion4k.training.curve import Curve
 
 
@@ -34,3 +36,16 @@ def test_a_new_run_starts_a_new_curve(tmp_path: Path) -> None:
     path.write_text("step,loss\n0,0.5\n1,0.5\n")
     Curve(path, ("loss",)).close()
     assert path.read_text() == "step,loss\n"
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"\xff\xfe\0\0\n", b"x,y\n", b"-1,2\n", b"1,much\n", b"9" * 20_000 + b",1\n", b"1\n", b",\n"],
+)
+def test_rows_that_are_none_are_left_out(tmp_path: Path, garbage: bytes) -> None:
+    path = tmp_path / "loss.csv"
+    path.write_bytes(b"step,loss\n1,0.5\n" + garbage + b"2,0.25\n")
+    assert [row["loss"] for row in Curve.read(path)] == ["0.5", "0.25"]
+    path.write_bytes(garbage)
+    Curve(path, ("loss",), resume_after=5).close()
+    assert path.read_bytes() == b"step,loss\n"

@@ -27,6 +27,7 @@ from diffusion4k.progress import track
 from diffusion4k.sampling.batch import generate
 from diffusion4k.sampling.request import Request
 from diffusion4k.sampling.sampler import Sampler
+from diffusion4k.text_files import json_of
 from diffusion4k.training.recipe import Recipe
 
 __all__ = ["Look", "findings_of", "has_look", "photographs_of", "read_look", "take_look"]
@@ -46,7 +47,7 @@ class Look:
 def has_look(ground: Ground, folder: Path, arm: str | None) -> bool:
     """Whether a whole look is there that was made under the study's questions."""
     try:
-        record = json.loads((folder / "look.json").read_bytes())
+        record = json_of((folder / "look.json").read_bytes())
     except (OSError, ValueError):
         return False
     there = all((folder / "images" / name).is_file() for name in record.get("images", [""]))
@@ -110,7 +111,7 @@ def read_look(folder: Path) -> Look:
     """What `take_look` left there."""
     from safetensors.numpy import load_file
 
-    record = json.loads((folder / "look.json").read_bytes())
+    record = json_of((folder / "look.json").read_bytes())
     of_images = zip(record["images"], record["prompts"], record["seeds"], strict=True)
     shots = [Shot(folder / "images" / n, prompt, (prompt, seed)) for n, prompt, seed in of_images]
     return Look(shots, load_file(folder / "errors.safetensors")[_ERRORS])

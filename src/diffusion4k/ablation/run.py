@@ -28,6 +28,7 @@ from diffusion4k.ablation.summary import results_of
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.files import write_text
 from diffusion4k.statistics import FEWEST_CROSSED
+from diffusion4k.text_files import json_of
 from diffusion4k.training.checkpoint import latest_checkpoint, read_state
 from diffusion4k.training.loop import train
 from diffusion4k.training.preflight import look_over, processes, refuse_problems
@@ -235,7 +236,7 @@ def _write_conditions(run: Run, ground: Ground) -> None:
 def _refuse_other_conditions(run: Run, ground: Ground) -> None:
     """Refuse a run that was started under something else than the study says now."""
     try:
-        before = json.loads((run.folder / "conditions.json").read_bytes())
+        before = json_of((run.folder / "conditions.json").read_bytes())
     except (OSError, ValueError):
         return
     now = json.loads(json.dumps(_conditions(run, ground)))

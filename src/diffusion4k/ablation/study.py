@@ -17,6 +17,7 @@ from diffusion4k.config.types import (
     FolderName,
     NonNegative,
     Number,
+    Output,
     Pixels,
     Section,
     Seed,
@@ -92,7 +93,7 @@ class Study(Section):
     margin: Annotated[Number, Field(gt=0, lt=1)] = 0.01
     """The share of the baseline's value below which a difference does not matter."""
     resamples: Count = 2000
-    output: Path = Path("runs/ablation")
+    output: Output = Path("runs/ablation")
 
     def staging(self, arm: str | None) -> Staging:
         """How the images of an arm are made; None: of the model before any training."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from diffusion4k.data.folder import METADATA, photo_folder, read_folder
 from diffusion4k.errors import UsageError
 from diffusion4k.sampling.request import read_prompts
+from diffusion4k.text_files import json_of
 
 __all__ = ["SUPPLEMENT", "PromptSet", "read_prompt_set"]
 
@@ -55,7 +56,7 @@ def read_prompt_set(name: str, limit: int | None = None, *, skip_bad: bool = Fal
     reference = None
     if name == SUPPLEMENT:
         text = files("diffusion4k.benchmark").joinpath("supplement.jsonl").read_text("utf-8")
-        prompts = [json.loads(line)["text"] for line in text.splitlines()]
+        prompts = [json_of(line)["text"] for line in text.splitlines()]
     elif (folder := photo_folder(name)).is_dir():
         if not (folder / METADATA).is_file():
             raise UsageError(

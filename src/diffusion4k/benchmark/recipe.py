@@ -13,6 +13,7 @@ from diffusion4k.config.types import (
     Count,
     FolderName,
     NonNegative,
+    Output,
     Section,
     Seed,
     Stages,
@@ -77,7 +78,7 @@ class BenchmarkRecipe(Section):
     models: tuple[Entry, ...] = Field(min_length=1)
     reference: Path | None = None
     """Folder of photographs for the distances; by default that of the prompts."""
-    output: Path = Path("runs/benchmark")
+    output: Output = Path("runs/benchmark")
     width: Count | None = None
     height: Count | None = None
     """Of all models that do not state their own."""

@@ -19,6 +19,7 @@ from diffusion4k.metrics.pairs import tiled
 from diffusion4k.metrics.perceptual import EffNetDistance
 from diffusion4k.metrics.ssim import ssim
 from diffusion4k.metrics.weights import find_weights
+from diffusion4k.text_files import json_of
 
 __all__ = ["Judges", "Weights", "features_of", "numbers_of"]
 
@@ -102,7 +103,7 @@ def numbers_of(path: Path) -> dict[str, float]:
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:
-        return json.loads(file.metadata()["numbers"])
+        return json_of(file.metadata()["numbers"])
 
 
 def features_of(paths: Sequence[Path], name: str) -> NDArray[np.float32]:

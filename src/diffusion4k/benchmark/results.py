@@ -12,6 +12,7 @@ from diffusion4k.benchmark.published import PUBLISHED_COLUMNS
 from diffusion4k.benchmark.values import EMPTY, Cell
 from diffusion4k.files import write_text
 from diffusion4k.metrics.columns import Column, Missing
+from diffusion4k.text_files import as_cell
 
 __all__ = ["Difference", "ImageRow", "Results", "TableRow", "shown"]
 
@@ -158,7 +159,7 @@ def _write_csv(path: Path, head: Sequence[str], lines: Iterable[Sequence[object]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(head)
-    writer.writerows(lines)
+    writer.writerows([as_cell(value) for value in line] for line in lines)
     write_text(path, text.getvalue())
 
 

@@ -1,11 +1,20 @@
 """Arguments that several commands share."""
 
+import os
 from typing import Any
 
 import typer
 from typer.models import ArgumentInfo
 
-__all__ = ["key_values", "stages_asked"]
+__all__ = ["as_utf8", "key_values", "stages_asked"]
+
+
+def as_utf8(text: str) -> str:
+    """An argument as terminals send it, also where the locale says ASCII or Latin-1."""
+    try:
+        return os.fsencode(text).decode("utf-8")
+    except UnicodeError:
+        return text
 
 
 def key_values(what: str, example: str) -> ArgumentInfo:

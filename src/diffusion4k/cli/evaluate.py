@@ -104,6 +104,7 @@ def evaluate(
     from diffusion4k.metrics.selection import lacking_prompts, measures_for
     from diffusion4k.metrics.weight_free import Settings
     from diffusion4k.progress import Counter
+    from diffusion4k.text_files import visible
 
     if out is not None and out.is_dir():
         raise UsageError(f"--out {out}: is a folder; name a file such as {out / 'results.json'}")
@@ -153,7 +154,7 @@ def evaluate(
         named = "; ".join(result.bad[:5]) + ("; ..." if len(result.bad) > 5 else "")
         if not skip_bad:
             raise Diffusion4kError(f"{count}{named}; replace them, or pass --skip-bad")
-        typer.echo(f"skipped {count}{named}", err=True)
+        typer.echo(visible(f"skipped {count}{named}"), err=True)
 
 
 class _People:

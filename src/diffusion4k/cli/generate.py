@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from diffusion4k.cli.arguments import stages_asked
+from diffusion4k.cli.arguments import as_utf8, stages_asked
 
 __all__ = ["register"]
 
@@ -160,8 +160,10 @@ def generate(
 
     from diffusion4k import sampling
     from diffusion4k.families.high_resolution import given_options
+    from diffusion4k.files import remove_leftovers
 
-    texts = [prompt] if prompt is not None else sampling.read_prompts(prompts or "")
+    negative_prompt = as_utf8(negative_prompt)
+    texts = [as_utf8(prompt)] if prompt is not None else sampling.read_prompts(prompts or "")
     how = stages_asked(
         stages,
         draft,
@@ -203,6 +205,7 @@ def generate(
     size = {"width": width, "height": height, "steps": steps, "guidance": guidance}
     # An image to start from takes the stages' place.
     _warn(sampler, size | (how if init is None else {"stages": ()}), high_resolution)
+    remove_leftovers(out if out.is_dir() else out.parent)
     outputs = sampling.generate(
         requests, sampler, out=out, image_format=image_format, keep_stages=keep_stages
     )

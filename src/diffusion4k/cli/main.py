@@ -4,13 +4,16 @@ import errno
 import importlib
 import inspect
 import os
+import signal
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import typer
 
 from diffusion4k import __version__
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.text_files import visible
 
 __all__ = ["app", "main"]
 
@@ -22,6 +25,7 @@ VERBS = (
 _WrongUsage: type[Any] = typer.BadParameter.__mro__[1]
 """Of all that Typer refuses."""
 _INTERRUPTED = 130
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 app = typer.Typer(
     name="diffusion4k",
@@ -70,7 +74,14 @@ def main() -> None:
     # Nor is each attempt to reach the hub: what came of it is said once.
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     try:
+        Path.cwd()
+    except OSError:
+        # Libraries that are imported later end the process over it.
+        _fail("the working directory is gone: change to a folder that is there", 1)
+    try:
         code = app(prog_name="diffusion4k", standalone_mode=False)
+        if sys.stdout:
+            sys.stdout.flush()  # Here, where it can be told that there was no room.
         # Typer turns Ctrl-C into its code, in silence.
         if code == _INTERRUPTED:
             raise KeyboardInterrupt
@@ -83,17 +94,20 @@ def main() -> None:
             sys.exit(error.exit_code)
         _fail(_refusal(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
+        # While libraries shut down, a second one would crash them.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         _fail("interrupted; finished work is kept, run the same command to go on", _INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output left (for example `| head`); that is no failure of ours.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            _fail(
-                f"disk full while writing {error.filename or 'output'}: free some space and run "
-                "the same command to go on",
-                1,
-            )
+        if error.errno in _DISK:
+            what = error.filename or "output"
+            if error.errno == errno.ENOSPC:
+                what = f"disk full while writing {what}: free some space"
+            else:
+                what = f"{what}: cannot be written ({error.strerror}): make room or check the disk"
+            _fail(f"{what} and run the same command to go on", 1)
         if error.filename is None:
             raise
         _fail(f"{error.filename}: {error.strerror}", 1)
@@ -114,6 +128,16 @@ def _refusal(error: Any) -> str:
     return f"{told} (see `{error.ctx.command_path} --help`)" if error.ctx else told
 
 
-def _fail(message: str, code: int) -> None:
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
+def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(f"error: {visible(' '.join(message.split()))}", err=True)
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError:
+        _give_up_output()
     sys.exit(code)
+
+
+def _give_up_output() -> None:
+    """Send what standard output did not take nowhere: Python would complain of it once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

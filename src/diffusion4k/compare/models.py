@@ -9,6 +9,7 @@ from pathlib import Path
 
 from diffusion4k.data.picture_files import image_files
 from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.files import leads_out
 from diffusion4k.sampling.provenance import prompt_and_seed, rows_of
 
 __all__ = ["Entry", "Model", "is_inside", "read_models"]
@@ -83,14 +84,15 @@ def _split(argument: str) -> tuple[str, Path]:
 
 def _entries(folder: Path) -> list[Entry]:
     rows = rows_of(folder)
-    entries = [
-        Entry(
-            path,
-            path.relative_to(folder).as_posix(),
-            *prompt_and_seed(path, rows.get(path)),
-        )
-        for path in image_files(folder)
-    ]
+    entries = []
+    for path in image_files(folder):
+        # It would be shown to participants, sent to a judge, or published with a page.
+        if leads_out(path, folder):
+            raise Diffusion4kError(
+                f"{path}: a link that leads out of {folder}: copy the picture, or remove the link"
+            )
+        name = path.relative_to(folder).as_posix()
+        entries.append(Entry(path, name, *prompt_and_seed(path, rows.get(path))))
     if not entries:
         raise UsageError(f"{folder}: no images in it: give a folder of images")
     named: dict[str, Entry] = {}

@@ -8,7 +8,6 @@ evaluate --out` writes it), that gives each file name its numbers:
 or the benchmark's `images.csv`, of which the lines of the model's name are taken.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from diffusion4k.metrics.weight_free import (
     Spectrum,
     TokenGrid,
 )
-from diffusion4k.text_files import read_table
+from diffusion4k.text_files import json_of, read_table
 
 __all__ = ["Heading", "Numbers", "headings", "numbers_of", "read_results"]
 
@@ -131,7 +130,7 @@ def _value(text: str) -> float | str:
 
 def _images(path: Path) -> dict[str, Numbers]:
     try:
-        content: Any = json.loads(path.read_bytes())
+        content: Any = json_of(path.read_bytes())
     except ValueError as error:
         raise Diffusion4kError(f"{path}: not valid JSON ({error}): give a results file") from None
     if isinstance(content, dict):

@@ -26,6 +26,7 @@ from PIL import Image
 from diffusion4k.files import sha256_of
 from diffusion4k.metrics.compression import is_quality_95, jpeg_bytes
 from diffusion4k.metrics.glcm import PATCH, glcm_map
+from diffusion4k.text_files import json_of
 from diffusion4k.web.deepzoom import TILE, Pyramid
 
 __all__ = ["COARSEST", "About", "PyramidWriter", "identity", "read_about"]
@@ -59,7 +60,7 @@ def identity(path: Path, *, small: bool) -> str:
 def read_about(folder: Path) -> About | None:
     """What is known of tiles that are there, or None."""
     try:
-        return About(**json.loads((folder / "about.json").read_bytes()))
+        return About(**json_of((folder / "about.json").read_bytes()))
     except (FileNotFoundError, ValueError, TypeError):
         return None
 

@@ -6,6 +6,8 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from diffusion4k.text_files import shortened
+
 __all__ = ["allowed", "describe_problems", "known_keys", "list_problems"]
 
 _SHOULD = "Input should be "
@@ -118,8 +120,7 @@ def _wrong(key: str, problems: list[Any]) -> str:
     if None in words:  # a rule of our own, told in a sentence
         message = str(first["msg"])
         return message if message.startswith(key) else f"{key}: {message}"
-    found = repr(first.get("ctx", {}).get("tag", first["input"]))
-    found = found if len(found) <= 60 else found[:57] + "..."
+    found = shortened(first.get("ctx", {}).get("tag", first["input"]))
     return f"{key}: found {found}, allowed {', or '.join(map(str, words))}"
 
 

@@ -13,9 +13,12 @@ from pydantic import BaseModel, ValidationError
 
 from diffusion4k.config.problems import describe_problems, list_problems
 from diffusion4k.errors import UsageError
+from diffusion4k.text_files import check_plain, shortened
 
 __all__ = ["read_config", "read_partly"]
 
+_MOST_BYTES = 1 << 20
+_MOST_VALUES = 100_000
 AnyConfig = TypeVar("AnyConfig", bound=BaseModel)
 
 
@@ -65,11 +68,16 @@ def read_partly(
 
 
 def _content(path: Path, overrides: list[str] | None) -> dict[str, Any]:
+    check_plain(path)
     try:
-        content = _parse(path.read_text(encoding="utf-8"), str(path))
+        with path.open("rb") as file:
+            text = file.read(_MOST_BYTES + 1)
+        content = _parse(text.decode("utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise UsageError(f"{path}: cannot be read: {reason}") from None
+    if len(text) > _MOST_BYTES:
+        raise UsageError(f"{path}: more than {_MOST_BYTES} bytes: a recipe is no data")
     if content is None:
         raise UsageError(f"{path}: is empty, allowed a mapping `key: value`")
     if not isinstance(content, dict):
@@ -81,23 +89,62 @@ def _content(path: Path, overrides: list[str] | None) -> dict[str, Any]:
 
 def _parse(text: str, origin: str) -> Any:
     try:
-        return yaml.load(text, Loader=_Loader)  # a SafeLoader
-    except yaml.YAMLError as error:
-        raise UsageError(f"{origin}: not valid YAML: {error}") from None
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if _written_out(node, {}) > _MOST_VALUES:
+            raise yaml.YAMLError(f"its aliases stand for more than {_MOST_VALUES} values")
+        content = None if node is None else loader.construct_document(node)
+        _check_texts(content)
+        return content
+    except RecursionError:
+        reason = "nested too deep"
+    # A value with a tag, and a date or number that is none, end in whatever Python says of it.
+    except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        reason = str(error) or type(error).__name__
+    except ValueError as error:
+        reason = f"{error} (a text that looks like a date or number stands in quotation marks)"
+    raise UsageError(f"{origin}: not valid YAML: {' '.join(reason.split())[:300]}")
+
+
+def _written_out(node: yaml.Node | None, known: dict[int, int]) -> int:
+    """How many values there are with each alias replaced by what it stands for."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = _MOST_VALUES + 1  # what holds itself has no end
+        children = [part for entry in node.value for part in _parts(entry)]
+        known[id(node)] = 1 + sum(_written_out(child, known) for child in children)
+    return known[id(node)]
+
+
+def _parts(entry: yaml.Node | tuple[yaml.Node, yaml.Node]) -> tuple[yaml.Node, ...]:
+    return entry if isinstance(entry, tuple) else (entry,)
+
+
+def _check_texts(value: Any) -> None:
+    if isinstance(value, str) and any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value):
+        raise yaml.YAMLError(f"{shortened(value)} holds a character that is no text")
+    if isinstance(value, Mapping):
+        value = [*value, *value.values()]
+    if isinstance(value, (list, tuple, set)):
+        for each in value:
+            _check_texts(each)
 
 
 def _apply(content: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
-        raise UsageError(f"override {override!r}: allowed key=value, for example steps=100")
+        raise UsageError(
+            f"override {shortened(override)}: allowed key=value, for example steps=100"
+        )
     *sections, name = key.split(".")
     for section in sections:
         if content.get(section) is None:
             content[section] = {}
         content = content[section]
         if not isinstance(content, dict):
-            raise UsageError(f"override {override!r}: {section} is not a section")
-    content[name] = _parse(value, f"override {override!r}")
+            raise UsageError(f"override {shortened(override)}: {section} is not a section")
+    content[name] = _parse(value, f"override {shortened(override)}")
 
 
 class _Loader(yaml.SafeLoader):
@@ -106,6 +153,10 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a list or mapping cannot be a key", key.start_mark
+                )
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key {key.value!r} is given twice", key.start_mark

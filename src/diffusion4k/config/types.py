@@ -1,10 +1,20 @@
 """What values of a configuration can be."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 from pydantic_core import PydanticCustomError
+
+from diffusion4k.text_files import printable
 
 __all__ = [
     "Address",
@@ -13,6 +23,7 @@ __all__ = [
     "FolderName",
     "NonNegative",
     "Number",
+    "Output",
     "Pixels",
     "Positive",
     "Probability",
@@ -20,6 +31,7 @@ __all__ = [
     "Seed",
     "Stages",
     "Text",
+    "Typed",
     "matching",
     "named",
     "square",
@@ -43,6 +55,14 @@ def _whole_patches(value: int) -> int:
             "Input should be a multiple of {multiple} (nearest: {nearest})",
             {"multiple": MULTIPLE, "nearest": " or ".join(map(str, sorted({below, above})))},
         )
+    return value
+
+
+def _named_folder(value: Any) -> Any:
+    if value == "" or (
+        isinstance(value, str) and Path(value).exists() and not Path(value).is_dir()
+    ):
+        raise PydanticCustomError("folder", "Input should be the path of a folder")
     return value
 
 
@@ -72,12 +92,20 @@ Positive = Annotated[Number, Field(gt=0)]
 NonNegative = Annotated[Number, Field(ge=0)]
 Beta = Annotated[Number, Field(ge=0, lt=1)]
 Probability = Annotated[Number, Field(ge=0, le=1)]
-Count = Annotated[int, Field(strict=True, ge=1)]
+Count = Annotated[int, Field(strict=True, ge=1, le=1 << 40)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 Stages = tuple[Count, ...]
-Pixels = Annotated[Count, AfterValidator(_whole_patches)]
+Pixels = Annotated[Count, Field(le=1 << 16), AfterValidator(_whole_patches)]
 Text = Annotated[str, Field(min_length=1)]
 Address = Annotated[str, matching(r"(?s).*://.*", "an address such as `https://example.org/path`")]
+Typed = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=8000),
+    BeforeValidator(lambda value: printable(value) if isinstance(value, str) else value),
+]
+"""A text of some sentences that a person types into a page."""
+Output = Annotated[Path, BeforeValidator(_named_folder)]
+"""A folder to write into: none but one that is named, and no file or device."""
 FolderName = Annotated[
     str,
     matching(

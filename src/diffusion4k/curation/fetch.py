@@ -1,7 +1,7 @@
 """Pictures at URLs: fetched once, with retries, and kept.
 
 Tried again, after a pause that doubles: no answer, a connection that breaks, 408, 429 and 5xx.
-Only http and https are followed.
+What may be asked, and for how long, is in `connections`.
 """
 
 import http.client
@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 
 from diffusion4k import __version__
+from diffusion4k.curation.connections import RefusedError, opened
 from diffusion4k.curation.files import written
 from diffusion4k.curation.recipe import FetchRecipe
 from diffusion4k.files import write_bytes
@@ -61,12 +62,16 @@ def _get(url: str, wanted: FetchRecipe) -> bytes:
     try:
         request = urllib.request.Request(url, headers=agent)
         until = time.monotonic() + wanted.deadline
-        with urllib.request.urlopen(request, timeout=wanted.timeout) as answer:
+        with opened(
+            request, timeout=wanted.timeout, deadline=wanted.deadline, internal=wanted.internal
+        ) as answer:
             content = _read(answer, wanted, until)
             length = answer.headers.get("Content-Length")
         if length and length.isdecimal() and len(content) != int(length):
             raise _Later(f"{len(content)} of {length} bytes came")
         return content
+    except RefusedError as error:
+        raise FetchError(str(error)) from None
     except urllib.error.HTTPError as error:
         if error.code in _AGAIN:
             pause = error.headers.get("Retry-After") or ""
@@ -85,6 +90,7 @@ def _read(answer: http.client.HTTPResponse, wanted: FetchRecipe, until: float) -
         content += block
         if len(content) > wanted.max_bytes:
             raise FetchError(f"more than {wanted.max_bytes} bytes (fetch.max_bytes)")
-        if time.monotonic() > until:
-            raise _Later(f"not complete after {wanted.deadline:g} s")
+    # At the deadline the connection was cut off, which looks like an end.
+    if time.monotonic() > until:
+        raise _Later(f"not complete after {wanted.deadline:g} s")
     return bytes(content)

@@ -135,4 +135,5 @@ def _beside(folder: Path, path: object) -> bytes | None:
     if not isinstance(path, str) or "\0" in path:
         return None
     inside = (folder / path).resolve()
-    return inside.read_bytes() if inside.is_relative_to(folder.resolve()) else None
+    allowed = inside.is_relative_to(folder.resolve()) and (inside.is_file() or not inside.exists())
+    return inside.read_bytes() if allowed else None

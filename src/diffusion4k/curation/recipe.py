@@ -11,6 +11,7 @@ from diffusion4k.config.types import (
     Count,
     NonNegative,
     Number,
+    Output,
     Positive,
     Probability,
     Section,
@@ -118,6 +119,8 @@ class FetchRecipe(Section):
     retries: Annotated[int, Field(strict=True, ge=0)] = 3
     pause: NonNegative = 1.0
     max_bytes: Count = 1 << 28
+    internal: StrictBool = False
+    """Whether servers of one's own network may be asked: a list of URLs may name any."""
 
 
 class HeaderRecipe(Section):
@@ -211,7 +214,7 @@ class PublishRecipe(Section):
 class DatasetRecipe(Section):
     """Everything about a dataset."""
 
-    output: Path
+    output: Output
     sources: Annotated[tuple[Annotated[Source, named("kind", "folder")], ...], Field(min_length=1)]
     fetch: FetchRecipe = FetchRecipe()
     header: HeaderRecipe = HeaderRecipe()

@@ -27,6 +27,7 @@ from diffusion4k.families.folder import (
     read_json,
 )
 from diffusion4k.files import sha256_of, write_text
+from diffusion4k.text_files import json_of
 
 __all__ = [
     "FORMAT",
@@ -168,7 +169,7 @@ def _without_notes(config: dict[str, Any]) -> dict[str, Any]:
 
 def _read_memory(path: Path) -> dict[str, list[Any]]:
     try:
-        known = json.loads(path.read_bytes())
+        known = json_of(path.read_bytes())
     except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}

@@ -16,15 +16,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
-from diffusion4k.data.shards import Location, Shards
+from diffusion4k.config.problems import describe_problems
+from diffusion4k.config.types import Count
+from diffusion4k.data.shards import Dtype, Location, Shards
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.files import write_bytes, write_text
+from diffusion4k.files import is_file_name, write_bytes, write_text
+from diffusion4k.text_files import json_of
 
-__all__ = ["INDEX", "INDEX_FORMAT", "Index", "SampleKeys", "write_index"]
+__all__ = ["INDEX", "INDEX_FORMAT", "Index", "SampleKeys", "table_names", "write_index"]
 
 INDEX = "index.json"
 INDEX_FORMAT = 2
@@ -35,6 +40,7 @@ _PLACE = np.dtype(
 _SAMPLE = np.dtype(
     [("latents", _PLACE), ("flipped", _PLACE), ("caption", "<i8"), ("name_end", "<i8")]
 )
+_MOST_BYTES = 1 << 28  # of `index.json`: names of shards, no photographs
 _ABSENT = -1  # as number of a shard
 
 
@@ -64,21 +70,21 @@ class Index:
             Diffusion4kError: there is none, or it is of another version or damaged.
         """
         content = _read(folder / INDEX)
+        self.settings: dict[str, Any] = content.settings.model_dump(exclude_unset=True)
+        self.shards: list[tuple[str, int]] = content.shards
+        self._latents, self._parts = content.latents, content.conditioning
+        samples, captions, names = content.tables
         try:
-            self.settings: dict[str, Any] = content["settings"]
-            self.shards: list[tuple[str, int]] = [(n, s) for n, s in content["shards"]]
-            self._latents: dict[str, Any] = content["latents"]
-            self._parts: dict[str, Any] = content["conditioning"]
-            samples, captions, names = content["tables"]
             self._samples = np.load(folder / samples, mmap_mode="r", allow_pickle=False)
             self._captions = np.load(folder / captions, mmap_mode="r", allow_pickle=False)
             self._names = np.memmap(folder / names, mode="r")
-            if len(self._samples) != content["count"] or self._samples.dtype != _SAMPLE:
+            if self._samples.shape != (content.count,) or self._samples.dtype != _SAMPLE:
                 raise ValueError("not the table that was written")
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-            raise Diffusion4kError(
-                f"{folder / INDEX}: damaged ({error}): build the cache again, the shards are kept"
-            ) from None
+            kinds = np.dtype([(name, _PLACE) for name in self._parts])
+            if self._captions.ndim != 1 or self._captions.dtype != kinds:
+                raise ValueError("not the table of captions that was written")
+        except (OSError, ValueError, EOFError) as error:
+            raise _damaged(folder / INDEX, error) from None
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -104,12 +110,17 @@ class Index:
         places = {name: self._location(row[name], kind) for name, kind in self._parts.items()}
         return {name: place for name, place in places.items() if place}
 
-    def _location(self, place: Any, kind: Mapping[str, Any]) -> Location | None:
-        if place["shard"] == _ABSENT:
+    def _location(self, place: Any, kind: "_Kind") -> Location | None:
+        number, offset = int(place["shard"]), int(place["offset"])
+        if number == _ABSENT:
             return None
-        shape = tuple(place["shape"][: kind["dimensions"]].tolist())
-        name = self.shards[place["shard"]][0]
-        return Location(name, int(place["offset"]), kind["dtype"], shape, int(place["crc"]))
+        shape = tuple(place["shape"][: kind.dimensions].tolist())
+        if not 0 <= number < len(self.shards) or offset < 0 or min(shape, default=0) < 0:
+            raise Diffusion4kError(
+                f"table of a cache: damaged (shard {number}, offset {offset}, shape {shape}): "
+                "build the cache again, the shards are kept"
+            )
+        return Location(self.shards[number][0], offset, kind.dtype, shape, int(place["crc"]))
 
 
 def write_index(
@@ -184,14 +195,74 @@ def _npy(table: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _read(path: Path) -> dict[str, Any]:
+def table_names(folder: Path) -> tuple[str, ...]:
+    """Names of the tables beside the index in `folder`; none of them leads out of it.
+
+    Raises:
+        Diffusion4kError: as `Index`.
+    """
+    return _read(folder / INDEX).tables
+
+
+def _checked_name(name: str) -> str:
+    if not is_file_name(name):
+        raise PydanticCustomError("file_name", "Input should be the name of a file, no path")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_checked_name)]
+Size = Annotated[int, Field(strict=True, ge=0, lt=1 << 62)]
+
+
+class _Kind(BaseModel):
+    """How tensors of one name are stored."""
+
+    dtype: Dtype
+    dimensions: Annotated[int, Field(strict=True, ge=0, le=_DIMENSIONS)]
+
+
+class _Settings(BaseModel, extra="allow", protected_namespaces=()):
+    """What the reader of a cache needs of its settings."""
+
+    resolution: Count
+    dtype: Dtype
+    family: str
+    factor: Count
+    model: str
+    flip: bool
+    fingerprints: dict[str, str]
+    longest: float | None = None
+    posterior: bool = False
+    enlargement: Count | None = None
+
+
+class _Content(BaseModel):
+    """`index.json`, which may come from a network: no name in it leads out of the cache."""
+
+    settings: _Settings
+    shards: list[tuple[FileName, Size]]
+    latents: _Kind
+    conditioning: dict[str, _Kind]
+    count: Size
+    tables: tuple[FileName, FileName, FileName]
+
+
+def _damaged(path: Path, reason: object) -> Diffusion4kError:
+    return Diffusion4kError(
+        f"{path}: damaged ({reason}): build the cache again, the shards are kept"
+    )
+
+
+def _read(path: Path) -> _Content:
     if not path.is_file():
         raise Diffusion4kError(
             f"{path.parent}: no complete cache ({INDEX} is missing): build it with "
             "`diffusion4k cache`; a build that was stopped goes on where it was"
         )
+    if path.stat().st_size > _MOST_BYTES:
+        raise _damaged(path, f"{path.stat().st_size} bytes")
     try:
-        index = json.loads(path.read_bytes())
+        index = json_of(path.read_bytes())
     except ValueError as error:
         raise Diffusion4kError(
             f"{path}: not valid JSON ({error}): delete it and build the cache again, "
@@ -203,4 +274,7 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path}: cache format {found}, this version reads {INDEX_FORMAT}: build the cache "
             "again, the shards are kept"
         )
-    return index
+    try:
+        return _Content.model_validate(index)
+    except ValidationError as error:
+        raise _damaged(path, describe_problems(error, _Content, index)) from None

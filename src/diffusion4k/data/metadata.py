@@ -15,6 +15,7 @@ from typing import Any
 
 from diffusion4k.data.problems import Problem
 from diffusion4k.files import write_text
+from diffusion4k.text_files import json_of
 
 __all__ = ["METADATA", "Row", "read_rows", "write_rows"]
 
@@ -67,10 +68,10 @@ def _lines(metadata: Path) -> Iterator[tuple[int, bytes]]:
 
 def _parse(line: bytes, where: str) -> Row | Problem:
     try:
-        values = json.loads(line.decode("utf-8"))
+        values = json_of(line.decode("utf-8"))
     except UnicodeDecodeError:
         return Problem(where, "not UTF-8 text: save the file as UTF-8", "encoding")
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         reason = f"not valid JSON ({error}): allowed is one JSON object a line"
         return Problem(where, reason, "metadata")
     if not isinstance(values, dict):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.text_files import visible
 
 __all__ = ["Problem", "report_skipped", "writing"]
 
@@ -22,7 +23,7 @@ class Problem:
     """A word by which problems are counted (`curation.verify.kinds` lists them)."""
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.reason}"
+        return visible(f"{self.where}: {self.reason}")
 
 
 def report_skipped(problems: Iterable[Problem]) -> None:

@@ -5,13 +5,12 @@ folder of this machine, which its processes share: `DIFFUSION4K_CACHE`, or `~/.c
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from diffusion4k.data.index import INDEX
+from diffusion4k.data.index import INDEX, table_names
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.files import atomic_path
 
@@ -70,7 +69,7 @@ class RemoteFiles:
     def index_folder(self) -> Path:
         """Where the index is, fetched anew unless it is there already."""
         self._fetch(INDEX, anew=True)
-        for table in json.loads((self._folder / INDEX).read_bytes()).get("tables", ()):
+        for table in table_names(self._folder):
             self._fetch(table)
         return self._folder
 

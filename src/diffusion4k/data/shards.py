@@ -6,7 +6,6 @@ a file that was written before its writer was killed is found again.
 """
 
 import contextlib
-import json
 import math
 import time
 import zlib
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -24,9 +24,11 @@ from torch import Tensor
 from diffusion4k.data.problems import writing
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.files import write_bytes
+from diffusion4k.text_files import json_of
 
 __all__ = [
     "SHARD_BYTES",
+    "Dtype",
     "Location",
     "ShardReader",
     "ShardWriter",
@@ -41,6 +43,10 @@ _DTYPES = {
     **{"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8"},
     "BOOL": "bool",
 }
+Dtype: TypeAlias = Literal[
+    "float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"
+]
+"""Names of torch's types that a shard may hold."""
 _SECONDS = 120.0
 """A shard is closed after this time, however small: no more work than this is lost by a kill."""
 
@@ -75,7 +81,7 @@ class Shards:
         for path in _shards(folder):
             try:
                 entries = _entries(path)
-            except (ValueError, KeyError, TypeError, AttributeError, OSError):
+            except (ValueError, KeyError, TypeError, AttributeError, OSError, OverflowError):
                 self.damaged.append(path)
                 continue
             self.files.append((path.name, path.stat().st_size))
@@ -209,7 +215,7 @@ def _entries(path: Path) -> dict[str, dict[str, Location]]:
         start, size = 8 + length, path.stat().st_size
         if start > size:
             raise ValueError("cut")
-        header = json.loads(file.read(length))
+        header = json_of(file.read(length))
     checksums = header.pop("__metadata__", {})
     entries: dict[str, dict[str, Location]] = {}
     for name, about in header.items():

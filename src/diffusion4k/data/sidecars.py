@@ -7,14 +7,13 @@
 The ending counts in upper case too. What fits a picture's name better is taken first.
 """
 
-import json
 import posixpath
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from diffusion4k.text_files import text_of
+from diffusion4k.text_files import json_of, text_of
 
 __all__ = [
     "CAPTION_KEYS",
@@ -157,8 +156,8 @@ def object_from(content: bytes) -> dict[str, Any]:
     """
     text = text_of(content)
     try:
-        row = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        row = json_of(text)
+    except ValueError as error:
         raise ValueError(f"not valid JSON ({error}): allowed is a JSON object") from None
     if not isinstance(row, dict):
         raise ValueError(f"found a JSON {type(row).__name__}, allowed is an object")

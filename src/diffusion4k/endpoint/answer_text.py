@@ -6,7 +6,8 @@ refused by those who read the text.
 """
 
 import re
-import unicodedata
+
+from diffusion4k.text_files import printable
 
 __all__ = ["clean_text", "is_clean"]
 
@@ -22,10 +23,7 @@ _MARK = re.compile(
 
 def clean_text(text: str) -> str:
     """The answer itself; empty if there is nothing but thoughts."""
-    # Pairs of surrogates become one character, halves are left out.
-    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
-    text = "".join(letter for letter in text if not _is_control(letter))
-    text = _FINAL_CHANNEL.sub("", text)
+    text = _FINAL_CHANNEL.sub("", printable(text))
     text = _OPEN_THOUGHTS.sub("", _END_OF_THOUGHTS.sub("", text))
     return _MARK.sub("", _ROLE.sub("", text)).strip()
 
@@ -33,7 +31,3 @@ def clean_text(text: str) -> str:
 def is_clean(text: str) -> bool:
     """Whether nothing would be taken away but blanks around the text."""
     return clean_text(text) == text.strip()
-
-
-def _is_control(letter: str) -> bool:
-    return letter not in "\n\r\t" and unicodedata.category(letter) == "Cc"

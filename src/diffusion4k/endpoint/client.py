@@ -5,6 +5,7 @@ from the environment when the client is made. It is in no message, answer or fil
 endpoint repeat it, it is taken out.
 """
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from diffusion4k.endpoint.answer_text import clean_text
+from diffusion4k.endpoint.bounded import TooLargeError, bounded_client
 from diffusion4k.endpoint.failures import Passing, classified
 from diffusion4k.endpoint.settings import OPENAI, EndpointSettings
 from diffusion4k.errors import Diffusion4kError, UsageError
@@ -21,6 +23,7 @@ __all__ = ["Answer", "Endpoint", "chat_body", "parse_answer"]
 Result = TypeVar("Result")
 KEY = "OPENAI_API_KEY"
 _SHORTEST_KEY = 12  # characters of a key that is one
+_LONGEST = 3600.0  # seconds for a file of a batch
 _MOST_TOKENS = 1 << 40  # that an endpoint is believed to have counted
 _NO_KEY = "none"  # Local servers want none, but the library wants to send one.
 
@@ -63,6 +66,7 @@ class Endpoint:
                 base_url=settings.url,
                 timeout=settings.timeout,
                 max_retries=0,
+                http_client=bounded_client(),
             )
         except Exception:  # Its HTTP library's own opinion of addresses, or of proxies.
             raise UsageError(
@@ -93,7 +97,8 @@ class Endpoint:
         completion = await self.call(
             lambda client: client.chat.completions.create(
                 **body, extra_headers={"Idempotency-Key": key}
-            )
+            ),
+            within=self.settings.timeout + 1,  # The library's own goes first, which says more.
         )
         dump = getattr(completion, "model_dump", None)
         answer = parse_answer(
@@ -105,12 +110,23 @@ class Endpoint:
             )
         return self.hidden(answer)
 
-    async def call(self, request: Callable[[Any], Awaitable[Result]]) -> Result:
-        """Whatever else the library can do, with its errors turned into ours."""
+    async def call(
+        self, request: Callable[[Any], Awaitable[Result]], *, within: float = _LONGEST
+    ) -> Result:
+        """Whatever else the library can do, with its errors turned into ours.
+
+        After `within` seconds it is cut off: the library's own limit begins anew with each byte.
+        """
         import openai
 
         try:
-            return await request(self._client)
+            return await asyncio.wait_for(request(self._client), within)
+        except asyncio.TimeoutError:
+            raise Passing(
+                f"{self.settings.url}: no answer within {within:g} s", perhaps_billed=True
+            ) from None
+        except TooLargeError as error:
+            raise Passing(f"{self.settings.url}: {error}", perhaps_billed=True) from None
         except (openai.OpenAIError, ValueError, RecursionError) as error:
             raise classified(error, self.settings, self.hide) from None
 

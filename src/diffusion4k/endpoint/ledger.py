@@ -26,7 +26,7 @@ from typing import TypeVar
 from diffusion4k.endpoint.book import Book
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.files import sha256_of
-from diffusion4k.lock import hold
+from diffusion4k.lock import hold, opened_lock
 
 __all__ = ["LedgerFile", "scratch_copy", "text_hash"]
 
@@ -54,7 +54,7 @@ class LedgerFile:
     def __init__(self, path: str | Path, schema: str, doing: str) -> None:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = self.path.with_name(f".{self.path.name}.lock").open("w")
+        self._lock = opened_lock(self.path.with_name(f".{self.path.name}.lock"))
         try:
             hold(self._lock, f"{self.path}: another run is {doing} with it: wait for it to end")
             with self.told():

@@ -17,6 +17,7 @@ from diffusion4k.families.high_resolution import HighResolution
 from diffusion4k.families.hub import hub_id_of
 from diffusion4k.families.spatial import SpatialCall
 from diffusion4k.families.stages import ModelStages
+from diffusion4k.text_files import shortened
 
 __all__ = [
     "NO_LIMIT",
@@ -31,11 +32,13 @@ __all__ = [
     "model_defaults",
     "model_memory",
     "model_settings",
+    "model_text_tokens",
 ]
 
 NO_LIMIT = 2**15
 """Longest side in pixels of models whose position embeddings have no end."""
 
+_MOST_TEXT_TOKENS = 1 << 15
 AfterStep = Callable[[int, Tensor], None]
 """Called after each sampling step with its number, from 0, and the latents."""
 
@@ -90,8 +93,10 @@ def model_defaults(model: Path, family: Defaults) -> Defaults:
     for key, value in own.items():
         kinds = (int, float) if key == "guidance" else (int,)
         least = 0 if key == "guidance" else 1
-        if isinstance(value, bool) or not isinstance(value, kinds) or not value >= least:
-            raise Diffusion4kError(f"{path}: {key} is {value!r}: allowed is a number >= {least}")
+        if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value < 1 << 31:
+            raise Diffusion4kError(
+                f"{path}: {key} is {shortened(value)}: allowed is a number >= {least}"
+            )
     return replace(family, **own)
 
 
@@ -109,6 +114,21 @@ def model_memory(model: Path) -> int | str | None:
             f"{model / SETTINGS}: max_memory is {found!r}: allowed is a size like 512MiB"
         )
     return found
+
+
+def model_text_tokens(model: Path) -> int | None:
+    """What the folder's own `diffusion4k.json` states as `max_sequence_length`; None: nothing.
+
+    Raises:
+        Diffusion4kError: no whole number, or none that a text encoder takes.
+    """
+    stated: Any = model_settings(model).get("max_sequence_length")
+    if stated is not None and not (type(stated) is int and 1 <= stated <= _MOST_TEXT_TOKENS):
+        raise Diffusion4kError(
+            f"{model / SETTINGS}: max_sequence_length is {shortened(stated)}: allowed is a whole "
+            f"number from 1 to {_MOST_TEXT_TOKENS}"
+        )
+    return stated
 
 
 class Family(Protocol):
@@ -143,6 +163,13 @@ class Family(Protocol):
 
         Raises:
             Diffusion4kError: a component is missing, damaged, or of another class.
+        """
+
+    def class_named(self, model: Path, component: str) -> Any:
+        """The class that the model's index names for a component.
+
+        Raises:
+            Diffusion4kError: no class, or one that the family does not allow.
         """
 
     def high_resolution(self, model: Path) -> HighResolution:

@@ -4,8 +4,10 @@ Everything is checked before it is loaded, so that a broken folder costs one lin
 """
 
 import os
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +17,24 @@ from torch import nn
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.folder import (
     missing,
+    needed_entry,
     read_json,
 )
+from diffusion4k.files import is_file_name
+from diffusion4k.text_files import shortened
 
 __all__ = [
     "check_class",
+    "check_numbers",
+    "check_schedule",
     "check_tokenizer",
+    "check_vocabulary",
     "check_weights",
     "load_component",
     "load_single_file",
     "loaded_files",
     "loading",
+    "named_class",
     "weight_files",
 ]
 
@@ -40,6 +49,14 @@ _WEIGHTS = (
     ".pt",
     ".gguf",
 )
+_LIBRARIES = ("diffusers", "transformers", "diffusion4k")
+_COUNTED = re.compile(r"^n(?:um)?_(?:\w+_)?(?:layers|(?P<heads>heads))$")
+_MOST_COUNTED = 1000  # layers or heads of a network
+_MOST = 1 << 31
+_SHIFTS = {
+    **dict.fromkeys(("shift", "flow_shift", "base_image_seq_len", "max_image_seq_len"), 0),
+    **dict.fromkeys(("base_shift", "max_shift"), -100),  # logarithms
+}
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
 
 
@@ -55,7 +72,7 @@ def check_weights(component: Path) -> None:
 
     if not component.is_dir():
         raise missing(component)
-    read_json(component / "config.json")
+    check_numbers(component)
     files = weight_files(component)
     if not files:
         others = "other formats, and variants such as model.fp16.safetensors, are not read"
@@ -70,6 +87,36 @@ def check_weights(component: Path) -> None:
             raise Diffusion4kError(
                 f"{path}: damaged safetensors file ({error}): copy or download it again"
             ) from None
+
+
+def check_numbers(component: Path) -> None:
+    """Refuse a configuration with numbers that no model has: they would be built for hours.
+
+    Raises:
+        Diffusion4kError: names the file, the number and what is allowed.
+    """
+    path = component / "config.json"
+
+    def check(key: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                check(name, inner)
+        elif isinstance(value, list):
+            for inner in value:
+                check(key, inner)
+        elif value is not None and (counted := _COUNTED.search(key)):
+            least = 1 if counted["heads"] else 0
+            if type(value) is not int or not least <= value <= _MOST_COUNTED:
+                raise Diffusion4kError(
+                    f"{path}: {key} is {shortened(value)}: allowed is a whole number from {least} "
+                    f"to {_MOST_COUNTED}"
+                )
+        elif isinstance(value, (int, float)) and not abs(value) < _MOST:
+            raise Diffusion4kError(
+                f"{path}: {key} is {shortened(value)}: allowed is a number below {_MOST}"
+            )
+
+    check("", read_json(path))
 
 
 def weight_files(component: Path) -> list[Path]:
@@ -89,6 +136,13 @@ def weight_files(component: Path) -> list[Path]:
             files = read_json(index).get("weight_map")
             if not isinstance(files, dict):
                 raise Diffusion4kError(f"{index}: `weight_map` is missing: download it again")
+            for file in files.values():
+                # A name that leads elsewhere would have another file read, and fingerprinted.
+                if not isinstance(file, str) or not is_file_name(file):
+                    raise Diffusion4kError(
+                        f"{index}: `weight_map` names {shortened(file)}: allowed are names of "
+                        "files beside it: download it again"
+                    )
             return sorted({component / file for file in files.values()})
     return []
 
@@ -126,6 +180,23 @@ def check_class(component: Path, allowed: Collection[str]) -> None:
         )
 
 
+def check_schedule(path: Path) -> None:
+    """Refuse a scheduler's configuration whose shift of timesteps cannot be computed with.
+
+    Raises:
+        Diffusion4kError: no such file, or names the value and what is allowed.
+    """
+    config = read_json(path)
+    for key, least in _SHIFTS.items():
+        value: Any = config.get(key)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if value is not None and not (is_number and least < value < _MOST):
+            raise Diffusion4kError(
+                f"{path}: {key} is {shortened(value)}: allowed is a number above {least} and below "
+                f"{_MOST}"
+            )
+
+
 def check_tokenizer(folder: Path) -> None:
     """Refuse a tokenizer without its vocabulary, in place of which transformers takes an empty one.
 
@@ -136,6 +207,40 @@ def check_tokenizer(folder: Path) -> None:
         raise missing(folder)
     if not any((folder / name).is_file() for name in _VOCABULARIES):
         raise missing(folder, f"vocabulary ({', '.join(_VOCABULARIES)})")
+
+
+def check_vocabulary(folder: Path, tokenizer: Any, text_encoder: Any) -> None:
+    """Refuse a tokenizer whose special tokens the text encoder, given by its configuration, lacks.
+
+    transformers adds those that a vocabulary does not have, behind its end.
+
+    Raises:
+        Diffusion4kError: names the folder.
+    """
+    known = getattr(text_encoder, "vocab_size", None)
+    if known and max(tokenizer.all_special_ids, default=0) >= known:
+        raise Diffusion4kError(
+            f"{folder}: has special tokens beyond the {known} of its text encoder, so that its "
+            "vocabulary lacks some: take the model from its source again"
+        )
+
+
+def named_class(model: Path, component: str, allowed: Collection[str], needed_by: str) -> Any:
+    """The class that the model's index names for a component.
+
+    Nothing else than what is allowed is imported, whatever the index says: diffusers would run code
+    from a model folder for some of its classes.
+
+    Raises:
+        Diffusion4kError: no class, or one that is not allowed.
+    """
+    library, found = needed_entry(model, component, needed_by)
+    if found not in allowed or library not in _LIBRARIES:
+        raise Diffusion4kError(
+            f"{model / 'model_index.json'}: {component} is a {shortened(found)} of "
+            f"{shortened(library)}; {needed_by} has a {' or '.join(allowed)}"
+        )
+    return getattr(import_module(library), found)
 
 
 @contextmanager

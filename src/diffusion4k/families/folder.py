@@ -7,7 +7,6 @@ other components are those of that folder, bundled model or hub id (a published 
 so is entered in `configs/models.json`).
 """
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from diffusion4k.families.hub import (
     is_hub_id,
     published_parts_from,
 )
+from diffusion4k.text_files import json_of, shortened
 
 __all__ = [
     "PARTS_FROM",
@@ -31,10 +31,12 @@ __all__ = [
     "bundled_models",
     "component_folder",
     "has_component",
+    "index_entry",
     "is_model_folder",
     "missing",
     "model_index",
     "model_settings",
+    "needed_entry",
     "parts_folder",
     "read_json",
     "resolve",
@@ -198,8 +200,39 @@ def model_index(folder: Path) -> dict[str, Any]:
 
 def has_component(folder: Path, component: str) -> bool:
     """Whether `model_index.json` names a class for `component` (absent and `null` mean no)."""
-    library, _ = model_index(folder).get(component) or (None, None)
-    return library is not None
+    return index_entry(folder, component) is not None
+
+
+def index_entry(folder: Path, component: str) -> tuple[str, str] | None:
+    """Library and class that `model_index.json` names for a component; None: it has none.
+
+    Raises:
+        Diffusion4kError: something else than two names stands there.
+    """
+    entry = model_index(folder).get(component)
+    if entry in (None, [None, None]):
+        return None
+    if not (isinstance(entry, list) and len(entry) == 2 and all(isinstance(e, str) for e in entry)):
+        raise Diffusion4kError(
+            f"{folder / INDEX}: {component} is {shortened(entry)}: allowed is a list of library "
+            "and class: take the model from its source again"
+        )
+    return entry[0], entry[1]
+
+
+def needed_entry(folder: Path, component: str, needed_by: str) -> tuple[str, str]:
+    """As `index_entry`, of a component that `needed_by` needs.
+
+    Raises:
+        Diffusion4kError: also if there is none.
+    """
+    entry = index_entry(folder, component)
+    if entry is None:
+        raise Diffusion4kError(
+            f"{folder / INDEX}: names no {component}, which {needed_by} needs: take the model from "
+            "its source again"
+        )
+    return entry
 
 
 def missing(path: Path, what: str | None = None) -> Diffusion4kError:
@@ -229,12 +262,25 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise missing(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json_of(path.read_bytes())
     except ValueError as error:
         raise Diffusion4kError(f"{path}: not valid JSON ({error})") from None
     if not isinstance(content, dict):
         raise Diffusion4kError(f"{path}: expected a JSON object, found {type(content).__name__}")
-    return content
+    return _Stated(path, content)
+
+
+class _Stated(dict[str, Any]):
+    """What a file states; a key that is needed and not there is told with the file's name."""
+
+    def __init__(self, path: Path, content: dict[str, Any]) -> None:
+        super().__init__(content)
+        self._path = path
+
+    def __missing__(self, key: str) -> Any:
+        raise Diffusion4kError(
+            f"{self._path}: `{key}` is missing: take the model from its source again"
+        )
 
 
 def transformer_config(folder: Path) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """Model repositories of the Hugging Face hub, and its cache on this machine."""
 
-import json
 import re
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.published import published_models
+from diffusion4k.text_files import json_of
 
 __all__ = [
     "INDEX",
@@ -111,14 +112,24 @@ def download(
 
 def _components(hub_id: str, folder: Path) -> list[str]:
     """Components of the repository whose index and settings are in `folder`."""
-    if (folder / INDEX).is_file():
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    if index := _object(hub_id, folder / INDEX):
         return [name for name in index if not name.startswith("_")]
-    settings = folder / SETTINGS
-    stated = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
-    if stated.get("parts_from") or published_parts_from(folder):
+    if _object(hub_id, folder / SETTINGS).get("parts_from") or published_parts_from(folder):
         return ["transformer"]
     raise Diffusion4kError(
         f"{hub_id}: the repository has no {INDEX}: it is not a model in diffusers layout; a "
         f'transformer alone needs beside it a {SETTINGS} that says {{"parts_from": "owner/name"}}'
     )
+
+
+def _object(hub_id: str, path: Path) -> dict[str, Any]:
+    """The JSON object in a file of the repository; empty if there is no such file."""
+    try:
+        content = json_of(path.read_bytes()) if path.is_file() else {}
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise Diffusion4kError(
+            f"{hub_id}: its {path.name} is no JSON object: the repository is damaged; use another"
+        )
+    return content

@@ -75,6 +75,7 @@ class PixArtSigma(AutoencoderKLFamily):
         "text_encoder": ("transformers.T5EncoderModel",),
         "tokenizer": ("transformers.T5TokenizerFast",),
     }
+    schedulers: ClassVar[tuple[str, ...]] = ("DPMSolverMultistepScheduler", "DDPMScheduler")
     checkpoints = (
         Checkpoint("PixArt-alpha/PixArt-Sigma-XL-2-1024-MS", _OPEN_RAIL),
         Checkpoint("PixArt-alpha/PixArt-Sigma-XL-2-2K-MS", _OPEN_RAIL),

@@ -40,6 +40,10 @@ class Sana(StockFamily):
         "text_encoder": ("transformers.Gemma2Model", "Gemma2ForCausalLM"),
         "tokenizer": ("transformers.GemmaTokenizer",),
     }
+    schedulers: ClassVar[tuple[str, ...]] = (
+        "DPMSolverMultistepScheduler",
+        "FlowMatchEulerDiscreteScheduler",
+    )
     checkpoints = (
         Checkpoint("Efficient-Large-Model/Sana_1600M_1024px_BF16_diffusers", _NVIDIA),
         Checkpoint("Efficient-Large-Model/Sana_1600M_2Kpx_BF16_diffusers", _NVIDIA),

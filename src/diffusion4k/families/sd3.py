@@ -48,6 +48,10 @@ class StableDiffusion3(AutoencoderKLFamily):
         "tokenizer_2": ("transformers.CLIPTokenizer",),
         "tokenizer_3": ("transformers.T5TokenizerFast",),
     }
+    schedulers: ClassVar[tuple[str, ...]] = (
+        "FlowMatchEulerDiscreteScheduler",
+        "FlowMatchHeunDiscreteScheduler",
+    )
     optional: ClassVar[frozenset[str]] = frozenset({"text_encoder_3", "tokenizer_3"})
     position_methods: ClassVar[tuple[str, ...]] = TABLE
     checkpoints = (

@@ -23,21 +23,24 @@ from diffusion4k.families.base import (
     known_defaults,
     model_defaults,
     model_settings,
+    model_text_tokens,
 )
 from diffusion4k.families.component import (
     check_class,
+    check_schedule,
     check_tokenizer,
+    check_vocabulary,
     check_weights,
     load_component,
     load_single_file,
     loading,
+    named_class,
 )
 from diffusion4k.families.folder import (
     PARTS_FROM,
     component_folder,
     has_component,
-    missing,
-    model_index,
+    needed_entry,
     read_json,
     transformer_config,
 )
@@ -65,6 +68,8 @@ class StockFamily:
     components: ClassVar[Mapping[str, tuple[str, ...]]]
     """Per component but the scheduler, library and class, and other names of the class that
     published folders give."""
+    schedulers: ClassVar[tuple[str, ...]] = ("FlowMatchEulerDiscreteScheduler",)
+    """Classes of diffusers that the scheduler may be of."""
     optional: ClassVar[frozenset[str]] = frozenset()
     """Components that a model may lack."""
     checkpoints: tuple[Checkpoint, ...] = ()
@@ -104,30 +109,34 @@ class StockFamily:
     def check(self, model: Path) -> None:
         """See from file names and headers, in no time, that the folder is complete."""
         self.high_resolution(model)
-        index = model_index(model)
-        for name, (class_path, *others) in self.components.items():
+        self.text_tokens(model)
+        for name in self.components:
             if name in self.optional and not has_component(model, name):
                 continue
-            found = (index.get(name) or [None, None])[1]
-            if found is None:
-                raise Diffusion4kError(
-                    f"{model / 'model_index.json'}: names no {name}, which a {self.pipeline_class} "
-                    "needs: take the model from its source again"
-                )
             if _is_tokenizer(name):
+                needed_entry(model, name, self._needed_by)
                 check_tokenizer(component_folder(model, name))
                 continue
-            expected = class_path.rpartition(".")[2]
-            if found not in (expected, *others):
-                raise Diffusion4kError(
-                    f"{model / 'model_index.json'}: {name} is a {found}; {self.name} models have "
-                    f"a {expected}"
-                )
+            self.class_named(model, name)
             folder = component_folder(model, name)
             check_weights(folder)
-            check_class(folder, (expected, *others))
-        if not (scheduler := _scheduler_config(model)).is_file():
-            raise missing(scheduler)
+            check_class(folder, self._allowed(name))
+        self.class_named(model, "scheduler")
+        check_schedule(_scheduler_config(model))
+
+    def class_named(self, model: Path, component: str) -> Any:
+        """The class that the model's index names, one of those that the family allows."""
+        return named_class(model, component, self._allowed(component), self._needed_by)
+
+    @property
+    def _needed_by(self) -> str:
+        return f"a {self.pipeline_class}"
+
+    def _allowed(self, component: str) -> tuple[str, ...]:
+        if component == "scheduler":
+            return self.schedulers
+        first, *others = self.components[component]
+        return (first.rpartition(".")[2], *others)
 
     def defaults(self, model: Path) -> Defaults:
         """The checkpoint's in the hub's cache, else by configuration, or by `diffusion4k.json`."""
@@ -256,7 +265,7 @@ class StockFamily:
 
     def text_tokens(self, model: Path) -> int:
         """Tokens of the longest text."""
-        stated = self.given_text_tokens or model_settings(model).get("max_sequence_length")
+        stated = self.given_text_tokens or model_text_tokens(model)
         return stated or self.max_sequence_length(model)
 
     def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
@@ -283,9 +292,9 @@ class StockFamily:
 
     def load_scheduler(self, model: Path) -> Any:
         """The scheduler, of the class that the folder names."""
-        name = model_index(model)["scheduler"][1]
+        scheduler = self.class_named(model, "scheduler")
         with loading(folder := component_folder(model, "scheduler")):
-            return getattr(importlib.import_module("diffusers"), name).from_pretrained(folder)
+            return scheduler.from_pretrained(folder)
 
     def load_pipeline(
         self,
@@ -375,6 +384,7 @@ class StockFamily:
         for name, tokenizer in parts.items():
             if _is_tokenizer(name) and tokenizer is not None:
                 config = getattr(parts[name.replace("tokenizer", "text_encoder")], "config", None)
+                check_vocabulary(component_folder(model, name), tokenizer, config)
                 # A tokenizer saved without its maximum claims 1e30 tokens, and would pad up to it.
                 most = getattr(config, "max_position_embeddings", None)
                 tokenizer.model_max_length = min(tokenizer.model_max_length, most or 10**30)

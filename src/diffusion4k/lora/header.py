@@ -4,12 +4,13 @@ Both are JSON under keys of their own, and looked at before they are used: a hea
 the weights would have them applied in part, or with another strength.
 """
 
-import json
 import re
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
+
+from diffusion4k.text_files import json_of
 
 __all__ = ["CONFIG_KEY", "RECORD_KEY", "check_pairs", "config_of", "origin_of"]
 
@@ -105,8 +106,8 @@ def origin_of(metadata: dict[str, str]) -> dict[str, str]:
 
 def _object(metadata: dict[str, str], key: str) -> dict[str, Any]:
     try:
-        value = json.loads(metadata.get(key, "{}"))
-    except (ValueError, RecursionError) as error:
+        value = json_of(metadata.get(key, "{}"))
+    except ValueError as error:
         raise ValueError(f"the header's {key} is no JSON ({error})") from None
     if not isinstance(value, dict):
         raise ValueError(f"the header's {key} is no object")

@@ -20,6 +20,7 @@ from diffusion4k.errors import Diffusion4kError
 from diffusion4k.files import atomic_path, sha256_of
 from diffusion4k.metrics.columns import Found, Measure
 from diffusion4k.metrics.picture import Picture
+from diffusion4k.text_files import json_of
 
 __all__ = ["Store", "StoreError", "read_features"]
 
@@ -67,7 +68,7 @@ class Store:
 
         try:
             with safe_open(place, framework="numpy") as file:
-                numbers = json.loads(file.metadata()[_NUMBERS])
+                numbers = json_of(file.metadata()[_NUMBERS])
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             return None

@@ -1,6 +1,5 @@
 """A model as its configurations alone: every component with its sizes and without its weights."""
 
-import importlib
 import tempfile
 from collections.abc import Mapping
 from functools import cached_property
@@ -13,6 +12,7 @@ from torch import nn
 from diffusion4k.errors import UsageError
 from diffusion4k.families import unchecked_family_of
 from diffusion4k.families.component import (
+    check_numbers,
     loading,
 )
 from diffusion4k.families.folder import (
@@ -71,10 +71,10 @@ class Blueprint:
             # The model's settings may ask for a longer table of positions than it was made with.
             reach = self.family.max_side(self.folder) // self.family.size_step
             config["pos_embed_max_size"] = max(config["pos_embed_max_size"], reach)
-        library, name = model_index(self.folder)[component]
+        check_numbers(folder)
+        kind = self.family.class_named(self.folder, component)
         with loading(folder), torch.device("meta"):
-            kind = getattr(importlib.import_module(library), name)
-            if library == "transformers":
+            if hasattr(kind, "config_class"):  # of transformers
                 built = kind(kind.config_class.from_dict(config))
             else:
                 built = kind.from_config(config)

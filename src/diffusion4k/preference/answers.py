@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.files import atomic_path
-from diffusion4k.text_files import lines_of, read_table, read_text
+from diffusion4k.text_files import as_cell, json_of, lines_of, read_table, read_text, shortened
 
 __all__ = ["COLUMNS", "Answer", "Check", "Choice", "read_answers", "write_answers", "write_rows"]
 
@@ -93,7 +93,7 @@ def read_answers(path: str | Path) -> list[Answer]:
     for number, row in enumerate(_read(path), start=1):
         try:
             answers.append(_answer(row))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise Diffusion4kError(f"{path}: row {number}: {error}: correct the row") from None
     return answers
 
@@ -122,7 +122,7 @@ def write_rows(
             with temporary.open("w", encoding="utf-8", newline="") as handle:
                 writer = csv.DictWriter(handle, columns)
                 writer.writeheader()
-                writer.writerows(rows)
+                writer.writerows({name: as_cell(v) for name, v in row.items()} for row in rows)
         elif kind == ".jsonl":
             with temporary.open("w", encoding="utf-8") as handle:
                 handle.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
@@ -143,7 +143,7 @@ def _kind(path: Path) -> str:
 
 def _answer(row: Any) -> Answer:
     if not isinstance(row, dict):
-        raise ValueError(f"found {row!r}, allowed an object")
+        raise ValueError(f"found {shortened(row)}, allowed an object")
     needed = [name for name in COLUMNS if row.get(name) is None and name != "seconds"]
     if needed:
         raise ValueError(f"no {', '.join(needed)}")
@@ -160,7 +160,7 @@ def _read(path: Path) -> Iterator[Any]:
         if kind == ".csv":
             yield from read_table(path).records()
         elif kind == ".jsonl":
-            yield from (json.loads(line) for line in lines_of(read_text(path)) if line.strip())
+            yield from (json_of(line) for line in lines_of(read_text(path)) if line.strip())
         else:
             import pyarrow.parquet as parquet
 
@@ -168,6 +168,6 @@ def _read(path: Path) -> Iterator[Any]:
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())[:200]
         raise Diffusion4kError(f"{path}: cannot be read: {reason}") from None
-    except ValueError as error:  # pyarrow's errors are ValueErrors
+    except (ValueError, RecursionError) as error:  # pyarrow's errors are ValueErrors
         reason = " ".join(str(error).split())[:200]
         raise Diffusion4kError(f"{path}: cannot be read ({reason}): write it again") from None

@@ -1,6 +1,5 @@
 """What is asked for, checked, and completed with the model's defaults to what will be done."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from diffusion4k.files import sha256_of
 from diffusion4k.sampling.shift import check_shift
 from diffusion4k.sampling.sizes import check_size, check_steps
 from diffusion4k.sampling.stages import Stage, resolve_stages, steps_made
-from diffusion4k.text_files import lines_of, read_text
+from diffusion4k.text_files import json_of, lines_of, read_text
 
 __all__ = ["Request", "Settings", "choose_dtype", "read_prompts", "settle"]
 
@@ -274,7 +273,7 @@ def _plain(line: str) -> str:
 
 def _prompt_of(line: str, place: str) -> str:
     try:
-        record = json.loads(line)
+        record = json_of(line)
     except ValueError as error:
         raise Diffusion4kError(f"{place}: not valid JSON ({error})") from None
     prompt = record.get("text", record.get("prompt")) if isinstance(record, dict) else None

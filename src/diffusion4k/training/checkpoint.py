@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.text_files import json_of, shortened
 from diffusion4k.training.ema import WeightAverage
 from diffusion4k.training.parameters import trained_parameters
 
@@ -38,6 +39,7 @@ __all__ = [
     "temporary_folder",
 ]
 
+_MOST_STEPS = 1 << 40
 _NAME = re.compile(r"step-(\d+)")
 
 
@@ -131,7 +133,13 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     """
     path = checkpoint / "state.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        state = json_of(path.read_bytes())
+        if not isinstance(state, dict):
+            raise ValueError(f"found {shortened(state)}, allowed an object")
+        step = state.get("step", 0)
+        if type(step) is not int or not 0 <= step < _MOST_STEPS:
+            raise ValueError(f"step is {shortened(step)}, allowed a whole number")
+        return state
     except (OSError, ValueError) as error:
         raise _damaged(path, error) from None
 
@@ -158,7 +166,7 @@ def load_optimizer(
     names = list(trained_parameters(module))
     try:
         with safe_open(path, framework="pt") as file:
-            groups = json.loads(file.metadata()["param_groups"])
+            groups = json_of(file.metadata()["param_groups"])
         state: dict[int, dict[str, Tensor]] = {}
         positions = {parameter: position for position, parameter in enumerate(names)}
         for entry, tensor in load_file(path).items():
@@ -217,7 +225,7 @@ def _is_sound(checkpoint: Path) -> bool:
     try:
         files = read_state(checkpoint).get("files", {})
         return all((checkpoint / name).stat().st_size == size for name, size in files.items())
-    except (OSError, Diffusion4kError):
+    except (OSError, Diffusion4kError, AttributeError, TypeError, ValueError):
         return False
 
 

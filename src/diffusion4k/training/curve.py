@@ -4,10 +4,13 @@ import csv
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 from diffusion4k.files import write_text
 
 __all__ = ["Curve"]
+
+_LONGEST = 10_000  # characters of a row
 
 
 class Curve:
@@ -20,7 +23,11 @@ class Curve:
     def __init__(self, path: Path, columns: tuple[str, ...], *, resume_after: int = -1) -> None:
         """Rows after the step `resume_after` are dropped: the run computes them anew."""
         header = ("step", *columns)
-        kept = [row for row in self.read(path) if int(row["step"]) <= resume_after]
+        kept = [
+            row
+            for row in self.read(path)
+            if row.keys() >= set(header) and int(row["step"]) <= resume_after
+        ]
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(
             [header, *([row[name] for name in header] for row in kept)]
@@ -43,9 +50,29 @@ class Curve:
 
     @staticmethod
     def read(path: Path) -> list[dict[str, str]]:
-        """Rows of a curve; none if there is no file. A row cut off by a crash is left out."""
+        """Rows of a curve; none if there is no file. A row that is cut off by a crash, or damaged
+        otherwise, is left out."""
         if not path.exists():
             return []
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("\n")]
-        return [row for row in csv.DictReader(whole) if None not in (*row, *row.values())]
+        lines = path.read_bytes().decode(errors="replace").splitlines(keepends=True)
+        whole = [
+            line
+            for line in lines
+            if line.endswith("\n") and len(line) <= _LONGEST and "\0" not in line
+        ]
+        return [row for row in csv.DictReader(whole) if _is_whole(row)]
+
+
+def _is_whole(row: dict[Any, Any]) -> bool:
+    try:
+        return (
+            None not in (*row, *row.values())
+            and int(row["step"]) >= 0
+            and all(map(_is_number, row.values()))
+        )
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def _is_number(text: str) -> bool:
+    return not text or isinstance(float(text), float)

@@ -23,6 +23,7 @@ from diffusion4k.families.folder import (
 )
 from diffusion4k.files import write_text
 from diffusion4k.lora import write_adapter
+from diffusion4k.text_files import json_of
 from diffusion4k.training.checkpoint import atomic_folder
 
 __all__ = ["export_adapter", "export_pipeline", "versions"]
@@ -101,6 +102,6 @@ def export_adapter(
 def _forget_origin(config: Path) -> None:
     # diffusers notes the folder that the weights came from: a checkpoint after a resume, so that
     # the same model would not have the same content.
-    content = json.loads(config.read_text(encoding="utf-8"))
+    content = json_of(config.read_text(encoding="utf-8"))
     content.pop("_name_or_path", None)
     write_text(config, json.dumps(content, indent=2) + "\n")

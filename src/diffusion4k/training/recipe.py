@@ -14,6 +14,7 @@ from diffusion4k.config.types import (
     Count,
     NonNegative,
     Number,
+    Output,
     Pixels,
     Positive,
     Probability,
@@ -76,7 +77,7 @@ class LoraRecipe(Section):
     the frozen ones in fewer bits.
     """
 
-    rank: Count = 16
+    rank: Annotated[Count, Field(le=1 << 14)] = 16
     alpha: Count = 16
     targets: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     weights: Literal["int8", "nf4"] | None = None
@@ -176,7 +177,7 @@ class RunRecipe(Section):
 
     model: Text
     data: Text
-    output: Path
+    output: Output
     optimizer: OptimizerRecipe = OptimizerRecipe()
     schedule: ScheduleRecipe = ScheduleRecipe()
     steps: Count

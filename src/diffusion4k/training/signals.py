@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C ask a run to stop after the step it is in."""
+"""SIGTERM, a terminal that closes, and Ctrl-C ask a run to stop after the step it is in."""
 
 import signal
 import threading
@@ -30,8 +30,12 @@ class StopRequest:
         self._before: dict[signal.Signals, Any] = {}
         # Python lets only the main thread set handlers; elsewhere the caller's own apply.
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
+            # Windows has no SIGHUP.
+            names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+            for number in (signal.Signals[name] for name in names):
+                # Whoever starts it with nohup wants it to go on.
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:

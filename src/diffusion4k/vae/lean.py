@@ -21,11 +21,13 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 
 from diffusion4k.errors import UsageError
+from diffusion4k.text_files import shortened
 from diffusion4k.vae.strips import ImageRows, LeastMemory, MapSize, StripPasses
 from diffusion4k.vae.subpixel import SubPixelConv2d, fold_upsample
 
 __all__ = ["check_decode_memory", "decode_strips", "lean_decode", "lean_encode", "parse_memory"]
 
+_MOST = 1 << 60  # bytes
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -40,10 +42,11 @@ def parse_memory(value: int | str | None, name: str = "memory") -> int | None:
     else:
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", value, re.IGNORECASE)
         if not found:
-            raise UsageError(f"{name} {value!r}: give a size like 4GiB or 512MiB")
-        size = int(float(found[1]) * _UNITS[found[2].upper()])
-    if size is not None and size <= 0:
-        raise UsageError(f"{name} {value!r}: must be more than nothing")
+            raise UsageError(f"{name} {shortened(value)}: give a size like 4GiB or 512MiB")
+        # A number of hundreds of digits is infinite as a float.
+        size = int(min(float(found[1]) * _UNITS[found[2].upper()], _MOST))
+    if size is not None and not 0 < size < _MOST:
+        raise UsageError(f"{name} {shortened(value)}: must be more than nothing, and below 2^60")
     return size
 
 

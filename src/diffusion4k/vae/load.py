@@ -1,6 +1,5 @@
 """Autoencoders from folders in diffusers layout: complete, or one line that says what is wrong."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.text_files import json_of
 from diffusion4k.vae.partitioned import PartitionedAutoencoderKL
 from diffusion4k.vae.scale_consistent import ScaleConsistentAutoencoderKL
 
@@ -43,7 +43,7 @@ def load_stock_autoencoder(folder: str | Path, dtype: torch.dtype = torch.float3
 def _load(folder: Path, dtype: torch.dtype, classes: tuple[Any, ...], refusal: str) -> Any:
     path = folder / "config.json"
     try:
-        name = json.loads(path.read_text(encoding="utf-8"))["_class_name"]
+        name = json_of(path.read_bytes())["_class_name"]
     except FileNotFoundError:
         raise Diffusion4kError(
             f"{path}: no such file: give the folder of an AutoencoderKL (usually MODEL/vae)"

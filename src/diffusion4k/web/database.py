@@ -123,7 +123,7 @@ def _begin(connection: Connection) -> None:
 
 def _touch(path: Path) -> None:
     try:
-        path.touch()
+        path.touch(0o600)  # What people answered is for its owner.
     except OSError as error:
         raise Diffusion4kError(
             f"{path}: cannot be made ({error.strerror}): check that its folder is there and may be "

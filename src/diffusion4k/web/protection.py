@@ -7,8 +7,10 @@
   the page, shows it in no frame and keeps no copy.
 """
 
+import asyncio
 import ipaddress
 import socket
+import time
 from collections.abc import Collection
 from functools import lru_cache
 
@@ -30,6 +32,9 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+
+
+_PATIENCE = 30.0  # seconds for the body of a request
 
 
 @lru_cache(1024)
@@ -77,9 +82,14 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body, more = b"", True
+        body, more, until = b"", True, time.monotonic() + _PATIENCE
         while more:
-            message = await receive()
+            try:
+                message = await asyncio.wait_for(receive(), max(until - time.monotonic(), 0))
+            except asyncio.TimeoutError:
+                answer = PlainTextResponse("the request did not come in time", 408)
+                await answer(scope, receive, send)
+                return
             if message["type"] == "http.disconnect":
                 return
             body += message.get("body", b"")

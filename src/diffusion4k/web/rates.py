@@ -81,5 +81,7 @@ def client_address(request: Request) -> str:
     except ValueError:
         return host
     if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped:  # as a socket for both kinds has it
+            return str(address.ipv4_mapped)
         return str(ipaddress.ip_network((address, 64), strict=False))
     return host

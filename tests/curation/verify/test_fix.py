@@ -238,3 +238,12 @@ def test_command_line(dataset: Path, tmp_path: Path) -> None:
 )
 def test_captions_are_corrected(text: str, expected: str | None) -> None:
     assert corrected(text) == expected
+
+
+def test_a_readme_that_is_a_link_out_of_the_dataset_is_not_copied(dataset: Path) -> None:
+    (dataset.parent / "secret").write_text("a secret key")
+    (dataset / "README.md").symlink_to(dataset.parent / "secret")
+    (dataset / "LICENSE").write_text("Free.")
+    made = copy(dataset)
+    assert not (made.folder / "README.md").exists()
+    assert (made.folder / "LICENSE").read_text() == "Free."

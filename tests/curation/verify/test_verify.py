@@ -371,3 +371,14 @@ def test_file_names_that_are_no_text(dataset: Path) -> None:
 def test_files_that_may_not_be_read(dataset: Path) -> None:
     add(dataset, "locked.png", "A locked one.").chmod(0)
     assert verify(dataset).counts == {"broken": 1}
+
+
+def test_a_caption_that_is_a_link_out_of_the_folder_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("a secret key")
+    add(tmp_path / "set", "cat.png")
+    (tmp_path / "set" / "cat.txt").symlink_to(tmp_path / "secret")
+    add(tmp_path / "set", "dog.png", seed=1)
+    (tmp_path / "set" / "dog.txt").symlink_to("dog.txt")
+    report = verify(tmp_path / "set")
+    assert [str(problem).count("leads out of the folder") for problem in report.others] == [1, 1]
+    assert "secret key" not in str(report.others)

@@ -1,5 +1,6 @@
 """What is kept: whatever happens to the database, nothing that was acknowledged is lost."""
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -221,7 +222,7 @@ def test_a_backup_of_a_running_study(running: Running, tmp_path: Path) -> None:
     path = tmp_path / "backup.sqlite"
     counts, digest = back_up(running.config, path)
     assert counts == {"study": 1, "participant": 1, "event": 1, "shown": 1, "answer": 3}
-    assert len(digest) == 64
+    assert len(digest) == 64 and path.stat().st_mode & 0o077 == 0
     assert sorted(p.name for p in tmp_path.glob("backup*")) == ["backup.sqlite"]
     with pytest.raises(UsageError, match="is there already"):
         back_up(running.config, path)
@@ -335,3 +336,43 @@ def test_databases_that_cannot_be_reached(study: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(postgres, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"psycopg: not installed: `pip install"):
         Running(study, "database=postgresql://study@127.0.0.1/x")
+
+
+@pytest.mark.parametrize(
+    ("table", "values"),
+    [
+        ("participant", "(9, 'link', 'no date', '')"),
+        ("participant", "(9, 'link', '2030-01-01', '')"),
+        ("event", "(9, 77, 'consent', '')"),
+        ("shown", "(9, 77, 0, '{unit}', 0, '')"),
+        ("shown", "(9, 1, 5, '{unit}', 0, '')"),
+        ("answer", "(9, 77, 0, '{question}', 'left', '', 1.0, 'key', '')"),
+        ("answer", "(9, 1, 99, '{question}', 'left', '', 1.0, 'key', '')"),
+        ("answer", "(9, 1, -1, '{question}', 'left', '', 1.0, 'key', '')"),
+        ("answer", "(9, 1, 0, 'no question', 'left', '', 1.0, 'key', '')"),
+        ("answer", "(9, 1, 0, '{question}', 'up', '', 1.0, 'key', '')"),
+        ("answer", "(9, 1, 0, '{question}', 'left', 'no JSON', 1.0, 'key', '')"),
+    ],
+)
+def test_rows_that_make_no_sense_are_told_in_one_line(study: Path, table: str, values: str) -> None:
+    first = Running(study)
+    person = first.join()
+    person.next()
+    unit = first.study.board.people[1].shown[0].unit.name
+    question = person.me["questions"][0]["name"]
+    first.close()
+    with contextlib.closing(sqlite3.connect(first.config.place / "study.sqlite")) as file, file:
+        file.execute(f"INSERT INTO {table} VALUES {values.format(unit=unit, question=question)}")
+    with pytest.raises(Diffusion4kError, match=f"row 9 of the database's table {table}") as error:
+        Running(study)
+    assert "\n" not in str(error.value)
+
+
+def test_a_study_that_the_database_does_not_tell(study: Path) -> None:
+    first = Running(study)
+    first.close()
+    with contextlib.closing(sqlite3.connect(first.config.place / "study.sqlite")) as file, file:
+        file.execute("DROP TRIGGER study_no_UPDATE")
+        file.execute("UPDATE study SET fingerprint = 'no JSON'")
+    with pytest.raises(Diffusion4kError, match="does not say what the study was"):
+        Running(study)

@@ -1,5 +1,6 @@
 """The server as one that means ill talks to it: links, cookies, paths, floods, and what is told."""
 
+import os
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -7,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from diffusion4k.errors import UsageError
+from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.preference.study import access, app, service
+from diffusion4k.preference.study.config import read_study
+from diffusion4k.preference.study.replies import Reply
 from diffusion4k.preference.study.run import revoke_links
 from diffusion4k.preference.study.service import EXPIRED
 from diffusion4k.preference.study.tables import AnswerRow, EventRow, ParticipantRow
@@ -208,5 +211,41 @@ def test_links_cannot_be_tried_out(start: Callable[..., Running]) -> None:
     for path, body in (("enter", {"link": "x"}), ("owner/enter", {"token": "x"})):
         found = [client.post(f"/api/{path}", json=body).status_code for _ in range(22)]
         assert found == [403] * 20 + [429] * 2
-    # Not even the right one is then told apart.
-    assert client.post("/api/enter", json={"link": invited(running)}).status_code == 429
+    # Others at this address may have tried: a right link, of 256 bits, is never guessed.
+    assert client.post("/api/enter", json={"link": invited(running)}).status_code == 200
+    assert running.owner().get("/api/owner/summary").status_code == 200
+
+
+def test_the_database_is_for_its_owner_alone(start: Callable[..., Running]) -> None:
+    running = start()
+    assert (running.config.place / "study.sqlite").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 64, b"0" * 63, None], ids=str)
+def test_a_secret_that_is_none_is_told_in_one_line(tmp_path: Path, content: bytes | None) -> None:
+    path = make_study(tmp_path, **OPEN)
+    place = read_study(path, []).place
+    place.mkdir(parents=True, exist_ok=True)
+    if content is None:
+        os.mkfifo(place / "secret")
+    else:
+        (place / "secret").write_bytes(content)
+    with pytest.raises(Diffusion4kError, match=r"secret: (found|cannot be read)"):
+        Running(path)
+
+
+def test_links_that_last_for_ever_are_refused(tmp_path: Path) -> None:
+    path = make_study(tmp_path, **OPEN)
+    with pytest.raises(UsageError, match="days: found 3000000, allowed a number of at most"):
+        read_study(path, ["participants.days=3000000"])
+
+
+def test_what_a_participant_types_holds_no_control_characters() -> None:
+    reply = Reply(
+        position=0,
+        key="k" * 8,
+        choices={"decision": "accepted"},
+        seconds=1,
+        caption="\0 A\x1blake ",
+    )
+    assert reply.caption == "Alake"

@@ -19,6 +19,7 @@ from diffusion4k.data.picture_files import is_picture, why_unread
 from diffusion4k.data.problems import Problem
 from diffusion4k.endpoint.ledger import scratch_copy
 from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.files import leads_out
 
 __all__ = ["FolderPictures", "caption_folder", "estimate_folder", "find_pictures"]
 
@@ -117,7 +118,7 @@ def _publish(folder: Path, found: FolderPictures, report: CaptionReport) -> None
 
 def _rows(metadata: Path) -> dict[str, Line]:
     rows: dict[str, Line] = {}
-    for row in read_rows(metadata) if metadata.exists() else ():
+    for row in read_rows(metadata) if metadata.is_file() else ():
         if isinstance(row, Problem):
             raise Diffusion4kError(f"{row}; the captions are written into this file")
         rows[row.file_name] = row.values
@@ -128,14 +129,13 @@ def _pictures(folder: Path) -> tuple[dict[str, Path], list[Problem]]:
     """Image files by their name in the folder, and those that may not be sent or named."""
     files: dict[str, Path] = {}
     problems: list[Problem] = []
-    root = folder.resolve()
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if reason := why_unread(path):
             problems.append(Problem(str(path), reason))
         elif not is_picture(path):
             continue
-        elif not path.resolve().is_relative_to(root):
+        elif leads_out(path, folder):
             reason = "a link that leads out of the folder: put the picture itself here"
             problems.append(Problem(str(path), reason))
         elif any("\ud800" <= letter <= "\udfff" for letter in name):

@@ -16,15 +16,14 @@ Pictures are asked for by number alone. What goes wrong is answered in one line 
 import html
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
-from pydantic import StringConstraints
 from starlette.types import ASGIApp
 
-from diffusion4k.config.types import Section
+from diffusion4k.config.types import Section, Typed
 from diffusion4k.curation.inspection.decisions import Verdict
 from diffusion4k.curation.inspection.inspection import REASONS, Inspection
 from diffusion4k.errors import Diffusion4kError
@@ -49,7 +48,7 @@ class DecisionBody(Section):
 class CaptionBody(Section):
     """A caption as the page sends it."""
 
-    caption: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=8000)]
+    caption: Typed
 
 
 def create_app(inspection: Inspection, session: Session, *, host: str, cookie: str) -> ASGIApp:

@@ -7,7 +7,6 @@ Thresholds are shown if the manifest's schema has them as its metadata `threshol
 """
 
 import hashlib
-import json
 import math
 import os
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any
 from diffusion4k.curation.layout import MANIFEST, SPLITS
 from diffusion4k.data.folder import METADATA, scan_folder
 from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.text_files import json_of
 
 __all__ = ["Bounds", "Candidate", "Candidates", "read_candidates"]
 
@@ -141,7 +141,7 @@ def _picture(folder: Path, source: str, name: str, split: object) -> Path | None
 
 def _thresholds(path: Path, metadata: dict[bytes, bytes]) -> dict[str, Bounds]:
     try:
-        found = json.loads(metadata.get(b"thresholds", b"{}"))
+        found = json_of(metadata.get(b"thresholds", b"{}"))
         return {str(m): (_bound(least), _bound(most)) for m, (least, most) in found.items()}
     except (ValueError, TypeError, AttributeError):
         raise Diffusion4kError(

@@ -109,6 +109,9 @@ class _Walk:
         except (OSError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or "a link in a circle"
             return _problem(entry.source, f"cannot be read: {reason}", entry.name)
+        if not real.is_file():
+            reason = "no plain file: put the picture itself here, or remove it"
+            return _problem(entry.source, reason, entry.name)
         if not real.is_relative_to(self._real):
             return _problem(
                 entry.source, "a link that leads out of the folder: copy the file", entry.name

@@ -15,6 +15,7 @@ from diffusion4k.curation.entries import Entry
 from diffusion4k.curation.recipe import ParquetSource
 from diffusion4k.data.sidecars import caption_in
 from diffusion4k.errors import UsageError
+from diffusion4k.text_files import check_plain
 
 __all__ = ["parquet_entries"]
 
@@ -28,8 +29,9 @@ def parquet_entries(source: ParquetSource) -> Iterator[Entry]:
     paths = sorted(glob(source.path, recursive=True))  # noqa: PTH207 (may be absolute)
     if not paths:
         raise UsageError(f"{source.path}: no such file: give one, or several as `data/*.parquet`")
-    for path in paths:
-        yield from _Rows(Path(path), source).entries()
+    for path in map(Path, paths):
+        check_plain(path)
+        yield from _Rows(path, source).entries()
 
 
 class _Rows:
@@ -67,6 +69,12 @@ class _Rows:
                 "as the source's bytes, file or url"
             )
         columns = [name for name in source.captions if name in names]
+        for name in (wanted.split(".")[0], *columns):
+            if names.count(name) > 1:
+                raise UsageError(
+                    f"{self._path}: {names.count(name)} columns are called {name!r}: give each a "
+                    "name of its own"
+                )
         if source.file or source.url:
             return [wanted, *columns]
         kind = schema.field(wanted.split(".")[0]).type
@@ -116,6 +124,8 @@ class _Rows:
         except (OSError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or "a link in a circle"
             return Entry(str(path), name, problem=f"cannot be read: {reason}")
+        if not real.is_file():
+            return Entry(str(path), name, problem="no plain file: put the picture itself there")
         if not real.is_relative_to(root.resolve()):
             return Entry(str(path), name, problem=f"{value} leads out of {root}: set the root")
         return Entry(

@@ -14,10 +14,12 @@ from pathlib import Path
 
 from diffusion4k.curation.entries import Entry
 from diffusion4k.curation.recipe import TarSource
+from diffusion4k.curation.tar_members import DAMAGED, members
 from diffusion4k.data.images import SUFFIXES
 from diffusion4k.data.picture_files import looks_like_picture
 from diffusion4k.data.sidecars import MOST_BYTES, Sidecars, is_sidecar, text_from
 from diffusion4k.errors import UsageError
+from diffusion4k.text_files import check_plain
 
 __all__ = ["tar_entries"]
 
@@ -33,8 +35,9 @@ def tar_entries(source: TarSource) -> Iterator[Entry]:
     paths = sorted(glob(source.path, recursive=True))  # noqa: PTH207 (may be absolute)
     if not paths:
         raise UsageError(f"{source.path}: no such file: give a tar, or several as `shards/*.tar`")
-    for path in paths:
-        yield from _tar(Path(path), source.captions)
+    for path in map(Path, paths):
+        check_plain(path)
+        yield from _tar(path, source.captions)
 
 
 def _tar(path: Path, keys: tuple[str, ...]) -> Iterator[Entry]:
@@ -46,18 +49,16 @@ def _tar(path: Path, keys: tuple[str, ...]) -> Iterator[Entry]:
         found.stamp = (stat.st_size, stat.st_mtime_ns)
         # Uncompressed: in others a member has no place of its own.
         with tarfile.open(path, "r:") as tar:
-            for member in tar:
+            for member in members(tar):
                 try:
                     found.add(tar, member, keys)
                 except ValueError as error:
                     yield _entry(path, member.name, problem=str(error))
-                # tarfile keeps every member; a tar may hold millions.
-                tar.members.clear()  # type: ignore[attr-defined]
             end = tar.offset
         if not _ends(path, end):
             place = f"{path}@{end}"
             problem = Entry(place, name, problem=f"the tar is damaged or cut at byte {end}")
-    except (tarfile.TarError, OSError, EOFError, ValueError, RecursionError) as error:
+    except (*DAMAGED, OSError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         reason = f"the tar is damaged, cut or compressed ({reason[:200]}): give a plain tar"
         problem = Entry(str(path), name, problem=reason)

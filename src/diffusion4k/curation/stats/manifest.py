@@ -1,6 +1,5 @@
 """What the build of a dataset measured and decided: `manifest.parquet` and `counts.json`."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from diffusion4k.curation.layout import COUNTS, MANIFEST
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.text_files import json_of
 
 __all__ = ["Limit", "Manifest", "StepCount", "read_manifest"]
 
@@ -75,8 +75,8 @@ def read_manifest(dataset: Path) -> Manifest | None:
         kept = np.array(table["kept"].to_pylist(), dtype=bool)
         columns = {name: table[name].to_numpy(zero_copy_only=False) for name in names}
         notes = schema.metadata or {}
-        recipe = json.loads(notes[b"recipe"]) if b"recipe" in notes else _recipe(dataset)
-        limits = _limits(recipe) | _thresholds(json.loads(notes.get(b"thresholds", "{}")))
+        recipe = json_of(notes[b"recipe"]) if b"recipe" in notes else _recipe(dataset)
+        limits = _limits(recipe) | _thresholds(json_of(notes.get(b"thresholds", "{}")))
     except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise Diffusion4kError(f"{path}: damaged ({reason}): build the dataset again") from None
@@ -90,7 +90,7 @@ def _steps(counts: Path) -> list[StepCount]:
     try:
         return [
             StepCount(step["step"], int(step["kept"]), int(step["dropped"]), step["reasons"])
-            for step in json.loads(counts.read_bytes())["steps"]
+            for step in json_of(counts.read_bytes())["steps"]
         ]
     except (ValueError, KeyError, TypeError) as error:
         raise Diffusion4kError(f"{counts}: damaged ({error}): build the dataset again") from None

@@ -24,7 +24,7 @@ from diffusion4k.curation.stats.report import write_report
 from diffusion4k.curation.stats.size_figure import draw_sizes
 from diffusion4k.data_uri import png_uri
 from diffusion4k.errors import UsageError
-from diffusion4k.files import write_text
+from diffusion4k.files import remove_leftovers, write_text
 
 __all__ = ["describe"]
 
@@ -43,6 +43,7 @@ def describe(dataset: Path, out: Path, *, seed: int = 0, samples: int = 12) -> P
             f"{out}: lies in the dataset, whose pictures its figures would become: choose --out "
             "elsewhere"
         )
+    remove_leftovers(out)
     parts, problems = collect(dataset, progress=True)
     manifest = read_manifest(dataset)
     phrases = count_phrases(photo.text for part in parts for photo in part.photos)

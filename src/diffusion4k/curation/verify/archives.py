@@ -1,44 +1,69 @@
-"""Tar and zip archives, unpacked without trust: only plain files, never outside of the folder."""
+"""Tar and zip archives, unpacked without trust: only plain files, never outside of the folder.
 
+A member that cannot be unpacked is named and left out, and the others are unpacked. No archive
+unpacks to more than `_RATIO` times its size: pictures hardly compress, bombs do.
+"""
+
+import errno
 import posixpath
-import shutil
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO
 
+from diffusion4k.curation.tar_members import DAMAGED, members
 from diffusion4k.data.problems import Problem
+from diffusion4k.text_files import shortened
 
 __all__ = ["ARCHIVES", "unpack"]
 
 ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
 
-_DAMAGED = (
-    *(tarfile.TarError, zipfile.BadZipFile, zlib.error),
-    *(EOFError, ValueError, RuntimeError),
+_DAMAGED = (*DAMAGED, zipfile.BadZipFile, zlib.error, RuntimeError)
+_BAD_NAMES = (
+    *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR),
+    *(errno.EILSEQ, errno.EINVAL),
 )
+"""What the system says of names that cannot be, as opposed to a full disk."""
+_LEAST_ROOM, _RATIO = 1 << 30, 20
+_BLOCK = 1 << 20
+_SHOWN = 200  # characters of a name
 
-Member = tuple[str, IO[bytes] | None]
-"""Name and content; None of what is no plain file."""
+Opened = Callable[[], IO[bytes] | None]
+"""Opens the content of a member; None if it is no plain file."""
+Member = tuple[str, Opened]
+
+
+class _RefusedError(Exception):
+    """A member is not unpacked; the message says why."""
+
+
+class _BombError(_RefusedError):
+    """It would unpack to more than pictures do."""
 
 
 def unpack(archive: Path, folder: Path) -> list[Problem]:
     """Write the archive's files into `folder`; what cannot be written is left out and named."""
     problems = []
+    room = max(_LEAST_ROOM, _RATIO * archive.stat().st_size)
+    is_zip = archive.name.lower().endswith(".zip")
     try:
-        with _members(archive) as members:
-            for name, content in members:
-                reason = _refused(name, folder) if content else "no plain file: left out"
-                if reason or not content:
-                    problems.append(Problem(f"{archive}/{name}", str(reason), "archive"))
-                    continue
-                path = folder / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with path.open("wb") as target:
-                    shutil.copyfileobj(content, target, 1 << 20)
+        with (_zip_members if is_zip else _tar_members)(archive) as found:
+            for name, opened in found:
+                try:
+                    room -= _write(name, opened, folder, room)
+                except (_RefusedError, *_DAMAGED) as error:
+                    # In a tar the next member stands where this one ends, in a zip anywhere.
+                    if not (is_zip or isinstance(error, _RefusedError)):
+                        raise
+                    shown = name if len(name) <= _SHOWN else shortened(name, _SHOWN)
+                    problems.append(Problem(f"{archive}/{shown}", _reason(error), "archive"))
+                    if isinstance(error, _BombError) and not is_zip:
+                        break
     except _DAMAGED as error:
         problems.append(_damaged(archive, error))
     except OSError as error:
@@ -49,35 +74,72 @@ def unpack(archive: Path, folder: Path) -> list[Problem]:
 
 
 def _damaged(archive: Path, error: Exception) -> Problem:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return Problem(str(archive), f"damaged ({reason}): copy it again", "archive")
+    return Problem(str(archive), f"damaged ({_reason(error)}): copy it again", "archive")
 
 
-def _refused(name: str, folder: Path) -> str | None:
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _write(name: str, opened: Opened, folder: Path, room: int) -> int:
+    """Write a member of at most `room` bytes; its size."""
+    content = opened()
+    if content is None:
+        raise _RefusedError("no plain file: left out")
     parts = posixpath.normpath(name).split("/")
     if "\0" in name or "\\" in name or posixpath.isabs(name) or ".." in parts:
-        return "leads out of the folder: left out"
-    if (folder / name).exists():
-        return "is in the archive twice: the first is taken"
-    return None
+        raise _RefusedError("leads out of the folder: left out")
+    path = folder / name
+    with content, _created(path) as target:
+        try:
+            size = 0
+            while block := content.read(_BLOCK):
+                size += len(block)
+                if size > room:
+                    raise _BombError(
+                        f"unpacks to more than {_RATIO} times the archive: left out, as is what "
+                        "follows it in a tar"
+                    )
+                target.write(block)
+        except BaseException:
+            path.unlink()
+            raise
+    return size
+
+
+def _created(path: Path) -> IO[bytes]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("xb")
+    except OSError as error:
+        if error.errno == errno.EEXIST and path.is_file():
+            reason = "is in the archive twice: the first is taken"
+        elif error.errno in _BAD_NAMES:
+            reason = f"cannot be unpacked under this name ({error.strerror}): left out"
+        else:
+            raise
+        raise _RefusedError(reason) from None
 
 
 @contextmanager
-def _members(archive: Path) -> Iterator[Iterator[Member]]:
-    if archive.name.lower().endswith(".zip"):
-        with zipfile.ZipFile(archive) as opened:
-            yield _zip_members(opened)
-    else:
-        with tarfile.open(archive) as tar:
-            yield (
-                (member.name, tar.extractfile(member) if member.isfile() else None)
-                for member in tar
-                if not member.isdir()
-            )
+def _tar_members(archive: Path) -> Iterator[Iterator[Member]]:
+    with tarfile.open(archive) as tar:
+        yield (
+            (member.name, partial(tar.extractfile, member) if member.isfile() else _nothing)
+            for member in members(tar)
+            if not member.isdir()
+        )
 
 
-def _zip_members(opened: zipfile.ZipFile) -> Iterator[Member]:
-    for member in opened.infolist():
-        if not member.is_dir():
-            with opened.open(member) as content:
-                yield member.filename, content
+@contextmanager
+def _zip_members(archive: Path) -> Iterator[Iterator[Member]]:
+    with zipfile.ZipFile(archive) as opened:
+        yield (
+            (member.filename, partial(opened.open, member))
+            for member in opened.infolist()
+            if not member.is_dir()
+        )
+
+
+def _nothing() -> None:
+    return None

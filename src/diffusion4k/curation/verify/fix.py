@@ -23,7 +23,7 @@ from diffusion4k.curation.verify.report import Report
 from diffusion4k.curation.verify.together import spelling
 from diffusion4k.data.metadata import METADATA, Row, write_rows
 from diffusion4k.errors import UsageError
-from diffusion4k.files import write_text
+from diffusion4k.files import leads_out, write_text
 from diffusion4k.lock import locked
 from diffusion4k.progress import track
 
@@ -93,7 +93,7 @@ def write_copy(report: Report, out: Path, *, progress: bool = True) -> Copy:
         _write_pictures(report, unfinished, copy, progress)
         for pattern in _KEPT:
             for path in sorted(report.folder.glob(pattern)):
-                if path.is_file():
+                if path.is_file() and not leads_out(path, report.folder):
                     shutil.copyfile(path, unfinished / path.name)
         _write_list(report, unfinished / LIST, copy)
         if out.exists():

@@ -25,6 +25,7 @@ from diffusion4k.data.metadata import METADATA, Row, read_rows
 from diffusion4k.data.picture_files import files_below, image_files, unread_files
 from diffusion4k.data.problems import Problem
 from diffusion4k.data.sidecars import CAPTION_KEYS, Sidecars, caption_of
+from diffusion4k.files import leads_out
 
 __all__ = ["Part", "find_parts", "rows_of", "scan"]
 
@@ -138,6 +139,8 @@ def _pair(folder: Path, path: Path, beside: list[Path]) -> Row | Problem:
         return Problem(str(path), reason, "unnamed")
     for file in beside:
         try:
+            if leads_out(file, folder):
+                raise ValueError("a link that leads out of the folder: put the caption itself here")
             text = caption_of(file, CAPTION_KEYS, as_written=True)
         except ValueError as error:
             kind = "encoding" if "UTF-8" in str(error) else "caption-missing"

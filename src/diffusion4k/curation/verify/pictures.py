@@ -13,6 +13,7 @@ from diffusion4k.data.folder import Photo
 from diffusion4k.data.images import ENDINGS, image_header, open_rgb
 from diffusion4k.data.problems import Problem
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.files import leads_out
 
 __all__ = ["Picture", "endings_of", "look"]
 
@@ -56,15 +57,15 @@ def endings_of(image_format: str) -> tuple[str, ...]:
     return ENDINGS[image_format]
 
 
-def look(part: Part, photo: Photo, roots: tuple[Path, ...]) -> Picture:
+def look(part: Part, photo: Photo, root: Path) -> Picture:
     """Decode the photograph and judge it by itself.
 
     Arguments:
-        roots: folders that its file may lie in, resolved.
+        root: the folder that its file must lie in.
     """
     picture = Picture(part, photo)
-    target = photo.path.resolve()
-    if not any(target.is_relative_to(root) for root in roots):
+    if leads_out(photo.path, root):
+        target = photo.path.resolve()
         picture.add("symlink", f"a link to {target}, outside of the dataset: put the file here")
     try:
         picture.bytes = photo.path.stat().st_size

@@ -1,6 +1,5 @@
 """Every picture of a dataset looked at, one part after the other."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -62,9 +61,9 @@ def _part(
     found = scan(folder, min_side, progress=progress)
     respelled, problems = _respelled(found, folder, min_side)
     # Of an archive all lies in its folder; there is no link.
-    roots = (folder.resolve(),) if folder != part.path else _roots(dataset)
+    root = folder if folder != part.path else dataset
     photos = [*found.photos, *respelled]
-    looked = prefetch(partial(look, part, roots=roots), photos, workers=min(4, cores()))
+    looked = prefetch(partial(look, part, root=root), photos, workers=min(4, cores()))
     what = "decoding" if part.name == "." else f"decoding {part.name}"
     pictures = list(track(looked, len(photos), what, shown=progress))
     for picture in pictures[len(found.photos) :]:
@@ -104,17 +103,3 @@ def _respelled(
     photos, bad = look_at(folder, rows, min_side=min_side)
     left = [p for p in found.problems if p.where not in settled]
     return {photo: names[photo.file_name] for photo in photos}, left + bad
-
-
-def _roots(dataset: Path) -> tuple[Path, ...]:
-    """Where files of the dataset may lie; in the hub's cache links lead to `blobs` by design."""
-    resolved = dataset.resolve()
-    blobs = [
-        folder.parent / "blobs" for folder in _ancestors(resolved) if folder.name == "snapshots"
-    ]
-    return (resolved, *(folder for folder in blobs if folder.is_dir()))
-
-
-def _ancestors(folder: Path) -> Iterator[Path]:
-    yield folder
-    yield from folder.parents

@@ -9,6 +9,7 @@ belongs to the cookie, so that a page left open under one link cannot answer und
 import hashlib
 import hmac
 import os
+import re
 import secrets
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -19,6 +20,7 @@ from starlette.responses import Response
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.preference.study.store import now
 from diffusion4k.preference.study.tables import ParticipantRow
+from diffusion4k.text_files import check_plain
 from diffusion4k.web.session import CSRF_HEADER
 
 __all__ = ["Cookie", "Refusal", "Secrets", "hash_of", "new_participant", "same_origin"]
@@ -49,9 +51,14 @@ class Secrets:
                 file.write(secrets.token_hex(32))
                 file.flush()
                 os.fsync(handle)
-        self._key = path.read_text().strip().encode()
-        if len(self._key) != 64:
-            raise Diffusion4kError(f"{path}: found {len(self._key)} digits, allowed 64: remove it")
+        check_plain(path)
+        with path.open("rb") as file:
+            self._key = file.read(100).strip()
+        if not re.fullmatch(rb"[0-9a-f]{64}", self._key):
+            raise Diffusion4kError(
+                f"{path}: found {len(self._key)} bytes, allowed are 64 digits (0-9, a-f): put a "
+                "backup in its place, or remove it, which changes the dashboard's address"
+            )
 
     @property
     def owner(self) -> str:

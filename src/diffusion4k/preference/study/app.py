@@ -108,11 +108,11 @@ def create_api(study: Study, *, cookie: str, origin: str | None) -> FastAPI:
     @app.post("/api/enter", dependencies=[OwnPage])
     async def enter(request: Request, body: LinkBody) -> Response:
         address = client_address(request)
-        if guesses.wait(address):
-            raise Refusal(429, "too many wrong links: wait some minutes")
         person = await study.find(body.link)
+        # Right links pass: whoever else has this address may have tried wrong ones.
         if person is None:
-            guesses.allows(address)
+            if not guesses.allows(address):
+                raise Refusal(429, "too many wrong links: wait some minutes")
             raise Refusal(403, _FOREIGN)
         await study.check_link(person)
         response = JSONResponse(describe(study, person, body.link))

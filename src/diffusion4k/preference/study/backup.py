@@ -34,6 +34,7 @@ def back_up(config: StudyConfig, path: Path) -> tuple[dict[str, int], str]:
     try:
         before = _counts(store)
         with atomic_path(path) as temporary:
+            temporary.touch(0o600)  # What people answered is for its owner.
             if config.database:
                 _copy_rows(store, temporary)
             else:

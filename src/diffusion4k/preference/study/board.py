@@ -4,13 +4,15 @@ Only the server's event loop changes it, so nothing here needs a lock.
 """
 
 import asyncio
-import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from random import Random
 from typing import Any
+
+from sqlmodel import SQLModel
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.preference.answers import Check
@@ -18,8 +20,10 @@ from diffusion4k.preference.study.checks import check_positions
 from diffusion4k.preference.study.config import InspectionTask, PairwiseTask, StudyConfig
 from diffusion4k.preference.study.design import Cell, Design
 from diffusion4k.preference.study.material import Material, Unit
+from diffusion4k.preference.study.replies import SKIP, allowed
 from diffusion4k.preference.study.store import Rows
 from diffusion4k.preference.study.tables import REVOKED, AnswerRow, ParticipantRow, ShownRow
+from diffusion4k.text_files import json_of, shortened
 
 __all__ = ["Board", "Participant", "Shown"]
 
@@ -54,7 +58,7 @@ class Shown:
         choices = dict(self.choices)
         for row in rows:
             choices[row.question] = row.choice
-            self.detail = json.loads(row.detail) if row.detail else {}
+            self.detail = dict(json_of(row.detail)) if row.detail else {}
             self.seconds, self.at = row.seconds, row.at
             self.keys.add(row.key)
         self.choices = choices  # At once: the dashboard reads in a thread of its own.
@@ -109,15 +113,33 @@ class Board:
         self.people: dict[int, Participant] = {}
         self._by_link: dict[str, Participant] = {}
         for person in rows.participants:
-            self.add(person)
+            with self._making_sense(person):
+                self.add(person)
         for event in rows.events:
-            if event.kind == "consent":
-                self.people[event.participant].consented = True
+            with self._making_sense(event):
+                taker = self.people[event.participant]
+                taker.consented |= event.kind == "consent"
         self.revoke(event.participant for event in rows.events if event.kind == REVOKED)
         for shown in rows.shown:
-            self._restore(shown)
+            with self._making_sense(shown):
+                self._restore(shown)
+        choices = {name: {*known, SKIP} for name, known in allowed(config).items()}
         for answer in rows.answers:
-            self.people[answer.participant].shown[answer.position].apply([answer])
+            with self._making_sense(answer):
+                if answer.position < 0 or answer.choice not in choices[answer.question]:
+                    raise ValueError(f"{answer.position}: {shortened(answer.choice)}")
+                self.people[answer.participant].shown[answer.position].apply([answer])
+
+    @contextmanager
+    def _making_sense(self, row: SQLModel) -> Iterator[None]:
+        try:
+            yield
+        except (LookupError, OverflowError, TypeError, ValueError) as error:
+            raise Diffusion4kError(
+                f"{self._config.place}: row {getattr(row, 'id', None)} of the database's table "
+                f"{row.__tablename__} makes no sense ({type(error).__name__}: "
+                f"{' '.join(str(error).split())[:100]}): put a backup in its place"
+            ) from None
 
     def add(self, row: ParticipantRow) -> Participant:
         """Another participant."""
@@ -127,6 +149,8 @@ class Board:
             self._counts(), each, self._material.checks, self._config.seed, row.id
         )
         until = datetime.fromisoformat(row.until)
+        if until.tzinfo is None:
+            raise ValueError(f"until {row.until}: without a time zone")
         person = Participant(row.id, until, checks, each + len(checks))
         self.people[row.id] = self._by_link[row.link] = person
         return person
@@ -195,6 +219,9 @@ class Board:
                 f"{self._config.place}: {row.unit!r} was shown and is no part of the study now: "
                 "put its images back"
             )
-        self.people[row.participant].shown.append(Shown(row.position, unit, row.turned))
+        shown = self.people[row.participant].shown
+        if row.position != len(shown):
+            raise ValueError(f"position {row.position} after {len(shown)} others")
+        shown.append(Shown(row.position, unit, row.turned))
         if not unit.check:
             self.design.give(row.participant, self._numbers[row.unit], row.turned)

@@ -109,7 +109,7 @@ class ParticipantsConfig(Section):
     """Whether anyone who has the address may; otherwise personal links are made for each."""
     each: Count | None = None
     """How much each is shown, attention checks not counted; by default everything."""
-    days: Count = 90
+    days: Annotated[Count, Field(le=36_500)] = 90
     """How long a personal link is good for."""
 
 

@@ -65,10 +65,9 @@ def add_dashboard(
     @app.post("/api/owner/enter", dependencies=[Depends(own_page)])
     async def enter(request: Request, body: TokenBody) -> Response:
         address = client_address(request)
-        if guesses.wait(address):
-            raise Refusal(429, "too many wrong tokens: wait some minutes")
         if not study.secrets.is_owner(body.token):
-            guesses.allows(address)
+            if not guesses.allows(address):
+                raise Refusal(429, "too many wrong tokens: wait some minutes")
             raise Refusal(403, "this is not the owner's token")
         response = JSONResponse({"name": study.config.name})
         door.give(response, body.token)

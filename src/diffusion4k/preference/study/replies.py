@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from diffusion4k.config.types import NonNegative, Section
+from diffusion4k.config.types import NonNegative, Section, Typed
 from diffusion4k.curation.inspection.inspection import REASONS
 from diffusion4k.preference.study.access import Refusal
 from diffusion4k.preference.study.config import PairwiseTask, RatingTask, StudyConfig
@@ -40,10 +40,7 @@ class Reply(Section):
     seconds: NonNegative
     """Since the images were seen, without the time during which the page was not."""
     reason: Annotated[str, StringConstraints(max_length=64)] | None = None
-    caption: (
-        Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=8000)]
-        | None
-    ) = None
+    caption: Typed | None = None
     """Corrected."""
 
     @property

@@ -19,7 +19,7 @@ from diffusion4k.preference.study.service import Study
 from diffusion4k.preference.study.store import Rows, exclusive, now, open_store, read_rows
 from diffusion4k.preference.study.tables import REVOKED, EventRow, ParticipantRow
 from diffusion4k.web.protection import is_loopback
-from diffusion4k.web.serve import listen, serve
+from diffusion4k.web.serve import check_proxies, listen, serve
 
 __all__ = ["describe", "make_links", "origin_of", "revoke_links", "run", "take_out"]
 
@@ -119,6 +119,7 @@ def run(
         Diffusion4kError: the study was changed after it began, or cannot be kept.
         UsageError: what is not there, or a port that is taken.
     """
+    check_proxies(proxies)
     with listen(host, port) as bound:
         material = find_material(config)
         _say(material)

@@ -25,6 +25,7 @@ from diffusion4k.preference.study.tables import (
     ShownRow,
     StudyRow,
 )
+from diffusion4k.text_files import json_of
 from diffusion4k.web.database import Database
 from diffusion4k.web.postgres import PostgresDatabase
 
@@ -103,7 +104,14 @@ def begin(config: StudyConfig, store: Keeping, fingerprint: dict[str, Any]) -> N
         raise Diffusion4kError(
             f"{config.place}: its database holds the study {row.name}: give this one another"
         )
-    differences(json.loads(row.fingerprint), json.loads(json.dumps(fingerprint)), config.place)
+    try:
+        before = json_of(row.fingerprint)
+    except ValueError as error:
+        raise Diffusion4kError(
+            f"{config.place}: its database does not say what the study was ({error}): put a backup "
+            "in its place"
+        ) from None
+    differences(before, json.loads(json.dumps(fingerprint)), config.place)
 
 
 def read_rows(session: Session) -> Rows:
