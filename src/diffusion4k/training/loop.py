@@ -135,9 +135,11 @@ class _Run:
         self.throughput = (
             Throughput(recipe, model, pictures, engine.device) if engine.is_main else None
         )
-        self.transformer = load_network(recipe, family, model, engine.device)
-        bfloat16 = computes_in_bf16(recipe, engine.device)
-        self.network = engine.spread(self.transformer, bfloat16=bfloat16)
+        self.transformer = engine.place(
+            lambda: load_network(recipe, family, model, engine.device),
+            bfloat16=computes_in_bf16(recipe, engine.device),
+        )
+        self.network = engine.spread(self.transformer)
         self.optimizer = engine.share_out(make_optimizer(recipe.optimizer, self.transformer))
         self.average = WeightAverage(self.transformer, recipe.ema) if recipe.ema else None
         self.guard, self.bands = Guard(recipe.guard), LossBands()
