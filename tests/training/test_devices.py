@@ -97,8 +97,10 @@ class Offloaded(nn.Module):
         return self.away.device
 
     def __getattr__(self, name: str) -> Any:
-        inner = self.__dict__["inner"]
-        return super().__getattr__(name) if name == "away" else getattr(inner, name)
+        inner = self.__dict__.get("inner")
+        return (
+            super().__getattr__(name) if inner is None or name == "away" else getattr(inner, name)
+        )
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         tensors = [*inputs, *named.values()]
