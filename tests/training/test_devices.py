@@ -96,6 +96,12 @@ class Offloaded(nn.Module):
     def device(self) -> torch.device:
         return self.away.device
 
+    def __getattr__(self, name: str) -> Any:
+        inner = self.__dict__.get("inner")
+        return (
+            super().__getattr__(name) if inner is None or name == "away" else getattr(inner, name)
+        )
+
     def forward(self, *inputs: Any, **named: Any) -> Any:
         tensors = [*inputs, *named.values()]
         assert all(t.device == CPU for t in tensors if isinstance(t, Tensor))
@@ -149,13 +155,13 @@ def test_timesteps_and_positions_stay_float32_in_shares(group: None) -> None:
     timestep = torch.tensor([902.3, 513.7])
     positions = torch.tensor([[0.0, 0, 0], [0, 257, 301]])
     with torch.autocast("cpu", torch.bfloat16):
-        engine.spread(sd3, bfloat16=True)(
+        engine.place(lambda: sd3, bfloat16=True)(
             hidden_states=torch.randn(2, 16, 8, 8),
             timestep=timestep,
             encoder_hidden_states=torch.randn(2, 5, 64),
             pooled_projections=torch.randn(2, 32),
         ).sample.mean().backward()
-        engine.spread(flux, bfloat16=True)(
+        engine.place(lambda: flux, bfloat16=True)(
             hidden_states=torch.randn(1, 2, 64),
             timestep=torch.tensor([0.9023]),
             guidance=torch.tensor([3.5]),

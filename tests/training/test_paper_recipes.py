@@ -74,6 +74,7 @@ def test_the_decoder_alone_learns_and_its_layers_are_the_teacher_s() -> None:
     recipe = load_autoencoder_recipe(PAPER / "vae-sc.yaml")
     assert recipe.batch_size * recipe.gradient_accumulation * 4 == 256
     assert (recipe.precision, recipe.freeze_encoder, recipe.adversarial.start) == ("fp32", True, 0)
+    assert recipe.adversarial.balance == "perceptual"
     teacher = tiny_autoencoder()
     student = initial_student(recipe, teacher)
     assert isinstance(student, PartitionedAutoencoderKL)

@@ -110,7 +110,9 @@ def generate(
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(help="The transformer's in fewer bits: fp8, int8, nf4 or gguf:FILE."),
+        typer.Option(
+            help="The transformer's: fp8, int8, nf4, gguf:FILE or file:FILE (.safetensors)."
+        ),
     ] = None,
     memory: Annotated[
         str | None,
@@ -230,7 +232,7 @@ def _warn(
         "memory": sampler.placement.level,
         "max_memory": sampler.placement.max_memory,
         # A GGUF file has about the bits of its name's number: it is counted as eight.
-        "weights": {"": None, "gguf": "int8"}.get(kind, kind),
+        "weights": {"": None, "file": None, "gguf": "int8"}.get(kind, kind),
     }
     if warning := generation_warning(
         str(sampler.folder), sampler.family.factor, options, high_resolution=high_resolution

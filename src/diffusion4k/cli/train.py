@@ -32,6 +32,13 @@ def train(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out photographs that cannot be read.")
     ] = False,
+    changed_inputs: Annotated[
+        bool,
+        typer.Option(
+            "--changed-inputs",
+            help="Go on with other photographs, captions or base weights than the run began with.",
+        ),
+    ] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Look for everything that is wrong, and do no more.")
     ] = False,
@@ -55,7 +62,13 @@ def train(
 
     warning = training_warning(wanted) if is_main() and not unknown else None
     # What surely fits need not be planned.
-    findings = look_over(wanted, unknown=unknown, planned=check or bool(warning), skip_bad=skip_bad)
+    findings = look_over(
+        wanted,
+        unknown=unknown,
+        planned=check or bool(warning),
+        skip_bad=skip_bad,
+        changed_inputs=changed_inputs,
+    )
     findings.problems[:0] = problems
     refuse_problems(str(recipe), findings)
     if warning:
@@ -66,6 +79,6 @@ def train(
 
     from diffusion4k.training.loop import train
 
-    result = train(wanted, skip_bad=skip_bad)
+    result = train(wanted, skip_bad=skip_bad, changed_inputs=changed_inputs)
     if is_main():
         typer.echo(result)

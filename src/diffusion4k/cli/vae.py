@@ -41,6 +41,13 @@ def train(
             "--skip-bad", help="Leave out photographs that cannot be read or are too small."
         ),
     ] = False,
+    changed_inputs: Annotated[
+        bool,
+        typer.Option(
+            "--changed-inputs",
+            help="Go on with other photographs or another teacher than it began with.",
+        ),
+    ] = False,
 ) -> None:
     """Train an F=16 autoencoder from a model's F=8 one, by a recipe.
 
@@ -53,7 +60,8 @@ def train(
 
     from diffusion4k.training.autoencoder.loop import train_autoencoder
 
-    typer.echo(train_autoencoder(checked, skip_bad=skip_bad))
+    result = train_autoencoder(checked, skip_bad=skip_bad, changed_inputs=changed_inputs)
+    typer.echo(result)
 
 
 def evaluate(

@@ -129,6 +129,15 @@ class LatentCache:
         """Conditioning of the empty caption, for caption dropout."""
         return self._read(self._index.conditioning(None))
 
+    def checksums(self, index: int) -> tuple[str, str]:
+        """Of a photograph's latents (and those of its mirror image) and of its conditioning."""
+        latents = [self._index.latents(index, flipped=flipped) for flipped in (False, True)]
+        parts = self._index.conditioning(index)
+        return (
+            "".join(f"{place.checksum:08x}" for place in latents if place),
+            "".join(f"{parts[name].checksum:08x}" for name in sorted(parts)),
+        )
+
     def checksum(self) -> str:
         """Of all names and tensors: equal for equal content, however shards divide it."""
         digest = hashlib.sha256(f"{self.dtype} {self.resolution} {self.longest}".encode())

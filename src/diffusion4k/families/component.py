@@ -296,11 +296,16 @@ def load_component(
 def load_single_file(
     model_class: Any, file: Path, component: Path, *, dtype: torch.dtype, quantization: Any
 ) -> nn.Module:
-    """A diffusers model from one GGUF file, of the configuration in the folder `component`.
+    """A diffusers model from one file (GGUF, safetensors), configured as the folder `component`.
 
     Raises:
         Diffusion4kError: the file cannot be read, or is of another model.
     """
+    if not hasattr(model_class, "from_single_file"):
+        raise Diffusion4kError(
+            f"{file}: diffusers reads no single files of a {model_class.__name__}: give a model "
+            "folder"
+        )
     with loading(file):
         return model_class.from_single_file(
             str(file),

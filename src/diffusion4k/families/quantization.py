@@ -1,4 +1,4 @@
-"""The transformer with weights of fewer bits, as far as diffusers supports it.
+"""The transformer with weights of fewer bits, or of a file, as far as diffusers supports it.
 
 | | bits | computes in | needs |
 |---|---|---|---|
@@ -6,6 +6,10 @@
 | int8 | 8 | `dtype` | torchao |
 | nf4 | 4 (Dettmers et al., arXiv 2305.14314) | `dtype` | bitsandbytes |
 | gguf:FILE | the file's | `dtype` | gguf |
+| file:FILE | of `dtype` | `dtype` | nothing |
+
+`file` is a .safetensors file as the model's makers and others publish them, with its makers' names
+of layers or with diffusers'; of a whole checkpoint the transformer is taken.
 """
 
 import importlib.util
@@ -20,23 +24,26 @@ from diffusion4k.families.base import Family
 
 __all__ = ["cast_layers", "check_weights_option", "load_transformer"]
 
-_PACKAGES = {"fp8": None, "int8": "torchao", "nf4": "bitsandbytes", "gguf": "gguf"}
+_PACKAGES = {"fp8": None, "int8": "torchao", "nf4": "bitsandbytes", "gguf": "gguf", "file": None}
+_OF_FILE = {"gguf": "a GGUF file", "file": "a .safetensors file"}
 
 
 def check_weights_option(weights: str | None) -> None:
     """See that the option is one, and that its package and file are there.
 
     Raises:
-        UsageError: not `fp8`, `int8`, `nf4` or `gguf:FILE`, or no such file.
+        UsageError: not `fp8`, `int8`, `nf4`, `gguf:FILE` or `file:FILE`, or no such file.
         Diffusion4kError: its package is not installed.
     """
     if weights is None:
         return
     kind, _, file = weights.partition(":")
-    if kind not in _PACKAGES or (kind == "gguf") != bool(file):
-        raise UsageError(f"weights {weights}: allowed are fp8, int8, nf4 and gguf:FILE")
+    if kind not in _PACKAGES or (kind in _OF_FILE) != bool(file):
+        raise UsageError(
+            f"weights {weights}: allowed are fp8, int8, nf4 and gguf:FILE, or file:FILE"
+        )
     if file and not Path(file).is_file():
-        raise UsageError(f"{file}: no such file: give a GGUF file of the transformer")
+        raise UsageError(f"{file}: no such file: give {_OF_FILE[kind]} of the transformer")
     package = _PACKAGES[kind]
     if package and importlib.util.find_spec(package) is None:
         raise Diffusion4kError(

@@ -22,6 +22,7 @@ from diffusion4k.families.folder import (
 )
 from diffusion4k.families.spatial import NoiseLevel
 from diffusion4k.families.stock import StockFamily, config_of, meta_tensor
+from diffusion4k.vae.encode_dc import encoding_in_strips
 
 __all__ = ["Sana"]
 
@@ -103,7 +104,9 @@ class Sana(StockFamily):
 
     def encode_images(self, autoencoder: Any, images: Tensor) -> Tensor:
         """Images `(B, 3, H, W)` in [-1, 1] to normalised latents `(B, 32, H/32, W/32)`."""
-        return autoencoder.encode(images).latent * autoencoder.config.scaling_factor
+        with encoding_in_strips(autoencoder):
+            latents = autoencoder.encode(images).latent
+        return latents * autoencoder.config.scaling_factor
 
     @torch.no_grad()
     def draw_latents(

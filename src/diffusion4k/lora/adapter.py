@@ -67,6 +67,7 @@ def load_adapter(transformer: nn.Module, adapter: Adapter, scale: float = 1.0) -
     """
     from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
 
+    adapter = adapter.fitted(transformer)
     inject_adapter_in_model(
         LoraConfig(**adapter.config), transformer, _NAME, state_dict=adapter.weights
     )

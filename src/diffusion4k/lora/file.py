@@ -9,7 +9,7 @@ under `diffusion4k` the family, the base model and versions.
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,15 @@ from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.files import atomic_path
-from diffusion4k.lora.header import CONFIG_KEY, RECORD_KEY, check_pairs, config_of, origin_of
+from diffusion4k.lora.header import (
+    CONFIG_KEY,
+    RECORD_KEY,
+    check_pairs,
+    config_of,
+    guessed,
+    origin_of,
+)
+from diffusion4k.lora.other_layouts import dotted, to_diffusers
 
 __all__ = ["FILE_NAME", "Adapter", "check_adapter", "read_adapter", "write_adapter"]
 
@@ -34,14 +42,27 @@ _ENDS = (".lora_A.weight", ".lora_B.weight")
 class Adapter:
     """An adapter as it stands in a file.
 
-    `config` are the arguments of PEFT's `LoraConfig`; `made_for` names family and base model, as
-    far as the file tells.
+    `config` are the arguments of PEFT's `LoraConfig`, empty for a file of another layout until it
+    is `fitted`; `made_for` names family and base model, as far as the file tells.
     """
 
     path: Path
     weights: dict[str, Tensor] = field(repr=False)
     config: dict[str, Any]
     made_for: dict[str, str]
+
+    def fitted(self, transformer: nn.Module) -> "Adapter":
+        """With layers named as in the transformer; those of diffusers' layout are already."""
+        if self.config:
+            return self
+        known = [name for name, part in transformer.named_modules() if isinstance(part, nn.Linear)]
+        weights = {
+            dotted(name.removesuffix(end), known) + end: weight
+            for name, weight in self.weights.items()
+            for end in _ENDS
+            if name.endswith(end)
+        }
+        return replace(self, weights=weights, config=guessed(check_pairs(weights)))
 
     @property
     def fingerprint(self) -> str:
@@ -87,12 +108,12 @@ def write_adapter(folder: Path, transformer: Any, made_for: dict[str, str]) -> P
 
 
 def read_adapter(place: str | Path) -> Adapter:
-    """The adapter in a folder, or in a .safetensors file, of diffusers' layout.
+    """The adapter in a folder, or in a .safetensors file, of diffusers' or another known layout.
 
     Raises:
         UsageError: no such file.
-        Diffusion4kError: a damaged one, one of another layout, or one whose parts are missing or
-            contradict one another.
+        Diffusion4kError: a damaged one, one of an unknown layout, or one whose parts are missing
+            or contradict one another.
     """
     path = Path(place)
     path = path / FILE_NAME if path.is_dir() else path
@@ -108,9 +129,19 @@ def read_adapter(place: str | Path) -> Adapter:
         ) from None
     odd = [key for key in weights if not (key.startswith(_PREFIX) and key.endswith(_ENDS))]
     if odd or not weights:
+        try:
+            converted = to_diffusers(weights)
+            check_pairs(converted)
+        except ValueError as error:
+            reason = str(error)
+        else:
+            if converted:
+                return Adapter(path, converted, {}, {})
+            reason = "found nothing of a transformer"
         raise Diffusion4kError(
-            f"{path}: not a LoRA of a transformer in diffusers' layout: found "
-            f"{odd[0] if odd else 'nothing'}, allowed {_PREFIX}LAYER{_ENDS[0]} and {_ENDS[1]}"
+            f"{path}: not a LoRA of a transformer in a known layout: {reason}; allowed are "
+            f"{_PREFIX}LAYER{_ENDS[0]} and {_ENDS[1]}, and what kohya-ss/sd-scripts, OneTrainer, "
+            "ComfyUI and PEFT write"
         )
     weights = {key.removeprefix(_PREFIX): value for key, value in weights.items()}
     try:
@@ -130,6 +161,7 @@ def check_adapter(adapter: Adapter, *, family: str, model: str, transformer: nn.
     Raises:
         Diffusion4kError: says what the adapter was made for.
     """
+    adapter = adapter.fitted(transformer)
     made_for = adapter.made_for
     origin = (
         f"made for {made_for['family']} ({made_for['base_model']})"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diffusion4k.text_files import json_of
 
-__all__ = ["CONFIG_KEY", "RECORD_KEY", "check_pairs", "config_of", "origin_of"]
+__all__ = ["CONFIG_KEY", "RECORD_KEY", "check_pairs", "config_of", "guessed", "origin_of"]
 
 CONFIG_KEY, RECORD_KEY = "lora_adapter_metadata", "diffusion4k"
 
@@ -73,7 +73,7 @@ def config_of(metadata: dict[str, str], prefix: str, ranks: dict[str, int]) -> d
     said = {key.removeprefix(prefix): v for key, v in _object(metadata, CONFIG_KEY).items()}
     known = {key: value for key, value in said.items() if key in _Config.model_fields}
     if not known:
-        return _guessed(ranks)
+        return guessed(ranks)
     try:
         config = _Config(**known)
     except ValidationError as error:
@@ -114,7 +114,7 @@ def _object(metadata: dict[str, str], key: str) -> dict[str, Any]:
     return value
 
 
-def _guessed(ranks: dict[str, int]) -> dict[str, Any]:
+def guessed(ranks: dict[str, int]) -> dict[str, Any]:
     """What diffusers takes where a file says nothing: alpha is the rank, of each layer alone."""
     usual = max(ranks.values(), default=1)
     others = {f"^{name}": rank for name, rank in ranks.items() if rank != usual}

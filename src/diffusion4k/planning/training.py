@@ -124,7 +124,7 @@ def plan_training(
         step_seconds=step_seconds,
         total_seconds=step_seconds * recipe.steps + each_image * (photographs or 0),
         steps=recipe.steps,
-        ram=4 * count(model, "transformer") * max(machine.gpus, 1),
+        ram=_ram(recipe, setup, machine, count(model, "transformer")),
         disk=training_disk(model, recipe, photographs),
         notes=notes,
     )
@@ -137,6 +137,21 @@ def plan_training(
         return replace(plan, notes=notes)
     changes = _changes(model, recipe, setup, machine, *whole)
     return replace(plan, changes=changes, notes=notes)
+
+
+def _ram(recipe: Recipe, setup: TrainingSetup, machine: Machine, parameters: int) -> int:
+    """Bytes of the CPU's memory at the most.
+
+    That is one whole network, as the processes load theirs one after the other, and beside it what
+    is offloaded: of all processes together weights (with DeepSpeed their float32 copy), gradients,
+    moments and average.
+    """
+    frozen_in_half = recipe.lora is not None and setup.bfloat16
+    whole = (2 if frozen_in_half else 4) * parameters
+    offloads = recipe.offload and machine.on_gpu and _is_shared(recipe, machine)
+    if not offloads or recipe.lora:
+        return whole * (1 + offloads)
+    return whole + int(4 * parameters * (2 + setup.moments + setup.average))
 
 
 def _changes(

@@ -12,15 +12,16 @@ spread by torch or DeepSpeed, on GPUs (NCCL) and on processors (gloo) alike.
 
 import math
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator, InitProcessGroupKwargs
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
@@ -32,6 +33,9 @@ from diffusion4k.training.zero import ZeroOptimizer
 __all__ = ["Engine", "blocks_of"]
 
 _EVERYWHERE = "cpu:gloo,cuda:nccl"
+
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Engine:
@@ -95,17 +99,49 @@ class Engine:
         """Whether no process can use the network without the others."""
         return self.is_sharded or self.context > 1
 
-    def spread(self, network: nn.Module, *, bfloat16: bool = False) -> nn.Module:
-        """The network to train; with `fsdp2` its parameters become `DTensor`s, in place.
+    def place(self, load: Callable[[], Network], *, bfloat16: bool = False) -> Network:
+        """The network to train, loaded and put where it computes; see `spread`.
+
+        The processes of a machine do it one after the other: its memory needs to hold one whole
+        network. With `fsdp2` parameters become `DTensor`s.
 
         Arguments:
             bfloat16: computations are in bfloat16, so blocks may travel in it; their shares, and
                 the gradients' sum, stay float32.
         """
+        # All processes make it together, which they cannot do in turn.
+        mesh = init_device_mesh(self.device.type, (self.world,)) if self.is_sharded else None
+        with self._in_turn():
+            network = load()
+            if mesh is None:
+                return network.to(self.device)
+            dtype = torch.bfloat16 if bfloat16 else None
+            # Inputs stay as they are: timesteps up to 1000 and positions need float32, and autocast
+            # rounds what is multiplied.
+            precision = MixedPrecisionPolicy(
+                param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False
+            )
+            policies: dict[str, Any] = {"mesh": mesh, "mp_policy": precision}
+            if self._offload and _has_gpu():
+                policies["offload_policy"] = CPUOffloadPolicy()
+            for block in blocks_of(network):
+                fully_shard(block, **policies)
+            # Whole only while it computes: the average may take its place between two passes.
+            fully_shard(network, reshard_after_forward=True, **policies)
+            return network
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        turn = self.accelerator.local_process_index
+        for number in range(self.highest(turn + 1)):
+            if number == turn:
+                yield
+            self.wait()
+
+    def spread(self, network: nn.Module) -> nn.Module:
+        """What is called in place of a network that was placed, by all processes together."""
         if self.context > 1:
             divide_context(network, self.context, self.world, self.device)
-        if self.name != "fsdp2":  # which moves the shares alone
-            network.to(self.device)
         if self.name == "ddp":
             devices = [self.device] if self.device.type == "cuda" else None
             # torch's compiler would cut blocks where buckets of gradients end, which fails inside
@@ -115,20 +151,6 @@ class Engine:
             frozen = [name for name, p in network.named_parameters() if not p.requires_grad]
             DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(network, frozen)
             return DistributedDataParallel(network, device_ids=devices)
-        if self.name == "fsdp2":
-            dtype = torch.bfloat16 if bfloat16 else None
-            # Inputs stay as they are: timesteps up to 1000 and positions need float32, and autocast
-            # rounds what is multiplied.
-            precision = MixedPrecisionPolicy(
-                param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False
-            )
-            policies: dict[str, Any] = {"mp_policy": precision}
-            if self._offload and _has_gpu():
-                policies["offload_policy"] = CPUOffloadPolicy()
-            for block in blocks_of(network):
-                fully_shard(block, **policies)
-            # Whole only while it computes: the average may take its place between two passes.
-            fully_shard(network, reshard_after_forward=True, **policies)
         return network
 
     def share_out(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer | ZeroOptimizer:

@@ -44,6 +44,7 @@ from diffusion4k.training.ema import WeightAverage
 from diffusion4k.training.engine import Engine
 from diffusion4k.training.export import export_adapter, export_pipeline, versions
 from diffusion4k.training.guard import Guard
+from diffusion4k.training.inputs import Inputs, inputs_of, require_same_inputs
 from diffusion4k.training.network import load_network
 from diffusion4k.training.optimizers import make_optimizer
 from diffusion4k.training.parameters import trained_parameters
@@ -65,15 +66,17 @@ __all__ = ["train"]
 _FAILED = 1 << 16  # above all signals: a checkpoint could not be written
 
 
-def train(recipe: Recipe, *, skip_bad: bool = False) -> Path:
+def train(recipe: Recipe, *, skip_bad: bool = False, changed_inputs: bool = False) -> Path:
     """Run a recipe to its end, from its newest checkpoint if there is one; the result's folder.
 
     That is a pipeline, or with `lora` in the recipe the adapters alone.
 
     Builds the cache first where it is not complete; `skip_bad` leaves out broken photographs.
+    `changed_inputs`: goes on with other photographs, captions or base weights than it began with.
 
     Raises:
-        UsageError: a recipe that cannot be run, or that is not the one of the checkpoint.
+        UsageError: a recipe that cannot be run, or that is not the one of the checkpoint, or leads
+            to other photographs or weights.
         Stopped: SIGTERM or Ctrl-C came; a checkpoint of the last step is written.
         Diffusion4kError: model, photographs or cache unusable, or a loss that is not finite.
     """
@@ -88,8 +91,14 @@ def train(recipe: Recipe, *, skip_bad: bool = False) -> Path:
                 print(f"{damaged}: incomplete files, going on without it", file=sys.stderr)
         engine.wait()
         checkpoint, first = resume_point(recipe, engine.data_world)
+        inputs = None
+        if checkpoint and engine.is_main:  # before the cache becomes one of other photographs
+            inputs = inputs_of(recipe, model)
+            require_same_inputs(checkpoint, inputs, changed=changed_inputs)
         cache = complete_cache(recipe, family, model, engine, skip_bad=skip_bad)
-        run = _Run(recipe, engine, family, model, cache, checkpoint, first)
+        if engine.is_main:
+            inputs = inputs or inputs_of(recipe, model)
+        run = _Run(recipe, engine, family, model, cache, checkpoint, first, inputs)
         try:
             run.go()
         finally:
@@ -109,9 +118,10 @@ class _Run:
         cache: LatentCache | UncachedLatents,
         checkpoint: Path | None,
         first: int,
+        inputs: Inputs | None,
     ) -> None:
         self.recipe, self.engine, self.family, self.model = recipe, engine, family, model
-        self.resumed, self.first = checkpoint is not None, first
+        self.resumed, self.first, self.inputs = checkpoint is not None, first, inputs
         self.batches = training_batches(recipe, cache, engine.data_world)
         for line in self.batches.lines():
             self._say(line)
@@ -125,9 +135,11 @@ class _Run:
         self.throughput = (
             Throughput(recipe, model, pictures, engine.device) if engine.is_main else None
         )
-        self.transformer = load_network(recipe, family, model, engine.device)
-        bfloat16 = computes_in_bf16(recipe, engine.device)
-        self.network = engine.spread(self.transformer, bfloat16=bfloat16)
+        self.transformer = engine.place(
+            lambda: load_network(recipe, family, model, engine.device),
+            bfloat16=computes_in_bf16(recipe, engine.device),
+        )
+        self.network = engine.spread(self.transformer)
         self.optimizer = engine.share_out(make_optimizer(recipe.optimizer, self.transformer))
         self.average = WeightAverage(self.transformer, recipe.ema) if recipe.ema else None
         self.guard, self.bands = Guard(recipe.guard), LossBands()
@@ -369,6 +381,7 @@ class _Run:
         about = {
             "processes": self.engine.data_world,
             "recipe": self.recipe.model_dump(mode="json"),
+            "inputs": self.inputs.state() if self.inputs else {},
             "versions": versions(),
             "guard": self.guard.state(),
             "bands": self.bands.state(),

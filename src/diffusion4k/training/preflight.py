@@ -31,6 +31,7 @@ from diffusion4k.planning.report import duration, verdict
 from diffusion4k.planning.training import plan_training
 from diffusion4k.training.check import recipe_checks
 from diffusion4k.training.checkpoint import checkpoints
+from diffusion4k.training.inputs import inputs_of, require_same_inputs
 from diffusion4k.training.recipe import Recipe
 from diffusion4k.training.resume import resume_point
 
@@ -121,6 +122,7 @@ def look_over(
     machine: Machine | None = None,
     planned: bool = True,
     skip_bad: bool = False,
+    changed_inputs: bool = False,
 ) -> Findings:
     """Everything that is wrong with a recipe here.
 
@@ -130,6 +132,7 @@ def look_over(
         machine: on which it shall run; by default this one.
         planned: whether memory and time are planned, which takes a second or more.
         skip_bad: broken photographs are no problem.
+        changed_inputs: nor are other photographs or weights than those of the checkpoint.
     """
     findings = Findings()
     world = processes() if world is None else world
@@ -140,13 +143,14 @@ def look_over(
         )
     started = world
     world = max(world // recipe.context_parallel, 1)  # of which each has its own pictures
+    checkpoint = None
     with findings.noting():
         recipe = recipe.for_processes(world)
     with findings.noting():
         if recipe.output.exists() and not recipe.output.is_dir():
             raise UsageError(f"{recipe.output}: a file, no folder: choose another output")
         if not unknown:
-            resume_point(recipe, world)
+            checkpoint, _ = resume_point(recipe, world)
     model = family = None
     if "model" not in unknown:
         with findings.noting():
@@ -159,6 +163,9 @@ def look_over(
     sized = "resolution" not in unknown
     made_for = {"model": model, "family": family} if model and family and sized else None
     count = _photographs(recipe, world, findings, made_for, skip_bad=skip_bad, sized=sized)
+    if checkpoint and model and not changed_inputs and count and count <= _SCANNED:
+        with findings.noting():
+            require_same_inputs(checkpoint, inputs_of(recipe, model), changed=False)
     if model and family and sized:
         blueprint = Blueprint(model, **recipe.model_options)
         if planned:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from diffusion4k.families import Family
 from diffusion4k.families.base import is_guided
 from diffusion4k.files import atomic_path
+from diffusion4k.sampling.fingerprint import fingerprint
 from diffusion4k.training.recipe import Recipe
 
 __all__ = ["Preview", "encode_prompts"]
@@ -83,8 +84,9 @@ def encode_prompts(recipe: Recipe, family: Family, model: Path, device: torch.de
 
     Text encoders are loaded only if the file is not there for these prompts and this model.
     """
-    wanted = json.dumps([recipe.model, recipe.validation.prompts])
-    digest = hashlib.sha256(wanted.encode()).hexdigest()
+    # By its content: another model may take this one's place.
+    decisive = [fingerprint(model), recipe.max_sequence_length, recipe.validation.prompts]
+    digest = hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
     path = _embeddings(recipe)
     if path.exists():
         with safe_open(path, framework="pt") as file:

@@ -1,5 +1,7 @@
 """The losses against other ways to compute them."""
 
+from collections.abc import Callable
+
 import pytest
 import pywt
 import torch
@@ -12,6 +14,12 @@ from diffusion4k.training.autoencoder.losses import (
     generator_hinge,
     scale_consistency,
 )
+from diffusion4k.training.autoencoder.perceptual import build_perceptual
+from diffusion4k.training.autoencoder.prepare import initial_student
+from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe
+from diffusion4k.training.autoencoder.step import ScaleConsistentLoss, reconstruct
+from diffusion4k.vae.discriminator import PatchDiscriminator
+from tests.tiny import tiny_autoencoder
 
 
 def test_scale_consistency_is_zero_where_features_agree() -> None:
@@ -75,3 +83,31 @@ def test_adaptive_weight_has_a_largest_value_and_averages() -> None:
     assert adaptive_weight(last.sum(), 0 * last.sum(), last) == 1e4
     halved = adaptive_weight((2 * last).sum(), last.sum(), last, lambda gradient: gradient / 2)
     assert halved == pytest.approx(2, rel=1e-5)
+
+
+@pytest.mark.parametrize("balance", ["all", "perceptual"])
+def test_the_adaptive_weight_is_of_all_or_of_the_perceptual_distance(
+    recipe: Callable[..., AutoencoderRecipe], balance: str
+) -> None:
+    torch.manual_seed(0)
+    adversarial = {"start": 0, "balance": balance, "channels": 4, "layers": 2}
+    wanted = recipe(adversarial=adversarial, posterior="mean")
+    teacher = tiny_autoencoder()
+    student, perceptual = initial_student(wanted, teacher), build_perceptual(wanted)
+    judge = PatchDiscriminator(4, 2)
+    assert perceptual is not None
+    images = torch.rand(2, 3, 32, 32) * 2 - 1
+    losses = ScaleConsistentLoss(wanted, teacher, perceptual, judge, lambda tensor: tensor)
+    _, terms = losses.student(student, images, None, adversarial=True)
+
+    made, _ = reconstruct(student, images)
+    alone = perceptual(made, images).mean()
+    weights = wanted.loss
+    learned = weights.mse * (made - images).square().mean() + weights.perceptual * alone
+    learned = learned + weights.wavelet * detail_error(made, images)
+    reference = alone if balance == "perceptual" else learned
+    norms = [
+        torch.autograd.grad(loss, student.decoder.conv_out.weight, retain_graph=True)[0].norm()
+        for loss in (reference, generator_hinge(judge(made)))
+    ]
+    torch.testing.assert_close(terms["weight"], norms[0] / norms[1], rtol=1e-3, atol=0)

@@ -55,6 +55,10 @@ def test_all_recipes_load(path: Path) -> None:
         ({"resolution": 256}, "crop: found 512x512, allowed at most resolution=256"),
         ({"crop": 32, "adversarial": {"layers": 4}}, "adversarial.layers: found 4, which takes"),
         ({"loss": {"mse": 0, "perceptual": 0}}, "loss: found no weight above 0 among mse"),
+        (
+            {"adversarial": {"balance": "perceptual"}, "loss": {"perceptual": 0}},
+            "adversarial.balance: found perceptual with loss.perceptual=0, allowed all",
+        ),
         ({"perceptual": {"name": "lpips"}}, "perceptual.weights: missing"),
         ({"perceptual": {"name": "vgg"}}, "perceptual.name: found 'vgg', allowed"),
         ({"validation": {"prompts": []}}, "validation.prompts: unknown key"),

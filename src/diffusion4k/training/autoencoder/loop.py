@@ -46,6 +46,7 @@ from diffusion4k.training.checkpoint import Retention
 from diffusion4k.training.curve import Curve
 from diffusion4k.training.ema import WeightAverage
 from diffusion4k.training.export import versions
+from diffusion4k.training.inputs import inputs_of_autoencoder, require_same_inputs
 from diffusion4k.training.optimizers import make_optimizer
 from diffusion4k.training.randomness import generator_at
 from diffusion4k.training.resume import resume_point
@@ -60,13 +61,17 @@ _DISCRIMINATOR = 1  # separates its random numbers from the crops'
 _COLUMNS = (*TERMS, "discriminator", "learning_rate", "gradient_norm")
 
 
-def train_autoencoder(recipe: AutoencoderRecipe, *, skip_bad: bool = False) -> Path:
+def train_autoencoder(
+    recipe: AutoencoderRecipe, *, skip_bad: bool = False, changed_inputs: bool = False
+) -> Path:
     """Run a recipe to its end, from its newest checkpoint if there is one; the student's folder.
 
     `skip_bad` leaves out photographs that cannot be read or are smaller than the crop.
+    `changed_inputs`: goes on with other photographs or another teacher than it began with.
 
     Raises:
-        UsageError: a recipe that cannot be run, or that is not the one of the checkpoint.
+        UsageError: a recipe that cannot be run, or that is not the one of the checkpoint, or leads
+            to other photographs or weights.
         Stopped: SIGTERM or Ctrl-C came; a checkpoint of the last step is written.
         Diffusion4kError: teacher or photographs unusable, or a loss that is not finite.
     """
@@ -74,7 +79,7 @@ def train_autoencoder(recipe: AutoencoderRecipe, *, skip_bad: bool = False) -> P
     patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
     accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[patience])
     with locked(recipe.output) if accelerator.is_main_process else nullcontext():
-        run = _Run(recipe, accelerator, skip_bad=skip_bad)
+        run = _Run(recipe, accelerator, skip_bad=skip_bad, changed_inputs=changed_inputs)
         try:
             run.go()
         finally:
@@ -86,10 +91,19 @@ class _Run:
     """The state of a run: what is trained, what judges it, curves."""
 
     def __init__(
-        self, recipe: AutoencoderRecipe, accelerator: Accelerator, *, skip_bad: bool
+        self,
+        recipe: AutoencoderRecipe,
+        accelerator: Accelerator,
+        *,
+        skip_bad: bool,
+        changed_inputs: bool,
     ) -> None:
         self.recipe, self.accelerator, self.device = recipe, accelerator, accelerator.device
         self.checkpoint, self.first = resume_point(recipe, accelerator.num_processes)
+        if accelerator.is_main_process:
+            self.inputs = inputs_of_autoencoder(recipe)
+            if self.checkpoint:
+                require_same_inputs(self.checkpoint, self.inputs, changed=changed_inputs)
         self.precision = build_precision(recipe, self.device)
         self.crops = training_crops(recipe, skip_bad=skip_bad)
         teacher = load_teacher(recipe.model, self.device)
@@ -308,6 +322,7 @@ class _Run:
                 state={
                     "processes": self.accelerator.num_processes,
                     "recipe": self.recipe.model_dump(mode="json"),
+                    "inputs": self.inputs.state(),
                     "versions": versions(),
                 },
                 keep=Retention(wanted.keep, wanted.keep_every),

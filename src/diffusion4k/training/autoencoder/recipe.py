@@ -67,8 +67,13 @@ class LpipsRecipe(Section):
 
 
 class AdversarialRecipe(Section):
-    """The discriminator, which sets in (and begins to learn) after `start` steps."""
+    """The discriminator, which sets in (and begins to learn) after `start` steps.
 
+    Its gradients are made as long as those of `balance`: of all that is learned from, or of the
+    perceptual distance alone, without its weight, as the paper's script has it.
+    """
+
+    balance: Literal["all", "perceptual"] = "all"
     start: Annotated[int, Field(strict=True, ge=0)] = 0
     channels: Count = 64
     layers: Count = 3
@@ -117,6 +122,11 @@ class AutoencoderRecipe(RunRecipe):
                 "layers",
                 "adversarial.layers: found {layers}, which takes crops from {smallest} pixels on",
                 {"layers": self.adversarial.layers, "smallest": smallest},
+            )
+        if self.adversarial.balance == "perceptual" and not self.loss.perceptual:
+            raise PydanticCustomError(
+                "balance",
+                "adversarial.balance: found perceptual with loss.perceptual=0, allowed all",
             )
         if not (self.loss.mse or self.loss.perceptual or self.loss.wavelet):
             # Adversarial and scale-consistent losses alone say nothing of the image itself.

@@ -84,7 +84,9 @@ class ScaleConsistentLoss:
             self.discriminator.eval().requires_grad_(False)
             terms["adversarial"] = generator_hinge(self.discriminator(made).float())
             last = student.decoder.conv_out.weight
-            terms["weight"] = adaptive_weight(loss, terms["adversarial"], last, self.average)
+            alone = self.recipe.adversarial.balance == "perceptual"
+            as_long_as = terms["perceptual"] if alone else loss
+            terms["weight"] = adaptive_weight(as_long_as, terms["adversarial"], last, self.average)
             loss = loss + weights.adversarial * terms["weight"] * terms["adversarial"]
         terms["loss"] = loss + weights.scale_consistency * terms["scale_consistency"]
         return made.detach(), terms

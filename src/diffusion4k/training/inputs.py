@@ -1,0 +1,162 @@
+"""What a run is made of besides its recipe, which only names places: weights and photographs.
+
+Every checkpoint notes what stood there (`inputs` in its `state.json`), and a run that goes on
+compares: files that were replaced under the same path give another run, as another recipe does.
+"""
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffusion4k.data.fingerprint import FileHashes
+from diffusion4k.data.folder import photo_folder
+from diffusion4k.data.metadata import METADATA, Row, read_rows
+from diffusion4k.data.reader import HASHES, LatentCache
+from diffusion4k.errors import UsageError
+from diffusion4k.families.component import loaded_files
+from diffusion4k.families.folder import resolve_autoencoder
+from diffusion4k.files import sha256_of
+from diffusion4k.sampling.fingerprint import fingerprint
+from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe, LpipsRecipe
+from diffusion4k.training.checkpoint import read_state
+from diffusion4k.training.recipe import Recipe
+
+__all__ = ["Inputs", "inputs_of", "inputs_of_autoencoder", "require_same_inputs"]
+
+_DIGITS = 16
+_END = 1 << 14
+_ABSENT = "-" * _DIGITS
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the paths of a recipe lead to.
+
+    Attributes:
+        weights: hash of the files behind each key of the recipe that leads to weights.
+        source: `data` or `cache`, the key that leads to the photographs.
+        photographs: hash of the picture, hash of the caption and file name, in training's order.
+    """
+
+    weights: dict[str, str]
+    source: str
+    photographs: list[str]
+
+    def state(self) -> dict[str, Any]:
+        """For `state.json`: a line a photograph."""
+        return {"weights": self.weights, self.source: self.photographs}
+
+    def changes(self, state: dict[str, Any], step: int) -> list[str]:
+        """How it differs from what was noted at a step, in words."""
+        before = state.get("weights", {})
+        changes = [
+            f"{key}: other weights than at step {step}"
+            for key, found in self.weights.items()
+            if before.get(key, found) != found
+        ]
+        noted = state.get(self.source, self.photographs)
+        if noted != self.photographs:
+            changes.append(_of_photographs(self.source, noted, self.photographs, step))
+        return changes
+
+
+def inputs_of(recipe: Recipe, model: Path) -> Inputs:
+    """What a fine-tuning of a transformer is made of; `model` is the folder of the recipe's.
+
+    With a complete cache photographs are not read again, nor is a file whose hash the cache
+    remembers.
+
+    Raises:
+        Diffusion4kError: no photographs, or no cache where it is all that is trained from.
+    """
+    weights, place = {"model": fingerprint(model)}, recipe.cache_folder
+    if recipe.data is None or isinstance(place, str):
+        cache = LatentCache(place)
+        cached = [
+            f"{' '.join(cache.checksums(number))} {cache.file_name(number)}"
+            for number in range(len(cache))
+        ]
+        return Inputs(weights, "cache", cached)
+    digest = _ends if recipe.uncached else FileHashes(place / HASHES).sha256
+    return Inputs(weights, "data", list(_photographs(photo_folder(recipe.data), digest)))
+
+
+def inputs_of_autoencoder(recipe: AutoencoderRecipe) -> Inputs:
+    """What a training of an autoencoder is made of.
+
+    Raises:
+        Diffusion4kError: no teacher, no photographs, or no such file of weights.
+    """
+    folder = resolve_autoencoder(recipe.model)
+    files = "".join(f"{path.name} {sha256_of(path)}" for path in loaded_files(folder))
+    weights = {"model": hashlib.sha256(files.encode()).hexdigest()[:_DIGITS]}
+    if isinstance(recipe.perceptual, LpipsRecipe) and recipe.loss.perceptual:
+        for key in ("weights", "heads"):
+            path = Path(getattr(recipe.perceptual, key) or "")
+            if path.is_file():  # A hub id is another file only under another name.
+                weights[f"perceptual.{key}"] = sha256_of(path)[:_DIGITS]
+    return Inputs(weights, "data", list(_photographs(photo_folder(recipe.data), _ends)))
+
+
+def require_same_inputs(checkpoint: Path, inputs: Inputs, *, changed: bool) -> None:
+    """Compare with what a checkpoint notes; one of an older version notes nothing.
+
+    Arguments:
+        changed: differences are reported, and no reason to refuse.
+
+    Raises:
+        UsageError: they differ, and are not meant to.
+    """
+    state = read_state(checkpoint)
+    changes = "; ".join(inputs.changes(state.get("inputs", {}), state["step"]))
+    if not changes:
+        return
+    if not changed:
+        raise UsageError(
+            f"{checkpoint}: what the recipe's paths lead to has changed since: {changes}: put it "
+            "back, choose another output, or train on all the same with --changed-inputs"
+        )
+    print(f"going on with changed inputs: {changes}", file=sys.stderr, flush=True)
+
+
+def _photographs(folder: Path, digest: Callable[[Path], str]) -> Iterator[str]:
+    metadata = folder / METADATA
+    if not metadata.is_file():
+        raise UsageError(f"{folder}: no {METADATA} in it: it names the photographs")
+    for row in read_rows(metadata):
+        if isinstance(row, Row):
+            path = folder / row.file_name
+            picture = digest(path)[:_DIGITS] if path.is_file() else _ABSENT
+            caption = hashlib.sha256(row.text.encode()).hexdigest()[:_DIGITS]
+            yield f"{picture} {caption} {row.file_name}"
+
+
+def _ends(path: Path) -> str:
+    """Hash of a file's size, beginning and end: of a compressed picture that is enough."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        digest.update(file.read(_END))
+        file.seek(max(size - _END, 0))
+        digest.update(file.read(_END))
+    return digest.hexdigest()
+
+
+def _of_photographs(source: str, before: list[str], after: list[str], step: int) -> str:
+    old, new = ({name: rest for *rest, name in map(_parts, each)} for each in (before, after))
+    both = [name for name in new if name in old]
+    counts = {
+        "no longer there": len(old.keys() - new.keys()),
+        "new": len(new.keys() - old.keys()),
+        "with another picture": sum(old[name][0] != new[name][0] for name in both),
+        "with another caption": sum(old[name][1] != new[name][1] for name in both),
+    }
+    told = [f"{count} {what}" for what, count in counts.items() if count] or ["in another order"]
+    return f"{source}: {len(after)} photographs, {len(before)} at step {step}: {', '.join(told)}"
+
+
+def _parts(line: str) -> list[str]:
+    return line.split(" ", 2)
