@@ -31,7 +31,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Recipe, bool]]:
     """Runs that were asked for; none is carried out."""
     runs: list[tuple[Recipe, bool]] = []
 
-    def note(recipe: Recipe, *, skip_bad: bool) -> Path:
+    def note(recipe: Recipe, *, skip_bad: bool, **_: object) -> Path:
         runs.append((recipe, skip_bad))
         return recipe.output / "model"
 

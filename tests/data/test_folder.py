@@ -102,7 +102,7 @@ def test_byte_order_mark_windows_line_ends_and_blank_lines(folder: Path) -> None
 def test_folders_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such folder: give a folder"):
         read_folder(tmp_path / "absent")
-    with pytest.raises(UsageError, match=r"no metadata\.jsonl"):
+    with pytest.raises(UsageError, match="no captions in it.*dataset caption"):
         read_folder(tmp_path)
     (tmp_path / "metadata.jsonl").touch()
     with pytest.raises(Diffusion4kError, match="names no usable photograph"):
@@ -130,3 +130,36 @@ def test_what_looks_like_a_picture_and_is_not_read_is_reported(folder: Path) -> 
     assert "not read: .heic files" in reasons["phone.HEIC"]
     assert "leads nowhere" in reasons["gone.png"]
     assert "no line in metadata.jsonl names it" in reasons["camera"]
+
+
+def test_captions_beside_pictures_are_read(tmp_path: Path) -> None:
+    """As LoRA trainers have them; what is wrong is named as `dataset verify` names it."""
+    (tmp_path / "2023").mkdir()
+    for name in ("a.png", "2023/b.png", "c.png", "d.png"):
+        save_picture(tmp_path / name, (80, 70))
+    (tmp_path / "a.txt").write_text("A lake.\n", encoding="utf-8")
+    (tmp_path / "2023" / "b.png.txt").write_text("A hill,\nfar away.", encoding="utf-8")
+    (tmp_path / "d.txt").write_text(" \n")
+    scan = scan_folder(tmp_path)
+    assert {photo.file_name: photo.text for photo in scan.photos} == {
+        "a.png": "A lake.",
+        "2023/b.png": "A hill, far away.",
+    }
+    problems = {Path(p.where).name: p.kind for p in scan.problems}
+    assert problems == {"c.png": "unnamed", "d.txt": "caption-missing"}
+
+
+def test_a_table_of_captions_is_read(tmp_path: Path) -> None:
+    """As Hugging Face's image folders, or a spreadsheet, have it."""
+    for name in ("a.png", "b.png", "c.png"):
+        save_picture(tmp_path / name, (80, 70))
+    table = '\ufefffile_name;text\r\na.png;"A lake; a boat."\r\nb.png;\r\n'
+    (tmp_path / "metadata.csv").write_text(table, encoding="utf-8", newline="")
+    scan = scan_folder(tmp_path)
+    assert [(photo.file_name, photo.text) for photo in scan.photos] == [
+        ("a.png", "A lake; a boat.")
+    ]
+    assert {Path(p.where).name: p.kind for p in scan.problems} == {
+        "metadata.csv:3": "caption-missing",
+        "c.png": "unnamed",
+    }

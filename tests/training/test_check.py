@@ -71,7 +71,7 @@ def test_an_output_that_is_a_file(recipe: Make) -> None:
     [
         ({"model": "no/such/model"}, "no such model"),
         ({"data": "nowhere"}, "nowhere: no such folder"),
-        ({"crop": 96, "resolution": 96, "data": "EMPTY"}, "no metadata.jsonl"),
+        ({"crop": 96, "resolution": 96, "data": "EMPTY"}, "no captions in it"),
     ],
 )
 def test_inputs_that_are_not_there(

@@ -11,7 +11,7 @@ from diffusion4k.cli.main import main
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.planning.machine import Machine
 from diffusion4k.training.preflight import look_over
-from diffusion4k.training.recipe import Recipe
+from diffusion4k.training.recipe import Recipe, load_recipe
 
 Make = Callable[..., Recipe]
 SMALL = Machine(
@@ -224,3 +224,15 @@ def test_a_cache_of_another_model(recipe: Make, tmp_path: Path, tiny_model: Path
     assert "is missing: build the cache again" in problem
     train(recipe(steps=1, cache=str(tmp_path / "own"), output=str(tmp_path / "second")))
     assert train(recipe(data=None, steps=1, cache=str(tmp_path / "own"))).is_dir()
+
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "pocket-wlf.yaml"
+
+
+def test_photographs_that_are_enlarged_are_told(tmp_path: Path) -> None:
+    recipe = load_recipe(RECIPE, [f"output={tmp_path / 'run'}"])
+    assert not any("enlarged" in text for text in look_over(recipe).warnings)
+    enlarged = recipe.model_copy(update={"enlarge": True})
+    (told,) = [text for text in look_over(enlarged).warnings if "enlarged" in text]
+    assert told.startswith("9 of 9 photographs are below 4096 pixels")
+    assert "up to 2.4 times: enlarge=false keeps their size" in told

@@ -1,9 +1,12 @@
 """`diffusion4k train`: a recipe to a fine-tuned model."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from diffusion4k.training.recipe import Recipe
 
 from diffusion4k.cli.arguments import key_values
 
@@ -82,3 +85,22 @@ def train(
     result = train(wanted, skip_bad=skip_bad, changed_inputs=changed_inputs)
     if is_main():
         typer.echo(result)
+        typer.echo(_what_next(wanted, result), err=True)
+
+
+def _what_next(recipe: "Recipe", result: Path) -> str:
+    """What came of the run, and the commands that show it."""
+    from diffusion4k.training.curve import Curve
+
+    losses = [float(row["loss"]) for row in Curve.read(recipe.output / "validation.csv")]
+    measured = (
+        f"validation loss {losses[0]:.4f} before, {losses[-1]:.4f} after\n"
+        if len(losses) > 1
+        else ""
+    )
+    tuned = f"{recipe.model} --lora {result}" if recipe.lora else str(result)
+    return (
+        f"{measured}make an image by it: diffusion4k generate PROMPT --model {tuned} --out after\n"
+        f"and one without: diffusion4k generate PROMPT --model {recipe.model} --out before\n"
+        "side by side: diffusion4k compare before after --out comparison"
+    )

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from diffusion4k.cores import cores
+from diffusion4k.data.beside import TABLE, has_captions_beside, rows_beside, rows_of_table
 from diffusion4k.data.images import image_size
 from diffusion4k.data.metadata import METADATA, Row, read_rows
 from diffusion4k.data.picture_files import image_files, unread_files
@@ -114,34 +115,47 @@ def scan_folder(
         captioned: photographs without a caption are a problem.
 
     Raises:
-        UsageError: no folder, or no `metadata.jsonl` in it.
+        UsageError: no folder, or no caption in it.
     """
     folder = Path(folder)
-    metadata = folder / METADATA
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder: give a folder with {METADATA} in it")
-    if not metadata.is_file():
-        raise UsageError(
-            f"{folder}: no {METADATA} in it: it gives one line per photograph, "
-            '{"file_name": ..., "text": ...}'
-        )
+    metadata = _metadata(folder)
+    if metadata is None:
+        rows = rows_beside(folder)
+        return FolderScan(folder, *look_at(folder, rows, min_side=min_side, progress=progress))
     named: set[str] = set()
+    read = read_rows if metadata.name == METADATA else rows_of_table
 
-    def rows() -> Iterator[Row | Problem]:
-        for row in read_rows(metadata):
+    def named_rows() -> Iterator[Row | Problem]:
+        for row in read(metadata):
             if isinstance(row, Row):
                 named.add(posixpath.normpath(row.file_name))
                 if captioned and not row.text:
                     row = Problem(row.where, _without_caption(row), "caption-missing")
             yield row
 
-    photos, problems = look_at(folder, rows(), min_side=min_side, progress=progress)
+    photos, problems = look_at(folder, named_rows(), min_side=min_side, progress=progress)
     for path in image_files(folder):
         if path.relative_to(folder).as_posix() not in named:
-            reason = f"no line in {METADATA} names it: add one, or move the file away"
+            reason = f"no line in {metadata.name} names it: add one, or move the file away"
             problems.append(Problem(str(path), reason, "unnamed"))
     problems += unread_files(folder, named)
     return FolderScan(folder, photos, problems)
+
+
+def _metadata(folder: Path) -> Path | None:
+    """`metadata.jsonl`, else `metadata.csv`; None: the captions lie beside the pictures."""
+    for name in (METADATA, TABLE):
+        if (folder / name).is_file():
+            return folder / name
+    if has_captions_beside(folder):
+        return None
+    raise UsageError(
+        f"{folder}: no captions in it: neither {METADATA}, one line per photograph as "
+        f'{{"file_name": ..., "text": ...}}, nor {TABLE}, nor a.txt beside a.jpg: `diffusion4k '
+        "dataset caption` writes them, by GPT-4o or a model on this machine"
+    )
 
 
 def _without_caption(row: Row) -> str:

@@ -17,7 +17,7 @@ from diffusion4k.data.problems import Problem
 from diffusion4k.files import write_text
 from diffusion4k.text_files import json_of
 
-__all__ = ["METADATA", "Row", "read_rows", "write_rows"]
+__all__ = ["METADATA", "Row", "read_rows", "row_from", "write_rows"]
 
 METADATA = "metadata.jsonl"
 
@@ -77,6 +77,11 @@ def _parse(line: bytes, where: str) -> Row | Problem:
     if not isinstance(values, dict):
         reason = f"found a JSON {type(values).__name__}, allowed is an object"
         return Problem(where, reason, "metadata")
+    return row_from(values, where)
+
+
+def row_from(values: dict[str, Any], where: str) -> Row | Problem:
+    """The row that an object of file name and caption stands for, or what is wrong with it."""
     for key, kind in (("file_name", "metadata"), ("text", "caption-missing")):
         value = values.get(key)
         if key == "text" and value is None:

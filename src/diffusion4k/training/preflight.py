@@ -216,6 +216,7 @@ def _photographs(
                 count = len(scan.photos)
                 if sized:
                     _crops_fit(recipe, scan)
+                    findings.warnings += _enlarged(recipe, scan)
     batch = recipe.batch_size * recipe.gradient_accumulation * world
     if count is not None and batch > count:
         findings.problems.append(
@@ -229,6 +230,19 @@ def _lines(folder: Path) -> int | None:
     """Of the metadata; None if there is none."""
     metadata = folder / METADATA
     return metadata.read_bytes().count(b"\n") if metadata.is_file() else None
+
+
+def _enlarged(recipe: Recipe, scan: FolderScan) -> list[str]:
+    """A warning of photographs that are enlarged: a model trained on them learns to be soft."""
+    sides = [min(photo.width, photo.height) for photo in scan.photos]
+    small = [side for side in sides if side < recipe.resolution]
+    if not small or not recipe.enlarge or recipe.buckets:
+        return []
+    return [
+        f"{len(small)} of {len(sides)} photographs are below {recipe.resolution} pixels on the "
+        f"shorter side and will be enlarged, up to {recipe.resolution / min(small):.1f} times: "
+        "enlarge=false keeps their size"
+    ]
 
 
 def _crops_fit(recipe: Recipe, scan: FolderScan) -> None:

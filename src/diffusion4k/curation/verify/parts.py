@@ -20,12 +20,11 @@ from pathlib import Path
 
 from diffusion4k.curation.layout import MANIFEST, SPLITS
 from diffusion4k.curation.verify.archives import ARCHIVES, unpack
+from diffusion4k.data.beside import rows_beside
 from diffusion4k.data.folder import FolderScan, look_at, scan_folder
 from diffusion4k.data.metadata import METADATA, Row, read_rows
-from diffusion4k.data.picture_files import files_below, image_files, unread_files
+from diffusion4k.data.picture_files import image_files
 from diffusion4k.data.problems import Problem
-from diffusion4k.data.sidecars import CAPTION_KEYS, Sidecars, caption_of
-from diffusion4k.files import leads_out
 
 __all__ = ["Part", "find_parts", "rows_of", "scan"]
 
@@ -88,7 +87,7 @@ def find_parts(dataset: Path) -> list[Part]:
 def rows_of(folder: Path) -> Iterator[Row | Problem]:
     """The lines of the folder's `metadata.jsonl`, or without one its text files beside images."""
     metadata = folder / METADATA
-    yield from read_rows(metadata) if metadata.is_file() else _pairs(folder)
+    yield from read_rows(metadata) if metadata.is_file() else rows_beside(folder)
 
 
 def scan(
@@ -97,7 +96,9 @@ def scan(
     """What `rows_of` names, and all that is wrong by name or header; see `scan_folder`."""
     if (folder / METADATA).is_file():
         return scan_folder(folder, min_side=min_side, captioned=captioned, progress=progress)
-    photos, problems = look_at(folder, _pairs(folder), min_side=min_side, progress=progress)
+    photos, problems = look_at(
+        folder, rows_beside(folder, as_written=True), min_side=min_side, progress=progress
+    )
     return FolderScan(folder, photos, problems)
 
 
@@ -111,40 +112,3 @@ def _below(folder: Path) -> Iterator[Path]:
             yield from _below(path)
         elif path.name.lower().endswith(ARCHIVES) and path.is_file():
             yield path
-
-
-def _pairs(folder: Path) -> Iterator[Row | Problem]:
-    """Pictures with the captions that lie beside them, and captions whose picture is not there."""
-    sidecars: dict[Path, Sidecars] = {}
-    for path in sorted({folder, *(path.parent for path in files_below(folder))}):
-        sidecars[path] = Sidecars(sorted(each.name for each in path.iterdir()))
-    for path in image_files(folder):
-        yield _pair(
-            folder, path, [path.with_name(n) for _, n in sidecars[path.parent].of(path.name)]
-        )
-    for problem in unread_files(folder):
-        sidecars[Path(problem.where).parent].of(Path(problem.where).name)
-        yield problem
-    for parent, found in sidecars.items():
-        for name in found.orphans():
-            reason = "no picture of this name is beside it: put it there, or remove the caption"
-            yield Problem(str(parent / name), reason, "caption-alone")
-
-
-def _pair(folder: Path, path: Path, beside: list[Path]) -> Row | Problem:
-    file_name = path.relative_to(folder).as_posix()
-    if not beside:
-        wanted = path.with_suffix(".txt").name
-        reason = f"no {METADATA} names it and no {wanted} is beside it: caption it"
-        return Problem(str(path), reason, "unnamed")
-    for file in beside:
-        try:
-            if leads_out(file, folder):
-                raise ValueError("a link that leads out of the folder: put the caption itself here")
-            text = caption_of(file, CAPTION_KEYS, as_written=True)
-        except ValueError as error:
-            kind = "encoding" if "UTF-8" in str(error) else "caption-missing"
-            return Problem(str(file), str(error), kind)
-        if text:
-            return Row(str(file), file_name, text, {"file_name": file_name, "text": text})
-    return Problem(str(beside[0]), "empty: write a caption", "caption-missing")
