@@ -102,7 +102,7 @@ def test_byte_order_mark_windows_line_ends_and_blank_lines(folder: Path) -> None
 def test_folders_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such folder: give a folder"):
         read_folder(tmp_path / "absent")
-    with pytest.raises(UsageError, match="no captions in it.*dataset caption"):
+    with pytest.raises(UsageError, match=r"no captions in it.*dataset caption"):
         read_folder(tmp_path)
     (tmp_path / "metadata.jsonl").touch()
     with pytest.raises(Diffusion4kError, match="names no usable photograph"):

@@ -143,7 +143,8 @@ def small(words: list[str], full_size: Path) -> list[str]:
         elif not any(word.startswith("data=") for word in words):
             words.append("data=photographs")
     if verb == "benchmark" and words[1].endswith(".yaml"):
-        words += ["limit=1", "width=256", "height=256", "reference=photographs"]
+        side = 1024 if "stages" in words[1] else 256  # the pocket model's draft has 512
+        words += ["limit=1", f"width={side}", f"height={side}", "reference=photographs"]
     if verb == "ablate":
         words += ["recipe.data=photographs", "recipe.resolution=256", "recipe.crop=256", "steps=2"]
         words += ["recipe.schedule.warmup_steps=0", "recipe.checkpoint.every=1", "seeds=[0]"]
