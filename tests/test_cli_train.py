@@ -27,27 +27,30 @@ def _run(*arguments: object) -> str:
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Recipe, bool]]:
+def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Recipe, dict[str, bool]]]:
     """Runs that were asked for; none is carried out."""
-    runs: list[tuple[Recipe, bool]] = []
+    runs: list[tuple[Recipe, dict[str, bool]]] = []
 
-    def note(recipe: Recipe, *, skip_bad: bool, **_: object) -> Path:
-        runs.append((recipe, skip_bad))
+    def note(recipe: Recipe, **flags: bool) -> Path:
+        runs.append((recipe, flags))
         return recipe.output / "model"
 
     monkeypatch.setattr(loop, "train", note)
     return runs
 
 
-def test_recipe_and_overrides_reach_the_run(started: list[tuple[Recipe, bool]]) -> None:
+def test_recipe_and_overrides_reach_the_run(started: list[tuple[Recipe, dict[str, bool]]]) -> None:
     told = _run(RECIPE, "steps=17", "optimizer.learning_rate=1e-4", "--skip-bad")
     assert started == [
-        (load_recipe(RECIPE, ["steps=17", "optimizer.learning_rate=1e-4"]), True),
+        (
+            load_recipe(RECIPE, ["steps=17", "optimizer.learning_rate=1e-4"]),
+            {"skip_bad": True, "changed_inputs": False},
+        ),
     ]
     assert told.split() == ["runs/pocket-wlf/model"]
 
 
-def test_nothing_starts_with_a_wrong_recipe(started: list[tuple[Recipe, bool]]) -> None:
+def test_nothing_starts_with_a_wrong_recipe(started: list[tuple[Recipe, dict[str, bool]]]) -> None:
     with pytest.raises(UsageError, match=r"stepps: unknown key \(did you mean steps\?\)"):
         _run(RECIPE, "stepps=7")
     assert not started
@@ -58,7 +61,7 @@ def test_the_help_shows_an_example() -> None:
 
 
 def test_too_little_memory_is_told_before_the_start(
-    started: list[tuple[Recipe, bool]], monkeypatch: pytest.MonkeyPatch
+    started: list[tuple[Recipe, dict[str, bool]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = (RECIPE, "crop=256", "batch_size=2")
     assert "warning" not in _errors(*arguments)

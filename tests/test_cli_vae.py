@@ -26,12 +26,12 @@ def _run(*arguments: object) -> str:
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[AutoencoderRecipe, bool]]:
+def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[AutoencoderRecipe, dict[str, bool]]]:
     """Runs that were asked for; none is carried out."""
-    runs: list[tuple[AutoencoderRecipe, bool]] = []
+    runs: list[tuple[AutoencoderRecipe, dict[str, bool]]] = []
 
-    def note(recipe: AutoencoderRecipe, *, skip_bad: bool) -> Path:
-        runs.append((recipe, skip_bad))
+    def note(recipe: AutoencoderRecipe, **flags: bool) -> Path:
+        runs.append((recipe, flags))
         return recipe.output / "vae"
 
     monkeypatch.setattr(loop, "train_autoencoder", note)
@@ -39,17 +39,20 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[AutoencoderRecipe, bo
 
 
 def test_recipe_and_overrides_reach_the_run(
-    started: list[tuple[AutoencoderRecipe, bool]],
+    started: list[tuple[AutoencoderRecipe, dict[str, bool]]],
 ) -> None:
-    told = _run(RECIPE, "start=stride", "loss.wavelet=0.1", "--skip-bad")
+    told = _run(RECIPE, "start=stride", "loss.wavelet=0.1", "--changed-inputs")
     assert started == [
-        (load_autoencoder_recipe(RECIPE, ["start=stride", "loss.wavelet=0.1"]), True)
+        (
+            load_autoencoder_recipe(RECIPE, ["start=stride", "loss.wavelet=0.1"]),
+            {"skip_bad": False, "changed_inputs": True},
+        )
     ]
     assert told.split() == ["runs/pocket-vae-sc/vae"]
 
 
 def test_nothing_starts_with_a_wrong_recipe(
-    started: list[tuple[AutoencoderRecipe, bool]],
+    started: list[tuple[AutoencoderRecipe, dict[str, bool]]],
 ) -> None:
     with pytest.raises(UsageError, match=r"stepps: unknown key \(did you mean steps\?\)"):
         _run(RECIPE, "stepps=7")
