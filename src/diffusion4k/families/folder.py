@@ -221,7 +221,7 @@ def index_entry(folder: Path, component: str) -> tuple[str, str] | None:
 
 
 def needed_entry(folder: Path, component: str, whose: str) -> tuple[str, str]:
-    """As `index_entry`, of a component that the models of `whose` family need.
+    """As `index_entry`, of a component that `whose` ("sd3 models") need.
 
     Raises:
         Diffusion4kError: also if there is none.
