@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -119,6 +120,8 @@ def _machine() -> str:
 
 
 def _is_running(process: int) -> bool:
+    if sys.platform == "win32":  # where this very question would end the process
+        return True
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):

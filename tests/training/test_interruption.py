@@ -48,7 +48,7 @@ def test_killed_at_random_and_started_again(
     assert left == {f"step-{steps - 2:06}", f"step-{steps:06}"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_saves_the_step_it_finds(recipe: Make, tmp_path: Path, number: int) -> None:
     keys = {"steps": 400, "checkpoint": {"every": 1000}}
     wanted = recipe(**keys)

@@ -93,7 +93,8 @@ class RemoteFiles:
                 if size is not None and temporary.stat().st_size != size:
                     raise OSError(f"{temporary.stat().st_size} of {size} bytes came")
         except Exception as error:
-            reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+            cause = error.__cause__ or error  # as it was before the file was named
+            reason = (str(cause).splitlines() or [""])[0] or type(cause).__name__
             raise Diffusion4kError(
                 f"{self._address}/{name}: cannot be fetched ({reason}): check the address and your "
                 "rights, or fetch the cache by other means and give its folder"

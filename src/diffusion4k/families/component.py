@@ -225,7 +225,7 @@ def check_vocabulary(folder: Path, tokenizer: Any, text_encoder: Any) -> None:
         )
 
 
-def named_class(model: Path, component: str, allowed: Collection[str], needed_by: str) -> Any:
+def named_class(model: Path, component: str, allowed: Collection[str], whose: str) -> Any:
     """The class that the model's index names for a component.
 
     Nothing else than what is allowed is imported, whatever the index says: diffusers would run code
@@ -234,11 +234,13 @@ def named_class(model: Path, component: str, allowed: Collection[str], needed_by
     Raises:
         Diffusion4kError: no class, or one that is not allowed.
     """
-    library, found = needed_entry(model, component, needed_by)
-    if found not in allowed or library not in _LIBRARIES:
+    library, found = needed_entry(model, component, whose)
+    is_known = library in _LIBRARIES
+    if found not in allowed or not is_known:
+        named = found[:80] if is_known else f"{found[:80]} of {shortened(library)}"
         raise Diffusion4kError(
-            f"{model / 'model_index.json'}: {component} is a {shortened(found)} of "
-            f"{shortened(library)}; {needed_by} has a {' or '.join(allowed)}"
+            f"{model / 'model_index.json'}: {component} is a {named}; {whose} have a "
+            f"{' or '.join(allowed)}"
         )
     return getattr(import_module(library), found)
 

@@ -220,8 +220,8 @@ def index_entry(folder: Path, component: str) -> tuple[str, str] | None:
     return entry[0], entry[1]
 
 
-def needed_entry(folder: Path, component: str, needed_by: str) -> tuple[str, str]:
-    """As `index_entry`, of a component that `needed_by` needs.
+def needed_entry(folder: Path, component: str, whose: str) -> tuple[str, str]:
+    """As `index_entry`, of a component that `whose` ("sd3 models") need.
 
     Raises:
         Diffusion4kError: also if there is none.
@@ -229,7 +229,7 @@ def needed_entry(folder: Path, component: str, needed_by: str) -> tuple[str, str
     entry = index_entry(folder, component)
     if entry is None:
         raise Diffusion4kError(
-            f"{folder / INDEX}: names no {component}, which {needed_by} needs: take the model from "
+            f"{folder / INDEX}: names no {component}, which {whose} need: take the model from "
             "its source again"
         )
     return entry

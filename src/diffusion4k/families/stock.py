@@ -114,7 +114,7 @@ class StockFamily:
             if name in self.optional and not has_component(model, name):
                 continue
             if _is_tokenizer(name):
-                needed_entry(model, name, self._needed_by)
+                needed_entry(model, name, self._whose)
                 check_tokenizer(component_folder(model, name))
                 continue
             self.class_named(model, name)
@@ -126,11 +126,11 @@ class StockFamily:
 
     def class_named(self, model: Path, component: str) -> Any:
         """The class that the model's index names, one of those that the family allows."""
-        return named_class(model, component, self._allowed(component), self._needed_by)
+        return named_class(model, component, self._allowed(component), self._whose)
 
     @property
-    def _needed_by(self) -> str:
-        return f"a {self.pipeline_class}"
+    def _whose(self) -> str:
+        return f"{self.name} models"
 
     def _allowed(self, component: str) -> tuple[str, ...]:
         if component == "scheduler":
