@@ -29,7 +29,7 @@ def _run(*arguments: object) -> str:
 
 def test_a_recipe() -> None:
     told = _run(RECIPE, "batch_size=1", "crop=256")
-    assert "training of all weights at 256x256, batch 1, 120 steps" in told
+    assert "training of all weights at 256x256, batch 1, 160 steps" in told
     assert "fits: needs" in told.splitlines()[-1]
 
 

@@ -40,10 +40,10 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Recipe, dict[str, boo
 
 
 def test_recipe_and_overrides_reach_the_run(started: list[tuple[Recipe, dict[str, bool]]]) -> None:
-    told = _run(RECIPE, "steps=17", "optimizer.learning_rate=1e-4", "--skip-bad")
+    told = _run(RECIPE, "steps=27", "optimizer.learning_rate=1e-4", "--skip-bad")
     assert started == [
         (
-            load_recipe(RECIPE, ["steps=17", "optimizer.learning_rate=1e-4"]),
+            load_recipe(RECIPE, ["steps=27", "optimizer.learning_rate=1e-4"]),
             {"skip_bad": True, "changed_inputs": False},
         ),
     ]
@@ -67,7 +67,7 @@ def test_too_little_memory_is_told_before_the_start(
     assert "warning" not in _errors(*arguments)
     monkeypatch.setattr(warning, "present_machine", lambda **_: Machine(0, 2**20, 0, 0, 1, 1, 1))
     told = _errors(*arguments)
-    assert told.startswith("warning: does not fit") and len(told.splitlines()) == 1
+    assert told.startswith("warning: does not fit") and told.count("warning") == 1
     assert len(started) == 2
 
 

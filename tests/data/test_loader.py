@@ -17,7 +17,7 @@ from diffusion4k.errors import UsageError
 class Numbered:
     """Stands in for a `LatentCache`: latents say photograph, row, column and mirroring."""
 
-    path, flip, factor, posterior = Path("cache"), True, 16, False
+    path, flip, factor, posterior, enlargement = Path("cache"), True, 16, False, None
 
     def __init__(self, count: int, size: tuple[int, int] = (10, 6)) -> None:
         self.file_names = [f"{index}.jpg" for index in range(count)]

@@ -58,8 +58,14 @@ def test_png_keeps_every_pixel_and_jpeg_has_quality_95(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("character", ["🐶", '"', "\n", "字"])
 def test_the_longest_prompts_fit_into_jpeg(tmp_path: Path, character: str) -> None:
-    stage = Stage(4096, 4096, 50, 5.5, 16, 0.45, 128, "overlap", "constant", 0.25, "bior4.4")
-    text = character * 7000
+    stage = Stage(
+        *(4096, 4096, 50, 5.5, 16, 0.45, 128, "overlap", "constant", 0.25, "bior4.4"),
+        further_levels=4,
+        solver="dpm++",
+        model="somebody/the-base-model-of-a-fine-tuned-one",
+        model_fingerprint="f" * 16,
+    )
+    text = character * 6500
     longest = replace(SETTINGS, prompt=text, negative_prompt=text, stages=(stage,) * 8)
     write_image([np.asarray(IMAGE)], tmp_path / "image.jpg", longest)
     assert read_metadata(tmp_path / "image.jpg")["prompt"] == longest.prompt

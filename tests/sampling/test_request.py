@@ -46,7 +46,7 @@ def test_defaults_fill_what_is_not_asked_for(sd3: Path) -> None:
         ({"prompt": " "}, "the prompt is empty"),
         ({"prompt": "a\0b"}, "control character"),
         ({"prompt": "\udc80"}, "not valid UTF-8"),
-        ({"prompt": "a" * 7001}, "7001 characters: allowed are 7000"),
+        ({"prompt": "a" * 6501}, "6501 characters: allowed are 6500"),
         ({"seed": -1}, "seed -1: allowed is 0 to"),
         ({"steps": 0}, "steps 0: allowed is 1 to 1000"),
         ({"guidance": float("nan")}, "guidance nan: allowed"),

@@ -78,6 +78,7 @@ def test_stages_of_a_request(models: Any) -> None:
     assert middle == Stage(
         *(2048, 1024, 20, 7.0, 16, 0.4, 64, "shifted", "falling", 1.0),
         wavelet="db2",
+        further_levels=0,
     )
     assert last == replace(middle, width=4096, height=2048)
     assert (settings.steps, settings.guidance, settings.factor) == (20, 7.0, 16)

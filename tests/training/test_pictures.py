@@ -91,7 +91,7 @@ def test_latents_are_drawn_anew_each_time(
 class _One:
     """A cache of one picture's posterior."""
 
-    factor, longest, posterior, flip, path = 16, None, True, False, "one"
+    factor, longest, posterior, enlargement, flip, path = 16, None, True, None, False, "one"
     empty_conditioning: ClassVar[dict[str, torch.Tensor]] = {}
 
     def __init__(self, mean: torch.Tensor, deviation: torch.Tensor) -> None:

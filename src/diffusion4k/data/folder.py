@@ -28,6 +28,7 @@ __all__ = [
     "look_at",
     "photo_folder",
     "read_folder",
+    "rows_of",
     "scan_folder",
 ]
 
@@ -118,17 +119,14 @@ def scan_folder(
         UsageError: no folder, or no caption in it.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder: give a folder with {METADATA} in it")
     metadata = _metadata(folder)
     if metadata is None:
-        rows = rows_beside(folder)
+        rows = rows_of(folder)
         return FolderScan(folder, *look_at(folder, rows, min_side=min_side, progress=progress))
     named: set[str] = set()
-    read = read_rows if metadata.name == METADATA else rows_of_table
 
     def named_rows() -> Iterator[Row | Problem]:
-        for row in read(metadata):
+        for row in rows_of(folder):
             if isinstance(row, Row):
                 named.add(posixpath.normpath(row.file_name))
                 if captioned and not row.text:
@@ -144,8 +142,22 @@ def scan_folder(
     return FolderScan(folder, photos, problems)
 
 
+def rows_of(folder: Path) -> Iterator[Row | Problem]:
+    """Photographs and captions of an image folder, as its metadata or its texts have them.
+
+    Raises:
+        UsageError: no folder, or no caption in it.
+    """
+    metadata = _metadata(folder)
+    if metadata is None:
+        return rows_beside(folder)
+    return read_rows(metadata) if metadata.name == METADATA else rows_of_table(metadata)
+
+
 def _metadata(folder: Path) -> Path | None:
     """`metadata.jsonl`, else `metadata.csv`; None: the captions lie beside the pictures."""
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder: give a folder with {METADATA} in it")
     for name in (METADATA, TABLE):
         if (folder / name).is_file():
             return folder / name

@@ -210,15 +210,18 @@ def check_tokenizer(folder: Path) -> None:
 
 
 def check_vocabulary(folder: Path, tokenizer: Any, text_encoder: Any) -> None:
-    """Refuse a tokenizer whose special tokens the text encoder, given by its configuration, lacks.
+    """Refuse a tokenizer with special tokens that the text encoder lacks, by its configuration.
 
-    transformers adds those that a vocabulary does not have, behind its end.
+    transformers adds those that a vocabulary does not have, behind its end. Only those count that
+    every text gets: T5's hundred further ones are in none.
 
     Raises:
         Diffusion4kError: names the folder.
     """
     known = getattr(text_encoder, "vocab_size", None)
-    if known and max(tokenizer.all_special_ids, default=0) >= known:
+    names = ("bos", "eos", "pad", "cls", "sep")
+    ids = [getattr(tokenizer, f"{name}_token_id", None) for name in names]
+    if known and max((number for number in ids if number is not None), default=0) >= known:
         raise Diffusion4kError(
             f"{folder}: has special tokens beyond the {known} of its text encoder, so that its "
             "vocabulary lacks some: take the model from its source again"

@@ -19,7 +19,7 @@ from diffusion4k.text_files import json_of, lines_of, read_text
 __all__ = ["Request", "Settings", "choose_dtype", "read_prompts", "settle"]
 
 # The longest prompts whose record still fits into the 64 KiB that JPEG allows.
-_MAX_PROMPT = 7000
+_MAX_PROMPT = 6500
 DTYPES = ("float32", "bfloat16", "float16")
 STRENGTH = 0.35
 

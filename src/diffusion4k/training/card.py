@@ -1,11 +1,13 @@
 """The model card of a result: what it is, how it came about, how to load it."""
 
+import inspect
 from pathlib import Path
 
 import yaml
 
 from diffusion4k.families import Family
 from diffusion4k.families.base import model_settings
+from diffusion4k.families.folder import model_index
 from diffusion4k.lora import FILE_NAME
 from diffusion4k.training.export import versions
 from diffusion4k.training.recipe import Recipe
@@ -60,6 +62,7 @@ F={family.factor}. The transformer was fine-tuned"""
         "height": height,
         **({"max_sequence_length": tokens} if tokens else {}),
     }
+    absent = "".join(f", {name}=None" for name in _absent(model))
     called = "".join(f"    {name}={value},\n" for name, value in options.items())
     usage = f"""In plain diffusers (on a processor with `torch.float32`; one dtype for all parts):
 
@@ -69,7 +72,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 pipeline = DiffusionPipeline.from_pretrained(
-    "path/to/this/folder", torch_dtype=torch.bfloat16
+    "path/to/this/folder", torch_dtype=torch.bfloat16{absent}
 )
 image = pipeline(
     "a harbour in the evening",
@@ -81,6 +84,20 @@ image.save("image.png")
 less memory{", and the stages that this model is trained for" if recipe.stage else ""}.
 """
     return what, usage
+
+
+def _absent(model: Path) -> list[str]:
+    """Parts that the pipeline's class asks for and the model does not have, such as SD3's T5."""
+    import diffusers
+
+    index = model_index(model)
+    wanted = inspect.signature(getattr(diffusers, index["_class_name"]).__init__).parameters
+    there = {name for name, entry in index.items() if isinstance(entry, list) and entry[0]}
+    return [
+        name
+        for name, parameter in wanted.items()
+        if name != "self" and parameter.default is parameter.empty and name not in there
+    ]
 
 
 def _adapter(recipe: Recipe, family: Family) -> tuple[str, str]:

@@ -5,11 +5,10 @@ can tell apart) and, unchanged, every other part of the base model; an F=8 autoe
 the F=16 one, so that the stock pipeline makes images of the right size.
 """
 
-import inspect
 import json
 import shutil
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from diffusers import ModelMixin
@@ -71,22 +70,9 @@ def export_pipeline(
             autoencoder = cast(ModelMixin, family.load_autoencoder(base, dtype=torch.float32))
             autoencoder.save_pretrained(folder / "vae")
             index["vae"] = ["diffusion4k", F16]
-        index |= {name: [None, None] for name in _absent(index)}
         write_text(folder / "model_index.json", json.dumps(index, indent=2) + "\n")
         write_text(folder / "README.md", card)
     return path
-
-
-def _absent(index: dict[str, Any]) -> list[str]:
-    """Parts that the pipeline's class asks for and the model does not have, such as SD3's T5."""
-    import diffusers
-
-    wanted = inspect.signature(getattr(diffusers, index["_class_name"]).__init__).parameters
-    return [
-        name
-        for name, parameter in wanted.items()
-        if name != "self" and parameter.default is parameter.empty and name not in index
-    ]
 
 
 def export_adapter(

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from diffusion4k.data.fingerprint import FileHashes
-from diffusion4k.data.folder import photo_folder
-from diffusion4k.data.metadata import METADATA, Row, read_rows
+from diffusion4k.data.folder import photo_folder, rows_of
+from diffusion4k.data.metadata import Row
 from diffusion4k.data.reader import HASHES, LatentCache
 from diffusion4k.errors import UsageError
 from diffusion4k.families.component import loaded_files
@@ -123,10 +123,7 @@ def require_same_inputs(checkpoint: Path, inputs: Inputs, *, changed: bool) -> N
 
 
 def _photographs(folder: Path, digest: Callable[[Path], str]) -> Iterator[str]:
-    metadata = folder / METADATA
-    if not metadata.is_file():
-        raise UsageError(f"{folder}: no {METADATA} in it: it names the photographs")
-    for row in read_rows(metadata):
+    for row in rows_of(folder):
         if isinstance(row, Row):
             path = folder / row.file_name
             picture = digest(path)[:_DIGITS] if path.is_file() else _ABSENT
