@@ -40,7 +40,7 @@ def with_low_bands(
         weight: w, from 0 to 1.
     """
     height, step = len(enlarged), 2**levels
-    margin = 2 * filter_length(wavelet) * step  # what a row of P(x) depends on, and more
+    margin = filter_length(wavelet) * step  # what a row of P(x) depends on, and more
     rows = max(_ROWS // step, 1) * step
     kept, top, done = np.empty((0, *enlarged.shape[1:]), np.uint8), 0, 0
     for strip in strips:
@@ -48,16 +48,20 @@ def with_low_bands(
         below = top + len(kept)
         while done < height and below >= min(done + rows + margin, height):
             first, last = max(done - margin, 0), min(done + rows + margin, height)
-            own = _planes(kept[first - top : last - top])
-            low = low_band(_planes(enlarged[first:last]) - own, levels, wavelet)
             ready = slice(done - first, min(done + rows, height) - first)
-            pixels = (own + weight * low)[0, :, ready].clamp_(0, 255).round_().to(torch.uint8)
-            yield pixels.permute(1, 2, 0).contiguous().numpy()
+            own, other = kept[first - top : last - top], enlarged[first:last]
+            found = np.empty_like(own[ready])
+            for colour in range(3):  # one by one: their sub-bands take many times their size
+                plane, reference = (_plane(each, colour) for each in (own, other))
+                plane += weight * low_band(reference - plane, levels, wavelet)
+                pixels = plane[0, 0, ready].clamp_(0, 255).round_()
+                found[..., colour] = pixels.to(torch.uint8).numpy()
+            yield found
             done = min(done + rows, height)
             keep = max(done - margin, 0)
             kept, top = kept[keep - top :], keep
 
 
-def _planes(pixels: NDArray[np.uint8]) -> Tensor:
-    """`(rows, W, 3)` uint8 as `(1, 3, rows, W)` float32."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float()
+def _plane(pixels: NDArray[np.uint8], colour: int) -> Tensor:
+    """One colour of `(rows, W, 3)` uint8 as `(1, 1, rows, W)` float32."""
+    return torch.from_numpy(pixels[..., colour].astype(np.float32))[None, None]
