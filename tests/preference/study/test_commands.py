@@ -5,6 +5,7 @@ import importlib.util
 import signal
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -129,8 +130,9 @@ def port_of(process: int) -> int:
     """The port on which a process listens (Linux)."""
     inodes = set()
     for handle in Path(f"/proc/{process}/fd").iterdir():
-        target = str(handle.readlink())
-        inodes.add(target.removeprefix("socket:[").removesuffix("]"))
+        with suppress(FileNotFoundError):  # closed since
+            target = str(handle.readlink())
+            inodes.add(target.removeprefix("socket:[").removesuffix("]"))
     for line in Path(f"/proc/{process}/net/tcp").read_text().splitlines()[1:]:
         words = line.split()
         if words[3] == "0A" and words[9] in inodes:
