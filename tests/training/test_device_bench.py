@@ -20,13 +20,12 @@ from diffusion4k.lora import add_adapter
 from diffusion4k.objectives import WaveletFlow
 from diffusion4k.training import engine as engine_module
 from diffusion4k.training import preview
-from diffusion4k.training.checkpoint import Retention
 from diffusion4k.training.engine import Engine, blocks_of
 from diffusion4k.training.optimizers import make_optimizer
 from diffusion4k.training.preview import Preview, encode_prompts
 from diffusion4k.training.recipe import OptimizerRecipe, Recipe
 from diffusion4k.training.recompute import recompute
-from diffusion4k.training.sharded import CheckpointWriter, TrainingState
+from diffusion4k.training.sharded import TrainingState
 from diffusion4k.training.step import denoising_loss
 from tests.families.test_flux import tiny_flux
 from tests.families.test_pixart import tiny_pixart
@@ -34,7 +33,7 @@ from tests.families.test_sana import tiny_sana
 from tests.families.test_sd35 import tiny_sd35
 from tests.families.test_z_image import tiny_z_image
 from tests.tiny import tiny_sd3, tiny_transformer
-from tests.training.test_devices import Offloaded
+from tests.training.test_devices import Offloaded, through_a_checkpoint
 
 Make = Callable[..., Recipe]
 CPU = torch.device("cpu")
@@ -271,11 +270,7 @@ def test_eight_bit_optimizers_are_saved_and_come_back(
 
     step(one, first, 0)
     step(one, first, 1)
-    writer = CheckpointWriter(tmp_path, Engine(), keep=Retention(1))
-    writer.save(2, TrainingState(one, first), {})
-    writer.finish()
-    writer.close()
-    TrainingState(two, second).load(tmp_path / "step-000002")
+    through_a_checkpoint(tmp_path, TrainingState(one, first), TrainingState(two, second))
     step(one, first, 2)
     step(two, second, 2)
     assert torch.equal(one.weight, two.weight) and torch.equal(one.bias, two.bias)

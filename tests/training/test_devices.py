@@ -208,6 +208,15 @@ class Counting(torch.optim.Optimizer):
                 parameter.sub_(group["lr"] * state["mean"])
 
 
+def through_a_checkpoint(folder: Path, saved: TrainingState, loaded: TrainingState) -> None:
+    """Write one state as step 2 and read it into the other."""
+    writer = CheckpointWriter(folder, Engine(), keep=Retention(1))
+    writer.save(2, saved, {})
+    writer.finish()
+    writer.close()
+    loaded.load(folder / "step-000002")
+
+
 def test_numbers_that_an_optimizer_keeps_are_saved_and_come_back(tmp_path: Path) -> None:
     torch.manual_seed(0)
     gradients = torch.randn(3, 4, 6)
@@ -220,11 +229,7 @@ def test_numbers_that_an_optimizer_keeps_are_saved_and_come_back(tmp_path: Path)
 
     step(one, first, 0)
     step(one, first, 1)
-    writer = CheckpointWriter(tmp_path, Engine(), keep=Retention(1))
-    writer.save(2, TrainingState(one, first), {})
-    writer.finish()
-    writer.close()
-    TrainingState(two, second).load(tmp_path / "step-000002")
+    through_a_checkpoint(tmp_path, TrainingState(one, first), TrainingState(two, second))
     (state,) = second.state.values()
     assert state["step"] == 2 and type(state["step"]) is int
     step(one, first, 2)

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from diffusion4k.data.pixels import normalised
+from diffusion4k.data.pixels import normalised, rounded
 from diffusion4k.families.base import Family
 
 __all__ = ["enlarged_draft", "with_draft"]
@@ -41,14 +40,7 @@ def enlarged_draft(family: Family, autoencoder: Any, images: Tensor, enlargement
 
 def _resized(images: Tensor, width: int, height: int) -> Tensor:
     pictures = (
-        Image.fromarray(_pixels(image)).resize((width, height), Image.Resampling.LANCZOS)
+        Image.fromarray(rounded(image)).resize((width, height), Image.Resampling.LANCZOS)
         for image in images
     )
     return torch.cat([normalised(np.array(picture)) for picture in pictures])
-
-
-def _pixels(image: Tensor) -> NDArray[np.uint8]:
-    """`(3, H, W)` in [-1, 1] as `(H, W, 3)`, rounded as the stock pipelines do."""
-    scaled = image.float().mul(0.5).add_(0.5).clamp_(0, 1).mul_(255).round_().to(torch.uint8)
-    pixels: NDArray[np.uint8] = scaled.permute(1, 2, 0).cpu().numpy()
-    return pixels

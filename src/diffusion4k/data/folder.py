@@ -121,12 +121,12 @@ def scan_folder(
     folder = Path(folder)
     metadata = _metadata(folder)
     if metadata is None:
-        rows = rows_of(folder)
+        rows = _rows(folder, None)
         return FolderScan(folder, *look_at(folder, rows, min_side=min_side, progress=progress))
     named: set[str] = set()
 
     def named_rows() -> Iterator[Row | Problem]:
-        for row in rows_of(folder):
+        for row in _rows(folder, metadata):
             if isinstance(row, Row):
                 named.add(posixpath.normpath(row.file_name))
                 if captioned and not row.text:
@@ -148,7 +148,10 @@ def rows_of(folder: Path) -> Iterator[Row | Problem]:
     Raises:
         UsageError: no folder, or no caption in it.
     """
-    metadata = _metadata(folder)
+    return _rows(folder, _metadata(folder))
+
+
+def _rows(folder: Path, metadata: Path | None) -> Iterator[Row | Problem]:
     if metadata is None:
         return rows_beside(folder)
     return read_rows(metadata) if metadata.name == METADATA else rows_of_table(metadata)

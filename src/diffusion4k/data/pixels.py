@@ -13,7 +13,15 @@ from torch import Tensor
 
 from diffusion4k.errors import UsageError
 
-__all__ = ["PATCH", "check_multiple", "fitted_size", "kept_size", "normalised", "to_tensor"]
+__all__ = [
+    "PATCH",
+    "check_multiple",
+    "fitted_size",
+    "kept_size",
+    "normalised",
+    "rounded",
+    "to_tensor",
+]
 
 PATCH = 32
 """Pixels a side of one token: two latents of F=16, or one of F=32."""
@@ -54,6 +62,13 @@ def to_tensor(image: Image.Image, size: tuple[int, int]) -> Tensor:
     box = (left, top, image.width - left, image.height - top)
     fitted = image.resize((width, height), Image.Resampling.LANCZOS, box=box)
     return normalised(np.array(fitted))
+
+
+def rounded(image: Tensor) -> NDArray[np.uint8]:
+    """`(3, H, W)` in [-1, 1] as RGB uint8 `(H, W, 3)`, scaled and rounded as stock pipelines do."""
+    scaled = image.float().mul(0.5).add_(0.5).clamp_(0, 1).mul_(255).round_()
+    pixels: NDArray[np.uint8] = scaled.to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
+    return pixels
 
 
 def normalised(pixels: NDArray[np.uint8]) -> Tensor:

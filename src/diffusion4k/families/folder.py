@@ -271,7 +271,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 class _Stated(dict[str, Any]):
-    """What a file states; a key that is needed and not there is told with the file's name."""
+    """What a file states; the error about a missing key names the file."""
 
     def __init__(self, path: Path, content: dict[str, Any]) -> None:
         super().__init__(content)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from diffusion4k.data.pixels import rounded
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Family, family_of, resolve
 from diffusion4k.families.base import GuidanceKind, is_guided, model_memory
@@ -216,9 +217,7 @@ class Sampler:
         self.placement.before_decoding(pipeline)
         with out_of_memory(width, height, self.device):
             for strip in family.decode_strips(pipeline.vae, latents, self.placement.max_memory):
-                # As the stock pipeline scales and rounds.
-                pixels = strip[0].float().mul(0.5).add_(0.5).clamp_(0, 1).mul_(255).round_()
-                yield pixels.to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
+                yield rounded(strip[0])
 
     def call_arguments(
         self,

@@ -55,7 +55,7 @@ from diffusion4k.training.resume import resume_point
 from diffusion4k.training.schedule import learning_rate
 from diffusion4k.training.sharded import CheckpointWriter, TrainingState
 from diffusion4k.training.signals import Stopped, StopRequest
-from diffusion4k.training.stage import stage_noise
+from diffusion4k.training.stage import noise_for
 from diffusion4k.training.step import denoising_loss
 from diffusion4k.training.throughput import Throughput
 from diffusion4k.training.trackers import open_trackers
@@ -321,9 +321,7 @@ class _Run:
         noise, sigma = draw_noise(
             self.recipe.seed, batch["places"], latents.shape[1:], self.timesteps
         )
-        if self.recipe.stage and (drafts := batch["drafts"]) is not None:
-            start = self.recipe.stage.start
-            noise = stage_noise(noise, latents=latents, drafts=drafts, start=start)
+        noise = noise_for(self.recipe.stage, noise, batch)
         question = {"latents": latents, "noise": noise, "sigma": sigma}
         question = {name: tensor.to(device) for name, tensor in question.items()}
         measured: list[torch.Tensor] = []

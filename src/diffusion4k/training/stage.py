@@ -22,9 +22,11 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from diffusion4k.data.loader import Batch
 from diffusion4k.timesteps import TimestepDistribution
+from diffusion4k.training.recipe import StageRecipe
 
-__all__ = ["StageTimesteps", "stage_noise"]
+__all__ = ["StageTimesteps", "noise_for", "stage_noise"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,14 @@ class StageTimesteps:
     ) -> Tensor:
         """See `TimestepDistribution.sample`."""
         return self.start * self.whole.sample(batch, generator, device)
+
+
+def noise_for(stage: StageRecipe | None, noise: Tensor, batch: Batch) -> Tensor:
+    """The noise of a batch: as it was drawn, or n where a stage is trained."""
+    drafts = batch["drafts"]
+    if stage is None or drafts is None:
+        return noise
+    return stage_noise(noise, latents=batch["latents"], drafts=drafts, start=stage.start)
 
 
 def stage_noise(noise: Tensor, *, latents: Tensor, drafts: Tensor, start: float) -> Tensor:

@@ -20,7 +20,7 @@ from diffusion4k.training.pictures import validation_batches
 from diffusion4k.training.preview import Preview
 from diffusion4k.training.randomness import generator_at
 from diffusion4k.training.recipe import Recipe
-from diffusion4k.training.stage import stage_noise
+from diffusion4k.training.stage import noise_for
 from diffusion4k.training.step import denoising_loss
 
 __all__ = ["Validation"]
@@ -55,14 +55,11 @@ class Validation:
                 latents = batch["latents"]
                 sigma = timesteps.sample(len(latents), generator)
                 noise = torch.randn(latents.shape, generator=generator)
-                if recipe.stage and (drafts := batch["drafts"]) is not None:
-                    start = recipe.stage.start
-                    noise = stage_noise(noise, latents=latents, drafts=drafts, start=start)
                 question = {
                     "conditioning": batch["conditioning"],
                     "latents": latents,
                     "sigma": sigma,
-                    "noise": noise,
+                    "noise": noise_for(recipe.stage, noise, batch),
                 }
                 self._questions += _parts(question, recipe.batch_size)
 
