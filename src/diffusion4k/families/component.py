@@ -53,8 +53,9 @@ _LIBRARIES = ("diffusers", "transformers", "diffusion4k")
 _COUNTED = re.compile(r"^n(?:um)?_(?:\w+_)?(?:layers|(?P<heads>heads))$")
 _MOST_COUNTED = 1000  # layers or heads of a network
 _MOST = 1 << 31
+_LOW, _HIGH = "base_image_seq_len", "max_image_seq_len"
 _SHIFTS = {
-    **dict.fromkeys(("shift", "flow_shift", "base_image_seq_len", "max_image_seq_len"), 0),
+    **dict.fromkeys(("shift", "flow_shift", _LOW, _HIGH), 0),
     **dict.fromkeys(("base_shift", "max_shift"), -100),  # logarithms
 }
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
@@ -195,6 +196,11 @@ def check_schedule(path: Path) -> None:
                 f"{path}: {key} is {shortened(value)}: allowed is a number above {least} and below "
                 f"{_MOST}"
             )
+    low, high = config.get(_LOW) or 256, config.get(_HIGH) or 4096  # as diffusers has them
+    if low >= high:
+        raise Diffusion4kError(
+            f"{path}: {_HIGH} is {high}: allowed is a number above {_LOW}, which is {low}"
+        )
 
 
 def check_tokenizer(folder: Path) -> None:
