@@ -24,6 +24,7 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from diffusion4k.files import write_text
 from diffusion4k.training.checkpoint import atomic_folder
+from diffusion4k.training.export import forget_origin
 from diffusion4k.vae import load_autoencoder
 
 SHIFT = 1.8  # of the noise schedule of the draft
@@ -82,6 +83,8 @@ def export(base: Path, tuned: Path | None, text: Path, autoencoder: Path, out: P
     with atomic_folder(out / "model") as folder:
         _keep_card(out / "model", folder)
         pipeline.save_pretrained(folder)
+        for config in folder.glob("*/config.json"):
+            forget_origin(config)
         own = (
             DEFAULTS | {"stages": [_left_to_base(stage) for stage in STAGES]} if tuned else DEFAULTS
         )
@@ -89,6 +92,7 @@ def export(base: Path, tuned: Path | None, text: Path, autoencoder: Path, out: P
     with atomic_folder(out / "base") as folder:
         _keep_card(out / "base", folder)
         load_transformer(base).half().save_pretrained(folder / "transformer")
+        forget_origin(folder / "transformer" / "config.json")
         settings = {"parts_from": "../model"} | DEFAULTS
         write_text(folder / "diffusion4k.json", json.dumps(settings, indent=2) + "\n")
     total = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())

@@ -11,9 +11,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from PIL import Image
+import torch
+from PIL import Image, ImageOps
 from safetensors.torch import load_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e]
@@ -22,6 +24,9 @@ ROOT = Path(__file__).parents[2]
 BUNDLED = ROOT / "src/diffusion4k/pocket"
 COMMAND = [sys.executable, "-c", "from diffusion4k.cli.main import main; main()"]
 SIDE = 1536  # the largest shorter side that the scripts ask for
+
+VERSIONS = ("_diffusers_version", "transformers_version")
+MEASURED = ("scaling_factor", "shift_factor")  # of the autoencoder's latents
 
 # What is added to each command, to make it small.
 SMALL = {
@@ -38,8 +43,8 @@ SMALL = {
 }
 
 
-def commands() -> list[tuple[str, list[str]]]:
-    """The name and the words of every command of the target, made small."""
+def commands() -> list[list[str]]:
+    """The words of every command of the target, made small."""
     listed = ["make", "--dry-run", "--always-make", "--old-file=setup", "pocket"]
     done = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True)
     found = []
@@ -50,7 +55,7 @@ def commands() -> list[tuple[str, list[str]]]:
             name, start = Path(words[0]).name, [sys.executable]
         else:
             name, start = " ".join(words[: 1 + (words[0] == "vae")]), COMMAND
-        found.append((name, [*start, *words, *SMALL[name].split()]))
+        found.append([*start, *words, *SMALL[name].split()])
     return found
 
 
@@ -66,9 +71,7 @@ def unpacked(place: Path) -> None:
     photographs = []
     for path in sorted((BUNDLED / "photographs").glob("*.jpg")):
         with Image.open(path) as image:
-            scale = SIDE / min(image.size)
-            image = image.resize((round(scale * image.width), round(scale * image.height)))
-            image.save(place / path.name, quality=90)
+            ImageOps.fit(image, (SIDE, SIDE)).save(place / path.name, quality=90)
         photographs.append(place / path.name)
     captions = (place / "recipes/pocket/captions.jsonl").read_text().splitlines()
     for number, row in enumerate(map(json.loads, captions)):
@@ -77,20 +80,55 @@ def unpacked(place: Path) -> None:
         path.hardlink_to(photographs[number % len(photographs)])
 
 
-def shapes(folder: Path) -> dict[str, dict[str, tuple[int, ...]]]:
-    """Of all tensors of a model folder, by file."""
+def weights(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
+    """All tensors of a folder, by file."""
+    found = sorted(folder.rglob("*.safetensors"))
+    return {str(path.relative_to(folder)): load_file(path) for path in found}
+
+
+def settings(folder: Path) -> dict[str, dict[str, Any]]:
+    """All JSON files of a folder by name, but what differs between models of the same make."""
     return {
-        str(path.relative_to(folder)): {k: tuple(v.shape) for k, v in load_file(path).items()}
-        for path in sorted(folder.rglob("*.safetensors"))
+        str(path.relative_to(folder)): {
+            key: value
+            for key, value in json.loads(path.read_text()).items()
+            if key not in (*VERSIONS, *MEASURED)
+        }
+        for path in sorted(folder.rglob("*.json"))
     }
 
 
 def test_make_pocket(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
-    shutil.copytree(ROOT / "src", tmp_path / "src")
+    for name in ("recipes", "src"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    made = tmp_path / "src/diffusion4k/pocket"
     unpacked(tmp_path)
-    import time
-    for name, words in commands():
-        t = time.time()
-        out = run(words, tmp_path)
-        print(name, round(time.time() - t, 1), "s\n", out[-1500:], flush=True)
+    for words in commands():
+        run(words, tmp_path)
+
+    # Another model of the same make, in the place of the bundled one.
+    names = {path.relative_to(BUNDLED) for path in BUNDLED.rglob("*") if path.is_file()}
+    assert {path.relative_to(made) for path in made.rglob("*") if path.is_file()} == names
+    assert settings(made) == settings(BUNDLED)
+    bundled, trained = weights(BUNDLED), weights(made)
+    for file, tensors in bundled.items():
+        found = trained[file]
+        assert {k: v.shape for k, v in found.items()} == {k: v.shape for k, v in tensors.items()}
+        same = all(torch.equal(found[k], v) for k, v in tensors.items())
+        assert same == file.startswith("autoencoders/"), file
+
+    for model, stages in (("pocket-base", "512"), ("pocket", "512,1280")):
+        side, out = int(stages.split(",")[-1]), tmp_path / f"{model}.png"
+        words = ["generate", "a meadow", "--model", model, "--stages", stages, "--steps", "2"]
+        words += ["--stage-steps", "2"] if "," in stages else []
+        words += ["--width", str(side), "--height", str(side), "--out", str(out)]
+        run([*COMMAND, *words], tmp_path)
+        with Image.open(out) as image:
+            assert image.size == (side, side)
+            assert all(low < high for low, high in image.getextrema())
+
+    # What is finished is kept: the same commands end with the same weights.
+    for words in commands():
+        run(words, tmp_path)
+    again = weights(made)
+    assert all(torch.equal(v, again[file][k]) for file, t in trained.items() for k, v in t.items())
