@@ -10,6 +10,8 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,15 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 from safetensors.torch import load_file
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-pytestmark = [pytest.mark.slow, pytest.mark.e2e]
+pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).parents[2]
 BUNDLED = ROOT / "src/diffusion4k/pocket"
 COMMAND = [sys.executable, "-c", "from diffusion4k.cli.main import main; main()"]
+AWAY = "meta"  # stands in for a GPU
 SIDE = 1536  # the largest shorter side that the scripts ask for
 
 VERSIONS = ("_diffusers_version", "transformers_version")
@@ -98,6 +103,7 @@ def settings(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
+@pytest.mark.slow
 def test_make_pocket(tmp_path: Path) -> None:
     for name in ("recipes", "src"):
         shutil.copytree(ROOT / name, tmp_path / name)
@@ -132,3 +138,61 @@ def test_make_pocket(tmp_path: Path) -> None:
         run(words, tmp_path)
     again = weights(made)
     assert all(torch.equal(v, again[file][k]) for file, t in trained.items() for k, v in t.items())
+
+
+@pytest.fixture
+def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The scripts of the target, which import each other by name, can be imported."""
+    folder = ROOT / "recipes/pocket"
+    monkeypatch.syspath_prepend(folder)
+    yield
+    for path in folder.glob("*.py"):
+        sys.modules.pop(path.stem, None)
+
+
+def moved(module: nn.Module, device: str) -> nn.Module:
+    """The module with parameters and buffers of that device, as `to` leaves it; no values."""
+    for part in module.modules():
+        for name, parameter in part.named_parameters(recurse=False):
+            setattr(part, name, nn.Parameter(torch.empty(parameter.shape, device=device)))
+        for name, buffer in part.named_buffers(recurse=False):
+            setattr(part, name, torch.empty(buffer.shape, dtype=buffer.dtype, device=device))
+    return module
+
+
+def test_all_tensors_of_a_step_are_on_its_device(scripts: None, monkeypatch) -> None:
+    """By torch's own rules, with a stand-in for a GPU: all but the CPU's tensors must agree."""
+    import train_autoencoder
+    import train_transformer
+    from diffusers import AutoencoderKL
+    from linear_start import LinearCodec
+
+    network = train_transformer.build_transformer()
+    codec = LinearCodec(AutoencoderKL(**train_autoencoder.CONFIG))
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # not for a stand-in
+    with FakeTensorMode():
+        mode = train_transformer.MODES[0]
+        x, rows = torch.empty(2, 16, mode.height, mode.width), torch.zeros(2, dtype=torch.long)
+        embeddings = torch.empty(5, 6, 77, 256, device=AWAY), torch.empty(5, 6, 256, device=AWAY)
+
+        def loss() -> torch.Tensor:
+            return train_transformer.batch_loss(
+                network, x, rows, rows, embeddings, mode=mode, guided=True, bf16=True
+            )
+
+        moved(network, "cpu")
+        with pytest.raises(RuntimeError, match="device"):
+            loss()
+        moved(network, AWAY)
+        loss().backward()
+        assert {p.grad.device.type for p in network.parameters() if p.grad is not None} == {AWAY}
+
+        moved(codec, AWAY)
+        images = torch.empty(2, 3, 64, 64, device=AWAY)
+        for stride in (1, 2):
+            back = codec.decode(codec.encode(images, stride), stride)
+            (back - images).square().mean().backward()
+        train_autoencoder.rotate(codec, [images], 2)
+        codec.install()
+        latents = train_autoencoder.encode(codec.vae, images, 2)
+        assert train_autoencoder.decode(codec.vae, latents, 2).device.type == AWAY
