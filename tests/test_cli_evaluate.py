@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from diffusion4k import progress
 from diffusion4k.cli.evaluate import register
+from diffusion4k.data.picture_files import list_images
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics import detail_distance, glcm_properties
-from diffusion4k.metrics.evaluate import list_images
 from tests.metrics.tiny_networks import tiny_aesthetics, tiny_clip_folder
 
 

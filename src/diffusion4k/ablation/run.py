@@ -30,8 +30,9 @@ from diffusion4k.files import write_text
 from diffusion4k.statistics import FEWEST_CROSSED
 from diffusion4k.text_files import json_of
 from diffusion4k.training.checkpoint import latest_checkpoint, read_state
+from diffusion4k.training.first_look import processes, refuse_problems
 from diffusion4k.training.loop import train
-from diffusion4k.training.preflight import look_over, processes, refuse_problems
+from diffusion4k.training.preflight import look_over
 from diffusion4k.training.signals import Stopped
 
 __all__ = ["check_study", "check_time", "look_folder", "notes_of", "run_study", "start_folder"]

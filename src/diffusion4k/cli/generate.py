@@ -161,7 +161,7 @@ def generate(
         raise UsageError("give one prompt, or a file of them with --prompts (and not both)")
 
     from diffusion4k import sampling
-    from diffusion4k.families.high_resolution import given_options
+    from diffusion4k.cli.early import check_generation
     from diffusion4k.files import remove_leftovers
 
     negative_prompt = as_utf8(negative_prompt)
@@ -184,6 +184,10 @@ def generate(
         for text in texts
         for each in seed or [0]
     ]
+    check_generation(model, width, height, steps, factor=factor, lora=lora, init=init)
+
+    from diffusion4k.families.high_resolution import given_options
+
     high_resolution = given_options(
         sides=(width, height),
         positions=positions,
