@@ -11,10 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from diffusion4k.errors import UsageError
-from diffusion4k.families import resolve
 from diffusion4k.families.base import NO_LIMIT, Defaults, Family
 from diffusion4k.families.stages import ModelStages, StageOptions
-from diffusion4k.sampling.fingerprint import fingerprint
 from diffusion4k.sampling.sizes import check_size, check_steps
 
 __all__ = ["Stage", "doubled", "resolve_stages", "steps_made"]
@@ -54,7 +52,7 @@ class Stage:
     model: str | None = None
     """Whose transformer makes it; None: that of the model itself."""
     model_fingerprint: str | None = None
-    """Of that transformer's folder."""
+    """Of that transformer's folder; None where nobody has looked at it (see `Sampler.settle`)."""
 
     @property
     def steps_made(self) -> int:
@@ -205,7 +203,6 @@ def _stage(size: tuple[int, int], options: StageOptions, family: Family) -> Stag
         further_levels=options.further_levels if is_guided else None,
         solver=None if options.solver == "own" else options.solver,
         model=options.model,
-        model_fingerprint=fingerprint(resolve(options.model)) if options.model else None,
     )
 
 
