@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from diffusion4k.cli.study import register
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.preference.answers import read_answers
-from diffusion4k.preference.study.run import origin_of
+from diffusion4k.preference.study.config import origin_of
 from diffusion4k.preference.study.service import EXPIRED
 from diffusion4k.web.serve import listen
 from tests.preference.study.fake import make_study

@@ -13,7 +13,7 @@ from PIL import Image
 
 from diffusion4k.data.images import open_rgb
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.preference.study.checks import check_positions, fails
+from diffusion4k.preference.study.checks import check_positions
 from diffusion4k.preference.study.config import read_study
 from diffusion4k.preference.study.material import CHECK_SCENES, Unit, find_material
 from diffusion4k.preference.study.patches import grid
@@ -261,14 +261,3 @@ def test_checks_are_spread_over_all_that_is_seen(
         for number, place in enumerate(sorted(found)):
             assert number * stretch - 1 <= place < (number + 1) * stretch
     assert found == check_positions(counts, units, pools, 0, who)
-
-
-def test_who_fails_a_check() -> None:
-    sharp = {"visual_aesthetics": "left", "prompt_adherence": "right", "fine_details": "left"}
-    # The copy is the second: it stands right unless the pair is turned.
-    assert not fails(unit("degraded"), False, sharp, PAPER)
-    assert fails(unit("degraded"), True, sharp, PAPER)
-    assert fails(unit("degraded"), False, sharp | {"fine_details": "right"}, PAPER)
-    assert not fails(unit("degraded"), False, dict.fromkeys(sharp, "tie"), PAPER)
-    assert not fails(unit("identical"), False, dict.fromkeys(sharp, "tie"), PAPER)
-    assert fails(unit("identical"), False, sharp, PAPER)

@@ -184,7 +184,7 @@ def test_exports_say_what_was_meant(start, tmp_path: Path, kind: str) -> None:
     board = running.study.board.people[1]
     for row in read_answers(path):
         assert row.first == (row.model_a if row.choice == "model_a" else row.model_b)
-        assert row.seconds == 3.0
+        assert row.pair_seconds == 3.0
         assert row.study == "fake"
     assert {row.check for row in read_answers(path)} == {"", "identical", "degraded"}
     assert len(board.shown) == 4

@@ -22,6 +22,10 @@ _LEAST = 7.0  # percent: a narrower part has no room for its number
 def write_bars(results: dict[str, Any], folder: Path) -> Path:
     """Write `bars.png` and `bars.pdf`; the path of the former."""
     panels = pairs_of(results)
+    if not panels:
+        with new_figure(6.8, 1.2) as figure:
+            figure.text(0.5, 0.5, "no answers are left", ha="center", va="center")
+            return write_figure(figure, folder, "bars")
     heights = [len(rows) + 1.3 for rows in panels.values()]
     with new_figure(6.8, max(1.6, _ROW * sum(heights) + 0.5)) as figure:
         grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)
