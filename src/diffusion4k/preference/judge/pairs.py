@@ -54,8 +54,8 @@ def find_pairs(
     """
     models = read_models(arguments, 2, _MOST_MODELS)
     if prompts:
-        folders = {model.name: str(model.folder) for model in models}
-        return _of_scenes(find_scenes(folders, prompts, skip_missing=True), str(prompts))
+        places = {model.name: str(model.folder) for model in models}
+        return _of_scenes(find_scenes(places, prompts, skip_missing=True), str(prompts))
     pairs: list[Pair] = []
     problems: list[Problem] = []
     numbers: dict[str, int] = {}
@@ -100,9 +100,9 @@ def pairs_of_study(config: StudyConfig) -> tuple[list[Pair], list[Problem]]:
             f"{config.name}: a study of kind {task.kind}: the judge compares pairs of images, as a "
             "pairwise study does"
         )
-    if not {question.name for question in task.questions} & {question.name for question in PAPER}:
+    if not {each.name for each in task.questions} & {each.name for each in PAPER}:
         raise UsageError(
-            f"{config.name}: asks questions of its own, and the judge asks the paper's three: leave "
+            f"{config.name}: asks other questions than the paper's three, which the judge asks: leave "
             "`task.questions` out, or ask people alone"
         )
     prompts = Path(task.prompts) if task.prompts else None
