@@ -1,6 +1,8 @@
 """`diffusion4k ablate`: objectives side by side, on common ground."""
 
 from pathlib import Path
+from shutil import get_terminal_size
+from textwrap import fill
 from typing import Annotated
 
 import typer
@@ -51,6 +53,7 @@ def ablate(
     if check:
         typer.echo(check_time(wanted, skip_bad=skip_bad))
         return
+    width = min(get_terminal_size().columns, 100)
     results = run_study(wanted, skip_bad=skip_bad)
     if results is None:
         typer.echo(
@@ -59,7 +62,9 @@ def ablate(
         )
         return
     for arm, parts in sentences(results):
-        typer.echo(f"{arm} beside {results.baseline}: {'; '.join(parts) or 'nothing measured'}")
+        typer.echo(f"{arm} beside {results.baseline}:")
+        for part in parts or ["nothing measured"]:
+            typer.echo(fill(part, width, initial_indent="  ", subsequent_indent="    "))
     for each in results.identities:
         told = "equal" if each.holds else "NOT EQUAL"
         largest = max(each.loss, each.velocity_error)

@@ -46,15 +46,15 @@ def judge(
     models: Annotated[
         list[str],
         typer.Argument(
-            help="Two or more image folders, each FOLDER or NAME=FOLDER; or a study's YAML file, and "
-            "then its keys with other values, KEY=VALUE."
+            help="Two or more image folders, each FOLDER or NAME=FOLDER; or a study's YAML file, "
+            "and behind it keys with other values, KEY=VALUE."
         ),
     ],
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for answers, summary and the ledger of what is paid; by default judged, of "
-            "a study judged in its folder.",
+            help="Folder for answers, summary and the ledger of what is paid; by default judged, "
+            "of a study in its own folder.",
             show_default=False,
         ),
     ] = None,

@@ -66,9 +66,15 @@ def test_links_that_open_nothing(chromium: playwright.Browser, tmp_path: Path) -
         browser = Browser(chromium, server)
         page, expect = browser.page, playwright.expect
         for secret, said in (
-            ("", "This study is by invitation: open your personal link."),
-            ("#guess", "This link is none of this study: open it as it was given to you."),
-            (f"#{secrets[2]}", "This link is good no more: ask whoever sent it for another."),
+            ("", "This study is by invitation: open the personal link that was sent to you."),
+            (
+                "#guess",
+                "This link does not belong to this study: copy all of it, as it was sent to you.",
+            ),
+            (
+                f"#{secrets[2]}",
+                "This link is no longer valid: ask whoever sent it to you for a new one.",
+            ),
         ):
             page.goto("about:blank")
             page.goto(server.address + secret)
@@ -87,7 +93,7 @@ def test_links_that_open_nothing(chromium: playwright.Browser, tmp_path: Path) -
                 expect(page.locator("html")).to_have_attribute("data-seen", "true")
                 page.keyboard.press("1")
             expect(page.locator("#notice-title")).to_have_text("Thank you")
-            said = "there is nothing left to be shown" if done else "Thank you for taking part"
+            said = "nothing is left to show you" if done else "Thank you for taking part"
             expect(page.locator("#notice-text")).to_contain_text(said)
             assert page.locator("#go").is_visible() is not bool(done)
         browser.context.close()

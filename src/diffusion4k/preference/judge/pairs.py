@@ -102,8 +102,8 @@ def pairs_of_study(config: StudyConfig) -> tuple[list[Pair], list[Problem]]:
         )
     if not {each.name for each in task.questions} & {each.name for each in PAPER}:
         raise UsageError(
-            f"{config.name}: asks other questions than the paper's three, which the judge asks: leave "
-            "`task.questions` out, or ask people alone"
+            f"{config.name}: asks other questions than the judge, which asks the paper's three: "
+            "leave `task.questions` out, or ask people alone"
         )
     prompts = Path(task.prompts) if task.prompts else None
     skip = task.missing == "skip"
