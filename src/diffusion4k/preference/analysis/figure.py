@@ -65,7 +65,10 @@ def _draw(
             if width >= _LEAST:
                 ink = "white" if part == "wins" else INK
                 middle = left + width / 2
-                axes.text(middle, place, f"{width:.0f}", ha="center", va="center", color=ink)
+                # The line at one half does not cross the number.
+                ground = {"facecolor": colour, "edgecolor": "none", "pad": 1.5}
+                label = f"{width:.0f}"
+                axes.text(middle, place, label, ha="center", va="center", color=ink, bbox=ground)
             left += width
         low, high = row["share"]["low"], row["share"]["high"]
         if low is not None:

@@ -18,6 +18,11 @@ def write_page(results: dict[str, Any], path: Path) -> Path:
         "preference/analysis/report.html",
         results=results,
         headlines=headlines(results),
+        unanimous=any(
+            row["share"]["value"] in (0, 1)
+            for group in results["groups"].values()
+            for row in group["win_rates"]
+        ),
         warning=warning_of(results),
         pairs=pairs_of(results),
         colours=COLOURS,
