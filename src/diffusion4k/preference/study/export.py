@@ -20,7 +20,7 @@ __all__ = ["FORMATS", "answers_of", "export"]
 
 FORMATS = ("csv", "jsonl", "parquet")
 
-_RATING_COLUMNS = ("image", "rater", "rating", "study", "model", "seconds", "at")
+_RATING_COLUMNS = ("image", "rater", "rating", "study", "model", "seconds", "at", "flags")
 _DECISION_COLUMNS = (
     *("name", "participant", "decision", "reason", "caption", "study", "seconds", "at"),
 )
@@ -85,6 +85,7 @@ def _ratings(config: StudyConfig, board: Board) -> Iterator[dict[str, Any]]:
             "model": shown.unit.models[0],
             "seconds": shown.seconds,
             "at": shown.at,
+            "flags": "; ".join(person.flags),
         }
 
 

@@ -199,8 +199,9 @@ def run(config: StudyConfig, *, host: str, port: int, proxies: Sequence[str]) ->
 
 
 def _rows_so_far(config: StudyConfig) -> Rows:
-    """The rows of the study if it has begun."""
-    return _rows(config) if has_begun(config) else Rows([], [], [], [])
+    """The rows of a study that has begun; a database elsewhere is not asked, nor made."""
+    begun = not config.database and has_begun(config)
+    return _rows(config) if begun else Rows([], [], [], [])
 
 
 def _rows(config: StudyConfig) -> Rows:
