@@ -10,7 +10,7 @@ Drawing with replacement repeats pictures, which raises a distance: see `statist
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ from diffusion4k.metrics.measuring import Findings
 from diffusion4k.metrics.stacked import frechet_of_folders
 from diffusion4k.statistics import Statistic, bootstrap, jackknife, mean_of, minus, ratio_of_sums
 
-__all__ = ["EMPTY", "Cell", "Values", "per_picture"]
+__all__ = ["EMPTY", "Cell", "Values", "from_zero", "per_picture"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,16 @@ class Cell:
 
 
 EMPTY = Cell(None)
+
+
+def from_zero(cell: Cell) -> Cell:
+    """Of what is never below zero: an interval that is symmetric, as few pictures or seeds make it
+    wide, is cut there. An estimate that may be below zero (of KID, of CMMD) keeps its own where it
+    is."""
+    if cell.value is None or cell.low is None or cell.value < 0 or cell.low >= 0:
+        return cell
+    return replace(cell, low=0.0)
+
 
 _FRECHET = (frechet_distance, frechet_of_folders)
 _ROOM = 1 << 30  # bytes of features in memory
@@ -61,7 +71,10 @@ class Values:
     def value(self, column: Column, findings: Sequence[Findings]) -> Cell:
         """The column's value of a row; empty where pictures or reference do not give one."""
         statistic = self.statistic(column, findings)
-        return self._cell(column, statistic, len(findings)) if statistic else EMPTY
+        if statistic is None:
+            return EMPTY
+        cell = self._cell(column, statistic, len(findings))
+        return from_zero(cell) if isinstance(column, Distance) else cell
 
     def difference(
         self, column: Column, first: Sequence[Findings], second: Sequence[Findings]

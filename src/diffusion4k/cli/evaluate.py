@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from diffusion4k.benchmark.ratings import Ratings
     from diffusion4k.metrics.columns import Measure
     from diffusion4k.metrics.networks import Networks
     from diffusion4k.metrics.weight_free import Settings
@@ -92,17 +93,12 @@ def evaluate(
     With --all every metric that the benchmark has. With --against, every metric of one image is
     correlated with people's ratings.
     """
-    from diffusion4k.benchmark.entries import prompts_of
+    from diffusion4k.benchmark.ratings import read_ratings
     from diffusion4k.config.read import read_config
-    from diffusion4k.devices import usable_device
+    from diffusion4k.data.picture_files import list_images
     from diffusion4k.errors import Diffusion4kError, UsageError
     from diffusion4k.files import write_text
-    from diffusion4k.metrics import report
-    from diffusion4k.metrics.evaluate import evaluate as run
-    from diffusion4k.metrics.evaluate import list_images
     from diffusion4k.metrics.networks import Networks
-    from diffusion4k.metrics.selection import lacking_prompts, measures_for
-    from diffusion4k.metrics.weight_free import Settings
     from diffusion4k.progress import Counter
     from diffusion4k.text_files import visible
 
@@ -111,15 +107,25 @@ def evaluate(
     if out is not None:
         if out.parent.exists() and not out.parent.is_dir():
             raise UsageError(f"--out {out}: {out.parent} is a file, no folder: name another")
-        out.parent.mkdir(parents=True, exist_ok=True)  # Fails now rather than after the work.
     if against is None and figure:
         raise UsageError("--figure: goes with --against")
-    settings = Settings(reencode, patch_size, patches_per_image, grid_period)
     folders = [path for path in (folder, reference) if path is not None]
     paths = [path for each in folders for path in list_images(each)]
     weights = read_config(networks, [], Networks) if networks else Networks()
+    ratings = read_ratings(against, scale) if against else None
+
+    from diffusion4k.benchmark.entries import prompts_of
+    from diffusion4k.devices import usable_device
+    from diffusion4k.metrics import report
+    from diffusion4k.metrics.evaluate import evaluate as run
+    from diffusion4k.metrics.selection import lacking_prompts, measures_for
+    from diffusion4k.metrics.weight_free import Settings
+
+    settings = Settings(reencode, patch_size, patches_per_image, grid_period)
     place = str(usable_device(device))
-    people = _People(against, scale, figure, settings, weights, place, out) if against else None
+    people = _People(ratings, figure, settings, weights, place, out) if ratings else None
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)  # Fails now rather than after the work.
     further: list[Measure] = []
     prompts: dict[Path, str | None] = {}
     if all_ or (networks and not against):
@@ -158,12 +164,11 @@ def evaluate(
 
 
 class _People:
-    """The part of --against: its files are read before anything is measured."""
+    """The part of --against."""
 
     def __init__(
         self,
-        against: Path,
-        scale: tuple[float, float],
+        ratings: "Ratings",
         figure: Path | None,
         settings: "Settings",
         networks: "Networks",
@@ -171,11 +176,10 @@ class _People:
         out: Path | None,
     ) -> None:
         from diffusion4k.benchmark.against import figure_paths, measures_of_one_image
-        from diffusion4k.benchmark.ratings import read_ratings
         from diffusion4k.benchmark.scatter import FIGURE_SUFFIXES
 
         self._figures = figure_paths(figure, out, FIGURE_SUFFIXES)
-        self._ratings = read_ratings(against, scale)
+        self._ratings = ratings
         self._measures, self._missing = measures_of_one_image(settings, networks, device)
 
     def compare(self, images: list[Path], kept: Path) -> dict[str, Any]:

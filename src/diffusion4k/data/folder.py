@@ -26,6 +26,7 @@ __all__ = [
     "FolderScan",
     "Photo",
     "look_at",
+    "metadata_of",
     "photo_folder",
     "read_folder",
     "rows_of",
@@ -119,7 +120,7 @@ def scan_folder(
         UsageError: no folder, or no caption in it.
     """
     folder = Path(folder)
-    metadata = _metadata(folder)
+    metadata = metadata_of(folder)
     if metadata is None:
         rows = _rows(folder, None)
         return FolderScan(folder, *look_at(folder, rows, min_side=min_side, progress=progress))
@@ -148,7 +149,7 @@ def rows_of(folder: Path) -> Iterator[Row | Problem]:
     Raises:
         UsageError: no folder, or no caption in it.
     """
-    return _rows(folder, _metadata(folder))
+    return _rows(folder, metadata_of(folder))
 
 
 def _rows(folder: Path, metadata: Path | None) -> Iterator[Row | Problem]:
@@ -157,10 +158,15 @@ def _rows(folder: Path, metadata: Path | None) -> Iterator[Row | Problem]:
     return read_rows(metadata) if metadata.name == METADATA else rows_of_table(metadata)
 
 
-def _metadata(folder: Path) -> Path | None:
-    """`metadata.jsonl`, else `metadata.csv`; None: the captions lie beside the pictures."""
+def metadata_of(folder: Path) -> Path | None:
+    """`metadata.jsonl`, else `metadata.csv`; None: the captions lie beside the pictures.
+
+    Raises:
+        UsageError: no folder, or no caption in it.
+    """
     if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder: give a folder with {METADATA} in it")
+        what = "is no folder" if folder.exists() else "no such folder"
+        raise UsageError(f"{folder}: {what}: give a folder with {METADATA} in it")
     for name in (METADATA, TABLE):
         if (folder / name).is_file():
             return folder / name
