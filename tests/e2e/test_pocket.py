@@ -1,7 +1,7 @@
 """`make pocket` from top to bottom: its commands as they stand in the Makefile, in their order.
 
 What Debian's packages hold is replaced by the bundled photographs, and steps and counts are the
-smallest that run; sizes and networks are those of the real run, which takes hours.
+smallest that run; networks, crops and windows are those of the real run, which takes hours.
 """
 
 import json
@@ -43,7 +43,7 @@ SMALL = {
     "checkpoint.every=1 validation.every=1 validation.samples=1",
     "train_transformer.py": "--steps 2",
     "export.py": "",
-    "train": "steps=2 batch_size=1 schedule.warmup_steps=0 checkpoint.every=1 validation.every=1 "
+    "train": "resolution=2048 steps=2 batch_size=1 schedule.warmup_steps=0 checkpoint.every=1 validation.every=1 "
     "validation.samples=1",
 }
 
