@@ -43,8 +43,8 @@ SMALL = {
     "checkpoint.every=1 validation.every=1 validation.samples=1",
     "train_transformer.py": "--steps 2",
     "export.py": "",
-    "train": "resolution=2048 steps=2 batch_size=1 schedule.warmup_steps=0 checkpoint.every=1 validation.every=1 "
-    "validation.samples=1",
+    "train": "resolution=2048 steps=2 batch_size=1 schedule.warmup_steps=0 checkpoint.every=1 "
+    "validation.every=1 validation.samples=1",
 }
 
 
