@@ -15,6 +15,7 @@ from pathlib import Path
 from diffusion4k.benchmark.prompts import PromptSet
 from diffusion4k.benchmark.recipe import BenchmarkRecipe, Entry
 from diffusion4k.benchmark.team import Team
+from diffusion4k.data.folder import photo_folder
 from diffusion4k.data.images import image_size
 from diffusion4k.data.metadata import METADATA, Row, write_rows
 from diffusion4k.errors import Diffusion4kError, UsageError
@@ -50,7 +51,9 @@ class Shot:
 
 def images_folder(recipe: BenchmarkRecipe, entry: Entry) -> Path:
     """Where the images of a row are."""
-    return entry.images or recipe.output / "images" / entry.name
+    if entry.images is not None:
+        return photo_folder(entry.images)
+    return recipe.output / "images" / entry.name
 
 
 def check_entries(recipe: BenchmarkRecipe) -> None:
@@ -61,7 +64,7 @@ def check_entries(recipe: BenchmarkRecipe) -> None:
     """
     for entry in recipe.models:
         if entry.images is not None:
-            found_images(entry.images)
+            found_images(images_folder(recipe, entry))
 
 
 def make_images(

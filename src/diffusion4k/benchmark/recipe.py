@@ -77,7 +77,8 @@ class BenchmarkRecipe(Section):
     seeds: tuple[Seed, ...] = Field((0,), min_length=1)
     models: tuple[Entry, ...] = Field(min_length=1)
     reference: Path | None = None
-    """Folder of photographs for the distances; by default that of the prompts."""
+    """Folder of photographs for the distances (`pocket`: the bundled ones); by default that of the
+    prompts."""
     output: Output = Path("runs/benchmark")
     width: Count | None = None
     height: Count | None = None

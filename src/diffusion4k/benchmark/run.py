@@ -128,7 +128,7 @@ def _entrants(recipe: BenchmarkRecipe, prompts: PromptSet, team: Team) -> list[E
     shots: dict[str, list[Shot]] = {}
     for entry in recipe.models:
         if entry.images is not None:
-            shots[entry.name] = found_images(entry.images)
+            shots[entry.name] = found_images(images_folder(recipe, entry))
             continue
         made = make_images(recipe, entry, prompts, team)
         write_captions(images_folder(recipe, entry), made)

@@ -15,7 +15,7 @@ diffusion4k benchmark recipes/pocket-benchmark.yaml
 
 diffusion4k benchmark recipes/pocket-benchmark.yaml limit=2 output=runs/small
 
-diffusion4k benchmark --model pocket --images images --prompts prompts.txt --reference photographs
+diffusion4k benchmark --model pocket --images images --prompts pocket
 """
 
 
@@ -40,11 +40,15 @@ def benchmark(
     prompts: Annotated[
         str | None,
         typer.Option(
-            help="supplement (the paper's captions), .txt, .jsonl, or a folder with metadata.jsonl."
+            help="supplement (the paper's captions), .txt, .jsonl, a folder with metadata.jsonl, "
+            "or pocket (bundled)."
         ),
     ] = None,
     reference: Annotated[
-        Path | None, typer.Option(help="Photographs for the distances; else those of --prompts.")
+        Path | None,
+        typer.Option(
+            help="Photographs for the distances, pocket the bundled ones; else those of --prompts."
+        ),
     ] = None,
     width: Annotated[int | None, typer.Option(help="Pixels; by default each model's own.")] = None,
     height: Annotated[int | None, typer.Option(help="Pixels; by default each model's own.")] = None,

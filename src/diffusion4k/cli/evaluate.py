@@ -20,7 +20,7 @@ EPILOG = """Examples:
 
   diffusion4k evaluate images --reference photographs --cache .measured
 
-  diffusion4k evaluate images --reference photographs --all --out results.json
+  diffusion4k evaluate images --reference pocket --all --out results.json
 
   diffusion4k evaluate patches --against ratings.csv --out results.json
 """
@@ -34,7 +34,8 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="Folder of images to measure.")],
     reference: Annotated[
-        Path | None, typer.Option(help="Folder of real photographs for the distances.")
+        Path | None,
+        typer.Option(help="Folder of photographs for the distances; pocket: the bundled ones."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Results file (JSON).")] = None,
     skip_bad: Annotated[
@@ -94,6 +95,7 @@ def evaluate(
     """
     from diffusion4k.benchmark.entries import prompts_of
     from diffusion4k.config.read import read_config
+    from diffusion4k.data.folder import photo_folder
     from diffusion4k.devices import usable_device
     from diffusion4k.errors import Diffusion4kError, UsageError
     from diffusion4k.files import write_text
@@ -115,6 +117,8 @@ def evaluate(
     if against is None and figure:
         raise UsageError("--figure: goes with --against")
     settings = Settings(reencode, patch_size, patches_per_image, grid_period)
+    folder = photo_folder(folder)
+    reference = None if reference is None else photo_folder(reference)
     folders = [path for path in (folder, reference) if path is not None]
     paths = [path for each in folders for path in list_images(each)]
     weights = read_config(networks, [], Networks) if networks else Networks()

@@ -17,7 +17,7 @@ diffusion4k generate "a mountain lake at dawn" --init lake.png --strength 0.35 -
 
 diffusion4k generate "a mountain lake at dawn" --stages 1024,2048,4096 --out lake-4k.png
 
-diffusion4k generate --prompts prompts.txt --seed 0 --seed 1 --format jpeg --out images
+diffusion4k generate --prompts pocket --seed 0 --seed 1 --format jpeg --out images
 """
 
 
@@ -32,7 +32,10 @@ def generate(
     ] = None,
     prompts: Annotated[
         Path | None,
-        typer.Option(help="Several prompts: .txt, one per line, or .jsonl with `text` each."),
+        typer.Option(
+            help="Several prompts: .txt, one per line, .jsonl with `text` each, an image folder's "
+            "captions, or pocket for those of the bundled photographs."
+        ),
     ] = None,
     model: Annotated[
         str, typer.Option(help="pocket (bundled), a folder in diffusers layout, or a hub id.")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from diffusion4k.bundled import PHOTOGRAPHS, POCKET
 from diffusion4k.cores import cores
 from diffusion4k.data.beside import TABLE, has_captions_beside, rows_beside, rows_of_table
 from diffusion4k.data.images import image_size
@@ -53,8 +54,8 @@ class Photo:
 
 def photo_folder(name: str | Path) -> Path:
     """The folder itself, or for `pocket` the one with the bundled photographs."""
-    if str(name) == "pocket":
-        return Path(__file__).parents[1] / "pocket" / "photographs"
+    if str(name) == POCKET:
+        return PHOTOGRAPHS
     return Path(name)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from diffusion4k.bundled import AUTOENCODERS, MODELS, POCKET, POCKET_BASE
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.hub import (
     INDEX,
@@ -44,10 +45,7 @@ __all__ = [
     "transformer_config",
 ]
 
-POCKET = "pocket"
-POCKET_BASE = "pocket-base"
-POCKET_FOLDER = Path(__file__).parents[1] / "pocket" / "model"
-AUTOENCODERS = POCKET_FOLDER.with_name("autoencoders")
+POCKET_FOLDER = MODELS[POCKET]
 PARTS_FROM = "parts_from"
 
 
@@ -171,9 +169,9 @@ def resolve_autoencoder(model: str | Path) -> Path:
     Raises:
         Diffusion4kError: as `resolve`.
     """
-    for folder in (AUTOENCODERS / str(model), Path(model)):
-        if (folder / "config.json").is_file():
-            return folder
+    folder = AUTOENCODERS.get(str(model), Path(model))
+    if (folder / "config.json").is_file():
+        return folder
     return component_folder(resolve(model, ["vae"]), "vae")
 
 

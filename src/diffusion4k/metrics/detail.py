@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from diffusion4k.bundled import PHOTOGRAPHS
 from diffusion4k.cores import cores
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics.detail_features import DIMENSION, TILE, describe_tiles, repetition
@@ -114,12 +115,8 @@ def detail_distance(image: ImageLike, model: DetailModel | None = None) -> float
 @lru_cache(maxsize=1)
 def bundled_model() -> DetailModel:
     """The model of the bundled photographs, fitted when it is first asked for."""
-    import diffusion4k
-
-    folder = Path(diffusion4k.__file__).parent / "pocket" / "photographs"
-    return DetailModel.fit(
-        [path for path in sorted(folder.glob("*.jpg")) if path.name != _NO_PHOTOGRAPH]
-    )
+    paths = sorted(PHOTOGRAPHS.glob("*.jpg"))
+    return DetailModel.fit([path for path in paths if path.name != _NO_PHOTOGRAPH])
 
 
 def describe(image: ImageLike) -> Detail:

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion4k import __version__
+from diffusion4k.data.folder import photo_folder
 from diffusion4k.data.images import SUFFIXES
 from diffusion4k.data.picture_files import image_files, unread_files
 from diffusion4k.data.problems import report_skipped
@@ -180,12 +181,13 @@ def list_images(folder: str | Path) -> list[Path]:
     """Images of a folder and its sub-folders, by name; what looks like one but is not read is
     reported.
 
-    Left out are hidden files, image folders within it (with a `metadata.jsonl` of their own), and
-    the stages of images that `generate --keep-stages` leaves beside them.
+    `pocket` is the folder of the bundled photographs. Left out are hidden files, image folders
+    within it (with a `metadata.jsonl` of their own), and the stages of images that `generate
+    --keep-stages` leaves beside them.
 
     Raises `UsageError` if there is none.
     """
-    folder = Path(folder)
+    folder = photo_folder(folder)
     if not folder.is_dir():
         what = "is no folder" if folder.exists() else "no such folder"
         raise UsageError(f"{folder}: {what}: give a folder of images")
@@ -224,7 +226,7 @@ def evaluate(
             one is not known does not get these.
     """
     settings = settings or Settings()
-    names = [Path(folder)] + ([Path(reference)] if reference is not None else [])
+    names = [photo_folder(name) for name in (folder, reference) if name is not None]
     listed = [list_images(name) for name in names]
     measures: list[Measure] = [GlcmTexture(), JpegSize(settings.reencode)]
     features = None

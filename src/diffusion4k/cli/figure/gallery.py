@@ -11,7 +11,7 @@ __all__ = ["EXAMPLE", "gallery"]
 
 EXAMPLE = """Example:
 
-  diffusion4k figure gallery photographs --columns 2 --out gallery.jpg
+  diffusion4k figure gallery pocket --columns 2 --out gallery.jpg
 """
 
 

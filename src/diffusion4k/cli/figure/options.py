@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Folder", "Images", "Match", "Most", "Out", "Patches", "Width", "entries_of"]
 
-Folder: TypeAlias = Annotated[Path, typer.Argument(help="Folder of images.", show_default=False)]
+Folder: TypeAlias = Annotated[
+    Path, typer.Argument(help="Folder of images; pocket: the bundled ones.", show_default=False)
+]
 Images: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--image", help="File name without its ending; several times. By default all."),

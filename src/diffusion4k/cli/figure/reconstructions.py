@@ -34,12 +34,11 @@ def reconstructions(
 ) -> None:
     """Photographs and what autoencoders give back, places and errors enlarged (Fig. 16)."""
     from diffusion4k.benchmark.figures.canvas import check_output, save_figure
-    from diffusion4k.data.folder import photo_folder
     from diffusion4k.data.pixels import check_multiple
 
     check_output(out, width)
     check_multiple("--size", size)
-    paths = [entry.path for entry in entries_of(photo_folder(folder), image)[:most]]
+    paths = [entry.path for entry in entries_of(folder, image)[:most]]
 
     from diffusion4k.benchmark.figures.reconstructions import draw_reconstructions
     from diffusion4k.benchmark.reconstruction import Autoencoder

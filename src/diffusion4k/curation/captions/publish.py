@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diffusion4k.bundled import PHOTOGRAPHS
 from diffusion4k.curation.captions.jobs import estimate, make_plan
 from diffusion4k.curation.captions.ledger import Ledger
 from diffusion4k.curation.captions.run import CaptionReport, Stopped, caption
 from diffusion4k.curation.captions.settings import CaptionSettings
 from diffusion4k.curation.layout import LEDGER, MANIFEST, SPLITS
+from diffusion4k.data.folder import photo_folder
 from diffusion4k.data.images import SUFFIXES
 from diffusion4k.data.metadata import METADATA, read_rows, write_rows
 from diffusion4k.data.picture_files import is_picture, why_unread
@@ -79,8 +81,14 @@ def caption_folder(
     What is finished is written into `metadata.jsonl` even if the run has to stop.
 
     Raises:
+        UsageError: the bundled photographs.
         Stopped: see `caption`; Diffusion4kError: see `find_pictures` and `caption`.
     """
+    if photo_folder(folder) == PHOTOGRAPHS:
+        raise UsageError(
+            f"{folder}: comes with the package, where nothing is written: copy {PHOTOGRAPHS} and "
+            "caption the copy; --estimate tells what it costs"
+        )
     found = find_pictures(folder, overwrite=overwrite)
     try:
         report = caption(found.pictures, settings, folder / LEDGER, progress=progress)
@@ -99,6 +107,7 @@ def estimate_folder(folder: Path, settings: CaptionSettings, *, overwrite: bool 
     Raises:
         Diffusion4kError: see `find_pictures`.
     """
+    folder = photo_folder(folder)
     found = find_pictures(folder, overwrite=overwrite)
     with scratch_copy(folder / LEDGER) as copy, Ledger(copy) as book:
         plan = make_plan(found.pictures, settings, book, progress=True)
