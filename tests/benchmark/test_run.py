@@ -211,7 +211,7 @@ def test_folders_that_cannot_be_meant(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "a.jpg").write_bytes(b"no image")
-    with pytest.raises(Diffusion4kError, match=r"broken: none of its 1 images .*; a\.jpg: "):
+    with pytest.raises(Diffusion4kError, match=r"broken: none of its 1 image .*; a\.jpg: "):
         run(tmp_path / "out", good, broken)
     (tmp_path / "file").write_text("")
     with pytest.raises(Diffusion4kError, match="a file, no folder"):

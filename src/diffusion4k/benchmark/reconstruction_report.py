@@ -29,6 +29,7 @@ from diffusion4k.metrics.frechet import FewSamplesWarning
 from diffusion4k.metrics.images import as_array
 from diffusion4k.progress import track
 from diffusion4k.vae import parse_memory
+from diffusion4k.wording import counted
 
 __all__ = ["run"]
 
@@ -125,7 +126,9 @@ def _show(result: Result, console: Console) -> None:
     for size in dict.fromkeys(row.size for row in result.rows):
         rows = [row for row in result.rows if row.size == size]
         count = len(rows[0].images)
-        table = Table(title=f"{count} photographs at {size}x{size}", title_justify="left")
+        table = Table(
+            title=f"{counted(count, 'photograph')} at {size}x{size}", title_justify="left"
+        )
         table.add_column("")
         for row in rows:
             table.add_column(row.autoencoder, justify="right")
@@ -161,4 +164,4 @@ def _show(result: Result, console: Console) -> None:
     for reason in result.bad:
         console.print(f"skipped: {reason}", markup=False)
     if result.bad:
-        console.print(f"{len(result.bad)} pictures skipped")
+        console.print(f"{counted(len(result.bad), 'picture')} skipped")

@@ -39,6 +39,7 @@ from diffusion4k.metrics.selection import measures_for, takes_prompts
 from diffusion4k.metrics.store import Store
 from diffusion4k.metrics.weight_free import Settings
 from diffusion4k.progress import track
+from diffusion4k.wording import counted
 
 __all__ = ["FILES", "run_benchmark"]
 
@@ -180,5 +181,6 @@ def _measure(entrant: Entrant, measures: Sequence[Measure], store: Store) -> Non
     if not entrant.found:
         name, why = next(iter(entrant.bad.items()))
         raise Diffusion4kError(
-            f"{entrant.folder}: none of its {len(pictures)} images could be measured; {name}: {why}"
+            f"{entrant.folder}: none of its {counted(len(pictures), 'image')} could be "
+            f"measured; {name}: {why}"
         )

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from diffusion4k.cli.arguments import key_values
+from diffusion4k.wording import counted
 
 __all__ = ["register"]
 
@@ -100,7 +101,7 @@ def benchmark(
         bad = [
             f"{row}: {file}: {why}" for row, bad in results.bad.items() for file, why in bad.items()
         ]
-        told = f"{len(bad)} images could not be measured: " + "; ".join(bad[:5])
+        told = f"{counted(len(bad), 'image')} could not be measured: " + "; ".join(bad[:5])
         told += "; ..." if len(bad) > 5 else ""
         if not skip_bad:
             raise Diffusion4kError(f"{told}; replace them, or pass --skip-bad")

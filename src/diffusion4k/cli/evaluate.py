@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from diffusion4k.wording import counted
+
 if TYPE_CHECKING:
     from diffusion4k.metrics.columns import Measure
     from diffusion4k.metrics.networks import Networks
@@ -154,7 +156,7 @@ def evaluate(
         write_text(out, json.dumps(facts, indent=1, allow_nan=False) + "\n")
         typer.echo(f"results: {out}")
     if result.bad:
-        count = f"{len(result.bad)} of {len(paths)} images could not be measured: "
+        count = f"{len(result.bad)} of {counted(len(paths), 'image')} could not be measured: "
         named = "; ".join(result.bad[:5]) + ("; ..." if len(result.bad) > 5 else "")
         if not skip_bad:
             raise Diffusion4kError(f"{count}{named}; replace them, or pass --skip-bad")

@@ -13,6 +13,7 @@ from diffusion4k.data.picture_files import image_files
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.files import leads_out
 from diffusion4k.sampling.provenance import prompt_and_seed, rows_of
+from diffusion4k.wording import counted
 
 __all__ = ["Entry", "Model", "is_inside", "read_models"]
 
@@ -54,7 +55,7 @@ def read_models(arguments: Sequence[str], least: int, most: int) -> list[Model]:
     """
     if not least <= len(arguments) <= most:
         raise UsageError(
-            f"{len(arguments)} image folder{'s' * (len(arguments) != 1)} given: allowed are "
+            f"{counted(len(arguments), 'image folder')} given: allowed are "
             f"{least} to {most}, each FOLDER or NAME=FOLDER"
         )
     named: dict[str, Path] = {}

@@ -19,6 +19,7 @@ from diffusion4k.data.problems import Problem, report_skipped
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.prefetch import prefetch
 from diffusion4k.progress import track
+from diffusion4k.wording import counted
 
 __all__ = [
     "MAX_ASPECT",
@@ -77,7 +78,7 @@ class FolderScan:
             report_skipped(self.problems)
         elif self.problems:
             others = len(self.problems) - 1
-            more = f" (and {others} more problems)" if others else ""
+            more = f" (and {counted(others, 'more problem')})" if others else ""
             raise Diffusion4kError(
                 f"{self.problems[0]}{more}; `diffusion4k dataset verify {self.folder}` lists all, "
                 "--skip-bad leaves them out"

@@ -34,6 +34,7 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics.detail_features import DIMENSION, TILE, describe_tiles, repetition
 from diffusion4k.metrics.images import ImageLike
 from diffusion4k.metrics.spectrum import grey_of
+from diffusion4k.wording import counted
 
 __all__ = [
     "Detail",
@@ -78,7 +79,8 @@ class DetailModel:
         """
         if len(photographs) < 2:
             raise UsageError(
-                f"{len(photographs)} photographs: the model of their detail takes at least two"
+                f"{counted(len(photographs), 'photograph')}: the model of their detail takes "
+                "at least two"
             )
         with ThreadPoolExecutor(cores()) as pool:
             found = list(pool.map(describe, photographs))

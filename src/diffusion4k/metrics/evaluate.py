@@ -39,6 +39,7 @@ from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.selection import takes_prompts
 from diffusion4k.metrics.store import Store
 from diffusion4k.metrics.weight_free import ExtractedFeatures, GlcmTexture, JpegSize, Settings
+from diffusion4k.wording import counted
 
 __all__ = ["Distance", "Evaluation", "Folder", "evaluate", "image_facts", "list_images"]
 
@@ -295,7 +296,7 @@ def _measure_folder(
     if not result.images:
         name, why = next(iter(result.bad.items()))
         raise Diffusion4kError(
-            f"{folder}: none of its {len(paths)} images could be measured; {name}: {why}"
+            f"{folder}: none of its {counted(len(paths), 'image')} could be measured; {name}: {why}"
         )
     return result
 

@@ -5,6 +5,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from diffusion4k.metrics.evaluate import Evaluation, Folder
+from diffusion4k.wording import counted
 
 __all__ = ["show"]
 
@@ -33,10 +34,10 @@ def show(evaluation: Evaluation, console: Console | None = None) -> None:
     if left_out > 0:
         table.add_row(f"... and {left_out} more", "", "", "", "")
     table.add_section()
-    _add_means(table, f"all {len(evaluation.images.images)} images", evaluation.images)
+    _add_means(table, counted(len(evaluation.images.images), "image"), evaluation.images)
     if evaluation.reference:
         count = len(evaluation.reference.images)
-        _add_means(table, f"reference: {count} images", evaluation.reference)
+        _add_means(table, f"reference: {counted(count, 'image')}", evaluation.reference)
     console.print(table)
     if evaluation.images.further:
         _show_further(console, evaluation)
@@ -44,7 +45,7 @@ def show(evaluation: Evaluation, console: Console | None = None) -> None:
         value = "not defined" if distance.value is None else f"{distance.value:.{distance.digits}f}"
         console.print(
             f"{distance.name}: [bold]{value}[/bold] "
-            f"({distance.samples} samples against {distance.reference_samples})"
+            f"({counted(distance.samples, 'sample')} against {distance.reference_samples})"
         )
     for note in dict.fromkeys(d.note for d in evaluation.distances if d.note):
         console.print(f"  {note}")

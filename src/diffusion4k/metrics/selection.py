@@ -7,6 +7,7 @@ from diffusion4k.metrics.network_measures import network_measures
 from diffusion4k.metrics.networks import Networks
 from diffusion4k.metrics.pairs import LpipsMeasure
 from diffusion4k.metrics.weight_free import Settings, weight_free_measures
+from diffusion4k.wording import counted
 
 __all__ = ["lacking_prompts", "measures_for", "takes_prompts"]
 
@@ -51,7 +52,7 @@ def lacking_prompts(measures: Sequence[Measure], prompts: Sequence[str | None]) 
     if not unknown or not names:
         return []
     reason = (
-        f"the prompts of {unknown} of {len(prompts)} images are not known: name them in "
+        f"the prompts of {unknown} of {counted(len(prompts), 'image')} are not known: name them in "
         "metadata.jsonl"
     )
     return [Missing(tuple(names), reason)]

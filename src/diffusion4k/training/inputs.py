@@ -23,6 +23,7 @@ from diffusion4k.sampling.fingerprint import fingerprint
 from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe, LpipsRecipe
 from diffusion4k.training.checkpoint import read_state
 from diffusion4k.training.recipe import Recipe
+from diffusion4k.wording import counted
 
 __all__ = ["Inputs", "inputs_of", "inputs_of_autoencoder", "require_same_inputs"]
 
@@ -152,7 +153,10 @@ def _of_photographs(source: str, before: list[str], after: list[str], step: int)
         "with another caption": sum(old[name][1] != new[name][1] for name in both),
     }
     told = [f"{count} {what}" for what, count in counts.items() if count] or ["in another order"]
-    return f"{source}: {len(after)} photographs, {len(before)} at step {step}: {', '.join(told)}"
+    return (
+        f"{source}: {counted(len(after), 'photograph')}, {len(before)} at step {step}: "
+        f"{', '.join(told)}"
+    )
 
 
 def _parts(line: str) -> list[str]:

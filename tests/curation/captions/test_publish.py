@@ -151,4 +151,4 @@ def test_estimate_is_of_what_is_left_and_sends_nothing(folder: Path, settings: M
         assert line.startswith("3 pictures to caption: about 2,4") and "$0.01" in line
         assert standin.requests == 0 and not (folder / "captions.sqlite").exists()
         caption_folder(folder, wanted, progress=False)
-        assert estimate_folder(folder, wanted, overwrite=True).startswith("1 pictures")
+        assert estimate_folder(folder, wanted, overwrite=True).startswith("1 picture to")

@@ -326,7 +326,7 @@ def test_summary_and_json(tmp_path: Path) -> None:
     truncated(tmp_path)
     report = verify(tmp_path)
     text = report.lines()
-    assert text[0].endswith("3 photographs, 1 problems")
+    assert text[0].endswith("3 photographs, 1 problem")
     widths, heights = np.array(sizes).T
     for line, name, values in ((text[2], "height", heights), (text[3], "width", widths)):
         expected = [np.median(values), values.mean(), values.min(), values.max()]

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from diffusion4k.cli.arguments import key_values
+from diffusion4k.wording import counted
 
 __all__ = ["EXAMPLE", "build"]
 
@@ -47,7 +48,7 @@ def build(
     Console().print(summary.table())
     if missing := summary.without_caption:
         typer.echo(
-            f"{missing} of {summary.kept} pictures have no caption, without which nothing can be "
-            f"trained on them: `diffusion4k dataset caption {checked.output}`, then build again",
+            f"{missing} of {counted(summary.kept, 'picture')} without a caption, which "
+            f"training needs: `diffusion4k dataset caption {checked.output}`, then build again",
             err=True,
         )

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from diffusion4k.cli.figure.options import Folder, Images, Out, Width, entries_of
+from diffusion4k.wording import counted
 
 __all__ = ["EXAMPLE", "text"]
 
@@ -47,6 +48,6 @@ def text(
         readings = read_entries(entries, reader)
         for name in ("characters", "words"):
             mean = sum(getattr(reading, name) for reading in readings) / len(readings)
-            typer.echo(f"{name} right: {mean:.1%} (mean of {len(readings)} images)")
+            typer.echo(f"{name} right: {mean:.1%} (mean of {counted(len(readings), 'image')})")
     save_figure(draw_spelled_text(entries, readings, columns=columns, width=width), out)
     typer.echo(out)
