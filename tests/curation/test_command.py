@@ -29,6 +29,9 @@ def test_the_pocket_recipe_builds(app, tmp_path: Path, monkeypatch: pytest.Monke
     assert len(list((tmp_path / "out/eval").glob("*.jpg"))) == 2
     steps = ("source", "header", "measure", "duplicates", "captions", "inspection", "publish")
     assert all(f" {step} " in ran.output for step in steps)
+    rows = (tmp_path / "out/dropped.csv").read_text().splitlines()[1:]
+    told = f"{len(rows)} candidate{'s' * (len(rows) != 1)} left out"
+    assert (told in ran.output and "inspect" in ran.output) == bool(rows)
 
 
 def test_overrides_change_the_recipe(app, photos: Path, tmp_path: Path) -> None:

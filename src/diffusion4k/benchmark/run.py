@@ -97,7 +97,7 @@ def _measured(
         differences_of(entrants, columns, values),
         tuple(missing),
         {entrant.name: entrant.bad for entrant in everyone if entrant.bad},
-        notes_of(recipe, prompts, entrants, reference),
+        notes_of(recipe, prompts, entrants, reference, columns),
         images_of(everyone, columns),
         facts_of(recipe, prompts, measures),
     )

@@ -13,8 +13,9 @@ from diffusion4k.benchmark.prompts import PromptSet
 from diffusion4k.benchmark.published import PUBLISHED
 from diffusion4k.benchmark.recipe import BenchmarkRecipe
 from diffusion4k.benchmark.results import Difference, ImageRow, TableRow
-from diffusion4k.benchmark.values import Cell, Values, per_picture
+from diffusion4k.benchmark.values import Cell, Values, foreign_files, per_picture
 from diffusion4k.metrics.columns import Column, Distance, Measure
+from diffusion4k.metrics.compression import why_marked
 from diffusion4k.metrics.measuring import Findings
 from diffusion4k.progress import track
 from diffusion4k.wording import counted
@@ -102,9 +103,14 @@ def notes_of(
     prompts: PromptSet,
     entrants: Sequence[Entrant],
     reference: Entrant | None,
+    columns: Sequence[Column],
 ) -> tuple[str, ...]:
     """What a reader must know of all rows."""
     notes = []
+    everyone = [*entrants, reference] if reference else entrants
+    measured = [found for entrant in everyone for found in entrant.findings]
+    if foreign := sum(foreign_files(column, measured) for column in columns):
+        notes.append(why_marked(foreign, "reencode=true"))
     if prompts.repeated:
         notes.append(f"{prompts.name}: {counted(prompts.repeated, 'repeated prompt')} left out")
     for entrant in entrants:

@@ -29,8 +29,8 @@ def build(
     """Build a curated image folder with train and eval splits from raw photographs.
 
     The same command goes on after a build that was stopped or killed; with changed thresholds only
-    what they let in is measured anew. OUTPUT/manifest.parquet has every measured value and the
-    reason of every rejection.
+    what they let in is measured anew. OUTPUT/manifest.parquet has every measured value,
+    OUTPUT/dropped.csv the reason of every rejection.
     """
     from diffusion4k.curation.engine import load_daft
 
@@ -43,9 +43,16 @@ def build(
     from rich.console import Console
 
     from diffusion4k.curation.build import build_dataset
+    from diffusion4k.curation.layout import DROPPED
 
     summary = build_dataset(checked, ray=ray)
     Console().print(summary.table())
+    if dropped := summary.candidates - summary.kept:
+        typer.echo(
+            f"{counted(dropped, 'candidate')} left out, each with its reason in "
+            f"{checked.output / DROPPED}; `diffusion4k dataset inspect {checked.output} --all` "
+            "shows them"
+        )
     if missing := summary.without_caption:
         typer.echo(
             f"{missing} of {counted(summary.kept, 'picture')} without a caption, which "
