@@ -97,6 +97,8 @@ class BenchmarkRecipe(Section):
     """Of the token-grid ratio: pixels a side of a token, or of a window."""
     networks: Networks = Networks()
     """Weights of the metrics with networks; those that are not named are left empty."""
+    metrics: tuple[Text, ...] = ()
+    """`module:function` each, metrics of one's own: see `metrics.own`."""
     resamples: Count = 2000
     distance_groups: Annotated[int, Field(strict=True, ge=0)] = 20
     """Groups of pictures for the intervals of distances; with 0 they have none."""

@@ -34,6 +34,7 @@ from diffusion4k.lock import locked
 from diffusion4k.metrics.columns import Measure, Missing
 from diffusion4k.metrics.evaluate import list_images
 from diffusion4k.metrics.measuring import measure_all
+from diffusion4k.metrics.own import own_measures
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.selection import measures_for, takes_prompts
 from diffusion4k.metrics.store import Store
@@ -58,6 +59,7 @@ def run_benchmark(recipe: BenchmarkRecipe, *, skip_bad: bool = False) -> Results
             be used, or a row without any good image.
     """
     check_entries(recipe)
+    own_measures(recipe.metrics, "metrics")
     prompts = read_prompt_set(recipe.prompts, recipe.limit, skip_bad=skip_bad)
     team = Team()
     held = locked(recipe.output, other="output") if team.is_main else nullcontext()
@@ -112,7 +114,13 @@ def _measures(
         recipe.reencode, recipe.patch_size, recipe.patches_per_image, recipe.grid_period
     )
     has_reference = bool(recipe.reference or prompts.reference)
-    return measures_for(settings, recipe.networks, str(team.device), has_reference=has_reference)
+    return measures_for(
+        settings,
+        recipe.networks,
+        str(team.device),
+        has_reference=has_reference,
+        own=own_measures(recipe.metrics, "metrics"),
+    )
 
 
 def _write(results: Results, entrants: Sequence[Entrant], folder: Path) -> None:

@@ -25,6 +25,8 @@ EPILOG = """Examples:
   diffusion4k evaluate images --reference pocket --all --out results.json
 
   diffusion4k evaluate patches --against ratings.csv --out results.json
+
+  diffusion4k evaluate images --metric my_metrics:sharpness
 """
 
 
@@ -78,6 +80,13 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A metric of your own, module:function; several times. Its module runs.",
+            show_default=False,
+        ),
+    ] = None,
     against: Annotated[
         Path | None,
         typer.Option(help="Ratings by people: CSV of image,rater,rating; do metrics agree?"),
@@ -105,6 +114,7 @@ def evaluate(
     from diffusion4k.metrics.evaluate import evaluate as run
     from diffusion4k.metrics.evaluate import list_images
     from diffusion4k.metrics.networks import Networks
+    from diffusion4k.metrics.own import own_measures
     from diffusion4k.metrics.selection import lacking_prompts, measures_for
     from diffusion4k.metrics.weight_free import Settings
     from diffusion4k.progress import Counter
@@ -125,12 +135,15 @@ def evaluate(
     paths = [path for each in folders for path in list_images(each)]
     weights = read_config(networks, [], Networks) if networks else Networks()
     place = str(usable_device(device))
-    people = _People(against, scale, figure, settings, weights, place, out) if against else None
-    further: list[Measure] = []
+    own = own_measures(metric or [], "--metric")
+    people = (
+        _People(against, scale, figure, settings, weights, place, out, own) if against else None
+    )
+    further: list[Measure] = [*own]
     prompts: dict[Path, str | None] = {}
     if all_ or (networks and not against):
         further, missing = measures_for(
-            settings, weights, place, has_reference=reference is not None
+            settings, weights, place, has_reference=reference is not None, own=own
         )
         prompts = prompts_of(paths)
         missing += lacking_prompts(further, [prompts[path] for path in list_images(folder)])
@@ -175,6 +188,7 @@ class _People:
         networks: "Networks",
         device: str,
         out: Path | None,
+        own: "list[Measure]",
     ) -> None:
         from diffusion4k.benchmark.against import figure_paths, measures_of_one_image
         from diffusion4k.benchmark.ratings import read_ratings
@@ -182,7 +196,7 @@ class _People:
 
         self._figures = figure_paths(figure, out, FIGURE_SUFFIXES)
         self._ratings = read_ratings(against, scale)
-        self._measures, self._missing = measures_of_one_image(settings, networks, device)
+        self._measures, self._missing = measures_of_one_image(settings, networks, device, own)
 
     def compare(self, images: list[Path], kept: Path) -> dict[str, Any]:
         """Print, draw, and give what the results file shall hold."""

@@ -130,7 +130,10 @@ def allowed(problem: Any) -> str | None:
     if kind == "missing":
         return f"{problem['loc'][-1] + 1} values"
     if kind in _ALLOWED:
-        return _ALLOWED[kind].format(**problem.get("ctx", {}))
+        words = _ALLOWED[kind].format(**problem.get("ctx", {}))
+        # Of a union whose other half is what one writes oneself: see `training.objective_recipe`.
+        is_open = kind == "union_tag_invalid" and "known" in problem["loc"]
+        return f"{words}, or `module:Class` of your own" if is_open else words
     return message.removeprefix(_SHOULD) if message.startswith(_SHOULD) else None
 
 
