@@ -104,6 +104,10 @@ def place(tmp_path: Path, models, monkeypatch: pytest.MonkeyPatch) -> Path:
     ratings = [f"{i}.jpg,{rater},{2 * i + n + 1}" for i in range(4) for n, rater in enumerate("ab")]
     Path("ratings.csv").write_text("\n".join(["image,rater,rating", *ratings]))
     Image.effect_mandelbrot((128, 128), (-2, -1.5, 1, 1.5), 100).convert("RGB").save("lake.png")
+    for page in PAGES:
+        for body in blocks(page, "python"):
+            if module := re.match(r"# (\w+\.py)\n", body):  # which commands of the page name
+                Path(module[1]).write_text(body)
     adapted = SD3Transformer2DModel.from_pretrained(models[0], subfolder="transformer")
     add_adapter(adapted, rank=1, alpha=1, targets=["to_q"], seed=0)
     write_adapter(Path("runs/pocket-lora/lora"), adapted, {"family": "sd3", "base_model": "pocket"})
