@@ -69,9 +69,7 @@ _reflow(app)
 
 def main() -> None:
     """Run the command line; exit 0 on success, 2 on wrong usage, 1 on failure, 130 on Ctrl-C."""
-    # Their notices of missing torchvision are no news to our users.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    # Nor is each attempt to reach the hub: what came of it is said once.
+    # Each attempt to reach the hub is no news: what came of it is said once.
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     try:
         Path.cwd()

@@ -53,7 +53,8 @@ def loss_curve(
             axes.spines[["top", "right"]].set_visible(False)
             axes.grid(axis="y", color="#e8ebee")
         buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        none = dict.fromkeys(("Date", "Creator", "Format", "Type"))  # which would name places
+        figure.savefig(buffer, format="svg", transparent=True, metadata=none)
         plt.close(figure)
     svg = buffer.getvalue()
     return svg[svg.index("<svg") :]
