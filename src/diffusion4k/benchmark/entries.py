@@ -24,6 +24,7 @@ from diffusion4k.sampling.batch import generate
 from diffusion4k.sampling.provenance import prompt_and_seed, rows_of
 from diffusion4k.sampling.request import Request
 from diffusion4k.sampling.sampler import Sampler
+from diffusion4k.wording import natural_key
 
 __all__ = [
     "Shot",
@@ -136,7 +137,8 @@ def found_images(folder: Path) -> list[Shot]:
         Diffusion4kError: a line of `metadata.jsonl` that cannot be read.
     """
     rows = rows_of(folder)
-    paths = sorted(set(rows) | set(_images_in(folder) if rows else list_images(folder)))
+    found = set(rows) | set(_images_in(folder) if rows else list_images(folder))
+    paths = sorted(found, key=natural_key)
     known = [(path, *prompt_and_seed(path, rows.get(path))) for path in paths]
     taken = {(prompt, seed) for _, prompt, seed in known}
     shots = []

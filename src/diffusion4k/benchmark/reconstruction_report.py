@@ -31,7 +31,10 @@ from diffusion4k.progress import track
 from diffusion4k.vae import parse_memory
 from diffusion4k.wording import counted
 
-__all__ = ["run"]
+__all__ = ["FILES", "run"]
+
+FILES = ("results.json", "reconstructions.png")
+"""What is written into the output folder, beside the reconstructions."""
 
 _SHOWN = 4  # photographs in the figure
 _HEADINGS = {
@@ -102,13 +105,16 @@ def run(
         "fingerprints": {a.name: a.fingerprint[:16] for a in autoencoders},
     }
     result = Result(rows, settings, bad)
-    result.save(out / "results.json")
-    _figure(pictures, autoencoders, out)
+    data, figure = (out / name for name in FILES)
+    result.save(data)
+    _figure(pictures, autoencoders, out, figure)
     _show(result, Console())
     return result
 
 
-def _figure(pictures: Sequence[Picture], autoencoders: Sequence[Autoencoder], out: Path) -> None:
+def _figure(
+    pictures: Sequence[Picture], autoencoders: Sequence[Autoencoder], out: Path, path: Path
+) -> None:
     rows: list[tuple[NDArray[np.uint8], list[NDArray[np.uint8]]]] = []
     for picture in pictures:
         if len(rows) == _SHOWN:
@@ -119,7 +125,7 @@ def _figure(pictures: Sequence[Picture], autoencoders: Sequence[Autoencoder], ou
             continue
         made = [kept_reconstruction(out / "kept", picture, a) for a in autoencoders]
         rows.append((original, [as_array(path) for path in made]))
-    draw(rows, [a.name for a in autoencoders], out / "reconstructions.png")
+    draw(rows, [a.name for a in autoencoders], path)
 
 
 def _show(result: Result, console: Console) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from diffusion4k.cli.arguments import key_values
+from diffusion4k.cli.kinds import of_this_kind
 
 __all__ = ["register"]
 
@@ -43,7 +44,8 @@ def ablate(
     """
     from diffusion4k.ablation.study import load_study
 
-    wanted = load_study(study, overrides)
+    with of_this_kind(study, "ablate"):
+        wanted = load_study(study, overrides)
 
     from diffusion4k.ablation.report import FILES, sentences
     from diffusion4k.ablation.run import check_time, run_study

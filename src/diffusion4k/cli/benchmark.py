@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from diffusion4k.cli.arguments import key_values
+from diffusion4k.cli.kinds import of_this_kind
 from diffusion4k.wording import counted
 
 __all__ = ["register"]
@@ -86,7 +87,8 @@ def benchmark(
     elif model or images or given:
         raise UsageError(f"{recipe}: with a recipe, other values are given as KEY=VALUE")
     else:
-        checked = load_benchmark_recipe(recipe, overrides)
+        with of_this_kind(recipe, "benchmark"):
+            checked = load_benchmark_recipe(recipe, overrides)
 
     from diffusion4k.benchmark.run import FILES, run_benchmark
     from diffusion4k.benchmark.tables import show

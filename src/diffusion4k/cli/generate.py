@@ -208,6 +208,13 @@ def generate(
     if memory:
         typer.echo(str(sampler.placement), err=True)
     size = {"width": width, "height": height, "steps": steps, "guidance": guidance}
+    usual = sampler.family.defaults(sampler.folder).guidance
+    if guidance is not None and guidance > 1 >= usual:
+        typer.echo(
+            f"warning: guidance {guidance:g}: {model} was made for {usual:g}, which is none, and "
+            "more makes garish images: leave --guidance out",
+            err=True,
+        )
     # An image to start from takes the stages' place.
     _warn(sampler, size | (how if init is None else {"stages": ()}), high_resolution)
     remove_leftovers(out if out.is_dir() else out.parent)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from diffusion4k.training.recipe import Recipe
 
 from diffusion4k.cli.arguments import key_values
+from diffusion4k.cli.kinds import refuse_other_kinds
 
 __all__ = ["register"]
 
@@ -58,6 +59,8 @@ def train(
     from diffusion4k.training.recipe import Recipe
 
     wanted, problems, unknown = read_partly(recipe, overrides, Recipe, instead=INSTEAD)
+    if problems:
+        refuse_other_kinds(recipe, "train")
     if wanted is None:
         raise UsageError(f"{recipe}: {'; '.join(problems)}")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from diffusion4k.data.images import SUFFIXES
 from diffusion4k.data.metadata import METADATA
 from diffusion4k.data.problems import Problem
+from diffusion4k.wording import natural_key
 
 __all__ = [
     "files_below",
@@ -76,7 +77,7 @@ def unread_files(folder: Path, named: Iterable[str] = ()) -> Iterator[Problem]:
 
 def files_below(folder: Path) -> Iterator[Path]:
     """Files and links of the folder in order, but hidden ones and image folders within it."""
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.iterdir(), key=lambda path: natural_key(path.name)):
         if path.name.startswith("."):
             continue
         if path.is_dir():

@@ -20,6 +20,7 @@ __all__ = [
     "build_published",
     "count_parameters",
     "published_config",
+    "published_hub_id",
     "published_models",
     "write_configurations",
 ]
@@ -45,6 +46,16 @@ def published_config(hub_id: str, component: str) -> dict[str, Any]:
     if component not in parts:
         raise UsageError(f"{hub_id}: has no {component}; it has {', '.join(parts)}")
     return _read(parts[component])
+
+
+def published_hub_id(name: str) -> str | None:
+    """The hub id of a published model by that id, its last part, or its transformer's name."""
+    wanted = name.lower()
+    for hub_id, model in published_models().items():
+        short = hub_id.partition("/")[2]
+        if wanted in (hub_id.lower(), short.lower(), model["components"]["transformer"]):
+            return hub_id
+    return None
 
 
 def build_published(

@@ -23,7 +23,7 @@ from diffusion4k.families.folder import (
     read_json,
     resolve,
 )
-from diffusion4k.families.published import published_models, write_configurations
+from diffusion4k.families.published import published_hub_id, published_models, write_configurations
 from diffusion4k.lora import linear_layers
 
 __all__ = ["Blueprint"]
@@ -143,12 +143,8 @@ class Blueprint:
 
 
 def _known(name: str) -> str:
-    """The hub id of a published model by that id, its last part, or its transformer's name."""
-    wanted = name.lower()
-    for hub_id, model in published_models().items():
-        short = hub_id.partition("/")[2]
-        if wanted in (hub_id.lower(), short.lower(), model["components"]["transformer"]):
-            return hub_id
+    if hub_id := published_hub_id(name):
+        return hub_id
     raise UsageError(
         f"{name}: no such folder, and not a model whose sizes are known: give `pocket`, a folder "
         f"in diffusers layout, or one of {', '.join(published_models())}"

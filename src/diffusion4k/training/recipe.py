@@ -210,7 +210,8 @@ class RunRecipe(Section):
         if self.schedule.warmup_steps >= self.steps and self.schedule.warmup_steps:
             raise PydanticCustomError(
                 "warmup",
-                "schedule.warmup_steps: found {found}, allowed less than steps={steps}",
+                "schedule.warmup_steps: found {found}, allowed less than steps={steps}: take more "
+                "steps, or fewer of warm-up (schedule.warmup_steps=0)",
                 {"found": self.schedule.warmup_steps, "steps": self.steps},
             )
         return self

@@ -129,7 +129,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
             parse_patch(text)
     assert parse_patch("1,2,3") == (1, 2, 3)
     with pytest.raises(Diffusion4kError, match="no prompt of which every folder has an image"):
-        complete([Row("x", (made.entries[0], None))], 3)
+        complete([Row("x", (made.entries[0], None))])
 
 
 def test_tiny_images(tmp_path: Path) -> None:

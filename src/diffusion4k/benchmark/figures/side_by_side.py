@@ -244,8 +244,8 @@ def _line(cell: int) -> int:
     return max(2, cell // 200)
 
 
-def complete(rows: Sequence[Row], most: int) -> list[Row]:
-    """The first `most` rows in which every model has an image.
+def complete(rows: Sequence[Row]) -> list[Row]:
+    """The rows in which every model has an image.
 
     Raises:
         Diffusion4kError: there is none.
@@ -253,4 +253,4 @@ def complete(rows: Sequence[Row], most: int) -> list[Row]:
     whole = [row for row in rows if all(row.entries)]
     if not whole:
         raise Diffusion4kError("no prompt of which every folder has an image: nothing to draw")
-    return whole[:most]
+    return whole

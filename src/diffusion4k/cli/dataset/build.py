@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from diffusion4k.cli.arguments import key_values
+from diffusion4k.cli.kinds import of_this_kind
 from diffusion4k.wording import counted
 
 __all__ = ["EXAMPLE", "build"]
@@ -38,7 +39,8 @@ def build(
 
     from diffusion4k.curation.recipe import load_dataset_recipe
 
-    checked = load_dataset_recipe(recipe, overrides)
+    with of_this_kind(recipe, "dataset build"):
+        checked = load_dataset_recipe(recipe, overrides)
 
     from rich.console import Console
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from diffusion4k.cli.figure.options import Images, Out, Width, entries_of
+from diffusion4k.cli.figure.options import Images, Out, Width, entries_of, say_left_out
 
 __all__ = ["EXAMPLE", "reconstructions"]
 
@@ -38,7 +38,8 @@ def reconstructions(
 
     check_output(out, width)
     check_multiple("--size", size)
-    paths = [entry.path for entry in entries_of(folder, image)[:most]]
+    found = entries_of(folder, image)
+    paths = [entry.path for entry in found[:most]]
 
     from diffusion4k.benchmark.figures.reconstructions import draw_reconstructions
     from diffusion4k.benchmark.reconstruction import Autoencoder
@@ -46,3 +47,4 @@ def reconstructions(
     networks = [Autoencoder(name) for name in dict.fromkeys(vae or ["pocket"])]
     save_figure(draw_reconstructions(paths, networks, size=size, width=width), out)
     typer.echo(out)
+    say_left_out(len(paths), len(found), "photograph")
