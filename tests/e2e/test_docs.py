@@ -88,6 +88,8 @@ def place(tmp_path: Path, models, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(model_folders, "POCKET_FOLDER", models[0])
     shutil.copytree(ROOT / "recipes", "recipes")
+    study = Path("recipes/pocket-study.yaml")
+    study.write_text(study.read_text().replace("prompts: pocket ", "prompts: prompts.txt "))
     for name in ("photographs", "images"):
         Path(name).mkdir()
         for i, colour in enumerate(("teal", "orange")):
