@@ -32,6 +32,7 @@ __all__ = [
     "read_folder",
     "rows_of",
     "scan_folder",
+    "where_from",
 ]
 
 MIN_SIDE = 64
@@ -58,6 +59,16 @@ def photo_folder(name: str | Path) -> Path:
     if str(name) == POCKET:
         return PHOTOGRAPHS
     return Path(name)
+
+
+def where_from(name: str | Path) -> str:
+    """What to say of a missing folder that is called as the recipes call the paper's dataset."""
+    if not str(name).replace("_", "-").rpartition("/")[2].lower().startswith("aesthetic-"):
+        return ""
+    return (
+        "; Aesthetic-4K is zhang0jhon/Aesthetic-4K on the Hugging Face hub: docs/paper.md says how "
+        "to lay it out"
+    )
 
 
 @dataclass(frozen=True)
@@ -162,7 +173,10 @@ def _rows(folder: Path, metadata: Path | None) -> Iterator[Row | Problem]:
 def _metadata(folder: Path) -> Path | None:
     """`metadata.jsonl`, else `metadata.csv`; None: the captions lie beside the pictures."""
     if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder: give a folder with {METADATA} in it")
+        raise UsageError(
+            f"{folder}: no such folder: give a folder with {METADATA} in it, or {POCKET} for the "
+            f"bundled photographs{where_from(folder)}"
+        )
     for name in (METADATA, TABLE):
         if (folder / name).is_file():
             return folder / name
