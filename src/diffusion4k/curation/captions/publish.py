@@ -74,11 +74,17 @@ def find_pictures(folder: Path, *, overwrite: bool = False) -> FolderPictures:
 
 
 def caption_folder(
-    folder: Path, settings: CaptionSettings, *, overwrite: bool = False, progress: bool = True
+    folder: Path,
+    settings: CaptionSettings,
+    *,
+    overwrite: bool = False,
+    prefix: str = "",
+    progress: bool = True,
 ) -> CaptionReport:
     """Caption the pictures of a folder that have no caption; the ledger lies in the folder.
 
-    What is finished is written into `metadata.jsonl` even if the run has to stop.
+    `prefix` stands before each new caption, such as a trigger word, and not in the ledger; a build
+    folder has none. What is finished is written into `metadata.jsonl` even if the run has to stop.
 
     Raises:
         UsageError: the bundled photographs.
@@ -93,10 +99,10 @@ def caption_folder(
     try:
         report = caption(found.pictures, settings, folder / LEDGER, progress=progress)
     except Stopped as stopped:
-        _publish(folder, found, stopped.report)
+        _publish(folder, found, stopped.report, prefix)
         stopped.report.problems += found.problems
         raise
-    _publish(folder, found, report)
+    _publish(folder, found, report, prefix)
     report.problems += found.problems
     return report
 
@@ -114,13 +120,13 @@ def estimate_folder(folder: Path, settings: CaptionSettings, *, overwrite: bool 
     return estimate(plan.jobs, settings)
 
 
-def _publish(folder: Path, found: FolderPictures, report: CaptionReport) -> None:
+def _publish(folder: Path, found: FolderPictures, report: CaptionReport, prefix: str) -> None:
     if found.is_build or not report.captions:
         return
     rows = {name: dict(row) for name, row in found.rows.items()}
     for path in sorted(report.captions):
         name = path.relative_to(folder).as_posix()
-        rows.setdefault(name, {"file_name": name})["text"] = report.captions[path]
+        rows.setdefault(name, {"file_name": name})["text"] = f"{prefix}{report.captions[path]}"
     if rows != found.rows:
         write_rows(folder / METADATA, rows.values())
 
