@@ -17,7 +17,7 @@ def test_both_encoders_and_all_images_give_one_line(tiny_model, capfd) -> None:
         encoders = family.load_text_encoders(tiny_model, dtype=torch.float32)
         family.encode_text(encoders, [LONG])
     said = [line for line in capfd.readouterr().err.splitlines() if "from far" in line]
-    assert len(said) == 1
+    assert len(said) == 1, said
     assert said[0].startswith("CLIP reads 77 tokens of a prompt, and not its end: ")
     assert len(said[0]) < 150
     family.encode_text(encoders, [f"another: {LONG}"])

@@ -43,10 +43,12 @@ class _Once(logging.Filter):
         return False
 
 
+_ONCE = _Once()
+
+
 def say_truncation_once() -> None:
-    """Put the filter in diffusers' way, if it is not there."""
+    """Put the filter in diffusers' way: the same one before every handler that it has."""
     from diffusers.utils import logging as _  # noqa: F401  makes the handler
 
     for handler in logging.getLogger("diffusers").handlers:
-        if not any(isinstance(each, _Once) for each in handler.filters):
-            handler.addFilter(_Once())
+        handler.addFilter(_ONCE)  # no second time
