@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-__all__ = ["AUTOENCODERS", "MODELS", "PHOTOGRAPHS", "POCKET", "POCKET_BASE"]
+__all__ = ["AUTOENCODERS", "MODELS", "PHOTOGRAPHS", "POCKET", "POCKET_BASE", "photo_folder"]
 
 POCKET = "pocket"
 POCKET_BASE = "pocket-base"
@@ -16,3 +16,8 @@ AUTOENCODERS = {
     POCKET: MODELS[POCKET] / "vae",
     **{folder.name: folder for folder in sorted((_FOLDER / "autoencoders").glob("*"))},
 }
+
+
+def photo_folder(name: str | Path) -> Path:
+    """The folder itself, or for `pocket` the one with the bundled photographs."""
+    return PHOTOGRAPHS if str(name) == POCKET else Path(name)

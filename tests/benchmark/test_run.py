@@ -14,9 +14,9 @@ import diffusion4k.files
 from diffusion4k.benchmark.recipe import checked_recipe
 from diffusion4k.benchmark.results import Results
 from diffusion4k.benchmark.run import FILES, run_benchmark
+from diffusion4k.data.picture_files import list_images
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics import compression_ratio, glcm_score
-from diffusion4k.metrics.evaluate import list_images
 from tests.benchmark.pictures import PROMPTS, fill, pixels
 from tests.metrics.tiny_networks import tiny_aesthetics, tiny_clip_folder, tiny_dino_folder
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diffusion4k.data.picture_files import list_images
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics import compression_ratio, frechet_distance, glcm_entropy, glcm_score
-from diffusion4k.metrics.evaluate import evaluate, image_facts, list_images
+from diffusion4k.metrics.evaluate import evaluate, image_facts
 from diffusion4k.metrics.images import ImageLike, as_pil
 from diffusion4k.metrics.weight_free import Settings
 

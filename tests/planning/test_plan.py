@@ -63,6 +63,26 @@ def test_time_is_flops_over_what_the_machine_does(tiny_model: Path, blueprint: B
     assert twice.step_seconds == pytest.approx(2 * plan.step_seconds)
 
 
+def test_photographs_are_encoded_by_all_gpus_in_float32(
+    tiny_model: Path, blueprint: Blueprint
+) -> None:
+    """On a GPU in TF32: convolutions take twice as long as in bfloat16."""
+
+    def seconds_of_encoding(gpus: int, **keys: Any) -> float:
+        wanted, machine = recipe(tiny_model, **keys), replace(LARGE, gpus=gpus)
+        plan = plan_training(blueprint, wanted, machine, images=100)
+        text, image = plan.stages[:2]
+        found = plan.total_seconds - plan.steps * plan.step_seconds
+        pictures = 4 if wanted.flip else 2
+        expected = 100 * machine.seconds(text.flops + pictures * image.flops) / gpus
+        assert found == pytest.approx(expected, rel=1e-6)
+        return found
+
+    one = seconds_of_encoding(1)
+    assert seconds_of_encoding(4) == pytest.approx(one / 4)
+    assert seconds_of_encoding(1, flip=True) > 1.5 * seconds_of_encoding(1, flip=False)
+
+
 def test_gradients_go_around_several_gpus(tiny_model: Path, blueprint: Blueprint) -> None:
     one = plan_training(blueprint, recipe(tiny_model), LARGE, images=1)
     wanted = recipe(tiny_model, engine="ddp")

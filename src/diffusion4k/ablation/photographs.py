@@ -15,11 +15,12 @@ from diffusion4k.ablation.study import Study
 from diffusion4k.benchmark.prompts import PromptSet
 from diffusion4k.data.folder import METADATA, photo_folder, read_folder
 from diffusion4k.data.images import open_rgb
-from diffusion4k.data.pixels import fitted_size, normalised, to_tensor
+from diffusion4k.data.picture_files import list_images
+from diffusion4k.data.pixels import normalised, to_tensor
+from diffusion4k.data.sizes import fitted_size
 from diffusion4k.errors import UsageError
 from diffusion4k.families import Family
 from diffusion4k.files import atomic_path, sha256_of
-from diffusion4k.metrics.evaluate import list_images
 from diffusion4k.progress import track
 from diffusion4k.training.recipe import Recipe
 from diffusion4k.wording import counted

@@ -18,12 +18,11 @@ from diffusion4k.benchmark.team import Team
 from diffusion4k.data.folder import photo_folder
 from diffusion4k.data.images import image_size
 from diffusion4k.data.metadata import METADATA, Row, write_rows
+from diffusion4k.data.picture_files import list_images
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.metrics.evaluate import list_images
-from diffusion4k.sampling.batch import generate
+from diffusion4k.families.folder import resolve
 from diffusion4k.sampling.provenance import prompt_and_seed, rows_of
 from diffusion4k.sampling.request import Request
-from diffusion4k.sampling.sampler import Sampler
 from diffusion4k.wording import natural_key
 
 __all__ = [
@@ -58,14 +57,20 @@ def images_folder(recipe: BenchmarkRecipe, entry: Entry) -> Path:
 
 
 def check_entries(recipe: BenchmarkRecipe) -> None:
-    """See that every folder of images is there, before a model runs for days.
+    """See that every folder of images and every model is there, before a model runs for days.
 
     Raises:
-        UsageError: no such folder, or one without images.
+        UsageError: no such folder or model, or a folder without images.
+        Diffusion4kError: a hub id that cannot be had.
     """
     for entry in recipe.models:
         if entry.images is not None:
             found_images(images_folder(recipe, entry))
+        else:
+            assert entry.model is not None
+            resolve(entry.model)
+    if recipe.reference:
+        list_images(recipe.reference)
 
 
 def make_images(
@@ -82,6 +87,9 @@ def make_images(
         UsageError: a setting that the model does not take.
         Diffusion4kError: the model cannot be found, loaded or run.
     """
+    from diffusion4k.sampling.batch import generate
+    from diffusion4k.sampling.sampler import Sampler
+
     assert entry.model is not None
     options = {name: getattr(entry, name) for name in _SAMPLER}
     sampler = Sampler(entry.model, device=team.device, **options)

@@ -22,9 +22,9 @@ from diffusion4k.benchmark.reconstruction import (
 from diffusion4k.benchmark.reconstruction_figure import draw
 from diffusion4k.benchmark.reconstruction_measure import Weights
 from diffusion4k.data.folder import photo_folder
-from diffusion4k.data.pixels import check_multiple
+from diffusion4k.data.picture_files import list_images
+from diffusion4k.data.sizes import check_multiple
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.metrics.evaluate import list_images
 from diffusion4k.metrics.frechet import FewSamplesWarning
 from diffusion4k.metrics.images import as_array
 from diffusion4k.progress import track

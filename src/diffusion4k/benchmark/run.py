@@ -29,10 +29,10 @@ from diffusion4k.benchmark.tables import save_latex
 from diffusion4k.benchmark.team import Team
 from diffusion4k.benchmark.values import Values
 from diffusion4k.data.folder import METADATA, photo_folder, read_folder
+from diffusion4k.data.picture_files import list_images
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.lock import locked
 from diffusion4k.metrics.columns import Measure, Missing
-from diffusion4k.metrics.evaluate import list_images
 from diffusion4k.metrics.measuring import measure_all
 from diffusion4k.metrics.own import own_measures
 from diffusion4k.metrics.picture import Picture

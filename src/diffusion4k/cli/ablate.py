@@ -47,6 +47,11 @@ def ablate(
     with of_this_kind(study, "ablate"):
         wanted = load_study(study, overrides)
 
+    from diffusion4k.ablation.arms import base_recipe
+    from diffusion4k.training.first_look import first_look, refuse_problems
+
+    refuse_problems("recipe", first_look(base_recipe(wanted)))
+
     from diffusion4k.ablation.report import FILES, sentences
     from diffusion4k.ablation.run import check_time, run_study
 

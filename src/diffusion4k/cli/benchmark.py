@@ -90,6 +90,15 @@ def benchmark(
         with of_this_kind(recipe, "benchmark"):
             checked = load_benchmark_recipe(recipe, overrides)
 
+    from diffusion4k.benchmark.entries import check_entries
+    from diffusion4k.cli.early import check_image
+
+    for entry in checked.models:
+        if entry.model is not None:
+            size = (entry.width or checked.width, entry.height or checked.height)
+            check_image(entry.model, *size, entry.steps or checked.steps, entry.factor)
+    check_entries(checked)
+
     from diffusion4k.benchmark.run import FILES, run_benchmark
     from diffusion4k.benchmark.tables import show
 

@@ -54,14 +54,18 @@ def cache(
     What is there already and did not change is kept: a build that was stopped
     goes on where it was. One cache folder serves one model at one resolution.
     """
-    from diffusion4k.data.cache import LatentCache, build_cache
     from diffusion4k.data.folder import photo_folder, scan_folder
-    from diffusion4k.data.loader import LatentBatches
+    from diffusion4k.data.sizes import check_multiple
     from diffusion4k.families import family_of, resolve
 
+    check_multiple("resolution", resolution)
+    local = resolve(model)
     scan = scan_folder(photo_folder(folder))
     photos = scan.usable(skip_bad=skip_bad)
-    local = resolve(model)
+
+    from diffusion4k.data.cache import LatentCache, build_cache
+    from diffusion4k.data.loader import LatentBatches
+
     report = build_cache(
         photos,
         model=local,

@@ -60,6 +60,10 @@ def compare(
     if match not in ("auto", "name", "prompt"):
         raise UsageError(f"--match {match}: allowed auto, name or prompt")
 
+    from diffusion4k.compare.models import named_folders
+
+    named_folders(folders, 2, 6)
+
     from diffusion4k.compare.build import compare as run
 
     made = run(

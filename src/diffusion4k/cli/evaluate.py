@@ -10,6 +10,7 @@ import typer
 from diffusion4k.wording import counted
 
 if TYPE_CHECKING:
+    from diffusion4k.benchmark.ratings import Ratings
     from diffusion4k.metrics.columns import Measure
     from diffusion4k.metrics.networks import Networks
     from diffusion4k.metrics.weight_free import Settings
@@ -104,19 +105,13 @@ def evaluate(
     With --all every metric that the benchmark has. With --against, every metric of one image is
     correlated with people's ratings.
     """
-    from diffusion4k.benchmark.entries import prompts_of
+    from diffusion4k.benchmark.ratings import read_ratings
     from diffusion4k.config.read import read_config
     from diffusion4k.data.folder import photo_folder
-    from diffusion4k.devices import usable_device
+    from diffusion4k.data.picture_files import list_images
     from diffusion4k.errors import Diffusion4kError, UsageError
     from diffusion4k.files import write_text
-    from diffusion4k.metrics import report
-    from diffusion4k.metrics.evaluate import evaluate as run
-    from diffusion4k.metrics.evaluate import list_images
     from diffusion4k.metrics.networks import Networks
-    from diffusion4k.metrics.own import own_measures
-    from diffusion4k.metrics.selection import lacking_prompts, measures_for
-    from diffusion4k.metrics.weight_free import Settings
     from diffusion4k.progress import Counter
     from diffusion4k.text_files import visible
 
@@ -125,20 +120,29 @@ def evaluate(
     if out is not None:
         if out.parent.exists() and not out.parent.is_dir():
             raise UsageError(f"--out {out}: {out.parent} is a file, no folder: name another")
-        out.parent.mkdir(parents=True, exist_ok=True)  # Fails now rather than after the work.
     if against is None and figure:
         raise UsageError("--figure: goes with --against")
-    settings = Settings(reencode, patch_size, patches_per_image, grid_period)
     folder = photo_folder(folder)
     reference = None if reference is None else photo_folder(reference)
     folders = [path for path in (folder, reference) if path is not None]
     paths = [path for each in folders for path in list_images(each)]
     weights = read_config(networks, [], Networks) if networks else Networks()
+    ratings = read_ratings(against, scale) if against else None
+
+    from diffusion4k.benchmark.entries import prompts_of
+    from diffusion4k.devices import usable_device
+    from diffusion4k.metrics import report
+    from diffusion4k.metrics.evaluate import evaluate as run
+    from diffusion4k.metrics.own import own_measures
+    from diffusion4k.metrics.selection import lacking_prompts, measures_for
+    from diffusion4k.metrics.weight_free import Settings
+
+    settings = Settings(reencode, patch_size, patches_per_image, grid_period)
     place = str(usable_device(device))
     own = own_measures(metric or [], "--metric")
-    people = (
-        _People(against, scale, figure, settings, weights, place, out, own) if against else None
-    )
+    people = _People(ratings, figure, settings, weights, place, out, own) if ratings else None
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)  # Fails now rather than after the work.
     further: list[Measure] = [*own]
     prompts: dict[Path, str | None] = {}
     if all_ or (networks and not against):
@@ -177,12 +181,11 @@ def evaluate(
 
 
 class _People:
-    """The part of --against: its files are read before anything is measured."""
+    """The part of --against."""
 
     def __init__(
         self,
-        against: Path,
-        scale: tuple[float, float],
+        ratings: "Ratings",
         figure: Path | None,
         settings: "Settings",
         networks: "Networks",
@@ -191,11 +194,10 @@ class _People:
         own: "list[Measure]",
     ) -> None:
         from diffusion4k.benchmark.against import figure_paths, measures_of_one_image
-        from diffusion4k.benchmark.ratings import read_ratings
         from diffusion4k.benchmark.scatter import FIGURE_SUFFIXES
 
         self._figures = figure_paths(figure, out, FIGURE_SUFFIXES)
-        self._ratings = read_ratings(against, scale)
+        self._ratings = ratings
         self._measures, self._missing = measures_of_one_image(settings, networks, device, own)
 
     def compare(self, images: list[Path], kept: Path) -> dict[str, Any]:

@@ -6,6 +6,22 @@ from typing import Annotated, Any
 import typer
 
 from diffusion4k.cli.arguments import as_utf8, stages_asked
+from diffusion4k.cli.image_options import (
+    Direct,
+    Draft,
+    Factor,
+    Guidance,
+    Height,
+    LowBands,
+    MaxMemory,
+    Positions,
+    Stages,
+    StageSteps,
+    StageStrength,
+    Steps,
+    Width,
+    Window,
+)
 
 __all__ = ["register"]
 
@@ -40,14 +56,10 @@ def generate(
     model: Annotated[
         str, typer.Option(help="pocket (bundled), a folder in diffusers layout, or a hub id.")
     ] = "pocket",
-    width: Annotated[int | None, typer.Option(help="Pixels; by default the model's own.")] = None,
-    height: Annotated[int | None, typer.Option(help="Pixels; by default the model's own.")] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="Sampling steps; by default the model's own.")
-    ] = None,
-    guidance: Annotated[
-        float | None, typer.Option(help="Guidance scale; by default the model's own.")
-    ] = None,
+    width: Width = None,
+    height: Height = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
     shift: Annotated[
         float | None,
         typer.Option(
@@ -74,34 +86,13 @@ def generate(
         float | None,
         typer.Option(help="With --init, the share of the steps made anew; by default 0.35."),
     ] = None,
-    stages: Annotated[
-        str | None,
-        typer.Option(
-            help="Longer sides in pixels, growing: a draft, then each enlarged, e.g. 1024,2048."
-        ),
-    ] = None,
-    draft: Annotated[
-        int | None,
-        typer.Option(help="Longer side of a draft, which is doubled until the size is reached."),
-    ] = None,
-    direct: Annotated[
-        bool, typer.Option("--direct", help="Not in stages, whatever the model's default.")
-    ] = False,
-    stage_strength: Annotated[
-        float | None,
-        typer.Option(help="Of stages after the draft, the share of the steps made anew."),
-    ] = None,
-    stage_steps: Annotated[
-        int | None, typer.Option(help="Steps of their schedule; by default the model's own.")
-    ] = None,
-    window: Annotated[
-        int | None,
-        typer.Option(help="Tokens a side that the model sees at once in them; 0: the whole image."),
-    ] = None,
-    low_bands: Annotated[
-        str | None,
-        typer.Option(help="How they keep to the stage before: off, constant, falling or replaced."),
-    ] = None,
+    stages: Stages = None,
+    draft: Draft = None,
+    direct: Direct = False,
+    stage_strength: StageStrength = None,
+    stage_steps: StageSteps = None,
+    window: Window = None,
+    low_bands: LowBands = None,
     keep_stages: Annotated[
         bool, typer.Option("--keep-stages", help="Leave the picture of each stage beside it.")
     ] = False,
@@ -121,22 +112,9 @@ def generate(
         str | None,
         typer.Option(help="low, balanced (default) or high; what it does is said on stderr."),
     ] = None,
-    max_memory: Annotated[
-        str | None,
-        typer.Option(help="For the decoder's feature maps, e.g. 2GiB; by default no limit."),
-    ] = None,
-    factor: Annotated[
-        int | None,
-        typer.Option(
-            help="Pixels a side of one latent: 16 (default) or the autoencoder's own 8; Sana: 32."
-        ),
-    ] = None,
-    positions: Annotated[
-        str | None,
-        typer.Option(
-            help="Beyond the training size: ntk or yarn (flux), extend or interpolate (sd3)."
-        ),
-    ] = None,
+    max_memory: MaxMemory = None,
+    factor: Factor = None,
+    positions: Positions = None,
     trained_tokens: Annotated[
         int | None,
         typer.Option(help="With ntk or yarn: tokens a side of the training images, 64 by default."),
@@ -164,7 +142,7 @@ def generate(
         raise UsageError("give one prompt, or a file of them with --prompts (and not both)")
 
     from diffusion4k import sampling
-    from diffusion4k.families.high_resolution import given_options
+    from diffusion4k.cli.early import check_generation
     from diffusion4k.files import remove_leftovers
 
     negative_prompt = as_utf8(negative_prompt)
@@ -187,6 +165,10 @@ def generate(
         for text in texts
         for each in seed or [0]
     ]
+    check_generation(model, width, height, steps, factor=factor, lora=lora, init=init)
+
+    from diffusion4k.families.high_resolution import given_options
+
     high_resolution = given_options(
         sides=(width, height),
         positions=positions,

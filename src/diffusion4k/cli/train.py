@@ -55,7 +55,7 @@ def train(
     """
     from diffusion4k.config.read import read_partly
     from diffusion4k.errors import UsageError
-    from diffusion4k.training.preflight import INSTEAD
+    from diffusion4k.training.first_look import INSTEAD, first_look, is_main, refuse_problems
     from diffusion4k.training.recipe import Recipe
 
     wanted, problems, unknown = read_partly(recipe, overrides, Recipe, instead=INSTEAD)
@@ -63,9 +63,14 @@ def train(
         refuse_other_kinds(recipe, "train")
     if wanted is None:
         raise UsageError(f"{recipe}: {'; '.join(problems)}")
+    if not check:
+        # What shows at once is refused at once: all that is wrong takes seconds of imports.
+        first = first_look(wanted, unknown)
+        first.problems[:0] = problems
+        refuse_problems(str(recipe), first)
 
     from diffusion4k.planning.warning import training_warning
-    from diffusion4k.training.preflight import is_main, look_over, refuse_problems, summary
+    from diffusion4k.training.preflight import look_over, summary
 
     warning = training_warning(wanted) if is_main() and not unknown else None
     # What surely fits need not be planned.

@@ -15,7 +15,7 @@ from diffusion4k.files import leads_out
 from diffusion4k.sampling.provenance import prompt_and_seed, rows_of
 from diffusion4k.wording import counted
 
-__all__ = ["Entry", "Model", "is_inside", "read_models"]
+__all__ = ["Entry", "Model", "is_inside", "named_folders", "read_models"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,16 @@ def read_models(arguments: Sequence[str], least: int, most: int) -> list[Model]:
         UsageError: too few or too many, no such folder, one without images, or two of one name.
         Diffusion4kError: bad metadata.
     """
+    named = named_folders(arguments, least, most)
+    return [Model(name, folder, _entries(folder)) for name, folder in named.items()]
+
+
+def named_folders(arguments: Sequence[str], least: int, most: int) -> dict[str, Path]:
+    """As `read_models`, the folders by name without a look into them.
+
+    Raises:
+        UsageError: too few or too many, no such folder, or two of one name.
+    """
     if not least <= len(arguments) <= most:
         raise UsageError(
             f"{counted(len(arguments), 'image folder')} given: allowed are "
@@ -62,14 +72,15 @@ def read_models(arguments: Sequence[str], least: int, most: int) -> list[Model]:
     for argument in arguments:
         name, folder = _split(argument)
         if not folder.is_dir():
-            raise UsageError(f"{folder}: no such folder: give a folder of images")
+            found = "is no folder" if folder.exists() else "no such folder"
+            raise UsageError(f"{folder}: {found}: give a folder of images")
         if name in named:
             raise UsageError(
                 f"{named[name]} and {folder} are both called {name}: give one another name, as in "
                 f"other={folder}"
             )
         named[name] = folder
-    return [Model(name, folder, _entries(folder)) for name, folder in named.items()]
+    return named
 
 
 def is_inside(path: Path, models: Iterable[Model]) -> Model | None:

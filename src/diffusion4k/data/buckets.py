@@ -17,7 +17,7 @@ from math import ceil, log, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion4k.data.pixels import check_multiple
+from diffusion4k.data.sizes import check_multiple
 from diffusion4k.errors import UsageError
 from diffusion4k.wording import counted
 

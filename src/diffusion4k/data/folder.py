@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from diffusion4k.bundled import PHOTOGRAPHS, POCKET
+from diffusion4k.bundled import POCKET, photo_folder
 from diffusion4k.cores import cores
 from diffusion4k.data.beside import TABLE, has_captions_beside, rows_beside, rows_of_table
 from diffusion4k.data.images import image_size
@@ -28,6 +28,7 @@ __all__ = [
     "FolderScan",
     "Photo",
     "look_at",
+    "metadata_of",
     "photo_folder",
     "read_folder",
     "rows_of",
@@ -52,13 +53,6 @@ class Photo:
     width: int
     """Pixels, upright."""
     height: int
-
-
-def photo_folder(name: str | Path) -> Path:
-    """The folder itself, or for `pocket` the one with the bundled photographs."""
-    if str(name) == POCKET:
-        return PHOTOGRAPHS
-    return Path(name)
 
 
 def where_from(name: str | Path) -> str:
@@ -132,7 +126,7 @@ def scan_folder(
         UsageError: no folder, or no caption in it.
     """
     folder = Path(folder)
-    metadata = _metadata(folder)
+    metadata = metadata_of(folder)
     if metadata is None:
         rows = _rows(folder, None)
         return FolderScan(folder, *look_at(folder, rows, min_side=min_side, progress=progress))
@@ -161,7 +155,7 @@ def rows_of(folder: Path) -> Iterator[Row | Problem]:
     Raises:
         UsageError: no folder, or no caption in it.
     """
-    return _rows(folder, _metadata(folder))
+    return _rows(folder, metadata_of(folder))
 
 
 def _rows(folder: Path, metadata: Path | None) -> Iterator[Row | Problem]:
@@ -170,12 +164,17 @@ def _rows(folder: Path, metadata: Path | None) -> Iterator[Row | Problem]:
     return read_rows(metadata) if metadata.name == METADATA else rows_of_table(metadata)
 
 
-def _metadata(folder: Path) -> Path | None:
-    """`metadata.jsonl`, else `metadata.csv`; None: the captions lie beside the pictures."""
+def metadata_of(folder: Path) -> Path | None:
+    """`metadata.jsonl`, else `metadata.csv`; None: the captions lie beside the pictures.
+
+    Raises:
+        UsageError: no folder, or no caption in it.
+    """
     if not folder.is_dir():
+        what = "is no folder" if folder.exists() else "no such folder"
         raise UsageError(
-            f"{folder}: no such folder: give a folder with {METADATA} in it, or {POCKET} for the "
-            f"bundled photographs{where_from(folder)}"
+            f"{folder}: {what}: give a folder with {METADATA} in it, or {POCKET} for the bundled "
+            f"photographs{where_from(folder)}"
         )
     for name in (METADATA, TABLE):
         if (folder / name).is_file():

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from diffusion4k.data.buckets import BucketOrder, buckets_of, sizes_for
-from diffusion4k.data.pixels import check_multiple
 from diffusion4k.data.reader import LatentCache
+from diffusion4k.data.sizes import check_multiple
 from diffusion4k.data.uncached import UncachedLatents
 from diffusion4k.errors import UsageError
 from diffusion4k.wording import counted

@@ -27,7 +27,6 @@ from diffusion4k.text_files import shortened
 __all__ = [
     "check_class",
     "check_numbers",
-    "check_schedule",
     "check_tokenizer",
     "check_vocabulary",
     "check_weights",
@@ -54,10 +53,6 @@ _LIBRARIES = ("diffusers", "transformers", "diffusion4k")
 _COUNTED = re.compile(r"^n(?:um)?_(?:\w+_)?(?:layers|(?P<heads>heads))$")
 _MOST_COUNTED = 1000  # layers or heads of a network
 _MOST = 1 << 31
-_SHIFTS = {
-    **dict.fromkeys(("shift", "flow_shift", "base_image_seq_len", "max_image_seq_len"), 0),
-    **dict.fromkeys(("base_shift", "max_shift"), -100),  # logarithms
-}
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
 
 
@@ -179,23 +174,6 @@ def check_class(component: Path, allowed: Collection[str]) -> None:
             f"{component / 'config.json'}: it is of a {found}, allowed is {' or '.join(allowed)}: "
             "the folder mixes two models: take it from its source again"
         )
-
-
-def check_schedule(path: Path) -> None:
-    """Refuse a scheduler's configuration whose shift of timesteps cannot be computed with.
-
-    Raises:
-        Diffusion4kError: no such file, or names the value and what is allowed.
-    """
-    config = read_json(path)
-    for key, least in _SHIFTS.items():
-        value: Any = config.get(key)
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if value is not None and not (is_number and least < value < _MOST):
-            raise Diffusion4kError(
-                f"{path}: {key} is {shortened(value)}: allowed is a number above {least} and below "
-                f"{_MOST}"
-            )
 
 
 def check_tokenizer(folder: Path) -> None:

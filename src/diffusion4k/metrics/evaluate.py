@@ -24,11 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion4k import __version__
-from diffusion4k.data.folder import photo_folder
-from diffusion4k.data.images import SUFFIXES
-from diffusion4k.data.picture_files import image_files, unread_files
-from diffusion4k.data.problems import report_skipped
-from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.bundled import photo_folder
+from diffusion4k.data.picture_files import list_images
+from diffusion4k.errors import Diffusion4kError
 from diffusion4k.files import write_text
 from diffusion4k.metrics import columns
 from diffusion4k.metrics.columns import Column, Mean, Measure
@@ -41,7 +39,7 @@ from diffusion4k.metrics.store import Store
 from diffusion4k.metrics.weight_free import ExtractedFeatures, GlcmTexture, JpegSize, Settings
 from diffusion4k.wording import counted
 
-__all__ = ["Distance", "Evaluation", "Folder", "evaluate", "image_facts", "list_images"]
+__all__ = ["Distance", "Evaluation", "Folder", "evaluate", "image_facts"]
 
 Progress = Callable[[str], None]
 
@@ -176,31 +174,6 @@ class Evaluation:
     def save(self, path: str | Path) -> None:
         """Write `to_json` to `path`, wholly or not at all."""
         write_text(path, json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n")
-
-
-def list_images(folder: str | Path) -> list[Path]:
-    """Images of a folder and its sub-folders, by name; what looks like one but is not read is
-    reported.
-
-    `pocket` is the folder of the bundled photographs. Left out are hidden files, image folders
-    within it (with a `metadata.jsonl` of their own), and the stages of images that `generate
-    --keep-stages` leaves beside them.
-
-    Raises `UsageError` if there is none.
-    """
-    folder = photo_folder(folder)
-    if not folder.is_dir():
-        what = "is no folder" if folder.exists() else "no such folder"
-        raise UsageError(f"{folder}: {what}: give a folder of images")
-    paths = [
-        path
-        for path in image_files(folder)
-        if not any(part.endswith("-stages") for part in path.relative_to(folder).parts[:-1])
-    ]
-    report_skipped(unread_files(folder))
-    if not paths:
-        raise UsageError(f"{folder}: holds no images ({', '.join(sorted(SUFFIXES))})")
-    return paths
 
 
 def evaluate(

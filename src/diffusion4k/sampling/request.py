@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diffusion4k.bundled import POCKET
 from diffusion4k.data.folder import photo_folder
@@ -11,13 +11,15 @@ from diffusion4k.data.images import image_size
 from diffusion4k.data.metadata import METADATA
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import families
-from diffusion4k.families.base import Family
 from diffusion4k.families.stages import StageOptions
 from diffusion4k.files import sha256_of
 from diffusion4k.sampling.shift import check_shift
 from diffusion4k.sampling.sizes import check_size, check_steps
 from diffusion4k.sampling.stages import Stage, resolve_stages, steps_made
 from diffusion4k.text_files import json_of, lines_of, read_text
+
+if TYPE_CHECKING:
+    from diffusion4k.families.base import Family
 
 __all__ = ["Request", "Settings", "choose_dtype", "prompts_file", "read_prompts", "settle"]
 
@@ -104,7 +106,7 @@ class Settings:
 
 def settle(
     request: Request,
-    family: Family,
+    family: "Family",
     folder: Path,
     *,
     model: str,
@@ -178,7 +180,7 @@ def _asked(value: Any, otherwise: Any) -> Any:
 
 
 def _stages(
-    request: Request, family: Family, folder: Path, width: int, height: int
+    request: Request, family: "Family", folder: Path, width: int, height: int
 ) -> tuple[Stage, ...] | None:
     """The stages; none for an image that starts from one."""
     if request.init is not None:
@@ -202,7 +204,7 @@ def _stages(
     )
 
 
-def _start(request: Request, model: str, family: Family) -> dict[str, Any]:
+def _start(request: Request, model: str, family: "Family") -> dict[str, Any]:
     """The settings that tell of the image to start from; none without one."""
     if request.init is None:
         if request.strength is not None:

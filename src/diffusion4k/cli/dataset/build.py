@@ -33,10 +33,6 @@ def build(
     what they let in is measured anew. OUTPUT/manifest.parquet has every measured value,
     OUTPUT/dropped.csv the reason of every rejection.
     """
-    from diffusion4k.curation.engine import load_daft
-
-    load_daft()
-
     from diffusion4k.curation.recipe import load_dataset_recipe
 
     with of_this_kind(recipe, "dataset build"):

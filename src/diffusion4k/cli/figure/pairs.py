@@ -21,15 +21,18 @@ def draw(
     out: Path,
 ) -> None:
     """Match the folders' images and write the figure."""
+    from diffusion4k.compare.models import named_folders, read_models
+    from diffusion4k.errors import UsageError
+
+    named_folders(folders, 2, 6)
+
     from diffusion4k.benchmark.figures.canvas import check_output, save_figure
     from diffusion4k.benchmark.figures.side_by_side import (
         complete,
         draw_side_by_side,
         parse_patch,
     )
-    from diffusion4k.compare.models import read_models
     from diffusion4k.compare.rows import match_images
-    from diffusion4k.errors import UsageError
 
     if match not in ("auto", "name", "prompt"):
         raise UsageError(f"--match {match}: allowed auto, name or prompt")

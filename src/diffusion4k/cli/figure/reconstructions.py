@@ -34,7 +34,7 @@ def reconstructions(
 ) -> None:
     """Photographs and what autoencoders give back, places and errors enlarged (Fig. 16)."""
     from diffusion4k.benchmark.figures.canvas import check_output, save_figure
-    from diffusion4k.data.pixels import check_multiple
+    from diffusion4k.data.sizes import check_multiple
 
     check_output(out, width)
     check_multiple("--size", size)

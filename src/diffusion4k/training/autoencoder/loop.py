@@ -53,7 +53,7 @@ from diffusion4k.training.resume import resume_point
 from diffusion4k.training.schedule import learning_rate
 from diffusion4k.training.signals import Stopped, StopRequest
 from diffusion4k.training.trackers import TensorBoard
-from diffusion4k.vae.discriminator import PatchDiscriminator
+from diffusion4k.vae.discriminator import PatchDiscriminator, SubBandDiscriminator
 
 __all__ = ["train_autoencoder"]
 
@@ -117,9 +117,11 @@ class _Run:
             student.enable_gradient_checkpointing()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator_at(recipe.seed, _DISCRIMINATOR).initial_seed())
-            discriminator = PatchDiscriminator(
-                recipe.adversarial.channels, recipe.adversarial.layers
-            ).to(self.device)
+            kind = (
+                PatchDiscriminator if recipe.adversarial.sees == "pixels" else SubBandDiscriminator
+            )
+            discriminator = kind(recipe.adversarial.channels, recipe.adversarial.layers)
+            discriminator.to(self.device)
         perceptual = build_perceptual(recipe)
         self.losses = ScaleConsistentLoss(
             recipe, teacher, perceptual and perceptual.to(self.device), discriminator, self._mean
@@ -264,7 +266,10 @@ class _Run:
             )
         self._update(trained.student_optimizer, rate)
         if adversarial:
-            self._update(trained.discriminator_optimizer, rate)
+            own = recipe.adversarial.learning_rate or recipe.optimizer.learning_rate
+            self._update(
+                trained.discriminator_optimizer, rate * own / recipe.optimizer.learning_rate
+            )
         if trained.average:
             trained.average.update(trained.student)
         return dict(zip(_COLUMNS, values, strict=True))
