@@ -29,7 +29,7 @@ from diffusion4k.metrics.measuring import Findings
 from diffusion4k.metrics.stacked import frechet_of_folders
 from diffusion4k.statistics import Statistic, bootstrap, jackknife, mean_of, minus, ratio_of_sums
 
-__all__ = ["EMPTY", "Cell", "Values", "foreign_files", "per_picture"]
+__all__ = ["EMPTY", "Cell", "Values", "foreign_files", "from_zero", "per_picture"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,16 @@ class Cell:
 
 
 EMPTY = Cell(None)
+
+
+def from_zero(cell: Cell) -> Cell:
+    """Of what is never below zero: an interval that is symmetric, as few pictures or seeds make it
+    wide, is cut there. An estimate that may be below zero (of KID, of CMMD) keeps its own where it
+    is."""
+    if cell.value is None or cell.low is None or cell.value < 0 or cell.low >= 0:
+        return cell
+    return replace(cell, low=0.0)
+
 
 _FRECHET = (frechet_distance, frechet_of_folders)
 _ROOM = 1 << 30  # bytes of features in memory
@@ -64,10 +74,12 @@ class Values:
     def value(self, column: Column, findings: Sequence[Findings]) -> Cell:
         """The column's value of a row; empty where pictures or reference do not give one."""
         statistic = self.statistic(column, findings)
-        if not statistic:
+        if statistic is None:
             return EMPTY
         cell = self._cell(column, statistic, len(findings))
-        return replace(cell, mark=MARK) if foreign_files(column, findings) else cell
+        if foreign_files(column, findings):
+            cell = replace(cell, mark=MARK)
+        return from_zero(cell) if isinstance(column, Distance) else cell
 
     def difference(
         self, column: Column, first: Sequence[Findings], second: Sequence[Findings]
