@@ -8,6 +8,7 @@ training knows nothing of them, and a run that is not asked for them has the sam
 import gc
 import shlex
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from PIL import Image
 
 from diffusion4k.data.folder import photo_folder, rows_of
 from diffusion4k.data.metadata import Row
+from diffusion4k.data.problems import Problem
 from diffusion4k.data_uri import jpeg_uri
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.files import write_text
@@ -133,9 +135,7 @@ def _prompts(recipe: Recipe) -> list[str]:
     count = recipe.report.pictures
     if recipe.validation.prompts:
         return list(dict.fromkeys(recipe.validation.prompts))[:count]
-    if recipe.data is None:
-        return []
-    rows = [row for row in rows_of(photo_folder(recipe.data)) if isinstance(row, Row)]
+    rows = [row for row in _rows(recipe) if isinstance(row, Row)]
     texts = list(dict.fromkeys(row.text for row in rows if row.text))
     chosen = [texts[number * len(texts) // count] for number in range(count)] if texts else []
     return list(dict.fromkeys(chosen))
@@ -155,10 +155,15 @@ def _size(recipe: Recipe) -> tuple[int, int]:
     return columns, rows
 
 
+def _rows(recipe: Recipe) -> Iterable[Row | Problem]:
+    return [] if recipe.data is None else rows_of(photo_folder(recipe.data))
+
+
 def _photographs(recipe: Recipe) -> int | None:
-    if recipe.data is None:
+    try:
+        return sum(isinstance(row, Row) for row in _rows(recipe)) or None
+    except Diffusion4kError:  # gone since it was cached
         return None
-    return sum(isinstance(row, Row) for row in rows_of(photo_folder(recipe.data)))
 
 
 def _caption(made: Output) -> str:
