@@ -12,9 +12,9 @@ from diffusion4k.benchmark.recipe import checked_recipe
 from diffusion4k.bundled import AUTOENCODERS, MODELS, PHOTOGRAPHS
 from diffusion4k.cli.main import app
 from diffusion4k.compare.models import read_models
+from diffusion4k.data.picture_files import list_images
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.folder import bundled_models, resolve, resolve_autoencoder
-from diffusion4k.data.picture_files import list_images
 from diffusion4k.preference.study.pictures import find_scenes
 from diffusion4k.sampling import read_prompts
 from diffusion4k.vae import load_autoencoder, load_stock_autoencoder

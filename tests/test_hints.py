@@ -7,10 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from diffusion4k.cli.main import app
-from diffusion4k.data.picture_files import image_files
+from diffusion4k.data.picture_files import image_files, list_images
 from diffusion4k.errors import UsageError
 from diffusion4k.families.folder import resolve
-from diffusion4k.data.picture_files import list_images
 from diffusion4k.wording import natural_key
 from tests.data.fake import save_picture
 

@@ -117,9 +117,8 @@ def evaluate(
 
     if out is not None and out.is_dir():
         raise UsageError(f"--out {out}: is a folder; name a file such as {out / 'results.json'}")
-    if out is not None:
-        if out.parent.exists() and not out.parent.is_dir():
-            raise UsageError(f"--out {out}: {out.parent} is a file, no folder: name another")
+    if out is not None and out.parent.exists() and not out.parent.is_dir():
+        raise UsageError(f"--out {out}: {out.parent} is a file, no folder: name another")
     if against is None and figure:
         raise UsageError("--figure: goes with --against")
     folder = photo_folder(folder)
