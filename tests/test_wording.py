@@ -12,7 +12,7 @@ THINGS = (
 )
 NEVER_ONE = (
     *("benchmark/people.py", "benchmark/summary.py", "demo/run.py", "sampling/batch.py"),
-    *("curation/verify/together.py", "training/preflight.py", "metrics/stacked.py"),
+    *("curation/verify/together.py", "training/first_look.py", "metrics/stacked.py"),
     *("curation/inspection/inspection.py", "benchmark/ratings.py"),
 )
 BARE = re.compile(r"\{(?!counted)[^{}]*\} (?:more )?(?:" + "|".join(THINGS) + r")\b")
