@@ -51,7 +51,7 @@ def test_table_and_results(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_networks_compute_where_the_user_wants(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
 
@@ -59,11 +59,18 @@ def test_networks_compute_where_the_user_wants(
         asked.append(str(arguments[2]))
         return [], []
 
+    def network_measures(_: object, device: str) -> tuple[list, list]:
+        asked.append(device)
+        return [], []
+
     monkeypatch.setattr("diffusion4k.metrics.selection.measures_for", measures_for)
+    monkeypatch.setattr("diffusion4k.benchmark.against.network_measures", network_measures)
     for device in ("meta", None):
         done = run(folder, "--all", *(["--device", device] if device else []))
         assert done.exit_code == 0, done.output
     assert asked == ["meta", "cuda" if torch.cuda.is_available() else "cpu"]
+    run(tmp_path, "--against", rated(tmp_path), "--device", "meta")
+    assert asked[2:] == ["meta"]
     done = run(folder, "--all", "--device", "abacus")
     assert isinstance(done.exception, UsageError) and "device abacus" in str(done.exception)
 
@@ -146,7 +153,7 @@ def test_one_figure_where_it_is_wanted(tmp_path: Path) -> None:
         (["--against", "ratings.csv", "--figure", "plots.gif"], "allowed are files ending in .png"),
         (["--against", "ratings.csv", "--scale", "1", "5"], "outside the scale of 1 to 5"),
         (["--against", "ratings.csv", "--networks", "n.yaml"], "did you mean aesthetics_clip?"),
-        (["--against", "two.csv"], "2 images are both measured and rated"),
+        (["--against", "two.csv"], "2 images both measured and rated"),
         (["--figure", "plots.png"], "--figure: goes with --against"),
     ],
 )

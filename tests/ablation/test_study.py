@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from diffusion4k.ablation.arms import Run, runs_of
+from diffusion4k.ablation.run import check_study
 from diffusion4k.ablation.study import Study, load_study
 from diffusion4k.errors import UsageError
 from diffusion4k.families.stages import StageOptions
@@ -133,7 +134,23 @@ def test_wrong_files_are_refused(override: str, told: str) -> None:
         load_study(RECIPES / "pocket-ablation-small.yaml", [override])
 
 
-@pytest.mark.parametrize("name", ["pocket-ablation", "pocket-ablation-small"])
-def test_the_studies_of_the_pocket_model_can_be_meant(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "equal"),
+    [("pocket-ablation", 2), ("pocket-ablation-small", 2), ("pocket-ablation-shift", 0)],
+)
+def test_the_studies_of_the_pocket_model_can_be_meant(name: str, equal: int) -> None:
     study = load_study(RECIPES / f"{name}.yaml")
-    assert len(runs_of(study)) == len(study.arms) * 3 and len(study.equal) == 2
+    assert len(check_study(study)) == len(study.arms) * 3 and len(study.equal) == equal
+
+
+def test_images_that_another_model_would_make_are_refused() -> None:
+    """The pocket model leaves stages up to 1024 pixels to its base."""
+    told = "pocket leaves all stages of images of 1024x1024 to pocket-base"
+    name, of_pocket = RECIPES / "pocket-ablation-shift.yaml", ["recipe.model=pocket", "stages=null"]
+    with pytest.raises(UsageError, match=told):
+        check_study(load_study(name, of_pocket))
+    with pytest.raises(UsageError, match="leaves all stages of images of 512x1024 to pocket-base"):
+        small = ["stages=[512, 1024]", "width=512", "recipe.first_stage=2048"]
+        check_study(load_study(name, small))
+    check_study(load_study(name, ["recipe.model=pocket", "stages=[]"]))
+    check_study(load_study(name, [*of_pocket, "width=2048", "height=2048"]))

@@ -88,6 +88,44 @@ def test_layers_of_flux_that_are_several_in_one(tmp_path: Path, style: str) -> N
     assert len(found) == 2 * (3 + 4 + 1)
 
 
+def of_x_flux() -> dict[str, tuple[Tensor, Tensor]]:
+    """Layers as XLabs name them: of pictures 1, of texts 2."""
+    of_block = {"qkv_lora1": 3 * WIDTH, "qkv_lora2": 3 * WIDTH, "proj_lora1": WIDTH}
+    layers = {f"double_blocks.3.processor.{n}": pair(out, WIDTH) for n, out in of_block.items()}
+    return layers | {
+        "single_blocks.5.processor.qkv_lora": pair(3 * WIDTH, WIDTH),
+        "single_blocks.5.processor.proj_lora": pair(WIDTH, WIDTH + MLP),
+    }
+
+
+def as_x_flux(layers: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    ends = ("down.weight", "up.weight")
+    return {f"{n}.{end}": m for n, ab in layers.items() for end, m in zip(ends, ab, strict=True)}
+
+
+def test_layers_of_x_flux(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    layers = of_x_flux()
+    save_file(as_x_flux(layers), tmp_path / "other.safetensors")
+    adapter = read_adapter(tmp_path / "other.safetensors").fitted(nn.Module())
+    rows = slice(0, 40)
+
+    def same(name: str, layer: str, part: int = 0) -> None:
+        a, b = (adapter.weights[f"{name}.lora_{matrix}.weight"] for matrix in "AB")
+        (down, up), first = layers[layer], part * WIDTH
+        torch.testing.assert_close(b[rows] @ a, up[first : first + WIDTH][rows] @ down)
+
+    double, single = "double_blocks.3.processor.", "single_blocks.5.processor."
+    for part, name in enumerate("qkv"):
+        same(f"transformer_blocks.3.attn.to_{name}", double + "qkv_lora1", part)
+        same(f"transformer_blocks.3.attn.add_{name}_proj", double + "qkv_lora2", part)
+        same(f"single_transformer_blocks.5.attn.to_{name}", single + "qkv_lora", part)
+    same("transformer_blocks.3.attn.to_out.0", double + "proj_lora1")
+    same("single_transformer_blocks.5.proj_out", single + "proj_lora")
+    assert len(adapter.weights) == 2 * (9 + 2)
+    assert adapter.config["lora_alpha"] == adapter.config["r"] == RANK  # strength 1
+
+
 def test_z_image_s_output_has_another_name(tmp_path: Path) -> None:
     class Attention(nn.Module):
         def __init__(self) -> None:
@@ -114,6 +152,18 @@ def test_z_image_s_output_has_another_name(tmp_path: Path) -> None:
         ({"lora_unet_a.lokr_w1": torch.ones(2, 2)}, "lokr_w1, which is no part of a plain LoRA"),
         ({"lora_unet_a.lora_down.weight": torch.ones(2, 4)}, "a has no lora_B"),
         ({"lora_te1_a.lora_down.weight": torch.ones(2, 4)}, "found nothing of a transformer"),
+        (
+            {"double_blocks.3.processor.ip_adapter_double_stream_k_proj.weight": torch.ones(2, 4)},
+            "k_proj.weight, which is no part of a plain LoRA",
+        ),
+        (
+            {"double_blocks.3.processor.qkv_lora1.down.weight": torch.ones(2, 4)},
+            "found no double_blocks.3.processor.qkv_lora1.up.weight",
+        ),
+        (
+            {"double_blocks.3.processor.proj_lora1.down.weight": torch.ones(2, 4)},
+            "transformer_blocks.3.attn.to_out.0 has lora_A, but no lora_B",
+        ),
         (
             {f"lora_unet_a.lora_{end}.weight": torch.ones(2, 4, 1, 1) for end in ("down", "up")},
             "4 dimensions, allowed are 2",

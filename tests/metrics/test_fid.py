@@ -15,7 +15,7 @@ from diffusion4k.errors import UsageError
 from diffusion4k.metrics.fid import FidMeasure, PatchFidMeasure, Protocol, features, fid
 from diffusion4k.metrics.frechet import FewSamplesWarning
 from diffusion4k.metrics.inception import InceptionV3
-from diffusion4k.metrics.networks import Networks
+from diffusion4k.metrics.networks import Networks, Resize
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.stacked import frechet_of_folders
 from tests.metrics.random_weights import GOLDEN, inception_weights, noise_image
@@ -103,14 +103,22 @@ def test_distance_of_torchmetrics_to_the_digit(count: int, others: int) -> None:
 
 
 @pytest.mark.slow  # torchmetrics' eigenvalues of 2048x2048
-def test_paper_protocol_in_one_piece(network: InceptionV3) -> None:
-    """From files to the distance: ours, and torchmetrics with the same network within."""
+@pytest.mark.parametrize("resize", ["tensorflow", "torchmetrics"])
+def test_protocols_in_one_piece(network: InceptionV3, resize: Resize) -> None:
+    """From files to the distance: ours, and torchmetrics with the same network within. The first is
+    that of the paper's evaluation: rows and columns at `i * size / 299`, as TensorFlow 1 has it."""
 
     class Whole(nn.Module):
         num_features = 2048
 
         def forward(self, images: Tensor) -> Tensor:
-            x = F.interpolate(images.float(), (299, 299), mode="bilinear", antialias=True)
+            if resize == "tensorflow":
+                side = images.shape[-1]
+                places = 2 * (torch.arange(299) * side / 299).clamp(max=side - 1) / (side - 1) - 1
+                grid = torch.stack(torch.meshgrid(places, places, indexing="xy"), dim=-1)
+                x = F.grid_sample(images.float(), grid[None], align_corners=True)
+            else:
+                x = F.interpolate(images.float(), (299, 299), mode="bilinear", antialias=True)
             return torch.from_numpy(network.features_at_299(x)).double()
 
     theirs = FrechetInceptionDistance(feature=Whole())
@@ -120,7 +128,7 @@ def test_paper_protocol_in_one_piece(network: InceptionV3) -> None:
             square = _square(np.asarray(picture), 48)
             theirs.update(torch.from_numpy(square).permute(2, 0, 1)[None], real=real)
     with pytest.warns(FewSamplesWarning, match="4 samples of 2048 dimensions"):
-        found = fid(*folders, network, Protocol("torchmetrics", 48))
+        found = fid(*folders, network, Protocol(resize, 48))
     assert found == pytest.approx(float(theirs.compute()), rel=1e-4)
 
 

@@ -62,19 +62,3 @@ def test_sizes_by_factor(tmp_path: Path) -> None:
 def test_wrong_shifts_are_refused(shift: float) -> None:
     with pytest.raises(UsageError, match="allowed is a number above 0"):
         check_shift(shift, 3.0, model="m", width=1, height=1)
-
-
-def test_text_encoders_come_before_the_transformer(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sampler, loaded = Sampler(tiny_model), []
-    for name in ("load_transformer", "load_text_encoders"):
-        load = getattr(sampler.family, name)
-
-        def note(*args: object, load=load, name=name, **keys: object) -> object:
-            loaded.append(name)
-            return load(*args, **keys)
-
-        monkeypatch.setattr(sampler.family, name, note)
-    sampler.sample(sampler.settle(Request("a", width=32, height=32, steps=1, stages=())))
-    assert loaded == ["load_text_encoders", "load_transformer"]

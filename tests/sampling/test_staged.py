@@ -15,6 +15,7 @@ from diffusion4k.families.stages import StageOptions
 from diffusion4k.files import sha256_of
 from diffusion4k.lora import add_adapter, write_adapter
 from diffusion4k.sampling import Request, Sampler, Settings, generate, read_metadata
+from diffusion4k.sampling import sampler as sampler_module
 from diffusion4k.sampling.memory import stream_blocks
 from diffusion4k.sampling.stages import Stage
 from tests.families.test_flux import tiny_flux
@@ -231,6 +232,28 @@ def test_a_draft_by_another_model(tiny_model: Path, tmp_path: Path) -> None:
     assert pictures["other"] != pictures["own"]
     found = made.settings.stages[0]
     assert (found.model, found.model_fingerprint) == (str(other), plain.model_fingerprint)
+
+
+def test_a_model_is_read_once_for_its_fingerprint(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = str(tiny_sd3(tmp_path / "other", seed=1))
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    stages = [{"side": side, "model": other} for side in (64, 128, 256)]
+    (model / "diffusion4k.json").write_text(json.dumps({"stages": stages}))
+    read: list[str] = []
+
+    def noting(folder: Path) -> str:
+        read.append(str(folder))
+        return str(folder)
+
+    monkeypatch.setattr(sampler_module, "fingerprint", noting)
+    sampler = Sampler(model)
+    for seed in range(2):
+        settings = sampler.settle(Request("a cat", seed=seed, width=256, height=256))
+        assert settings.model_fingerprint == str(model)
+        assert [stage.model_fingerprint for stage in settings.stages] == [other] * 3
+    assert sorted(read) == sorted([str(model), other])
 
 
 def test_a_draft_by_a_model_of_another_family_is_refused(tiny_model: Path, tmp_path: Path) -> None:

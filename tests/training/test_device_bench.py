@@ -19,7 +19,7 @@ from diffusion4k.families.quantization import load_transformer
 from diffusion4k.lora import add_adapter
 from diffusion4k.objectives import WaveletFlow
 from diffusion4k.training import engine as engine_module
-from diffusion4k.training import preview
+from diffusion4k.training import float8, preview
 from diffusion4k.training.engine import Engine, blocks_of
 from diffusion4k.training.optimizers import make_optimizer
 from diffusion4k.training.preview import Preview, encode_prompts
@@ -221,6 +221,31 @@ def test_compiled_blocks_in_ddp_that_are_computed_again(group: None, tmp_path: P
 
 
 # -- weights of fewer bits -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_what_is_multiplied_in_float8_sees_tokens(
+    model: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    """And not one row a picture, which torch refuses for one picture and which gains nothing."""
+    monkeypatch.setattr(float8, "_MULTIPLE", 1)  # tiny layers divide by less
+    network, rows = _load(model), dict[str, int]()
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda layer, inputs: rows.__setitem__(name, inputs[0].numel() // layer.in_features)
+
+    layers = {
+        name: module
+        for block in blocks_of(network)
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Linear) and any(module is part for part in block.modules())
+    }
+    for name, layer in layers.items():
+        layer.register_forward_pre_hook(note(name))
+    _loss(model, network, batch)
+    chosen = {name for name, count in rows.items() if count > batch}
+    assert chosen == float8.converted_layers(network).keys()
+    assert len(chosen) > 3
 
 
 @pytest.mark.parametrize(("weights", "package"), [("int8", "torchao"), ("nf4", "bitsandbytes")])

@@ -1,5 +1,7 @@
 """The recipes of the paper's runs, beside what its scripts do."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ from diffusion4k.families.sd3 import StableDiffusion3
 from diffusion4k.training.autoencoder.prepare import initial_student
 from diffusion4k.training.autoencoder.recipe import load_autoencoder_recipe
 from diffusion4k.training.build import build_objective, build_timesteps
-from diffusion4k.training.recipe import load_recipe
+from diffusion4k.training.recipe import RunRecipe, load_recipe
+from diffusion4k.training.resume import changed_keys
 from diffusion4k.vae import PartitionedAutoencoderKL
 from tests.tiny import tiny_autoencoder
 
@@ -68,6 +71,35 @@ def test_what_else_the_scripts_do(name: str, pictures: int) -> None:
     expected = (clean - latents).square().mean((1, 2, 3))
     found = build_objective(recipe)(velocity, latents=latents, noise=noise, sigma=sigma)
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "load"),
+    [
+        ("sd3-2b-wlf", load_recipe),
+        ("flux-12b-wlf", load_recipe),
+        ("vae-sc", load_autoencoder_recipe),
+    ],
+)
+def test_the_page_says_each_difference_from_ours(name: str, load: Callable[..., RunRecipe]) -> None:
+    page = (RECIPES.parent / "docs" / "paper.md").read_text()
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]
+
+    def is_told(key: str, theirs: str, ours: str) -> bool:
+        return any(
+            f"`{key}`" in row[0]
+            and (theirs == "None" or f"`{theirs.lower()}`" in row[-3])
+            and (ours == "None" or f"`{ours.lower()}`" in row[-2])
+            for row in rows
+        )
+
+    files = (PAPER / f"{name}.yaml", RECIPES / f"{name}.yaml")
+    differences = changed_keys(*(load(file) for file in files))
+    assert differences
+    for difference in differences:
+        key, theirs, ours = re.fullmatch(r"(\S+) \((.*) -> (.*)\)", difference).groups()
+        if key not in ("timesteps.mean", "timesteps.std"):  # which come with the distribution
+            assert is_told(key, theirs, ours), f"docs/paper.md: {difference}"
 
 
 def test_the_decoder_alone_learns_and_its_layers_are_the_teacher_s() -> None:

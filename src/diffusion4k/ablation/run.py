@@ -26,14 +26,18 @@ from diffusion4k.ablation.results import Results
 from diffusion4k.ablation.study import Study
 from diffusion4k.ablation.summary import results_of
 from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.families import family_of, resolve
 from diffusion4k.files import write_text
+from diffusion4k.sampling.stages import resolve_stages
 from diffusion4k.statistics import FEWEST_CROSSED
 from diffusion4k.text_files import json_of
 from diffusion4k.training.checkpoint import latest_checkpoint, read_state
 from diffusion4k.training.first_look import processes, refuse_problems
 from diffusion4k.training.loop import train
 from diffusion4k.training.preflight import look_over
+from diffusion4k.training.recipe import Recipe
 from diffusion4k.training.signals import Stopped
+from diffusion4k.wording import counted
 
 __all__ = ["check_study", "check_time", "look_folder", "notes_of", "run_study", "start_folder"]
 
@@ -121,6 +125,7 @@ def check_study(study: Study, *, skip_bad: bool = False) -> list[Run]:
             "train runs that need many GPUs by their recipe.yaml, see docs/ablation.md"
         )
     runs = runs_of(study)
+    _refuse_images_of_others(study, runs[0].recipe)
     base = base_recipe(study).model_copy(update={"output": study.output / "unused"})
     refuse_problems("recipe", look_over(base, planned=False, skip_bad=skip_bad))
     for run in runs[: len(study.arms)]:
@@ -130,17 +135,44 @@ def check_study(study: Study, *, skip_bad: bool = False) -> list[Run]:
     return runs
 
 
+def _refuse_images_of_others(study: Study, recipe: Recipe) -> None:
+    """Refuse a study whose images another model would make, by the stages that the model states."""
+    folder = resolve(recipe.model)
+    family = family_of(folder, **recipe.model_options)
+    defaults, smallest = family.defaults(folder), recipe.first_stage or 0
+    width, height = study.width or defaults.width, study.height or defaults.height
+    for arm in study.arms:
+        staging = study.staging(arm)
+        stages = resolve_stages(
+            family,
+            folder,
+            defaults,
+            width=width,
+            height=height,
+            stages=staging.stages,
+            options=staging.stage_options,
+        )
+        if stages and all(s.model or max(s.width, s.height) < smallest for s in stages):
+            raise UsageError(
+                f"arms.{arm}: {recipe.model} leaves all stages of images of {width}x{height} to "
+                f"{stages[-1].model or recipe.model}, so that none would show what was trained: "
+                "give `stages: []`, a larger size, or the other model as recipe.model"
+            )
+
+
 def notes_of(study: Study, ground: Ground) -> list[str]:
     """What a reader must know before he believes a number."""
     notes = list(ground.notes)
     for count, what in ((len(study.seeds), "seed"), (len(ground.prompts.prompts), "prompt")):
         if count < FEWEST_CROSSED:
             notes.append(
-                f"{count} {what}{'s' * (count > 1)}: too few for an interval, and no difference "
+                f"{counted(count, what)}: too few for an interval, and no difference "
                 f"can be told from chance: give at least {FEWEST_CROSSED}"
             )
     if min(study.velocity.pictures, len(ground.asked)) < FEWEST_CROSSED:
-        notes.append(f"{len(ground.asked)} pictures: too few for an interval of velocity errors")
+        notes.append(
+            f"{counted(len(ground.asked), 'picture')}: too few for an interval of velocity errors"
+        )
     if not study.velocity.data:
         notes.append(
             "the velocity's error is measured on pictures of the training set, with noise that no "

@@ -6,6 +6,22 @@ from typing import Annotated, Any
 import typer
 
 from diffusion4k.cli.arguments import as_utf8, stages_asked
+from diffusion4k.cli.image_options import (
+    Direct,
+    Draft,
+    Factor,
+    Guidance,
+    Height,
+    LowBands,
+    MaxMemory,
+    Positions,
+    Stages,
+    StageSteps,
+    StageStrength,
+    Steps,
+    Width,
+    Window,
+)
 
 __all__ = ["register"]
 
@@ -17,7 +33,7 @@ diffusion4k generate "a mountain lake at dawn" --init lake.png --strength 0.35 -
 
 diffusion4k generate "a mountain lake at dawn" --stages 1024,2048,4096 --out lake-4k.png
 
-diffusion4k generate --prompts prompts.txt --seed 0 --seed 1 --format jpeg --out images
+diffusion4k generate --prompts pocket --seed 0 --seed 1 --format jpeg --out images
 """
 
 
@@ -32,19 +48,18 @@ def generate(
     ] = None,
     prompts: Annotated[
         Path | None,
-        typer.Option(help="Several prompts: .txt, one per line, or .jsonl with `text` each."),
+        typer.Option(
+            help="Several prompts: .txt, one per line, .jsonl with `text` each, an image folder's "
+            "captions, or pocket for those of the bundled photographs."
+        ),
     ] = None,
     model: Annotated[
         str, typer.Option(help="pocket (bundled), a folder in diffusers layout, or a hub id.")
     ] = "pocket",
-    width: Annotated[int | None, typer.Option(help="Pixels; by default the model's own.")] = None,
-    height: Annotated[int | None, typer.Option(help="Pixels; by default the model's own.")] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="Sampling steps; by default the model's own.")
-    ] = None,
-    guidance: Annotated[
-        float | None, typer.Option(help="Guidance scale; by default the model's own.")
-    ] = None,
+    width: Width = None,
+    height: Height = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
     shift: Annotated[
         float | None,
         typer.Option(
@@ -71,34 +86,13 @@ def generate(
         float | None,
         typer.Option(help="With --init, the share of the steps made anew; by default 0.35."),
     ] = None,
-    stages: Annotated[
-        str | None,
-        typer.Option(
-            help="Longer sides in pixels, growing: a draft, then each enlarged, e.g. 1024,2048."
-        ),
-    ] = None,
-    draft: Annotated[
-        int | None,
-        typer.Option(help="Longer side of a draft, which is doubled until the size is reached."),
-    ] = None,
-    direct: Annotated[
-        bool, typer.Option("--direct", help="Not in stages, whatever the model's default.")
-    ] = False,
-    stage_strength: Annotated[
-        float | None,
-        typer.Option(help="Of stages after the draft, the share of the steps made anew."),
-    ] = None,
-    stage_steps: Annotated[
-        int | None, typer.Option(help="Steps of their schedule; by default the model's own.")
-    ] = None,
-    window: Annotated[
-        int | None,
-        typer.Option(help="Tokens a side that the model sees at once in them; 0: the whole image."),
-    ] = None,
-    low_bands: Annotated[
-        str | None,
-        typer.Option(help="How they keep to the stage before: off, constant, falling or replaced."),
-    ] = None,
+    stages: Stages = None,
+    draft: Draft = None,
+    direct: Direct = False,
+    stage_strength: StageStrength = None,
+    stage_steps: StageSteps = None,
+    window: Window = None,
+    low_bands: LowBands = None,
     keep_stages: Annotated[
         bool, typer.Option("--keep-stages", help="Leave the picture of each stage beside it.")
     ] = False,
@@ -118,22 +112,9 @@ def generate(
         str | None,
         typer.Option(help="low, balanced (default) or high; what it does is said on stderr."),
     ] = None,
-    max_memory: Annotated[
-        str | None,
-        typer.Option(help="For the decoder's feature maps, e.g. 2GiB; by default no limit."),
-    ] = None,
-    factor: Annotated[
-        int | None,
-        typer.Option(
-            help="Pixels a side of one latent: 16 (default) or the autoencoder's own 8; Sana: 32."
-        ),
-    ] = None,
-    positions: Annotated[
-        str | None,
-        typer.Option(
-            help="Beyond the training size: ntk or yarn (flux), extend or interpolate (sd3)."
-        ),
-    ] = None,
+    max_memory: MaxMemory = None,
+    factor: Factor = None,
+    positions: Positions = None,
     trained_tokens: Annotated[
         int | None,
         typer.Option(help="With ntk or yarn: tokens a side of the training images, 64 by default."),
@@ -209,6 +190,13 @@ def generate(
     if memory:
         typer.echo(str(sampler.placement), err=True)
     size = {"width": width, "height": height, "steps": steps, "guidance": guidance}
+    usual = sampler.family.defaults(sampler.folder).guidance
+    if guidance is not None and guidance > 1 >= usual:
+        typer.echo(
+            f"warning: guidance {guidance:g}: {model} was made for {usual:g}, which is none, and "
+            "more makes garish images: leave --guidance out",
+            err=True,
+        )
     # An image to start from takes the stages' place.
     _warn(sampler, size | (how if init is None else {"stages": ()}), high_resolution)
     remove_leftovers(out if out.is_dir() else out.parent)

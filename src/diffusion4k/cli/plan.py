@@ -6,6 +6,23 @@ from typing import Annotated, Any
 import typer
 
 from diffusion4k.cli.arguments import key_values, stages_asked
+from diffusion4k.cli.image_options import (
+    IMAGE,
+    Direct,
+    Draft,
+    Factor,
+    Guidance,
+    Height,
+    LowBands,
+    MaxMemory,
+    Positions,
+    Stages,
+    StageSteps,
+    StageStrength,
+    Steps,
+    Width,
+    Window,
+)
 
 __all__ = ["register"]
 
@@ -36,49 +53,34 @@ def plan(
     overrides: Annotated[list[str] | None, key_values("recipe", "batch_size=1")] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="For an image: pocket (default), a folder, or a name as sd3-medium."),
+        typer.Option(
+            help="pocket (default), a folder, or a name as sd3-medium.", rich_help_panel=IMAGE
+        ),
     ] = None,
-    width: Annotated[int | None, typer.Option(help="For an image: pixels.")] = None,
-    height: Annotated[int | None, typer.Option(help="For an image: pixels.")] = None,
-    steps: Annotated[int | None, typer.Option(help="For an image: sampling steps.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="For an image: guidance scale.")] = None,
+    width: Width = None,
+    height: Height = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
     dtype: Annotated[
-        str | None, typer.Option(help="For an image: auto, float32, bfloat16 or float16.")
-    ] = None,
-    memory: Annotated[str | None, typer.Option(help="For an image: low, balanced or high.")] = None,
-    weights: Annotated[str | None, typer.Option(help="For an image: fp8, int8 or nf4.")] = None,
-    max_memory: Annotated[
-        str | None, typer.Option(help="For an image: limit of the decoder's feature maps.")
-    ] = None,
-    factor: Annotated[
-        int | None, typer.Option(help="For an image: pixels a side of one latent.")
-    ] = None,
-    positions: Annotated[
         str | None,
-        typer.Option(help="For an image beyond the training size: as `generate` takes them."),
+        typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=IMAGE),
     ] = None,
-    stages: Annotated[
-        str | None,
-        typer.Option(help="For an image: longer sides of its stages, e.g. 1024,2048,4096."),
+    memory: Annotated[
+        str | None, typer.Option(help="low, balanced or high.", rich_help_panel=IMAGE)
     ] = None,
-    draft: Annotated[
-        int | None, typer.Option(help="For an image: longer side of a draft, which is doubled.")
+    weights: Annotated[
+        str | None, typer.Option(help="fp8, int8 or nf4.", rich_help_panel=IMAGE)
     ] = None,
-    direct: Annotated[
-        bool, typer.Option("--direct", help="For an image: not in stages, whatever the default.")
-    ] = False,
-    stage_strength: Annotated[
-        float | None, typer.Option(help="For an image: of stages after the draft.")
-    ] = None,
-    stage_steps: Annotated[
-        int | None, typer.Option(help="For an image: steps of the schedule of these stages.")
-    ] = None,
-    window: Annotated[
-        int | None, typer.Option(help="For an image: tokens a side of windows; 0: the whole image.")
-    ] = None,
-    low_bands: Annotated[
-        str | None, typer.Option(help="For an image: off, constant, falling or replaced.")
-    ] = None,
+    max_memory: MaxMemory = None,
+    factor: Factor = None,
+    positions: Positions = None,
+    stages: Stages = None,
+    draft: Draft = None,
+    direct: Direct = False,
+    stage_strength: StageStrength = None,
+    stage_steps: StageSteps = None,
+    window: Window = None,
+    low_bands: LowBands = None,
     images: Annotated[
         int | None, typer.Option(help="Photographs of a training set that is not here.")
     ] = None,

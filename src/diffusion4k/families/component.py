@@ -20,13 +20,13 @@ from diffusion4k.families.folder import (
     needed_entry,
     read_json,
 )
+from diffusion4k.families.truncation import say_truncation_once
 from diffusion4k.files import is_file_name
 from diffusion4k.text_files import shortened
 
 __all__ = [
     "check_class",
     "check_numbers",
-    "check_schedule",
     "check_tokenizer",
     "check_vocabulary",
     "check_weights",
@@ -53,11 +53,6 @@ _LIBRARIES = ("diffusers", "transformers", "diffusion4k")
 _COUNTED = re.compile(r"^n(?:um)?_(?:\w+_)?(?:layers|(?P<heads>heads))$")
 _MOST_COUNTED = 1000  # layers or heads of a network
 _MOST = 1 << 31
-_LOW, _HIGH = "base_image_seq_len", "max_image_seq_len"
-_SHIFTS = {
-    **dict.fromkeys(("shift", "flow_shift", _LOW, _HIGH), 0),
-    **dict.fromkeys(("base_shift", "max_shift"), -100),  # logarithms
-}
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
 
 
@@ -181,28 +176,6 @@ def check_class(component: Path, allowed: Collection[str]) -> None:
         )
 
 
-def check_schedule(path: Path) -> None:
-    """Refuse a scheduler's configuration whose shift of timesteps cannot be computed with.
-
-    Raises:
-        Diffusion4kError: no such file, or names the value and what is allowed.
-    """
-    config = read_json(path)
-    for key, least in _SHIFTS.items():
-        value: Any = config.get(key)
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if value is not None and not (is_number and least < value < _MOST):
-            raise Diffusion4kError(
-                f"{path}: {key} is {shortened(value)}: allowed is a number above {least} and below "
-                f"{_MOST}"
-            )
-    low, high = config.get(_LOW) or 256, config.get(_HIGH) or 4096  # as diffusers has them
-    if low >= high:
-        raise Diffusion4kError(
-            f"{path}: {_HIGH} is {high}: allowed is a number above {_LOW}, which is {low}"
-        )
-
-
 def check_tokenizer(folder: Path) -> None:
     """Refuse a tokenizer without its vocabulary, in place of which transformers takes an empty one.
 
@@ -258,10 +231,12 @@ def named_class(model: Path, component: str, allowed: Collection[str], whose: st
 def loading(path: Path) -> Iterator[None]:
     """Turn whatever a library raises while it loads `path` into one line that names `path`.
 
-    The library's own progress bars are off meanwhile: they would break into ours.
+    The library's own progress bars are off meanwhile: they would break into ours. From then on what
+    its pipelines warn of in each prompt is said once.
     """
     from transformers.utils import logging
 
+    say_truncation_once()
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

@@ -4,7 +4,6 @@ Nothing heavy is imported before something is loaded, so that all families can b
 """
 
 import importlib
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +26,6 @@ from diffusion4k.families.base import (
 )
 from diffusion4k.families.component import (
     check_class,
-    check_schedule,
     check_tokenizer,
     check_vocabulary,
     check_weights,
@@ -45,6 +43,7 @@ from diffusion4k.families.folder import (
     transformer_config,
 )
 from diffusion4k.families.high_resolution import HighResolution, chunk_attention
+from diffusion4k.families.schedule import check_schedule, shift_of
 from diffusion4k.families.spatial import NoiseLevel, SpatialCall, of_samples
 from diffusion4k.families.stages import USUAL, ModelStages, StageOptions
 
@@ -151,17 +150,8 @@ class StockFamily:
         raise NotImplementedError
 
     def timestep_shift(self, model: Path, tokens: int) -> float:
-        """The scheduler's own shift, by the number of tokens where it says so.
-
-        Then mu is linear in the tokens, between `base_shift` and `max_shift`, and the shift exp(mu)
-        (the `calculate_shift` of the stock pipelines).
-        """
-        config = read_json(_scheduler_config(model))
-        if not config.get("use_dynamic_shifting"):
-            return float(config.get("shift", config.get("flow_shift", 1.0)))
-        low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
-        base, most = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
-        return math.exp(base + (most - base) * (tokens - low) / (high - low))
+        """The scheduler's own shift, by the number of tokens where it says so."""
+        return shift_of(_scheduler_config(model), tokens)
 
     def at_factor(self, factor: int | None) -> "StockFamily":
         """This family with the same options at another factor; None: at its own."""

@@ -141,7 +141,7 @@ def read_adapter(place: str | Path) -> Adapter:
         raise Diffusion4kError(
             f"{path}: not a LoRA of a transformer in a known layout: {reason}; allowed are "
             f"{_PREFIX}LAYER{_ENDS[0]} and {_ENDS[1]}, and what kohya-ss/sd-scripts, OneTrainer, "
-            "ComfyUI and PEFT write"
+            "ComfyUI, PEFT and XLabs' x-flux write"
         )
     weights = {key.removeprefix(_PREFIX): value for key, value in weights.items()}
     try:

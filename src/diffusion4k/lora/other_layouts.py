@@ -6,9 +6,11 @@
 | OneTrainer | `lora_transformer_transformer_blocks_0_attn_to_q.lora_down.weight`, and `.alpha` |
 | ComfyUI, BFL | `diffusion_model.double_blocks.0.img_attn.qkv.lora_A.weight` |
 | PEFT | `base_model.model.transformer_blocks.0.attn.to_q.lora_A.weight` |
+| XLabs' x-flux | `double_blocks.0.processor.qkv_lora1.down.weight`, without `.alpha` |
 
-alpha / rank goes into B. Black Forest Labs' names of Flux' layers, some of which are several layers
-in one, are diffusers' to translate; names with `_` for `.` are looked up in the transformer.
+alpha / rank goes into B. Black Forest Labs' and XLabs' names of Flux' layers, some of which are
+several layers in one, are diffusers' to translate; names with `_` for `.` are looked up in the
+transformer.
 """
 
 import sys
@@ -33,6 +35,7 @@ _PREFIXES = (
 )
 _TEXT_ENCODERS = ("text_encoder", "lora_te", "te1.", "te2.", "te3.")
 _OF_FLUX = ("double_blocks", "single_blocks")
+_OF_XLABS, _ENDS_OF_XLABS = ".processor.", (".down.weight", ".up.weight")
 _NAMES_OF_OTHERS = {"attention_out": "attention_to_out_0"}  # Z-Image's own
 
 
@@ -48,11 +51,13 @@ def to_diffusers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     ours = {k: v for k, v in weights.items() if not k.startswith(_TEXT_ENCODERS)}
     if len(ours) < len(weights):
         print("LoRA: its adapters of text encoders are left out", file=sys.stderr, flush=True)
+    if any(_OF_XLABS in key for key in ours):
+        for key in ours:
+            _end(key, _ENDS_OF_XLABS)
+        return _by_diffusers(ours)
     pairs: dict[str, dict[str, Tensor]] = {}
     for key, value in ours.items():
-        end = next((end for end in _ENDS if key.endswith(end)), None)
-        if end is None:
-            raise ValueError(f"found {key}, which is no part of a plain LoRA")
+        end = _end(key, _ENDS)
         pairs.setdefault(_without_prefixes(key.removesuffix(end)), {})[_ENDS[end]] = value
     found: dict[str, Tensor] = {}
     for layer, parts in pairs.items():
@@ -75,6 +80,12 @@ def dotted(layer: str, known: Iterable[str]) -> str:
     return next((name for name in known if name.replace(".", "_") == flat), layer)
 
 
+def _end(key: str, ends: Iterable[str]) -> str:
+    if end := next((end for end in ends if key.endswith(end)), None):
+        return end
+    raise ValueError(f"found {key}, which is no part of a plain LoRA")
+
+
 def _without_prefixes(layer: str) -> str:
     while prefix := next((each for each in _PREFIXES if layer.startswith(each)), None):
         layer = layer.removeprefix(prefix)
@@ -82,14 +93,23 @@ def _without_prefixes(layer: str) -> str:
 
 
 def _of_flux(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    ends = {".lora_A.weight": ".lora_down.weight", ".lora_B.weight": ".lora_up.weight"}
+    return _by_diffusers(
+        {
+            f"lora_unet_{name.removesuffix(end).replace('.', '_')}{other}": value
+            for name, value in weights.items()
+            for end, other in ends.items()
+            if name.endswith(end)
+        }
+    )
+
+
+def _by_diffusers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Layers of Flux by diffusers' names, from kohya's or XLabs'."""
     from diffusers.loaders import FluxLoraLoaderMixin
 
-    ends = {".lora_A.weight": ".lora_down.weight", ".lora_B.weight": ".lora_up.weight"}
-    kohyas = {
-        f"lora_unet_{name.removesuffix(end).replace('.', '_')}{other}": value
-        for name, value in weights.items()
-        for end, other in ends.items()
-        if name.endswith(end)
-    }
-    converted = FluxLoraLoaderMixin.lora_state_dict(kohyas)
-    return {name.removeprefix("transformer."): value for name, value in converted.items()}
+    try:
+        found = FluxLoraLoaderMixin.lora_state_dict(dict(weights))
+    except KeyError as error:
+        raise ValueError(f"found no {error.args[0]}") from None
+    return {name.removeprefix("transformer."): value for name, value in found.items()}

@@ -108,6 +108,7 @@ class Sampler:
         self._conditioning: dict[tuple[str, bool], dict[str, Tensor]] = {}
         self._others: dict[int, tuple[Family, Any]] = {}
         self._drafting: tuple[str, Any] | None = None
+        self._fingerprints: dict[str, str] = {}
 
     def settle(self, request: Request) -> Settings:
         """The request, checked, and completed with the model's defaults.
@@ -121,10 +122,16 @@ class Sampler:
             self.family,
             self.folder,
             model=self.model,
-            model_fingerprint=self._fingerprint,
+            model_fingerprint=self._fingerprint(self.model),
             dtype=self.dtype,
         )
-        return replace(settings, **self._own_settings)
+        stages = settings.stages and tuple(
+            replace(stage, model_fingerprint=self._fingerprint(stage.model))
+            if stage.model
+            else stage
+            for stage in settings.stages
+        )
+        return replace(settings, stages=stages, **self._own_settings)
 
     def encode(self, prompts: Iterable[str], negative_prompts: Iterable[str] = ()) -> None:
         """Compute the conditioning of prompts that are not known yet, each of them once."""
@@ -318,9 +325,12 @@ class Sampler:
     def _guidance_kind(self) -> GuidanceKind:
         return self.family.guidance_kind(self.folder)
 
-    @cached_property
-    def _fingerprint(self) -> str:
-        return fingerprint(self.folder)
+    def _fingerprint(self, model: str) -> str:
+        """Of this model or of one that makes a stage; each is read once."""
+        if model not in self._fingerprints:
+            folder = self.folder if model == self.model else resolve(model)
+            self._fingerprints[model] = fingerprint(folder)
+        return self._fingerprints[model]
 
     @cached_property
     def _own_settings(self) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffusion4k.errors import UsageError
-from diffusion4k.families import resolve
 from diffusion4k.families.stages import ModelStages, StageOptions
 from diffusion4k.sampling.sizes import check_size, check_steps
 
@@ -56,7 +55,7 @@ class Stage:
     model: str | None = None
     """Whose transformer makes it; None: that of the model itself."""
     model_fingerprint: str | None = None
-    """Of that transformer's folder."""
+    """Of that transformer's folder; None where nobody has looked at it (see `Sampler.settle`)."""
 
     @property
     def steps_made(self) -> int:
@@ -192,7 +191,6 @@ def _fitted(width: int, height: int, side: int, step: int) -> tuple[int, int]:
 def _stage(size: tuple[int, int], options: StageOptions, family: "Family") -> Stage:
     """The stage that complete options make; options without effect are not kept."""
     # With what computes, which loads torch: who only reads requests need not wait for it.
-    from diffusion4k.sampling.fingerprint import fingerprint
 
     assert options.steps is not None and options.guidance is not None
     is_guided = options.low_bands not in (None, "off")
@@ -210,7 +208,6 @@ def _stage(size: tuple[int, int], options: StageOptions, family: "Family") -> St
         further_levels=options.further_levels if is_guided else None,
         solver=None if options.solver == "own" else options.solver,
         model=options.model,
-        model_fingerprint=fingerprint(resolve(options.model)) if options.model else None,
     )
 
 

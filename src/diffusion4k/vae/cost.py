@@ -1,6 +1,6 @@
 """What lean passes take, known from sizes alone: memory and floating-point operations."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,10 +34,9 @@ def decode_cost(
 
     The autoencoder may be on the meta device.
     """
-    passes = _Passes(parse_memory(max_memory), autoencoder.decoder, gpu=gpu)
+    passes = _Passes(autoencoder.decoder, max_memory, gpu=gpu)
     latents = passes.new_map(autoencoder.config.latent_channels, height, width)
-    list(decode_passes(passes, autoencoder, latents))
-    return PassCost(passes.peak, passes.flops)
+    return passes.cost(decode_passes(passes, autoencoder, latents))
 
 
 def encode_cost(
@@ -52,10 +51,9 @@ def encode_cost(
 
     The autoencoder may be on the meta device.
     """
-    passes = _Passes(parse_memory(max_memory), autoencoder.encoder, gpu=gpu)
+    passes = _Passes(autoencoder.encoder, max_memory, gpu=gpu)
     image = _Image(autoencoder.config.in_channels, height, width)
-    list(encode_passes(passes, autoencoder, image))
-    return PassCost(passes.peak, passes.flops)
+    return passes.cost(encode_passes(passes, autoencoder, image))
 
 
 @dataclass
@@ -76,14 +74,21 @@ class _Map(MapSize):
 class _Passes(LeastMemory):
     """The passes over strips with nothing but sizes."""
 
-    def __init__(self, budget: int | None, network: Any, *, gpu: bool) -> None:
+    def __init__(self, network: Any, max_memory: int | str | None, *, gpu: bool) -> None:
         super().__init__(network)
+        budget = parse_memory(max_memory)
         self.comfortable = comfortable(budget, gpu=gpu)
         self._gpu = gpu
         self.budget = budget
         self.capacity = None if budget is None else budget // 2
         self.held = self.peak = self.flops = 0
         self._in_residual = False
+
+    def cost(self, made: Iterable[Any]) -> PassCost:
+        """Of the passes that make the strips."""
+        for _ in made:
+            pass
+        return PassCost(self.peak, self.flops)
 
     def new_map(self, channels: int, height: int, width: int) -> Any:
         size = channels * height * width * self.workspace.dtype.itemsize
