@@ -11,6 +11,7 @@ KINDS = {
     "recipe": inputs.RECIPES,
     "model": model_inputs.MODELS,
     "sampled": model_inputs.MODELS_THAT_SAMPLE,
+    "planned": model_inputs.PLANNED,
     "vae": model_inputs.AUTOENCODERS,
     "defaults": model_inputs.DEFAULTS,
     "lora": model_inputs.LORAS,

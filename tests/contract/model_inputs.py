@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests.contract.inputs import Maker, a_file, a_folder, dangling, fifo, missing
 
-__all__ = ["AUTOENCODERS", "DEFAULTS", "LORAS", "MODELS", "MODELS_THAT_SAMPLE", "lora"]
+__all__ = ["AUTOENCODERS", "DEFAULTS", "LORAS", "MODELS", "MODELS_THAT_SAMPLE", "PLANNED", "lora"]
 
 
 def _copied(change: Callable[[Path], object]) -> Maker:
@@ -112,6 +112,7 @@ TRANSFORMERS: dict[str, Maker] = {
     ),
 }
 MODELS_THAT_SAMPLE = MODELS | TRANSFORMERS
+PLANNED = {kind: make for kind, make in MODELS.items() if not kind.startswith("weights")}
 AUTOENCODERS = {
     kind: make
     for kind, make in MODELS.items()

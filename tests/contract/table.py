@@ -106,8 +106,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         "merge-lora lora --model UGLY --out out",
         f"benchmark --model UGLY --prompts prompts.txt {SMALL} --out out",
         "ablate study.yaml recipe.model=UGLY",
-        "plan --model UGLY --width 64 --height 64",
     ),
+    "planned": ("plan --model UGLY --width 64 --height 64",),
     "vae": (
         "vae train vae.yaml model=UGLY",
         "vae eval PICTURES --vae UGLY --size 64 --out out",

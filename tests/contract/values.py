@@ -142,7 +142,6 @@ VALUES: tuple[tuple[str, str, str], ...] = (
     *(
         (f"benchmark bench.yaml {value}", value[:40], name)
         for value, name in (
-            ("width=1000", "1000"),
             ("'models=[]'", "models"),
             ("'models=[{name: a}]'", "model"),
             ("'models=[{name: ../a, model: pocket}]'", "../a"),
@@ -154,6 +153,7 @@ VALUES: tuple[tuple[str, str, str], ...] = (
         )
     ),
     ("benchmark", "nothing", "recipe"),
+    ("benchmark --model MODEL --prompts prompts.txt --width 1000 --out out", "width", "1000"),
     ("compare PICTURES --out out", "one-folder", "1 image folder"),
     ("compare PICTURES PICTURES --out out", "one-name", "pictures"),
     ("compare PICTURES MORE --match wrong --out out", "match", "wrong"),
