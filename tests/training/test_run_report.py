@@ -101,8 +101,8 @@ def test_pictures_are_so_large_that_the_trained_model_takes_part(
 
 
 def test_prompts_of_the_recipe_come_first(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
-    given = recipe(validation={"every": None, "prompts": ["a", "b", "a", "c"]})
-    assert run_report._prompts(given) == ["a", "b", "c"]
+    given = recipe(validation={"every": None, "prompts": ["a", "a", "b", "c"]})
+    assert run_report._prompts(given) == ["a", "b"]
     assert run_report._prompts(recipe(data=None)) == []
     many = recipe(report={"pictures": 50})
     assert run_report._prompts(many) == list(CAPTIONS)
