@@ -54,7 +54,7 @@ def work(photos: Path, resolution: int) -> None:
         wanted = Recipe.model_validate(
             {
                 "model": "pocket",
-                "data": photos,
+                "data": str(photos),
                 "cache": cache,
                 "output": f"{cache}-run",
                 "resolution": resolution,
