@@ -19,10 +19,10 @@ from common import save
 
 from diffusion4k.benchmark.reconstruction import Picture, reconstruct
 from diffusion4k.data.folder import photo_folder
+from diffusion4k.data.picture_files import list_images
 from diffusion4k.families.folder import (
     resolve_autoencoder,
 )
-from diffusion4k.metrics.evaluate import list_images
 from diffusion4k.metrics.fidelity import psnr
 from diffusion4k.vae import (
     PartitionedAutoencoderKL,

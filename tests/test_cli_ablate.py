@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from diffusion4k.ablation import run as running
 from diffusion4k.ablation.results import Identity
 from diffusion4k.ablation.study import Study
-from diffusion4k.cli.ablate import register
+from diffusion4k.cli.ablate import lines_of, register
 from diffusion4k.errors import UsageError
 
 STUDY = Path(__file__).parents[1] / "recipes" / "pocket-ablation-small.yaml"
@@ -44,12 +44,27 @@ def test_study_and_overrides_reach_the_run(monkeypatch: pytest.MonkeyPatch) -> N
     [(study, skip_bad)] = seen
     assert study.seeds == (4,) and skip_bad
     assert done.stdout.splitlines() == [
-        "other beside plain: worse: GLCM Score; equal: FID; KID",
+        "other beside plain:",
+        "  worse: GLCM Score",
+        "  equal: FID; KID",
         "plain = other: equal (largest difference 2.0e-07)",
         "a = b: NOT EQUAL (largest difference 1.0e-01)",
         "out/results.json",
         "out/report.html",
     ]
+
+
+def test_long_lines_are_wrapped() -> None:
+    """Of many columns they had 300 letters."""
+
+    class Many(_Results):
+        def sorted_out(self, arm: str) -> dict[str, list[str]]:
+            return {"cannot tell": [f"column number {number}" for number in range(40)]}
+
+    lines = lines_of(Many(), 72)  # type: ignore[arg-type]
+    assert all(len(line) <= 72 for line in lines)
+    assert " ".join(" ".join(lines).split()).count("column number") == 40
+    assert lines[2].startswith("    ")
 
 
 def test_others_at_work_are_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from diffusion4k import progress
 from diffusion4k.cli.evaluate import register
+from diffusion4k.data.picture_files import list_images
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics import detail_distance, glcm_properties
-from diffusion4k.metrics.evaluate import list_images
 from tests.metrics.tiny_networks import tiny_aesthetics, tiny_clip_folder
 
 
@@ -153,7 +153,7 @@ def test_one_figure_where_it_is_wanted(tmp_path: Path) -> None:
         (["--against", "ratings.csv", "--figure", "plots.gif"], "allowed are files ending in .png"),
         (["--against", "ratings.csv", "--scale", "1", "5"], "outside the scale of 1 to 5"),
         (["--against", "ratings.csv", "--networks", "n.yaml"], "did you mean aesthetics_clip?"),
-        (["--against", "two.csv"], "2 images are both measured and rated"),
+        (["--against", "two.csv"], "2 images both measured and rated"),
         (["--figure", "plots.png"], "--figure: goes with --against"),
     ],
 )

@@ -1,6 +1,7 @@
 """Puts the trained parts together: `pocket` is a whole pipeline, `pocket-base` a transformer.
 
-    python recipes/pocket/export.py --runs runs/pocket --out src/diffusion4k/pocket
+    python recipes/pocket/export.py --base runs/pocket/transformer/final \\
+        --text runs/pocket/text --autoencoder runs/pocket/vae_decoder/vae
 
 Without --tuned the whole pipeline gets the base's transformer, for the fine-tuning to start from.
 Weights are stored in float16.
@@ -22,6 +23,8 @@ from train_transformer import CONFIG, ZERO_TOKENS
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from diffusion4k.files import write_text
+from diffusion4k.training.checkpoint import atomic_folder
+from diffusion4k.training.export import forget_origin
 from diffusion4k.vae import load_autoencoder
 
 SHIFT = 1.8  # of the noise schedule of the draft
@@ -55,7 +58,7 @@ def load_transformer(folder: Path) -> SD3Transformer2DModel:
     if (folder / "config.json").exists():
         return SD3Transformer2DModel.from_pretrained(folder)
     network = SD3Transformer2DModel(**CONFIG)
-    state = torch.load(folder / "state.pt", weights_only=True)
+    state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
     network.load_state_dict(state["averages"])
     print("averages of step", state["step"])
     return network
@@ -77,14 +80,19 @@ def export(base: Path, tuned: Path | None, text: Path, autoencoder: Path, out: P
         scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT),
         **parts,
     ).to(torch.float16)
-    with _replaced(out / "model") as folder:
+    with atomic_folder(out / "model") as folder:
+        _keep_card(out / "model", folder)
         pipeline.save_pretrained(folder)
+        for config in folder.glob("*/config.json"):
+            forget_origin(config)
         own = (
             DEFAULTS | {"stages": [_left_to_base(stage) for stage in STAGES]} if tuned else DEFAULTS
         )
         write_text(folder / "diffusion4k.json", json.dumps(own, indent=2) + "\n")
-    with _replaced(out / "base") as folder:
+    with atomic_folder(out / "base") as folder:
+        _keep_card(out / "base", folder)
         load_transformer(base).half().save_pretrained(folder / "transformer")
+        forget_origin(folder / "transformer" / "config.json")
         settings = {"parts_from": "../model"} | DEFAULTS
         write_text(folder / "diffusion4k.json", json.dumps(settings, indent=2) + "\n")
     total = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
@@ -96,24 +104,11 @@ def _left_to_base(stage: dict[str, Any]) -> dict[str, Any]:
     return stage if stage["side"] > 1024 else stage | {"model": "pocket-base"}
 
 
-class _replaced:
-    """A new folder that takes the old one's place at the end; the model card stays."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.new = folder, folder.with_name(folder.name + ".part")
-
-    def __enter__(self) -> Path:
-        shutil.rmtree(self.new, ignore_errors=True)
-        self.new.mkdir(parents=True)
-        return self.new
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            card = self.folder / "README.md"
-            if card.exists():
-                shutil.copy(card, self.new / "README.md")
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.new.rename(self.folder)
+def _keep_card(folder: Path, new: Path) -> None:
+    """The model card, which is written by hand, outlives the folder that is replaced."""
+    card = folder / "README.md"
+    if card.exists():
+        shutil.copy(card, new / card.name)
 
 
 if __name__ == "__main__":

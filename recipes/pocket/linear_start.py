@@ -45,15 +45,17 @@ class _PairedNorm(nn.Module):
         if features > groups * per_group:
             raise ValueError(f"{features} features do not fit {channels} channels")
         index = torch.arange(features)
-        self.plus = (index // per_group) * size + 2 * (index % per_group)
+        plus = (index // per_group) * size + 2 * (index % per_group)
         # Groups that hold fewer features carry more constants; each is scaled by itself.
         carriers = torch.zeros(channels)
         pairs = torch.arange(0, channels, 2)
-        free = pairs[~torch.isin(pairs, self.plus)]
+        free = pairs[~torch.isin(pairs, plus)]
         carriers[free], carriers[free + 1] = CARRIER, -CARRIER
-        self.carriers = carriers
         variance = carriers.view(groups, size).pow(2).mean(1)
-        self.scale = variance.sqrt().repeat_interleave(size)
+        # Buffers go to a GPU with the module; what follows from its sizes is not stored.
+        self.register_buffer("plus", plus, persistent=False)
+        self.register_buffer("carriers", carriers, persistent=False)
+        self.register_buffer("scale", variance.sqrt().repeat_interleave(size), persistent=False)
 
 
 class LinearCodec(nn.Module):
@@ -94,7 +96,7 @@ class LinearCodec(nn.Module):
         """Start as a Haar pyramid cut to its principal components, decoded by plain enlarging.
 
         Default weights would shrink the signal at each of the sixteen layers of the chain.
-        `images` `(B, 3, H, W)` give the components.
+        `images` `(B, 3, H, W)` give the components. On the CPU: move the codec afterwards.
         """
         encoder, decoder = self.vae.encoder, self.vae.decoder
         _delta(encoder.conv_in)

@@ -9,6 +9,8 @@ from dataset import picture_name, read_captions
 from PIL import Image
 from torch import Tensor
 
+from diffusion4k.files import atomic_path
+
 __all__ = ["PictureCrops", "load_at_short_side"]
 
 
@@ -58,8 +60,8 @@ class PictureCrops:
 def _cached(path: Path, short_side: int) -> np.ndarray:
     cache = path.parent.with_name("resized") / f"{path.name}.{short_side}.npy"
     if not cache.exists():
-        cache.parent.mkdir(exist_ok=True)
-        np.save(cache, load_at_short_side(path, short_side))
+        with atomic_path(cache) as temporary:
+            np.save(temporary, load_at_short_side(path, short_side))
     return np.load(cache, mmap_mode="r")
 
 

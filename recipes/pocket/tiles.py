@@ -4,7 +4,7 @@
 
 Tiles of 256x256 pixels at random places, of pictures at shorter sides `--sides`, none of which is
 held out; what holds more detail is cut more often. The result is an image folder for
-`diffusion4k vae train`.
+`diffusion4k vae train`. A folder that holds as many tiles already stays as it is.
 """
 
 import argparse
@@ -15,10 +15,17 @@ import numpy as np
 from pictures import PictureCrops
 from PIL import Image
 
+from diffusion4k.files import write_text
+
 SIDE = 256
 
 
 def cut(data: Path, out: Path, count: int, sides: list[int]) -> None:
+    metadata = out / "metadata.jsonl"  # written last: a folder without it is not complete
+    if metadata.exists() and len(metadata.read_text().splitlines()) == count:
+        print(f"{count} tiles are in {out} already")
+        return
+    metadata.unlink(missing_ok=True)
     crops = PictureCrops(data, tuple(sides), held_out=False)
     out.mkdir(parents=True, exist_ok=True)
     lines = []
@@ -28,7 +35,7 @@ def cut(data: Path, out: Path, count: int, sides: list[int]) -> None:
         name = f"{index:05}.png"
         Image.fromarray(pixels).save(out / name, compress_level=1)
         lines.append(json.dumps({"file_name": name, "text": "a tile of a photograph"}))
-    (out / "metadata.jsonl").write_text("\n".join(lines) + "\n")
+    write_text(metadata, "\n".join(lines) + "\n")
     print(f"{count} tiles in {out}")
 
 

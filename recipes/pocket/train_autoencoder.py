@@ -4,14 +4,14 @@
 
 Two stages: the linear chain alone (minutes), then the decoder's whole network from that start.
 The encoder stays linear, so that the latents are final after the first stage (`OUT/linear`) and
-the transformer can be trained on them meanwhile. Progress is saved every few hundred steps; the
-same command goes on where it stopped. At the end it prints the PSNR on held-out photographs
-beside principal components of the same budget.
+the transformer can be trained on them meanwhile. On a GPU if there is one. Progress is saved every
+few hundred steps; the same command goes on where it stopped. At the end it prints the PSNR on
+held-out photographs beside principal components of the same budget.
 """
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,9 @@ from linear_start import LinearCodec, zero_residual_branches
 from pictures import PictureCrops
 from torch import Tensor
 
-from diffusion4k.files import write_text
+from diffusion4k.devices import usable_device
+from diffusion4k.files import atomic_path, write_text
+from diffusion4k.training.checkpoint import atomic_folder
 
 CONFIG = {
     "block_out_channels": (16, 32, 64, 64),
@@ -39,6 +41,8 @@ CONFIG = {
 }
 WHITENING = 0.5  # latent channel variance = (principal variance) ** WHITENING
 LATENT_NOISE = 0.03
+
+Forward = Callable[[Tensor, int], Tensor]  # images and stride to reconstructions
 
 
 def encode(vae: AutoencoderKL, images: Tensor, stride: int) -> Tensor:
@@ -59,8 +63,11 @@ def decode(vae: AutoencoderKL, latents: Tensor, stride: int) -> Tensor:
 
 
 @torch.no_grad()
-def rotate(codec: LinearCodec, batches: list[Tensor], stride: int) -> None:
-    """Change the latent basis to its principal axes, scaled to a tamer range of variances."""
+def rotate(codec: LinearCodec, batches: list[Tensor], stride: int) -> Tensor:
+    """Change the latent basis to its principal axes, scaled to a tamer range of variances.
+
+    Gives the standard deviations `(16,)` of the new latents.
+    """
     latents = torch.cat(
         [codec.encode(b, stride).transpose(0, 1).flatten(1) for b in batches], dim=1
     )
@@ -76,23 +83,24 @@ def rotate(codec: LinearCodec, batches: list[Tensor], stride: int) -> None:
     out.bias.copy_(basis @ (out.bias - mean))
     first.bias.add_(torch.einsum("obkl,b->o", first.weight, mean))
     first.weight.copy_(torch.einsum("obkl,ba->oakl", first.weight, inverse))
-    print("latent standard deviations", [round(v, 3) for v in target.tolist()])
+    return target
 
 
 def run_stage(
     name: str,
     modules: list[torch.nn.Module],
-    step_loss,
+    step_loss: Callable[[int], tuple[Tensor, list[float]]],
     steps: int,
     peak: float,
-    checkpoint: Path | None,
+    out: Path,
 ) -> None:
+    """Train the modules to `steps`, from the step that `out/{name}.pt` holds, if there is one."""
     parameters = [p for m in modules for p in m.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=peak, betas=(0.9, 0.99), weight_decay=0.0)
     first = 0
-    state_path = checkpoint / f"{name}.pt" if checkpoint else None
-    if state_path and state_path.exists():
-        state = torch.load(state_path, weights_only=True)
+    state_path = out / f"{name}.pt"
+    if state_path.exists():
+        state = torch.load(state_path, map_location="cpu", weights_only=True)
         first = state["step"]
         for module, values in zip(modules, state["modules"], strict=True):
             module.load_state_dict(values)
@@ -116,17 +124,14 @@ def run_stage(
                 f"{speed:.3f} s/step, {speed * (steps - step - 1) / 60:.1f} min left",
                 flush=True,
             )
-        if state_path and ((step + 1) % 300 == 0 or step + 1 == steps):
-            temporary = state_path.with_suffix(".part")
-            torch.save(
-                {
-                    "step": step + 1,
-                    "modules": [m.state_dict() for m in modules],
-                    "optimizer": optimizer.state_dict(),
-                },
-                temporary,
-            )
-            temporary.replace(state_path)
+        if (step + 1) % 300 == 0 or step + 1 == steps:
+            state = {
+                "step": step + 1,
+                "modules": [m.state_dict() for m in modules],
+                "optimizer": optimizer.state_dict(),
+            }
+            with atomic_path(state_path) as temporary:
+                torch.save(state, temporary)
 
 
 def psnr_of(error: Tensor) -> float:
@@ -153,78 +158,113 @@ def principal_components(train: PictureCrops, test: Tensor, block: int, count: i
 @torch.no_grad()
 def reconstruction_psnr(vae: AutoencoderKL, test: Tensor, stride: int) -> float:
     values = []
-    for images in test.split(16):
+    for images in test.to(vae.device).split(16):
         back = decode(vae, encode(vae, images, stride), stride).clamp(-1, 1)
         values += (10 * torch.log10(4 / (back - images).square().mean((1, 2, 3)))).tolist()
     return float(np.mean(values))
 
 
-def save(vae: AutoencoderKL, folder: Path) -> None:
+def save(vae: AutoencoderKL, path: Path) -> None:
     vae.encoder.conv_in.stride = (1, 1)
-    vae.save_pretrained(folder)
+    with atomic_folder(path) as folder:
+        vae.save_pretrained(folder)
+
+
+def batch_loss(
+    forward: Forward,
+    crops: PictureCrops,
+    strides: Sequence[int],
+    device: torch.device,
+    step: int,
+    count: int,
+) -> tuple[Tensor, list[float]]:
+    """The squared error of a step's crops at every stride, weighted, and the PSNR of each."""
+    # A step's numbers follow from its own, so that a run that goes on sees what one in one go sees.
+    generator = np.random.default_rng([0, step])
+    torch.manual_seed(step)
+    total, psnr = torch.zeros((), device=device), []
+    for stride, size, weight in ((1, 64, 1.0), (2, 128, 2.0)):
+        if stride in strides:
+            images = crops.batch(count, size, generator).to(device)
+            error = forward(images, stride) - images
+            total = total + weight * error.square().mean()
+            psnr.append(psnr_of(error))
+    return total, psnr
+
+
+def train_linear(
+    crops: PictureCrops, out: Path, steps: int, strides: Sequence[int], device: torch.device
+) -> AutoencoderKL:
+    """The linear chain trained alone, its latents on their principal axes, in the network."""
+    torch.manual_seed(0)
+    vae = AutoencoderKL(**CONFIG)
+    zero_residual_branches(vae)
+    codec = LinearCodec(vae)
+    codec.initialise(crops.batch(256, 64, np.random.default_rng(4)))
+    codec.to(device, memory_format=torch.channels_last)
+
+    def forward(images: Tensor, stride: int) -> Tensor:
+        return codec.decode(codec.encode(images, stride), stride)
+
+    run_stage(
+        "linear",
+        [codec],
+        lambda step: batch_loss(forward, crops, strides, device, step, 4),
+        steps,
+        2e-3,
+        out,
+    )
+
+    def batches(seed: int) -> list[Tensor]:
+        drawn = (crops.batch(64, 128, np.random.default_rng([seed, i])) for i in range(16))
+        return [batch.to(device) for batch in drawn]
+
+    deviations = rotate(codec, batches(2), strides[-1])
+    print("latent standard deviations", [round(v, 3) for v in deviations.tolist()])
+    codec.install()
+    with torch.no_grad():
+        latents = torch.cat([encode(vae, images, strides[-1]) for images in batches(3)])
+    vae.register_to_config(
+        shift_factor=float(latents.mean()), scaling_factor=float(1 / latents.std())
+    )
+    return vae
 
 
 def train(
     data: Path, out: Path, linear_steps: int, steps: int, peak: float, factors: Sequence[int]
 ) -> None:
-    torch.manual_seed(0)
+    device = usable_device()
     out.mkdir(parents=True, exist_ok=True)
     strides = [factor // 8 for factor in factors]
     crops = PictureCrops(data, (768, 1536), held_out=False)
     held_out = PictureCrops(data, (1536,), held_out=True)
     held_out.probabilities[:] = 1 / len(held_out.arrays)
     test = held_out.batch(256, 128, np.random.default_rng(0))
-    vae = AutoencoderKL(**CONFIG).to(memory_format=torch.channels_last)
-    zero_residual_branches(vae)
-    codec = LinearCodec(vae)
-    codec.initialise(crops.batch(256, 64, np.random.default_rng(4)))
+    if not (out / "linear").exists():
+        vae = train_linear(crops, out, linear_steps, strides, device)
+        for stride in (1, 2):
+            value = reconstruction_psnr(vae, test, stride)
+            print(f"after the linear start, F={8 * stride}: {value:.2f} dB", flush=True)
+        save(vae, out / "linear")
+    # Read, not computed again: another machine may turn the axes of the latents elsewhere.
+    vae = AutoencoderKL.from_pretrained(out / "linear").to(device)
+    vae.to(memory_format=torch.channels_last)
     print(f"{sum(p.numel() for p in vae.parameters()):,} parameters")
 
-    def losses(forward, step: int, small: int, large: int, count: int):
-        generator = np.random.default_rng([0, step])
-        total, psnr = 0.0, []
-        for stride, size, weight in ((1, small, 1.0), (2, large, 2.0)):
-            if stride not in strides:
-                continue
-            images = crops.batch(count, size, generator)
-            error = forward(images, stride) - images
-            total = total + weight * error.square().mean()
-            psnr.append(psnr_of(error))
-        return total, psnr
-
-    run_stage(
-        "linear",
-        [codec],
-        lambda step: losses(lambda x, s: codec.decode(codec.encode(x, s), s), step, 64, 128, 4),
-        linear_steps,
-        2e-3,
-        out,
-    )
-    axes = [crops.batch(64, 128, np.random.default_rng([2, i])) for i in range(16)]
-    rotate(codec, axes, strides[-1])
-    codec.install()
-    with torch.no_grad():
-        latents = torch.cat(
-            [
-                encode(vae, crops.batch(64, 128, np.random.default_rng([3, i])), strides[-1])
-                for i in range(16)
-            ]
-        )
-    vae.register_to_config(
-        shift_factor=float(latents.mean()), scaling_factor=float(1 / latents.std())
-    )
-    save(vae, out / "linear")
-    for stride in (1, 2):
-        value = reconstruction_psnr(vae, test, stride)
-        print(f"after the linear start, F={8 * stride}: {value:.2f} dB", flush=True)
-
-    def full(images: Tensor, stride: int) -> Tensor:
+    def forward(images: Tensor, stride: int) -> Tensor:
         with torch.no_grad():
             latents = encode(vae, images, stride)
             latents = latents + LATENT_NOISE * torch.randn_like(latents)
         return decode(vae, latents, stride)
 
-    run_stage("full", [vae.decoder], lambda step: losses(full, step, 64, 128, 8), steps, peak, out)
+    run_stage(
+        "full",
+        [vae.decoder],
+        lambda step: batch_loss(forward, crops, strides, device, step, 8),
+        steps,
+        peak,
+        out,
+    )
     save(vae, out / "autoencoder")
     result = {}
     for stride in (1, 2):

@@ -6,6 +6,8 @@ As CLIP is trained: a caption and its picture (here its EfficientNet-Lite0 featu
 crops) are pulled together, all other pairs of the batch apart (InfoNCE). Captions lose random
 words on the way, so that parts of a caption still point to its picture. The tokenizer is CLIP's
 byte-level BPE with a vocabulary learned from the captions; any text can be written in it.
+Minutes, on a GPU if there is one. What stands in `--out` already stays: the transformer is trained
+on its embeddings.
 """
 
 import argparse
@@ -20,7 +22,9 @@ from PIL import Image
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
+from diffusion4k.devices import usable_device
 from diffusion4k.metrics.features import EfficientNetLite0
+from diffusion4k.training.checkpoint import atomic_folder
 
 LENGTH = 40
 VOCABULARY = 1400
@@ -56,9 +60,11 @@ def learn_tokenizer(texts: list[str]) -> CLIPTokenizer:
     )
 
 
-def picture_features(folder: Path, rows: list[dict[str, str]]) -> torch.Tensor:
+def picture_features(
+    folder: Path, rows: list[dict[str, str]], device: torch.device
+) -> torch.Tensor:
     """`(pictures, CROPS, 1280)`: features of random large crops, standardised."""
-    extractor = EfficientNetLite0()
+    extractor = EfficientNetLite0(str(device))
     generator = np.random.default_rng(0)
     features = []
     for row in rows:
@@ -72,7 +78,7 @@ def picture_features(folder: Path, rows: list[dict[str, str]]) -> torch.Tensor:
             top = int(generator.integers(image.height - side + 1))
             crops.append(image.crop((left, top, left + side, top + side)))
         features.append(torch.from_numpy(np.asarray(extractor(crops))))
-    stacked = torch.stack(features)
+    stacked = torch.stack(features).to(device)
     return (stacked - stacked.mean((0, 1))) / stacked.std()
 
 
@@ -92,6 +98,8 @@ def train_encoder(
     steps: int,
     seed: int,
 ) -> CLIPTextModelWithProjection:
+    """On the device of the features."""
+    device = features.device
     torch.manual_seed(seed)
     encoder = CLIPTextModelWithProjection(
         CLIPTextConfig(
@@ -107,12 +115,12 @@ def train_encoder(
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
-    )
-    projection = torch.nn.Linear(features.shape[-1], width)
+    ).to(device)
+    projection = torch.nn.Linear(features.shape[-1], width).to(device)
     parameters = [*encoder.parameters(), *projection.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.05)
     generator = np.random.default_rng(seed)
-    targets = torch.arange(len(texts))
+    targets = torch.arange(len(texts), device=device)
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = (
@@ -125,8 +133,8 @@ def train_encoder(
             truncation=True,
             return_tensors="pt",
         )
-        text = F.normalize(encoder(tokens.input_ids).text_embeds, dim=-1)
-        crop = torch.from_numpy(generator.integers(CROPS, size=len(texts)))
+        text = F.normalize(encoder(tokens.input_ids.to(device)).text_embeds, dim=-1)
+        crop = torch.from_numpy(generator.integers(CROPS, size=len(texts))).to(device)
         picture = F.normalize(projection(features[targets, crop]), dim=-1)
         logits = text @ picture.T / 0.07
         loss = (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2
@@ -143,17 +151,21 @@ def train_encoder(
 
 
 def train(data: Path, out: Path, steps: int) -> None:
+    if out.exists():
+        print(f"{out} is there already; without it, the text encoders are trained anew")
+        return
     rows = captions_of(data)
     texts = [row["text"] for row in rows]
-    features = picture_features(data, rows)
+    features = picture_features(data, rows, usable_device())
     tokenizer = learn_tokenizer(texts)
     lengths = [len(tokenizer(t).input_ids) for t in texts]
     print(f"{len(tokenizer)} tokens in the vocabulary; captions take {min(lengths)}-{max(lengths)}")
-    for number, (width, depth) in enumerate(WIDTHS_AND_DEPTHS):
-        suffix = "" if number == 0 else f"_{number + 1}"
-        encoder = train_encoder(tokenizer, texts, features, width, depth, steps, seed=number)
-        encoder.save_pretrained(out / f"text_encoder{suffix}")
-        tokenizer.save_pretrained(out / f"tokenizer{suffix}")
+    with atomic_folder(out) as folder:
+        for number, (width, depth) in enumerate(WIDTHS_AND_DEPTHS):
+            suffix = "" if number == 0 else f"_{number + 1}"
+            encoder = train_encoder(tokenizer, texts, features, width, depth, steps, seed=number)
+            encoder.save_pretrained(folder / f"text_encoder{suffix}")
+            tokenizer.save_pretrained(folder / f"tokenizer{suffix}")
 
 
 if __name__ == "__main__":

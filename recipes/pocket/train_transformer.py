@@ -4,8 +4,8 @@
         --vae runs/pocket/vae_decoder/vae --text runs/pocket/text --out runs/pocket/transformer
 
 What it sees are windows as pictures of their own (see `windows`). Larger sizes it never sees: those
-are for `diffusion4k train recipes/pocket-wlf.yaml`. On a GPU if there is one, in bfloat16 where the
-hardware is fast at it. Progress is saved; the same command goes on.
+are for `diffusion4k train recipes/pocket-wlf.yaml`. On a GPU if there is one, in bfloat16 there.
+Progress is saved; the same command goes on. Several processes (`torchrun`) share a batch.
 """
 
 import argparse
@@ -25,7 +25,10 @@ from train_text_encoders import shortened
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 from windows import MODES, Latents, Mode, draw_batch
 
+from diffusion4k.devices import usable_device
+from diffusion4k.files import atomic_path
 from diffusion4k.timesteps import Beta, shift_sigma
+from diffusion4k.training.checkpoint import atomic_folder
 
 CONFIG = {
     "sample_size": 32,
@@ -128,6 +131,47 @@ def noise_levels(mode: Mode, count: int) -> Tensor:
     return torch.where(torch.rand(count) < 0.5, shift_sigma(uniform, 3.0), shift_sigma(normal, 1.5))
 
 
+def batch_loss(
+    network: nn.Module,
+    latents: Tensor,
+    pictures: Tensor,
+    variant: Tensor,
+    embeddings: tuple[Tensor, Tensor],
+    *,
+    mode: Mode,
+    guided: bool,
+    bf16: bool,
+) -> Tensor:
+    """The mean squared error of the velocity of a batch, at noise that is drawn here.
+
+    Arguments:
+        latents: `(B, 16, H, W)`, on the CPU, where noise is drawn: the same with a GPU and without.
+        pictures, variant: `(B,)`, the rows of each one's caption in `embeddings`.
+        embeddings: as `embed_captions` gives them, on the network's device.
+        guided: the network learns its own guided velocity.
+    """
+    tokens, pooled = embeddings
+    device, captionless = tokens.device, len(tokens) - 1
+    sigma, noise = noise_levels(mode, len(latents)), torch.randn_like(latents)
+    x, sigma, noise, pictures, variant = (
+        each.to(device) for each in (latents, sigma, noise, pictures, variant)
+    )
+    s = sigma.view(-1, 1, 1, 1)
+    noisy = (1 - s) * x + s * noise
+    captions = tokens[pictures, variant], pooled[pictures, variant]
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        velocity = predict(network, noisy, sigma, *captions)
+    predicted = velocity
+    if guided:
+        # Where v = target + w (v - v_uncaptioned), v is guided by 1 / (1 - w).
+        none = torch.full_like(pictures, captionless)
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            bare = predict(network, noisy, sigma, tokens[none, 0], pooled[none, 0])
+        captioned = (pictures < captionless).view(-1, 1, 1, 1)
+        predicted = velocity - (1 - 1 / GUIDANCE) * (velocity - bare).detach() * captioned
+    return (predicted - (noise - x)).square().mean()
+
+
 def average_gradients(model: nn.Module) -> None:
     """Over the processes, where there are several."""
     if dist.is_initialized():
@@ -140,25 +184,31 @@ def average_gradients(model: nn.Module) -> None:
             gradient.copy_(part)
 
 
+def own_device() -> torch.device:
+    """This process's: the GPUs of a machine are shared out among its processes."""
+    local = int(os.environ.get("LOCAL_RANK", 0))
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return usable_device(f"cuda:{local % gpus}" if gpus else "cpu")
+
+
 def train(arguments: argparse.Namespace) -> None:
-    rank, processes = 0, 1
+    device, rank, processes = own_device(), 0, 1
+    bf16 = device.type == "cuda" if arguments.bf16 is None else arguments.bf16
     if "WORLD_SIZE" in os.environ:
         dist.init_process_group("gloo")
         rank, processes = dist.get_rank(), dist.get_world_size()
     torch.manual_seed(0)
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
-    latents = Latents(arguments.data, arguments.vae, out)
+    latents = Latents(arguments.data, arguments.vae, out, device)
     if arguments.only_latents:
         for mode in MODES:
             latents[mode]
         return
-    tokens, pooled = embed_captions(arguments.data, arguments.text)
+    tokens, pooled = (each.to(device) for each in embed_captions(arguments.data, arguments.text))
     start: Path | None = arguments.weights
     model = SD3Transformer2DModel.from_pretrained(start) if start else build_transformer()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     model.float().to(device).train()
-    tokens, pooled = tokens.to(device), pooled.to(device)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
     averages = {k: v.clone() for k, v in model.state_dict().items()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=0.01)
@@ -173,8 +223,9 @@ def train(arguments: argparse.Namespace) -> None:
     steps, first = arguments.steps, 0
     state_path = out / "state.pt"
     if state_path.exists():
-        state = torch.load(state_path, weights_only=True)
-        first, averages = state["step"], state["averages"]
+        state = torch.load(state_path, map_location="cpu", weights_only=True)
+        first = state["step"]
+        averages = {name: value.to(device) for name, value in state["averages"].items()}
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
     compiled = torch.compile(model, dynamic=False) if arguments.compile else model
@@ -185,7 +236,6 @@ def train(arguments: argparse.Namespace) -> None:
         mode = MODES[np.random.default_rng([0, step]).choice(len(MODES), p=shares)]
         generator = np.random.default_rng([1, step, rank])
         torch.manual_seed(step * processes + rank)
-        late = step >= LATE * steps
         count = mode.batch // processes
         x, pictures = draw_batch(latents, mode, count, weights, generator)
         pictures[torch.from_numpy(generator.random(len(pictures)) < 0.05)] = len(tokens) - 1
@@ -193,22 +243,16 @@ def train(arguments: argparse.Namespace) -> None:
         variant = torch.from_numpy(
             np.maximum(generator.integers(-3 * VARIANTS, VARIANTS, size=len(pictures)), 0)
         )
-        sigma, noise = noise_levels(mode, len(x)), torch.randn_like(x)
-        none = torch.full_like(pictures, len(tokens) - 1)
-        x, sigma, noise = (each.to(device) for each in (x, sigma, noise))
-        s = sigma.view(-1, 1, 1, 1)
-        noisy = (1 - s) * x + s * noise
-        captions = tokens[pictures, variant], pooled[pictures, variant]
-        with torch.autocast(device, torch.bfloat16, enabled=arguments.bf16):
-            velocity = predict(compiled, noisy, sigma, *captions)
-        predicted = velocity
-        if late:
-            # Where v = target + w (v - v_uncaptioned), v is guided by 1 / (1 - w).
-            with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=arguments.bf16):
-                bare = predict(compiled, noisy, sigma, tokens[none, 0], pooled[none, 0])
-            captioned = (pictures < len(tokens) - 1).view(-1, 1, 1, 1).to(device)
-            predicted = velocity - (1 - 1 / GUIDANCE) * (velocity - bare).detach() * captioned
-        loss = (predicted - (noise - x)).square().mean()
+        loss = batch_loss(
+            compiled,
+            x,
+            pictures,
+            variant,
+            (tokens, pooled),
+            mode=mode,
+            guided=step >= LATE * steps,
+            bf16=bf16,
+        )
         model.zero_grad(set_to_none=True)
         loss.backward()
         average_gradients(model)
@@ -231,20 +275,20 @@ def train(arguments: argparse.Namespace) -> None:
                 flush=True,
             )
         if rank == 0 and ((step + 1) % 200 == 0 or step + 1 == steps):
-            temporary = state_path.with_suffix(".part")
-            torch.save(
-                {
-                    "step": step + 1,
-                    "averages": averages,
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                },
-                temporary,
-            )
-            temporary.replace(state_path)
+            state = {
+                "step": step + 1,
+                "averages": averages,
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+            }
+            with atomic_path(state_path) as temporary:
+                torch.save(state, temporary)
     if rank == 0:
         model.load_state_dict(averages)
-        model.save_pretrained(out / "final")
+        with atomic_folder(out / "final") as folder:
+            model.save_pretrained(folder)
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 if __name__ == "__main__":
@@ -262,7 +306,9 @@ if __name__ == "__main__":
     )
     parser.add_argument("--steps", type=int, default=12000)
     parser.add_argument(
-        "--bf16", action="store_true", help="a GPU, or a CPU with AMX: times faster"
+        "--bf16",
+        action=argparse.BooleanOptionalAction,
+        help="on a GPU by default; a CPU with AMX is times faster with it, too",
     )
     parser.add_argument("--peak", type=float, default=1e-3)
     parser.add_argument(

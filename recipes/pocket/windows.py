@@ -47,10 +47,13 @@ MODES = (
 
 
 class Latents:
-    """Normalised F=16 latents of all pictures for a mode, computed and stored at first use."""
+    """Normalised F=16 latents of all pictures for a mode, on the CPU.
 
-    def __init__(self, data: Path, vae_folder: Path, out: Path) -> None:
-        self.data, self.vae_folder, self.out = data, vae_folder, out
+    They are computed on `device` and stored at first use.
+    """
+
+    def __init__(self, data: Path, vae_folder: Path, out: Path, device: torch.device) -> None:
+        self.data, self.vae_folder, self.out, self.device = data, vae_folder, out, device
         self.loaded: dict[str, list[Tensor]] = {}
 
     def __getitem__(self, mode: Mode) -> list[Tensor]:
@@ -65,14 +68,14 @@ class Latents:
 
     @torch.no_grad()
     def _encode(self, mode: Mode, path: Path) -> None:
-        vae = load_autoencoder(self.vae_folder).eval().float()
+        vae = load_autoencoder(self.vae_folder).eval().to(self.device)
         found = {}
         for i, row in enumerate(captions_of(self.data)):
             array = _picture(self.data / row["file_name"], mode)
-            image = to_tensor(array[None].copy())
+            image = to_tensor(array[None].copy()).to(self.device)
             z = vae.encode(image.contiguous()).latent_dist.mode()[0]
             z = (z - vae.config.shift_factor) * vae.config.scaling_factor
-            found[str(i)] = z.half().contiguous()
+            found[str(i)] = z.half().cpu().contiguous()
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
             save_file(found, temporary)

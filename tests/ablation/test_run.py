@@ -15,6 +15,7 @@ from diffusion4k.ablation.ground import prepare, taken
 from diffusion4k.ablation.results import Results
 from diffusion4k.ablation.run import look_folder, run_study
 from diffusion4k.ablation.study import Study
+from diffusion4k.cli.ablate import lines_of
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics import glcm_score
 from diffusion4k.metrics.spectrum import grey_of, ring_powers
@@ -108,6 +109,14 @@ def test_two_seeds_tell_nothing_and_the_report_says_so(finished: tuple[Path, Res
     page = (output / "report.html").read_text()
     assert "2 seeds: too few" in page and page.count("data:image/png") == 6
     assert "://" not in page
+    assert "minus that of plain" in page
+    lines = lines_of(results, 72)
+    assert lines[0] == "velocity beside plain:" and lines[1].startswith("  ")
+    assert lines[-1].startswith("plain = velocity: equal (largest")
+    assert all(len(line) <= 72 for line in lines) and "velocity error" in " ".join(lines)
+    # Few seeds make intervals wide, but not below what cannot be less than zero.
+    errors = [results.entry(arm, "velocity_error") for arm in ("plain", "velocity")]
+    assert all(each and each.value.low is not None and each.value.low >= 0 for each in errors)
     saved = json.loads((output / "results.json").read_text())
     assert saved["identities"][0]["holds"] is True
     assert {path.stem for path in (output / "figures").iterdir()} == {

@@ -7,7 +7,7 @@ import pytest
 import scipy.linalg
 from safetensors.numpy import save_file
 
-from diffusion4k.benchmark.values import EMPTY, Values
+from diffusion4k.benchmark.values import EMPTY, Cell, Values, from_zero
 from diffusion4k.metrics.columns import Column, Distance, Mean, Ratio
 from diffusion4k.metrics.frechet import frechet_distance
 from diffusion4k.metrics.kid import kid_of_folders
@@ -81,11 +81,7 @@ def test_a_difference_is_drawn_in_pairs(tmp_path: Path) -> None:
     second = [Findings(Path(f"b{n}"), {"score": x}) for n, x in enumerate(hard)]
     found = Values([], **FEW).difference(MEAN, first, second)
     assert found.value == pytest.approx(0.5) and found.low == pytest.approx(0.5)
-    assert vars(Values([], **FEW).difference(MEAN, first, first)) == {
-        "value": 0,
-        "low": 0,
-        "high": 0,
-    }
+    assert Values([], **FEW).difference(MEAN, first, first) == Cell(0, 0, 0)
 
 
 def test_a_distance_is_worked_out_once_for_row_and_pairs(tmp_path: Path) -> None:
@@ -116,3 +112,17 @@ def test_features_that_do_not_fit_are_read_again(
 
 def test_other_columns_have_no_value() -> None:
     assert Values([], **FEW).value(Column("x", "X", "", 1), [Findings(Path("a"))]) == EMPTY
+
+
+@pytest.mark.parametrize(
+    ("cell", "found"),
+    [
+        (Cell(0.948, -0.909, 2.805), Cell(0.948, 0.0, 2.805)),  # as three pictures gave it
+        (Cell(0.948, 0.9, 1.0), Cell(0.948, 0.9, 1.0)),
+        (Cell(-0.2, -0.5, 0.1), Cell(-0.2, -0.5, 0.1)),  # an unbiased estimate, as KID is
+        (Cell(1.0), Cell(1.0)),
+        (EMPTY, EMPTY),
+    ],
+)
+def test_an_interval_of_what_is_never_below_zero(cell: Cell, found: Cell) -> None:
+    assert from_zero(cell) == found

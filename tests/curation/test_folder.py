@@ -10,8 +10,8 @@ from diffusion4k.curation.entries import Entry
 from diffusion4k.curation.recipe import FolderSource
 from diffusion4k.curation.sources.folder import folder_entries
 from diffusion4k.curation.verify.verify import verify_dataset
+from diffusion4k.data.picture_files import list_images
 from diffusion4k.errors import UsageError
-from diffusion4k.metrics.evaluate import list_images
 from tests.curation.conftest import save
 
 

@@ -15,7 +15,8 @@ from safetensors import safe_open
 
 from diffusion4k.data.cache import CacheReport, LatentCache, missing
 from diffusion4k.data.folder import read_folder
-from diffusion4k.data.pixels import fitted_size, to_tensor
+from diffusion4k.data.pixels import to_tensor
+from diffusion4k.data.sizes import fitted_size
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.sd3 import StableDiffusion3
 from tests.data.fake import Family, make_model, save_picture, write_metadata

@@ -9,8 +9,8 @@ import torch
 from diffusion4k.data.cache import CacheReport, LatentCache
 from diffusion4k.data.draft import enlarged_draft, with_draft
 from diffusion4k.data.loader import LatentBatches
-from diffusion4k.data.pixels import kept_size
 from diffusion4k.data.plan import Settings
+from diffusion4k.data.sizes import kept_size
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import family_of
 from diffusion4k.sampling.image_to_image import enlarge

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diffusion4k.data.picture_files import list_images
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics import compression_ratio, frechet_distance, glcm_entropy, glcm_score
-from diffusion4k.metrics.evaluate import evaluate, image_facts, list_images
+from diffusion4k.metrics.evaluate import evaluate, image_facts
 from diffusion4k.metrics.images import ImageLike, as_pil
 from diffusion4k.metrics.weight_free import Settings
 
@@ -185,7 +186,7 @@ def test_bad_folders(tmp_path: Path) -> None:
     (tmp_path / "file.jpg").touch()
     with pytest.raises(UsageError, match="is no folder"):
         evaluate(tmp_path / "file.jpg")
-    with pytest.raises(Diffusion4kError, match=r"none of its 1 images.*file\.jpg"):
+    with pytest.raises(Diffusion4kError, match=r"none of its 1 image.*file\.jpg"):
         evaluate(tmp_path)
     with pytest.raises(UsageError, match="--patch-size 0"):
         Settings(patch_size=0)

@@ -24,7 +24,7 @@ ANSWER = Answer(
     model_b="wlf",
     first="wlf",
     choice="model_b",
-    seconds=2.5,
+    pair_seconds=2.5,
     at="2026-01-01T00:00:00.000+00:00",
 )
 KINDS = ("csv", "jsonl", "parquet")
@@ -63,7 +63,7 @@ def test_what_is_written_is_read(tmp_path: Path, kind: str, rows: list[Answer]) 
 
 
 def test_other_programs_read_the_same(tmp_path: Path) -> None:
-    rows = [ANSWER, replace(ANSWER, seconds=None, choice="tie")]
+    rows = [ANSWER, replace(ANSWER, pair_seconds=None, choice="tie")]
     frames = []
     for kind, read in (
         ("csv", pd.read_csv),
@@ -75,8 +75,8 @@ def test_other_programs_read_the_same(tmp_path: Path) -> None:
     for frame in frames:
         assert tuple(frame.columns) == COLUMNS
         assert list(frame.prompt) == [ANSWER.prompt] * 2
-        assert frame.seconds[0] == 2.5
-        assert frame.seconds.isna()[1]
+        assert frame.pair_seconds[0] == 2.5
+        assert frame.pair_seconds.isna()[1]
 
 
 def test_the_model_that_was_preferred() -> None:
@@ -92,12 +92,13 @@ def test_the_model_that_was_preferred() -> None:
         ({"first": "flux"}, "first: found 'flux', allowed 'sana', 'wlf'"),
         ({"model_a": "z"}, "model_a: found 'z', allowed before 'wlf'"),
         ({"model_a": "wlf"}, "model_b: found 'wlf' twice"),
-        ({"seconds": "-1"}, "seconds: found -1.0, allowed from 0"),
-        ({"seconds": "soon"}, "could not convert"),
+        ({"pair_seconds": "-1"}, "pair_seconds: found -1.0, allowed from 0"),
+        ({"pair_seconds": "soon"}, "could not convert"),
         ({"at": "yesterday"}, "Invalid isoformat"),
         ({"participant": ""}, "participant: empty"),
         ({"question": None}, "no question"),
         ({"check": "maybe"}, "check: found 'maybe'"),
+        ({"passed": "maybe"}, "passed: found 'maybe', allowed '', 'yes', 'no', 'neither'"),
     ],
 )
 def test_rows_that_are_refused(tmp_path: Path, change: dict[str, object], said: str) -> None:
@@ -138,3 +139,18 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         with pytest.raises(Diffusion4kError, match=r"cannot be read|not UTF-8"):
             read_answers(path)
     assert not (tmp_path / "answers.txt").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_of_earlier_versions_are_read(tmp_path: Path, kind: str) -> None:
+    """Their time to answer was called `seconds`, and they said nothing of attention."""
+    row = {name: getattr(ANSWER, name) for name in COLUMNS if name not in ("passed", "flags")}
+    row["seconds"] = row.pop("pair_seconds")
+    frame, path = pd.DataFrame([row]), tmp_path / f"answers.{kind}"
+    if kind == "csv":
+        frame.to_csv(path, index=False)
+    elif kind == "jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        frame.to_parquet(path)
+    assert read_answers(path) == [ANSWER]

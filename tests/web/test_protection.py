@@ -9,7 +9,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from diffusion4k.web.protection import BodyLimit, HostCheck, SecurityHeaders
+from diffusion4k.web.protection import BodyLimit, HostCheck, SecurityHeaders, own_address
 from diffusion4k.web.session import CSRF_HEADER, Session, SessionDoor
 
 
@@ -46,6 +46,10 @@ def client(app: object) -> TestClient:
 def test_names_that_are_answered(bound: str, name: str, status: int) -> None:
     answer = client(HostCheck(APP, bound)).get("/", headers={"Host": name})
     assert answer.status_code == status
+    if status == 421:
+        right = {"127.0.0.1": "127.0.0.1 or localhost", "0.0.0.0": own_address("0.0.0.0")}
+        assert f"Open it as {right.get(bound, bound)}" in answer.text
+        assert not name or f" {name} " not in answer.text
 
 
 @pytest.mark.parametrize(
@@ -60,7 +64,9 @@ def test_names_that_are_answered(bound: str, name: str, status: int) -> None:
 )
 def test_names_that_a_proxy_passes_on(name: str, status: int) -> None:
     app = HostCheck(APP, "127.0.0.1", ["study.example.org"])
-    assert client(app).get("/", headers={"Host": name}).status_code == status
+    answer = client(app).get("/", headers={"Host": name})
+    assert answer.status_code == status
+    assert ("Open it as study.example.org" in answer.text) is (status == 421)
 
 
 @pytest.mark.parametrize(("length", "status"), [(0, 200), (100, 200), (101, 413), (10_000, 413)])

@@ -15,13 +15,15 @@ from diffusion4k.ablation.study import Study
 from diffusion4k.benchmark.prompts import PromptSet
 from diffusion4k.data.folder import METADATA, photo_folder, read_folder
 from diffusion4k.data.images import open_rgb
-from diffusion4k.data.pixels import fitted_size, normalised, to_tensor
+from diffusion4k.data.picture_files import list_images
+from diffusion4k.data.pixels import normalised, to_tensor
+from diffusion4k.data.sizes import fitted_size
 from diffusion4k.errors import UsageError
 from diffusion4k.families import Family
 from diffusion4k.files import atomic_path, sha256_of
-from diffusion4k.metrics.evaluate import list_images
 from diffusion4k.progress import track
 from diffusion4k.training.recipe import Recipe
+from diffusion4k.wording import counted
 
 __all__ = ["as_trained", "through_autoencoder"]
 
@@ -55,10 +57,14 @@ def as_trained(
         made.append(target)
     if not made:
         raise UsageError(
-            f"{folder}: none of its {len(paths)} photographs has {recipe.resolution} pixels on the "
+            f"{folder}: none of its {counted(len(paths), 'photograph')} has "
+            f"{recipe.resolution} pixels on the "
             "shorter side: name larger ones as reference"
         )
-    note = f"{small} of {len(paths)} photographs of {folder.name} are smaller than the resolution"
+    note = (
+        f"{small} of {counted(len(paths), 'photograph')} of {folder.name} smaller than the "
+        "resolution"
+    )
     return made, [f"{note}: left out"] if small else []
 
 

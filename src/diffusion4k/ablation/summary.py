@@ -20,7 +20,7 @@ from diffusion4k.ablation.ground import Ground
 from diffusion4k.ablation.looks import Look, findings_of, photographs_of, read_look
 from diffusion4k.ablation.questions import SUB_BANDS, levels_of
 from diffusion4k.ablation.results import Curve, Entry, Identity, Results, judge
-from diffusion4k.benchmark.values import EMPTY, Cell, Values
+from diffusion4k.benchmark.values import EMPTY, Cell, Values, from_zero
 from diffusion4k.metrics.columns import Column, Distance, Mean
 from diffusion4k.metrics.measuring import Findings
 from diffusion4k.metrics.spectrum import RINGS, log_distance
@@ -162,6 +162,8 @@ class _Work:
     ) -> Entry:
         ours = self._statistic(column, side)
         value = self._cell(column, side, ours)
+        if column in VELOCITY_COLUMNS or isinstance(column, Distance):
+            value = from_zero(value)
         theirs = self._statistic(column, base) if base else None
         if base is None or ours is None or theirs is None:
             return Entry(arm, steps, column.name, value)

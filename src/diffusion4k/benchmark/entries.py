@@ -15,14 +15,15 @@ from pathlib import Path
 from diffusion4k.benchmark.prompts import PromptSet
 from diffusion4k.benchmark.recipe import BenchmarkRecipe, Entry
 from diffusion4k.benchmark.team import Team
+from diffusion4k.data.folder import photo_folder
 from diffusion4k.data.images import image_size
 from diffusion4k.data.metadata import METADATA, Row, write_rows
+from diffusion4k.data.picture_files import list_images
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.metrics.evaluate import list_images
-from diffusion4k.sampling.batch import generate
+from diffusion4k.families.folder import resolve
 from diffusion4k.sampling.provenance import prompt_and_seed, rows_of
 from diffusion4k.sampling.request import Request
-from diffusion4k.sampling.sampler import Sampler
+from diffusion4k.wording import natural_key
 
 __all__ = [
     "Shot",
@@ -50,18 +51,26 @@ class Shot:
 
 def images_folder(recipe: BenchmarkRecipe, entry: Entry) -> Path:
     """Where the images of a row are."""
-    return entry.images or recipe.output / "images" / entry.name
+    if entry.images is not None:
+        return photo_folder(entry.images)
+    return recipe.output / "images" / entry.name
 
 
 def check_entries(recipe: BenchmarkRecipe) -> None:
-    """See that every folder of images is there, before a model runs for days.
+    """See that every folder of images and every model is there, before a model runs for days.
 
     Raises:
-        UsageError: no such folder, or one without images.
+        UsageError: no such folder or model, or a folder without images.
+        Diffusion4kError: a hub id that cannot be had.
     """
     for entry in recipe.models:
         if entry.images is not None:
-            found_images(entry.images)
+            found_images(images_folder(recipe, entry))
+        else:
+            assert entry.model is not None
+            resolve(entry.model)
+    if recipe.reference:
+        list_images(recipe.reference)
 
 
 def make_images(
@@ -78,6 +87,9 @@ def make_images(
         UsageError: a setting that the model does not take.
         Diffusion4kError: the model cannot be found, loaded or run.
     """
+    from diffusion4k.sampling.batch import generate
+    from diffusion4k.sampling.sampler import Sampler
+
     assert entry.model is not None
     options = {name: getattr(entry, name) for name in _SAMPLER}
     sampler = Sampler(entry.model, device=team.device, **options)
@@ -133,7 +145,8 @@ def found_images(folder: Path) -> list[Shot]:
         Diffusion4kError: a line of `metadata.jsonl` that cannot be read.
     """
     rows = rows_of(folder)
-    paths = sorted(set(rows) | set(_images_in(folder) if rows else list_images(folder)))
+    found = set(rows) | set(_images_in(folder) if rows else list_images(folder))
+    paths = sorted(found, key=natural_key)
     known = [(path, *prompt_and_seed(path, rows.get(path))) for path in paths]
     taken = {(prompt, seed) for _, prompt, seed in known}
     shots = []

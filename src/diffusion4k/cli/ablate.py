@@ -1,13 +1,19 @@
 """`diffusion4k ablate`: objectives side by side, on common ground."""
 
 from pathlib import Path
-from typing import Annotated
+from shutil import get_terminal_size
+from textwrap import wrap
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from diffusion4k.cli.arguments import key_values
+from diffusion4k.cli.kinds import of_this_kind
 
-__all__ = ["register"]
+if TYPE_CHECKING:
+    from diffusion4k.ablation.results import Results
+
+__all__ = ["lines_of", "register"]
 
 _EXAMPLES = """Examples:
 
@@ -43,9 +49,15 @@ def ablate(
     """
     from diffusion4k.ablation.study import load_study
 
-    wanted = load_study(study, overrides)
+    with of_this_kind(study, "ablate"):
+        wanted = load_study(study, overrides)
 
-    from diffusion4k.ablation.report import FILES, sentences
+    from diffusion4k.ablation.arms import base_recipe
+    from diffusion4k.training.first_look import first_look, refuse_problems
+
+    refuse_problems("recipe", first_look(base_recipe(wanted)))
+
+    from diffusion4k.ablation.report import FILES
     from diffusion4k.ablation.run import check_time, run_study
 
     if check:
@@ -58,11 +70,23 @@ def ablate(
             err=True,
         )
         return
+    for line in lines_of(results, min(get_terminal_size().columns, 100)):
+        typer.echo(line)
+    for name in FILES:
+        typer.echo(wanted.output / name)
+
+
+def lines_of(results: "Results", width: int) -> list[str]:
+    """What differs from the baseline, arm by arm, in lines of at most `width` letters."""
+    from diffusion4k.ablation.report import sentences
+
+    lines = []
     for arm, parts in sentences(results):
-        typer.echo(f"{arm} beside {results.baseline}: {'; '.join(parts) or 'nothing measured'}")
+        lines.append(f"{arm} beside {results.baseline}:")
+        for part in parts or ["nothing measured"]:
+            lines += wrap(part, width, initial_indent="  ", subsequent_indent="    ")
     for each in results.identities:
         told = "equal" if each.holds else "NOT EQUAL"
         largest = max(each.loss, each.velocity_error)
-        typer.echo(f"{each.first} = {each.second}: {told} (largest difference {largest:.1e})")
-    for name in FILES:
-        typer.echo(wanted.output / name)
+        lines.append(f"{each.first} = {each.second}: {told} (largest difference {largest:.1e})")
+    return lines

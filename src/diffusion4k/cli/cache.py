@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from diffusion4k.wording import counted
+
 __all__ = ["register"]
 
 _EXAMPLE = """Example:
@@ -52,14 +54,18 @@ def cache(
     What is there already and did not change is kept: a build that was stopped
     goes on where it was. One cache folder serves one model at one resolution.
     """
-    from diffusion4k.data.cache import LatentCache, build_cache
     from diffusion4k.data.folder import photo_folder, scan_folder
-    from diffusion4k.data.loader import LatentBatches
+    from diffusion4k.data.sizes import check_multiple
     from diffusion4k.families import family_of, resolve
 
+    check_multiple("resolution", resolution)
+    local = resolve(model)
     scan = scan_folder(photo_folder(folder))
     photos = scan.usable(skip_bad=skip_bad)
-    local = resolve(model)
+
+    from diffusion4k.data.cache import LatentCache, build_cache
+    from diffusion4k.data.loader import LatentBatches
+
     report = build_cache(
         photos,
         model=local,
@@ -73,7 +79,7 @@ def cache(
         device=device,
     )
     typer.echo(
-        f"{out}: {report.computed} photographs computed, {report.reused} reused, "
+        f"{out}: {counted(report.computed, 'photograph')} computed, {report.reused} reused, "
         f"{len(scan.problems) + len(report.skipped)} skipped"
     )
     if buckets is not None:
@@ -81,7 +87,7 @@ def cache(
             typer.echo(line)
     if report.enlarged:
         typer.echo(
-            f"{report.enlarged} photographs are below {resolution} pixels on the shorter side "
-            "and were enlarged",
+            f"{counted(report.enlarged, 'photograph')} below {resolution} pixels on "
+            "the shorter side: enlarged",
             err=True,
         )

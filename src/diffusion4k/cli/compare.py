@@ -9,7 +9,7 @@ __all__ = ["register"]
 
 EPILOG = """Examples:
 
-  diffusion4k compare images photographs --out comparison
+  diffusion4k compare images pocket --out comparison
 
   diffusion4k compare before=images after=runs/images --match prompt --results before=results.json
 """
@@ -24,7 +24,8 @@ def compare(
     folders: Annotated[
         list[str],
         typer.Argument(
-            help="Two to six folders of images, each FOLDER or NAME=FOLDER.",
+            help="Two to six folders of images, each FOLDER or NAME=FOLDER; pocket: "
+            "the bundled photographs.",
             metavar="[NAME=]FOLDER...",
             show_default=False,
         ),
@@ -58,6 +59,10 @@ def compare(
 
     if match not in ("auto", "name", "prompt"):
         raise UsageError(f"--match {match}: allowed auto, name or prompt")
+
+    from diffusion4k.compare.models import named_folders
+
+    named_folders(folders, 2, 6)
 
     from diffusion4k.compare.build import compare as run
 

@@ -39,9 +39,15 @@ def demo(
     stopped goes on where it was. Prints a table and, on standard output, the
     report's path.
     """
-    from diffusion4k.demo.run import Demo, run_demo
+    from diffusion4k.demo.settings import Demo
+    from diffusion4k.families.folder import resolve
+
+    asked = Demo(out, model, side, sampling_steps, training_steps, seed)
+    resolve(model)
+
+    from diffusion4k.demo.run import run_demo
     from diffusion4k.demo.table import show
 
-    report, result = run_demo(Demo(out, model, side, sampling_steps, training_steps, seed))
+    report, result = run_demo(asked)
     show(result.rows)
     typer.echo(report)

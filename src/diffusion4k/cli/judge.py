@@ -1,7 +1,7 @@
 """`diffusion4k judge`: GPT-4o, or another model that sees, compares the images of models."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,11 +20,16 @@ from diffusion4k.cli.endpoint import (
     settings_of,
 )
 
+if TYPE_CHECKING:
+    from diffusion4k.preference.study.config import StudyConfig
+
 __all__ = ["register"]
 
 EXAMPLE = """Examples:
 
-diffusion4k judge sana=photographs ours=images --estimate
+diffusion4k judge recipes/pocket-study.yaml --estimate
+
+diffusion4k judge old=images new=images-lora --prompts prompts.txt --estimate
 
 diffusion4k judge runs/sana runs/wlf --budget 5 --out judged
 
@@ -40,11 +45,23 @@ def register(app: typer.Typer) -> None:
 def judge(
     models: Annotated[
         list[str],
-        typer.Argument(help="Two or more image folders, each FOLDER or NAME=FOLDER."),
+        typer.Argument(
+            help="Two or more image folders, each FOLDER or NAME=FOLDER; or a study's YAML file, "
+            "and behind it keys with other values, KEY=VALUE."
+        ),
     ],
     out: Annotated[
-        Path, typer.Option(help="Folder for answers, summary and the ledger of what is paid.")
-    ] = Path("judged"),
+        Path | None,
+        typer.Option(
+            help="Folder for answers, summary and the ledger of what is paid; by default judged, "
+            "of a study in its own folder.",
+            show_default=False,
+        ),
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help=".txt or .jsonl file of the prompts of images that carry none."),
+    ] = None,
     patches: Annotated[
         int, typer.Option(help="Places at native size that decide about fine details; 0: none.")
     ] = 0,
@@ -72,7 +89,8 @@ def judge(
 ) -> None:
     """Have a judge compare models' images by the three questions of Diffusion-4K.
 
-    Images belong together by file name or by prompt. Every pair is asked in both orders, which
+    Images belong together by file name or by prompt, or as in a study, whose `study report` then
+    has its judge beside people. Every pair is asked in both orders, which
     shows the judge's bias for a position and takes it out. The key is read from the environment
     variable OPENAI_API_KEY. The same command goes on after any stop; what is paid is not paid
     again. Leaves with 1 if an answer is missing.
@@ -101,14 +119,35 @@ def judge(
         patch_side=patch_side,
         tries=tries,
     )
+    judged = study_of(models, prompts)
+    out = out or (judged.judged if judged else Path("judged"))
     if estimate:
-        typer.echo(estimate_judging(models, settings, out))
+        typer.echo(estimate_judging(judged or models, settings, out, prompts=prompts))
         return
     try:
-        report = judge_models(models, settings, out)
+        report = judge_models(judged or models, settings, out, prompts=prompts)
     except Stopped as stopped:
         typer.echo(stopped.report.lines()[-1])
         raise
     for line in report.lines():
         typer.echo(line)
     raise typer.Exit(0 if report.complete else 1)
+
+
+def study_of(models: list[str], prompts: Path | None) -> "StudyConfig | None":
+    """The study that is named in place of folders; None if it is folders.
+
+    Raises:
+        UsageError: the study's file is wrong, or --prompts is given beside it.
+    """
+    from diffusion4k.errors import UsageError
+    from diffusion4k.preference.study.config import read_study
+
+    if not models[0].lower().endswith((".yaml", ".yml")):
+        return None
+    if prompts:
+        raise UsageError(
+            f"--prompts {prompts}: a study has prompts of its own: write `task.prompts={prompts}` "
+            "behind it"
+        )
+    return read_study(models[0], models[1:])

@@ -27,6 +27,10 @@ def merge(
     scale: Annotated[float, typer.Option(help="How strongly the LoRA counts.")] = 1.0,
 ) -> None:
     """Merge a LoRA into its base model: a pipeline folder that `generate` and diffusers load."""
+    from diffusion4k.cli.early import check_generation
+
+    check_generation(model, None, None, None, factor=None, lora=lora, init=None)
+
     from diffusion4k.training.merge import merge_lora
 
     typer.echo(merge_lora(lora, model, out, scale=scale))

@@ -35,6 +35,11 @@ def models(
     sampling defaults and licences, then the models on this machine: the
     bundled one, those in the hub's cache and those in the given folders.
     """
+    from diffusion4k.cli.early import require_folder
+
+    for folder in folders or ():
+        require_folder(folder, "models")
+
     from diffusion4k.families.catalogue import known_models, local_models
 
     known, local = known_models(), local_models(folders or [])

@@ -156,8 +156,10 @@ def _plan(
     utilisation: float | None,
     images: int | None,
 ) -> Any:
+    from diffusion4k.cli.early import check_image
     from diffusion4k.errors import UsageError
-    from diffusion4k.families.high_resolution import given_options
+    from diffusion4k.families.folder import bundled_models
+    from diffusion4k.families.published import known_id
     from diffusion4k.training.recipe import load_recipe
 
     given = {name: value for name, value in image.items() if value is not None}
@@ -169,6 +171,12 @@ def _plan(
             "(a recipe's own values are changed as KEY=VALUE)"
         )
     checked = load_recipe(recipe, overrides) if recipe else None
+    model = checked.model if checked else given.get("model", "pocket")
+    if not (model in bundled_models() or Path(model).exists()):
+        known_id(model)
+    if not checked:
+        check_image(model, *(given.get(key) for key in ("width", "height", "steps", "factor")))
+
     from diffusion4k import planning
 
     machine = (
@@ -181,6 +189,8 @@ def _plan(
         return planning.plan_training(blueprint, checked, machine, images)
     if images is not None:
         raise UsageError("--images belongs to a training run: give a recipe")
+    from diffusion4k.families.high_resolution import given_options
+
     blueprint = planning.Blueprint(
         given.pop("model", "pocket"),
         given.pop("factor", None),

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from diffusion4k.cli.arguments import key_values
+from diffusion4k.cli.kinds import of_this_kind
 
 __all__ = ["register"]
 
@@ -56,7 +57,14 @@ def train(
     """
     from diffusion4k.training.autoencoder.recipe import load_autoencoder_recipe
 
-    checked = load_autoencoder_recipe(recipe, overrides)
+    with of_this_kind(recipe, "vae train"):
+        checked = load_autoencoder_recipe(recipe, overrides)
+
+    from diffusion4k.data.folder import metadata_of, photo_folder
+    from diffusion4k.families.folder import resolve_autoencoder
+
+    metadata_of(photo_folder(checked.data))
+    resolve_autoencoder(checked.model)
 
     from diffusion4k.training.autoencoder.loop import train_autoencoder
 
@@ -111,6 +119,17 @@ def evaluate(
     if lpips_network not in ("alex", "vgg"):
         raise UsageError(f"--lpips-network {lpips_network}: allowed alex or vgg")
 
+    from diffusion4k.cli.early import require_folder
+    from diffusion4k.data.folder import photo_folder
+    from diffusion4k.data.sizes import check_multiple
+    from diffusion4k.families.folder import resolve_autoencoder
+
+    for pixels in size or ():
+        check_multiple("--size", pixels)
+    require_folder(photo_folder(folder), "photographs")
+    for name in vae or ():
+        resolve_autoencoder(name.partition("@")[0])
+
     from diffusion4k.benchmark import reconstruction_report
     from diffusion4k.benchmark.reconstruction_measure import Weights
 
@@ -124,3 +143,5 @@ def evaluate(
         allow_enlarging=allow_enlarging,
         skip_bad=skip_bad,
     )
+    for name in reconstruction_report.FILES:
+        typer.echo(out / name)

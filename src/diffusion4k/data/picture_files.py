@@ -7,14 +7,18 @@ import posixpath
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from diffusion4k.bundled import photo_folder
 from diffusion4k.data.images import SUFFIXES
 from diffusion4k.data.metadata import METADATA
-from diffusion4k.data.problems import Problem
+from diffusion4k.data.problems import Problem, report_skipped
+from diffusion4k.errors import UsageError
+from diffusion4k.wording import natural_key
 
 __all__ = [
     "files_below",
     "image_files",
     "is_picture",
+    "list_images",
     "looks_like_picture",
     "unread_files",
     "why_unread",
@@ -76,7 +80,7 @@ def unread_files(folder: Path, named: Iterable[str] = ()) -> Iterator[Problem]:
 
 def files_below(folder: Path) -> Iterator[Path]:
     """Files and links of the folder in order, but hidden ones and image folders within it."""
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.iterdir(), key=lambda path: natural_key(path.name)):
         if path.name.startswith("."):
             continue
         if path.is_dir():
@@ -94,3 +98,28 @@ def _begins_as_one(path: Path) -> bool:
         return False
     is_webp = start[:4] == b"RIFF" and start[8:] == b"WEBP"
     return start.startswith(_BEGINNINGS) or is_webp or start[4:] == b"ftypavif"
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """Images of a folder and its sub-folders, by name; what looks like one but is not read is
+    reported.
+
+    `pocket` is the folder of the bundled photographs. Left out are hidden files, image folders
+    within it (with a `metadata.jsonl` of their own), and the stages of images that `generate
+    --keep-stages` leaves beside them.
+
+    Raises `UsageError` if there is none.
+    """
+    folder = photo_folder(folder)
+    if not folder.is_dir():
+        what = "is no folder" if folder.exists() else "no such folder"
+        raise UsageError(f"{folder}: {what}: give a folder of images")
+    paths = [
+        path
+        for path in image_files(folder)
+        if not any(part.endswith("-stages") for part in path.relative_to(folder).parts[:-1])
+    ]
+    report_skipped(unread_files(folder))
+    if not paths:
+        raise UsageError(f"{folder}: holds no images ({', '.join(sorted(SUFFIXES))})")
+    return paths

@@ -18,9 +18,9 @@ from diffusion4k.data.fingerprint import (
     text_key,
 )
 from diffusion4k.data.folder import Photo
-from diffusion4k.data.pixels import check_multiple, fitted_size, kept_size
 from diffusion4k.data.reader import HASHES
 from diffusion4k.data.shards import Shards
+from diffusion4k.data.sizes import check_multiple, fitted_size, kept_size
 from diffusion4k.errors import UsageError
 from diffusion4k.families import Family
 from diffusion4k.progress import track

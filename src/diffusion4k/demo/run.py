@@ -10,6 +10,7 @@ from pathlib import Path
 from diffusion4k.curation.verify.verify import verify_dataset
 from diffusion4k.data.cache import build_cache
 from diffusion4k.data.folder import photo_folder, read_folder
+from diffusion4k.data.picture_files import list_images
 from diffusion4k.demo.claim import claim
 from diffusion4k.demo.report import write_report
 from diffusion4k.demo.result import Curve, Result
@@ -26,11 +27,12 @@ from diffusion4k.demo.stages import Stages
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import family_of, resolve
 from diffusion4k.files import write_text
-from diffusion4k.metrics.evaluate import Evaluation, evaluate, list_images
+from diffusion4k.metrics.evaluate import Evaluation, evaluate
 from diffusion4k.progress import Counter
 from diffusion4k.sampling import Output, Request, Sampler, generate
 from diffusion4k.training.curve import Curve as CurveFile
 from diffusion4k.training.loop import train
+from diffusion4k.wording import counted
 
 __all__ = ["Demo", "run_demo"]
 
@@ -66,7 +68,7 @@ def run_demo(demo: Demo) -> tuple[Path, Result]:
             flip=recipe.flip,
             **recipe.stored,
         )
-        stages.say(f"{cached.computed} photographs computed, {cached.reused} reused")
+        stages.say(f"{counted(cached.computed, 'photograph')} computed, {cached.reused} reused")
     with stages.stage("before", f"{len(PROMPTS)} images before fine-tuning"):
         result.images["before"] = _generate(demo, Sampler(demo.model), "before", PROMPTS)
     with stages.stage("train", f"wavelet-based latent fine-tuning, {recipe.steps} steps"):

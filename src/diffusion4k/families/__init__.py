@@ -9,14 +9,16 @@ import pkgutil
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.families.base import Checkpoint, Defaults, Family
 from diffusion4k.families.folder import (
     model_index,
     resolve,
 )
+
+if TYPE_CHECKING:
+    from diffusion4k.families.base import Checkpoint, Defaults, Family
 
 __all__ = [
     "Checkpoint",
@@ -27,6 +29,13 @@ __all__ = [
     "resolve",
     "unchecked_family_of",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Who only looks for a model's folder need not wait for torch.
+    if name in ("Checkpoint", "Defaults", "Family"):
+        return getattr(importlib.import_module(f"{__name__}.base"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @cache
@@ -45,7 +54,7 @@ def family_of(
     factor: int | None = None,
     high_resolution: Mapping[str, Any] | None = None,
     max_sequence_length: int | None = None,
-) -> Family:
+) -> "Family":
     """The family of a model folder, by the `_class_name` in its `model_index.json`.
 
     Arguments:
@@ -69,7 +78,7 @@ def unchecked_family_of(
     factor: int | None = None,
     high_resolution: Mapping[str, Any] | None = None,
     max_sequence_length: int | None = None,
-) -> Family:
+) -> "Family":
     """As `family_of`, of a folder that may hold no more than configurations.
 
     Raises:

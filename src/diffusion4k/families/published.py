@@ -9,17 +9,20 @@ import importlib
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from diffusion4k.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 __all__ = [
     "build_published",
     "count_parameters",
+    "known_id",
     "published_config",
+    "published_hub_id",
     "published_models",
     "write_configurations",
 ]
@@ -47,9 +50,33 @@ def published_config(hub_id: str, component: str) -> dict[str, Any]:
     return _read(parts[component])
 
 
+def published_hub_id(name: str) -> str | None:
+    """The hub id of a published model by that id, its last part, or its transformer's name."""
+    wanted = name.lower()
+    for hub_id, model in published_models().items():
+        short = hub_id.partition("/")[2]
+        if wanted in (hub_id.lower(), short.lower(), model["components"]["transformer"]):
+            return hub_id
+    return None
+
+
+def known_id(name: str) -> str:
+    """The same.
+
+    Raises:
+        UsageError: none is called so.
+    """
+    if hub_id := published_hub_id(name):
+        return hub_id
+    raise UsageError(
+        f"{name}: no such folder, and not a model whose sizes are known: give `pocket`, a folder "
+        f"in diffusers layout, or one of {', '.join(published_models())}"
+    )
+
+
 def build_published(
-    hub_id: str, component: str, device: str | torch.device = "meta", dtype: Any = None
-) -> nn.Module:
+    hub_id: str, component: str, device: "str | torch.device" = "meta", dtype: Any = None
+) -> "nn.Module":
     """One component of a published model, without its weights.
 
     On the `meta` device it takes no memory; elsewhere the weights are random.
@@ -57,6 +84,8 @@ def build_published(
     Raises:
         UsageError: no such model or component is known.
     """
+    import torch
+
     part = published_config(hub_id, component)
     library, _, name = part["class"].rpartition(".")
     part_class = getattr(importlib.import_module(library), name)
@@ -87,7 +116,7 @@ def write_configurations(hub_id: str, folder: Path) -> None:
         path.write_text(json.dumps(content), encoding="utf-8")
 
 
-def count_parameters(module: nn.Module) -> int:
+def count_parameters(module: "nn.Module") -> int:
     """Number of parameters, those that are shared once."""
     return sum(parameter.numel() for parameter in module.parameters())
 

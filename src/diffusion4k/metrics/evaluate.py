@@ -24,10 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion4k import __version__
-from diffusion4k.data.images import SUFFIXES
-from diffusion4k.data.picture_files import image_files, unread_files
-from diffusion4k.data.problems import report_skipped
-from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.bundled import photo_folder
+from diffusion4k.data.picture_files import list_images
+from diffusion4k.errors import Diffusion4kError
 from diffusion4k.files import write_text
 from diffusion4k.metrics import columns
 from diffusion4k.metrics.columns import Column, Mean, Measure
@@ -38,8 +37,9 @@ from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.selection import takes_prompts
 from diffusion4k.metrics.store import Store
 from diffusion4k.metrics.weight_free import ExtractedFeatures, GlcmTexture, JpegSize, Settings
+from diffusion4k.wording import counted
 
-__all__ = ["Distance", "Evaluation", "Folder", "evaluate", "image_facts", "list_images"]
+__all__ = ["Distance", "Evaluation", "Folder", "evaluate", "image_facts"]
 
 Progress = Callable[[str], None]
 
@@ -176,30 +176,6 @@ class Evaluation:
         write_text(path, json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n")
 
 
-def list_images(folder: str | Path) -> list[Path]:
-    """Images of a folder and its sub-folders, by name; what looks like one but is not read is
-    reported.
-
-    Left out are hidden files, image folders within it (with a `metadata.jsonl` of their own), and
-    the stages of images that `generate --keep-stages` leaves beside them.
-
-    Raises `UsageError` if there is none.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        what = "is no folder" if folder.exists() else "no such folder"
-        raise UsageError(f"{folder}: {what}: give a folder of images")
-    paths = [
-        path
-        for path in image_files(folder)
-        if not any(part.endswith("-stages") for part in path.relative_to(folder).parts[:-1])
-    ]
-    report_skipped(unread_files(folder))
-    if not paths:
-        raise UsageError(f"{folder}: holds no images ({', '.join(sorted(SUFFIXES))})")
-    return paths
-
-
 def evaluate(
     folder: str | Path,
     reference: str | Path | None = None,
@@ -224,7 +200,7 @@ def evaluate(
             one is not known does not get these.
     """
     settings = settings or Settings()
-    names = [Path(folder)] + ([Path(reference)] if reference is not None else [])
+    names = [photo_folder(name) for name in (folder, reference) if name is not None]
     listed = [list_images(name) for name in names]
     measures: list[Measure] = [GlcmTexture(), JpegSize(settings.reencode)]
     features = None
@@ -293,7 +269,7 @@ def _measure_folder(
     if not result.images:
         name, why = next(iter(result.bad.items()))
         raise Diffusion4kError(
-            f"{folder}: none of its {len(paths)} images could be measured; {name}: {why}"
+            f"{folder}: none of its {counted(len(paths), 'image')} could be measured; {name}: {why}"
         )
     return result
 

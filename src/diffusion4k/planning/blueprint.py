@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from diffusion4k.errors import UsageError
 from diffusion4k.families import unchecked_family_of
 from diffusion4k.families.component import (
     check_numbers,
@@ -23,7 +22,7 @@ from diffusion4k.families.folder import (
     read_json,
     resolve,
 )
-from diffusion4k.families.published import published_models, write_configurations
+from diffusion4k.families.published import known_id, write_configurations
 from diffusion4k.lora import linear_layers
 
 __all__ = ["Blueprint"]
@@ -135,24 +134,11 @@ class Blueprint:
     def _locate(self) -> Path:
         if self.name in bundled_models() or Path(self.name).exists():
             return resolve(self.name)
-        hub_id = _known(self.name)
+        hub_id = known_id(self.name)
         self._temporary = tempfile.TemporaryDirectory(prefix="diffusion4k-")
         folder = Path(self._temporary.name)
         write_configurations(hub_id, folder)
         return folder
-
-
-def _known(name: str) -> str:
-    """The hub id of a published model by that id, its last part, or its transformer's name."""
-    wanted = name.lower()
-    for hub_id, model in published_models().items():
-        short = hub_id.partition("/")[2]
-        if wanted in (hub_id.lower(), short.lower(), model["components"]["transformer"]):
-            return hub_id
-    raise UsageError(
-        f"{name}: no such folder, and not a model whose sizes are known: give `pocket`, a folder "
-        f"in diffusers layout, or one of {', '.join(published_models())}"
-    )
 
 
 def _at_factor(autoencoder: Any, factor: int) -> Any:

@@ -17,10 +17,20 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.files import atomic_path
 from diffusion4k.text_files import as_cell, json_of, lines_of, read_table, read_text, shortened
 
-__all__ = ["COLUMNS", "Answer", "Check", "Choice", "read_answers", "write_answers", "write_rows"]
+__all__ = [
+    "COLUMNS",
+    "Answer",
+    "Check",
+    "Choice",
+    "Passed",
+    "read_answers",
+    "write_answers",
+    "write_rows",
+]
 
 Choice = Literal["model_a", "model_b", "tie"]
 Check = Literal["", "identical", "degraded"]
+Passed = Literal["", "yes", "no", "neither"]
 
 
 @dataclass(frozen=True)
@@ -44,12 +54,18 @@ class Answer:
     first: str
     """Which of the two stood left, or was sent first."""
     choice: Choice
-    seconds: float | None
-    """From the pair being seen to the answer; None if not known."""
+    pair_seconds: float | None
+    """How long the pair was looked at until all its questions were answered, so the same in the
+    rows of all of them; None if not known."""
     at: str
     """Time in UTC, ISO 8601."""
     check: Check = ""
     """What an attention check showed; such rows are no preferences."""
+    passed: Passed = ""
+    """Whether the answer to a check is one that attention gives; `neither` where it says nothing
+    of attention; empty where nothing is checked, and in files of earlier versions."""
+    flags: str = ""
+    """Why the study leaves this participant out, in words, separated by `; `."""
 
     def __post_init__(self) -> None:
         for name in ("study", "question", "prompt_id", "participant", "model_a", "model_b"):
@@ -63,12 +79,13 @@ class Answer:
             ("first", (self.model_a, self.model_b)),
             ("choice", get_args(Choice)),
             ("check", get_args(Check)),
+            ("passed", get_args(Passed)),
         ):
             if getattr(self, name) not in allowed:
                 listed = ", ".join(map(repr, allowed))
                 raise ValueError(f"{name}: found {getattr(self, name)!r}, allowed {listed}")
-        if self.seconds is not None and not 0 <= self.seconds < math.inf:
-            raise ValueError(f"seconds: found {self.seconds}, allowed from 0")
+        if self.pair_seconds is not None and not 0 <= self.pair_seconds < math.inf:
+            raise ValueError(f"pair_seconds: found {self.pair_seconds}, allowed from 0")
         datetime.fromisoformat(self.at.replace("Z", "+00:00"))
 
     @property
@@ -78,6 +95,9 @@ class Answer:
 
 
 COLUMNS = tuple(field.name for field in fields(Answer))
+_OPTIONAL = ("pair_seconds", "passed", "flags")
+_FORMERLY = {"pair_seconds": "seconds"}
+"""Columns by the names that earlier versions gave them."""
 _SUFFIXES = (".csv", ".jsonl", ".parquet")
 
 
@@ -104,7 +124,7 @@ def write_answers(path: str | Path, answers: Iterable[Answer]) -> None:
     Raises:
         UsageError: another ending.
     """
-    write_rows(path, COLUMNS, map(asdict, answers), numbers=("seconds",))
+    write_rows(path, COLUMNS, map(asdict, answers), numbers=("pair_seconds",))
 
 
 def write_rows(
@@ -144,12 +164,13 @@ def _kind(path: Path) -> str:
 def _answer(row: Any) -> Answer:
     if not isinstance(row, dict):
         raise ValueError(f"found {shortened(row)}, allowed an object")
-    needed = [name for name in COLUMNS if row.get(name) is None and name != "seconds"]
+    found = {name: row.get(name, row.get(_FORMERLY.get(name, name))) for name in COLUMNS}
+    needed = [name for name in COLUMNS if found[name] is None and name not in _OPTIONAL]
     if needed:
         raise ValueError(f"no {', '.join(needed)}")
-    seconds = row.get("seconds")
-    values = {name: str(row[name]) for name in COLUMNS if name != "seconds"}
-    return Answer(**values, seconds=None if seconds in (None, "") else float(seconds))  # type: ignore[arg-type]
+    seconds = found.pop("pair_seconds")
+    values = {name: str(value) for name, value in found.items() if value is not None}
+    return Answer(**values, pair_seconds=None if seconds in (None, "") else float(seconds))  # type: ignore[arg-type]
 
 
 def _read(path: Path) -> Iterator[Any]:

@@ -13,7 +13,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 __all__ = ["PngWriter"]
@@ -40,6 +39,8 @@ class PngWriter:
     def __init__(
         self, file: BinaryIO, width: int, height: int, texts: Mapping[str, str] | None = None
     ) -> None:
+        import torch
+
         self.file, self.width, self.height = file, width, height
         self._rows = 0
         self._above: NDArray[np.uint8] | None = None

@@ -9,11 +9,14 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from diffusion4k.errors import UsageError
-from diffusion4k.families.base import NO_LIMIT, Defaults, Family
 from diffusion4k.families.stages import ModelStages, StageOptions
 from diffusion4k.sampling.sizes import check_size, check_steps
+
+if TYPE_CHECKING:
+    from diffusion4k.families.base import Defaults, Family
 
 __all__ = ["Stage", "doubled", "resolve_stages", "steps_made"]
 
@@ -85,9 +88,9 @@ def doubled(draft: int, side: int) -> tuple[int, ...]:
 
 
 def resolve_stages(
-    family: Family,
+    family: "Family",
     model: Path,
-    defaults: Defaults,
+    defaults: "Defaults",
     *,
     width: int,
     height: int,
@@ -185,8 +188,10 @@ def _fitted(width: int, height: int, side: int, step: int) -> tuple[int, int]:
     return tuple(fitted)  # type: ignore[return-value]
 
 
-def _stage(size: tuple[int, int], options: StageOptions, family: Family) -> Stage:
+def _stage(size: tuple[int, int], options: StageOptions, family: "Family") -> Stage:
     """The stage that complete options make; options without effect are not kept."""
+    # With what computes, which loads torch: who only reads requests need not wait for it.
+
     assert options.steps is not None and options.guidance is not None
     is_guided = options.low_bands not in (None, "off")
     return Stage(
@@ -206,8 +211,10 @@ def _stage(size: tuple[int, int], options: StageOptions, family: Family) -> Stag
     )
 
 
-def _check(stage: Stage, family: Family, model: Path) -> None:
+def _check(stage: Stage, family: "Family", model: Path) -> None:
     """Refuse what the model cannot do."""
+    from diffusion4k.families.base import NO_LIMIT
+
     largest = family.max_side(model)
     reach = largest // family.size_step
     if stage.window and stage.window > reach:

@@ -75,10 +75,14 @@ class WaveletGuidance:
         if self._first_sigma is None:
             self._first_sigma = sigma.max()
         weight = self.weight * (sigma / self._first_sigma if self.falling else 1.0)
-        channels = call.latents.shape[1]
         # The variance that some networks predict beside it stays as it is.
-        own = predicted[:, :channels].float()
-        clean = of_latents * call.latents.float() + of_prediction * own
-        low = low_band(self.reference.to(clean.device) - clean, self.levels, self.wavelet)
-        own = own + weight * low / of_prediction
-        return torch.cat([own.to(predicted.dtype), predicted[:, channels:]], dim=1)
+        changed = predicted.clone()
+        # Channel by channel, as the transform takes some ten times the memory of what it is given.
+        for channel in range(call.latents.shape[1]):
+            part = slice(channel, channel + 1)
+            own = predicted[:, part].float()
+            clean = of_latents * call.latents[:, part].float() + of_prediction * own
+            missing = self.reference[:, part].to(clean.device) - clean
+            low = low_band(missing, self.levels, self.wavelet)
+            changed[:, part] = own + weight * low / of_prediction
+        return changed

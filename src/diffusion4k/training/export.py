@@ -25,7 +25,7 @@ from diffusion4k.lora import write_adapter
 from diffusion4k.text_files import json_of
 from diffusion4k.training.checkpoint import atomic_folder
 
-__all__ = ["export_adapter", "export_pipeline", "versions"]
+__all__ = ["export_adapter", "export_pipeline", "forget_origin", "versions"]
 
 F16 = "PartitionedAutoencoderKL"
 F8 = "AutoencoderKL"
@@ -65,7 +65,7 @@ def export_pipeline(
         if settings:
             write_text(folder / SETTINGS, json.dumps(settings, indent=2) + "\n")
         transformer.save_pretrained(folder / "transformer")
-        _forget_origin(folder / "transformer" / "config.json")
+        forget_origin(folder / "transformer" / "config.json")
         if index["vae"][1] == F8:
             autoencoder = cast(ModelMixin, family.load_autoencoder(base, dtype=torch.float32))
             autoencoder.save_pretrained(folder / "vae")
@@ -85,9 +85,11 @@ def export_adapter(
     return path
 
 
-def _forget_origin(config: Path) -> None:
-    # diffusers notes the folder that the weights came from: a checkpoint after a resume, so that
-    # the same model would not have the same content.
+def forget_origin(config: Path) -> None:
+    """Remove from a `config.json` the folder that the weights came from, which diffusers notes.
+
+    After a resume it is a checkpoint: the same model would not have the same content.
+    """
     content = json_of(config.read_text(encoding="utf-8"))
     content.pop("_name_or_path", None)
     write_text(config, json.dumps(content, indent=2) + "\n")

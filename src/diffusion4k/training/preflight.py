@@ -4,100 +4,36 @@ Each check stands alone: one that cannot be made because another failed (no mode
 Nothing is written, and no weights are loaded.
 """
 
-import os
 import shutil
-import sys
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from math import ceil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from diffusion4k.data.folder import METADATA, FolderScan, photo_folder, scan_folder
 from diffusion4k.data.index import INDEX
-from diffusion4k.data.pixels import PATCH, fitted_size, kept_size
 from diffusion4k.data.reader import LatentCache, refuse_other_build
-from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.data.sizes import fitted_size, kept_size
+from diffusion4k.errors import UsageError
 from diffusion4k.families import family_of, resolve
-from diffusion4k.families.folder import (
-    POCKET,
-)
 from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.planning.disk import training_disk
 from diffusion4k.planning.machine import Machine, existing_folder, present_machine
-from diffusion4k.planning.plan import Plan
 from diffusion4k.planning.report import duration, verdict
 from diffusion4k.planning.training import plan_training
 from diffusion4k.training.check import recipe_checks
 from diffusion4k.training.checkpoint import checkpoints
+from diffusion4k.training.first_look import Findings, processes, refuse_file
 from diffusion4k.training.inputs import inputs_of, require_same_inputs
 from diffusion4k.training.recipe import Recipe
 from diffusion4k.training.resume import resume_point
+from diffusion4k.wording import counted
 
-__all__ = ["INSTEAD", "Findings", "is_main", "look_over", "processes", "refuse_problems", "summary"]
+__all__ = ["look_over", "summary"]
 
 _SCANNED = 5000
 """Photographs up to which their headers are read before the run: a second or so."""
 _SURELY = 1.15
 """A plan is at most a tenth off: what is so far above the memory does not fit."""
-
-
-INSTEAD: dict[str, Callable[[Any], Any]] = {
-    "model": lambda _: POCKET,
-    "output": lambda _: Path("runs") / "unnamed",
-    "resolution": lambda found: ceil(found / PATCH) * PATCH if type(found) is int else 1024,
-    "steps": lambda _: 10**9,
-}
-"""What `look_over` takes for a key that is missing or wrong, to find what else is."""
-
-
-@dataclass
-class Findings:
-    """What was found."""
-
-    problems: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    plan: Plan | None = None
-
-    @contextmanager
-    def noting(self) -> Iterator[None]:
-        """Note as a problem what the block is refused for."""
-        try:
-            yield
-        except Diffusion4kError as error:
-            if str(error) not in self.problems:
-                self.problems.append(str(error))
-
-
-def is_main() -> bool:
-    """Whether this is the process that tells."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def is_first_here() -> bool:
-    """Whether this is the first process of its machine, where something of its own may be wrong."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
-
-
-def processes() -> int:
-    """Of this run, as its launcher says."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def refuse_problems(name: str, findings: Findings) -> None:
-    """Raise `UsageError` if there are problems, all of them in it, numbered.
-
-    Of the processes of a machine the first one tells, and the others leave with the same code.
-    """
-    found = findings.problems
-    if found and not is_first_here():
-        sys.exit(UsageError.exit_code)
-    if len(found) == 1:
-        raise UsageError(f"{name}: {found[0]}")
-    if found:
-        listed = "; ".join(f"({number}) {text}" for number, text in enumerate(found, 1))
-        raise UsageError(f"{name}: {len(found)} problems: {listed}")
 
 
 def summary(findings: Findings) -> str:
@@ -147,8 +83,7 @@ def look_over(
     with findings.noting():
         recipe = recipe.for_processes(world)
     with findings.noting():
-        if recipe.output.exists() and not recipe.output.is_dir():
-            raise UsageError(f"{recipe.output}: a file, no folder: choose another output")
+        refuse_file(recipe.output)
         if not unknown:
             checkpoint, _ = resume_point(recipe, world)
     model = family = None
@@ -220,7 +155,7 @@ def _photographs(
     batch = recipe.batch_size * recipe.gradient_accumulation * world
     if count is not None and batch > count:
         findings.problems.append(
-            f"{source}: {count} photographs, fewer than the {batch} of a step "
+            f"{source}: {counted(count, 'photograph')}, fewer than the {batch} of a step "
             "(batch_size x gradient_accumulation x processes): lower one of these, or add some"
         )
     return count
@@ -239,8 +174,9 @@ def _enlarged(recipe: Recipe, scan: FolderScan) -> list[str]:
     if not small or not recipe.enlarge or recipe.buckets:
         return []
     return [
-        f"{len(small)} of {len(sides)} photographs are below {recipe.resolution} pixels on the "
-        f"shorter side and will be enlarged, up to {recipe.resolution / min(small):.1f} times: "
+        f"{len(small)} of {counted(len(sides), 'photograph')} below {recipe.resolution} "
+        "pixels on the "
+        f"shorter side will be enlarged, up to {recipe.resolution / min(small):.1f} times: "
         "enlarge=false keeps their size"
     ]
 

@@ -18,7 +18,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["BodyLimit", "HostCheck", "SecurityHeaders", "is_loopback"]
+__all__ = ["BodyLimit", "HostCheck", "SecurityHeaders", "is_loopback", "own_address", "own_names"]
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -43,6 +43,24 @@ def is_loopback(host: str) -> bool:
     return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 
+def own_address(host: str) -> str:
+    """Where browsers find a server that listens on `host`: of all addresses (`0.0.0.0`, `::`) the
+    one by which this machine is known in its network."""
+    if not (_is_address(host) and ipaddress.ip_address(host).is_unspecified):
+        return host
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # Sends nothing, but chooses the way that it would go.
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
+
+
+def own_names(host: str) -> list[str]:
+    """By what others can call a server that listens on `host`."""
+    return list(dict.fromkeys([own_address(host), socket.gethostname()]))
+
+
 class HostCheck:
     """Refuses requests that call this server by a name that is not its own.
 
@@ -52,11 +70,17 @@ class HostCheck:
 
     def __init__(self, app: ASGIApp, host: str, names: Collection[str] = ()) -> None:
         self._app, self._host, self._names = app, host, names
+        ours = names or (["127.0.0.1", "localhost"] if is_loopback(host) else own_names(host))
+        self._refusal = (
+            "This server is not known by the name in your browser's address. Open it as "
+            f"{' or '.join(ours)} (with the port, if there was one). Whoever runs it can give it "
+            "another name with --address."
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve, or refuse with 421."""
         if scope["type"] == "http" and not self._is_ours(Headers(scope=scope).get("host", "")):
-            answer = PlainTextResponse("called by a name that is not this server's", 421)
+            answer = PlainTextResponse(self._refusal, 421)
             await answer(scope, receive, send)
         else:
             await self._app(scope, receive, send)

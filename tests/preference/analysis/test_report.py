@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from diffusion4k.cli.study.report import report
-from diffusion4k.errors import UsageError
+from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.preference.answers import write_answers
 from tests.preference.analysis.simulate import answer, judge, people
 
@@ -40,17 +41,16 @@ def test_everything_is_written(files: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "report"
     result = run(*files, "--out", out)
     assert result.exit_code == 0, result.output
-    assert "people: 180 answers about 12 prompts" in result.stdout
+    assert "people: 180 answers by 5 people about 12 prompts" in result.stdout
     assert "gpt-4o: 72 answers about 12 prompts" in result.stdout
-    assert "1 participants left out for failed attention checks" in result.stdout
+    why = "failed 1 of 1 attention check"
+    assert f"left out: 1 of 6 participants: p5 ({why})" in result.stdout
     assert {path.name for path in out.iterdir()} == {
         *("results.json", "report.html", "tables.tex", "bars.pdf", "bars.png")
     }
     results = json.loads((out / "results.json").read_text())
     assert results["models"] == ["wlf", "sana"]
-    assert results["checks"]["left_out"] == [
-        {"participant": "p5", "failed": 1, "checks": 1, "answers": 36}
-    ]
+    assert results["checks"]["flagged"] == [{"participant": "p5", "why": why, "answers": 36}]
     with Image.open(out / "bars.png") as image:
         assert image.width > 1000
     first = (out / "results.json").read_bytes(), (out / "report.html").read_bytes()
@@ -68,8 +68,48 @@ def test_the_page_needs_nothing_else(files: list[Path], tmp_path: Path) -> None:
     for group in results["groups"].values():
         for row in group["win_rates"]:
             assert f"{100 * row['share']['value']:.1f} [" in text
-    assert "p5: failed 1 of 1 attention checks; 36 answers left out" in text
+    assert "p5: failed 1 of 1 attention check; 36 answers left out" in text
     assert "nan" not in text.lower() and "None" not in text
+
+
+def test_a_report_is_written_whoever_is_left(tmp_path: Path) -> None:
+    """Of nobody: it says who and why, in red; so it does of one."""
+    rows = people({"sharp": 0.5, "soft": 0.0}, number=2, prompts=6)
+    for name in ("p0", "p1"):
+        wrong = answer("fine_details", 1, name, "soft", "soft (degraded)", "soft", "model_b")
+        rows.append(replace(wrong, check="degraded"))
+    write_answers(tmp_path / "all.csv", rows)
+    write_answers(tmp_path / "one.csv", rows[:-1])
+
+    def report_of(*arguments: object) -> tuple[str, str, dict]:
+        result = run(*arguments, "--out", tmp_path / "report")
+        assert result.exit_code == 0, result.output
+        page = (tmp_path / "report" / "report.html").read_text()
+        alarm = re.search(r'<p class="alarm"[^>]*>(.*?)</p>', page)
+        assert len(list((tmp_path / "report").iterdir())) == 5
+        results = json.loads((tmp_path / "report" / "results.json").read_text())
+        assert "failed 1 of 1 attention check" in Text.of(page)
+        return result.stderr, alarm[1] if alarm else "", results
+
+    said, alarm, results = report_of(tmp_path / "all.csv")
+    assert said.startswith("warning: nobody is left of 2 participants")
+    assert alarm.startswith("Nobody is left of 2 participants") and results["groups"] == {}
+    said, alarm, results = report_of(tmp_path / "one.csv")
+    assert "only one person is left of 2 participants, p1" in said and "p1" in alarm
+    assert results["groups"]["people"]["participants"] == 1
+    said, alarm, results = report_of(tmp_path / "all.csv", "--keep-flagged")
+    assert (said, alarm) == ("", "")
+    assert results["groups"]["people"]["participants"] == 2
+    # With a judge beside them it is still said of people.
+    write_answers(tmp_path / "judged.jsonl", judge({("sharp", "soft"): 0.3}, prompts=6))
+    said, alarm, results = report_of(tmp_path / "all.csv", tmp_path / "judged.jsonl")
+    assert alarm.startswith("Nobody is left") and list(results["groups"]) == ["gpt-4o"]
+
+
+def test_nobody_has_answered(tmp_path: Path) -> None:
+    write_answers(tmp_path / "a.csv", [])
+    error = run(tmp_path / "a.csv", "--out", tmp_path / "report").exception
+    assert isinstance(error, Diffusion4kError) and "a.csv: nobody has answered yet" in str(error)
 
 
 def test_ours_and_names_with_marks(tmp_path: Path) -> None:

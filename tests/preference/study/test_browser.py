@@ -72,6 +72,11 @@ def test_the_whole_road(browser: Browser, server: Server, study: Path) -> None:
     expect, page = playwright.expect, browser.page
     page.goto(server.address)
     expect(page.locator("#notice-text")).to_contain_text("You may stop at any time.")
+    # What is not yet known when someone agrees: how much, how long, how to look, by which keys.
+    facts = [each.inner_text() for each in page.locator("#facts li:visible").all()]
+    assert facts[0].startswith("6 pairs of images, about 3 minutes.")
+    assert "double-click" in facts[1] and "Both images move together" in facts[1]
+    assert facts[2].startswith("Keys: 1 = A is better, 0 = No difference, 2 = B is better, z =")
     link = begin(page, server)
     assert "#" not in page.url
 
@@ -124,6 +129,8 @@ def test_the_whole_road(browser: Browser, server: Server, study: Path) -> None:
     expect(page.locator("#progress")).to_contain_text("Answered6")
     expect(page.locator("#wins tbody tr")).to_have_count(3)
     expect(page.locator("#people .flagged")).to_contain_text("attention checks")
+    expect(page.locator("#people .flagged")).to_contain_text("done")
+    expect(page.locator("#wins .interval").first).to_contain_text("% to ")
     page.check("#without")
     expect(page.locator("#wins tbody tr")).to_have_count(0)
     page.uncheck("#without")
@@ -286,3 +293,58 @@ def test_everything_fits_and_axe_finds_nothing_serious(
     page.wait_for_selector("#people tbody tr")
     is_accessible(page)
     assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+
+
+PHONES = [(390, 844), (844, 390), (360, 640)]
+
+
+@pytest.mark.parametrize("size", PHONES, ids=["upright", "on its side", "small"])
+def test_on_a_phone(
+    chromium: playwright.Browser, server: Server, size: tuple[int, int], study: Path
+) -> None:
+    """Images have the height, the title is whole, and no key is mentioned where there are none."""
+    expect = playwright.expect
+    width, height = size
+    viewport = {"width": width, "height": height}
+    context = chromium.new_context(
+        viewport=viewport, device_scale_factor=2, is_mobile=True, has_touch=True
+    )
+    page = context.new_page()
+    page.goto(server.address)
+    expect(page.locator("#facts li:visible").nth(1)).to_contain_text("double-tap")
+    assert "Keys" not in page.inner_text("#facts") and "click" not in page.inner_text("#facts")
+    page.tap("#go")
+    page.tap("#go")
+    is_seen(page, 0)
+    assert page.locator("kbd:visible").count() == page.locator("#help:visible").count() == 0
+    title = "document.getElementById('title')"
+    assert page.evaluate(f"{title}.scrollWidth <= {title}.clientWidth")
+    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+    # Of the paper's questions the last one is long: its rest is a tap away.
+    for _ in range(2):
+        pictures = page.locator("#pictures").bounding_box()
+        assert pictures and pictures["height"] > (0.6 if height > 700 else 0.5) * height
+        page.tap("#choices >> text=A is better")
+    expect(page.locator("#questions .now h2")).to_contain_text("3 of 3: Fine Details")
+    expect(page.locator("#more")).to_have_attribute("aria-expanded", "false")
+    is_accessible(page)
+    page.tap("#more")
+    expect(page.locator("#questions .now p")).to_contain_text("Ignore other aspects.")
+    expect(page.locator("#more")).to_have_text("less")
+    text = "document.querySelector('#questions .now p')"
+    assert page.evaluate(f"{text}.scrollHeight <= {text}.clientHeight + 1")
+    page.tap("#choices >> text=A is better")
+    is_seen(page, 1)
+    for name in ("#choices button", "#back", "#zoom", "#pause", "#count"):
+        for box in (found.bounding_box() for found in page.locator(name).all()):
+            assert box and box["x"] >= 0 and box["x"] + box["width"] <= width
+            assert box["y"] >= 0 and box["y"] + box["height"] <= height
+    page.goto(server.dashboard)
+    expect(page.locator("#people tbody tr")).to_have_count(1)
+    is_accessible(page)
+    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+    for cell in page.locator("#content td:visible, #content th:visible").all():
+        box = cell.bounding_box()
+        if box and box["height"] > 2:  # Headings of columns are for those who listen.
+            assert box["x"] >= 0 and box["x"] + box["width"] <= width, cell.inner_text()
+    context.close()

@@ -66,9 +66,15 @@ def test_links_that_open_nothing(chromium: playwright.Browser, tmp_path: Path) -
         browser = Browser(chromium, server)
         page, expect = browser.page, playwright.expect
         for secret, said in (
-            ("", "This study is by invitation: open your personal link."),
-            ("#guess", "This link is none of this study: open it as it was given to you."),
-            (f"#{secrets[2]}", "This link is good no more: ask whoever sent it for another."),
+            ("", "This study is by invitation: open the personal link that was sent to you."),
+            (
+                "#guess",
+                "This link does not belong to this study: copy all of it, as it was sent to you.",
+            ),
+            (
+                f"#{secrets[2]}",
+                "This link is no longer valid: ask whoever sent it to you for a new one.",
+            ),
         ):
             page.goto("about:blank")
             page.goto(server.address + secret)
@@ -87,7 +93,7 @@ def test_links_that_open_nothing(chromium: playwright.Browser, tmp_path: Path) -
                 expect(page.locator("html")).to_have_attribute("data-seen", "true")
                 page.keyboard.press("1")
             expect(page.locator("#notice-title")).to_have_text("Thank you")
-            said = "there is nothing left to be shown" if done else "Thank you for taking part"
+            said = "nothing is left to show you" if done else "Thank you for taking part"
             expect(page.locator("#notice-text")).to_contain_text(said)
             assert page.locator("#go").is_visible() is not bool(done)
         browser.context.close()
@@ -132,3 +138,32 @@ def test_inspection_by_people(chromium: playwright.Browser, tmp_path: Path) -> N
         ("accepted", None, "a better one: a r 1", "p-0001"),
         ("rejected", None, None, "p-0001"),
     ]
+
+
+def test_a_study_of_own_questions_without_prompts(
+    chromium: playwright.Browser, tmp_path: Path
+) -> None:
+    own = [{"name": "wall", "title": "Wall", "text": "Which would you hang on your wall?"}]
+    task = {"questions": own, "checks": {"identical": 0, "degraded": 1}}
+    study = make_study(tmp_path, participants={"open": True}, task=task)
+    for path in tmp_path.glob("images-*/metadata.jsonl"):
+        path.unlink()
+    with serving(study) as server:
+        browser = Browser(chromium, server)
+        page, expect = browser.page, playwright.expect
+        page.goto(server.address)
+        expect(page.locator("#facts")).to_contain_text("4 pairs of images, about 1 minute.")
+        agree(page, server)
+        for done in range(4):
+            expect(page.locator("#count")).to_have_text(f"{done} of 4")
+            expect(page.locator("html")).to_have_attribute("data-seen", "true")
+            assert not page.locator("#text").is_visible()  # there is no prompt
+            page.keyboard.press("1")
+        expect(page.locator("#notice-title")).to_have_text("Thank you")
+        browser.context.close()
+        assert browser.troubles == []
+    out = tmp_path / "answers.csv"
+    command("export", study, str(out)).communicate(timeout=120)
+    rows = list(csv.DictReader(out.open()))
+    assert {row["prompt_id"] for row in rows if not row["check"]} == {"0", "1", "2"}
+    assert {row["prompt"] for row in rows} == {""}

@@ -17,8 +17,9 @@ from typer.testing import CliRunner, Result
 from diffusion4k.cli.study import register
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.preference.answers import read_answers
-from diffusion4k.preference.study.run import origin_of
+from diffusion4k.preference.study.config import origin_of
 from diffusion4k.preference.study.service import EXPIRED
+from diffusion4k.web.protection import own_address
 from diffusion4k.web.serve import listen
 from tests.preference.study.fake import make_study
 from tests.preference.study.server import serving
@@ -42,8 +43,8 @@ def test_check_says_what_is_shown_and_begins_nothing(tmp_path: Path) -> None:
     study = make_study(tmp_path, prompts=4, models=3, views=5, participants={"each": 6})
     assert run("check", study).stdout.splitlines() == [
         "fake: 12 pairs of images",
-        "each participant sees 6 and 3 checks",
-        "10 participants show each 5 times",
+        "each participant sees 6 and 3 checks: 27 answers, about 4 min",
+        "10 participants show each 5 times: 180 answers in all, checks not counted",
     ]
     assert not (tmp_path / "kept" / "study.sqlite").exists()
     (tmp_path / "images-2" / "3.png").unlink()
@@ -56,7 +57,7 @@ def test_from_links_to_answers(tmp_path: Path) -> None:
     made = run(
         "links", study, "--count", 3, "--out", links, "--address", "https://study.example.org/"
     )
-    assert made.exit_code == 0
+    assert (made.exit_code, made.stderr) == (0, "")
     assert stat.S_IMODE(links.stat().st_mode) == 0o600
     rows = list(csv.DictReader(links.open()))
     assert [row["participant"] for row in rows] == ["p-0001", "p-0002", "p-0003"]
@@ -79,7 +80,7 @@ def test_from_links_to_answers(tmp_path: Path) -> None:
         assert run("export", study, tmp_path / "answers.csv").stdout.startswith("3 answers in")
         backup = run("backup", study, tmp_path / "backup.sqlite").stdout
         assert (
-            "backup.sqlite: sound; rows: 1 study, 3 participant, 1 event, 1 shown, 3 answer"
+            "backup.sqlite: sound; rows: 1 study, 3 participant, 5 event, 1 shown, 3 answer"
             in backup
         )
         assert run("links", study, "--revoke", "p-0003").stdout.startswith("revoked: p-0003;")
@@ -90,7 +91,8 @@ def test_from_links_to_answers(tmp_path: Path) -> None:
         secret = late["link"].partition("#")[2]
         assert client.post("api/enter", json={"link": secret}).json()["participant"] == "p-0004"
         code, out, err = server.stop(signal.SIGINT)
-        assert (code, out, err) == (0, "1 answered\n", "")
+        assert (code, out) == (0, "1 answered\n")
+        assert err.startswith("warning: the links that were made lead to https://study.example.org")
     assert [row.participant for row in read_answers(tmp_path / "answers.csv")] == ["p-0002"] * 3
     assert "answers.txt: found '.txt'" in str(refused("export", study, tmp_path / "answers.txt"))
 
@@ -140,14 +142,85 @@ def port_of(process: int) -> int:
     raise AssertionError("listens on no port")
 
 
-def test_ports_and_hosts(tmp_path: Path) -> None:
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
     study = make_study(tmp_path)
     with listen("127.0.0.1", 0) as bound:
         error = refused("serve", study, "--port", bound.getsockname()[1])
     assert "taken by another program" in str(error)
-    with serving(study, "--host", "0.0.0.0") as server:
+
+
+def test_colleagues_in_one_network(tmp_path: Path) -> None:
+    """The four lines of the manual: links with this machine's address, a server that listens on all
+    of them; asked by that address, not by the loopback's."""
+    study = make_study(tmp_path, address="http://placeholder:1")
+    here = own_address("0.0.0.0")
+    assert here != "0.0.0.0"
+    with listen("0.0.0.0", 0) as free:
+        port = free.getsockname()[1]
+    address = f"http://{here}:{port}"
+    study.write_text(study.read_text().replace("http://placeholder:1", address))
+    made = run("links", study, "--count", 1, "--out", tmp_path / "links.csv")
+    (row,) = csv.DictReader((tmp_path / "links.csv").open())
+    page, _, secret = row["link"].partition("#")
+    assert page == f"{address}/"
+    assert ("opens on this machine alone" in made.stderr) is here.startswith("127.")
+    with serving(study, "--host", "0.0.0.0", port=port) as server:
+        assert server.dashboard.startswith(f"{address}/dashboard#")
+        client = httpx.Client(base_url=page, trust_env=False, timeout=30)
+        assert client.get("").is_success
+        origin = {"Origin": address}
+        me = client.post("api/enter", json={"link": secret}, headers=origin).json()
+        assert (me["participant"], me["total"]) == ("p-0001", 6)
+        wrong = client.get("", headers={"Host": "printer.lan"})
+        assert wrong.status_code == 421 and f"Open it as {here}:{port}" in wrong.text
         _, _, err = server.stop(signal.SIGINT)
-        assert err.startswith("warning: 0.0.0.0 can be reached from other machines")
+        assert err == "note: nothing is encrypted on the way: right for a network that you trust\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), ""),
+        (("--host", "0.0.0.0"), "warning: 0.0.0.0 can be reached from other machines"),
+        (("--host", "0.0.0.0", "--address", "http://x"), "note: nothing is encrypted on the way"),
+        (("--host", "0.0.0.0", "--address", "https://x"), "can also be reached from other"),
+        (("--address", "https://x"), ""),
+    ],
+)
+def test_what_is_said_of_who_reaches_it(
+    tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    with serving(make_study(tmp_path, prompts=1), *options) as server:
+        if "--address" not in options and options:
+            assert server.dashboard.startswith(f"http://{own_address('0.0.0.0')}:")
+        _, _, err = server.stop(signal.SIGINT)
+    assert said in err if said else err == ""
+    assert err.count("\n") == bool(said)
+    assert ("proxy" in err) is (said.startswith("warning") or said.startswith("can also"))
+
+
+def test_links_that_lead_elsewhere_are_named(tmp_path: Path) -> None:
+    study = make_study(tmp_path, prompts=1)
+    made = run("links", study, "--count", 2, "--out", tmp_path / "links.csv")
+    assert made.stderr.startswith("warning: http://127.0.0.1:8765 opens on this machine alone")
+    with serving(study) as server:
+        own = server.address.rstrip("/")
+        _, _, err = server.stop(signal.SIGINT)
+    assert err.startswith(
+        f"warning: the links that were made lead to http://127.0.0.1:8765, not to {own}: "
+    )
+    with serving(study, "--address", "http://127.0.0.1:8765") as server:
+        assert server.stop(signal.SIGINT)[2] == ""
+
+
+def test_check_says_when_more_are_invited_than_see_anything(tmp_path: Path) -> None:
+    study = make_study(tmp_path, views=2)
+    assert "note" not in run("check", study).stdout
+    run("links", study, "--count", 3, "--out", tmp_path / "links.csv")
+    assert "raise `views` to 3" in run("check", study).stdout
+    assert "note" not in run("check", study, "views=3").stdout
+    run("links", study, "--revoke", "p-0002")
+    assert "note" not in run("check", study).stdout
 
 
 @pytest.mark.parametrize(
@@ -160,14 +233,26 @@ def test_ports_and_hosts(tmp_path: Path) -> None:
         ("https://study.example.org/path", None),
         ("https://user@study.example.org", None),
         ("https://", None),
+        ("http://192.168.1.20:0", None),
+        ("http://192.168.1.20:99999", None),
+        ("http://[fd00::2]:8765", "http://[fd00::2]:8765"),
     ],
 )
 def test_public_addresses(address: str, origin: str | None) -> None:
     if origin:
         assert origin_of(address) == origin
     else:
-        with pytest.raises(UsageError, match="--address"):
+        with pytest.raises(ValueError, match="allowed http"):
             origin_of(address)
+
+
+def test_an_address_that_is_none(tmp_path: Path) -> None:
+    study = make_study(tmp_path, prompts=1)
+    for verb in ("links", "serve"):
+        error = str(refused(verb, study, "--address", "study.example.org"))
+        assert error.startswith("--address: found 'study.example.org', allowed http(s)://NAME")
+    error = str(refused("check", study, "address=study.example.org"))
+    assert "study.yaml: address: found 'study.example.org', allowed http(s)://NAME" in error
 
 
 def test_before_it_has_begun(tmp_path: Path) -> None:

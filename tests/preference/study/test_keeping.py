@@ -1,6 +1,7 @@
 """What is kept: whatever happens to the database, nothing that was acknowledged is lost."""
 
 import contextlib
+import json
 import os
 import shutil
 import sqlite3
@@ -196,7 +197,7 @@ def test_images_and_prompts_that_were_changed(study: Path, tmp_path: Path) -> No
     image = tmp_path / "images-0" / "1.png"
     before = image.read_bytes()
     Image.new("RGB", (96, 64)).save(image)
-    with pytest.raises(Diffusion4kError, match=r"images, 2: model-0 \| model-1, model-0: "):
+    with pytest.raises(Diffusion4kError, match=r"began: \S*images-0/1.png: the image is another"):
         Running(study)
     image.write_bytes(before)
     metadata = tmp_path / "images-1" / "metadata.jsonl"
@@ -204,8 +205,35 @@ def test_images_and_prompts_that_were_changed(study: Path, tmp_path: Path) -> No
     for folder in ("images-0", "images-1"):
         path = tmp_path / folder / "metadata.jsonl"
         path.write_text(texts.replace("prompt 1", "another prompt"))
-    with pytest.raises(Diffusion4kError, match=r"prompts, 2: .*prompt 1.* before"):
+    with pytest.raises(Diffusion4kError, match=r"images-0/1.png: prompt .prompt 1. before, .anot"):
         Running(study)
+    shutil.copytree(tmp_path / "images-0", tmp_path / "rest")
+    for folder in ("images-0", "images-1"):
+        (tmp_path / folder / "metadata.jsonl").write_text(texts)
+        (tmp_path / folder / "2.png").unlink()
+    with pytest.raises(Diffusion4kError, match=r"began: what was shown as .3: .* is gone"):
+        Running(study, "task.missing=skip")
+
+
+def test_a_study_of_an_earlier_version_is_read(study: Path) -> None:
+    """It kept a fingerprint without the keys that came later, and links without their address."""
+    first = Running(study)
+    person = first.join()
+    person.next()
+    person.reply(0, choices(person))
+    first.close()
+    path = study.parent / "kept" / "study.sqlite"
+    with sqlite3.connect(path) as connection:
+        (kept,) = connection.execute("SELECT fingerprint FROM study").fetchone()
+        settings = json.loads(kept)["settings"]
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        assert connection.execute("SELECT kind FROM event").fetchall() == [("consent",)]
+    # Written by the version of 30 November 2026, 00e2c17.
+    assert settings["task"]["checks"] == {"identical": 1, "degraded": 2, "fastest": 1.0}
+    assert sorted(settings) == ["consent", "name", "seed", "task"]
+    again = Running(study, "task.checks.tolerated=0", "address=http://192.168.1.20:8765")
+    assert again.study.board.people[1].done == 1
+    again.close()
 
 
 def test_what_may_change(study: Path, tmp_path: Path) -> None:

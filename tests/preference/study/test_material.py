@@ -1,5 +1,6 @@
 """What a study finds in folders, and what it says of those that are wrong."""
 
+import re
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,7 @@ from PIL import Image
 
 from diffusion4k.data.images import open_rgb
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.preference.study.checks import check_positions, fails
+from diffusion4k.preference.study.checks import check_positions
 from diffusion4k.preference.study.config import read_study
 from diffusion4k.preference.study.material import CHECK_SCENES, Unit, find_material
 from diffusion4k.preference.study.patches import grid
@@ -67,7 +68,7 @@ def test_images_without_prompts_follow_the_lines_of_the_file(tmp_path: Path) -> 
     (tmp_path / "b" / "1.png").unlink()
     with pytest.raises(UsageError, match=r"b: 2 images that carry no prompts, 3 prompts in .*give"):
         find_scenes(models(tmp_path, "a", "b"), prompts)
-    with pytest.raises(UsageError, match=r"a: its images carry no prompts: add metadata.jsonl"):
+    with pytest.raises(UsageError, match=r"b: no image called 1, as another folder has: make it"):
         find_scenes(models(tmp_path, "a", "b"), None)
 
 
@@ -80,7 +81,7 @@ def test_an_image_of_one_model_is_missing(tmp_path: Path) -> None:
     assert str(error.value) == said
     found = find_scenes(models(tmp_path, "a", "b"), None, skip_missing=True)
     assert [scene.prompt for scene in found.scenes] == ["prompt 1", "prompt 2"]
-    assert found.notes == ["1 scenes left out, as a model has no image of them"]
+    assert found.notes == ["1 scene left out, as a model has no image of it"]
     make_images(tmp_path / "c", 2, 1, first=7)
     with pytest.raises(UsageError, match="no image of prompt 1"):
         find_scenes(models(tmp_path, "a", "c"), None, skip_missing=True)
@@ -90,9 +91,7 @@ def test_unequal_sizes_are_told_and_prompts_given_twice_refused(tmp_path: Path) 
     make_images(tmp_path / "a", 2, 0)
     make_images(tmp_path / "b", 2, 1, size=(80, 80))
     found = find_scenes(models(tmp_path, "a", "b"), None)
-    assert found.notes == [
-        "prompt 1: images of unequal sizes: a 96x64, b 80x80 (and of 1 more prompts)"
-    ]
+    assert found.notes == ["prompt 1: images of unequal sizes: a 96x64, b 80x80 (and 1 more)"]
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("prompt 1\nprompt 0\nprompt 1\n")
     with pytest.raises(UsageError, match=r"prompts.txt: prompt 3 repeats prompt 1, 'prompt 1'"):
@@ -263,12 +262,58 @@ def test_checks_are_spread_over_all_that_is_seen(
     assert found == check_positions(counts, units, pools, 0, who)
 
 
-def test_who_fails_a_check() -> None:
-    sharp = {"visual_aesthetics": "left", "prompt_adherence": "right", "fine_details": "left"}
-    # The copy is the second: it stands right unless the pair is turned.
-    assert not fails(unit("degraded"), False, sharp, PAPER)
-    assert fails(unit("degraded"), True, sharp, PAPER)
-    assert fails(unit("degraded"), False, sharp | {"fine_details": "right"}, PAPER)
-    assert not fails(unit("degraded"), False, dict.fromkeys(sharp, "tie"), PAPER)
-    assert not fails(unit("identical"), False, dict.fromkeys(sharp, "tie"), PAPER)
-    assert fails(unit("identical"), False, sharp, PAPER)
+def test_images_without_prompts_go_by_their_names(tmp_path: Path) -> None:
+    """With questions of one's own; endings may differ, sub-folders are part of the name."""
+    for model, size in (("a", 0), ("b", 1)):
+        (make_images(tmp_path / model, 2, size) / "metadata.jsonl").unlink()
+        (tmp_path / model / "Löwen zahn").mkdir()
+        (tmp_path / model / "1.png").rename(tmp_path / model / "Löwen zahn" / "1.png")
+    Image.open(tmp_path / "a/0.png").save(tmp_path / "a/0.jpg")
+    (tmp_path / "a/0.png").unlink()
+    own = [{"name": "wall", "title": "Wall", "text": "Which would you hang on your wall?"}]
+    task = {"kind": "pairwise", "models": models(tmp_path, "a", "b")}
+    content = {"name": "own", "title": "Own", "folder": str(tmp_path / "kept"), "task": task}
+    with pytest.raises(UsageError, match=r"a: its images carry no prompts, .* `questions` of your"):
+        find_material(read_study(write_study(tmp_path, content)))
+    task["questions"] = own
+    material = find_material(read_study(write_study(tmp_path, content)))
+    assert [(u.prompt_id, u.text) for u in material.units] == [("0", ""), ("Löwen zahn/1", "")]
+    assert [path.name for path in material.units[0].paths] == ["0.jpg", "0.png"]
+    copies = [path.name for unit in material.checks["degraded"] for path in unit.paths[1:]]
+    assert len(copies) == 2 and copies[1].startswith("L_wen_zahn_1-")
+    (tmp_path / "b/0.png").unlink()
+    with pytest.raises(UsageError, match=r"b: no image called 0, as another folder has: make it"):
+        find_material(read_study(write_study(tmp_path, content)))
+    task["missing"] = "skip"
+    material = find_material(read_study(write_study(tmp_path, content)))
+    assert len(material.units) == 1
+    assert material.notes == ["1 scene left out, as a model has no image of it"]
+
+
+def test_a_prompt_that_one_folder_knows_is_the_other_s_too(tmp_path: Path) -> None:
+    make_images(tmp_path / "a", 2, 0)
+    (make_images(tmp_path / "b", 2, 1) / "metadata.jsonl").unlink()
+    found = find_scenes(models(tmp_path, "a", "b"), None)
+    assert [(scene.id, scene.prompt) for scene in found.scenes] == [
+        ("0", "prompt 0"),
+        ("1", "prompt 1"),
+    ]
+
+
+MANUAL = Path(__file__).parents[3] / "docs" / "study.md"
+
+
+def test_the_manual_s_example_of_two_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is printed, on two folders without prompts."""
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```yaml\n(.*?)^```", MANUAL.read_text(), re.M | re.S)
+    (own,) = [block for block in blocks if block.startswith("name: own")]
+    (consent,) = [block for block in blocks if block.startswith("consent:")]
+    (tmp_path / "own.yaml").write_text(own + consent)
+    for model in ("before", "after"):
+        (make_images(tmp_path / model, 3, 0) / "metadata.jsonl").unlink()
+    config = read_study(tmp_path / "own.yaml")
+    assert config.consent.startswith("We are the imaging group") and "\n" not in config.consent[:80]
+    assert [unit.models for unit in find_material(config).units] == [("after", "before")] * 3

@@ -162,15 +162,20 @@ def test_before_anyone_has_answered(start) -> None:
     running = start(views=3)
     running.join()
     summary = summarise(running.config, running.study.board, without_flagged=False)
-    assert summary["wins"] == summary["agreement"] == summary["participants"] == []
+    assert summary["wins"] == summary["agreement"] == []
+    (person,) = summary["participants"]
+    assert (person["state"], person["done"], person["seconds"]) == ("begun", 0, None)
+    assert person["minutes_left"] == 3  # 6 presentations of three questions of 8 seconds
     assert summary["progress"] == {
         "participants": 1,
         "begun": 0,
         "finished": 0,
+        "left_out": 0,
         "answered": 0,
         "units": 3,
         "views": {"least": 0, "most": 0},
         "wanted": 3,
+        "needed": None,
     }
     assert not math.isnan(summary["progress"]["answered"])
 
@@ -184,7 +189,7 @@ def test_exports_say_what_was_meant(start, tmp_path: Path, kind: str) -> None:
     board = running.study.board.people[1]
     for row in read_answers(path):
         assert row.first == (row.model_a if row.choice == "model_a" else row.model_b)
-        assert row.seconds == 3.0
+        assert row.pair_seconds == 3.0
         assert row.study == "fake"
     assert {row.check for row in read_answers(path)} == {"", "identical", "degraded"}
     assert len(board.shown) == 4

@@ -18,7 +18,7 @@ from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe, load_auto
 from diffusion4k.training.curve import Curve
 from diffusion4k.training.randomness import generator_at
 from diffusion4k.vae import PartitionedAutoencoderKL, load_autoencoder
-from diffusion4k.vae.discriminator import PatchDiscriminator
+from diffusion4k.vae.discriminator import PatchDiscriminator, SubBandDiscriminator
 from tests.tiny import tiny_autoencoder
 from tests.training.autoencoder.reference import after_one_step, saved_weights
 
@@ -33,6 +33,31 @@ def _first_discriminator(recipe: AutoencoderRecipe) -> PatchDiscriminator:
     with torch.random.fork_rng():
         torch.manual_seed(generator_at(recipe.seed, 1).initial_seed())
         return PatchDiscriminator(recipe.adversarial.channels, recipe.adversarial.layers)
+
+
+def test_a_discriminator_of_sub_bands_learns_at_its_own_rate(recipe: Make) -> None:
+    keys = {"sees": "sub-bands", "channels": 4, "layers": 1, "gradient_penalty": 1e-4}
+    found = []
+    for factor in (1, 2):
+        rate = factor * 1e-4
+        wanted = recipe(
+            steps=1,
+            output=recipe().output.with_name(f"run{factor}"),
+            adversarial=keys | {"learning_rate": rate},
+            optimizer={"learning_rate": 1e-4, "weight_decay": 0.0},
+        )
+        path = (
+            train_autoencoder(wanted).parent / "checkpoints/step-000001/discriminator.safetensors"
+        )
+        found.append(load_file(path))
+    with torch.random.fork_rng():
+        torch.manual_seed(generator_at(recipe().seed, 1).initial_seed())
+        first = SubBandDiscriminator(4, 1).state_dict()
+    once, twice = ({n: s[n] - first[n] for n in first} for s in found)
+    for name, moved in once.items():  # Adam's first step is as long as the rate.
+        if name.endswith("weight"):
+            assert moved.abs().max() > 0.9e-4
+        torch.testing.assert_close(twice[name], 2 * moved, rtol=1e-2, atol=1e-6)
 
 
 @pytest.mark.parametrize("start", ["average", "stride"])

@@ -12,13 +12,14 @@ from diffusion4k.training.autoencoder.losses import (
     detail_error,
     discriminator_hinge,
     generator_hinge,
+    gradient_penalty,
     scale_consistency,
 )
 from diffusion4k.training.autoencoder.perceptual import build_perceptual
 from diffusion4k.training.autoencoder.prepare import initial_student
 from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe
 from diffusion4k.training.autoencoder.step import ScaleConsistentLoss, reconstruct
-from diffusion4k.vae.discriminator import PatchDiscriminator
+from diffusion4k.vae.discriminator import PatchDiscriminator, SubBandDiscriminator
 from tests.tiny import tiny_autoencoder
 
 
@@ -111,3 +112,29 @@ def test_the_adaptive_weight_is_of_all_or_of_the_perceptual_distance(
         for loss in (reference, generator_hinge(judge(made)))
     ]
     torch.testing.assert_close(terms["weight"], norms[0] / norms[1], rtol=1e-3, atol=0)
+
+
+def test_the_gradient_penalty_is_that_of_a_plain_sum() -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(3, requires_grad=True)
+    real = torch.randn(2, 3, 4, 4)
+    # D = sum of w_c x_c^2, its slope 2 w_c x_c.
+    penalty = gradient_penalty(lambda x: (weight.view(1, 3, 1, 1) * x**2).sum((1, 2, 3)), real)
+    squared = real.square().sum((2, 3))
+    torch.testing.assert_close(penalty, (4 * weight**2 * squared).sum(1).mean() / 2)
+    (gradient,) = torch.autograd.grad(penalty, weight)
+    torch.testing.assert_close(gradient, (4 * weight * squared).mean(0))
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.3])
+def test_the_discriminators_loss_has_the_penalty_of_the_recipe(
+    recipe: Callable[..., AutoencoderRecipe], penalty: float
+) -> None:
+    torch.manual_seed(0)
+    wanted = recipe(adversarial={"sees": "sub-bands", "gradient_penalty": penalty, "layers": 1})
+    judge = SubBandDiscriminator(4, 1)
+    losses = ScaleConsistentLoss(wanted, tiny_autoencoder(), None, judge, lambda tensor: tensor)
+    real, made = torch.rand(2, 2, 3, 32, 32) * 2 - 1
+    expected = discriminator_hinge(judge(real), judge(made))
+    expected = expected + penalty * gradient_penalty(judge, real)
+    torch.testing.assert_close(losses.judge(real, made), expected)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import typer
 
+from diffusion4k.cli.figure.options import say_left_out
+
 __all__ = ["draw"]
 
 
@@ -19,15 +21,18 @@ def draw(
     out: Path,
 ) -> None:
     """Match the folders' images and write the figure."""
+    from diffusion4k.compare.models import named_folders, read_models
+    from diffusion4k.errors import UsageError
+
+    named_folders(folders, 2, 6)
+
     from diffusion4k.benchmark.figures.canvas import check_output, save_figure
     from diffusion4k.benchmark.figures.side_by_side import (
         complete,
         draw_side_by_side,
         parse_patch,
     )
-    from diffusion4k.compare.models import read_models
     from diffusion4k.compare.rows import match_images
-    from diffusion4k.errors import UsageError
 
     if match not in ("auto", "name", "prompt"):
         raise UsageError(f"--match {match}: allowed auto, name or prompt")
@@ -39,7 +44,9 @@ def draw(
     for name in images:
         if name not in named:
             raise UsageError(f"--image {name}: no such image in {models[0].folder}")
-    rows = complete([named[name] for name in images] if images else rows, most)
+    found = complete([named[name] for name in images] if images else rows)
+    rows = found[:most]
     figure = draw_side_by_side(rows, [m.name for m in models], patches=chosen, width=width)
     save_figure(figure, out)
     typer.echo(out)
+    say_left_out(len(rows), len(found), "prompt")

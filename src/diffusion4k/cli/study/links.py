@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from diffusion4k.cli.arguments import key_values
+from diffusion4k.cli.study.address import with_address
 
 __all__ = ["EXAMPLE", "links"]
 
@@ -23,11 +24,15 @@ def links(
     count: Annotated[int, typer.Option(min=1, max=10_000, help="How many participants.")] = 10,
     out: Annotated[Path, typer.Option(help="A new CSV file for the links.")] = Path("links.csv"),
     address: Annotated[
-        str, typer.Option(help="The study's address, as participants reach it.")
-    ] = "http://127.0.0.1:8765",
+        str | None,
+        typer.Option(
+            help="How participants reach the study, for example http://192.168.1.20:8765; by "
+            "default its key `address`, or this machine alone."
+        ),
+    ] = None,
     revoke: Annotated[
         list[str] | None,
-        typer.Option(help="A participant, as p-0003, whose link is to be good no more."),
+        typer.Option(help="A participant, as p-0003, whose link is to open nothing any more."),
     ] = None,
 ) -> None:
     """Make personal links, or revoke them with --revoke, also while the study runs.
@@ -39,12 +44,19 @@ def links(
     require_web()
 
     from diffusion4k.preference.study.config import read_study
-    from diffusion4k.preference.study.run import make_links, origin_of, revoke_links
+    from diffusion4k.preference.study.run import make_links, revoke_links
 
-    config = read_study(study, overrides)
+    config = with_address(read_study(study, overrides), address)
     if revoke:
         revoke_links(config, revoke)
-        typer.echo(f"revoked: {', '.join(revoke)}; what they have answered is kept")
+        typer.echo(
+            f"revoked: {', '.join(revoke)}; what they have answered is kept, but left out of the "
+            "report"
+        )
         return
-    make_links(config, count, out, origin_of(address))
-    typer.echo(f"{count} links in {out}: send each to one person, and keep the file to yourself")
+    origin = config.address or "http://127.0.0.1:8765"
+    notes = make_links(config, count, out, origin)
+    links = "1 link" if count == 1 else f"{count} links"
+    typer.echo(f"{links} to {origin} in {out}: send each to one person, keep the file to yourself")
+    for note in notes:
+        typer.echo(note, err=True)

@@ -9,7 +9,9 @@ __all__ = ["EXAMPLE", "report"]
 
 EXAMPLE = """Examples:
 
-diffusion4k study report answers.csv --out report
+diffusion4k study report recipes/pocket-study.yaml --out report
+
+diffusion4k study report answers.csv --tolerate 2 --out report
 
 diffusion4k study report answers.csv judged/answers.jsonl --ours wlf --out report
 """
@@ -18,22 +20,37 @@ diffusion4k study report answers.csv judged/answers.jsonl --ours wlf --out repor
 def report(
     answers: Annotated[
         list[Path],
-        typer.Argument(help="Exports of studies and answers of judges: .csv, .jsonl, .parquet."),
+        typer.Argument(
+            help="Studies (.yaml: what people and its judge answered), exports of studies, and "
+            "answers of judges (.csv, .jsonl, .parquet)."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("report"),
     ours: Annotated[
         str | None, typer.Option(help="The model that stands first; by default the best.")
     ] = None,
+    tolerate: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Attention checks that a participant may fail; by default the study's, or 1.",
+        ),
+    ] = None,
+    keep_flagged: Annotated[
+        bool, typer.Option("--keep-flagged", help="Leave nobody out, whatever speaks against them.")
+    ] = False,
 ) -> None:
     """Win rates with intervals, rankings, agreement: as a page, LaTeX, JSON and a figure.
 
-    Who failed an attention check is left out and named.
+    Who failed several attention checks, or is flagged otherwise on the dashboard, is left out and
+    named; the report is written whoever is left.
     """
+    from diffusion4k.preference.analysis.page import headlines, warning_of
     from diffusion4k.preference.analysis.run import report as write_report
 
-    results = write_report(answers, out, ours=ours)
-    for name, group in results["groups"].items():
-        typer.echo(f"{name}: {group['answers']} answers about {group['prompts']} prompts")
-    if left_out := results["checks"]["left_out"]:
-        typer.echo(f"{len(left_out)} participants left out for failed attention checks")
+    results = write_report(answers, out, ours=ours, keep_flagged=keep_flagged, tolerated=tolerate)
+    for line in headlines(results):
+        typer.echo(line)
+    if warning := warning_of(results):
+        typer.echo(f"warning: {warning}", err=True)
     typer.echo(f"report: {out / 'report.html'}")

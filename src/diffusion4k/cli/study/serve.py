@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from diffusion4k.cli.arguments import key_values
+from diffusion4k.cli.study.address import with_address
 
 __all__ = ["EXAMPLE", "serve"]
 
@@ -26,7 +27,10 @@ def serve(
     ] = "127.0.0.1",
     address: Annotated[
         str | None,
-        typer.Option(help="How participants reach it, for example https://study.example.org."),
+        typer.Option(
+            help="How participants reach it, for example https://study.example.org; by default the "
+            "study's key `address`."
+        ),
     ] = None,
     proxy: Annotated[
         list[str] | None,
@@ -43,8 +47,7 @@ def serve(
     require_web()
 
     from diffusion4k.preference.study.config import read_study
-    from diffusion4k.preference.study.run import origin_of, run
+    from diffusion4k.preference.study.run import run
 
-    origin = origin_of(address) if address else None
-    config = read_study(study, overrides)
-    run(config, host=host, port=port, address=origin, proxies=proxy or ())
+    config = with_address(read_study(study, overrides), address)
+    run(config, host=host, port=port, proxies=proxy or ())

@@ -22,6 +22,10 @@ _LEAST = 7.0  # percent: a narrower part has no room for its number
 def write_bars(results: dict[str, Any], folder: Path) -> Path:
     """Write `bars.png` and `bars.pdf`; the path of the former."""
     panels = pairs_of(results)
+    if not panels:
+        with new_figure(6.8, 1.2) as figure:
+            figure.text(0.5, 0.5, "no answers are left", ha="center", va="center")
+            return write_figure(figure, folder, "bars")
     heights = [len(rows) + 1.3 for rows in panels.values()]
     with new_figure(6.8, max(1.6, _ROW * sum(heights) + 0.5)) as figure:
         grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)
@@ -61,7 +65,10 @@ def _draw(
             if width >= _LEAST:
                 ink = "white" if part == "wins" else INK
                 middle = left + width / 2
-                axes.text(middle, place, f"{width:.0f}", ha="center", va="center", color=ink)
+                # The line at one half does not cross the number.
+                ground = {"facecolor": colour, "edgecolor": "none", "pad": 1.5}
+                label = f"{width:.0f}"
+                axes.text(middle, place, label, ha="center", va="center", color=ink, bbox=ground)
             left += width
         low, high = row["share"]["low"], row["share"]["high"]
         if low is not None:

@@ -7,7 +7,9 @@ from diffusion4k.files import write_text
 from diffusion4k.preference.analysis.figure import COLOURS, pairs_of
 from diffusion4k.report_page import render
 
-__all__ = ["write_page"]
+__all__ = ["headlines", "warning_of", "write_page"]
+
+_NAMED = 20  # people who are named in one line
 
 
 def write_page(results: dict[str, Any], path: Path) -> Path:
@@ -15,6 +17,13 @@ def write_page(results: dict[str, Any], path: Path) -> Path:
     page = render(
         "preference/analysis/report.html",
         results=results,
+        headlines=headlines(results),
+        unanimous=any(
+            row["share"]["value"] in (0, 1)
+            for group in results["groups"].values()
+            for row in group["win_rates"]
+        ),
+        warning=warning_of(results),
         pairs=pairs_of(results),
         colours=COLOURS,
         percent=_percent,
@@ -23,6 +32,49 @@ def write_page(results: dict[str, Any], path: Path) -> Path:
     )
     write_text(path, page)
     return path
+
+
+def headlines(results: dict[str, Any]) -> list[str]:
+    """Who answered how much, and who is left out and why, in a few lines."""
+    lines = []
+    for name, group in results["groups"].items():
+        by = f" by {_count(group['participants'], 'person', 'people')}" if name == "people" else ""
+        about = _count(group["prompts"], group["about"], _PLURAL[group["about"]])
+        lines.append(f"{name}: {_count(group['answers'], 'answer', 'answers')}{by} about {about}")
+    if flagged := results["checks"]["flagged"]:
+        named = [f"{each['participant']} ({each['why']})" for each in flagged[:_NAMED]]
+        more = [f"{len(flagged) - _NAMED} more"] if len(flagged) > _NAMED else []
+        what = "flagged, but kept" if results["checks"]["kept"] else "left out"
+        people = _count(results["people"]["answered"], "participant", "participants")
+        lines.append(f"{what}: {len(flagged)} of {people}: {', '.join(named + more)}")
+    return lines
+
+
+def warning_of(results: dict[str, Any]) -> str:
+    """What a reader must know first: that no person is left, or one; else empty."""
+    people, checks = results["people"], results["checks"]
+    if not people["answered"] or people["counted"] > 1:
+        return ""
+    everybody = _count(people["answered"], "participant", "participants")
+    if people["counted"]:
+        (name,) = people["names"]
+        if people["answered"] == 1:
+            return f"only one person has answered, {name}: these are one person's preferences"
+        return f"only one person is left of {everybody}, {name}: these are one person's preferences"
+    if not checks["flagged"] or checks["kept"]:
+        return "nobody has answered about a pair yet, but to attention checks"
+    return (
+        f"nobody is left of {everybody}, so nothing is known of what people prefer: see who was "
+        "left out and why; --keep-flagged counts them all, --tolerate N those who failed up to N "
+        "checks"
+    )
+
+
+_PLURAL = {"prompt": "prompts", "pair of images": "pairs of images"}
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
 
 
 def _percent(interval: dict[str, float | None]) -> str:

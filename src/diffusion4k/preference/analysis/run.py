@@ -1,19 +1,20 @@
 """From files of answers to `results.json`, `report.html`, `tables.tex`, `bars.pdf`, `bars.png`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from diffusion4k.errors import UsageError
+from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.files import write_text
 from diffusion4k.preference.analysis.agreement import among_people, judge_against_people
 from diffusion4k.preference.analysis.figure import write_bars
+from diffusion4k.preference.analysis.given import read_given
 from diffusion4k.preference.analysis.latex import tables
 from diffusion4k.preference.analysis.page import write_page
 from diffusion4k.preference.analysis.scores import PEOPLE, Ready, Score, ready
 from diffusion4k.preference.analysis.wins import position_bias, ranking, win_rates
-from diffusion4k.preference.answers import read_answers
 from diffusion4k.preference.study.questions import PAPER
 from diffusion4k.statistics.clusters import FEWEST
 
@@ -22,17 +23,30 @@ __all__ = ["analyse", "report"]
 _TITLES = {question.name: question.title for question in PAPER}
 
 
-def report(files: Sequence[Path], out: Path, *, ours: str | None = None) -> dict[str, Any]:
-    """Analyse answers of people and judges and write everything into `out`.
+def report(
+    files: Sequence[Path],
+    out: Path,
+    *,
+    ours: str | None = None,
+    keep_flagged: bool = False,
+    tolerated: int | None = None,
+) -> dict[str, Any]:
+    """Analyse answers of people and judges and write everything into `out`: also if everybody is
+    left out, then it says who and why.
 
     Arguments:
+        files: Files of answers, or YAML files of studies: answers are then those in its database
+            and those of its judge.
         ours: the model that stands first; by default the one with the most wins.
+        keep_flagged: Leave nobody out.
+        tolerated: Attention checks that a participant may fail; by default as many as the study
+            says.
 
     Raises:
         UsageError: no file, or no model called `ours`.
-        Diffusion4kError: a file cannot be read, or no answers are left.
+        Diffusion4kError: a file cannot be read, or nobody has answered.
     """
-    results = analyse(files, ours=ours)
+    results = analyse(files, ours=ours, keep_flagged=keep_flagged, tolerated=tolerated)
     write_text(out / "results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
     write_text(out / "tables.tex", tables(results))
     write_bars(results, out)
@@ -40,20 +54,37 @@ def report(files: Sequence[Path], out: Path, *, ours: str | None = None) -> dict
     return results
 
 
-def analyse(files: Sequence[Path], *, ours: str | None = None) -> dict[str, Any]:
+def analyse(
+    files: Sequence[Path],
+    *,
+    ours: str | None = None,
+    keep_flagged: bool = False,
+    tolerated: int | None = None,
+) -> dict[str, Any]:
     """All numbers of the report, as `results.json` holds them."""
     if not files:
         raise UsageError("no file of answers: give at least one .csv, .jsonl or .parquet")
-    found = ready(answer for file in files for answer in read_answers(file))
+    answers, titles = [], dict(_TITLES)
+    for file in files:
+        given = read_given(file)
+        answers += given.answers
+        titles |= given.titles
+    if not answers:
+        raise Diffusion4kError(
+            f"{', '.join(map(str, files))}: nobody has answered yet: report when someone has"
+        )
+    found = ready(answers, keep_flagged=keep_flagged, tolerated=tolerated)
     order = _order(found, ours)
     people = found.scores.get(PEOPLE, [])
+    raters = {answer.participant for answer in found.answers.get(PEOPLE, [])}
     return {
         "files": [file.name for file in files],
         "studies": sorted({a.study for answers in found.answers.values() for a in answers}),
         "models": order,
         "judges": [name for name in found.answers if name != PEOPLE],
-        "questions": {name: _title(name) for name in _questions(found)},
-        "groups": {name: _group(name, found, order) for name in found.answers},
+        "questions": {name: _title(name, titles) for name in _questions(found, titles)},
+        "groups": {name: _group(name, found, order, titles) for name in found.answers},
+        "people": {"answered": found.people, "counted": len(raters), "names": sorted(raters)[:1]},
         "among_people": among_people(people),
         "judges_against_people": {
             name: judge_against_people(scores, people)
@@ -62,28 +93,26 @@ def analyse(files: Sequence[Path], *, ours: str | None = None) -> dict[str, Any]
         },
         "checks": {
             "answers": found.checks,
-            "left_out": [
-                {
-                    "participant": failure.participant,
-                    "failed": failure.failed,
-                    "checks": failure.checks,
-                    "answers": failure.answers,
-                }
-                for failure in found.failures
-            ],
+            "tolerated": tolerated,
+            "kept": keep_flagged,
+            "flagged": [asdict(each) for each in found.flagged],
         },
         "one_order_only": found.one_order,
         "fewest_clusters": FEWEST,
     }
 
 
-def _group(name: str, found: Ready, order: Sequence[str]) -> dict[str, Any]:
+def _group(
+    name: str, found: Ready, order: Sequence[str], titles: Mapping[str, str]
+) -> dict[str, Any]:
     answers, scores = found.answers[name], found.scores[name]
-    questions = [q for q in _questions(found) if any(score.question == q for score in scores)]
+    everything = _questions(found, titles)
+    questions = [q for q in everything if any(score.question == q for score in scores)]
     return {
         "answers": len(answers),
         "participants": len({answer.participant for answer in answers}),
         "prompts": len({score.prompt for score in scores}),
+        "about": "prompt" if any(answer.prompt for answer in answers) else "pair of images",
         "win_rates": sorted(
             win_rates(scores, order),
             key=lambda row: (
@@ -97,7 +126,7 @@ def _group(name: str, found: Ready, order: Sequence[str]) -> dict[str, Any]:
             for question in questions
         },
         "position": sorted(
-            position_bias(answers), key=lambda row: _questions(found).index(row["question"])
+            position_bias(answers), key=lambda row: everything.index(row["question"])
         ),
     }
 
@@ -109,17 +138,17 @@ def _order(found: Ready, ours: str | None) -> list[str]:
     for score in scores:
         shares.setdefault(score.model_a, []).append(score.value)
         shares.setdefault(score.model_b, []).append(1 - score.value)
-    if ours is not None and ours not in shares:
+    if ours is not None and shares and ours not in shares:
         raise UsageError(f"no answers about a model {ours!r}: found {', '.join(sorted(shares))}")
     return sorted(shares, key=lambda m: (m != ours, -sum(shares[m]) / len(shares[m]), m))
 
 
-def _questions(found: Ready) -> list[str]:
-    """The paper's first, in its order."""
+def _questions(found: Ready, titles: Mapping[str, str]) -> list[str]:
+    """Those with titles first, in their order: the paper's, then a study's own."""
     names = {answer.question for answers in found.answers.values() for answer in answers}
-    known = [name for name in _TITLES if name in names]
+    known = [name for name in titles if name in names]
     return known + sorted(names - set(known))
 
 
-def _title(name: str) -> str:
-    return _TITLES.get(name, name.replace("_", " ").capitalize())
+def _title(name: str, titles: Mapping[str, str]) -> str:
+    return titles.get(name, name.replace("_", " ").capitalize())

@@ -1,4 +1,4 @@
-"""Answers made ready: who did not look is left out, and what belongs together becomes one score.
+"""Answers made ready: who is flagged is left out, and what belongs together becomes one score.
 
 A *score* is what one rater said about one prompt's pair of models by one question: 1 for the first
 model (by name), 0 for the second, 1/2 for a tie; several answers (a judge's two orders, several
@@ -8,20 +8,20 @@ is gone. Where a judge answered one pair in one order only, that score is left o
 Raters are people, all of them together, and judges, each for itself.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion4k.errors import Diffusion4kError
-from diffusion4k.preference.answers import Answer
+from diffusion4k.preference.answers import Answer, Passed
+from diffusion4k.preference.attention import CHECKS, TOLERATED, attention, passed
 from diffusion4k.preference.judge.outcome import STUDY
 from diffusion4k.preference.study.material import DEGRADED
 from diffusion4k.preference.study.questions import PAPER
 
-__all__ = ["PEOPLE", "Failure", "Ready", "Score", "column", "is_judge", "ready"]
+__all__ = ["PEOPLE", "Flagged", "Ready", "Score", "column", "is_judge", "ready"]
 
 PEOPLE = "people"
 _BLIND = {question.name for question in PAPER if not question.sharp}
@@ -48,60 +48,63 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """Someone who is left out."""
+class Flagged:
+    """Someone whose answers are left out, unless all are to be kept."""
 
     participant: str
-    failed: int
-    checks: int
+    why: str
     answers: int
-    """Theirs, not counting the checks."""
+    """Theirs, not counting those to checks."""
 
 
 @dataclass(frozen=True)
 class Ready:
-    """Answers by group ("people", or the name of a judge), without checks and failures."""
+    """Answers by group ("people", or the name of a judge), without those that are left out."""
 
     answers: dict[str, list[Answer]]
     scores: dict[str, list[Score]]
-    failures: list[Failure]
+    flagged: list[Flagged]
+    people: int
+    """All who answered, flagged or not."""
     checks: int
     """Answers to attention checks."""
     one_order: int
     """Judges' scores left out, as only one order was answered."""
 
 
-def ready(answers: Iterable[Answer]) -> Ready:
-    """Make answers ready.
+def ready(
+    answers: Iterable[Answer], *, keep_flagged: bool = False, tolerated: int | None = None
+) -> Ready:
+    """Make answers ready; nothing may be left.
 
-    Raises:
-        Diffusion4kError: nothing is left.
+    Args:
+        answers: Of people and judges, checks among them.
+        keep_flagged: Leave nobody out; who would be is still told.
+        tolerated: Attention checks that someone may fail; by default as many as the study says.
     """
-    answers = _last(answers)
+    answers = _apart(_last(answers))
     real = [answer for answer in answers if not answer.check]
     checks = [answer for answer in answers if answer.check]
-    failures = _failures(real, checks)
-    out = {failure.participant for failure in failures}
+    flagged = _flagged(answers, checks, tolerated)
+    out = set() if keep_flagged else {each.participant for each in flagged}
     groups: dict[str, list[Answer]] = defaultdict(list)
     for answer in real:
-        if answer.participant not in out:
-            groups[answer.participant if is_judge(answer) else PEOPLE].append(answer)
-    if not groups:
-        raise Diffusion4kError(
-            f"no answers left ({len(checks)} to attention checks, {len(failures)} participants who "
-            "failed them): give more files of answers"
-        )
+        if is_judge(answer):
+            groups[answer.participant].append(answer)
+        elif answer.participant not in out:
+            groups[PEOPLE].append(answer)
     groups = {name: groups[name] for name in sorted(groups, key=lambda n: (n != PEOPLE, n))}
     scores, one_order = {}, 0
     for name, found in groups.items():
         scores[name], lacking = _scores(found)
         one_order += lacking
-    return Ready(groups, scores, failures, len(checks), one_order)
+    people = len({answer.participant for answer in answers if not is_judge(answer)})
+    return Ready(groups, scores, flagged, people, len(checks), one_order)
 
 
 def is_judge(answer: Answer) -> bool:
     """Whether a model answered, not a person, whose seconds are known."""
-    return answer.study == STUDY and answer.seconds is None
+    return answer.study == STUDY and answer.pair_seconds is None
 
 
 def column(scores: Iterable[Score], name: str) -> NDArray[np.str_]:
@@ -124,31 +127,50 @@ def _last(answers: Iterable[Answer]) -> list[Answer]:
     return list(found.values())
 
 
-def _failures(real: list[Answer], checks: list[Answer]) -> list[Failure]:
-    """Whoever failed an attention check.
-
-    A blurred copy must not be preferred by a question that looks at sharpness; of the same image
-    twice neither may be, where ties could be answered: where anyone in the study answered one.
-    """
-    with_ties = {answer.study for answer in [*real, *checks] if answer.choice == "tie"}
-    seen: dict[str, set[tuple[str, ...]]] = defaultdict(set)
-    failed: dict[str, set[tuple[str, ...]]] = defaultdict(set)
-    for answer in checks:
-        if answer.check == "identical" and answer.study not in with_ties:
-            continue
-        unit = (answer.study, answer.prompt_id, answer.model_a, answer.check)
-        seen[answer.participant].add(unit)
-        if answer.check == "identical":
-            wrong = answer.choice != "tie"
-        else:
-            copy = (answer.preferred or "").endswith(DEGRADED)
-            wrong = copy and answer.question not in _BLIND
-        if wrong:
-            failed[answer.participant].add(unit)
-    theirs = {name: sum(answer.participant == name for answer in real) for name in failed}
+def _apart(answers: list[Answer]) -> list[Answer]:
+    """People of several studies have numbers of their own, but the same ones."""
+    if len({answer.study for answer in answers if not is_judge(answer)}) < 2:
+        return answers
     return [
-        Failure(name, len(failed[name]), len(seen[name]), theirs[name]) for name in sorted(failed)
+        answer
+        if is_judge(answer)
+        else replace(answer, participant=f"{answer.study} {answer.participant}")
+        for answer in answers
     ]
+
+
+def _flagged(answers: list[Answer], checks: list[Answer], tolerated: int | None) -> list[Flagged]:
+    """Whom the study flags, in its own words; with `tolerated` checks are counted anew, as they are
+    for files that know of no flags."""
+    with_ties = {answer.study for answer in answers if answer.choice == "tie"}
+    said: dict[str, str] = {}
+    failing: dict[str, dict[tuple[str, ...], list[Passed]]] = defaultdict(lambda: defaultdict(list))
+    known = {answer.study for answer in checks if answer.passed}
+    for answer in answers:
+        if not is_judge(answer):
+            said[answer.participant] = answer.flags
+    for answer in checks:
+        check = (answer.study, answer.prompt_id, answer.model_a, answer.check)
+        failing[answer.participant][check].append(answer.passed or _passed(answer, with_ties))
+    anew = {a.participant for a in checks if tolerated is not None or a.study not in known}
+    for name in anew:
+        others = [why for why in said[name].split("; ") if why and not why.startswith(CHECKS)]
+        found = attention(failing[name].values())
+        flag = found.flag(TOLERATED if tolerated is None else tolerated)
+        said[name] = "; ".join([*others, flag] if flag else others)
+    theirs = Counter(answer.participant for answer in answers if not answer.check)
+    return [Flagged(name, said[name], theirs[name]) for name in sorted(said) if said[name]]
+
+
+def _passed(answer: Answer, with_ties: set[str]) -> Passed:
+    """Of files that do not say it: ties could be answered in a study in which anyone did."""
+    return passed(
+        answer.check,
+        copy=(answer.preferred or "").endswith(DEGRADED),
+        tie=answer.choice == "tie",
+        sharp=answer.question not in _BLIND,
+        ties_allowed=answer.study in with_ties,
+    )
 
 
 def _scores(answers: list[Answer]) -> tuple[list[Score], int]:

@@ -9,14 +9,17 @@ from pathlib import Path
 from diffusion4k.compare.models import read_models
 from diffusion4k.compare.rows import match_images
 from diffusion4k.data.problems import Problem
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.preference.study.config import PairwiseTask, StudyConfig
+from diffusion4k.preference.study.pictures import Scenes, find_scenes
+from diffusion4k.preference.study.questions import PAPER
 
-__all__ = ["Pair", "find_pairs"]
+__all__ = ["Pair", "find_pairs", "pairs_of_study"]
 
 _MOST_MODELS = 50
 _NO_PROMPT = (
-    "no prompt is known of its images, and the judge is asked about it: write metadata.jsonl "
-    '({"file_name": ..., "text": ...})'
+    "no prompt is known of its images, and the judge is asked about it: give a file of --prompts, "
+    'or write metadata.jsonl ({"file_name": ..., "text": ...})'
 )
 
 
@@ -36,14 +39,23 @@ class Pair:
         return f"{self.paths[0]} and {self.paths[1]}"
 
 
-def find_pairs(arguments: Sequence[str]) -> tuple[list[Pair], list[Problem]]:
+def find_pairs(
+    arguments: Sequence[str], prompts: Path | None = None
+) -> tuple[list[Pair], list[Problem]]:
     """Pairs of the models given as `FOLDER` or `NAME=FOLDER`, and the images left out.
 
+    `prompts` is a .txt or .jsonl file, whose lines images without prompts follow in the order of
+    their names, as in a study.
+
     Raises:
-        UsageError: fewer than two models, no such folder, or two models of one name.
+        UsageError: fewer than two models, no such folder, two models of one name, or prompts that
+            do not fit the images.
         Diffusion4kError: no two images belong together, or the prompt of none is known.
     """
     models = read_models(arguments, 2, _MOST_MODELS)
+    if prompts:
+        places = {model.name: str(model.folder) for model in models}
+        return _of_scenes(find_scenes(places, prompts, skip_missing=True), str(prompts))
     pairs: list[Pair] = []
     problems: list[Problem] = []
     numbers: dict[str, int] = {}
@@ -71,4 +83,44 @@ def find_pairs(arguments: Sequence[str]) -> tuple[list[Pair], list[Problem]]:
     if not pairs:
         folders = ", ".join(str(model.folder) for model in models)
         raise Diffusion4kError(f"{folders}: {_NO_PROMPT}")
+    return pairs, problems
+
+
+def pairs_of_study(config: StudyConfig) -> tuple[list[Pair], list[Problem]]:
+    """The pairs that a study shows to people, by the same numbers.
+
+    Raises:
+        UsageError: another kind of study, questions that the judge does not ask, or images that do
+            not belong together.
+        Diffusion4kError: no prompts are known.
+    """
+    task = config.task
+    if not isinstance(task, PairwiseTask):
+        raise UsageError(
+            f"{config.name}: a study of kind {task.kind}: the judge compares pairs of images, as a "
+            "pairwise study does"
+        )
+    if not {each.name for each in task.questions} & {each.name for each in PAPER}:
+        raise UsageError(
+            f"{config.name}: asks other questions than the judge, which asks the paper's three: "
+            "leave `task.questions` out, or ask people alone"
+        )
+    prompts = Path(task.prompts) if task.prompts else None
+    skip = task.missing == "skip"
+    return _of_scenes(find_scenes(task.models, prompts, skip_missing=skip), config.name)
+
+
+def _of_scenes(found: Scenes, source: str) -> tuple[list[Pair], list[Problem]]:
+    pairs = [
+        Pair(scene.id, scene.prompt, two, (scene.images[two[0]], scene.images[two[1]]))
+        for scene in found.scenes
+        if scene.prompt
+        for two in combinations(sorted(scene.images), 2)
+    ]
+    if not pairs:
+        raise Diffusion4kError(f"{source}: {_NO_PROMPT}")
+    without = len(found.scenes) - len({pair.prompt_id for pair in pairs})
+    problems = [Problem(source, note) for note in found.notes]
+    if without:
+        problems.append(Problem(source, f"{without} pairs: {_NO_PROMPT}"))
     return pairs, problems

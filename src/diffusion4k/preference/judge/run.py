@@ -25,9 +25,10 @@ from diffusion4k.preference.answers import write_answers
 from diffusion4k.preference.judge.jobs import Plan, estimate, make_plan
 from diffusion4k.preference.judge.ledger import Ledger
 from diffusion4k.preference.judge.outcome import Outcome, collect, preferences
-from diffusion4k.preference.judge.pairs import find_pairs
+from diffusion4k.preference.judge.pairs import Pair, find_pairs, pairs_of_study
 from diffusion4k.preference.judge.prompt import SYSTEM, TEMPLATE
 from diffusion4k.preference.judge.settings import JudgeSettings
+from diffusion4k.preference.study.config import StudyConfig
 from diffusion4k.progress import Counter
 
 __all__ = ["ANSWERS", "LEDGER", "SUMMARY", "JudgeReport", "Stopped", "estimate_judging", "judge"]
@@ -71,12 +72,18 @@ class Stopped(Diffusion4kError):
 
 
 def judge(
-    models: Sequence[str], settings: JudgeSettings, out: Path, *, progress: bool = True
+    models: Sequence[str] | StudyConfig,
+    settings: JudgeSettings,
+    out: Path,
+    *,
+    prompts: Path | None = None,
+    progress: bool = True,
 ) -> JudgeReport:
     """Judge every two models' images of each prompt; what the ledger has is not asked again.
 
     Arguments:
-        models: `FOLDER` or `NAME=FOLDER` each.
+        models: `FOLDER` or `NAME=FOLDER` each; or a study, whose pairs are judged.
+        prompts: A file of prompts for images that carry none.
 
     Raises:
         UsageError: fewer than two models, no such folder, no key for OpenAI's endpoint, or a
@@ -85,7 +92,7 @@ def judge(
         Diffusion4kError: no pairs, or the ledger is in use, damaged, or the disk is full.
     """
     price_of(settings.endpoint)
-    pairs, problems = find_pairs(models)
+    pairs, problems = _pairs(models, prompts)
     with Ledger(out / LEDGER) as ledger, ledger.told():
         plan = make_plan(pairs, settings, ledger, progress=progress)
         stopped: Diffusion4kError | None = None
@@ -104,16 +111,30 @@ def judge(
     return report
 
 
-def estimate_judging(models: Sequence[str], settings: JudgeSettings, out: Path) -> str:
+def estimate_judging(
+    models: Sequence[str] | StudyConfig,
+    settings: JudgeSettings,
+    out: Path,
+    *,
+    prompts: Path | None = None,
+) -> str:
     """What `judge` would cost, in one line; nothing is sent or written.
 
     Raises:
         UsageError, Diffusion4kError: see `judge`.
     """
-    pairs, _ = find_pairs(models)
+    pairs, _ = _pairs(models, prompts)
     with scratch_copy(out / LEDGER) as copy, Ledger(copy) as ledger:
         plan = make_plan(pairs, settings, ledger, progress=True)
         return estimate(plan.open, settings)
+
+
+def _pairs(
+    models: Sequence[str] | StudyConfig, prompts: Path | None
+) -> tuple[list[Pair], list[Problem]]:
+    if isinstance(models, StudyConfig):
+        return pairs_of_study(models)
+    return find_pairs(models, prompts)
 
 
 async def _work(plan: Plan, progress: bool) -> None:

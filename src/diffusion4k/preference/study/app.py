@@ -29,9 +29,10 @@ from starlette.types import ASGIApp
 
 from diffusion4k.config.types import Section
 from diffusion4k.preference.study.access import Cookie, Refusal, hash_of, same_origin
-from diffusion4k.preference.study.board import Participant, Shown
 from diffusion4k.preference.study.config import PairwiseTask, RatingTask
 from diffusion4k.preference.study.dashboard import add_dashboard
+from diffusion4k.preference.study.pace import minutes
+from diffusion4k.preference.study.participants import Participant, Shown
 from diffusion4k.preference.study.replies import Reply
 from diffusion4k.preference.study.service import EXPIRED, Study
 from diffusion4k.web.assets import SHARED, Assets
@@ -42,8 +43,8 @@ __all__ = ["create_api", "create_app"]
 
 _BODY_LIMIT = 1 << 16
 _STATIC = Path(__file__).parent / "static"
-_NO_LINK = "this study is by invitation: open your personal link"
-_FOREIGN = "this link is none of this study: open it as it was given to you"
+_NO_LINK = "this study is by invitation: open the personal link that was sent to you"
+_FOREIGN = "this link does not belong to this study: copy all of it, as it was sent to you"
 _DAY = "private, max-age=86400, immutable"
 # Whoever looks closely at large images asks for hundreds of tiles at once.
 _BURST, _RATE = 3000, 150
@@ -115,6 +116,7 @@ def create_api(study: Study, *, cookie: str, origin: str | None) -> FastAPI:
                 raise Refusal(429, "too many wrong links: wait some minutes")
             raise Refusal(403, _FOREIGN)
         await study.check_link(person)
+        await study.open(person)
         response = JSONResponse(describe(study, person, body.link))
         door.give(response, body.link)
         return response
@@ -225,6 +227,8 @@ def welcome(study: Study) -> dict[str, Any]:
         "consent": config.consent,
         "thanks": config.thanks,
         "participant": None,
+        "total": study.board.total,
+        "minutes": minutes(config, study.board, study.board.total),
     }
 
 

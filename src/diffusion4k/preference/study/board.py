@@ -3,14 +3,11 @@
 Only the server's event loop changes it, so nothing here needs a lock.
 """
 
-import asyncio
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime
 from random import Random
-from typing import Any
 
 from sqlmodel import SQLModel
 
@@ -19,85 +16,26 @@ from diffusion4k.preference.answers import Check
 from diffusion4k.preference.study.checks import check_positions
 from diffusion4k.preference.study.config import InspectionTask, PairwiseTask, StudyConfig
 from diffusion4k.preference.study.design import Cell, Design
-from diffusion4k.preference.study.material import Material, Unit
+from diffusion4k.preference.study.material import Material
+from diffusion4k.preference.study.participants import Participant, Shown
 from diffusion4k.preference.study.replies import SKIP, allowed
 from diffusion4k.preference.study.store import Rows
-from diffusion4k.preference.study.tables import REVOKED, AnswerRow, ParticipantRow, ShownRow
-from diffusion4k.text_files import json_of, shortened
+from diffusion4k.preference.study.tables import (
+    CONSENT,
+    LINK,
+    OPENED,
+    REVOKED,
+    EventRow,
+    ParticipantRow,
+    ShownRow,
+)
+from diffusion4k.preference.study.trust import flags_of
+from diffusion4k.text_files import shortened
 
-__all__ = ["Board", "Participant", "Shown"]
+__all__ = ["Board"]
 
 LEFT_AFTER = 30 * 60.0
 """Seconds without an answer after which another participant may be shown the same instead."""
-
-
-@dataclass
-class Shown:
-    """What a participant was given to see, and the answers that hold."""
-
-    position: int
-    unit: Unit
-    turned: bool
-    """Whether the second image stands left."""
-    kept: bool = True
-    """Whether its row is on the disk."""
-    since: float | None = None
-    """When this server first sent it, monotonic."""
-    choices: dict[str, str] = field(default_factory=dict)
-    """By question; empty until it is answered."""
-    detail: dict[str, Any] = field(default_factory=dict)
-    seconds: float | None = None
-    at: str = ""
-    """When it was answered."""
-    keys: set[str] = field(default_factory=set)
-    released: bool = False
-    """Whether someone else may be shown it instead."""
-
-    def apply(self, rows: Iterable[AnswerRow]) -> None:
-        """Answers that are on the disk: they hold from now on."""
-        choices = dict(self.choices)
-        for row in rows:
-            choices[row.question] = row.choice
-            self.detail = dict(json_of(row.detail)) if row.detail else {}
-            self.seconds, self.at = row.seconds, row.at
-            self.keys.add(row.key)
-        self.choices = choices  # At once: the dashboard reads in a thread of its own.
-
-
-@dataclass
-class Participant:
-    """One who takes part."""
-
-    number: int
-    until: datetime
-    checks: dict[int, Unit]
-    total: int
-    """How much is shown, checks included, if it lasts."""
-    consented: bool = False
-    revoked: bool = False
-    """Whether the owner has taken the link back."""
-    shown: list[Shown] = field(default_factory=list)
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    @property
-    def name(self) -> str:
-        """The pseudonym."""
-        return f"p-{self.number:04d}"
-
-    @property
-    def done(self) -> int:
-        """How much is answered."""
-        return len(self.shown) - (self.open is not None)
-
-    @property
-    def open(self) -> Shown | None:
-        """What was shown last, if it is not answered."""
-        return self.shown[-1] if self.shown and not self.shown[-1].choices else None
-
-    @property
-    def expired(self) -> bool:
-        """Whether the link is good no more."""
-        return self.revoked or datetime.now(timezone.utc) > self.until
 
 
 class Board:
@@ -115,11 +53,11 @@ class Board:
         for person in rows.participants:
             with self._making_sense(person):
                 self.add(person)
+        self.addresses: set[str] = set()
+        """Of the study, as they stand in the links that were made, where that is known."""
         for event in rows.events:
             with self._making_sense(event):
-                taker = self.people[event.participant]
-                taker.consented |= event.kind == "consent"
-        self.revoke(event.participant for event in rows.events if event.kind == REVOKED)
+                self._happened(event)
         for shown in rows.shown:
             with self._making_sense(shown):
                 self._restore(shown)
@@ -129,6 +67,8 @@ class Board:
                 if answer.position < 0 or answer.choice not in choices[answer.question]:
                     raise ValueError(f"{answer.position}: {shortened(answer.choice)}")
                 self.people[answer.participant].shown[answer.position].apply([answer])
+        for participant in self.people.values():
+            self._review(participant)
 
     @contextmanager
     def _making_sense(self, row: SQLModel) -> Iterator[None]:
@@ -144,31 +84,42 @@ class Board:
     def add(self, row: ParticipantRow) -> Participant:
         """Another participant."""
         assert row.id is not None
-        each = min(self._config.participants.each or len(self._numbers), len(self._numbers))
         checks = check_positions(
-            self._counts(), each, self._material.checks, self._config.seed, row.id
+            self._counts(), self.each, self._material.checks, self._config.seed, row.id
         )
         until = datetime.fromisoformat(row.until)
         if until.tzinfo is None:
             raise ValueError(f"until {row.until}: without a time zone")
-        person = Participant(row.id, until, checks, each + len(checks))
+        person = Participant(row.id, until, checks, self.each + len(checks))
         self.people[row.id] = self._by_link[row.link] = person
         return person
+
+    @property
+    def each(self) -> int:
+        """How much each participant sees, checks not counted, if it lasts."""
+        return min(self._config.participants.each or len(self._numbers), len(self._numbers))
 
     @property
     def checks_each(self) -> int:
         """Attention checks that each participant sees."""
         return sum(self._counts().values())
 
+    @property
+    def total(self) -> int:
+        """How much each participant sees, checks included."""
+        return self.each + self.checks_each
+
     def by_link(self, link: str) -> Participant | None:
         """Whose link has this hash."""
         return self._by_link.get(link)
 
     def revoke(self, numbers: Iterable[int]) -> None:
-        """These participants' links are good no more; what they have answered stays."""
+        """These participants' links open nothing any more, and what they have seen is to be seen by
+        others; what they have answered stays."""
         for number in numbers:
-            if person := self.people.get(number):
+            if (person := self.people.get(number)) and not person.revoked:
                 person.revoked = True
+                self._review(person)
 
     def plan(self, person: Participant) -> Shown | None:
         """What comes next for a participant who has answered all until now; it counts as shown.
@@ -184,27 +135,75 @@ class Board:
         else:
             number, turned = chosen
             unit = self._material.units[number]
-            self.design.give(person.number, number, turned)
-        person.shown.append(Shown(position, unit, turned, kept=False))
-        return person.shown[-1]
+        return self._show(person, Shown(position, unit, turned, kept=False))
 
-    def answered(self, shown: Shown) -> None:
+    def answered(self, person: Participant, shown: Shown) -> None:
         """An answer to it is on the disk."""
-        if shown.released:
-            shown.released = False
-            self.design.retain(self._numbers[shown.unit.name], shown.turned)
+        shown.stale = False
+        self._review(person)
+
+    def is_over(self, person: Participant) -> bool:
+        """Whether there is nothing (more) for a participant to see."""
+        if person.done >= person.total:
+            return True
+        more = person.done in person.checks or self.design.is_left(person.number)
+        return person.done == len(person.shown) and not more
+
+    @property
+    def views_needed(self) -> int | None:
+        """How many `views` there would have to be, so that everyone who is invited sees what they
+        are to see; None if there are enough."""
+        if self.views is None or isinstance(self._config.task, InspectionTask):
+            return None
+        wanted = 0
+        for person in list(self.people.values()):
+            if not (person.expired or person.flags):
+                seen = sum(not shown.unit.check for shown in person.shown)
+                wanted += max(person.total - len(person.checks) - seen, 0)
+        needed = -(-(int(self.design.views.sum()) + wanted) // len(self.design.views))
+        return needed if needed > self.views else None
+
+    def _happened(self, event: EventRow) -> None:
+        person = self.people[event.participant]
+        person.consented |= event.kind == CONSENT
+        person.opened |= event.kind in (OPENED, CONSENT)
+        person.revoked |= event.kind == REVOKED
+        if event.kind.startswith(LINK):
+            self.addresses.add(event.kind.removeprefix(LINK))
+
+    def _show(self, person: Participant, shown: Shown) -> Shown:
+        person.shown.append(shown)
+        if not shown.unit.check:
+            self.design.give(person.number, self._numbers[shown.unit.name], shown.turned)
+            shown.counted = True
+            self._settle(person, shown)
+        return shown
+
+    def _review(self, person: Participant) -> None:
+        """Whether the participant is left out, and so whether what they have seen counts."""
+        person.flags = flags_of(self._config, person)
+        for shown in person.shown:
+            self._settle(person, shown)
+
+    def _settle(self, person: Participant, shown: Shown) -> None:
+        """See that it is a view of its unit, or none."""
+        counts = not (shown.unit.check or shown.stale or person.flags)
+        if counts != shown.counted:
+            shown.counted = counts
+            count = self.design.retain if counts else self.design.release
+            count(self._numbers[shown.unit.name], shown.turned)
 
     def _release(self) -> None:
         """What was left unanswered for long is to be seen by others."""
         now = time.monotonic()
         for person in self.people.values():
             shown = person.open
-            if shown is None or shown.released or shown.unit.check:
+            if shown is None or shown.unit.check:
                 continue
             shown.since = now if shown.since is None else shown.since
             if now - shown.since > LEFT_AFTER:
-                shown.released = True
-                self.design.release(self._numbers[shown.unit.name], shown.turned)
+                shown.stale = True
+                self._settle(person, shown)
 
     def _counts(self) -> dict[Check, int]:
         task = self._config.task
@@ -219,9 +218,7 @@ class Board:
                 f"{self._config.place}: {row.unit!r} was shown and is no part of the study now: "
                 "put its images back"
             )
-        shown = self.people[row.participant].shown
-        if row.position != len(shown):
-            raise ValueError(f"position {row.position} after {len(shown)} others")
-        shown.append(Shown(row.position, unit, row.turned))
-        if not unit.check:
-            self.design.give(row.participant, self._numbers[row.unit], row.turned)
+        person = self.people[row.participant]
+        if row.position != len(person.shown):
+            raise ValueError(f"position {row.position} after {len(person.shown)} others")
+        self._show(person, Shown(row.position, unit, row.turned))

@@ -1,4 +1,4 @@
-"""Attention checks: where among all that a participant sees they stand, and who fails them.
+"""Attention checks: where among all that a participant sees they stand.
 
 The positions are cut into as many stretches as there are checks; each has one at a random place,
 but never the very first position. Which follows from the study's seed and the participant alone.
@@ -8,9 +8,8 @@ from random import Random
 
 from diffusion4k.preference.answers import Check
 from diffusion4k.preference.study.material import Unit
-from diffusion4k.preference.study.questions import Question
 
-__all__ = ["check_positions", "fails"]
+__all__ = ["check_positions"]
 
 
 def check_positions(
@@ -34,15 +33,3 @@ def check_positions(
             place += 1
         found[place] = pools[kind][number % len(pools[kind])]
     return found
-
-
-def fails(unit: Unit, turned: bool, choices: dict[str, str], asked: tuple[Question, ...]) -> bool:
-    """Whether the answers show that nobody looked.
-
-    A blurred copy must not be preferred by any question that looks at sharpness. Of one picture
-    shown twice no side is better: who has said so of every question has looked.
-    """
-    if unit.check == "degraded":
-        copy = "left" if turned else "right"
-        return any(choices.get(question.name) == copy for question in asked if question.sharp)
-    return any(choice in ("left", "right") for choice in choices.values())

@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from diffusion4k.config.read import read_config
 from diffusion4k.config.types import Count, NonNegative, Section, Seed, Text, matching
+from diffusion4k.preference.attention import TOLERATED
 from diffusion4k.preference.study.questions import PAPER, Question
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "PatchesConfig",
     "RatingTask",
     "StudyConfig",
+    "origin_of",
     "read_study",
 ]
 
@@ -27,6 +29,16 @@ Model = Annotated[
 ]
 
 Database = Annotated[str, matching(r"\w+(\+\w+)?://.+", "an address `postgresql://USER@HOST/NAME`")]
+
+
+def _origin(address: str) -> str:
+    try:
+        return origin_of(address)
+    except ValueError as error:
+        raise PydanticCustomError("address", "{why}", {"why": str(error)}) from None
+
+
+Address = Annotated[Text, AfterValidator(_origin)]
 
 
 def _apart(questions: tuple[Question, ...]) -> tuple[Question, ...]:
@@ -53,7 +65,9 @@ class ChecksConfig(Section):
     degraded: NonNegativeCount = 2
     """Pairs of a picture with a blurred copy of it: to prefer the copy fails it."""
     fastest: NonNegative = 1.0
-    """Seconds; who needs less in the median is flagged."""
+    """Seconds; who needs less in the median is left out."""
+    tolerated: NonNegativeCount = TOLERATED
+    """Failed checks that leave nobody out; who fails all that they have seen is left out too."""
 
 
 class PairwiseTask(Section):
@@ -128,6 +142,8 @@ class StudyConfig(Section):
     folder: Text
     """Where the study keeps what it needs and what was answered."""
     task: Annotated[PairwiseTask | RatingTask | InspectionTask, Field(discriminator="kind")]
+    address: Address | None = None
+    """How participants reach it, `http://192.168.1.20:8765` or `https://study.example.org`."""
     database: Database | None = None
     """postgresql://USER@HOST/NAME; by default SQLite in the folder."""
     participants: ParticipantsConfig = ParticipantsConfig()
@@ -144,6 +160,27 @@ class StudyConfig(Section):
     def place(self) -> Path:
         """The folder."""
         return Path(self.folder)
+
+    @property
+    def judged(self) -> Path:
+        """Where `judge` writes what it says of this study."""
+        return self.place / "judged"
+
+
+def origin_of(address: str) -> str:
+    """A public address as browsers name it: scheme, host and port alone.
+
+    Raises:
+        ValueError: it is another kind of address, or leads to a folder.
+    """
+    scheme, separator, rest = address.rstrip("/").partition("://")
+    host, colon, port = (
+        rest.rpartition(":") if rest.rpartition(":")[2].isdigit() else (rest, "", "")
+    )
+    right = scheme in ("http", "https") and separator and host and not set(rest) & set("/?#@ ")
+    if not right or (colon and not 0 < int(port) < 1 << 16):
+        raise ValueError(f"found {address!r}, allowed http(s)://NAME or http(s)://NAME:PORT")
+    return f"{scheme}://{rest.lower()}"
 
 
 def read_study(path: str | Path, overrides: list[str] | None = None) -> StudyConfig:

@@ -78,6 +78,15 @@ class Design:
         lead = self.turns[unit] or self._group_turns[self._groups[unit]]
         return unit, bool(lead < 0 if lead else random.integers(2))
 
+    def is_left(self, participant: int) -> bool:
+        """Whether there is one for the participant; changes nothing."""
+        open_ = np.ones(len(self.views), bool)
+        if participant in self._seen:
+            open_ &= ~self._seen[participant].units
+        if self._limit is not None:
+            open_ &= self.views < self._limit
+        return bool(open_.any())
+
     def give(self, participant: int, unit: int, turned: bool) -> None:
         """Count that a participant was shown a unit."""
         own = self._of(participant)

@@ -5,15 +5,22 @@ from pathlib import Path
 from typing import Any
 
 from diffusion4k.preference.answers import Answer, Choice, write_answers, write_rows
-from diffusion4k.preference.study.board import Board, Participant, Shown
-from diffusion4k.preference.study.config import InspectionTask, RatingTask, StudyConfig
-from diffusion4k.preference.study.replies import DECISION, RATING, SKIP
+from diffusion4k.preference.study.board import Board
+from diffusion4k.preference.study.config import (
+    InspectionTask,
+    PairwiseTask,
+    RatingTask,
+    StudyConfig,
+)
+from diffusion4k.preference.study.participants import Participant, Shown
+from diffusion4k.preference.study.replies import DECISION, RATING
+from diffusion4k.preference.study.trust import passed_of
 
 __all__ = ["FORMATS", "answers_of", "export"]
 
 FORMATS = ("csv", "jsonl", "parquet")
 
-_RATING_COLUMNS = ("image", "rater", "rating", "study", "model", "seconds", "at")
+_RATING_COLUMNS = ("image", "rater", "rating", "study", "model", "seconds", "at", "flags")
 _DECISION_COLUMNS = (
     *("name", "participant", "decision", "reason", "caption", "study", "seconds", "at"),
 )
@@ -40,6 +47,9 @@ def export(config: StudyConfig, board: Board, path: Path) -> int:
 
 def answers_of(config: StudyConfig, board: Board) -> Iterator[Answer]:
     """The answers about pairs, those of attention checks among them."""
+    task = config.task
+    assert isinstance(task, PairwiseTask)
+    questions = {question.name: question for question in task.questions}
     for person, shown in _answered(board.people.values()):
         unit = shown.unit
         for question, side in shown.choices.items():
@@ -57,9 +67,11 @@ def answers_of(config: StudyConfig, board: Board) -> Iterator[Answer]:
                 model_b=unit.models[1],
                 first=unit.models[shown.turned],
                 choice=choice,
-                seconds=shown.seconds,
+                pair_seconds=shown.seconds,
                 at=shown.at,
                 check=unit.check,
+                passed=passed_of(task, shown, questions[question]),
+                flags="; ".join(person.flags),
             )
 
 
@@ -73,6 +85,7 @@ def _ratings(config: StudyConfig, board: Board) -> Iterator[dict[str, Any]]:
             "model": shown.unit.models[0],
             "seconds": shown.seconds,
             "at": shown.at,
+            "flags": "; ".join(person.flags),
         }
 
 
@@ -93,5 +106,5 @@ def _decisions(config: StudyConfig, board: Board) -> Iterator[dict[str, Any]]:
 def _answered(people: Iterable[Participant]) -> Iterator[tuple[Participant, Shown]]:
     for person in people:
         for shown in person.shown:
-            if shown.choices and SKIP not in shown.choices.values():
+            if shown.is_answer:
                 yield person, shown

@@ -5,6 +5,7 @@ The title, the last page, who takes part and how much may change; what is asked 
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from diffusion4k.progress import track
 
 __all__ = ["differences", "fingerprint"]
 
-_MAY_CHANGE = {"title", "thanks", "participants", "views", "folder", "database"}
+_MAY_CHANGE = {"title", "thanks", "participants", "views", "folder", "database", "address"}
 _SHOWN = 3  # differences that are named
 
 
@@ -41,13 +42,22 @@ def fingerprint(config: StudyConfig, material: Material) -> dict[str, Any]:
     return {"settings": _without_places(settings), "prompts": prompts, "images": images}
 
 
-def differences(before: dict[str, Any], now: dict[str, Any], place: Path) -> None:
+def differences(
+    before: dict[str, Any], now: dict[str, Any], place: Path, material: Material
+) -> None:
     """Refuse to go on with another study.
 
     Raises:
-        Diffusion4kError: names what differs.
+        Diffusion4kError: names what differs, of images their files.
     """
-    found = list(_differences("", before, now))
+    before, now = dict(before), dict(now)
+    images = before.pop("images", {}), now.pop("images", {})
+    prompts = before.pop("prompts", {}), now.pop("prompts", {})
+    found = [
+        *_differences("", before, now),
+        *_of_prompts(*prompts, material),
+        *_of_images(*images, material, place),
+    ]
     if found:
         more = f" (and {len(found) - _SHOWN} more)" if len(found) > _SHOWN else ""
         raise Diffusion4kError(
@@ -70,6 +80,33 @@ def _differences(key: str, before: Any, now: Any) -> Any:
         yield f"{key}: {_short(before)} before, {_short(now)} now"
 
 
+def _of_prompts(before: dict[str, str], now: dict[str, str], material: Material) -> Iterator[str]:
+    files = {unit.prompt_id: unit.paths[0] for unit in material.units}
+    for name in before:  # Those that are gone or new are so with their images.
+        if before[name] != now.get(name, before[name]):
+            yield f"{files[name]}: prompt {_short(before[name])} before, {_short(now[name])} now"
+
+
+def _of_images(
+    before: dict[str, str], now: dict[str, str], material: Material, place: Path
+) -> Iterator[str]:
+    """Files whose content differs; of our own copies only where their originals do not."""
+    files = {
+        _label(unit.name, model): path
+        for unit in material.everything()
+        for model, path in zip(unit.models, unit.paths, strict=True)
+    }
+    other = [files[label] for label in before if before[label] != now.get(label, before[label])]
+    given = [path for path in other if not path.is_relative_to(place)]
+    yield from dict.fromkeys(f"{path}: the image is another one now" for path in given or other)
+    for label in before:
+        if label not in now:
+            yield f"what was shown as {_short(label)} is gone"
+    for label in now:
+        if label not in before:
+            yield f"{files[label]}: shown as {_short(label)}, new"
+
+
 def _short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 40 else text[:37] + "..."
@@ -82,6 +119,8 @@ def _without_places(settings: dict[str, Any]) -> dict[str, Any]:
         if key in task:
             task[key] = sorted(task[key])
     task.pop("prompts", None)
+    if "checks" in task:  # What they show must stay, what follows from the answers need not.
+        task["checks"] = {k: v for k, v in task["checks"].items() if k != "tolerated"}
     return settings | {"task": task}
 
 

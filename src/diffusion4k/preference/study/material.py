@@ -4,6 +4,7 @@ A `Unit` is what is seen at once: one image or two. Its name says what it is, so
 database are understood without this program.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -25,6 +26,7 @@ from diffusion4k.preference.study.config import (
 )
 from diffusion4k.preference.study.patches import cut_patches
 from diffusion4k.preference.study.pictures import Scene, find_scenes, folders_of
+from diffusion4k.preference.study.questions import PAPER
 
 __all__ = ["CHECK_SCENES", "DEGRADED", "Material", "Unit", "find_material"]
 
@@ -94,6 +96,12 @@ def find_material(config: StudyConfig) -> Material:
 def _pairs(config: StudyConfig, task: PairwiseTask) -> Material:
     prompts = Path(task.prompts) if task.prompts else None
     found = find_scenes(task.models, prompts, skip_missing=task.missing == "skip")
+    if task.questions == PAPER and not any(scene.prompt for scene in found.scenes):
+        raise UsageError(
+            f"{next(iter(task.models.values()))}: its images carry no prompts, and the paper's "
+            "questions are about them: give a file of `prompts`, or `questions` of your own, as in "
+            "docs/study.md"
+        )
     units = [
         _pair(scene, *sorted(pair))
         for scene in found.scenes
@@ -129,7 +137,7 @@ def _twice(scene: Scene, model: str) -> Unit:
 
 def _degraded(scene: Scene, model: str, folder: Path) -> Unit:
     path = scene.images[model]
-    copy = folder / f"{scene.id}-{sha256_of(path)[:16]}.jpg"
+    copy = folder / f"{re.sub(r'[^A-Za-z0-9._-]', '_', scene.id)}-{sha256_of(path)[:16]}.jpg"
     if not copy.is_file():
         image = open_rgb(path)
         small = image.reduce(max(max(image.size) // _BLURRED, 4))

@@ -5,6 +5,9 @@ The prompt of an image is what the `metadata.jsonl` of its folder says, or else 
 their names belong to the lines of the prompts file.
 
 Of a prompt with several images (seeds) the first of each model belong together, then the second.
+
+Without prompts, images of one file name belong together: where no file of prompts is given and the
+images of some folder carry none. A prompt that only another folder knows is theirs too.
 """
 
 from collections import defaultdict
@@ -16,7 +19,7 @@ from diffusion4k.compare.models import Model, read_models
 from diffusion4k.data.folder import METADATA
 from diffusion4k.data.images import image_size
 from diffusion4k.errors import UsageError
-from diffusion4k.sampling.request import read_prompts
+from diffusion4k.sampling.request import prompts_file, read_prompts
 
 __all__ = ["Scene", "Scenes", "find_scenes", "folders_of"]
 
@@ -26,8 +29,10 @@ class Scene:
     """One prompt and the images that the models made of it."""
 
     id: str
-    """Number of the prompt from 1; `3b` is its second image."""
+    """Number of the prompt from 1, `3b` is its second image; without prompts the file name that the
+    images share, without its ending."""
     prompt: str
+    """Empty where it is not known."""
     images: dict[str, Path]
     """By model."""
 
@@ -57,12 +62,14 @@ def find_scenes(
 
     Raises:
         UsageError: no such folder or one without images, no such file of prompts, a prompt given
-            twice, images without prompts, or a model without an image of some prompt (unless
-            `skip_missing`).
+            twice, or a model without an image of some prompt or name (unless `skip_missing`).
         Diffusion4kError: bad metadata.
     """
     wanted = _distinct(prompts) if prompts else None
-    by_prompt = {model.name: _by_prompt(model, wanted, prompts) for model in folders_of(models)}
+    folders = folders_of(models)
+    if wanted is None and not all(any(e.prompt for e in model.entries) for model in folders):
+        return _by_name(folders, skip_missing)
+    by_prompt = {model.name: _by_prompt(model, wanted, prompts) for model in folders}
     # Without a file of prompts, in the order in which they are met.
     order = wanted or list(dict.fromkeys(p for found in by_prompt.values() for p in found))
     scenes, missing = [], []
@@ -75,14 +82,46 @@ def find_scenes(
             else:
                 lacking = next(m for m in models if m not in have)
                 missing.append(f"{models[lacking]}: no image of prompt {number}: {prompt[:60]!r}")
+    return _complete(scenes, missing, skip_missing)
+
+
+def _by_name(folders: list[Model], skip_missing: bool) -> Scenes:
+    """Scenes of images that are called alike."""
+    named = {model.name: {entry.name: entry for entry in model.entries} for model in folders}
+    scenes, missing = [], []
+    for name in dict.fromkeys(name for found in named.values() for name in found):
+        have = {model: found[name] for model, found in named.items() if name in found}
+        prompts = list(dict.fromkeys(entry.prompt.strip() for entry in have.values()))
+        known = [prompt for prompt in prompts if prompt]
+        if len(known) > 1:
+            raise UsageError(
+                f"{name}: its images carry the prompts {known[0][:40]!r} and {known[1][:40]!r}: "
+                "rename one, or give a file of `prompts`"
+            )
+        if len(have) == len(folders):
+            images = {model: entry.path for model, entry in have.items()}
+            scenes.append(Scene(name, known[0] if known else "", images))
+        else:
+            lacking = next(model for model in folders if model.name not in have)
+            missing.append(f"{lacking.folder}: no image called {name}, as another folder has")
+    return _complete(scenes, missing, skip_missing)
+
+
+def _complete(scenes: list[Scene], missing: list[str], skip_missing: bool) -> Scenes:
     if missing and not (skip_missing and scenes):
         others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise UsageError(f"{missing[0]}{others}: make it, or say `missing: skip`")
-    notes = [f"{len(missing)} scenes left out, as a model has no image of them"] if missing else []
+    notes = []
+    if missing:
+        left = "1 scene" if len(missing) == 1 else f"{len(missing)} scenes"
+        notes = [
+            f"{left} left out, as a model has no image of {'it' if left[0] == '1' else 'them'}"
+        ]
     return Scenes(scenes, notes + _unequal(scenes))
 
 
 def _distinct(path: Path) -> list[str]:
+    path = prompts_file(path)
     if not path.is_file():
         raise UsageError(
             f"task.prompts: found {path}, which is no file: give a .txt or .jsonl file of the "
@@ -110,10 +149,7 @@ def _by_prompt(
         found[entry.prompt.strip()].append(entry.path)
     if known:
         return found
-    if wanted is None:
-        raise UsageError(
-            f"{model.folder}: its images carry no prompts: add {METADATA}, or a file of `prompts`"
-        )
+    assert wanted is not None  # Without them images belong together by their names.
     if len(model.entries) != len(wanted):
         raise UsageError(
             f"{model.folder}: {len(model.entries)} images that carry no prompts, {len(wanted)} "
@@ -136,6 +172,7 @@ def _unequal(scenes: list[Scene]) -> list[str]:
         sizes = {model: "{}x{}".format(*image_size(path)) for model, path in scene.images.items()}
         if len(set(sizes.values())) > 1:
             found = ", ".join(f"{model} {size}" for model, size in sizes.items())
-            unequal.append(f"prompt {scene.id}: images of unequal sizes: {found}")
-    more = f" (and of {len(unequal) - 1} more prompts)" if len(unequal) > 1 else ""
+            what = "prompt" if scene.prompt else "image"
+            unequal.append(f"{what} {scene.id}: images of unequal sizes: {found}")
+    more = f" (and {len(unequal) - 1} more)" if len(unequal) > 1 else ""
     return [unequal[0] + more] if unequal else []

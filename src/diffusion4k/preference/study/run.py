@@ -2,26 +2,36 @@
 
 import csv
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from sqlmodel import col, select
 
 from diffusion4k.errors import UsageError
 from diffusion4k.files import atomic_path
+from diffusion4k.preference.answers import Answer
 from diffusion4k.preference.study.access import new_participant
 from diffusion4k.preference.study.app import create_app
 from diffusion4k.preference.study.board import Board
 from diffusion4k.preference.study.config import StudyConfig
-from diffusion4k.preference.study.export import export
-from diffusion4k.preference.study.material import Material, find_material
+from diffusion4k.preference.study.export import answers_of, export
+from diffusion4k.preference.study.material import find_material
+from diffusion4k.preference.study.pace import minutes, questions_each
 from diffusion4k.preference.study.service import Study
-from diffusion4k.preference.study.store import Rows, exclusive, now, open_store, read_rows
-from diffusion4k.preference.study.tables import REVOKED, EventRow, ParticipantRow
-from diffusion4k.web.protection import is_loopback
+from diffusion4k.preference.study.store import (
+    Rows,
+    exclusive,
+    has_begun,
+    now,
+    open_store,
+    read_rows,
+)
+from diffusion4k.preference.study.tables import LINK, REVOKED, EventRow, ParticipantRow
+from diffusion4k.web.protection import is_loopback, own_address, own_names
 from diffusion4k.web.serve import check_proxies, listen, serve
 
-__all__ = ["describe", "make_links", "origin_of", "revoke_links", "run", "take_out"]
+__all__ = ["answers_in", "describe", "make_links", "revoke_links", "run", "take_out"]
 
 
 def describe(config: StudyConfig) -> list[str]:
@@ -31,20 +41,30 @@ def describe(config: StudyConfig) -> list[str]:
         Diffusion4kError: what is wrong with it.
     """
     material = find_material(config)
-    board = Board(config, material, Rows([], [], [], []))
-    units, people = len(material.units), config.participants
-    each = min(people.each or units, units)
+    board = Board(config, material, _rows_so_far(config))
+    units, each, checks = len(material.units), board.each, board.checks_each
     what = {"pairwise": "pairs of images", "rating": "patches", "inspection": "candidates"}
-    lines = [f"{config.name}: {units} {what[config.task.kind]}"]
-    checks = board.checks_each
-    lines.append(f"each participant sees {each}" + (f" and {checks} checks" if checks else ""))
+    beside = f" and {checks} {'check' if checks == 1 else 'checks'}" if checks else ""
+    count, questions = board.total, questions_each(config)
+    lines = [
+        f"{config.name}: {units} {what[config.task.kind]}",
+        f"each participant sees {each}{beside}: {count * questions} answers, about "
+        f"{minutes(config, board, count)} min",
+    ]
     if views := board.views:
-        lines.append(f"{-(-units * views // each)} participants show each {views} times")
-    return lines + [f"note: {note}" for note in material.notes]
+        people = -(-units * views // each)
+        lines.append(
+            f"{people} {'participant shows' if people == 1 else 'participants show'} each "
+            f"{'once' if views == 1 else f'{views} times'}: {units * views * questions} answers in "
+            "all, checks not counted"
+        )
+    return lines + [f"note: {note}" for note in [*material.notes, *_views_note(board)]]
 
 
-def make_links(config: StudyConfig, count: int, path: Path, address: str) -> None:
+def make_links(config: StudyConfig, count: int, path: Path, address: str) -> list[str]:
     """Add participants and write their links, which cannot be written again: only hashes are kept.
+
+    Returns what is worth to be known of them, a line each.
 
     Raises:
         UsageError: the file is there already.
@@ -60,6 +80,11 @@ def make_links(config: StudyConfig, count: int, path: Path, address: str) -> Non
             with store.session() as session:
                 session.add_all(row for _, row in made)
                 session.flush()
+                session.add_all(
+                    EventRow(participant=row.id, kind=LINK + address, at=row.at)
+                    for _, row in made
+                    if row.id
+                )
                 writer = csv.writer(handle)
                 writer.writerow(("participant", "link", "until"))
                 for secret, row in made:
@@ -67,10 +92,18 @@ def make_links(config: StudyConfig, count: int, path: Path, address: str) -> Non
                 handle.flush()
     finally:
         store.close()
+    host = urlsplit(address).hostname or ""
+    if not is_loopback(host):
+        return []
+    return [
+        f"warning: {address} opens on this machine alone: for people elsewhere make links with "
+        "--address, or the key `address` of the study (docs/study.md, For colleagues in one "
+        "network)"
+    ]
 
 
 def revoke_links(config: StudyConfig, names: Sequence[str]) -> None:
-    """Participants' links are good no more, also on a running server, within a second.
+    """Participants' links open nothing any more, also on a running server, within a second.
 
     Raises:
         UsageError: no such participant; then no link is revoked.
@@ -101,42 +134,53 @@ def take_out(config: StudyConfig, path: Path) -> int:
     Raises:
         Diffusion4kError: the study has not begun, or its images are not all there.
     """
-    store = open_store(config)
-    try:
-        with store.session(reading=True) as session:
-            rows = read_rows(session)
-    finally:
-        store.close()
-    return export(config, Board(config, find_material(config), rows), path)
+    return export(config, _board(config), path)
 
 
-def run(
-    config: StudyConfig, *, host: str, port: int, address: str | None, proxies: Sequence[str]
-) -> None:
-    """Print the addresses and serve the study until Ctrl-C.
+def answers_in(config: StudyConfig, *, needed: bool = True) -> list[Answer]:
+    """All answers about pairs; unless they are `needed`, none of a study that has not begun.
+
+    Raises:
+        UsageError: a study that asks something else.
+        Diffusion4kError: see `take_out`.
+    """
+    if config.task.kind != "pairwise":
+        raise UsageError(
+            f"{config.name}: a study of kind {config.task.kind}: reports are of pairwise studies; "
+            "`diffusion4k study export` writes its answers"
+        )
+    if not (needed or has_begun(config)):
+        return []
+    return list(answers_of(config, _board(config)))
+
+
+def _board(config: StudyConfig) -> Board:
+    return Board(config, find_material(config), _rows(config))
+
+
+def run(config: StudyConfig, *, host: str, port: int, proxies: Sequence[str]) -> None:
+    """Print the addresses and serve the study until Ctrl-C; links and cookies are those of its
+    `address`, if it has one.
 
     Raises:
         Diffusion4kError: the study was changed after it began, or cannot be kept.
         UsageError: what is not there, or a port that is taken.
     """
+    address = config.address
     check_proxies(proxies)
     with listen(host, port) as bound:
         material = find_material(config)
-        _say(material)
+        _say(f"note: {note}" for note in material.notes)
         store = open_store(config, make=True)
         with exclusive(config, store):
             study = Study(config, material, store)
             number = bound.getsockname()[1]
             cookie = "diffusion4k-study" if address else f"diffusion4k-study-{number}"
             app = create_app(study, host=host, cookie=cookie, origin=address)
-            if not is_loopback(host) and not (address or "").startswith("https:"):
-                print(
-                    f"warning: {host} can be reached from other machines and nothing is encrypted: "
-                    "put a proxy with HTTPS before it and name it by --address",
-                    file=sys.stderr,
-                )
-            name = f"[{host}]" if ":" in host else host
-            public = address or f"http://{name}:{number}"
+            public = address or f"http://{_name(own_address(host))}:{number}"
+            _say(_reach(host, number, address))
+            _say(_other_addresses(study.board.addresses, public, address))
+            _say(f"note: {note}" for note in _views_note(study.board))
             people = study.board.people.values()
             done = sum(person.done for person in people)
             print(f"{config.name}: {len(people)} participants, {done} answered; Ctrl-C ends")
@@ -154,18 +198,65 @@ def run(
             print(f"{sum(person.done for person in people)} answered")
 
 
-def origin_of(address: str) -> str:
-    """A public address as browsers name it: scheme and host alone.
-
-    Raises:
-        UsageError: it is another kind of address, or leads to a folder.
-    """
-    scheme, separator, rest = address.rstrip("/").partition("://")
-    if scheme not in ("http", "https") or not separator or not rest or set(rest) & set("/?#@ "):
-        raise UsageError(f"--address {address}: allowed is http(s)://NAME or http(s)://NAME:PORT")
-    return f"{scheme}://{rest.lower()}"
+def _rows_so_far(config: StudyConfig) -> Rows:
+    """The rows of a study that has begun; a database elsewhere is not asked, nor made."""
+    begun = not config.database and has_begun(config)
+    return _rows(config) if begun else Rows([], [], [], [])
 
 
-def _say(material: Material) -> None:
-    for note in material.notes:
-        print(f"note: {note}", file=sys.stderr)
+def _rows(config: StudyConfig) -> Rows:
+    store = open_store(config)
+    try:
+        with store.session(reading=True) as session:
+            return read_rows(session)
+    finally:
+        store.close()
+
+
+def _views_note(board: Board) -> list[str]:
+    if (needed := board.views_needed) is None:
+        return []
+    return [
+        f"more people are invited than {board.views} views have room for: raise `views` to "
+        f"{needed}, or who comes last finds nothing left"
+    ]
+
+
+def _reach(host: str, port: int, address: str | None) -> list[str]:
+    """Who can reach a server that listens on `host`, and what to be careful of."""
+    if is_loopback(host):
+        return []
+    if address is None:
+        names = ", ".join(f"http://{_name(n)}:{port}" for n in own_names(host))
+        return [
+            f"warning: {host} can be reached from other machines and nothing is encrypted: in a "
+            f"network that you trust give one of its names as --address ({names}), elsewhere put a "
+            "proxy with HTTPS before it and name that"
+        ]
+    if address.startswith("https:"):
+        return [
+            f"note: port {port} can also be reached from other machines without the proxy: "
+            "--host 127.0.0.1 closes that if the proxy runs here"
+        ]
+    return ["note: nothing is encrypted on the way: right for a network that you trust"]
+
+
+def _other_addresses(known: set[str], public: str, address: str | None) -> list[str]:
+    """Say so if links lead elsewhere."""
+    if not known or public in known:
+        return []
+    made = ", ".join(sorted(known))
+    return [
+        f"warning: the links that were made lead to {made}, not to {public}: serve it there "
+        f"({'--address or ' if address else '--port, --host or '}the key `address` of the study), "
+        "or make new links"
+    ]
+
+
+def _name(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _say(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line, file=sys.stderr)

@@ -12,19 +12,27 @@ from starlette.concurrency import run_in_threadpool
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.preference.study.access import Refusal, Secrets, hash_of, new_participant
-from diffusion4k.preference.study.board import Board, Participant, Shown
+from diffusion4k.preference.study.board import Board
 from diffusion4k.preference.study.config import StudyConfig
 from diffusion4k.preference.study.fingerprint import fingerprint
 from diffusion4k.preference.study.gallery import Gallery
 from diffusion4k.preference.study.material import Material
+from diffusion4k.preference.study.participants import Participant, Shown
 from diffusion4k.preference.study.replies import DECISION, SKIP, Reply, check_reply, rows_of
 from diffusion4k.preference.study.store import Keeping, begin, now, read_rows
-from diffusion4k.preference.study.tables import REVOKED, EventRow, ParticipantRow, ShownRow
+from diffusion4k.preference.study.tables import (
+    CONSENT,
+    OPENED,
+    REVOKED,
+    EventRow,
+    ParticipantRow,
+    ShownRow,
+)
 from diffusion4k.preference.study.writer import Writer
 
 __all__ = ["EXPIRED", "Study"]
 
-EXPIRED = "this link is good no more: ask whoever sent it for another"
+EXPIRED = "this link is no longer valid: ask whoever sent it to you for a new one"
 _LOOK_EVERY = 1.0  # seconds until links that were revoked are looked for again
 
 Result = TypeVar("Result")
@@ -38,7 +46,7 @@ class Study:
     """
 
     def __init__(self, config: StudyConfig, material: Material, store: Keeping) -> None:
-        begin(config, store, fingerprint(config, material))
+        begin(config, store, fingerprint(config, material), material)
         with store.session(reading=True) as session:
             rows = read_rows(session)
         self.config, self.material = config, material
@@ -88,19 +96,24 @@ class Study:
             session.add(row)
             session.flush()
             assert row.id is not None
-            session.add(EventRow(participant=row.id, kind="consent", at=now()))
+            session.add(EventRow(participant=row.id, kind=CONSENT, at=now()))
 
         await _kept(self._writer.submit(keep))
         person = self.board.by_link(row.link) or self.board.add(row)
-        person.consented = True
+        person.opened = person.consented = True
         return secret, person
+
+    async def open(self, person: Participant) -> None:
+        """Someone opens the participant's link; the first time is kept."""
+        if not person.opened:
+            await _kept(self._writer.add([_event(person, OPENED)]))
+            person.opened = True
 
     async def consent(self, person: Participant) -> None:
         """The participant agrees to take part."""
         async with person.lock:
             if not person.consented:
-                row = EventRow(participant=person.number, kind="consent", at=now())
-                await _kept(self._writer.add([row]))
+                await _kept(self._writer.add([_event(person, CONSENT)]))
                 person.consented = True
 
     async def next(self, person: Participant) -> Shown | None:
@@ -156,7 +169,7 @@ class Study:
                     await run_in_threadpool(self._decide, shown, reply, person.name)
                 await _kept(self._writer.add(rows))
                 shown.apply(rows)
-                self.board.answered(shown)
+                self.board.answered(person, shown)
             shown.keys.add(reply.key)
             return shown
 
@@ -175,6 +188,10 @@ class Study:
     def _check_consent(self, person: Participant) -> None:
         if not person.consented:
             raise Refusal(403, "agree to take part first: reload the page")
+
+
+def _event(person: Participant, kind: str) -> EventRow:
+    return EventRow(participant=person.number, kind=kind, at=now())
 
 
 async def _kept(writing: "Future[Result]") -> Result:

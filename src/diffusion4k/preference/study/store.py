@@ -14,6 +14,7 @@ from diffusion4k.errors import Diffusion4kError
 from diffusion4k.lock import locked
 from diffusion4k.preference.study.config import StudyConfig
 from diffusion4k.preference.study.fingerprint import differences
+from diffusion4k.preference.study.material import Material
 from diffusion4k.preference.study.tables import (
     KIND,
     POSTGRES_TRIGGERS,
@@ -29,7 +30,17 @@ from diffusion4k.text_files import json_of
 from diffusion4k.web.database import Database
 from diffusion4k.web.postgres import PostgresDatabase
 
-__all__ = ["DATABASE", "Keeping", "Rows", "begin", "exclusive", "now", "open_store", "read_rows"]
+__all__ = [
+    "DATABASE",
+    "Keeping",
+    "Rows",
+    "begin",
+    "exclusive",
+    "has_begun",
+    "now",
+    "open_store",
+    "read_rows",
+]
 
 DATABASE = "study.sqlite"
 _BUSY = "another server runs this study: end that first"
@@ -74,6 +85,11 @@ def open_store(config: StudyConfig, *, make: bool = False) -> Keeping:
     return Database(path, TABLES, KIND, triggers=SQLITE_TRIGGERS, shared=True)
 
 
+def has_begun(config: StudyConfig) -> bool:
+    """Whether there is a database; of PostgreSQL it is taken for granted."""
+    return bool(config.database) or (config.place / DATABASE).exists()
+
+
 @contextmanager
 def exclusive(config: StudyConfig, store: Keeping) -> Iterator[None]:
     """Be the only server of the study.
@@ -88,7 +104,9 @@ def exclusive(config: StudyConfig, store: Keeping) -> Iterator[None]:
         yield
 
 
-def begin(config: StudyConfig, store: Keeping, fingerprint: dict[str, Any]) -> None:
+def begin(
+    config: StudyConfig, store: Keeping, fingerprint: dict[str, Any], material: Material
+) -> None:
     """Keep what the study is, or check that it is still what it was.
 
     Raises:
@@ -111,7 +129,7 @@ def begin(config: StudyConfig, store: Keeping, fingerprint: dict[str, Any]) -> N
             f"{config.place}: its database does not say what the study was ({error}): put a backup "
             "in its place"
         ) from None
-    differences(before, json.loads(json.dumps(fingerprint)), config.place)
+    differences(before, json.loads(json.dumps(fingerprint)), config.place, material)
 
 
 def read_rows(session: Session) -> Rows:

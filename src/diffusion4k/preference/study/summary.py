@@ -16,34 +16,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion4k.preference.answers import Answer
-from diffusion4k.preference.study.board import Board, Participant, Shown
-from diffusion4k.preference.study.checks import fails
-from diffusion4k.preference.study.config import (
-    ChecksConfig,
-    PairwiseTask,
-    RatingTask,
-    StudyConfig,
-)
+from diffusion4k.preference.study.board import Board
+from diffusion4k.preference.study.config import PairwiseTask, StudyConfig
 from diffusion4k.preference.study.export import answers_of
+from diffusion4k.preference.study.pace import seconds_each
+from diffusion4k.preference.study.participants import Participant, Shown
 from diffusion4k.preference.study.replies import DECISION, RATING, SKIP
+from diffusion4k.preference.study.trust import attention_of
 from diffusion4k.statistics.agreement import Level, krippendorff_alpha
 from diffusion4k.statistics.proportions import wilson
 
-__all__ = ["agreement", "flags", "summarise", "win_rates"]
+__all__ = ["agreement", "summarise", "win_rates"]
 
-_FEWEST = 10  # answers before anyone is said to be too fast or to have a side
-_ONE_SIDED = 4.0  # standard deviations from half: by chance one in 16,000 people
 _RESAMPLES = 200  # of alpha's interval: the page is asked for every few seconds
 _AGREE = {"nominal": "same choice", "interval": "same rating"}
 
 
 def summarise(config: StudyConfig, board: Board, *, without_flagged: bool) -> dict[str, Any]:
-    """All of it, as JSON; `without_flagged` leaves out whom it flags from agreement and wins."""
+    """All of it, as JSON; `without_flagged` leaves out whoever has a flag from agreement and wins,
+    as the report does."""
     people = list(board.people.values())
-    flagged = {person.name: flags(config, person) for person in people}
-    left_out = {name for name, why in flagged.items() if why} if without_flagged else set()
-    counted = [person for person in people if person.name not in left_out]
+    counted = [person for person in people if not (without_flagged and person.flags)]
+    names = {person.name for person in counted}
     views = board.design.views
+    seconds = seconds_each(config, board)
     summary: dict[str, Any] = {
         "name": config.name,
         "title": config.title,
@@ -52,45 +48,22 @@ def summarise(config: StudyConfig, board: Board, *, without_flagged: bool) -> di
             "participants": len(people),
             "begun": sum(bool(person.done) for person in people),
             "finished": sum(person.done >= person.total for person in people),
+            "left_out": sum(bool(person.flags) for person in people),
             "answered": sum(person.done for person in people),
             "units": len(views),
             "views": {"least": int(views.min()), "most": int(views.max())},
             "wanted": config.views,
+            "needed": board.views_needed,
         },
-        "participants": [_person(person, flagged[person.name]) for person in people if person.done],
+        "participants": [_person(config, board, person, seconds) for person in people],
         "agreement": agreement(config, counted),
     }
     if isinstance(config.task, PairwiseTask):
-        answers = [a for a in answers_of(config, board) if a.participant not in left_out]
+        answers = [a for a in answers_of(config, board) if a.participant in names]
         summary["wins"] = win_rates(answers, titles_of(config))
     else:
         summary["choices"] = _choices(counted)
     return summary
-
-
-def flags(config: StudyConfig, person: Participant) -> list[str]:
-    """What speaks against a participant's answers, in words."""
-    task, found = config.task, []
-    answered = [shown for shown in person.shown if shown.choices]
-    if isinstance(task, RatingTask):
-        return _rating_flags(answered)
-    if not isinstance(task, PairwiseTask):
-        return []
-    checks = [s for s in answered if s.unit.check and (s.unit.check != "identical" or task.tie)]
-    failed = sum(fails(s.unit, s.turned, s.choices, task.questions) for s in checks)
-    if failed:
-        found.append(f"failed {failed} of {len(checks)} attention checks")
-    found += _fast(answered, task.checks.fastest)
-    sides = Counter(choice for shown in answered for choice in shown.choices.values())
-    # Answers about one pair go together: each pair counts once.
-    pairs = len(answered)
-    left, right = sides["left"], sides["right"]
-    if pairs >= _FEWEST and left + right:
-        share = left / (left + right)
-        if abs(share - 0.5) * 2 * math.sqrt(pairs * (left + right) / sides.total()) > _ONE_SIDED:
-            name = "left" if share > 0.5 else "right"
-            found.append(f"{max(share, 1 - share):.0%} of choices {name}")
-    return found
 
 
 def titles_of(config: StudyConfig) -> dict[str, str]:
@@ -158,31 +131,44 @@ def win_rates(answers: Iterable[Answer], titles: dict[str, str]) -> list[dict[st
     return found
 
 
-def _rating_flags(answered: list[Shown]) -> list[str]:
-    """Of one who rates patches."""
-    found = _fast(answered, ChecksConfig().fastest)
-    ratings = [shown.choices[RATING] for shown in answered if shown.choices[RATING] != SKIP]
-    if len(ratings) >= _FEWEST and len(set(ratings)) == 1:
-        found.append(f"rated everything {ratings[0]}")
-    return found
-
-
-def _fast(answered: list[Shown], fastest: float) -> list[str]:
-    times = [shown.seconds for shown in answered if shown.seconds is not None]
-    if len(times) >= _FEWEST and median(times) < fastest:
-        return [f"fast: {median(times):.1f} s in the median"]
-    return []
-
-
-def _person(person: Participant, why: list[str]) -> dict[str, Any]:
+def _person(
+    config: StudyConfig, board: Board, person: Participant, seconds: float
+) -> dict[str, Any]:
     times = [shown.seconds for shown in person.shown if shown.seconds is not None]
+    state = _state(board, person)
+    found = attention_of(config, person)
+    left = 0 if state in _ENDED else person.total - person.done
     return {
         "name": person.name,
+        "state": state,
         "done": person.done,
         "total": person.total,
         "seconds": round(median(times), 1) if times else None,
-        "flags": why,
+        "minutes_left": math.ceil(left * seconds / 60),
+        "checks": {"passed": found.seen - found.failed, "seen": found.seen},
+        "flags": person.flags,
     }
+
+
+_ENDED = ("revoked", "done", "nothing left", "expired")
+
+
+def _state(board: Board, person: Participant) -> str:
+    """What has become of the link, in words."""
+    if person.revoked:
+        return "revoked"
+    if person.done >= person.total:
+        return "done"
+    if person.expired:
+        return "expired"
+    if not person.opened:
+        return "never opened"
+    if not person.consented:
+        return "opened"
+    if board.is_over(person):
+        return "nothing left"
+    share = person.done / person.total
+    return "begun" if share < 0.5 else "half done"
 
 
 def _choices(people: list[Participant]) -> list[dict[str, Any]]:

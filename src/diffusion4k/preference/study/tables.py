@@ -10,7 +10,10 @@ from sqlmodel import Field, SQLModel
 from diffusion4k.web.sqlite import Kind
 
 __all__ = [
+    "CONSENT",
     "KIND",
+    "LINK",
+    "OPENED",
     "POSTGRES_TRIGGERS",
     "REVOKED",
     "SQLITE_TRIGGERS",
@@ -22,8 +25,10 @@ __all__ = [
     "StudyRow",
 ]
 
-REVOKED = "revoked"
-"""The event of a link that the owner has taken back."""
+CONSENT, OPENED, REVOKED = "consent", "opened", "revoked"
+"""Events: someone agreed to take part, opened the link, or the owner has taken it back."""
+LINK = "link "
+"""The event of a link that was made; the study's address in it follows."""
 KIND = Kind(application=0x44344B32, version=1)  # "D4K2"
 
 
@@ -52,7 +57,7 @@ class ParticipantRow(SQLModel, table=True):
 
 
 class EventRow(SQLModel, table=True):
-    """What happened beside answers: `consent`, or the owner took a link back (`revoked`)."""
+    """What happened beside answers: `CONSENT`, `OPENED`, `REVOKED`, or `LINK` and an address."""
 
     __tablename__ = "event"
     __table_args__ = (UniqueConstraint("participant", "kind"),)

@@ -24,7 +24,7 @@ from diffusion4k.training.checkpoint import (
 )
 from diffusion4k.training.ema import WeightAverage
 from diffusion4k.vae import ScaleConsistentAutoencoderKL, load_autoencoder
-from diffusion4k.vae.discriminator import PatchDiscriminator
+from diffusion4k.vae.discriminator import PatchDiscriminator, SubBandDiscriminator
 
 __all__ = ["Trained"]
 
@@ -37,7 +37,7 @@ class Trained:
     """All that changes over a run."""
 
     student: ScaleConsistentAutoencoderKL
-    discriminator: PatchDiscriminator
+    discriminator: PatchDiscriminator | SubBandDiscriminator
     student_optimizer: torch.optim.Optimizer
     discriminator_optimizer: torch.optim.Optimizer
     average: WeightAverage | None

@@ -43,7 +43,7 @@ from diffusion4k.training.autoencoder.validation import QUALITIES, Validation
 from diffusion4k.training.build import build_precision
 from diffusion4k.training.check import require_space
 from diffusion4k.training.checkpoint import Retention
-from diffusion4k.training.curve import Curve
+from diffusion4k.training.curve import Curve, RecentMean
 from diffusion4k.training.ema import WeightAverage
 from diffusion4k.training.export import versions
 from diffusion4k.training.inputs import inputs_of_autoencoder, require_same_inputs
@@ -53,7 +53,7 @@ from diffusion4k.training.resume import resume_point
 from diffusion4k.training.schedule import learning_rate
 from diffusion4k.training.signals import Stopped, StopRequest
 from diffusion4k.training.trackers import TensorBoard
-from diffusion4k.vae.discriminator import PatchDiscriminator
+from diffusion4k.vae.discriminator import PatchDiscriminator, SubBandDiscriminator
 
 __all__ = ["train_autoencoder"]
 
@@ -117,9 +117,11 @@ class _Run:
             student.enable_gradient_checkpointing()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator_at(recipe.seed, _DISCRIMINATOR).initial_seed())
-            discriminator = PatchDiscriminator(
-                recipe.adversarial.channels, recipe.adversarial.layers
-            ).to(self.device)
+            kind = (
+                PatchDiscriminator if recipe.adversarial.sees == "pixels" else SubBandDiscriminator
+            )
+            discriminator = kind(recipe.adversarial.channels, recipe.adversarial.layers)
+            discriminator.to(self.device)
         perceptual = build_perceptual(recipe)
         self.losses = ScaleConsistentLoss(
             recipe, teacher, perceptual and perceptual.to(self.device), discriminator, self._mean
@@ -166,11 +168,12 @@ class _Run:
         batches = self.crops.read(
             map(self._places, range(self.first, recipe.steps)), recipe.workers
         )
+        recent = RecentMean()
         with StopRequest() as stop, progress:
             for done in range(self.first + 1, recipe.steps + 1):
                 places, images = self._next(batches, done - 1)
                 numbers = self._step(done - 1, places, images)
-                progress.advance(f"loss {numbers['loss']:.4f}")
+                progress.advance(recent.add(numbers["loss"]))
                 if main:
                     self.curve.add(done, *(numbers[name] for name in _COLUMNS))
                     scalars = {f"train/{name}": value for name, value in numbers.items()}
@@ -263,7 +266,10 @@ class _Run:
             )
         self._update(trained.student_optimizer, rate)
         if adversarial:
-            self._update(trained.discriminator_optimizer, rate)
+            own = recipe.adversarial.learning_rate or recipe.optimizer.learning_rate
+            self._update(
+                trained.discriminator_optimizer, rate * own / recipe.optimizer.learning_rate
+            )
         if trained.average:
             trained.average.update(trained.student)
         return dict(zip(_COLUMNS, values, strict=True))

@@ -5,7 +5,8 @@ features f (those that enter the last group norm) and a discriminator D:
 
     L = a MSE(y, x) + b perceptual(y, x) + c MSE(up2(f_S), f_T) [+ d detail(y, x)] + e l L_G
     L_G = -mean D(y)                                      hinge (Lim and Ye, arXiv 1705.02894)
-    L_D = mean (relu(1 - D(x)) + relu(1 + D(y))) / 2
+    L_D = mean (relu(1 - D(x)) + relu(1 + D(y))) / 2 [+ p R(x)]
+    R = mean |grad_x sum D(x)|^2 / 2                      R1 (Mescheder et al., arXiv 1801.04406)
     l = |grad L_r| / (|grad L_G| + 1e-6)                  adaptive (VQGAN, arXiv 2012.09841, eq. 7)
 
 where both gradients are taken at the weights of S's last convolution and L_r is what else that
@@ -25,6 +26,7 @@ __all__ = [
     "detail_error",
     "discriminator_hinge",
     "generator_hinge",
+    "gradient_penalty",
     "scale_consistency",
 ]
 
@@ -54,6 +56,16 @@ def generator_hinge(judged: Tensor) -> Tensor:
 def discriminator_hinge(real: Tensor, made: Tensor) -> Tensor:
     """The discriminator's loss from its values of real and of made images."""
     return (F.relu(1 - real) + F.relu(1 + made)).mean() / 2
+
+
+def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
+    """R of the module's text: how steep the discriminator is at real images `(B, C, H, W)`.
+
+    Differentiable by the discriminator's weights.
+    """
+    real = real.detach().requires_grad_(True)
+    (slope,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)
+    return slope.square().sum((1, 2, 3)).mean() / 2
 
 
 def adaptive_weight(

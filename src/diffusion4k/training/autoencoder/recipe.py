@@ -70,13 +70,18 @@ class AdversarialRecipe(Section):
     """The discriminator, which sets in (and begins to learn) after `start` steps.
 
     Its gradients are made as long as those of `balance`: of all that is learned from, or of the
-    perceptual distance alone, without its weight, as the paper's script has it.
+    perceptual distance alone, without its weight, as the paper's script has it. One that sees
+    `pixels` is held by spectral normalisation, one that sees `sub-bands` by the gradient penalty.
     """
 
     balance: Literal["all", "perceptual"] = "all"
     start: Annotated[int, Field(strict=True, ge=0)] = 0
+    sees: Literal["pixels", "sub-bands"] = "pixels"
     channels: Count = 64
     layers: Count = 3
+    gradient_penalty: NonNegative = 0.0
+    learning_rate: Positive | None = None
+    """Null: the autoencoder's."""
 
 
 class AutoencoderValidationRecipe(Section):
@@ -137,7 +142,7 @@ class AutoencoderRecipe(RunRecipe):
 
 
 def min_side(layers: int) -> int:
-    """Least pixels a side from which a `PatchDiscriminator` of so many layers makes a value."""
+    """Least pixels a side from which discriminators of so many layers make a value."""
     return 3 * 2**layers
 
 

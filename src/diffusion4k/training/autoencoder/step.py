@@ -13,6 +13,7 @@ from diffusion4k.training.autoencoder.losses import (
     detail_error,
     discriminator_hinge,
     generator_hinge,
+    gradient_penalty,
     scale_consistency,
 )
 from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe
@@ -96,4 +97,7 @@ class ScaleConsistentLoss:
         self.discriminator.train().requires_grad_(True)
         # Together, as each call in training mode moves the estimated spectral norms.
         real, fake = self.discriminator(torch.cat([images, made])).float().chunk(2)
-        return discriminator_hinge(real, fake)
+        loss = discriminator_hinge(real, fake)
+        if weight := self.recipe.adversarial.gradient_penalty:
+            loss = loss + weight * gradient_penalty(self.discriminator, images)
+        return loss

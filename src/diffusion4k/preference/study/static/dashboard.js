@@ -22,16 +22,26 @@ function row(...cells) {
   return made;
 }
 
+/** Fill a table; each cell knows its heading, which a narrow screen shows beside it. */
+function fill(table, rows) {
+  const heads = [...table.tHead.rows[0].cells].map((head) => head.textContent);
+  for (const made of rows) {
+    [...made.cells].forEach((each, index) => {
+      each.dataset.label = heads[index];
+    });
+  }
+  table.tBodies[0].replaceChildren(...rows);
+}
+
 function shape(name, attributes) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
   return made;
 }
 
-/** A share from 0 to 1 with its interval, and a line at one half. */
+/** A share from 0 to 1 with its interval, in numbers and drawn, and a line at one half. */
 function plot({ share, low, high }) {
-  const svg = shape("svg", { viewBox: "0 0 240 18", role: "img" });
-  svg.setAttribute("aria-label", `${percent(low)} to ${percent(high)}`);
+  const svg = shape("svg", { viewBox: "0 0 240 18", "aria-hidden": "true" });
   const x = (value) => 4 + 232 * value;
   svg.append(
     shape("line", { class: "axis", x1: x(0), x2: x(1), y1: 9, y2: 9 }),
@@ -39,17 +49,24 @@ function plot({ share, low, high }) {
     shape("line", { class: "range", x1: x(low), x2: x(high), y1: 9, y2: 9 }),
     shape("circle", { class: "share", cx: x(share), cy: 9, r: 5 }),
   );
-  return svg;
+  const made = document.createElement("div");
+  const numbers = document.createElement("span");
+  made.className = "interval";
+  numbers.textContent = `${percent(low)} to ${percent(high)}`;
+  made.append(svg, numbers);
+  return made;
 }
 
 const UNITS = { pairwise: "Pairs", rating: "Patches", inspection: "Candidates" };
 
-function drawProgress(kind, { participants, begun, finished, answered, units, views, wanted }) {
+function drawProgress(kind, progress) {
+  const { participants, begun, finished, answered, units, views, wanted, needed } = progress;
   const range = views.least === views.most ? views.least : `${views.least} to ${views.most}`;
   const facts = {
     Participants: participants,
     Begun: begun,
     Finished: finished,
+    "Left out": progress.left_out,
     Answered: answered,
     [UNITS[kind]]: units,
     "Each seen by": wanted ? `${range} of ${wanted}` : range,
@@ -65,17 +82,22 @@ function drawProgress(kind, { participants, begun, finished, answered, units, vi
       return made;
     }),
   );
+  at("note").hidden = needed === null;
+  at("note").textContent =
+    `More people are invited than ${wanted} views have room for: raise "views" in the study's file ` +
+    `to ${needed} and start the server again, or who comes last finds nothing left.`;
 }
 
 function drawWins(wins) {
   at("wins-part").hidden = !wins;
   if (!wins) return;
-  at("wins").tBodies[0].replaceChildren(
-    ...wins.map((found) =>
+  fill(
+    at("wins"),
+    wins.map((found) =>
       row(
         cell(found.title, { head: true }),
         cell(found.model_a),
-        cell(percent(found.share)),
+        cell(percent(found.share), { number: true }),
         cell(plot(found)),
         cell(found.model_b),
         cell(found.wins_a, { number: true }),
@@ -97,8 +119,9 @@ function drawChoices(choices) {
     return made;
   });
   at("choices").tHead.replaceChildren(row(...head));
-  at("choices").tBodies[0].replaceChildren(
-    ...choices.map((found) =>
+  fill(
+    at("choices"),
+    choices.map((found) =>
       row(
         cell(found.model || "all", { head: true }),
         ...names.map((name) => cell(found.choices[name] ?? 0)),
@@ -114,28 +137,46 @@ function draw(found) {
   drawProgress(found.kind, found.progress);
   drawWins(found.wins);
   drawChoices(found.choices);
-  at("agreement").tBodies[0].replaceChildren(
-    ...found.agreement.map(({ title, same, pairs, alpha, low, high }) =>
+  fill(
+    at("agreement"),
+    found.agreement.map(({ title, same, pairs, alpha, low, high }) =>
       row(
         cell(title, { head: true }),
-        cell(percent(same)),
+        cell(percent(same), { number: true }),
         cell(pairs, { number: true }),
-        cell(alpha === null ? "–" : `${decimal(alpha)} (${decimal(low)} to ${decimal(high)})`),
+        cell(alpha === null ? "–" : `${decimal(alpha)} (${decimal(low)} to ${decimal(high)})`, {
+          number: true,
+        }),
       ),
     ),
   );
-  at("people").tBodies[0].replaceChildren(
-    ...found.participants.map(({ name, done, total, seconds, flags }) => {
+  drawPeople(found.participants);
+}
+
+const NAMED = 50; // links that are named in one line
+
+function drawPeople(people) {
+  const [unopened, others] = [[], []];
+  for (const each of people) (each.state === "never opened" ? unopened : others).push(each);
+  fill(
+    at("people"),
+    others.map(({ name, state, done, total, seconds, minutes_left, checks, flags }) => {
       const made = row(
         cell(name, { head: true }),
+        cell(state),
         cell(`${done} of ${total}`, { number: true }),
         cell(seconds === null ? "–" : seconds, { number: true }),
+        cell(minutes_left, { number: true }),
+        cell(checks.seen ? `${checks.passed} of ${checks.seen}` : "–", { number: true }),
         cell(flags.join("; ")),
       );
       made.className = flags.length ? "flagged" : "";
       return made;
     }),
   );
+  const names = unopened.slice(0, NAMED).map(({ name }) => name);
+  if (unopened.length > NAMED) names.push(`${unopened.length - NAMED} more`);
+  at("unopened").textContent = names.length ? `Links never opened: ${names.join(", ")}` : "";
 }
 
 async function refresh() {

@@ -38,6 +38,32 @@ function inspection() {
   return [{ name: "decision", title: "Inspection", text, choices, many: true }];
 }
 
+const SHOWN = { pairwise: "pairs of images", rating: "patches of images", inspection: "images" };
+
+/** What someone should know before they agree: how much there is, how to look, which keys. */
+export function facts(study) {
+  const { total, minutes, kind } = study;
+  const keys = steps(study)[0]
+    .choices.filter(({ small }) => !small)
+    .filter(({ label }) => Number.isNaN(Number(label)))
+    .map(({ label, keys: [key] }) => `${key} = ${label}`);
+  const answers = keys.length ? keys.join(", ") : "1 to 9 and 0 = 10";
+  const together = kind === "pairwise" ? " Both images move together." : "";
+  const time = `about ${minutes} ${minutes === 1 ? "minute" : "minutes"}`;
+  return [
+    [`${total} ${SHOWN[kind]}, ${time}. You may pause and come back by your link.`],
+    [
+      `To look closely, double-click: that is 100%, every pixel. Drag to move, turn the wheel to come closer.${together}`,
+      "by-keys",
+    ],
+    [
+      `To look closely, double-tap: that is 100%, every pixel. Drag to move, pinch to come closer.${together}`,
+      "by-touch",
+    ],
+    [`Keys: ${answers}, z = 100% or everything, b = back. All of them are buttons too.`, "by-keys"],
+  ];
+}
+
 const STEPS = { pairwise, rating, inspection };
 
 /** The questions of a study, one after the other. */

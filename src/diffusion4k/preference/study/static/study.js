@@ -6,7 +6,7 @@
 /* global LinkedViewers */
 
 import { Clock } from "./clock.js";
-import { KEYS, steps } from "./kinds.js";
+import { KEYS, facts, steps } from "./kinds.js";
 import { Outbox, newKey } from "./outbox.js";
 import { get, post, setToken } from "./server.js";
 
@@ -54,6 +54,7 @@ function notice(title, text, { go = null, leave = false } = {}) {
   at("go").textContent = go ?? "";
   at("leave").hidden = !leave;
   at("link-row").hidden = true;
+  at("facts").hidden = true;
   at("notice-title").focus();
 }
 
@@ -138,6 +139,8 @@ function drawStep() {
   at("choices").classList.toggle("many", Boolean(many));
   at("choices").replaceChildren(...choices.map(button));
   at("back").disabled = step === 0 && shown.position === 0;
+  at("ask").classList.remove("open");
+  drawMore();
   at(`question-${step}`).focus({ preventScroll: true });
 }
 
@@ -167,7 +170,7 @@ async function next() {
     return;
   }
   drawProgress(found);
-  const nothing = "Enough people have taken part already: there is nothing left to be shown.";
+  const nothing = "Enough people have already taken part, so nothing is left to show you.";
   notice("Thank you", found.done ? me.thanks : nothing, { go: found.done ? "Look at the last one again" : null });
   at("go").onclick = () => once(() => earlier(found.done - 1));
 }
@@ -243,6 +246,10 @@ const actions = {
       }
     }),
   zoom: () => viewers?.toggle(),
+  more: () => {
+    at("ask").classList.toggle("open");
+    drawMore();
+  },
   pause: () => {
     notice("Paused", "Your answers are kept. Go on now, or come back later by your personal link.", {
       go: "Go on",
@@ -312,6 +319,26 @@ function drawQuestions() {
   at("questions").replaceChildren(...drawn);
 }
 
+function drawFacts() {
+  const drawn = facts(me).map(([text, kind = ""]) => {
+    const made = document.createElement("li");
+    made.textContent = text;
+    made.className = kind;
+    return made;
+  });
+  at("facts").replaceChildren(...drawn);
+  at("facts").hidden = false;
+}
+
+/** A small screen shows the beginning of a long question, and the rest by a button. */
+function drawMore() {
+  const text = document.querySelector("#questions .now p");
+  const open = at("ask").classList.contains("open");
+  at("more").hidden = !open && text.scrollHeight <= text.clientHeight + 1;
+  at("more").textContent = open ? "less" : "more";
+  at("more").setAttribute("aria-expanded", String(open));
+}
+
 function drawKeys() {
   const choices = questions[0].choices.map(({ keys, label }) => [keys.join(" "), label]);
   const entries = [...choices, ...KEYS].flatMap(([keys, what]) => {
@@ -368,6 +395,7 @@ at("keys").checked = localStorage.getItem("keys") !== "off";
 at("keys").addEventListener("change", () => {
   localStorage.setItem("keys", at("keys").checked ? "on" : "off");
 });
+addEventListener("resize", () => at("task").hidden || drawMore());
 addEventListener("hashchange", () => location.reload()); // Another link was opened here.
 
 once(async () => {
@@ -379,6 +407,7 @@ once(async () => {
     await begin();
   } else {
     notice(me.title, me.consent, { go: "I agree and take part" });
+    drawFacts();
     at("go").onclick = () => once(agree);
   }
 });

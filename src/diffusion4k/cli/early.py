@@ -1,0 +1,68 @@
+"""What a command can refuse at once, before it imports libraries that take seconds."""
+
+from pathlib import Path
+
+from diffusion4k.data.sizes import PATCH
+from diffusion4k.errors import UsageError
+from diffusion4k.families.folder import bundled_models, resolve
+from diffusion4k.sampling.sizes import check_steps
+
+__all__ = ["check_generation", "check_image", "require_folder"]
+
+
+def check_image(
+    model: str, width: int | None, height: int | None, steps: int | None, factor: int | None
+) -> None:
+    """Refuse sizes that no model makes, and numbers of steps that no schedule has.
+
+    The model itself may ask for more: `sampling.settle` knows.
+
+    Raises:
+        UsageError: names the number and what is allowed.
+    """
+    least = PATCH if model in bundled_models() and factor != 8 else PATCH // 2
+    for name, side in (("width", width), ("height", height)):
+        if side is None:
+            continue
+        if side < least:
+            raise UsageError(f"{name} {side}: too small, the smallest is {least}")
+        if over := side % least:
+            below = side - over
+            raise UsageError(
+                f"{name} {side}: not a multiple of {least}; the nearest: {below} or {below + least}"
+            )
+    if steps is not None:
+        check_steps(steps)
+
+
+def check_generation(
+    model: str,
+    width: int | None,
+    height: int | None,
+    steps: int | None,
+    *,
+    factor: int | None,
+    lora: Path | None,
+    init: Path | None,
+) -> None:
+    """As `check_image`, and files and models that are not there.
+
+    Raises:
+        UsageError: names what is wrong.
+        Diffusion4kError: a hub id that cannot be had.
+    """
+    check_image(model, width, height, steps, factor)
+    if lora is not None and not lora.exists():
+        raise UsageError(
+            f"{lora}: no such file: give the folder that holds pytorch_lora_weights.safetensors"
+        )
+    if init is not None and not init.exists():
+        raise UsageError(f"init {init}: no such file: give an image file")
+    resolve(model)
+
+
+def require_folder(folder: Path, what: str = "images") -> None:
+    """Raise `UsageError` unless a folder of `what` is there."""
+    if not folder.is_dir():
+        found = "is no folder" if folder.exists() else "no such folder"
+        raise UsageError(f"{folder}: {found}: give a folder of {what}")
