@@ -156,7 +156,8 @@ def answers_in(config: StudyConfig, *, needed: bool = True) -> list[Answer]:
 
 
 def _board(config: StudyConfig) -> Board:
-    return Board(config, find_material(config), _rows(config))
+    rows = _rows(config)  # First: a study that has not begun leaves nothing behind.
+    return Board(config, find_material(config), rows)
 
 
 def run(config: StudyConfig, *, host: str, port: int, proxies: Sequence[str]) -> None:
