@@ -27,7 +27,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: setup  ## speed and memory, each against a reference in the same run
+bench: setup  ## speed and memory, each against a reference in the same run; results in runs/bench
 	for benchmark in wavelet vae_tail glcm frechet metrics_speed sampling_overhead vae_memory \
 		plan plan_published uncached curation_speed duplicate_search objectives; do \
 		$(BIN)/python benchmarks/$$benchmark.py || exit 1; done
