@@ -81,8 +81,11 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 
 def write_text(path: str | Path, content: str) -> None:
-    """Write `content` to `path` as UTF-8, wholly or not at all."""
-    write_bytes(path, content.encode())
+    """Write `content` to `path` as UTF-8, wholly or not at all.
+
+    What is no text, of file names that are no UTF-8, is written as JSON escapes it.
+    """
+    write_bytes(path, content.encode(errors="backslashreplace"))
 
 
 def is_file_name(name: str) -> bool:

@@ -18,6 +18,7 @@ from PIL import Image
 __all__ = [
     "ANSWERS",
     "DAMAGED",
+    "FAULTS",
     "PLACES",
     "PROMPTS",
     "PROMPT_LINES",
@@ -175,6 +176,40 @@ ROWS: dict[str, Maker] = {
     "metadata-not-utf8": bad_metadata(b'{"file_name": "0.png", "text": "\xff\xfe"}\n'),
     "metadata-deep": bad_metadata(b"[" * 100_000 + b"\n"),
 }
+
+
+# A picture
+
+
+def _halved(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def _promising(path: Path) -> None:
+    whole = path.read_bytes()
+    path.write_bytes(whole[:16] + struct.pack(">II", 10**9, 10**9) + whole[24:])
+
+
+def _piped(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _moved(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("moved-away.png")
+
+
+FAULTS: dict[str, Callable[[Path], object]] = {
+    "cut": _halved,
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("This is no picture.\n"),
+    "huge": _promising,
+    "pipe": _piped,
+    "dangling": _moved,
+}
+"""What happens to a sound PNG in its place."""
 
 
 # Files of settings

@@ -65,12 +65,12 @@ def check_entries(recipe: BenchmarkRecipe) -> None:
     """
     for entry in recipe.models:
         if entry.images is not None:
-            found_images(images_folder(recipe, entry))
+            found_images(images_folder(recipe, entry), quiet=True)
         else:
             assert entry.model is not None
             resolve(entry.model)
     if recipe.reference:
-        list_images(recipe.reference)
+        list_images(recipe.reference, quiet=True)
 
 
 def make_images(
@@ -133,19 +133,25 @@ def write_captions(folder: Path, shots: list[Shot]) -> None:
     write_rows(folder / METADATA, rows)
 
 
-def found_images(folder: Path) -> list[Shot]:
+def found_images(folder: Path, *, quiet: bool = False) -> list[Shot]:
     """The images of a folder, each with the prompt that `metadata.jsonl` or its own record gives.
 
     These are the images in the folder itself, and those that `metadata.jsonl` names, be they there
     or not: measuring tells what is missing. Images of one prompt are numbered in the order of their
-    names, by what no seed is, unless it is known with which seeds they were made.
+    names, by what no seed is, unless it is known with which seeds they were made. Unless `quiet`,
+    pictures that cannot be read are reported.
 
     Raises:
         UsageError: no folder, or no image in it.
         Diffusion4kError: a line of `metadata.jsonl` that cannot be read.
     """
     rows = rows_of(folder)
-    found = set(rows) | set(_images_in(folder) if rows else list_images(folder))
+    found = set(rows)
+    try:
+        found.update(list_images(folder, quiet=quiet))
+    except UsageError:
+        if not rows:  # they may name images of sub-folders alone
+            raise
     paths = sorted(found, key=natural_key)
     known = [(path, *prompt_and_seed(path, rows.get(path))) for path in paths]
     taken = {(prompt, seed) for _, prompt, seed in known}
@@ -190,11 +196,3 @@ def size_of(shot: Shot) -> tuple[int, int] | None:
         return image_size(shot.path)
     except (Diffusion4kError, OSError):
         return None
-
-
-def _images_in(folder: Path) -> list[Path]:
-    """As `list_images`, but none is no error: `metadata.jsonl` may name those of sub-folders."""
-    try:
-        return list_images(folder)
-    except UsageError:
-        return []

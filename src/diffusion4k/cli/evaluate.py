@@ -124,7 +124,7 @@ def evaluate(
     folder = photo_folder(folder)
     reference = None if reference is None else photo_folder(reference)
     folders = [path for path in (folder, reference) if path is not None]
-    paths = [path for each in folders for path in list_images(each)]
+    paths = [path for each in folders for path in list_images(each, quiet=True)]
     weights = read_config(networks, [], Networks) if networks else Networks()
     ratings = read_ratings(against, scale) if against else None
 
@@ -149,7 +149,8 @@ def evaluate(
             settings, weights, place, has_reference=reference is not None, own=own
         )
         prompts = prompts_of(paths)
-        missing += lacking_prompts(further, [prompts[path] for path in list_images(folder)])
+        images = list_images(folder, quiet=True)
+        missing += lacking_prompts(further, [prompts[path] for path in images])
         for lack in missing:
             typer.echo(f"not measured: {', '.join(lack.columns)}: {lack.reason}")
     with tempfile.TemporaryDirectory(prefix="diffusion4k-measured-") as temporary:
@@ -167,7 +168,7 @@ def evaluate(
         report.show(result)
         facts = result.to_json()
         if people:
-            facts["against"] = people.compare(list_images(folder), kept)
+            facts["against"] = people.compare(list_images(folder, quiet=True), kept)
     if out is not None:
         write_text(out, json.dumps(facts, indent=1, allow_nan=False) + "\n")
         typer.echo(f"results: {out}")

@@ -127,6 +127,8 @@ def judge(
     try:
         report = judge_models(judged or models, settings, out, prompts=prompts)
     except Stopped as stopped:
+        for problem in stopped.report.problems:
+            typer.echo(f"bad: {problem}")
         typer.echo(stopped.report.lines()[-1])
         raise
     for line in report.lines():

@@ -3,6 +3,7 @@
 import errno
 import importlib
 import inspect
+import io
 import os
 import signal
 import sys
@@ -93,6 +94,9 @@ def main() -> None:
     except OSError:
         # Libraries that are imported later end the process over it.
         _fail("the working directory is gone: change to a folder that is there", 1)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file name may hold what is no text here; standard error does the same by itself.
+        sys.stdout.reconfigure(errors="backslashreplace")
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupted)
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from diffusion4k.bundled import PHOTOGRAPHS, POCKET
 from diffusion4k.data.folder import photo_folder
-from diffusion4k.data.picture_files import image_files
+from diffusion4k.data.picture_files import image_files, report_unread
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.files import leads_out
 from diffusion4k.sampling.provenance import prompt_and_seed, rows_of
@@ -47,7 +47,8 @@ class Model:
 def read_models(arguments: Sequence[str], least: int, most: int) -> list[Model]:
     """Models from `FOLDER` or `NAME=FOLDER` each; a folder without a name is called as it is.
 
-    The folder `pocket` is that of the bundled photographs.
+    The folder `pocket` is that of the bundled photographs. Pictures that cannot be read are
+    reported on standard error.
 
     Raises:
         UsageError: too few or too many, no such folder, one without images, or two of one name.
@@ -111,6 +112,7 @@ def _entries(folder: Path) -> list[Entry]:
             )
         name = path.relative_to(folder).as_posix()
         entries.append(Entry(path, name, *prompt_and_seed(path, rows.get(path))))
+    report_unread(folder, len(entries))
     if not entries:
         raise UsageError(f"{folder}: no images in it: give a folder of images")
     named: dict[str, Entry] = {}

@@ -4,6 +4,7 @@ No picture is passed over in silence: whoever lists a folder reads it or names i
 """
 
 import posixpath
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from diffusion4k.data.images import SUFFIXES
 from diffusion4k.data.metadata import METADATA
 from diffusion4k.data.problems import Problem, report_skipped
 from diffusion4k.errors import UsageError
-from diffusion4k.wording import natural_key
+from diffusion4k.text_files import visible
+from diffusion4k.wording import counted, natural_key
 
 __all__ = [
     "files_below",
@@ -20,6 +22,7 @@ __all__ = [
     "is_picture",
     "list_images",
     "looks_like_picture",
+    "report_unread",
     "unread_files",
     "why_unread",
 ]
@@ -35,10 +38,11 @@ _BEGINNINGS = (
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file is taken for a picture: by its ending, or without one by its first bytes."""
-    if path.name.startswith(".") or not path.is_file():
-        return False
-    return path.suffix.lower() in SUFFIXES or (not path.suffix and _begins_as_one(path))
+    """Whether a file is taken for a picture: by its ending, or without one by its first bytes.
+
+    A name that is no UTF-8 text is that of none: captions, caches and tables are by name.
+    """
+    return _is_one(path) and _is_text(path)
 
 
 def why_unread(path: Path) -> str | None:
@@ -46,6 +50,8 @@ def why_unread(path: Path) -> str | None:
     ending = path.suffix.lower()
     if path.name.startswith(".") or path.is_dir():
         return None
+    if not _is_text(path) and (looks_like_picture(path.name) or _is_one(path)):
+        return "its name is not UTF-8 text: rename it"
     if ending in _UNREAD:
         return f"not read: {ending} files: save it as PNG, TIFF or JPEG, or move it away"
     if ending not in SUFFIXES or path.is_file():
@@ -78,6 +84,19 @@ def unread_files(folder: Path, named: Iterable[str] = ()) -> Iterator[Problem]:
             yield Problem(str(path), reason, "unread")
 
 
+def report_unread(folder: Path, read: int) -> None:
+    """Say on standard error which files of a folder are not read, and how many of how many.
+
+    Arguments:
+        read: how many of its pictures are.
+    """
+    unread = list(unread_files(folder))
+    report_skipped(unread)
+    if unread:
+        total = counted(read + len(unread), "picture")
+        print(f"{visible(str(folder))}: {read} of {total} read", file=sys.stderr, flush=True)
+
+
 def files_below(folder: Path) -> Iterator[Path]:
     """Files and links of the folder in order, but hidden ones and image folders within it."""
     for path in sorted(folder.iterdir(), key=lambda path: natural_key(path.name)):
@@ -90,6 +109,20 @@ def files_below(folder: Path) -> Iterator[Path]:
             yield path
 
 
+def _is_one(path: Path) -> bool:
+    if path.name.startswith(".") or not path.is_file():
+        return False
+    return path.suffix.lower() in SUFFIXES or (not path.suffix and _begins_as_one(path))
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _begins_as_one(path: Path) -> bool:
     try:
         with path.open("rb") as file:
@@ -100,9 +133,10 @@ def _begins_as_one(path: Path) -> bool:
     return start.startswith(_BEGINNINGS) or is_webp or start[4:] == b"ftypavif"
 
 
-def list_images(folder: str | Path) -> list[Path]:
-    """Images of a folder and its sub-folders, by name; what looks like one but is not read is
-    reported.
+def list_images(folder: str | Path, *, quiet: bool = False) -> list[Path]:
+    """Images of a folder and its sub-folders, by name.
+
+    What looks like one but is not read is reported, unless `quiet`: by whoever lists it again.
 
     `pocket` is the folder of the bundled photographs. Left out are hidden files, image folders
     within it (with a `metadata.jsonl` of their own), and the stages of images that `generate
@@ -119,7 +153,8 @@ def list_images(folder: str | Path) -> list[Path]:
         for path in image_files(folder)
         if not any(part.endswith("-stages") for part in path.relative_to(folder).parts[:-1])
     ]
-    report_skipped(unread_files(folder))
+    if not quiet or not paths:
+        report_unread(folder, len(paths))
     if not paths:
         raise UsageError(f"{folder}: holds no images ({', '.join(sorted(SUFFIXES))})")
     return paths

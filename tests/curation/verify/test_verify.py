@@ -377,7 +377,7 @@ def test_file_names_that_are_no_text(dataset: Path) -> None:
     odd = os.fsdecode(b"\xff\x1b[31m\n.png")
     add(dataset, "other.png").rename(dataset / odd)
     report = verify(dataset)
-    assert report.counts == {"unnamed": 1}
+    assert report.counts == {"unread": 1}
     assert report.lines()[-1].isprintable()
     report.write_json(dataset / "problems.json")
     (problem,) = json.loads((dataset / "problems.json").read_text())["problems"]

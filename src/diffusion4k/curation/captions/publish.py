@@ -153,9 +153,6 @@ def _pictures(folder: Path) -> tuple[dict[str, Path], list[Problem]]:
         elif leads_out(path, folder):
             reason = "a link that leads out of the folder: put the picture itself here"
             problems.append(Problem(str(path), reason))
-        elif any("\ud800" <= letter <= "\udfff" for letter in name):
-            shown = str(path).encode(errors="backslashreplace").decode()
-            problems.append(Problem(shown, "its name is not UTF-8: rename it"))
         else:
             files[name] = path
     return files, problems

@@ -80,12 +80,6 @@ class _Walk:
     def _picture(self, path: Path, beside: list[Path]) -> Iterator[Entry]:
         named = self._named.pop(path, None)
         text = named.text if named else None
-        try:
-            str(path).encode()
-        except UnicodeEncodeError:
-            safe = os.fsencode(path).decode(errors="backslashreplace")
-            yield _problem(safe, "its name is not UTF-8 text: rename it")
-            return
         for file in beside:
             if not text:
                 try:
@@ -127,6 +121,7 @@ def _is_lost_link(path: Path) -> bool:
 
 
 def _problem(source: str, reason: str, name: str = "") -> Entry:
+    source = os.fsencode(source).decode(errors="backslashreplace")  # which tables can hold
     return Entry(source, name or Path(source).name, problem=reason)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from diffusion4k.compare.models import read_models
+from diffusion4k.compare.models import named_folders, read_models
 from diffusion4k.compare.rows import match_images
 from diffusion4k.data.problems import Problem
 from diffusion4k.errors import Diffusion4kError, UsageError
@@ -53,10 +53,11 @@ def find_pairs(
             do not fit the images.
         Diffusion4kError: no two images belong together, or the prompt of none is known.
     """
-    models = read_models(arguments, 2, _MOST_MODELS)
     if prompts:
-        places = {model.name: str(model.folder) for model in models}
+        named = named_folders(arguments, 2, _MOST_MODELS)
+        places = {name: str(folder) for name, folder in named.items()}
         return _of_scenes(find_scenes(places, prompts, skip_missing=True), str(prompts))
+    models = read_models(arguments, 2, _MOST_MODELS)
     pairs: list[Pair] = []
     problems: list[Problem] = []
     numbers: dict[str, int] = {}
