@@ -86,6 +86,12 @@ def test_prompts_of_text_and_jsonl(tmp_path: Path) -> None:
     assert read_prompts(lines) == ["a cat", "a dog"]
 
 
+def test_of_prompts_in_jsonl_the_text_alone_counts(tmp_path: Path) -> None:
+    lines = tmp_path / "p.jsonl"
+    lines.write_text('{"text": "a cat", "height": 512.0, "width": "wide", "seed": -1}\n')
+    assert read_prompts(lines) == ["a cat"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -49,8 +49,8 @@ def generate(
     prompts: Annotated[
         Path | None,
         typer.Option(
-            help="Several prompts: .txt, one per line, .jsonl with `text` each, an image folder's "
-            "captions, or pocket for those of the bundled photographs."
+            help="Several prompts: .txt, one per line, .jsonl, of which only `text` counts, an "
+            "image folder's captions, or pocket for those of the bundled photographs."
         ),
     ] = None,
     model: Annotated[

@@ -250,8 +250,9 @@ def choose_dtype(name: str, *, on_gpu: bool) -> str:
 def read_prompts(path: str | Path) -> list[str]:
     """Prompts of a `.txt` (one per line) or `.jsonl` file (`text` or `prompt` of each object).
 
-    Of an image folder they are its captions, those of the bundled photographs for `pocket`. Empty
-    lines are passed over.
+    Other keys of an object do not count: sizes and seeds are those of the request. Of an image
+    folder they are its captions, those of the bundled photographs for `pocket`. Empty lines are
+    passed over.
 
     Raises:
         UsageError: no such file, another suffix, or no prompt in the file.
