@@ -43,7 +43,7 @@ WHOLE = {"r": 4, "lora_alpha": 8, "target_modules": ["attn.to_q"]}
         ({k: v for k, v in lora().items() if "lora_A" in k}, {}, "has lora_A, but no lora_B"),
         ({k: v for k, v in lora().items() if "lora_B" in k}, {}, "has lora_B, but no lora_A"),
         (lora() | {B: torch.ones(16, 8)}, {}, f"{LAYERS[1]}: lora_A has rank 4, lora_B 8"),
-        (lora() | {B: torch.ones(16)}, {}, "has 1 dimensions, allowed are 2"),
+        (lora() | {B: torch.ones(16)}, {}, "has 1 dimension, allowed are 2"),
         ({name: torch.tensor(1.0) for name in lora()}, {}, "has 0 dimensions, allowed are 2"),
         (lora() | {B: torch.full((16, 4), torch.inf)}, {}, "holds numbers that are not finite"),
         (lora(), said(**WHOLE | {"r": 16}), "the header says rank 16, its weights have 4"),

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from diffusion4k.text_files import json_of
+from diffusion4k.wording import counted
 
 __all__ = ["CONFIG_KEY", "RECORD_KEY", "check_pairs", "config_of", "guessed", "origin_of"]
 
@@ -49,7 +50,7 @@ def check_pairs(weights: dict[str, Tensor]) -> dict[str, int]:
     """
     for name, weight in weights.items():
         if weight.ndim != 2:
-            raise ValueError(f"{name} has {weight.ndim} dimensions, allowed are 2")
+            raise ValueError(f"{name} has {counted(weight.ndim, 'dimension')}, allowed are 2")
         if not weight.isfinite().all():
             raise ValueError(f"{name} holds numbers that are not finite")
     ranks = {name.removesuffix(_A): len(weights[name]) for name in weights if name.endswith(_A)}
