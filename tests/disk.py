@@ -1,8 +1,10 @@
-"""A disk that is full."""
+"""A disk that is full, or that nothing can be written to."""
 
 import resource
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 @contextmanager
@@ -14,3 +16,18 @@ def largest_file(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@contextmanager
+def mounted(place: Path, options: str) -> Iterator[bool]:
+    """A disk in memory with these options of `mount` in the folder; False: that is not allowed."""
+    command = ["mount", "-t", "tmpfs", "-o", options, "none", str(place)]
+    try:
+        done = subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        done = False
+    try:
+        yield done
+    finally:
+        if done:
+            subprocess.run(["umount", "-l", str(place)], check=True)

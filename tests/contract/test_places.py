@@ -1,0 +1,69 @@
+"""What a command writes has no place: a file is in the way, the disk is full or read-only."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.contract.table import verb_of
+from tests.contract.values import ENDPOINT, SMALL
+from tests.contract.world import Run, arguments, contents, errors_of, unharmed
+from tests.disk import largest_file, mounted
+
+WRITING = (
+    "evaluate PICTURES --out OUT.json",
+    "compare PICTURES MORE --out OUT",
+    f"judge PICTURES MORE --out OUT {ENDPOINT}",
+    "cache PICTURES --model MODEL --resolution 64 --out OUT",
+    "train run.yaml output=OUT",
+    "ablate study.yaml output=OUT",
+    "vae train vae.yaml output=OUT",
+    "vae eval PICTURES --vae MODEL --size 64 --out OUT",
+    "benchmark --images PICTURES --prompts prompts.txt --out OUT",
+    f"generate lake --model MODEL {SMALL} --out OUT.png",
+    f"generate --prompts prompts.txt --model MODEL {SMALL} --out OUT",
+    "merge-lora lora --model MODEL --out OUT",
+    "dataset build build.yaml output=OUT",
+    "dataset stats PICTURES --out OUT",
+    "dataset verify PICTURES --fix OUT",
+    "figure gallery PICTURES --out OUT.png",
+    "figure side-by-side PICTURES MORE --out OUT.png",
+    "figure text PICTURES --out OUT.png",
+    "study links people.yaml folder=OUT --count 1",
+    "demo --model MODEL --side 384 --training-steps 2 --out OUT",
+)
+ROOM = 4096
+"""Bytes that the full disk takes: names, but no picture."""
+
+
+@pytest.fixture(params=["file-in-the-way", "full", "read-only"])
+def place(request: pytest.FixtureRequest, world: Path) -> Iterator[str]:
+    """Where nothing can be written."""
+    if request.param == "file-in-the-way":
+        yield "text.png/out"
+        return
+    disk = world / "out"
+    disk.mkdir()
+    with ExitStack() as stack:
+        if request.param == "full":
+            if not stack.enter_context(mounted(disk, f"size={ROOM}")):
+                stack.enter_context(largest_file(64))
+        elif not stack.enter_context(mounted(disk, "ro")):
+            if os.geteuid() == 0:
+                pytest.skip("the superuser writes everywhere, and may mount nothing here")
+            disk.chmod(0o555)
+        yield "out/out"
+
+
+@pytest.mark.parametrize("command", WRITING, ids=verb_of)
+def test_a_place_that_takes_nothing_is_named(
+    command: str, place: str, world: Path, tiny_model: Path, run: Run
+) -> None:
+    before = contents(world.parent)
+    code, out, err = run(arguments(command, tiny_model, OUT=place))
+    assert code in (1, 2), out + err
+    (line,) = errors_of(err)
+    assert place.partition("/")[0] in line
+    unharmed(world, before)
