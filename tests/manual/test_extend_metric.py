@@ -27,7 +27,7 @@ def test_the_page_s_class_is_a_metric(place: Path) -> None:
     save(place / "photographs" / "0.png", (0, 30, 0), (0, 50, 0))
     run_command(PAGE)
     results = json.loads((place / "results.json").read_text())
-    assert results["evaluated"]["means"]["blown_out"] == pytest.approx(0.25)
+    assert results["evaluated"]["blown_out"] == pytest.approx(0.25)
     found = {each["name"]: each["value"] for each in results["distances"]}
     # Means of the two folders: ((132.5 + 20) / 2, the same, (132 + 136.5) / 2) and (0, 40, 0).
     expected = np.linalg.norm([76.25 - 0, 76.25 - 40, 134.25 - 0])
