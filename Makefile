@@ -35,7 +35,7 @@ lint: setup  ## format, lint, types, and imports that run down the road
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: setup  ## speed and memory, each against a reference in the same run
+bench: setup  ## speed and memory, each against a reference in the same run; results in runs/bench
 	for benchmark in wavelet vae_tail glcm frechet metrics_speed sampling_overhead vae_memory \
 		plan plan_published uncached curation_speed duplicate_search objectives; do \
 		$(BIN)/python benchmarks/$$benchmark.py || exit 1; done
@@ -47,6 +47,8 @@ pocket: setup  ## train the pocket model anew, from Debian's wallpaper packages 
 	$(BIN)/python recipes/pocket/train_autoencoder.py
 	$(BIN)/python recipes/pocket/tiles.py
 	$(BIN)/diffusion4k vae train recipes/pocket/vae-decoder.yaml model=runs/pocket/vae/autoencoder
+	$(BIN)/python recipes/pocket/tiles.py --sides 768 1536 2048 2400 --out runs/pocket/detail_tiles
+	$(BIN)/diffusion4k vae train recipes/pocket/vae-detail.yaml
 	$(BIN)/python recipes/pocket/train_transformer.py
 	$(BIN)/python recipes/pocket/export.py
 	$(BIN)/diffusion4k train recipes/pocket-wlf.yaml steps=1500 optimizer.learning_rate=5e-4 output=runs/pocket/wlf

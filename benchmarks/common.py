@@ -29,7 +29,8 @@ __all__ = [
     "seconds",
 ]
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(os.environ.get("BENCH_RESULTS") or "runs/bench")
+"""Not the published ones in `benchmarks/results`: who measures keeps a clean clone."""
 GIB = 2**30
 
 # A process starts with the peak of the one it was forked from: a small one goes between.
@@ -118,7 +119,7 @@ def machine() -> dict[str, Any]:
 
 
 def save(name: str, result: dict[str, Any]) -> Path:
-    """Write `result` with the machine's description to `benchmarks/results/NAME.json`."""
+    """Write `result` with the machine's description to `NAME.json` in `RESULTS`."""
     plain = {k: asdict(v) if isinstance(v, Comparison) else v for k, v in result.items()}
     content = {"benchmark": name, "machine": machine(), "result": plain}
     path = RESULTS / f"{name}.json"

@@ -30,7 +30,7 @@ class Worker:
             stdout=subprocess.PIPE,
             text=True,
         )
-        if cores and hasattr(os, "sched_setaffinity"):
+        if cores:
             os.sched_setaffinity(self._process.pid, cores)
 
     def ask(self, line: str) -> None:

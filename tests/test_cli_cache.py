@@ -51,4 +51,4 @@ def test_small_photographs_are_enlarged_and_counted(tiny_model: Path, tmp_path: 
     result = run(
         "cache", folder, "--model", tiny_model, "--out", tmp_path / "cache", "--resolution", 96
     )
-    assert "1 photographs are below 96 pixels" in result.stderr
+    assert "1 photograph below 96 pixels" in result.stderr

@@ -153,7 +153,7 @@ def test_one_figure_where_it_is_wanted(tmp_path: Path) -> None:
         (["--against", "ratings.csv", "--figure", "plots.gif"], "allowed are files ending in .png"),
         (["--against", "ratings.csv", "--scale", "1", "5"], "outside the scale of 1 to 5"),
         (["--against", "ratings.csv", "--networks", "n.yaml"], "did you mean aesthetics_clip?"),
-        (["--against", "two.csv"], "2 images are both measured and rated"),
+        (["--against", "two.csv"], "2 images both measured and rated"),
         (["--figure", "plots.png"], "--figure: goes with --against"),
     ],
 )

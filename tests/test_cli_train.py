@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from diffusion4k.cli import train
 from diffusion4k.errors import UsageError
 from diffusion4k.planning import Machine, warning
-from diffusion4k.training import loop
+from diffusion4k.training import loop, run_report
 from diffusion4k.training.recipe import Recipe, load_recipe
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "pocket-wlf.yaml"
@@ -36,6 +36,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Recipe, dict[str, boo
         return recipe.output / "model"
 
     monkeypatch.setattr(loop, "train", note)
+    monkeypatch.setattr(run_report, "write_run_report", lambda *_: None)
     return runs
 
 

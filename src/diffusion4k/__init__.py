@@ -8,7 +8,12 @@ Importing this package is cheap: nothing heavy is loaded until a module that nee
 """
 
 import importlib
+import os
 from typing import Any
+
+# Notices of a missing torchvision, which nothing here needs, are no news to our users. A level that
+# somebody set stays.
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 __version__ = "0.1.0"
 

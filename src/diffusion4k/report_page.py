@@ -1,11 +1,13 @@
 """Reports as one HTML page that needs nothing else: a template, filled in.
 
 A template `{% extends "report_page.html" %}` with blocks `title`, `style` (its own rules, after the
-common ones) and `main`.
+common ones) and `main`. `{{ 1|counted("image") }}` is `1 image`.
 """
 
 from pathlib import Path
 from typing import Any
+
+from diffusion4k.wording import counted
 
 __all__ = ["render"]
 
@@ -21,4 +23,5 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["counted"] = counted
     return environment.get_template(template).render(**values)

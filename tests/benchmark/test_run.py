@@ -203,6 +203,33 @@ def test_one_image_only(tmp_path: Path) -> None:
     json.loads((tmp_path / "out/results.json").read_text())
 
 
+def test_a_ratio_of_foreign_jpegs_is_marked_wherever_it_stands(tmp_path: Path) -> None:
+    ours, foreign = fill(tmp_path / "ours", 2), fill(tmp_path / "foreign", 2)
+    path = list_images(foreign)[0]
+    Image.open(path).save(path, quality=70)
+    results = run(tmp_path / "out", foreign, ours)
+    marked, plain = row(results, "foreign").cells, row(results, "ours").cells
+    assert marked["compression_ratio"].mark == "*" and plain["compression_ratio"].mark == ""
+    assert marked["glcm_score"].mark == ""
+    assert results.differences[0].cells["compression_ratio"].mark == "*"
+    ratio = next(column for column in results.columns if column.name == "compression_ratio")
+    assert results.best(ratio) == set()  # nothing that it could be compared with
+    [note] = [note for note in results.notes if note.startswith("*")]
+    assert note.startswith("* 1 JPEG file not written at quality 95") and "reencode=true" in note
+    text = f"{marked['compression_ratio'].value:.2f}*"
+    for name in ("report.html", "results.tex"):
+        assert text in (tmp_path / "out" / name).read_text()
+    with (tmp_path / "out/results.csv").open() as file:
+        compares = {
+            (line["row"], line["metric"]): line["compares"] for line in csv.DictReader(file)
+        }
+    assert compares["foreign", "compression_ratio"] == "weighs JPEG files of another quality"
+    assert compares["ours", "compression_ratio"] == "yes"
+    anew = run(tmp_path / "anew", foreign, ours, reencode=True)
+    assert row(anew, "foreign").cells["compression_ratio"].mark == ""
+    assert not any("*" in note for note in anew.notes)
+
+
 def test_folders_that_cannot_be_meant(tmp_path: Path) -> None:
     good = fill(tmp_path / "good", 2)
     (tmp_path / "empty").mkdir()
@@ -211,7 +238,7 @@ def test_folders_that_cannot_be_meant(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "a.jpg").write_bytes(b"no image")
-    with pytest.raises(Diffusion4kError, match=r"broken: none of its 1 images .*; a\.jpg: "):
+    with pytest.raises(Diffusion4kError, match=r"broken: none of its 1 image .*; a\.jpg: "):
         run(tmp_path / "out", good, broken)
     (tmp_path / "file").write_text("")
     with pytest.raises(Diffusion4kError, match="a file, no folder"):

@@ -81,11 +81,7 @@ def test_a_difference_is_drawn_in_pairs(tmp_path: Path) -> None:
     second = [Findings(Path(f"b{n}"), {"score": x}) for n, x in enumerate(hard)]
     found = Values([], **FEW).difference(MEAN, first, second)
     assert found.value == pytest.approx(0.5) and found.low == pytest.approx(0.5)
-    assert vars(Values([], **FEW).difference(MEAN, first, first)) == {
-        "value": 0,
-        "low": 0,
-        "high": 0,
-    }
+    assert Values([], **FEW).difference(MEAN, first, first) == Cell(0, 0, 0)
 
 
 def test_a_distance_is_worked_out_once_for_row_and_pairs(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Whole builds: what is kept, what is dropped and why, and what is not done twice."""
 
+import csv
 import json
 import zlib
 from collections import Counter
@@ -16,7 +17,7 @@ import diffusion4k.curation.steps.quality as quality_step
 from diffusion4k.data.folder import read_folder
 from diffusion4k.data.images import open_rgb
 from diffusion4k.errors import Diffusion4kError
-from tests.curation.conftest import Build, picture, save
+from tests.curation.conftest import LENIENT, Build, picture, save
 
 
 @pytest.fixture
@@ -102,6 +103,27 @@ def test_ugly_pictures_are_used_or_dropped_with_their_reason(tmp_path: Path, bui
         "many.png": "header: pixels: 60000, allowed at most 50000",
     }.items():
         assert built.reason(name).startswith(reason), built.reason(name)
+    with (built.output / "dropped.csv").open(newline="") as file:
+        table = {Path(row["source"]).name: row for row in csv.DictReader(file)}
+    assert {name: row["reason"] for name, row in table.items()} == {
+        name: row["reason"] for name, row in rows.items() if not row["kept"]
+    }
+    measured = [table["long.jpg"][key] for key in ("step", "what", "value", "threshold")]
+    assert measured == ["header", "aspect", "6.25 to 1", "at most 3"]
+    assert table["cut.jpg"]["step"] == "measure" and table["cut.jpg"]["value"] == ""
+
+
+def test_a_threshold_is_named_with_the_value_that_missed_it(photos: Path, build: Build) -> None:
+    limit = sorted(row["noise"] for row in build(photos).rows)[2]
+    built = build(photos, thresholds=LENIENT | {"noise": {"max_noise": limit}})
+    with (built.output / "dropped.csv").open(newline="") as file:
+        [row] = csv.DictReader(file)
+    assert (row["step"], row["what"], row["threshold"]) == ("noise", "noise", f"at most {limit:g}")
+    assert float(row["value"]) == pytest.approx(
+        built.by_name()[Path(row["source"]).name]["noise"], rel=0.01
+    )
+    built = build(photos)  # what is let in again is gone from it
+    assert (built.output / "dropped.csv").read_text() == "source,step,what,value,threshold,reason\n"
 
 
 def test_what_is_too_small_is_not_decoded(tmp_path: Path, build: Build, work) -> None:

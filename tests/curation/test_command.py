@@ -29,6 +29,9 @@ def test_the_pocket_recipe_builds(app, tmp_path: Path, monkeypatch: pytest.Monke
     assert len(list((tmp_path / "out/eval").glob("*.jpg"))) == 2
     steps = ("source", "header", "measure", "duplicates", "captions", "inspection", "publish")
     assert all(f" {step} " in ran.output for step in steps)
+    rows = (tmp_path / "out/dropped.csv").read_text().splitlines()[1:]
+    told = f"{len(rows)} candidate{'s' * (len(rows) != 1)} left out"
+    assert (told in ran.output and "inspect" in ran.output) == bool(rows)
 
 
 def test_overrides_change_the_recipe(app, photos: Path, tmp_path: Path) -> None:
@@ -38,11 +41,11 @@ def test_overrides_change_the_recipe(app, photos: Path, tmp_path: Path) -> None:
     ran = CliRunner().invoke(app, [recipe, *overrides, "split.count=0"])
     assert ran.exit_code == 0, ran.output
     assert "4 to train on" in ran.output and not (tmp_path / "out/eval").exists()
-    assert "pictures have no caption" not in ran.output
+    assert "without a caption" not in ran.output
     for text in photos.glob("*.jsonl"):
         text.unlink()
     ran = CliRunner().invoke(app, [recipe, *overrides, "split.count=0"])
-    assert "4 of 4 pictures have no caption" in ran.output
+    assert "4 of 4 pictures without a caption" in ran.output
     assert f"`diffusion4k dataset caption {tmp_path / 'out'}`, then build again" in ran.output
 
 

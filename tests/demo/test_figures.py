@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffusion4k.demo.figures import crop_uri, loss_curve, reduced_uri
+from diffusion4k.demo.figures import crop_uri, reduced_uri
+from diffusion4k.training.loss_figure import loss_curve
 
 
 @pytest.fixture

@@ -108,7 +108,7 @@ def test_every_picture_of_a_folder_weighs_the_same() -> None:
 
 
 def test_own_photographs(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"1 photographs.*at least two"):
+    with pytest.raises(UsageError, match=r"1 photograph:.*at least two"):
         DetailModel.fit(PHOTOGRAPHS[:1])
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     with pytest.raises(Diffusion4kError, match=r"broken\.jpg: not an image"):

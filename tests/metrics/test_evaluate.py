@@ -186,7 +186,7 @@ def test_bad_folders(tmp_path: Path) -> None:
     (tmp_path / "file.jpg").touch()
     with pytest.raises(UsageError, match="is no folder"):
         evaluate(tmp_path / "file.jpg")
-    with pytest.raises(Diffusion4kError, match=r"none of its 1 images.*file\.jpg"):
+    with pytest.raises(Diffusion4kError, match=r"none of its 1 image.*file\.jpg"):
         evaluate(tmp_path)
     with pytest.raises(UsageError, match="--patch-size 0"):
         Settings(patch_size=0)

@@ -233,5 +233,5 @@ def test_photographs_that_are_enlarged_are_told(tmp_path: Path) -> None:
     assert not any("enlarged" in text for text in look_over(recipe).warnings)
     enlarged = recipe.model_copy(update={"enlarge": True})
     (told,) = [text for text in look_over(enlarged).warnings if "enlarged" in text]
-    assert told.startswith("9 of 9 photographs are below 4096 pixels")
+    assert told.startswith("9 of 9 photographs below 4096 pixels")
     assert "up to 2.4 times: enlarge=false keeps their size" in told

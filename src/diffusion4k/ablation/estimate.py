@@ -24,6 +24,7 @@ from diffusion4k.training.optimizers import make_optimizer
 from diffusion4k.training.pictures import training_batches
 from diffusion4k.training.randomness import draw_noise
 from diffusion4k.training.step import denoising_loss
+from diffusion4k.wording import counted
 
 __all__ = ["estimate"]
 
@@ -51,9 +52,10 @@ def estimate(ground: Ground, runs: Sequence[Run], left: Sequence[tuple[Run, int]
     total = steps * step + len(left) * look
     todo = len({run.folder for run, _ in left})
     return (
-        f"{len(runs)} runs of {study.steps[-1]} steps, {todo} to do: about {duration(total)} on "
-        f"this machine alone: {steps} steps of {duration(step)}, {len(left)} looks of "
-        f"{duration(look)} ({images} images of {duration(image)} each)"
+        f"{counted(len(runs), 'run')} of {counted(study.steps[-1], 'step')}, {todo} to do: "
+        f"about {duration(total)} on this machine alone: "
+        f"{counted(steps, 'step')} of {duration(step)}, {counted(len(left), 'look')} of "
+        f"{duration(look)} ({counted(images, 'image')} of {duration(image)} each)"
     )
 
 

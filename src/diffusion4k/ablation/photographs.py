@@ -23,6 +23,7 @@ from diffusion4k.families import Family
 from diffusion4k.files import atomic_path, sha256_of
 from diffusion4k.progress import track
 from diffusion4k.training.recipe import Recipe
+from diffusion4k.wording import counted
 
 __all__ = ["as_trained", "through_autoencoder"]
 
@@ -56,10 +57,14 @@ def as_trained(
         made.append(target)
     if not made:
         raise UsageError(
-            f"{folder}: none of its {len(paths)} photographs has {recipe.resolution} pixels on the "
+            f"{folder}: none of its {counted(len(paths), 'photograph')} has "
+            f"{recipe.resolution} pixels on the "
             "shorter side: name larger ones as reference"
         )
-    note = f"{small} of {len(paths)} photographs of {folder.name} are smaller than the resolution"
+    note = (
+        f"{small} of {counted(len(paths), 'photograph')} of {folder.name} smaller than the "
+        "resolution"
+    )
     return made, [f"{note}: left out"] if small else []
 
 

@@ -37,6 +37,7 @@ from diffusion4k.training.loop import train
 from diffusion4k.training.preflight import look_over
 from diffusion4k.training.recipe import Recipe
 from diffusion4k.training.signals import Stopped
+from diffusion4k.wording import counted
 
 __all__ = ["check_study", "check_time", "look_folder", "notes_of", "run_study", "start_folder"]
 
@@ -165,11 +166,13 @@ def notes_of(study: Study, ground: Ground) -> list[str]:
     for count, what in ((len(study.seeds), "seed"), (len(ground.prompts.prompts), "prompt")):
         if count < FEWEST_CROSSED:
             notes.append(
-                f"{count} {what}{'s' * (count > 1)}: too few for an interval, and no difference "
+                f"{counted(count, what)}: too few for an interval, and no difference "
                 f"can be told from chance: give at least {FEWEST_CROSSED}"
             )
     if min(study.velocity.pictures, len(ground.asked)) < FEWEST_CROSSED:
-        notes.append(f"{len(ground.asked)} pictures: too few for an interval of velocity errors")
+        notes.append(
+            f"{counted(len(ground.asked), 'picture')}: too few for an interval of velocity errors"
+        )
     if not study.velocity.data:
         notes.append(
             "the velocity's error is measured on pictures of the training set, with noise that no "

@@ -19,7 +19,7 @@ __all__ = ["compare_with_ratings", "figure_paths", "measures_of_one_image"]
 
 
 def measures_of_one_image(
-    settings: Settings, networks: Networks, device: str = "cpu"
+    settings: Settings, networks: Networks, device: str = "cpu", own: Sequence[Measure] = ()
 ) -> tuple[list[Measure], list[str]]:
     """Measures that see one image alone, and why some that people compare cannot be made.
 
@@ -33,7 +33,7 @@ def measures_of_one_image(
     )
     measures = [
         measure
-        for measure in [*weight_free_measures(settings), *with_networks]
+        for measure in [*weight_free_measures(settings), *with_networks, *own]
         if not measure.needs_prompt and not measure.needs_original and _sees_one_image(measure)
     ]
     relevant = {"aesthetics", *networks.pyiqa}

@@ -23,6 +23,7 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.folder import resolve
 from diffusion4k.sampling.provenance import prompt_and_seed, rows_of
 from diffusion4k.sampling.request import Request
+from diffusion4k.wording import natural_key
 
 __all__ = [
     "Shot",
@@ -50,7 +51,9 @@ class Shot:
 
 def images_folder(recipe: BenchmarkRecipe, entry: Entry) -> Path:
     """Where the images of a row are."""
-    return entry.images or recipe.output / "images" / entry.name
+    if entry.images is not None:
+        return photo_folder(entry.images)
+    return recipe.output / "images" / entry.name
 
 
 def check_entries(recipe: BenchmarkRecipe) -> None:
@@ -62,12 +65,12 @@ def check_entries(recipe: BenchmarkRecipe) -> None:
     """
     for entry in recipe.models:
         if entry.images is not None:
-            found_images(entry.images)
+            found_images(images_folder(recipe, entry))
         else:
             assert entry.model is not None
             resolve(entry.model)
     if recipe.reference:
-        list_images(photo_folder(recipe.reference))
+        list_images(recipe.reference)
 
 
 def make_images(
@@ -142,7 +145,8 @@ def found_images(folder: Path) -> list[Shot]:
         Diffusion4kError: a line of `metadata.jsonl` that cannot be read.
     """
     rows = rows_of(folder)
-    paths = sorted(set(rows) | set(_images_in(folder) if rows else list_images(folder)))
+    found = set(rows) | set(_images_in(folder) if rows else list_images(folder))
+    paths = sorted(found, key=natural_key)
     known = [(path, *prompt_and_seed(path, rows.get(path))) for path in paths]
     taken = {(prompt, seed) for _, prompt, seed in known}
     shots = []

@@ -28,6 +28,7 @@ from diffusion4k.statistics import (
     correlate,
     krippendorff_alpha,
 )
+from diffusion4k.wording import counted
 
 __all__ = ["Agreement", "Indicator", "Rater", "agreement_with_people"]
 
@@ -107,7 +108,8 @@ def agreement_with_people(
     if len(ratings.images) < _FEWEST:
         problems = "; ".join(ratings.warnings)
         raise Diffusion4kError(
-            f"{len(ratings.images)} images are both measured and rated, a correlation takes at "
+            f"{counted(len(ratings.images), 'image')} both measured and rated, a correlation "
+            "takes at "
             f"least {_FEWEST}: {problems or 'rate more'}"
         )
     means = ratings.mean()

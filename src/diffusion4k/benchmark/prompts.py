@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from diffusion4k.data.folder import METADATA, photo_folder, read_folder
+from diffusion4k.bundled import POCKET
+from diffusion4k.data.folder import METADATA, photo_folder, read_folder, where_from
 from diffusion4k.errors import UsageError
 from diffusion4k.sampling.request import read_prompts
 from diffusion4k.text_files import json_of
@@ -68,8 +69,9 @@ def read_prompt_set(name: str, limit: int | None = None, *, skip_bad: bool = Fal
     else:
         if not Path(name).exists():
             raise UsageError(
-                f"prompts {name}: no such file: give {SUPPLEMENT}, a .txt or .jsonl file, or an "
-                f"image folder with {METADATA}"
+                f"prompts {name}: no such file: give {SUPPLEMENT}, {POCKET}, a .txt or .jsonl "
+                "file, "
+                f"or an image folder with {METADATA}{where_from(name)}"
             )
         prompts = read_prompts(name)
     different = list(dict.fromkeys(prompts))

@@ -67,7 +67,7 @@ PUBLISHED = (
     _at_4096("UltraHR-100K", {"fid": 142.97}, "UltraHR-100K"),
     _at_4096("UltraFlux", {"fid": 143.11, "hpsv3": 11.47}, "UltraFlux (arXiv 2511.18050)"),
     _at_4096("Sana", {"clip_score": 35.49}, "as quoted by the peers"),
-    _at_4096("lowest patch-FID", {"fid_patch": 24.0}, "as quoted by the peers"),
+    _at_4096("best of the peers", {"fid_patch": 24.0}, "as quoted by the peers"),
 )
 
 CORRELATIONS_WITH_PEOPLE = {

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.text_files import read_table
+from diffusion4k.wording import natural_key
 
 __all__ = ["Ratings", "read_ratings"]
 
@@ -92,7 +93,7 @@ def read_ratings(path: str | Path, scale: tuple[float, float] = (1, 10)) -> Rati
     if not found:
         raise UsageError(f"{path}: no rating in it")
     images = tuple(dict.fromkeys(image for image, _ in found))
-    raters = tuple(sorted({rater for _, rater in found}))
+    raters = tuple(sorted({rater for _, rater in found}, key=natural_key))
     table = np.full((len(raters), len(images)), np.nan)
     column = {image: n for n, image in enumerate(images)}
     row = {rater: n for n, rater in enumerate(raters)}

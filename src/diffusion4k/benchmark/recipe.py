@@ -77,7 +77,8 @@ class BenchmarkRecipe(Section):
     seeds: tuple[Seed, ...] = Field((0,), min_length=1)
     models: tuple[Entry, ...] = Field(min_length=1)
     reference: Path | None = None
-    """Folder of photographs for the distances; by default that of the prompts."""
+    """Folder of photographs for the distances (`pocket`: the bundled ones); by default that of the
+    prompts."""
     output: Output = Path("runs/benchmark")
     width: Count | None = None
     height: Count | None = None
@@ -96,6 +97,8 @@ class BenchmarkRecipe(Section):
     """Of the token-grid ratio: pixels a side of a token, or of a window."""
     networks: Networks = Networks()
     """Weights of the metrics with networks; those that are not named are left empty."""
+    metrics: tuple[Text, ...] = ()
+    """`module:function` each, metrics of one's own: see `metrics.own`."""
     resamples: Count = 2000
     distance_groups: Annotated[int, Field(strict=True, ge=0)] = 20
     """Groups of pictures for the intervals of distances; with 0 they have none."""

@@ -20,7 +20,7 @@ ERROR_FACTOR = 8
 """By which the error map multiplies absolute differences."""
 
 _CELL, _GAP, _TEXT = 300, 8, 16
-_MARK = "#d7263d"
+_MARK, _SOFT, _GROUND = "#d7263d", "#5d6b7a", "#f5f7f9"
 _PATCH = 64
 
 
@@ -56,7 +56,7 @@ def drawn(
         pen.text((_GAP + column * (cell + _GAP), 6), name, "black", font)
     top = head
     for original, reconstructions in rows:
-        box = _busiest(original)
+        box = _busiest(original, cell)
         for column, image in enumerate([original, *reconstructions]):
             left = _GAP + column * (cell + _GAP)
             figure.paste(_whole(image, box, cell), (left, top))
@@ -66,10 +66,13 @@ def drawn(
                 map_ = Image.fromarray(error.clip(0, 255).astype(np.uint8))
                 place = (left, top + 2 * (cell + _GAP))
                 figure.paste(map_.resize((cell, cell), Image.Resampling.BOX), place)
-        place = (_GAP, top + 2 * (cell + _GAP) + cell // 2 - text // 2)
-        pen.text(place, f"absolute error x {ERROR_FACTOR}", "#5d6b7a", font)
+        left, upper = _GAP, top + 2 * (cell + _GAP)
+        pen.rectangle((left, upper, left + cell - 1, upper + cell - 1), _GROUND)
+        middle = left + cell // 2, upper + cell // 2
+        said = f"absolute error x {ERROR_FACTOR}\nof the pictures beside;\nblack: none"
+        pen.multiline_text(middle, said, _SOFT, font, anchor="mm", align="center")
         top += 3 * (cell + _GAP) + _GAP
-    pen.text((_GAP, top), "framed: enlarged, own pixels", "#5d6b7a", font)
+    pen.text((_GAP, top), "framed: enlarged, own pixels", _SOFT, font)
     return figure
 
 
@@ -88,5 +91,14 @@ def _enlarged(image: NDArray[np.uint8], box: Box, cell: int) -> Image.Image:
     return crop.resize((crop.width * factor, crop.height * factor), Image.Resampling.NEAREST)
 
 
-def _busiest(image: NDArray[np.uint8]) -> Box:
-    return busiest_places([image], _PATCH, 1)[0]
+def _busiest(image: NDArray[np.uint8], cell: int) -> Box:
+    """As large as fills a cell when every pixel is a square of whole pixels."""
+    left, top, right, _ = busiest_places([image], _PATCH, 1)[0]
+    shorter = min(image.shape[:2])
+    side = min(cell // max(1, cell // (right - left)), shorter)
+    grown = (side - (right - left)) // 2
+    left, top = (
+        min(max(start - grown, 0), whole - side)
+        for start, whole in ((left, image.shape[1]), (top, image.shape[0]))
+    )
+    return left, top, left + side, top + side

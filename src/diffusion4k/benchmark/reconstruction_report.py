@@ -29,8 +29,12 @@ from diffusion4k.metrics.frechet import FewSamplesWarning
 from diffusion4k.metrics.images import as_array
 from diffusion4k.progress import track
 from diffusion4k.vae import parse_memory
+from diffusion4k.wording import counted
 
-__all__ = ["run"]
+__all__ = ["FILES", "run"]
+
+FILES = ("results.json", "reconstructions.png")
+"""What is written into the output folder, beside the reconstructions."""
 
 _SHOWN = 4  # photographs in the figure
 _HEADINGS = {
@@ -101,13 +105,16 @@ def run(
         "fingerprints": {a.name: a.fingerprint[:16] for a in autoencoders},
     }
     result = Result(rows, settings, bad)
-    result.save(out / "results.json")
-    _figure(pictures, autoencoders, out)
+    data, figure = (out / name for name in FILES)
+    result.save(data)
+    _figure(pictures, autoencoders, out, figure)
     _show(result, Console())
     return result
 
 
-def _figure(pictures: Sequence[Picture], autoencoders: Sequence[Autoencoder], out: Path) -> None:
+def _figure(
+    pictures: Sequence[Picture], autoencoders: Sequence[Autoencoder], out: Path, path: Path
+) -> None:
     rows: list[tuple[NDArray[np.uint8], list[NDArray[np.uint8]]]] = []
     for picture in pictures:
         if len(rows) == _SHOWN:
@@ -118,14 +125,16 @@ def _figure(pictures: Sequence[Picture], autoencoders: Sequence[Autoencoder], ou
             continue
         made = [kept_reconstruction(out / "kept", picture, a) for a in autoencoders]
         rows.append((original, [as_array(path) for path in made]))
-    draw(rows, [a.name for a in autoencoders], out / "reconstructions.png")
+    draw(rows, [a.name for a in autoencoders], path)
 
 
 def _show(result: Result, console: Console) -> None:
     for size in dict.fromkeys(row.size for row in result.rows):
         rows = [row for row in result.rows if row.size == size]
         count = len(rows[0].images)
-        table = Table(title=f"{count} photographs at {size}x{size}", title_justify="left")
+        table = Table(
+            title=f"{counted(count, 'photograph')} at {size}x{size}", title_justify="left"
+        )
         table.add_column("")
         for row in rows:
             table.add_column(row.autoencoder, justify="right")
@@ -161,4 +170,4 @@ def _show(result: Result, console: Console) -> None:
     for reason in result.bad:
         console.print(f"skipped: {reason}", markup=False)
     if result.bad:
-        console.print(f"{len(result.bad)} pictures skipped")
+        console.print(f"{counted(len(result.bad), 'picture')} skipped")

@@ -16,6 +16,8 @@ from diffusion4k.text_files import as_cell
 
 __all__ = ["Difference", "ImageRow", "Results", "TableRow", "shown"]
 
+_FOREIGN = "weighs JPEG files of another quality"
+
 Kind = Literal["ours", "photographs", "published"]
 
 _HEAD = (
@@ -102,7 +104,7 @@ class Results:
         cells = {
             row.name: row.cells[column.name].value
             for row in self.of_kind("ours")
-            if not row.notes and _filled(row, column)
+            if not row.notes and _filled(row, column) and not row.cells[column.name].mark
         }
         values = [value for value in cells.values() if value is not None]
         if len(values) < 2 or not column.better:
@@ -152,7 +154,8 @@ def _lines(row: TableRow, columns: Sequence[Column]) -> Iterator[list[object]]:
         if cell.value is not None:
             bounds = (_blank(bound) for bound in (cell.low, cell.high))
             about = row.name, row.kind, row.images, row.size, column.name, column.better
-            yield [*about, cell.value, *bounds, "; ".join(row.notes) or "yes", row.source]
+            foreign = (_FOREIGN,) if cell.mark else ()
+            yield [*about, cell.value, *bounds, "; ".join(row.notes + foreign) or "yes", row.source]
 
 
 def _write_csv(path: Path, head: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
@@ -164,7 +167,8 @@ def _write_csv(path: Path, head: Sequence[str], lines: Iterable[Sequence[object]
 
 
 def shown(cell: Cell, column: Column, *, interval: bool = True, sign: bool = False) -> str:
-    """`0.751 [0.740, 0.762]` with the column's digits; a dash for an empty cell."""
+    """`0.751 [0.740, 0.762]` with the column's digits, `15.24* [...]` where it does not compare; a
+    dash for an empty cell."""
     if cell.value is None:
         return "–"
 
@@ -172,7 +176,7 @@ def shown(cell: Cell, column: Column, *, interval: bool = True, sign: bool = Fal
         # Without the sign of a zero.
         return f"{round(value, column.digits) + 0.0:{'+' if sign else ''}.{column.digits}f}"
 
-    text = number(cell.value)
+    text = number(cell.value) + cell.mark
     if interval and cell.low is not None and cell.high is not None:
         text += f" [{number(cell.low)}, {number(cell.high)}]"
     return text

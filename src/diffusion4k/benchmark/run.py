@@ -34,11 +34,13 @@ from diffusion4k.errors import Diffusion4kError
 from diffusion4k.lock import locked
 from diffusion4k.metrics.columns import Measure, Missing
 from diffusion4k.metrics.measuring import measure_all
+from diffusion4k.metrics.own import own_measures
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.selection import measures_for, takes_prompts
 from diffusion4k.metrics.store import Store
 from diffusion4k.metrics.weight_free import Settings
 from diffusion4k.progress import track
+from diffusion4k.wording import counted
 
 __all__ = ["FILES", "run_benchmark"]
 
@@ -57,6 +59,7 @@ def run_benchmark(recipe: BenchmarkRecipe, *, skip_bad: bool = False) -> Results
             be used, or a row without any good image.
     """
     check_entries(recipe)
+    own_measures(recipe.metrics, "metrics")
     prompts = read_prompt_set(recipe.prompts, recipe.limit, skip_bad=skip_bad)
     team = Team()
     held = locked(recipe.output, other="output") if team.is_main else nullcontext()
@@ -96,7 +99,7 @@ def _measured(
         differences_of(entrants, columns, values),
         tuple(missing),
         {entrant.name: entrant.bad for entrant in everyone if entrant.bad},
-        notes_of(recipe, prompts, entrants, reference),
+        notes_of(recipe, prompts, entrants, reference, columns),
         images_of(everyone, columns),
         facts_of(recipe, prompts, measures),
     )
@@ -111,7 +114,13 @@ def _measures(
         recipe.reencode, recipe.patch_size, recipe.patches_per_image, recipe.grid_period
     )
     has_reference = bool(recipe.reference or prompts.reference)
-    return measures_for(settings, recipe.networks, str(team.device), has_reference=has_reference)
+    return measures_for(
+        settings,
+        recipe.networks,
+        str(team.device),
+        has_reference=has_reference,
+        own=own_measures(recipe.metrics, "metrics"),
+    )
 
 
 def _write(results: Results, entrants: Sequence[Entrant], folder: Path) -> None:
@@ -128,7 +137,7 @@ def _entrants(recipe: BenchmarkRecipe, prompts: PromptSet, team: Team) -> list[E
     shots: dict[str, list[Shot]] = {}
     for entry in recipe.models:
         if entry.images is not None:
-            shots[entry.name] = found_images(entry.images)
+            shots[entry.name] = found_images(images_folder(recipe, entry))
             continue
         made = make_images(recipe, entry, prompts, team)
         write_captions(images_folder(recipe, entry), made)
@@ -180,5 +189,6 @@ def _measure(entrant: Entrant, measures: Sequence[Measure], store: Store) -> Non
     if not entrant.found:
         name, why = next(iter(entrant.bad.items()))
         raise Diffusion4kError(
-            f"{entrant.folder}: none of its {len(pictures)} images could be measured; {name}: {why}"
+            f"{entrant.folder}: none of its {counted(len(pictures), 'image')} could be "
+            f"measured; {name}: {why}"
         )

@@ -13,6 +13,7 @@ from diffusion4k.benchmark.people import Agreement, Indicator
 from diffusion4k.curation.stats.style import KEPT, SOFT, new_figure, tidy
 from diffusion4k.files import atomic_path
 from diffusion4k.statistics import Interval
+from diffusion4k.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +30,7 @@ def show_agreement(agreement: Agreement, console: Console | None = None) -> None
     """Print the correlations beside the paper's, the agreement of raters, and what was left out."""
     console = console or Console()
     images, raters = len(agreement.means), len(agreement.ratings.raters)
-    title = f"Against the mean ratings of {images} images by {_counted(raters, 'rater')}"
+    title = f"Against the mean ratings of {counted(images, 'image')} by {counted(raters, 'rater')}"
     table = Table(title=title, title_justify="left")
     table.add_column("")
     for heading in (*_HEADINGS.values(), "paper"):
@@ -45,8 +46,9 @@ def show_agreement(agreement: Agreement, console: Console | None = None) -> None
     for rater in agreement.raters:
         beside = "–" if math.isnan(rater.with_others) else f"{rater.with_others:.2f}"
         console.print(
-            f"rater {rater.name}: {rater.ratings} ratings, SRCC with the mean of the others "
-            f"{beside} ({rater.common} images)",
+            f"rater {rater.name}: {counted(rater.ratings, 'rating')}, SRCC with the mean of "
+            "the others "
+            f"{beside} ({counted(rater.common, 'image')})",
             markup=False,
         )
     for warning in agreement.warnings:
@@ -93,7 +95,3 @@ def _said(found: Interval) -> str:
     if math.isnan(found.low):
         return f"{found.value:.2f}"
     return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

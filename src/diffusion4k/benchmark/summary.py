@@ -13,10 +13,12 @@ from diffusion4k.benchmark.prompts import PromptSet
 from diffusion4k.benchmark.published import PUBLISHED
 from diffusion4k.benchmark.recipe import BenchmarkRecipe
 from diffusion4k.benchmark.results import Difference, ImageRow, TableRow
-from diffusion4k.benchmark.values import Cell, Values, per_picture
+from diffusion4k.benchmark.values import Cell, Values, foreign_files, per_picture
 from diffusion4k.metrics.columns import Column, Distance, Measure
+from diffusion4k.metrics.compression import why_marked
 from diffusion4k.metrics.measuring import Findings
 from diffusion4k.progress import track
+from diffusion4k.wording import counted
 
 __all__ = ["differences_of", "facts_of", "images_of", "notes_of", "rows_of"]
 
@@ -101,15 +103,21 @@ def notes_of(
     prompts: PromptSet,
     entrants: Sequence[Entrant],
     reference: Entrant | None,
+    columns: Sequence[Column],
 ) -> tuple[str, ...]:
     """What a reader must know of all rows."""
     notes = []
+    everyone = [*entrants, reference] if reference else entrants
+    measured = [found for entrant in everyone for found in entrant.findings]
+    if foreign := sum(foreign_files(column, measured) for column in columns):
+        notes.append(why_marked(foreign, "reencode=true"))
     if prompts.repeated:
-        notes.append(f"{prompts.name}: {prompts.repeated} prompts stand there again: left out")
+        notes.append(f"{prompts.name}: {counted(prompts.repeated, 'repeated prompt')} left out")
     for entrant in entrants:
         if unknown := entrant.conditions.unprompted:
             notes.append(
-                f"{entrant.name}: the prompts of {unknown} of {len(entrant.shots)} images are not "
+                f"{entrant.name}: the prompts of {unknown} of "
+                f"{counted(len(entrant.shots), 'image')} are not "
                 "known: name them in metadata.jsonl; metrics of prompts are left empty"
             )
     # That all are made directly goes without saying.
@@ -124,7 +132,8 @@ def notes_of(
         ours, theirs = first.by_pair(), second.by_pair()
         if (common := len(ours.keys() & theirs.keys())) < max(len(first.shots), len(second.shots)):
             notes.append(
-                f"{first.name} and {second.name}: {common} pairs of {len(first.shots)} and "
+                f"{first.name} and {second.name}: {counted(common, 'pair')} of "
+                f"{len(first.shots)} and "
                 f"{len(second.shots)} images; the others have no partner and do not count in their "
                 "difference"
             )
@@ -132,10 +141,13 @@ def notes_of(
     if fewest == 1:
         notes.append("a row of one image has no intervals, and no distance of whole images")
     elif fewest < _ENOUGH:
-        notes.append(f"{fewest} images: intervals of so few are rough, and rather too narrow")
+        notes.append(
+            f"{counted(fewest, 'image')}: intervals of so few are rough, and rather too narrow"
+        )
     if reference and fewest < 2048:
         notes.append(
-            f"{fewest} images and {len(reference.found)} photographs: a Fréchet distance of fewer "
+            f"{counted(fewest, 'image')} and {counted(len(reference.found), 'photograph')}: a "
+            "Fréchet distance of fewer "
             "samples than its extractor has dimensions is too high; compare it between rows of as "
             "many images only"
         )

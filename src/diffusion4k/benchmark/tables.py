@@ -15,6 +15,7 @@ from diffusion4k.benchmark.results import Difference, Results, TableRow, shown
 from diffusion4k.benchmark.values import EMPTY
 from diffusion4k.files import write_text
 from diffusion4k.metrics.columns import Column
+from diffusion4k.wording import counted
 
 __all__ = ["ARROWS", "save_latex", "show"]
 
@@ -72,7 +73,7 @@ def _differences(results: Results) -> Table:
     table = Table(title="Paired differences, with 95% intervals", title_justify="left")
     table.add_column("")
     for each in results.differences:
-        heading = f"{each.first} − {each.second}, {each.pairs} pairs"
+        heading = f"{each.first} − {each.second}, {counted(each.pairs, 'pair')}"
         table.add_column(escape(heading), justify="right", overflow="fold")
     for column in results.main_columns():
         cells = [

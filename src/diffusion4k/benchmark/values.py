@@ -10,7 +10,7 @@ Drawing with replacement repeats pictures, which raises a distance: see `statist
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.columns import Column, Distance, Mean, Ratio
+from diffusion4k.metrics.compression import MARK
 from diffusion4k.metrics.frechet import (
     FewSamplesWarning,
     Gaussian,
@@ -28,7 +29,7 @@ from diffusion4k.metrics.measuring import Findings
 from diffusion4k.metrics.stacked import frechet_of_folders
 from diffusion4k.statistics import Statistic, bootstrap, jackknife, mean_of, minus, ratio_of_sums
 
-__all__ = ["EMPTY", "Cell", "Values", "from_zero", "per_picture"]
+__all__ = ["EMPTY", "Cell", "Values", "foreign_files", "from_zero", "per_picture"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Cell:
     value: float | None
     low: float | None = None
     high: float | None = None
+    mark: str = field(default="", kw_only=True)
+    """Why it does not compare, where it is a ratio of foreign JPEGs: see `compression.MARK`."""
 
 
 EMPTY = Cell(None)
@@ -74,6 +77,8 @@ class Values:
         if statistic is None:
             return EMPTY
         cell = self._cell(column, statistic, len(findings))
+        if foreign_files(column, findings):
+            cell = replace(cell, mark=MARK)
         return from_zero(cell) if isinstance(column, Distance) else cell
 
     def difference(
@@ -81,7 +86,10 @@ class Values:
     ) -> Cell:
         """First minus second, of pictures that are pairs in this order, drawn as pairs."""
         a, b = (self.statistic(column, findings) for findings in (first, second))
-        return self._cell(column, minus(a, b), len(first)) if a and b else EMPTY
+        if not (a and b):
+            return EMPTY
+        cell = self._cell(column, minus(a, b), len(first))
+        return replace(cell, mark=MARK) if foreign_files(column, [*first, *second]) else cell
 
     def _cell(self, column: Column, statistic: Statistic, rows: int) -> Cell:
         if isinstance(column, Distance):
@@ -136,6 +144,11 @@ class Values:
                 return distance_between(Gaussian(ours), self._theirs[column.name])
         except Diffusion4kError:  # Too few samples.
             return math.nan
+
+
+def foreign_files(column: Column, findings: Sequence[Findings]) -> int:
+    """How many pictures' sizes are not comparable in this column."""
+    return column.doubtful(f.numbers for f in findings) if isinstance(column, Ratio) else 0
 
 
 def per_picture(column: Column, findings: Sequence[Findings]) -> NDArray[np.float64] | None:

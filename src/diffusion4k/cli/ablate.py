@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diffusion4k.cli.arguments import key_values
+from diffusion4k.cli.kinds import of_this_kind
 
 if TYPE_CHECKING:
     from diffusion4k.ablation.results import Results
@@ -48,7 +49,8 @@ def ablate(
     """
     from diffusion4k.ablation.study import load_study
 
-    wanted = load_study(study, overrides)
+    with of_this_kind(study, "ablate"):
+        wanted = load_study(study, overrides)
 
     from diffusion4k.ablation.arms import base_recipe
     from diffusion4k.training.first_look import first_look, refuse_problems

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from diffusion4k.cli.arguments import key_values
+from diffusion4k.cli.kinds import of_this_kind
+from diffusion4k.wording import counted
 
 __all__ = ["register"]
 
@@ -15,7 +17,7 @@ diffusion4k benchmark recipes/pocket-benchmark.yaml
 
 diffusion4k benchmark recipes/pocket-benchmark.yaml limit=2 output=runs/small
 
-diffusion4k benchmark --model pocket --images images --prompts prompts.txt --reference photographs
+diffusion4k benchmark --model pocket --images images --prompts pocket
 """
 
 
@@ -40,11 +42,15 @@ def benchmark(
     prompts: Annotated[
         str | None,
         typer.Option(
-            help="supplement (the paper's captions), .txt, .jsonl, or a folder with metadata.jsonl."
+            help="supplement (the paper's captions), .txt, .jsonl, a folder with metadata.jsonl, "
+            "or pocket (bundled)."
         ),
     ] = None,
     reference: Annotated[
-        Path | None, typer.Option(help="Photographs for the distances; else those of --prompts.")
+        Path | None,
+        typer.Option(
+            help="Photographs for the distances, pocket the bundled ones; else those of --prompts."
+        ),
     ] = None,
     width: Annotated[int | None, typer.Option(help="Pixels; by default each model's own.")] = None,
     height: Annotated[int | None, typer.Option(help="Pixels; by default each model's own.")] = None,
@@ -81,7 +87,8 @@ def benchmark(
     elif model or images or given:
         raise UsageError(f"{recipe}: with a recipe, other values are given as KEY=VALUE")
     else:
-        checked = load_benchmark_recipe(recipe, overrides)
+        with of_this_kind(recipe, "benchmark"):
+            checked = load_benchmark_recipe(recipe, overrides)
 
     from diffusion4k.benchmark.entries import check_entries
     from diffusion4k.cli.early import check_image
@@ -105,7 +112,7 @@ def benchmark(
         bad = [
             f"{row}: {file}: {why}" for row, bad in results.bad.items() for file, why in bad.items()
         ]
-        told = f"{len(bad)} images could not be measured: " + "; ".join(bad[:5])
+        told = f"{counted(len(bad), 'image')} could not be measured: " + "; ".join(bad[:5])
         told += "; ..." if len(bad) > 5 else ""
         if not skip_bad:
             raise Diffusion4kError(f"{told}; replace them, or pass --skip-bad")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from diffusion4k.wording import counted
+
 __all__ = ["register"]
 
 _EXAMPLE = """Example:
@@ -77,7 +79,7 @@ def cache(
         device=device,
     )
     typer.echo(
-        f"{out}: {report.computed} photographs computed, {report.reused} reused, "
+        f"{out}: {counted(report.computed, 'photograph')} computed, {report.reused} reused, "
         f"{len(scan.problems) + len(report.skipped)} skipped"
     )
     if buckets is not None:
@@ -85,7 +87,7 @@ def cache(
             typer.echo(line)
     if report.enlarged:
         typer.echo(
-            f"{report.enlarged} photographs are below {resolution} pixels on the shorter side "
-            "and were enlarged",
+            f"{counted(report.enlarged, 'photograph')} below {resolution} pixels on "
+            "the shorter side: enlarged",
             err=True,
         )

@@ -9,7 +9,7 @@ __all__ = ["register"]
 
 EPILOG = """Examples:
 
-  diffusion4k compare images photographs --out comparison
+  diffusion4k compare images pocket --out comparison
 
   diffusion4k compare before=images after=runs/images --match prompt --results before=results.json
 """
@@ -24,7 +24,8 @@ def compare(
     folders: Annotated[
         list[str],
         typer.Argument(
-            help="Two to six folders of images, each FOLDER or NAME=FOLDER.",
+            help="Two to six folders of images, each FOLDER or NAME=FOLDER; pocket: "
+            "the bundled photographs.",
             metavar="[NAME=]FOLDER...",
             show_default=False,
         ),

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from diffusion4k.wording import counted
+
 if TYPE_CHECKING:
     from diffusion4k.benchmark.ratings import Ratings
     from diffusion4k.metrics.columns import Measure
@@ -21,9 +23,11 @@ EPILOG = """Examples:
 
   diffusion4k evaluate images --reference photographs --cache .measured
 
-  diffusion4k evaluate images --reference photographs --all --out results.json
+  diffusion4k evaluate images --reference pocket --all --out results.json
 
   diffusion4k evaluate patches --against ratings.csv --out results.json
+
+  diffusion4k evaluate images --metric my_metrics:sharpness
 """
 
 
@@ -35,7 +39,8 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="Folder of images to measure.")],
     reference: Annotated[
-        Path | None, typer.Option(help="Folder of real photographs for the distances.")
+        Path | None,
+        typer.Option(help="Folder of photographs for the distances; pocket: the bundled ones."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Results file (JSON).")] = None,
     skip_bad: Annotated[
@@ -76,6 +81,13 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A metric of your own, module:function; several times. Its module runs.",
+            show_default=False,
+        ),
+    ] = None,
     against: Annotated[
         Path | None,
         typer.Option(help="Ratings by people: CSV of image,rater,rating; do metrics agree?"),
@@ -95,6 +107,7 @@ def evaluate(
     """
     from diffusion4k.benchmark.ratings import read_ratings
     from diffusion4k.config.read import read_config
+    from diffusion4k.data.folder import photo_folder
     from diffusion4k.data.picture_files import list_images
     from diffusion4k.errors import Diffusion4kError, UsageError
     from diffusion4k.files import write_text
@@ -104,11 +117,12 @@ def evaluate(
 
     if out is not None and out.is_dir():
         raise UsageError(f"--out {out}: is a folder; name a file such as {out / 'results.json'}")
-    if out is not None:
-        if out.parent.exists() and not out.parent.is_dir():
-            raise UsageError(f"--out {out}: {out.parent} is a file, no folder: name another")
+    if out is not None and out.parent.exists() and not out.parent.is_dir():
+        raise UsageError(f"--out {out}: {out.parent} is a file, no folder: name another")
     if against is None and figure:
         raise UsageError("--figure: goes with --against")
+    folder = photo_folder(folder)
+    reference = None if reference is None else photo_folder(reference)
     folders = [path for path in (folder, reference) if path is not None]
     paths = [path for each in folders for path in list_images(each)]
     weights = read_config(networks, [], Networks) if networks else Networks()
@@ -118,19 +132,21 @@ def evaluate(
     from diffusion4k.devices import usable_device
     from diffusion4k.metrics import report
     from diffusion4k.metrics.evaluate import evaluate as run
+    from diffusion4k.metrics.own import own_measures
     from diffusion4k.metrics.selection import lacking_prompts, measures_for
     from diffusion4k.metrics.weight_free import Settings
 
     settings = Settings(reencode, patch_size, patches_per_image, grid_period)
     place = str(usable_device(device))
-    people = _People(ratings, figure, settings, weights, place, out) if ratings else None
+    own = own_measures(metric or [], "--metric")
+    people = _People(ratings, figure, settings, weights, place, out, own) if ratings else None
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)  # Fails now rather than after the work.
-    further: list[Measure] = []
+    further: list[Measure] = [*own]
     prompts: dict[Path, str | None] = {}
     if all_ or (networks and not against):
         further, missing = measures_for(
-            settings, weights, place, has_reference=reference is not None
+            settings, weights, place, has_reference=reference is not None, own=own
         )
         prompts = prompts_of(paths)
         missing += lacking_prompts(further, [prompts[path] for path in list_images(folder)])
@@ -156,7 +172,7 @@ def evaluate(
         write_text(out, json.dumps(facts, indent=1, allow_nan=False) + "\n")
         typer.echo(f"results: {out}")
     if result.bad:
-        count = f"{len(result.bad)} of {len(paths)} images could not be measured: "
+        count = f"{len(result.bad)} of {counted(len(paths), 'image')} could not be measured: "
         named = "; ".join(result.bad[:5]) + ("; ..." if len(result.bad) > 5 else "")
         if not skip_bad:
             raise Diffusion4kError(f"{count}{named}; replace them, or pass --skip-bad")
@@ -174,13 +190,14 @@ class _People:
         networks: "Networks",
         device: str,
         out: Path | None,
+        own: "list[Measure]",
     ) -> None:
         from diffusion4k.benchmark.against import figure_paths, measures_of_one_image
         from diffusion4k.benchmark.scatter import FIGURE_SUFFIXES
 
         self._figures = figure_paths(figure, out, FIGURE_SUFFIXES)
         self._ratings = ratings
-        self._measures, self._missing = measures_of_one_image(settings, networks, device)
+        self._measures, self._missing = measures_of_one_image(settings, networks, device, own)
 
     def compare(self, images: list[Path], kept: Path) -> dict[str, Any]:
         """Print, draw, and give what the results file shall hold."""

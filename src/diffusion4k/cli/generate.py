@@ -33,7 +33,7 @@ diffusion4k generate "a mountain lake at dawn" --init lake.png --strength 0.35 -
 
 diffusion4k generate "a mountain lake at dawn" --stages 1024,2048,4096 --out lake-4k.png
 
-diffusion4k generate --prompts prompts.txt --seed 0 --seed 1 --format jpeg --out images
+diffusion4k generate --prompts pocket --seed 0 --seed 1 --format jpeg --out images
 """
 
 
@@ -48,7 +48,10 @@ def generate(
     ] = None,
     prompts: Annotated[
         Path | None,
-        typer.Option(help="Several prompts: .txt, one per line, or .jsonl with `text` each."),
+        typer.Option(
+            help="Several prompts: .txt, one per line, .jsonl with `text` each, an image folder's "
+            "captions, or pocket for those of the bundled photographs."
+        ),
     ] = None,
     model: Annotated[
         str, typer.Option(help="pocket (bundled), a folder in diffusers layout, or a hub id.")
@@ -187,6 +190,13 @@ def generate(
     if memory:
         typer.echo(str(sampler.placement), err=True)
     size = {"width": width, "height": height, "steps": steps, "guidance": guidance}
+    usual = sampler.family.defaults(sampler.folder).guidance
+    if guidance is not None and guidance > 1 >= usual:
+        typer.echo(
+            f"warning: guidance {guidance:g}: {model} was made for {usual:g}, which is none, and "
+            "more makes garish images: leave --guidance out",
+            err=True,
+        )
     # An image to start from takes the stages' place.
     _warn(sampler, size | (how if init is None else {"stages": ()}), high_resolution)
     remove_leftovers(out if out.is_dir() else out.parent)

@@ -17,10 +17,16 @@ from diffusion4k.text_files import visible
 
 __all__ = ["app", "main"]
 
-VERBS = (
-    *("demo", "generate", "train", "ablate", "merge_lora", "cache", "dataset", "evaluate"),
-    *("benchmark", "compare", "figure", "judge", "study", "vae", "plan", "models"),
-)
+_PANELS = {
+    "Start": ("demo", "models", "plan"),
+    "Data": ("dataset", "cache"),
+    "Training": ("train", "ablate", "vae", "merge_lora"),
+    "Images": ("generate",),
+    "Measuring": ("evaluate", "benchmark", "compare", "figure"),
+    "People and judges": ("study", "judge"),
+}
+"""In the order of the help; a module of this package each."""
+VERBS = tuple(verb for verbs in _PANELS.values() for verb in verbs)
 
 _WrongUsage: type[Any] = typer.BadParameter.__mro__[1]
 """Of all that Typer refuses."""
@@ -62,16 +68,23 @@ def _reflow(group: typer.Typer) -> None:
         _reflow(inner.typer_instance)
 
 
-for _verb in VERBS:
-    importlib.import_module(f"diffusion4k.cli.{_verb}").register(app)
+def _register(panel: str, verb: str) -> None:
+    importlib.import_module(f"diffusion4k.cli.{verb}").register(app)
+    for commands in (app.registered_commands, app.registered_groups):
+        for each in commands:
+            if not isinstance(each.rich_help_panel, str):  # the one that came just now
+                each.rich_help_panel = panel
+
+
+for _panel, _verbs in _PANELS.items():
+    for _verb in _verbs:
+        _register(_panel, _verb)
 _reflow(app)
 
 
 def main() -> None:
     """Run the command line; exit 0 on success, 2 on wrong usage, 1 on failure, 130 on Ctrl-C."""
-    # Their notices of missing torchvision are no news to our users.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    # Nor is each attempt to reach the hub: what came of it is said once.
+    # Each attempt to reach the hub is no news: what came of it is said once.
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     try:
         Path.cwd()

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from diffusion4k.training.recipe import Recipe
 
 from diffusion4k.cli.arguments import key_values
+from diffusion4k.cli.kinds import refuse_other_kinds
 
 __all__ = ["register"]
 
@@ -49,7 +50,8 @@ def train(
     """Fine-tune a model's transformer, by a recipe.
 
     The same command goes on from the newest checkpoint of a run that was stopped or killed. The
-    result, OUTPUT/model, is a folder that `generate --model` and plain diffusers load.
+    result, OUTPUT/model, is a folder that `generate --model` and plain diffusers load;
+    OUTPUT/report.html shows what came of it.
     """
     from diffusion4k.config.read import read_partly
     from diffusion4k.errors import UsageError
@@ -57,6 +59,8 @@ def train(
     from diffusion4k.training.recipe import Recipe
 
     wanted, problems, unknown = read_partly(recipe, overrides, Recipe, instead=INSTEAD)
+    if problems:
+        refuse_other_kinds(recipe, "train")
     if wanted is None:
         raise UsageError(f"{recipe}: {'; '.join(problems)}")
     if not check:
@@ -86,26 +90,21 @@ def train(
         return
 
     from diffusion4k.training.loop import train
+    from diffusion4k.training.run_report import write_run_report
 
     result = train(wanted, skip_bad=skip_bad, changed_inputs=changed_inputs)
     if is_main():
         typer.echo(result)
-        typer.echo(_what_next(wanted, result), err=True)
+        typer.echo(_what_next(wanted, result, write_run_report(wanted, result)), err=True)
 
 
-def _what_next(recipe: "Recipe", result: Path) -> str:
+def _what_next(recipe: "Recipe", result: Path, page: Path | None) -> str:
     """What came of the run, and the commands that show it."""
-    from diffusion4k.training.curve import Curve
+    from diffusion4k.training.run_report import next_commands, validation_losses
 
-    losses = [float(row["loss"]) for row in Curve.read(recipe.output / "validation.csv")]
-    measured = (
-        f"validation loss {losses[0]:.4f} before, {losses[-1]:.4f} after\n"
-        if len(losses) > 1
-        else ""
-    )
-    tuned = f"{recipe.model} --lora {result}" if recipe.lora else str(result)
-    return (
-        f"{measured}make an image by it: diffusion4k generate PROMPT --model {tuned} --out after\n"
-        f"and one without: diffusion4k generate PROMPT --model {recipe.model} --out before\n"
-        "side by side: diffusion4k compare before after --out comparison"
-    )
+    lines = [f"the run on one page: {page}"] if page else []
+    losses = [loss for _, loss in validation_losses(recipe)]
+    if len(losses) > 1:
+        lines.append(f"validation loss {losses[0]:.4f} before, {losses[-1]:.4f} after")
+    lines += [f"{what}: {command}" for what, command in next_commands(recipe, result)]
+    return "\n".join(lines)

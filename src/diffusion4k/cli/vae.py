@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from diffusion4k.cli.arguments import key_values
+from diffusion4k.cli.kinds import of_this_kind
 
 __all__ = ["register"]
 
@@ -56,7 +57,8 @@ def train(
     """
     from diffusion4k.training.autoencoder.recipe import load_autoencoder_recipe
 
-    checked = load_autoencoder_recipe(recipe, overrides)
+    with of_this_kind(recipe, "vae train"):
+        checked = load_autoencoder_recipe(recipe, overrides)
 
     from diffusion4k.data.folder import metadata_of, photo_folder
     from diffusion4k.families.folder import resolve_autoencoder
@@ -141,3 +143,5 @@ def evaluate(
         allow_enlarging=allow_enlarging,
         skip_bad=skip_bad,
     )
+    for name in reconstruction_report.FILES:
+        typer.echo(out / name)

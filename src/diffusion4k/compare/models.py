@@ -7,10 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from diffusion4k.bundled import PHOTOGRAPHS, POCKET
+from diffusion4k.data.folder import photo_folder
 from diffusion4k.data.picture_files import image_files
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.files import leads_out
 from diffusion4k.sampling.provenance import prompt_and_seed, rows_of
+from diffusion4k.wording import counted
 
 __all__ = ["Entry", "Model", "is_inside", "named_folders", "read_models"]
 
@@ -44,6 +47,8 @@ class Model:
 def read_models(arguments: Sequence[str], least: int, most: int) -> list[Model]:
     """Models from `FOLDER` or `NAME=FOLDER` each; a folder without a name is called as it is.
 
+    The folder `pocket` is that of the bundled photographs.
+
     Raises:
         UsageError: too few or too many, no such folder, one without images, or two of one name.
         Diffusion4kError: bad metadata.
@@ -60,7 +65,7 @@ def named_folders(arguments: Sequence[str], least: int, most: int) -> dict[str, 
     """
     if not least <= len(arguments) <= most:
         raise UsageError(
-            f"{len(arguments)} image folder{'s' * (len(arguments) != 1)} given: allowed are "
+            f"{counted(len(arguments), 'image folder')} given: allowed are "
             f"{least} to {most}, each FOLDER or NAME=FOLDER"
         )
     named: dict[str, Path] = {}
@@ -86,11 +91,13 @@ def is_inside(path: Path, models: Iterable[Model]) -> Model | None:
 
 def _split(argument: str) -> tuple[str, Path]:
     name, equals, folder = argument.partition("=")
+    if argument == POCKET:
+        return POCKET, PHOTOGRAPHS
     if not equals or Path(argument).is_dir():
         return Path(argument).resolve().name or argument, Path(argument)
     if not name.strip() or not folder:
         raise UsageError(f"{argument}: give FOLDER or NAME=FOLDER")
-    return name.strip(), Path(folder)
+    return name.strip(), photo_folder(folder)
 
 
 def _entries(folder: Path) -> list[Entry]:

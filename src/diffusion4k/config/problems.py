@@ -34,6 +34,18 @@ _ALLOWED = {
 """Pydantic's kinds of problems that it says in other words than ours."""
 
 
+_ELSEWHERE = {
+    **dict.fromkeys(("lr", "learn_rate"), "learning_rate"),
+    **dict.fromkeys(("warmup", "lr_warmup_steps"), "warmup_steps"),
+    **dict.fromkeys(("max_train_steps", "max_steps", "num_steps", "iterations"), "steps"),
+    **dict.fromkeys(("bs", "train_batch_size"), "batch_size"),
+    **dict.fromkeys(("dataset", "train_data_dir", "instance_data_dir"), "data"),
+    **dict.fromkeys(("output_dir", "out"), "output"),
+    "wd": "weight_decay",
+}
+"""Names of keys in other programs, and ours."""
+
+
 def describe_problems(error: ValidationError, model: type[BaseModel], content: Any) -> str:
     """All problems with `content`, joined by semicolons."""
     return "; ".join(list_problems(error, model, content))
@@ -101,8 +113,10 @@ def _is_absent(problem: Any) -> bool:
 def _unknown(key: str, section: type[BaseModel], model: type[BaseModel]) -> str:
     parent, _, name = key.rpartition(".")
     siblings = [f"{parent}.{field}" if parent else field for field in section.model_fields]
-    namesakes = [known for known in known_keys(model) if known.endswith(f".{name}")]
-    close = difflib.get_close_matches(key, siblings, n=1) or namesakes
+    ours = _ELSEWHERE.get(name, name)
+    namesakes = [known for known in known_keys(model) if f".{known}".endswith(f".{ours}")]
+    close = namesakes if name in _ELSEWHERE else []
+    close = close or difflib.get_close_matches(key, siblings, n=1) or namesakes
     if close and key not in known_keys(model):
         return f"{key}: unknown key (did you mean {close[0]}?)"
     return f"{key}: unknown key (allowed: {', '.join(siblings)})"
@@ -130,7 +144,10 @@ def allowed(problem: Any) -> str | None:
     if kind == "missing":
         return f"{problem['loc'][-1] + 1} values"
     if kind in _ALLOWED:
-        return _ALLOWED[kind].format(**problem.get("ctx", {}))
+        words = _ALLOWED[kind].format(**problem.get("ctx", {}))
+        # Of a union whose other half is what one writes oneself: see `training.objective_recipe`.
+        is_open = kind == "union_tag_invalid" and "known" in problem["loc"]
+        return f"{words}, or `module:Class` of your own" if is_open else words
     return message.removeprefix(_SHOULD) if message.startswith(_SHOULD) else None
 
 

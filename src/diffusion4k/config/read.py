@@ -15,7 +15,7 @@ from diffusion4k.config.problems import describe_problems, list_problems
 from diffusion4k.errors import UsageError
 from diffusion4k.text_files import check_plain, shortened
 
-__all__ = ["read_config", "read_partly"]
+__all__ = ["read_config", "read_partly", "top_keys"]
 
 _MOST_BYTES = 1 << 20
 _MOST_VALUES = 100_000
@@ -65,6 +65,11 @@ def read_partly(
         return kind.model_validate(content), problems, keys
     except ValidationError:
         return None, problems, keys
+
+
+def top_keys(path: Path) -> set[str]:
+    """The outermost keys of a file. Raises as `read_partly` does."""
+    return set(_content(path, None))
 
 
 def _content(path: Path, overrides: list[str] | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from diffusion4k.curation.engine import calls_ended, interrupts_noted, load_daft
 from diffusion4k.curation.entries import write_entries
 from diffusion4k.curation.files import written
 from diffusion4k.curation.inspection.decisions import latest_decisions
-from diffusion4k.curation.layout import COUNTS, DECISIONS, MANIFEST, SPLITS
+from diffusion4k.curation.layout import COUNTS, DECISIONS, DROPPED, SPLITS
 from diffusion4k.curation.manifest import write_manifest, write_metadata
 from diffusion4k.curation.publish import PublishStep, ending_of, remove_others
 from diffusion4k.curation.reading import Reader
@@ -51,8 +51,8 @@ def build_dataset(recipe: DatasetRecipe, *, ray: str | None = None) -> Summary:
         summary = _build(recipe, work)
     if not summary.kept:
         raise Diffusion4kError(
-            f"{output}: no picture of {summary.candidates} was kept: column reason of "
-            f"{output / MANIFEST} says why, {output / COUNTS} how often"
+            f"{output}: no picture of {summary.candidates} was kept: {output / DROPPED} says why "
+            f"of each, {output / COUNTS} how often"
         )
     return summary
 

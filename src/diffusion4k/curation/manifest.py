@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING
 import pyarrow.parquet as pq
 
 from diffusion4k import __version__
+from diffusion4k.curation.dropped import dropped_table
 from diffusion4k.curation.engine import batches_of, joined, load_daft, rows_of
 from diffusion4k.curation.files import written
 from diffusion4k.curation.layout import MANIFEST, SPLITS
@@ -30,7 +31,8 @@ _INNER = ("index", "key", "kind", "path", "start", "length", "column")
 def write_manifest(
     table: "DataFrame", hashes: "DataFrame", recipe: DatasetRecipe, summary: Summary
 ) -> None:
-    """One row per candidate, in the order of the sources; each is counted in `summary`.
+    """One row per candidate, in the order of the sources; each is counted in `summary`, and those
+    that were dropped stand in `dropped.csv` as well.
 
     `hashes` has more columns of it, by `key`.
     """
@@ -45,10 +47,17 @@ def write_manifest(
     }
     schema = table.schema().to_pyarrow_schema().with_metadata(notes)
     path = recipe.output / MANIFEST
-    with written(path), atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as file:
+    with (
+        dropped_table(recipe.output) as add_dropped,
+        written(path),
+        atomic_path(path) as temporary,
+        pq.ParquetWriter(temporary, schema) as file,
+    ):
         for batch in batches_of(table):
             file.write_batch(batch.cast(schema))
-            summary.add(batch.select(["step", "reason", "split", "text"]).to_pylist())
+            rows = batch.select(["source", "step", "reason", "split", "text"]).to_pylist()
+            summary.add(rows)
+            add_dropped(rows)
 
 
 def write_metadata(table: "DataFrame", output: Path) -> dict[str, set[str]]:

@@ -11,6 +11,7 @@ from diffusion4k.curation.engine import Row
 from diffusion4k.curation.files import written
 from diffusion4k.curation.layout import COUNTS, EVAL, SPLITS, TRAIN
 from diffusion4k.files import write_text
+from diffusion4k.wording import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -77,7 +78,10 @@ class Summary:
 
         counts = self.counts()
         train, held_out = counts[TRAIN], counts[EVAL]
-        title = f"{self.candidates} candidates: {train} to train on, {held_out} to evaluate on"
+        title = (
+            f"{counted(self.candidates, 'candidate')}: {train} to train on, {held_out} to "
+            "evaluate on"
+        )
         table = Table("step", title=title, title_justify="left")
         for heading in ("kept", "dropped"):
             table.add_column(heading, justify="right")

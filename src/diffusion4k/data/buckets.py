@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from diffusion4k.data.sizes import check_multiple
 from diffusion4k.errors import UsageError
+from diffusion4k.wording import counted
 
 __all__ = [
     "LONGEST",
@@ -116,7 +117,8 @@ class BucketOrder:
             raise UsageError(f"batch: found {batch}, allowed 1 or more")
         if len(bucket_of) < batch:
             raise UsageError(
-                f"{len(bucket_of)} photographs: fewer than one batch of {batch}: lower batch_size "
+                f"{counted(len(bucket_of), 'photograph')}: fewer than one batch of {batch}: "
+                "lower batch_size "
                 "or the number of processes, or add photographs"
             )
         labels = np.asarray(bucket_of)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from diffusion4k.bundled import POCKET, photo_folder
 from diffusion4k.cores import cores
 from diffusion4k.data.beside import TABLE, has_captions_beside, rows_beside, rows_of_table
 from diffusion4k.data.images import image_size
@@ -18,6 +19,7 @@ from diffusion4k.data.problems import Problem, report_skipped
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.prefetch import prefetch
 from diffusion4k.progress import track
+from diffusion4k.wording import counted
 
 __all__ = [
     "MAX_ASPECT",
@@ -31,6 +33,7 @@ __all__ = [
     "read_folder",
     "rows_of",
     "scan_folder",
+    "where_from",
 ]
 
 MIN_SIDE = 64
@@ -52,11 +55,14 @@ class Photo:
     height: int
 
 
-def photo_folder(name: str | Path) -> Path:
-    """The folder itself, or for `pocket` the one with the bundled photographs."""
-    if str(name) == "pocket":
-        return Path(__file__).parents[1] / "pocket" / "photographs"
-    return Path(name)
+def where_from(name: str | Path) -> str:
+    """What to say of a missing folder that is called as the recipes call the paper's dataset."""
+    if not str(name).replace("_", "-").rpartition("/")[2].lower().startswith("aesthetic-"):
+        return ""
+    return (
+        "; Aesthetic-4K is zhang0jhon/Aesthetic-4K on the Hugging Face hub: docs/paper.md says how "
+        "to lay it out"
+    )
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class FolderScan:
             report_skipped(self.problems)
         elif self.problems:
             others = len(self.problems) - 1
-            more = f" (and {others} more problems)" if others else ""
+            more = f" (and {counted(others, 'more problem')})" if others else ""
             raise Diffusion4kError(
                 f"{self.problems[0]}{more}; `diffusion4k dataset verify {self.folder}` lists all, "
                 "--skip-bad leaves them out"
@@ -166,7 +172,10 @@ def metadata_of(folder: Path) -> Path | None:
     """
     if not folder.is_dir():
         what = "is no folder" if folder.exists() else "no such folder"
-        raise UsageError(f"{folder}: {what}: give a folder with {METADATA} in it")
+        raise UsageError(
+            f"{folder}: {what}: give a folder with {METADATA} in it, or {POCKET} for the bundled "
+            f"photographs{where_from(folder)}"
+        )
     for name in (METADATA, TABLE):
         if (folder / name).is_file():
             return folder / name

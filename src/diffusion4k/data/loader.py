@@ -22,6 +22,7 @@ from diffusion4k.data.reader import LatentCache
 from diffusion4k.data.sizes import check_multiple
 from diffusion4k.data.uncached import UncachedLatents
 from diffusion4k.errors import UsageError
+from diffusion4k.wording import counted
 
 __all__ = ["Batch", "LatentBatches"]
 
@@ -151,7 +152,7 @@ class LatentBatches:
                 kept = width * height / self._cache.factor**2 / members.mean()
                 share = len(members) / len(stored)
                 rows.append(
-                    f"{width}x{height}: {len(members)} photographs ({share:.1%}), "
+                    f"{width}x{height}: {counted(len(members), 'photograph')} ({share:.1%}), "
                     f"{1 - kept:.1%} cropped"
                 )
         return rows

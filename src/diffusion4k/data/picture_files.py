@@ -7,10 +7,12 @@ import posixpath
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from diffusion4k.bundled import photo_folder
 from diffusion4k.data.images import SUFFIXES
 from diffusion4k.data.metadata import METADATA
 from diffusion4k.data.problems import Problem, report_skipped
 from diffusion4k.errors import UsageError
+from diffusion4k.wording import natural_key
 
 __all__ = [
     "files_below",
@@ -78,7 +80,7 @@ def unread_files(folder: Path, named: Iterable[str] = ()) -> Iterator[Problem]:
 
 def files_below(folder: Path) -> Iterator[Path]:
     """Files and links of the folder in order, but hidden ones and image folders within it."""
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.iterdir(), key=lambda path: natural_key(path.name)):
         if path.name.startswith("."):
             continue
         if path.is_dir():
@@ -102,12 +104,13 @@ def list_images(folder: str | Path) -> list[Path]:
     """Images of a folder and its sub-folders, by name; what looks like one but is not read is
     reported.
 
-    Left out are hidden files, image folders within it (with a `metadata.jsonl` of their own), and
-    the stages of images that `generate --keep-stages` leaves beside them.
+    `pocket` is the folder of the bundled photographs. Left out are hidden files, image folders
+    within it (with a `metadata.jsonl` of their own), and the stages of images that `generate
+    --keep-stages` leaves beside them.
 
     Raises `UsageError` if there is none.
     """
-    folder = Path(folder)
+    folder = photo_folder(folder)
     if not folder.is_dir():
         what = "is no folder" if folder.exists() else "no such folder"
         raise UsageError(f"{folder}: {what}: give a folder of images")

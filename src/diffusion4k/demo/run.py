@@ -32,6 +32,7 @@ from diffusion4k.progress import Counter
 from diffusion4k.sampling import Output, Request, Sampler, generate
 from diffusion4k.training.curve import Curve as CurveFile
 from diffusion4k.training.loop import train
+from diffusion4k.wording import counted
 
 __all__ = ["Demo", "run_demo"]
 
@@ -67,7 +68,7 @@ def run_demo(demo: Demo) -> tuple[Path, Result]:
             flip=recipe.flip,
             **recipe.stored,
         )
-        stages.say(f"{cached.computed} photographs computed, {cached.reused} reused")
+        stages.say(f"{counted(cached.computed, 'photograph')} computed, {cached.reused} reused")
     with stages.stage("before", f"{len(PROMPTS)} images before fine-tuning"):
         result.images["before"] = _generate(demo, Sampler(demo.model), "before", PROMPTS)
     with stages.stage("train", f"wavelet-based latent fine-tuning, {recipe.steps} steps"):

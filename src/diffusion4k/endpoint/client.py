@@ -188,7 +188,11 @@ def parse_answer(body: Any, request_id: Any) -> Answer | None:
 def _key_from_environment(settings: EndpointSettings) -> str:
     key = os.environ.get(KEY, "").strip()
     if not key and settings.url.startswith(OPENAI):
-        raise UsageError(f"{settings.url}: needs a key: set the environment variable {KEY}")
+        raise UsageError(
+            f"{settings.url}: needs a key: set the environment variable {KEY}, or name a "
+            "model on this "
+            "on this machine, as --endpoint http://localhost:11434/v1 --model NAME does for Ollama"
+        )
     if not (key.isascii() and key.isprintable()):
         raise UsageError(f"the key in {KEY} holds characters that no key has: copy it again")
     return key

@@ -20,6 +20,7 @@ from diffusion4k.families.folder import (
     needed_entry,
     read_json,
 )
+from diffusion4k.families.truncation import say_truncation_once
 from diffusion4k.files import is_file_name
 from diffusion4k.text_files import shortened
 
@@ -230,10 +231,12 @@ def named_class(model: Path, component: str, allowed: Collection[str], whose: st
 def loading(path: Path) -> Iterator[None]:
     """Turn whatever a library raises while it loads `path` into one line that names `path`.
 
-    The library's own progress bars are off meanwhile: they would break into ours.
+    The library's own progress bars are off meanwhile: they would break into ours. From then on what
+    its pipelines warn of in each prompt is said once.
     """
     from transformers.utils import logging
 
+    say_truncation_once()
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from diffusion4k.bundled import AUTOENCODERS, MODELS, POCKET, POCKET_BASE
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.hub import (
     INDEX,
@@ -21,6 +22,7 @@ from diffusion4k.families.hub import (
     is_hub_id,
     published_parts_from,
 )
+from diffusion4k.families.published import published_hub_id
 from diffusion4k.text_files import json_of, shortened
 
 __all__ = [
@@ -44,10 +46,7 @@ __all__ = [
     "transformer_config",
 ]
 
-POCKET = "pocket"
-POCKET_BASE = "pocket-base"
-POCKET_FOLDER = Path(__file__).parents[1] / "pocket" / "model"
-AUTOENCODERS = POCKET_FOLDER.with_name("autoencoders")
+POCKET_FOLDER = MODELS[POCKET]
 PARTS_FROM = "parts_from"
 
 
@@ -79,8 +78,10 @@ def resolve(model: str | Path, parts: Collection[str] | None = None) -> Path:
     elif isinstance(model, str) and is_hub_id(model):
         folder = download(model, parts)
     else:
+        published = published_hub_id(str(model))
+        named = f"{published}, its name on the hub, " if published else ""
         raise UsageError(
-            f"{model}: no such model: give `pocket`, a folder in diffusers layout, "
+            f"{model}: no such model: give {named}`pocket`, a folder in diffusers layout, "
             "or a hub id like owner/name"
         )
     others = _parts_from(folder)
@@ -171,9 +172,9 @@ def resolve_autoencoder(model: str | Path) -> Path:
     Raises:
         Diffusion4kError: as `resolve`.
     """
-    for folder in (AUTOENCODERS / str(model), Path(model)):
-        if (folder / "config.json").is_file():
-            return folder
+    folder = AUTOENCODERS.get(str(model), Path(model))
+    if (folder / "config.json").is_file():
+        return folder
     return component_folder(resolve(model, ["vae"]), "vae")
 
 
@@ -188,8 +189,10 @@ def model_index(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         path = parts_folder(folder) / INDEX
     if not path.is_file():
+        inner = folder / "model"
+        hint = f"; {inner} is one" if is_model_folder(inner) else ""
         raise UsageError(
-            f"{folder}: no {INDEX} in it: a model is a folder in diffusers layout, or a "
+            f"{folder}: no {INDEX} in it{hint}: a model is a folder in diffusers layout, or a "
             f'transformer beside a {SETTINGS} that says {{"{PARTS_FROM}": "folder or owner/name"}}'
         )
     index = read_json(path)

@@ -22,6 +22,7 @@ __all__ = [
     "count_parameters",
     "known_id",
     "published_config",
+    "published_hub_id",
     "published_models",
     "write_configurations",
 ]
@@ -49,17 +50,24 @@ def published_config(hub_id: str, component: str) -> dict[str, Any]:
     return _read(parts[component])
 
 
-def known_id(name: str) -> str:
-    """The hub id of a published model by that id, its last part, or its transformer's name.
-
-    Raises:
-        UsageError: none is called so.
-    """
+def published_hub_id(name: str) -> str | None:
+    """The hub id of a published model by that id, its last part, or its transformer's name."""
     wanted = name.lower()
     for hub_id, model in published_models().items():
         short = hub_id.partition("/")[2]
         if wanted in (hub_id.lower(), short.lower(), model["components"]["transformer"]):
             return hub_id
+    return None
+
+
+def known_id(name: str) -> str:
+    """The same.
+
+    Raises:
+        UsageError: none is called so.
+    """
+    if hub_id := published_hub_id(name):
+        return hub_id
     raise UsageError(
         f"{name}: no such folder, and not a model whose sizes are known: give `pocket`, a folder "
         f"in diffusers layout, or one of {', '.join(published_models())}"

@@ -6,7 +6,7 @@ split every picture is looked at once, what was found can be kept, and intervals
 pictures anew without looking at them again.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
@@ -62,6 +62,12 @@ class Ratio(Column):
 
     numerator: str
     denominator: str
+    doubt: str = ""
+    """A number that is 1 for each picture by which the ratio does not compare."""
+
+    def doubtful(self, found: Iterable[Mapping[str, float]]) -> int:
+        """Of the pictures with these numbers, how many are such."""
+        return sum(bool(numbers.get(self.doubt)) for numbers in found)
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,25 @@ from typing import TYPE_CHECKING
 
 from diffusion4k.errors import UsageError
 from diffusion4k.metrics.images import ImageLike, as_pil
+from diffusion4k.wording import counted
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["QUALITY", "compression_ratio", "is_quality_95", "jpeg_bytes", "raw_and_jpeg_bytes"]
+__all__ = [
+    "MARK",
+    "QUALITY",
+    "compression_ratio",
+    "is_quality_95",
+    "jpeg_bytes",
+    "raw_and_jpeg_bytes",
+    "why_marked",
+]
 
 QUALITY = 95
+MARK = "*"
+"""Behind a Compression Ratio with files in it that are JPEGs of another quality."""
+
 _SUBSAMPLING_420 = 2
 
 
@@ -39,6 +51,14 @@ def compression_ratio(paths: Iterable[str | Path], *, reencode: bool = False) ->
     if not sizes:
         raise UsageError("the Compression Ratio needs at least one image, got none")
     return sum(raw for raw, _ in sizes) / sum(jpeg for _, jpeg in sizes)
+
+
+def why_marked(files: int, remedy: str) -> str:
+    """What `MARK` says, and the option by which all ratios compare."""
+    return (
+        f"{MARK} {counted(files, 'JPEG file')} not written at quality {QUALITY} with 4:2:0: such a "
+        f"Compression Ratio does not compare; {remedy} makes it so"
+    )
 
 
 def raw_and_jpeg_bytes(path: str | Path, *, reencode: bool = False) -> tuple[int, int]:

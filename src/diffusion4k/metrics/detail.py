@@ -28,11 +28,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from diffusion4k.bundled import PHOTOGRAPHS
 from diffusion4k.cores import cores
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics.detail_features import DIMENSION, TILE, describe_tiles, repetition
 from diffusion4k.metrics.images import ImageLike
 from diffusion4k.metrics.spectrum import grey_of
+from diffusion4k.wording import counted
 
 __all__ = [
     "Detail",
@@ -77,7 +79,8 @@ class DetailModel:
         """
         if len(photographs) < 2:
             raise UsageError(
-                f"{len(photographs)} photographs: the model of their detail takes at least two"
+                f"{counted(len(photographs), 'photograph')}: the model of their detail takes "
+                "at least two"
             )
         with ThreadPoolExecutor(cores()) as pool:
             found = list(pool.map(describe, photographs))
@@ -114,12 +117,8 @@ def detail_distance(image: ImageLike, model: DetailModel | None = None) -> float
 @lru_cache(maxsize=1)
 def bundled_model() -> DetailModel:
     """The model of the bundled photographs, fitted when it is first asked for."""
-    import diffusion4k
-
-    folder = Path(diffusion4k.__file__).parent / "pocket" / "photographs"
-    return DetailModel.fit(
-        [path for path in sorted(folder.glob("*.jpg")) if path.name != _NO_PHOTOGRAPH]
-    )
+    paths = sorted(PHOTOGRAPHS.glob("*.jpg"))
+    return DetailModel.fit([path for path in paths if path.name != _NO_PHOTOGRAPH])
 
 
 def describe(image: ImageLike) -> Detail:

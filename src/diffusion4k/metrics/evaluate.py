@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion4k import __version__
+from diffusion4k.bundled import photo_folder
 from diffusion4k.data.picture_files import list_images
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.files import write_text
@@ -36,6 +37,7 @@ from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.selection import takes_prompts
 from diffusion4k.metrics.store import Store
 from diffusion4k.metrics.weight_free import ExtractedFeatures, GlcmTexture, JpegSize, Settings
+from diffusion4k.wording import counted
 
 __all__ = ["Distance", "Evaluation", "Folder", "evaluate", "image_facts"]
 
@@ -198,7 +200,7 @@ def evaluate(
             one is not known does not get these.
     """
     settings = settings or Settings()
-    names = [Path(folder)] + ([Path(reference)] if reference is not None else [])
+    names = [photo_folder(name) for name in (folder, reference) if name is not None]
     listed = [list_images(name) for name in names]
     measures: list[Measure] = [GlcmTexture(), JpegSize(settings.reencode)]
     features = None
@@ -267,7 +269,7 @@ def _measure_folder(
     if not result.images:
         name, why = next(iter(result.bad.items()))
         raise Diffusion4kError(
-            f"{folder}: none of its {len(paths)} images could be measured; {name}: {why}"
+            f"{folder}: none of its {counted(len(paths), 'image')} could be measured; {name}: {why}"
         )
     return result
 

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.wording import counted
 
 __all__ = ["FewSamplesWarning", "Gaussian", "distance_between", "frechet_distance"]
 
@@ -124,7 +125,8 @@ def distance_between(a: Gaussian, b: Gaussian) -> float:
     for side, which in ((a, "first"), (b, "second")):
         if side.count < 2:
             raise Diffusion4kError(
-                f"the {which} features hold {side.count} samples: the Fréchet distance takes "
+                f"the {which} features hold {counted(side.count, 'sample')}: the Fréchet "
+                "distance takes "
                 "(N, D) with at least two samples"
             )
     if a.dimension != b.dimension:
@@ -135,7 +137,8 @@ def distance_between(a: Gaussian, b: Gaussian) -> float:
     fewest = min(a.count, b.count)
     if fewest <= a.dimension:
         warnings.warn(
-            f"{fewest} samples of {a.dimension} dimensions: the Fréchet distance is biased upwards "
+            f"{counted(fewest, 'sample')} of {a.dimension} dimensions: the Fréchet distance "
+            "is biased upwards "
             "and comparable only with values from as many samples",
             FewSamplesWarning,
             stacklevel=3,

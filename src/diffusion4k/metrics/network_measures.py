@@ -25,7 +25,7 @@ from diffusion4k.metrics.networks import Networks
 from diffusion4k.metrics.pairs import FidelityMeasure, LpipsMeasure
 from diffusion4k.metrics.pickscore import PickScoreMeasure
 
-__all__ = ["network_measures"]
+__all__ = ["network_columns", "network_measures"]
 
 _Maker: TypeAlias = tuple[tuple[str, ...], Callable[[], list[Measure]]]
 
@@ -49,6 +49,11 @@ def network_measures(
         except NotHere as error:
             reasons.setdefault(str(error), []).extend(columns)
     return measures, [Missing(tuple(names), reason) for reason, names in reasons.items()]
+
+
+def network_columns() -> list[str]:
+    """The columns of all of them, be there weights or not."""
+    return [name for names, _ in _makers(Networks(), "cpu") for name in names]
 
 
 def _makers(settings: Networks, device: str) -> list[_Maker]:

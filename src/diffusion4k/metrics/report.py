@@ -4,7 +4,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from diffusion4k.metrics.compression import MARK, why_marked
 from diffusion4k.metrics.evaluate import Evaluation, Folder
+from diffusion4k.wording import counted
 
 __all__ = ["show"]
 
@@ -21,7 +23,7 @@ def show(evaluation: Evaluation, console: Console | None = None) -> None:
     for name, image in list(evaluation.images.images.items())[:_ROWS_SHOWN]:
         numbers = image.numbers
         ratio = numbers["raw_bytes"] / numbers["jpeg_bytes"]
-        mark = "*" if numbers["jpeg_other_quality"] else ""
+        mark = MARK if numbers["jpeg_other_quality"] else ""
         table.add_row(
             escape(name),
             f"{numbers['width']:.0f}x{numbers['height']:.0f}",
@@ -33,10 +35,10 @@ def show(evaluation: Evaluation, console: Console | None = None) -> None:
     if left_out > 0:
         table.add_row(f"... and {left_out} more", "", "", "", "")
     table.add_section()
-    _add_means(table, f"all {len(evaluation.images.images)} images", evaluation.images)
+    _add_means(table, counted(len(evaluation.images.images), "image"), evaluation.images)
     if evaluation.reference:
         count = len(evaluation.reference.images)
-        _add_means(table, f"reference: {count} images", evaluation.reference)
+        _add_means(table, f"reference: {counted(count, 'image')}", evaluation.reference)
     console.print(table)
     if evaluation.images.further:
         _show_further(console, evaluation)
@@ -44,16 +46,13 @@ def show(evaluation: Evaluation, console: Console | None = None) -> None:
         value = "not defined" if distance.value is None else f"{distance.value:.{distance.digits}f}"
         console.print(
             f"{distance.name}: [bold]{value}[/bold] "
-            f"({distance.samples} samples against {distance.reference_samples})"
+            f"({counted(distance.samples, 'sample')} against {distance.reference_samples})"
         )
     for note in dict.fromkeys(d.note for d in evaluation.distances if d.note):
         console.print(f"  {note}")
     folders = [evaluation.images] + ([evaluation.reference] if evaluation.reference else [])
     if others := sum(len(folder.other_quality) for folder in folders):
-        console.print(
-            f"* {others} JPEG files were not written at quality 95 with 4:2:0: their Compression "
-            "Ratio is not comparable; --reencode makes it so"
-        )
+        console.print(why_marked(others, "--reencode"))
 
 
 def _show_further(console: Console, evaluation: Evaluation) -> None:
@@ -76,6 +75,6 @@ def _add_means(table: Table, label: str, folder: Folder) -> None:
         "",
         f"{folder.mean('glcm_score'):.3f}",
         f"{folder.mean('glcm_entropy'):.2f}",
-        f"{folder.compression_ratio:.2f}{'*' if folder.other_quality else ''}",
+        f"{folder.compression_ratio:.2f}{MARK if folder.other_quality else ''}",
         style="bold",
     )

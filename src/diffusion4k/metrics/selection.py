@@ -7,14 +7,20 @@ from diffusion4k.metrics.network_measures import network_measures
 from diffusion4k.metrics.networks import Networks
 from diffusion4k.metrics.pairs import LpipsMeasure
 from diffusion4k.metrics.weight_free import Settings, weight_free_measures
+from diffusion4k.wording import counted
 
 __all__ = ["lacking_prompts", "measures_for", "takes_prompts"]
 
 
 def measures_for(
-    settings: Settings, networks: Networks, device: str = "cpu", *, has_reference: bool
+    settings: Settings,
+    networks: Networks,
+    device: str = "cpu",
+    *,
+    has_reference: bool,
+    own: Sequence[Measure] = (),
 ) -> tuple[list[Measure], list[Missing]]:
-    """All measures of pictures made from prompts, and why other columns are left empty.
+    """All measures of pictures made from prompts, with one's own, and why other columns are empty.
 
     Such a picture has no original that it should equal: PSNR, SSIM and LPIPS are no part of them.
 
@@ -23,7 +29,7 @@ def measures_for(
     """
     with_networks, missing = network_measures(networks, device)
     measures, without = [], []
-    for measure in [*weight_free_measures(settings), *with_networks]:
+    for measure in [*weight_free_measures(settings), *with_networks, *own]:
         if measure.needs_original:
             continue
         if not has_reference and all(isinstance(column, Distance) for column in measure.columns):
@@ -51,7 +57,7 @@ def lacking_prompts(measures: Sequence[Measure], prompts: Sequence[str | None]) 
     if not unknown or not names:
         return []
     reason = (
-        f"the prompts of {unknown} of {len(prompts)} images are not known: name them in "
+        f"the prompts of {unknown} of {counted(len(prompts), 'image')} are not known: name them in "
         "metadata.jsonl"
     )
     return [Missing(tuple(names), reason)]

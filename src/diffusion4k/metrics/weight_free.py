@@ -112,7 +112,10 @@ class JpegSize:
 
     name = "jpeg"
     columns: tuple[Column, ...] = (
-        Ratio("compression_ratio", "Compression Ratio", "lower", 2, "raw_bytes", "jpeg_bytes"),
+        Ratio(
+            *("compression_ratio", "Compression Ratio", "lower", 2),
+            *("raw_bytes", "jpeg_bytes", "jpeg_other_quality"),
+        ),
     )
     needs_prompt = needs_original = False
 

@@ -68,9 +68,9 @@ def generate(
     if not todo:
         return outputs
     with SamplingProgress([output.settings for output in todo], shown=progress) as bars:
-        bars.stage("encoding prompts")
+        bars.stage(f"loading text encoders of {sampler.model}, encoding prompts")
         sampler.encode_for(output.settings for output in todo)
-        bars.stage(f"loading {sampler.model}")
+        bars.stage(f"loading the other parts of {sampler.model}")
         sampler.load()
         for output in todo:
             bars.image()

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffusion4k.bundled import POCKET
+from diffusion4k.data.folder import photo_folder
 from diffusion4k.data.images import image_size
+from diffusion4k.data.metadata import METADATA
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import families
 from diffusion4k.families.stages import StageOptions
@@ -18,7 +21,7 @@ from diffusion4k.text_files import json_of, lines_of, read_text
 if TYPE_CHECKING:
     from diffusion4k.families.base import Family
 
-__all__ = ["Request", "Settings", "choose_dtype", "read_prompts", "settle"]
+__all__ = ["Request", "Settings", "choose_dtype", "prompts_file", "read_prompts", "settle"]
 
 # The longest prompts whose record still fits into the 64 KiB that JPEG allows.
 _MAX_PROMPT = 6500
@@ -247,17 +250,21 @@ def choose_dtype(name: str, *, on_gpu: bool) -> str:
 def read_prompts(path: str | Path) -> list[str]:
     """Prompts of a `.txt` (one per line) or `.jsonl` file (`text` or `prompt` of each object).
 
-    Empty lines are passed over.
+    Of an image folder they are its captions, those of the bundled photographs for `pocket`. Empty
+    lines are passed over.
 
     Raises:
         UsageError: no such file, another suffix, or no prompt in the file.
         Diffusion4kError: a line that cannot be read; names its number.
     """
-    path = Path(path)
+    path = prompts_file(path)
     if path.suffix.lower() not in (".txt", ".jsonl"):
         raise UsageError(f"{path}: a prompts file is .txt (one per line) or .jsonl")
     if not path.is_file():
-        raise UsageError(f"{path}: no such file: give a .txt or .jsonl file of prompts")
+        raise UsageError(
+            f"{path}: no such file: give a .txt or .jsonl file of prompts, or {POCKET} for the "
+            "captions of the bundled photographs"
+        )
     prompts = [
         _plain(line) if path.suffix.lower() == ".txt" else _prompt_of(line, f"{path}:{number}")
         for number, line in enumerate(lines_of(read_text(path)), start=1)
@@ -266,6 +273,12 @@ def read_prompts(path: str | Path) -> list[str]:
     if not prompts:
         raise UsageError(f"{path}: no prompt in it")
     return prompts
+
+
+def prompts_file(name: str | Path) -> Path:
+    """The file itself, or that with the captions of an image folder (`pocket`: the bundled one)."""
+    place = photo_folder(name)
+    return place / METADATA if place.is_dir() else place
 
 
 def _plain(line: str) -> str:

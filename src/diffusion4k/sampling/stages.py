@@ -191,7 +191,6 @@ def _fitted(width: int, height: int, side: int, step: int) -> tuple[int, int]:
 def _stage(size: tuple[int, int], options: StageOptions, family: "Family") -> Stage:
     """The stage that complete options make; options without effect are not kept."""
     # With what computes, which loads torch: who only reads requests need not wait for it.
-    from diffusion4k.sampling.fingerprint import fingerprint
 
     assert options.steps is not None and options.guidance is not None
     is_guided = options.low_bands not in (None, "off")

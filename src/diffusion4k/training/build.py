@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 
@@ -10,7 +11,8 @@ from diffusion4k.errors import UsageError
 from diffusion4k.families import Family
 from diffusion4k.objectives import Objective
 from diffusion4k.timesteps import Beta, LogitNormal, Mode, TimestepDistribution, Uniform
-from diffusion4k.training.build_objective import objective_of
+from diffusion4k.training.build_objective import build_own, objective_of
+from diffusion4k.training.objective_recipe import OwnTimestepsRecipe
 from diffusion4k.training.optimizers import UNSHARED
 from diffusion4k.training.recipe import (
     BetaRecipe,
@@ -18,7 +20,7 @@ from diffusion4k.training.recipe import (
     ModeRecipe,
     Recipe,
     RunRecipe,
-    TimestepsRecipe,
+    UniformRecipe,
 )
 from diffusion4k.training.stage import StageTimesteps
 
@@ -30,6 +32,8 @@ __all__ = [
     "computes_in_bf16",
     "unshareable",
 ]
+
+KnownTimesteps: TypeAlias = LogitNormalRecipe | UniformRecipe | ModeRecipe | BetaRecipe
 
 
 def build_objective(recipe: Recipe) -> Objective:
@@ -51,6 +55,9 @@ def build_timesteps(recipe: Recipe, family: Family, model: Path) -> TimestepDist
         UsageError: a value that the distribution refuses.
     """
     wanted = recipe.timesteps
+    if isinstance(wanted, OwnTimestepsRecipe):
+        own: TimestepDistribution = build_own(wanted.code, wanted.arguments, "timesteps")
+        return StageTimesteps(own, recipe.stage.start) if recipe.stage else own
     shift = wanted.shift
     if shift == "auto":
         columns, rows = (side // family.size_step for side in recipe.crop_size)
@@ -62,7 +69,7 @@ def build_timesteps(recipe: Recipe, family: Family, model: Path) -> TimestepDist
     return StageTimesteps(whole, recipe.stage.start) if recipe.stage else whole
 
 
-def _distribution(wanted: TimestepsRecipe, shift: float) -> TimestepDistribution:
+def _distribution(wanted: KnownTimesteps, shift: float) -> TimestepDistribution:
     if isinstance(wanted, LogitNormalRecipe):
         return LogitNormal(mean=wanted.mean, std=wanted.std, shift=shift)
     if isinstance(wanted, ModeRecipe):

@@ -10,6 +10,7 @@ from diffusion4k.families.base import model_settings
 from diffusion4k.families.folder import model_index
 from diffusion4k.lora import FILE_NAME
 from diffusion4k.training.export import versions
+from diffusion4k.training.own_parts import codes_of
 from diffusion4k.training.recipe import Recipe
 
 __all__ = ["model_card"]
@@ -46,6 +47,22 @@ def model_card(recipe: Recipe, family: Family, model: Path, validation_loss: flo
 ## Versions
 
 {listed}
+{_own_code(recipe)}"""
+
+
+def _own_code(recipe: Recipe) -> str:
+    """What of the objective is in none of these packages, and cannot be had from the model."""
+    codes = "\n".join(
+        f"- `{name}`, file {digest or '?'}" for name, digest in codes_of(recipe).items()
+    )
+    if not codes:
+        return ""
+    return f"""
+## Code of its own
+
+Named in the recipe, and not part of this folder (SHA-256 of the file, its beginning):
+
+{codes}
 """
 
 

@@ -19,6 +19,7 @@ from diffusion4k.training.checkpoint import checkpoints
 from diffusion4k.training.context_parallel import check_context_parallel
 from diffusion4k.training.float8 import check_float8
 from diffusion4k.training.optimizers import check_optimizer, state_share
+from diffusion4k.training.own_parts import check_own_distribution, check_own_objective
 from diffusion4k.training.parameters import trained_parameters
 from diffusion4k.training.recipe import Recipe, RunRecipe
 from diffusion4k.training.trackers import check_trackers
@@ -45,13 +46,14 @@ def recipe_checks(recipe: Recipe, family: Family, model: Path) -> list[Callable[
 
     They raise:
         Diffusion4kError: a package is missing for the frozen weights of adapters.
-        UsageError: an unknown wavelet, a distribution out of range, a tracker that is not
-            installed, adapters on layers that the model has not, batches where positions follow the
-            noise level, or crops or images larger than it takes.
+        UsageError: an unknown wavelet, a distribution out of range, code of one's own that is not
+            there or fails, a tracker that is not installed, adapters on layers that the model has
+            not, batches where positions follow the noise level, or crops or images larger than it
+            takes.
     """
     checks: list[Callable[[], object]] = [
-        partial(build_objective, recipe),
-        partial(build_timesteps, recipe, family, model),
+        partial(_check_objective, recipe, family, model),
+        partial(_check_timesteps, recipe, family, model),
         partial(check_trackers, recipe.log),
         partial(check_optimizer, recipe.optimizer),
         partial(_check_engine, recipe),
@@ -76,6 +78,14 @@ def recipe_checks(recipe: Recipe, family: Family, model: Path) -> list[Callable[
         sides |= {"validation.width": wanted.width or 0, "validation.height": wanted.height or 0}
     checks += [partial(check_side, key, side, largest, recipe.model) for key, side in sides.items()]
     return checks
+
+
+def _check_objective(recipe: Recipe, family: Family, model: Path) -> None:
+    check_own_objective(recipe, build_objective(recipe), family, model)
+
+
+def _check_timesteps(recipe: Recipe, family: Family, model: Path) -> None:
+    check_own_distribution(recipe, build_timesteps(recipe, family, model))
 
 
 def _check_engine(recipe: Recipe) -> None:

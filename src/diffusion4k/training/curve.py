@@ -3,14 +3,29 @@
 import csv
 import io
 import os
+from collections import deque
 from pathlib import Path
 from typing import Any
 
 from diffusion4k.files import write_text
 
-__all__ = ["Curve"]
+__all__ = ["Curve", "RecentMean"]
 
+_RECENT = 50
 _LONGEST = 10_000  # characters of a row
+
+
+class RecentMean:
+    """The mean of the last 50 values: one step's loss says mostly how noisy its pictures were."""
+
+    def __init__(self) -> None:
+        self._values: deque[float] = deque(maxlen=_RECENT)
+
+    def add(self, value: float) -> str:
+        """The value and the mean with it, as a line of progress shows them."""
+        self._values.append(value)
+        mean = sum(self._values) / len(self._values)
+        return f"loss {value:.4f}, mean of {len(self._values)}: {mean:.4f}"
 
 
 class Curve:

@@ -1,4 +1,4 @@
-"""What a run is made of besides its recipe, which only names places: weights and photographs.
+"""What a run is made of besides its recipe, which only names it: weights, photographs, own code.
 
 Every checkpoint notes what stood there (`inputs` in its `state.json`), and a run that goes on
 compares: files that were replaced under the same path give another run, as another recipe does.
@@ -7,7 +7,7 @@ compares: files that were replaced under the same path give another run, as anot
 import hashlib
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ from diffusion4k.files import sha256_of
 from diffusion4k.sampling.fingerprint import fingerprint
 from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe, LpipsRecipe
 from diffusion4k.training.checkpoint import read_state
+from diffusion4k.training.own_parts import codes_of
 from diffusion4k.training.recipe import Recipe
+from diffusion4k.wording import counted
 
 __all__ = ["Inputs", "inputs_of", "inputs_of_autoencoder", "require_same_inputs"]
 
@@ -38,16 +40,18 @@ class Inputs:
     Attributes:
         weights: hash of the files behind each key of the recipe that leads to weights.
         source: `data` or `cache`, the key that leads to the photographs.
+        code: hash of the file that each class of one's own stands in.
         photographs: hash of the picture, hash of the caption and file name, in training's order.
     """
 
     weights: dict[str, str]
     source: str
     photographs: list[str]
+    code: dict[str, str] = field(default_factory=dict)
 
     def state(self) -> dict[str, Any]:
         """For `state.json`: a line a photograph."""
-        return {"weights": self.weights, self.source: self.photographs}
+        return {"weights": self.weights, "code": self.code, self.source: self.photographs}
 
     def changes(self, state: dict[str, Any], step: int) -> list[str]:
         """How it differs from what was noted at a step, in words."""
@@ -56,6 +60,12 @@ class Inputs:
             f"{key}: other weights than at step {step}"
             for key, found in self.weights.items()
             if before.get(key, found) != found
+        ]
+        code = state.get("code", {})
+        changes += [
+            f"{name}: its module has changed since step {step}"
+            for name, found in self.code.items()
+            if code.get(name, found) != found
         ]
         noted = state.get(self.source, self.photographs)
         if noted != self.photographs:
@@ -73,15 +83,17 @@ def inputs_of(recipe: Recipe, model: Path) -> Inputs:
         Diffusion4kError: no photographs, or no cache where it is all that is trained from.
     """
     weights, place = {"model": fingerprint(model)}, recipe.cache_folder
+    code = codes_of(recipe)
     if recipe.data is None or isinstance(place, str):
         cache = LatentCache(place)
         cached = [
             f"{' '.join(cache.checksums(number))} {cache.file_name(number)}"
             for number in range(len(cache))
         ]
-        return Inputs(weights, "cache", cached)
+        return Inputs(weights, "cache", cached, code)
     digest = _ends if recipe.uncached else FileHashes(place / HASHES).sha256
-    return Inputs(weights, "data", list(_photographs(photo_folder(recipe.data), digest)))
+    photographs = list(_photographs(photo_folder(recipe.data), digest))
+    return Inputs(weights, "data", photographs, code)
 
 
 def inputs_of_autoencoder(recipe: AutoencoderRecipe) -> Inputs:
@@ -152,7 +164,10 @@ def _of_photographs(source: str, before: list[str], after: list[str], step: int)
         "with another caption": sum(old[name][1] != new[name][1] for name in both),
     }
     told = [f"{count} {what}" for what, count in counts.items() if count] or ["in another order"]
-    return f"{source}: {len(after)} photographs, {len(before)} at step {step}: {', '.join(told)}"
+    return (
+        f"{source}: {counted(len(after), 'photograph')}, {len(before)} at step {step}: "
+        f"{', '.join(told)}"
+    )
 
 
 def _parts(line: str) -> list[str]:

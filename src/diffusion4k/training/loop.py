@@ -39,7 +39,7 @@ from diffusion4k.training.checkpoint import (
     read_state,
     set_aside_damaged,
 )
-from diffusion4k.training.curve import Curve
+from diffusion4k.training.curve import Curve, RecentMean
 from diffusion4k.training.ema import WeightAverage
 from diffusion4k.training.engine import Engine
 from diffusion4k.training.export import export_adapter, export_pipeline, versions
@@ -185,10 +185,11 @@ class _Run:
             unit="images",
             shown=engine.is_main,
         )
+        recent = RecentMean()
         with StopRequest() as stop, progress:
             for done in range(self.first + 1, recipe.steps + 1):
                 loss, norm, rate = self._step(done - 1)
-                progress.advance(f"loss {loss:.4f}")
+                progress.advance(recent.add(loss))
                 is_logged = done % recipe.log.every == 0
                 bands = self.bands.row() if is_logged else {}
                 if engine.is_main:

@@ -1,12 +1,13 @@
 """The sections `objective` and `timesteps` of a recipe.
 
 Each part of an objective is a section with a `name` and the arguments of the class that it stands
-for, under the same names: see `diffusion4k.objectives`.
+for, under the same names: see `diffusion4k.objectives`. Objective, parts and distribution may be of
+one's own: `name: module:Class`, again with its arguments (`own_code`).
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from diffusion4k.config.types import (
     Count,
@@ -16,8 +17,10 @@ from diffusion4k.config.types import (
     Probability,
     Section,
     Text,
+    matching,
     named,
 )
+from diffusion4k.own_code import OWN, is_own
 
 __all__ = [
     "AbsoluteRecipe",
@@ -35,6 +38,9 @@ __all__ = [
     "MinSnrRecipe",
     "ModeRecipe",
     "ObjectiveRecipe",
+    "OwnObjectiveRecipe",
+    "OwnRecipe",
+    "OwnTimestepsRecipe",
     "PathMinSnrRecipe",
     "PseudoHuberRecipe",
     "SigmaSquaredRecipe",
@@ -48,6 +54,41 @@ __all__ = [
 ]
 
 Space = Literal["latents", "velocity"]
+OwnName = Annotated[str, matching(OWN, "`module:Class` of your own")]
+
+
+def _of_own(key: str) -> Discriminator:
+    """Tells a section whose `key` names something of one's own from those that are known."""
+
+    def kind(value: Any) -> str:
+        name = value.get(key) if isinstance(value, dict) else getattr(value, key, None)
+        return "own" if is_own(name) else "known"
+
+    return Discriminator(kind)
+
+
+class OwnRecipe(Section):
+    """A class or function of one's own, and its arguments."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: OwnName
+
+    @property
+    def code(self) -> str:
+        """`module:name`."""
+        return self.name
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """All other keys."""
+        return dict(self.model_extra or {})
+
+
+class OwnObjectiveRecipe(OwnRecipe):
+    """An objective of one's own."""
+
+    levels: ClassVar[int] = 0
 
 
 class ConstantRecipe(Section):
@@ -192,30 +233,46 @@ class ComposedRecipe(Section):
     name: Literal["composed"] = "composed"
     space: Space = "velocity"
     weighting: Annotated[
-        ConstantRecipe
-        | SigmaSquaredRecipe
-        | InverseSigmaSquaredRecipe
-        | CosMapRecipe
-        | MinSnrRecipe
-        | PathMinSnrRecipe,
-        Field(discriminator="name"),
+        Annotated[
+            ConstantRecipe
+            | SigmaSquaredRecipe
+            | InverseSigmaSquaredRecipe
+            | CosMapRecipe
+            | MinSnrRecipe
+            | PathMinSnrRecipe,
+            Field(discriminator="name"),
+            Tag("known"),
+        ]
+        | Annotated[OwnRecipe, Tag("own")],
+        _of_own("name"),
         named("name", "constant"),
     ] = ConstantRecipe()
     transform: Annotated[
-        IdentityRecipe | WaveletRecipe, Field(discriminator="name"), named("name", "wavelet")
+        Annotated[IdentityRecipe | WaveletRecipe, Field(discriminator="name"), Tag("known")]
+        | Annotated[OwnRecipe, Tag("own")],
+        _of_own("name"),
+        named("name", "wavelet"),
     ] = IdentityRecipe()
     norm: Annotated[
-        SquaredRecipe | AbsoluteRecipe | PseudoHuberRecipe | SnrHuberRecipe,
-        Field(discriminator="name"),
+        Annotated[
+            SquaredRecipe | AbsoluteRecipe | PseudoHuberRecipe | SnrHuberRecipe,
+            Field(discriminator="name"),
+            Tag("known"),
+        ]
+        | Annotated[OwnRecipe, Tag("own")],
+        _of_own("name"),
         named("name", "squared"),
     ] = SquaredRecipe()
-    mask: EnergyMaskRecipe | None = None
+    mask: Annotated[
+        Annotated[EnergyMaskRecipe | None, Tag("known")] | Annotated[OwnRecipe, Tag("own")],
+        _of_own("name"),
+    ] = None
 
     @property
     def levels(self) -> int:
         """See `FlowMatchingRecipe.levels`."""
         transform = self.transform.levels if isinstance(self.transform, WaveletRecipe) else 0
-        return max(transform, 1 if self.mask else 0)
+        return max(transform, 1 if isinstance(self.mask, EnergyMaskRecipe) else 0)
 
 
 class _ShiftedRecipe(Section):
@@ -253,13 +310,41 @@ class BetaRecipe(_ShiftedRecipe):
     beta: Positive = 4.0
 
 
+class OwnTimestepsRecipe(Section):
+    """A distribution of sigma of one's own, and its arguments."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    distribution: OwnName
+
+    @property
+    def code(self) -> str:
+        """`module:name`."""
+        return self.distribution
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """All other keys."""
+        return dict(self.model_extra or {})
+
+
 ObjectiveRecipe = Annotated[
-    FlowMatchingRecipe | WaveletFlowRecipe | SnrHuberWaveletRecipe | LwdRecipe | ComposedRecipe,
-    Field(discriminator="name"),
+    Annotated[
+        FlowMatchingRecipe | WaveletFlowRecipe | SnrHuberWaveletRecipe | LwdRecipe | ComposedRecipe,
+        Field(discriminator="name"),
+        Tag("known"),
+    ]
+    | Annotated[OwnObjectiveRecipe, Tag("own")],
+    _of_own("name"),
     named("name", "wavelet-flow"),
 ]
 TimestepsRecipe = Annotated[
-    LogitNormalRecipe | UniformRecipe | ModeRecipe | BetaRecipe,
-    Field(discriminator="distribution"),
+    Annotated[
+        LogitNormalRecipe | UniformRecipe | ModeRecipe | BetaRecipe,
+        Field(discriminator="distribution"),
+        Tag("known"),
+    ]
+    | Annotated[OwnTimestepsRecipe, Tag("own")],
+    _of_own("distribution"),
     named("distribution", "logit-normal"),
 ]

@@ -19,6 +19,7 @@ from diffusion4k.families import Family
 from diffusion4k.training.engine import Engine
 from diffusion4k.training.preview import encode_prompts
 from diffusion4k.training.recipe import Recipe
+from diffusion4k.wording import counted
 
 __all__ = ["complete_cache", "training_batches", "validation_batches"]
 
@@ -65,7 +66,11 @@ def complete_cache(
         skipped = len(scan.problems) + report.absent
         if skipped and engine.is_main:
             total = report.computed + report.reused
-            print(f"{skipped} photographs skipped, {total} used", file=sys.stderr, flush=True)
+            print(
+                f"{counted(skipped, 'photograph')} skipped, {total} used",
+                file=sys.stderr,
+                flush=True,
+            )
     if engine.is_main and recipe.validation.prompts and recipe.validation.every:
         encode_prompts(recipe, family, model, engine.device)
     engine.wait()
@@ -85,7 +90,8 @@ def training_batches(
     batch = recipe.batch_size * recipe.gradient_accumulation * processes
     if batch > len(cache):
         raise UsageError(
-            f"{recipe.cache_folder}: {len(cache)} photographs, fewer than the {batch} of a step "
+            f"{recipe.cache_folder}: {counted(len(cache), 'photograph')}, fewer than the "
+            f"{batch} of a step "
             "(batch_size x gradient_accumulation x processes): lower one of these, or add some"
         )
     return LatentBatches(

@@ -26,6 +26,7 @@ from diffusion4k.training.first_look import Findings, processes, refuse_file
 from diffusion4k.training.inputs import inputs_of, require_same_inputs
 from diffusion4k.training.recipe import Recipe
 from diffusion4k.training.resume import resume_point
+from diffusion4k.wording import counted
 
 __all__ = ["look_over", "summary"]
 
@@ -154,7 +155,7 @@ def _photographs(
     batch = recipe.batch_size * recipe.gradient_accumulation * world
     if count is not None and batch > count:
         findings.problems.append(
-            f"{source}: {count} photographs, fewer than the {batch} of a step "
+            f"{source}: {counted(count, 'photograph')}, fewer than the {batch} of a step "
             "(batch_size x gradient_accumulation x processes): lower one of these, or add some"
         )
     return count
@@ -173,8 +174,9 @@ def _enlarged(recipe: Recipe, scan: FolderScan) -> list[str]:
     if not small or not recipe.enlarge or recipe.buckets:
         return []
     return [
-        f"{len(small)} of {len(sides)} photographs are below {recipe.resolution} pixels on the "
-        f"shorter side and will be enlarged, up to {recipe.resolution / min(small):.1f} times: "
+        f"{len(small)} of {counted(len(sides), 'photograph')} below {recipe.resolution} "
+        "pixels on the "
+        f"shorter side will be enlarged, up to {recipe.resolution / min(small):.1f} times: "
         "enlarge=false keeps their size"
     ]
 

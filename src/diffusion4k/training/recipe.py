@@ -49,6 +49,7 @@ __all__ = [
     "ModeRecipe",
     "OptimizerRecipe",
     "Recipe",
+    "ReportRecipe",
     "RunRecipe",
     "ScheduleRecipe",
     "StageRecipe",
@@ -172,6 +173,16 @@ class ValidationRecipe(Section):
     device: Text | None = None
 
 
+class ReportRecipe(Section):
+    """The page of a run at its end, with as many pictures before and after it (0: none).
+
+    Their longer side is `side`; null: the crop's, at most 1024, or that of the first trained stage.
+    """
+
+    pictures: Annotated[int, Field(strict=True, ge=0, le=100)] = 3
+    side: Pixels | None = None
+
+
 class RunRecipe(Section):
     """What every kind of training has: model, pictures, result, and how steps are taken."""
 
@@ -199,7 +210,8 @@ class RunRecipe(Section):
         if self.schedule.warmup_steps >= self.steps and self.schedule.warmup_steps:
             raise PydanticCustomError(
                 "warmup",
-                "schedule.warmup_steps: found {found}, allowed less than steps={steps}",
+                "schedule.warmup_steps: found {found}, allowed less than steps={steps}: take more "
+                "steps, or fewer of warm-up (schedule.warmup_steps=0)",
                 {"found": self.schedule.warmup_steps, "steps": self.steps},
             )
         return self
@@ -233,6 +245,10 @@ class Recipe(RunRecipe):
     timesteps: TimestepsRecipe = LogitNormalRecipe()
     validation: ValidationRecipe = ValidationRecipe()
     global_batch_size: Count | None = None
+    report: Annotated[
+        ReportRecipe | None,
+        BeforeValidator(lambda v: {} if v is True else None if v is False else v),
+    ] = ReportRecipe()
     log: LogRecipe = LogRecipe()
     guard: GuardRecipe = GuardRecipe()
     engine: Literal["auto", "ddp", "fsdp2", "deepspeed"] = "auto"

@@ -21,6 +21,7 @@ _FREE = (
     "offload",
     "context_parallel",
     "log",
+    "report",
     "guard",
 )
 _BATCH = ("batch_size", "gradient_accumulation", "global_batch_size")

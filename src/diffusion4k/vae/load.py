@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
+from diffusion4k.bundled import AUTOENCODERS
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.text_files import json_of
 from diffusion4k.vae.partitioned import PartitionedAutoencoderKL
@@ -19,11 +20,13 @@ def load_autoencoder(
 ) -> PartitionedAutoencoderKL:
     """The F=16 autoencoder in `folder`, or the stock F=8 one there converted to F=16.
 
+    `pocket` and `pocket-f8` are the bundled ones.
+
     Raises:
         Diffusion4kError: no folder, another class, or absent, damaged or incomplete weights.
     """
     classes = (AutoencoderKL, PartitionedAutoencoderKL, ScaleConsistentAutoencoderKL)
-    found = _load(Path(folder), dtype, classes, "cannot run at F=16")
+    found = _load(folder, dtype, classes, "cannot run at F=16")
     if isinstance(found, PartitionedAutoencoderKL):
         return found
     return PartitionedAutoencoderKL.from_autoencoder(found)
@@ -32,29 +35,33 @@ def load_autoencoder(
 def load_stock_autoencoder(folder: str | Path, dtype: torch.dtype = torch.float32) -> AutoencoderKL:
     """The stock F=8 autoencoder in `folder`, or the `PartitionedAutoencoderKL` there taken back.
 
+    `pocket-f8` is the bundled one.
+
     Raises:
         Diffusion4kError: no folder, another class, or absent, damaged or incomplete weights.
     """
     classes = (AutoencoderKL, PartitionedAutoencoderKL)
-    found = _load(Path(folder), dtype, classes, "holds no F=8 autoencoder")
+    found = _load(folder, dtype, classes, "holds no F=8 autoencoder")
     return found.to_autoencoder() if isinstance(found, PartitionedAutoencoderKL) else found
 
 
-def _load(folder: Path, dtype: torch.dtype, classes: tuple[Any, ...], refusal: str) -> Any:
+def _load(name: str | Path, dtype: torch.dtype, classes: tuple[Any, ...], refusal: str) -> Any:
+    folder = AUTOENCODERS.get(str(name), Path(name))
     path = folder / "config.json"
     try:
-        name = json_of(path.read_bytes())["_class_name"]
+        kind = json_of(path.read_bytes())["_class_name"]
     except FileNotFoundError:
         raise Diffusion4kError(
-            f"{path}: no such file: give the folder of an AutoencoderKL (usually MODEL/vae)"
+            f"{path}: no such file: give the folder of an AutoencoderKL "
+            f"(usually MODEL/vae), or a bundled one ({', '.join(AUTOENCODERS)})"
         ) from None
     except (ValueError, KeyError, TypeError):
         raise Diffusion4kError(f"{path}: not the config.json of a diffusers model") from None
-    by_name = {kind.__name__: kind for kind in classes}
-    if name not in by_name:
-        raise Diffusion4kError(f"{path}: {name} {refusal}; supported: {', '.join(by_name)}")
+    by_name = {each.__name__: each for each in classes}
+    if kind not in by_name:
+        raise Diffusion4kError(f"{path}: {kind} {refusal}; supported: {', '.join(by_name)}")
     try:
-        autoencoder, loaded = by_name[name].from_pretrained(
+        autoencoder, loaded = by_name[kind].from_pretrained(
             folder,
             torch_dtype=dtype,
             use_safetensors=True,

@@ -151,4 +151,14 @@ def test_estimate_is_of_what_is_left_and_sends_nothing(folder: Path, settings: M
         assert line.startswith("3 pictures to caption: about 2,4") and "$0.01" in line
         assert standin.requests == 0 and not (folder / "captions.sqlite").exists()
         caption_folder(folder, wanted, progress=False)
-        assert estimate_folder(folder, wanted, overwrite=True).startswith("1 pictures")
+        assert estimate_folder(folder, wanted, overwrite=True).startswith("1 picture to")
+
+
+def test_a_prefix_stands_before_new_captions(folder: Path, settings: Make) -> None:
+    with serving(StandIn()) as url:
+        caption_folder(folder, settings(url), prefix="sks style, ", progress=False)
+        lines = (folder / "metadata.jsonl").read_text().splitlines()
+        caption_folder(folder, settings(url), prefix="other, ", progress=False)
+    texts = [json.loads(line)["text"] for line in lines]
+    assert sum(text.startswith("sks style, ") for text in texts) == 3
+    assert (folder / "metadata.jsonl").read_text().splitlines() == lines

@@ -209,12 +209,12 @@ def test_places_that_are_refused(dataset: Path, tmp_path: Path) -> None:
 
 def test_command_line(dataset: Path, tmp_path: Path) -> None:
     result = run(dataset)
-    assert (result.exit_code, "1 photographs, 0 problems" in result.stdout) == (0, True)
+    assert (result.exit_code, "1 photograph, 0 problems" in result.stdout) == (0, True)
     add_line(dataset, "../0.png", "Outside.")
     result = run(dataset, "--json", tmp_path / "problems.json", "--fix", tmp_path / "copy")
     assert result.exit_code == 1
     assert "metadata.jsonl:2: ../0.png leads out of the folder" in result.stdout
-    assert "1 photographs, 0 of them corrected; 1 left out" in result.stdout
+    assert "1 photograph, 0 of them corrected; 1 left out" in result.stdout
     assert json.loads((tmp_path / "problems.json").read_text())["counts"] == {"path": 1}
     assert run(tmp_path / "copy").exit_code == 0
     assert run(dataset, "--min-side", 0).exit_code == 2

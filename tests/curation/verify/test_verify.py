@@ -278,6 +278,23 @@ def test_the_bundled_photographs_are_in_order() -> None:
     assert verify(photo_folder("pocket")).problems == []
 
 
+@pytest.mark.parametrize("layout", ["no captions", "a line without text", "another's line"])
+def test_damage_is_found_without_a_caption(tmp_path: Path, layout: str) -> None:
+    truncated(tmp_path)
+    add(tmp_path, "sound.png")
+    cut, sound = str(tmp_path / "cut.jpg"), str(tmp_path / "sound.png")
+    (tmp_path / "metadata.jsonl").unlink()
+    found = {(cut, "broken"), (sound, "unnamed")}
+    if layout == "a line without text":
+        add_bytes(tmp_path, b'{"file_name": "cut.jpg"}\n')
+        found |= {(f"{tmp_path}/metadata.jsonl:1", "caption-missing")}
+    elif layout == "another's line":
+        add(tmp_path, "named.png", "A lake.", seed=4)
+    report = verify(tmp_path)
+    assert {(p.where, p.kind) for p in report.problems} == found
+    assert any("`diffusion4k dataset caption` writes" in line for line in report.lines())
+
+
 def test_of_equal_pictures_a_sound_one_is_kept(dataset: Path) -> None:
     refused = add(dataset, "a.png", "I'm sorry, I can't help with that.")
     add(dataset, "b.png", "A lake.")
@@ -326,7 +343,7 @@ def test_summary_and_json(tmp_path: Path) -> None:
     truncated(tmp_path)
     report = verify(tmp_path)
     text = report.lines()
-    assert text[0].endswith("3 photographs, 1 problems")
+    assert text[0].endswith("3 photographs, 1 problem")
     widths, heights = np.array(sizes).T
     for line, name, values in ((text[2], "height", heights), (text[3], "width", widths)):
         expected = [np.median(values), values.mean(), values.min(), values.max()]

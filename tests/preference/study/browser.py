@@ -9,6 +9,10 @@ playwright = pytest.importorskip(
 )
 
 
+# How long a page takes is the machine's affair.
+playwright.expect.set_options(timeout=60_000)
+
+
 class Browser:
     """A window; whatever its console complains of, or asks others for, fails."""
 

@@ -22,6 +22,7 @@ __all__ = [
     "magnified",
     "save_figure",
     "scaled",
+    "tag",
     "text_block",
     "text_size",
 ]
@@ -31,6 +32,7 @@ GAP = 16
 INK, SOFT = "#16191d", "#5d6b7a"
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".pdf")
+_LIGHT = 400  # of three times 255
 _LARGEST = 20_000  # pixels a side
 
 
@@ -131,9 +133,19 @@ def scaled(image: Image.Image, width: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def magnified(image: Image.Image, factor: int) -> Image.Image:
-    """Every pixel as `factor` x `factor` pixels."""
-    return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+def magnified(image: Image.Image, side: int) -> Image.Image:
+    """A square of pixels, `side` pixels a side: each a square itself, where that is a multiple."""
+    return image.resize((side, side), Image.Resampling.NEAREST)
+
+
+def tag(text: str, size: int, colour: str) -> Image.Image:
+    """A short text on a ground of that colour."""
+    font = _font(size)
+    width, height = round(font.getlength(text) + 0.7 * size), round(1.35 * size)
+    block = Image.new("RGB", (width, height), colour)
+    ink = "white" if sum(block.getpixel((0, 0))) < _LIGHT else INK  # type: ignore[arg-type]
+    ImageDraw.Draw(block).text((width / 2, height / 2), text, ink, font, anchor="mm")
+    return block
 
 
 @lru_cache

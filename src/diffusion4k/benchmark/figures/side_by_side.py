@@ -1,9 +1,9 @@
 """Images of several models from the same prompts, with the same places marked and enlarged.
 
 In the manner of the supplement's Fig. 7 to 9: below each whole image its marked patches, every
-pixel of them as a square of whole pixels. Patches of all images are marked yellow but for those of
-the last, which are red. Of images of different sizes the patches lie at the same relative place
-and have the same number of pixels; the figure says so.
+pixel of them as a square. Each mark and the patch that belongs to it have the same number. Patches
+of all images are marked yellow but for those of the last, which are red. Of images of different
+sizes they show the same part of the picture, by more or fewer pixels; the figure says so.
 """
 
 from collections.abc import Sequence
@@ -22,6 +22,7 @@ from diffusion4k.benchmark.figures.canvas import (
     framed,
     magnified,
     scaled,
+    tag,
     text_block,
     text_size,
 )
@@ -37,6 +38,7 @@ OTHERS, LAST = "#ffd400", "#e3122d"
 
 _AUTOMATIC = 2  # patches
 _AUTOMATIC_FACTOR = 2
+_LARGEST_PART = 4  # of these patches in the first image's shorter side, at least
 
 
 class Patch(NamedTuple):
@@ -65,13 +67,18 @@ def parse_patch(text: str) -> Patch:
 
 
 def same_place(patch: Patch, size: tuple[int, int], other: tuple[int, int]) -> Box:
-    """The box of as many pixels around the same relative place in an image of another size."""
+    """The box around the same relative place in an image of another size, for the same part of it.
+
+    Of another aspect ratio, too, it is a square: the part is the same along one side, and less
+    along the other.
+    """
+    scale = min(there / here for here, there in zip(size, other, strict=True))
+    side = max(1, round(patch.side * scale))
     left, top = (
-        min(max(round((start + patch.side / 2) * there / here - patch.side / 2), 0),
-            there - patch.side)
+        min(max(round((start + patch.side / 2) * there / here - side / 2), 0), there - side)
         for start, here, there in zip(patch[:2], size, other, strict=True)
-    )  # fmt: skip
-    return left, top, left + patch.side, top + patch.side
+    )
+    return left, top, left + side, top + side
 
 
 def draw_side_by_side(
@@ -103,11 +110,14 @@ def draw_side_by_side(
         paths = [entry.path for entry in row.entries if entry]
         images = [open_rgb(path) for path in paths]
         chosen = list(patches) or _busiest(images, cell)
-        factor = _factor(chosen, cell)
+        factor, sides = _factor(chosen, cell), [patch.side for patch in chosen]
         places = [_boxes(chosen, paths, images, number) for number in range(len(images))]
         colours = [OTHERS] * (len(images) - 1) + [LAST if last_differs else OTHERS]
         marked = [
-            (_marked(image, boxes, colour, cell), _enlarged(image, boxes, colour, factor, cell))
+            (
+                _marked(image, boxes, colour, cell, size),
+                _enlarged(image, boxes, colour, [factor * side for side in sides], cell, size),
+            )
             for image, boxes, colour in zip(images, places, colours, strict=True)
         ]
         wholes, enlarged = zip(*marked, strict=True)
@@ -119,8 +129,9 @@ def draw_side_by_side(
 
 
 def _busiest(images: Sequence[Image.Image], cell: int) -> list[Patch]:
-    """Patches that fill the cell's width when every pixel is seen twice as large."""
-    side = min(_space(cell, _AUTOMATIC) // _AUTOMATIC_FACTOR, *(min(i.size) for i in images))
+    """Patches that fill the cell's width when every pixel is seen at least twice as large."""
+    shorter = max(1, min(images[0].size) // _LARGEST_PART)
+    side = min(_space(cell, _AUTOMATIC) // _AUTOMATIC_FACTOR, shorter)
     boxes = busiest_places([np.asarray(image) for image in images], side, _AUTOMATIC)
     width, height = images[0].size
     patches = [
@@ -140,31 +151,46 @@ def _boxes(
 ) -> list[Box]:
     first, image = images[0], images[number]
     for patch in patches:
-        right, bottom = patch.left + patch.side, patch.top + patch.side
-        inside = number > 0 or (right <= image.width and bottom <= image.height)
-        if not inside or patch.side > min(image.size):
+        if patch.left + patch.side > first.width or patch.top + patch.side > first.height:
             raise UsageError(
-                f"{paths[number]}: {image.width}x{image.height} does not hold the patch "
+                f"{paths[0]}: {first.width}x{first.height} does not hold the patch "
                 f"{','.join(map(str, patch))}: choose one inside"
             )
     return [same_place(patch, first.size, image.size) for patch in patches]
 
 
-def _marked(image: Image.Image, boxes: Sequence[Box], colour: str, cell: int) -> Image.Image:
+def _marked(
+    image: Image.Image, boxes: Sequence[Box], colour: str, cell: int, size: int
+) -> Image.Image:
     whole, line = scaled(image, cell), _line(cell)
     pen = ImageDraw.Draw(whole)
-    for box in boxes:
+    for number, box in enumerate(boxes, 1):
         left, top, right, bottom = (round(side * cell / image.width) for side in box)
         outer = (left - line, top - line, right + line, bottom + line)
         pen.rectangle(outer, outline=colour, width=line)
+        if len(boxes) > 1:
+            label = tag(str(number), round(0.7 * size), colour)
+            # Above the frame, where it hides nothing that is marked, if there is room.
+            above = outer[1] - label.height
+            whole.paste(label, (max(outer[0], 0), above if above >= 0 else max(outer[1], 0)))
     return whole
 
 
 def _enlarged(
-    image: Image.Image, boxes: Sequence[Box], colour: str, factor: int, cell: int
+    image: Image.Image,
+    boxes: Sequence[Box],
+    colour: str,
+    sides: Sequence[int],
+    cell: int,
+    size: int,
 ) -> Image.Image:
-    crops = [magnified(image.crop(box), factor) for box in boxes]
-    return beside([framed(crop, _line(cell), colour) for crop in crops], GAP // 2)
+    """The patches, `sides` pixels a side each in the figure."""
+    shown = []
+    for number, (box, side) in enumerate(zip(boxes, sides, strict=True), 1):
+        patch = framed(magnified(image.crop(box), side), _line(cell), colour)
+        label = tag(str(number), round(0.7 * size), colour)
+        shown.append(below([label, patch], _line(cell)) if len(boxes) > 1 else patch)
+    return beside(shown, GAP // 2)
 
 
 def _centred(wholes: Sequence[Image.Image]) -> list[Image.Image]:
@@ -192,8 +218,8 @@ def _notes(images: Sequence[Image.Image], patches: Sequence[Patch], factor: int)
     sizes = dict.fromkeys(f"{image.width}x{image.height}" for image in images)
     if len(sizes) > 1:
         notes.append(
-            f"Sizes differ ({', '.join(sizes)}): patches lie at the same relative place and have "
-            "the same number of pixels."
+            f"Sizes differ ({', '.join(sizes)}): patches show the same part of each, of the first "
+            "by as many pixels as said."
         )
     return notes
 
@@ -218,8 +244,8 @@ def _line(cell: int) -> int:
     return max(2, cell // 200)
 
 
-def complete(rows: Sequence[Row], most: int) -> list[Row]:
-    """The first `most` rows in which every model has an image.
+def complete(rows: Sequence[Row]) -> list[Row]:
+    """The rows in which every model has an image.
 
     Raises:
         Diffusion4kError: there is none.
@@ -227,4 +253,4 @@ def complete(rows: Sequence[Row], most: int) -> list[Row]:
     whole = [row for row in rows if all(row.entries)]
     if not whole:
         raise Diffusion4kError("no prompt of which every folder has an image: nothing to draw")
-    return whole[:most]
+    return whole

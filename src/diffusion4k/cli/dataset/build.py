@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from diffusion4k.cli.arguments import key_values
+from diffusion4k.cli.kinds import of_this_kind
+from diffusion4k.wording import counted
 
 __all__ = ["EXAMPLE", "build"]
 
@@ -28,22 +30,30 @@ def build(
     """Build a curated image folder with train and eval splits from raw photographs.
 
     The same command goes on after a build that was stopped or killed; with changed thresholds only
-    what they let in is measured anew. OUTPUT/manifest.parquet has every measured value and the
-    reason of every rejection.
+    what they let in is measured anew. OUTPUT/manifest.parquet has every measured value,
+    OUTPUT/dropped.csv the reason of every rejection.
     """
     from diffusion4k.curation.recipe import load_dataset_recipe
 
-    checked = load_dataset_recipe(recipe, overrides)
+    with of_this_kind(recipe, "dataset build"):
+        checked = load_dataset_recipe(recipe, overrides)
 
     from rich.console import Console
 
     from diffusion4k.curation.build import build_dataset
+    from diffusion4k.curation.layout import DROPPED
 
     summary = build_dataset(checked, ray=ray)
     Console().print(summary.table())
+    if dropped := summary.candidates - summary.kept:
+        typer.echo(
+            f"{counted(dropped, 'candidate')} left out, each with its reason in "
+            f"{checked.output / DROPPED}; `diffusion4k dataset inspect {checked.output} --all` "
+            "shows them"
+        )
     if missing := summary.without_caption:
         typer.echo(
-            f"{missing} of {summary.kept} pictures have no caption, without which nothing can be "
-            f"trained on them: `diffusion4k dataset caption {checked.output}`, then build again",
+            f"{missing} of {counted(summary.kept, 'picture')} without a caption, which "
+            f"training needs: `diffusion4k dataset caption {checked.output}`, then build again",
             err=True,
         )

@@ -47,6 +47,13 @@ def caption(
     tokens_per_minute: RateLimit = None,
     timeout: Timeout = 120.0,
     retries: Retries = 6,
+    prompt: Annotated[
+        str | None,
+        typer.Option(help="What the model is asked, in place of the paper's sentence."),
+    ] = None,
+    prefix: Annotated[
+        str, typer.Option(help="Stands before each new caption, as a trigger word does.")
+    ] = "",
     budget: Annotated[
         float | None, typer.Option(help="Dollars that all runs in this folder may spend.")
     ] = None,
@@ -67,7 +74,7 @@ def caption(
     ] = False,
     estimate: Estimate = False,
 ) -> None:
-    """Caption the pictures of a folder with the prompt of Diffusion-4K.
+    """Caption the pictures of a folder, with the prompt of Diffusion-4K unless told otherwise.
 
     The key is read from the environment variable OPENAI_API_KEY. The same command goes on after
     any stop; what is paid is in DIR/captions.sqlite and is not paid again. Leaves with 1 if a
@@ -96,12 +103,13 @@ def caption(
         most_words=max_words,
         tries=tries,
         keep_flagged=keep_flagged,
+        **({} if prompt is None else {"prompt": prompt}),
     )
     if estimate:
         typer.echo(estimate_folder(folder, settings, overwrite=overwrite))
         return
     try:
-        report = caption_folder(folder, settings, overwrite=overwrite)
+        report = caption_folder(folder, settings, overwrite=overwrite, prefix=prefix)
     except Stopped as stopped:
         typer.echo(stopped.report.summary)
         raise

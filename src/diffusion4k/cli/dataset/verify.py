@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from diffusion4k.wording import counted
+
 __all__ = ["EXAMPLE", "verify"]
 
 EXAMPLE = """Examples:
@@ -55,7 +57,8 @@ def verify(
     if fix:
         copy = write_copy(report, fix)
         typer.echo(
-            f"{copy.folder}: {copy.pictures} photographs, {copy.corrected} of them corrected; "
+            f"{copy.folder}: {counted(copy.pictures, 'photograph')}, {copy.corrected} of them "
+            "corrected; "
             f"{copy.left_out} left out, see {copy.folder / LIST}"
         )
     raise typer.Exit(1 if report.problems else 0)

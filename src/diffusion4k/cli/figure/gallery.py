@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from diffusion4k.cli.figure.options import Folder, Images, Out, Width, entries_of
+from diffusion4k.cli.figure.options import Folder, Images, Out, Width, entries_of, say_left_out
 
 __all__ = ["EXAMPLE", "gallery"]
 
 EXAMPLE = """Example:
 
-  diffusion4k figure gallery photographs --columns 2 --out gallery.jpg
+  diffusion4k figure gallery pocket --columns 2 --out gallery.jpg
 """
 
 
@@ -28,6 +28,8 @@ def gallery(
     from diffusion4k.benchmark.figures.gallery import draw_gallery
 
     check_output(out, width)
-    entries = entries_of(folder, image)[:most]
+    found = entries_of(folder, image)
+    entries = found[:most]
     save_figure(draw_gallery(entries, columns=columns, width=width), out)
     typer.echo(out)
+    say_left_out(len(entries), len(found), "image")

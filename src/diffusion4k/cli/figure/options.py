@@ -6,12 +6,26 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from diffusion4k.wording import counted
+
 if TYPE_CHECKING:
     from diffusion4k.compare.models import Entry
 
-__all__ = ["Folder", "Images", "Match", "Most", "Out", "Patches", "Width", "entries_of"]
+__all__ = [
+    "Folder",
+    "Images",
+    "Match",
+    "Most",
+    "Out",
+    "Patches",
+    "Width",
+    "entries_of",
+    "say_left_out",
+]
 
-Folder: TypeAlias = Annotated[Path, typer.Argument(help="Folder of images.", show_default=False)]
+Folder: TypeAlias = Annotated[
+    Path, typer.Argument(help="Folder of images; pocket: the bundled ones.", show_default=False)
+]
 Images: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--image", help="File name without its ending; several times. By default all."),
@@ -30,6 +44,12 @@ Patches: TypeAlias = Annotated[
     ),
 ]
 Width: TypeAlias = Annotated[int, typer.Option(help="Of the figure, pixels.")]
+
+
+def say_left_out(shown: int, there: int, what: str) -> None:
+    """Report on standard error that a figure has less than there is."""
+    if shown < there:
+        typer.echo(f"{shown} of {counted(there, what)}; --most shows more", err=True)
 
 
 def entries_of(folder: Path, images: Sequence[str] | None) -> "list[Entry]":

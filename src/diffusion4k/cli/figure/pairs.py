@@ -5,6 +5,8 @@ from pathlib import Path
 
 import typer
 
+from diffusion4k.cli.figure.options import say_left_out
+
 __all__ = ["draw"]
 
 
@@ -42,7 +44,9 @@ def draw(
     for name in images:
         if name not in named:
             raise UsageError(f"--image {name}: no such image in {models[0].folder}")
-    rows = complete([named[name] for name in images] if images else rows, most)
+    found = complete([named[name] for name in images] if images else rows)
+    rows = found[:most]
     figure = draw_side_by_side(rows, [m.name for m in models], patches=chosen, width=width)
     save_figure(figure, out)
     typer.echo(out)
+    say_left_out(len(rows), len(found), "prompt")

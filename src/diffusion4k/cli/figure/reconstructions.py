@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from diffusion4k.cli.figure.options import Images, Out, Width, entries_of
+from diffusion4k.cli.figure.options import Images, Out, Width, entries_of, say_left_out
 
 __all__ = ["EXAMPLE", "reconstructions"]
 
@@ -34,12 +34,12 @@ def reconstructions(
 ) -> None:
     """Photographs and what autoencoders give back, places and errors enlarged (Fig. 16)."""
     from diffusion4k.benchmark.figures.canvas import check_output, save_figure
-    from diffusion4k.data.folder import photo_folder
     from diffusion4k.data.sizes import check_multiple
 
     check_output(out, width)
     check_multiple("--size", size)
-    paths = [entry.path for entry in entries_of(photo_folder(folder), image)[:most]]
+    found = entries_of(folder, image)
+    paths = [entry.path for entry in found[:most]]
 
     from diffusion4k.benchmark.figures.reconstructions import draw_reconstructions
     from diffusion4k.benchmark.reconstruction import Autoencoder
@@ -47,3 +47,4 @@ def reconstructions(
     networks = [Autoencoder(name) for name in dict.fromkeys(vae or ["pocket"])]
     save_figure(draw_reconstructions(paths, networks, size=size, width=width), out)
     typer.echo(out)
+    say_left_out(len(paths), len(found), "photograph")

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from diffusion4k.cli.figure.options import Folder, Images, Out, Width, entries_of
+from diffusion4k.cli.figure.options import Folder, Images, Out, Width, entries_of, say_left_out
+from diffusion4k.wording import counted
 
 __all__ = ["EXAMPLE", "text"]
 
@@ -38,7 +39,8 @@ def text(
     )
 
     check_output(out, width)
-    entries = with_text(entries_of(folder, image))[:most]
+    found = with_text(entries_of(folder, image))
+    entries = found[:most]
     reader = find_reader()
     readings = []
     if isinstance(reader, str):
@@ -47,6 +49,7 @@ def text(
         readings = read_entries(entries, reader)
         for name in ("characters", "words"):
             mean = sum(getattr(reading, name) for reading in readings) / len(readings)
-            typer.echo(f"{name} right: {mean:.1%} (mean of {len(readings)} images)")
+            typer.echo(f"{name} right: {mean:.1%} (mean of {counted(len(readings), 'image')})")
     save_figure(draw_spelled_text(entries, readings, columns=columns, width=width), out)
     typer.echo(out)
+    say_left_out(len(entries), len(found), "image")

@@ -4,7 +4,15 @@ from pathlib import Path
 
 import typer
 
-from diffusion4k.cli.figure.options import Folder, Images, Most, Out, Width, entries_of
+from diffusion4k.cli.figure.options import (
+    Folder,
+    Images,
+    Most,
+    Out,
+    Width,
+    entries_of,
+    say_left_out,
+)
 
 __all__ = ["EXAMPLE", "variations"]
 
@@ -28,6 +36,8 @@ def variations(
     from diffusion4k.benchmark.figures.variations import draw_variations, variations_of
 
     check_output(out, width)
-    groups = variations_of(entries_of(folder, image))[:most]
+    found = variations_of(entries_of(folder, image))
+    groups = found[:most]
     save_figure(draw_variations(groups, width=width), out)
     typer.echo(out)
+    say_left_out(len(groups), len(found), "prompt")

@@ -15,6 +15,7 @@ from diffusion4k.endpoint.images import image_part, sent_size
 from diffusion4k.endpoint.prices import image_tokens, text_tokens_at_most
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.progress import track
+from diffusion4k.wording import counted
 
 __all__ = ["Job", "Plan", "estimate", "make_plan"]
 
@@ -91,7 +92,7 @@ def estimate(jobs: Iterable[Job], settings: CaptionSettings) -> str:
     """One line: how many pictures, about how many tokens, dollars and how much time."""
     jobs = list(jobs)
     return endpoint_estimate(
-        f"{len(jobs)} pictures to caption",
+        f"{counted(len(jobs), 'picture')} to caption",
         [job.tokens for job in jobs],
         settings.endpoint,
         used=sum(job.image_tokens + likely_text_tokens(settings.prompt) for job in jobs),

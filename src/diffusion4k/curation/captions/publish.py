@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diffusion4k.bundled import PHOTOGRAPHS
 from diffusion4k.curation.captions.jobs import estimate, make_plan
 from diffusion4k.curation.captions.ledger import Ledger
 from diffusion4k.curation.captions.run import CaptionReport, Stopped, caption
 from diffusion4k.curation.captions.settings import CaptionSettings
 from diffusion4k.curation.layout import LEDGER, MANIFEST, SPLITS
+from diffusion4k.data.folder import photo_folder
 from diffusion4k.data.images import SUFFIXES
 from diffusion4k.data.metadata import METADATA, read_rows, write_rows
 from diffusion4k.data.picture_files import is_picture, why_unread
@@ -72,23 +74,35 @@ def find_pictures(folder: Path, *, overwrite: bool = False) -> FolderPictures:
 
 
 def caption_folder(
-    folder: Path, settings: CaptionSettings, *, overwrite: bool = False, progress: bool = True
+    folder: Path,
+    settings: CaptionSettings,
+    *,
+    overwrite: bool = False,
+    prefix: str = "",
+    progress: bool = True,
 ) -> CaptionReport:
     """Caption the pictures of a folder that have no caption; the ledger lies in the folder.
 
-    What is finished is written into `metadata.jsonl` even if the run has to stop.
+    `prefix` stands before each new caption, such as a trigger word, and not in the ledger; a build
+    folder has none. What is finished is written into `metadata.jsonl` even if the run has to stop.
 
     Raises:
+        UsageError: the bundled photographs.
         Stopped: see `caption`; Diffusion4kError: see `find_pictures` and `caption`.
     """
+    if photo_folder(folder) == PHOTOGRAPHS:
+        raise UsageError(
+            f"{folder}: comes with the package, where nothing is written: copy {PHOTOGRAPHS} and "
+            "caption the copy; --estimate tells what it costs"
+        )
     found = find_pictures(folder, overwrite=overwrite)
     try:
         report = caption(found.pictures, settings, folder / LEDGER, progress=progress)
     except Stopped as stopped:
-        _publish(folder, found, stopped.report)
+        _publish(folder, found, stopped.report, prefix)
         stopped.report.problems += found.problems
         raise
-    _publish(folder, found, report)
+    _publish(folder, found, report, prefix)
     report.problems += found.problems
     return report
 
@@ -99,19 +113,20 @@ def estimate_folder(folder: Path, settings: CaptionSettings, *, overwrite: bool 
     Raises:
         Diffusion4kError: see `find_pictures`.
     """
+    folder = photo_folder(folder)
     found = find_pictures(folder, overwrite=overwrite)
     with scratch_copy(folder / LEDGER) as copy, Ledger(copy) as book:
         plan = make_plan(found.pictures, settings, book, progress=True)
     return estimate(plan.jobs, settings)
 
 
-def _publish(folder: Path, found: FolderPictures, report: CaptionReport) -> None:
+def _publish(folder: Path, found: FolderPictures, report: CaptionReport, prefix: str) -> None:
     if found.is_build or not report.captions:
         return
     rows = {name: dict(row) for name, row in found.rows.items()}
     for path in sorted(report.captions):
         name = path.relative_to(folder).as_posix()
-        rows.setdefault(name, {"file_name": name})["text"] = report.captions[path]
+        rows.setdefault(name, {"file_name": name})["text"] = f"{prefix}{report.captions[path]}"
     if rows != found.rows:
         write_rows(folder / METADATA, rows.values())
 

@@ -18,6 +18,7 @@ from diffusion4k.endpoint.prices import price_of
 from diffusion4k.endpoint.sender import Sender
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.progress import Counter
+from diffusion4k.wording import counted
 
 __all__ = ["CaptionReport", "Stopped", "caption"]
 
@@ -44,11 +45,11 @@ class CaptionReport:
     @property
     def summary(self) -> str:
         """Counts and money, in one line."""
-        line = f"{len(self.captions)} captions, {len(self.flagged)} flagged, "
-        line += f"{len(self.problems)} problems; ${self.spent:.4f} spent in all"
+        line = f"{counted(len(self.captions), 'caption')}, {len(self.flagged)} flagged, "
+        line += f"{counted(len(self.problems), 'problem')}; ${self.spent:.4f} spent in all"
         number, cost = self.lost
         if number:
-            line += f", of it ${cost:.4f} for {number} requests whose answer was lost"
+            line += f", of it ${cost:.4f} for {counted(number, 'request')} whose answer was lost"
         return line
 
     def lines(self) -> list[str]:

@@ -8,6 +8,7 @@ from diffusion4k.curation.inspection.inspection import Inspection
 from diffusion4k.web.protection import is_loopback
 from diffusion4k.web.serve import address, listen, serve
 from diffusion4k.web.session import Session
+from diffusion4k.wording import counted
 
 __all__ = ["run"]
 
@@ -32,7 +33,7 @@ def run(folder: Path, *, host: str, port: int, everything: bool) -> None:
                 "tunnel (ssh -L 8765:localhost:8765) is safer",
                 file=sys.stderr,
             )
-        print(f"{progress.total} candidates, {decided} decided; Ctrl-C ends")
+        print(f"{counted(progress.total, 'candidate')}, {decided} decided; Ctrl-C ends")
         print(address(bound, host, session.token), flush=True)
         serve(app, bound)
         progress = inspection.progress()

@@ -1,8 +1,5 @@
 """Your own scores, such as of watermarks, text or nudity: a function of the picture's pixels."""
 
-import hashlib
-import importlib
-import inspect
 import math
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +16,7 @@ from diffusion4k.curation.recipe import HookRecipe
 from diffusion4k.curation.steps.base import drop, kept
 from diffusion4k.curation.store import Store, Work
 from diffusion4k.data.images import open_rgb
-from diffusion4k.errors import UsageError
+from diffusion4k.own_code import load_own, one_line, source_hash
 
 if TYPE_CHECKING:
     from daft import DataFrame
@@ -42,7 +39,7 @@ class HookStep:
     def __init__(self, wanted: HookRecipe, reader: Reader, work: Path) -> None:
         self.name = wanted.name
         self._wanted, self._reader = wanted, reader
-        settings = [wanted.function, _source_hash(_load(wanted.function))]
+        settings = [wanted.function, source_hash(_load(wanted.function))]
         self._store = Store(work, wanted.name, {wanted.name: pa.float64()}, settings)
 
     def run(self, table: "DataFrame") -> "DataFrame":
@@ -63,10 +60,9 @@ def _scored(reader: Reader, wanted: HookRecipe, row: Row) -> Row:
     try:
         return {wanted.name: float(_load(wanted.function)(pixels))}
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
         return {
             "fatal": f"hook {wanted.name}: {wanted.function} failed on {row['source']} "
-            f"({type(error).__name__}: {reason}): mend it, the same command goes on"
+            f"({one_line(error)}): mend it, the same command goes on"
         }
 
 
@@ -84,21 +80,5 @@ def _violation(wanted: HookRecipe, row: Row) -> str | None:
 
 
 def _load(name: str) -> Callable[[Any], float]:
-    module, _, function = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"hooks: {name}: cannot be loaded: {error}") from None
-    if not callable(found):
-        raise UsageError(f"hooks: {name}: found {type(found).__name__}, allowed is a function")
+    found: Callable[[Any], float] = load_own(name, "hooks")
     return found
-
-
-def _source_hash(function: Callable[[Any], float]) -> str:
-    try:
-        path = inspect.getsourcefile(function)
-    except TypeError:
-        path = None
-    if path is None or not Path(path).is_file():
-        return ""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

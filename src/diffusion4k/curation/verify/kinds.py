@@ -16,7 +16,7 @@ class Kind:
 KINDS = {
     "missing": Kind("named, but not there"),
     "broken": Kind("not an image, or not decodable to its last pixel"),
-    "unnamed": Kind("an image that has no caption"),
+    "unnamed": Kind("an image that has no caption: `diffusion4k dataset caption` writes them"),
     "unread": Kind("a file that looks like a picture, of a kind that is not read"),
     "named-twice": Kind("a second line for the same file", "the first line is kept"),
     "duplicate": Kind("the same pixels as another photograph", "one of them is kept"),
@@ -37,7 +37,9 @@ KINDS = {
     "metadata": Kind("a line that is no JSON object with a file name"),
     "encoding": Kind("text that is not UTF-8"),
     "archive": Kind("an archive, or a member of one, that cannot be read"),
-    "caption-missing": Kind("no caption, or an empty one"),
+    "caption-missing": Kind(
+        "no caption, or an empty one: `diffusion4k dataset caption` writes them"
+    ),
     "caption-alone": Kind("a caption whose picture is not there"),
     "caption-long": Kind("a caption longer than text encoders read", "cut after a sentence"),
     "caption-refusal": Kind("a captioner's refusal in place of a caption"),

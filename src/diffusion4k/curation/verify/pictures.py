@@ -15,7 +15,7 @@ from diffusion4k.data.problems import Problem
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.files import leads_out
 
-__all__ = ["Picture", "endings_of", "look"]
+__all__ = ["Picture", "damage", "endings_of", "look"]
 
 
 @dataclass
@@ -55,6 +55,17 @@ class Picture:
 def endings_of(image_format: str) -> tuple[str, ...]:
     """Endings that file names of this format have, the usual one first."""
     return ENDINGS[image_format]
+
+
+def damage(path: Path) -> str | None:
+    """Why a picture cannot be decoded to its last pixel; None if it can."""
+    try:
+        open_rgb(path)
+    except Diffusion4kError as error:
+        return str(error).removeprefix(f"{path}: ")
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return None
 
 
 def look(part: Part, photo: Photo, root: Path) -> Picture:

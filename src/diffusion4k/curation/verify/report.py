@@ -13,6 +13,7 @@ from diffusion4k.curation.verify.kinds import KINDS
 from diffusion4k.curation.verify.pictures import Picture
 from diffusion4k.data.problems import Problem
 from diffusion4k.files import write_text
+from diffusion4k.wording import counted
 
 __all__ = ["Report"]
 
@@ -48,7 +49,10 @@ class Report:
     def lines(self) -> list[str]:
         """The report as text, problems last."""
         good, problems = self.good, self.problems
-        lines = [f"{self.folder}: {len(good)} photographs, {len(problems)} problems"]
+        lines = [
+            f"{self.folder}: {counted(len(good), 'photograph')}, "
+            f"{counted(len(problems), 'problem')}"
+        ]
         if good:
             lines.append(f"{'':12}{'median':>8}{'mean':>8}{'least':>8}{'most':>8}")
             for name, values in self._sizes().items():

@@ -1,12 +1,13 @@
 """Every picture of a dataset looked at, one part after the other."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from diffusion4k.cores import cores
 from diffusion4k.curation.verify.parts import Part, find_parts, rows_of, scan
-from diffusion4k.curation.verify.pictures import Picture, look
+from diffusion4k.curation.verify.pictures import Picture, damage, look
 from diffusion4k.curation.verify.report import Report
 from diffusion4k.curation.verify.together import (
     find_clashing_names,
@@ -16,6 +17,7 @@ from diffusion4k.curation.verify.together import (
 )
 from diffusion4k.data.folder import MIN_SIDE, FolderScan, Photo, look_at
 from diffusion4k.data.metadata import METADATA, Row
+from diffusion4k.data.picture_files import image_files
 from diffusion4k.data.problems import Problem
 from diffusion4k.errors import UsageError
 from diffusion4k.prefetch import prefetch
@@ -69,9 +71,28 @@ def _part(
     for picture in pictures[len(found.photos) :]:
         named = respelled[picture.photo]
         picture.add("name", f"named {named}: name it as the file is")
+    problems = _decoded(folder, photos, problems, what, progress)
     return pictures, [
         replace(p, where=p.where.replace(str(folder), str(part.path), 1)) for p in problems
     ]
+
+
+def _decoded(
+    folder: Path, photos: Sequence[Photo], problems: list[Problem], what: str, progress: bool
+) -> list[Problem]:
+    """The problems, with `broken` for what has no caption and cannot be decoded, either."""
+    unnamed = {p.where for p in problems if p.kind == "unnamed"}
+    looked_at = {str(photo.path) for photo in photos} | {p.where for p in problems} - unnamed
+    left = [path for path in image_files(folder) if str(path) not in looked_at]
+    found = prefetch(damage, left, workers=min(4, cores()))
+    reasons = track(found, len(left), f"{what} without captions", shown=progress)
+    broken = {
+        str(path): Problem(str(path), why, "broken")
+        for path, why in zip(left, reasons, strict=True)
+        if why
+    }
+    still_unnamed = [p for p in problems if p.kind != "unnamed" or p.where not in broken]
+    return [*still_unnamed, *broken.values()]
 
 
 def _respelled(

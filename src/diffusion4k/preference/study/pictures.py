@@ -19,7 +19,7 @@ from diffusion4k.compare.models import Model, read_models
 from diffusion4k.data.folder import METADATA
 from diffusion4k.data.images import image_size
 from diffusion4k.errors import UsageError
-from diffusion4k.sampling.request import read_prompts
+from diffusion4k.sampling.request import prompts_file, read_prompts
 
 __all__ = ["Scene", "Scenes", "find_scenes", "folders_of"]
 
@@ -121,6 +121,7 @@ def _complete(scenes: list[Scene], missing: list[str], skip_missing: bool) -> Sc
 
 
 def _distinct(path: Path) -> list[str]:
+    path = prompts_file(path)
     if not path.is_file():
         raise UsageError(
             f"task.prompts: found {path}, which is no file: give a .txt or .jsonl file of the "

@@ -43,7 +43,7 @@ from diffusion4k.training.autoencoder.validation import QUALITIES, Validation
 from diffusion4k.training.build import build_precision
 from diffusion4k.training.check import require_space
 from diffusion4k.training.checkpoint import Retention
-from diffusion4k.training.curve import Curve
+from diffusion4k.training.curve import Curve, RecentMean
 from diffusion4k.training.ema import WeightAverage
 from diffusion4k.training.export import versions
 from diffusion4k.training.inputs import inputs_of_autoencoder, require_same_inputs
@@ -168,11 +168,12 @@ class _Run:
         batches = self.crops.read(
             map(self._places, range(self.first, recipe.steps)), recipe.workers
         )
+        recent = RecentMean()
         with StopRequest() as stop, progress:
             for done in range(self.first + 1, recipe.steps + 1):
                 places, images = self._next(batches, done - 1)
                 numbers = self._step(done - 1, places, images)
-                progress.advance(f"loss {numbers['loss']:.4f}")
+                progress.advance(recent.add(numbers["loss"]))
                 if main:
                     self.curve.add(done, *(numbers[name] for name in _COLUMNS))
                     scalars = {f"train/{name}": value for name, value in numbers.items()}
