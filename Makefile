@@ -23,7 +23,7 @@ demo: setup  ## the main job: photographs -> wavelet fine-tuning -> 4096x4096 im
 test: setup  ## all tests but the long proofs
 	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
 
-test-fast: setup  ## the tests that take neither processes, browsers nor whole roads, in under 5 minutes
+test-fast: setup  ## without what trains, samples or builds something whole: LENGTHY in tests/conftest.py
 	$(BIN)/python -m pytest -m "not slow and not e2e and not lengthy" --numprocesses auto --dist loadfile
 
 proofs: setup  ## the long proofs: random kills, whole roads at full size
