@@ -5,9 +5,10 @@
 The layers are those of the contract in pyproject.toml that `make lint` holds. Needs Python 3.11.
 """
 
-import tomllib
 from html import escape
 from pathlib import Path
+
+import tomllib
 
 __all__ = ["WINGS", "drawing", "layers"]
 

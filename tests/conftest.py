@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.tiny import tiny_sd3
+from benchmarks.tiny import tiny_sd3
 
 # How long an example takes is the machine's affair.
 settings.register_profile("untimed", deadline=None)
@@ -23,7 +23,8 @@ settings.load_profile("untimed")
 TESTS = Path(__file__).parent
 LENGTHY = (
     # Whole roads: demo, ablations, studies, the manual's commands, the contract of each family.
-    *("ablation/test_run.py", "demo/test_run.py", "e2e", "manual"),
+    *("ablation/test_run.py", "demo/test_run.py", "e2e", "manual/test_extend_family.py"),
+    *(f"manual/test_extend_{what}.py" for what in ("curation_step", "metric", "objective")),
     *(f"families/test_{name}.py" for name in ("flux", "pixart", "sana", "sd3", "sd35", "z_image")),
     *("families/test_high_resolution.py", "families/test_registry.py"),
     # Trainings.
@@ -58,10 +59,13 @@ LENGTHY = (
     *("curation/inspection", "compare/test_browser.py", "endpoint/test_client.py"),
     *("preference/judge", "preference/study", "preference/analysis/test_report.py"),
     *(
-        f"test_cli_{name}.py"
-        for name in ("ablate", "benchmark", "generate", "main", "merge_lora", "plan", "train")
+        f"cli/test_{name}.py"
+        for name in (
+            *("ablate", "benchmark", "generate", "hints", "main", "merge_lora", "plan", "train"),
+            *("vae", "vae_eval"),
+        )
     ),
-    *("test_bundled.py", "test_cli_vae.py", "test_cli_vae_eval.py", "test_hints.py"),
+    "test_bundled.py",
 )
 """Files and folders of tests that `make test-fast` leaves out: what trains, samples or builds
 something whole, and what starts processes, servers or browsers."""

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import diffusion4k  # noqa: F401 - the F=16 autoencoder's class, for plain diffusers
+from benchmarks.measured import counted_flops
 from diffusion4k.data.pixels import normalised
 from diffusion4k.errors import UsageError
 from diffusion4k.families import families, family_of
@@ -52,7 +53,6 @@ from diffusion4k.training.merge import merge_lora
 from diffusion4k.training.recipe import Recipe
 from diffusion4k.training.step import denoising_loss
 from tests.data.fake import make_folder
-from tests.planning.measure import counted_flops
 
 PROMPT, NEGATIVE = "a red cat", "blurred"
 OBJECTIVES = (

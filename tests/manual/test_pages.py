@@ -1,4 +1,4 @@
-"""The manual as a whole: every page can be found, every link leads somewhere, the picture is true."""
+"""The manual as a whole: every page can be found, links lead somewhere, the picture is true."""
 
 import re
 from pathlib import Path
@@ -57,7 +57,9 @@ def test_the_picture_is_that_of_the_contract(drawn: ModuleType) -> None:
 
 def test_every_package_in_the_picture_exists(drawn: ModuleType) -> None:
     package = ROOT / "src" / "diffusion4k"
-    there = {path.stem for path in package.glob("*.py")} | {p.parent.name for p in package.glob("*/*.py")}
+    there = {path.stem for path in package.glob("*.py")} | {
+        p.parent.name for p in package.glob("*/*.py")
+    }
     named = {name for layer in drawn.layers() for name in layer}
     assert named == there - {"__init__", "diffusion4k"}
     assert drawn.COLOURS.keys() <= named
