@@ -86,10 +86,11 @@ class FamilyContract:
         raise NotImplementedError
 
     @pytest.fixture(scope="class")
-    def model(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    @classmethod
+    def model(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            return self.build(tmp_path_factory.mktemp("family") / "model")
+            return cls.build(tmp_path_factory.mktemp("family") / "model")
 
     def packed(self, stock: Any, latents: Tensor) -> Tensor:
         """Latents as the stock pipeline's `latents` argument takes them."""
@@ -406,7 +407,11 @@ class FamilyContract:
         with torch.no_grad():
             latents = self.stock_latents(stock.vae, image, generator)
             noise = torch.randn(latents.shape, generator=generator)
-            latents = scheduler.add_noise(latents, noise, scheduler.timesteps[first : first + 1])
+            start = scheduler.timesteps[first : first + 1]
+            if hasattr(scheduler, "scale_noise"):
+                latents = scheduler.scale_noise(latents, start, noise)
+            else:
+                latents = scheduler.add_noise(latents, noise, start)
             for t in scheduler.timesteps[first:]:
                 without, with_text = (
                     self.stock_prediction(
