@@ -47,8 +47,6 @@ pocket: setup  ## train the pocket model anew, from Debian's wallpaper packages 
 	$(BIN)/python recipes/pocket/train_autoencoder.py
 	$(BIN)/python recipes/pocket/tiles.py
 	$(BIN)/diffusion4k vae train recipes/pocket/vae-decoder.yaml model=runs/pocket/vae/autoencoder
-	$(BIN)/python recipes/pocket/tiles.py --sides 768 1536 2048 2400 --out runs/pocket/detail_tiles
-	$(BIN)/diffusion4k vae train recipes/pocket/vae-detail.yaml
 	$(BIN)/python recipes/pocket/train_transformer.py
 	$(BIN)/python recipes/pocket/export.py
 	$(BIN)/diffusion4k train recipes/pocket-wlf.yaml steps=1500 optimizer.learning_rate=5e-4 output=runs/pocket/wlf

@@ -1,6 +1,6 @@
 """Filling a cache with two processes against one, as training does before its first step.
 
-    python benchmarks/cache_fill.py [--photos 24] [--resolution 1024] [--repeats 3]
+    python benchmarks/cache_fill.py [--photos 16] [--resolution 1024] [--repeats 3]
 
 Every process has one thread and a core of its own, as each has a GPU of its own elsewhere; all fill
 an empty folder from the same photographs, in turn. One process that has both cores is shown beside
@@ -54,7 +54,7 @@ def work(photos: Path, resolution: int) -> None:
         wanted = Recipe.model_validate(
             {
                 "model": "pocket",
-                "data": photos,
+                "data": str(photos),
                 "cache": cache,
                 "output": f"{cache}-run",
                 "resolution": resolution,
@@ -90,7 +90,7 @@ def team(stack: ExitStack, arguments: list[str], processes: int, threads: int) -
 def main() -> None:
     """Fill with each in turn, print the ratio and save it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--photos", type=int, default=24, help="an even number")
+    parser.add_argument("--photos", type=int, default=16, help="an even number")
     parser.add_argument("--resolution", type=int, default=1024)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)

@@ -1,6 +1,6 @@
 """The lean decode as it is against that of an earlier commit, on the CPU.
 
-    python benchmarks/decode_before.py [--before 92f0a50^] [--size 768] [--repeats 7]
+    python benchmarks/decode_before.py [--before 92f0a50^] [--size 640] [--repeats 7]
 
 Both in turn, each in a process of its own that stays, with the same random weights of Stable
 Diffusion 3's size. The default is the commit before the statistics on a GPU became one kernel a
@@ -70,7 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--before", default=BEFORE, help="a commit")
     parser.add_argument("--model", choices=CHANNELS, default="sd3")
-    parser.add_argument("--size", type=int, default=768, help="side of the image")
+    parser.add_argument("--size", type=int, default=640, help="side of the image")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -1,7 +1,7 @@
 """Puts the trained parts together: `pocket` is a whole pipeline, `pocket-base` a transformer.
 
     python recipes/pocket/export.py --base runs/pocket/transformer/final \\
-        --text runs/pocket/text --autoencoder runs/pocket/vae_detail/vae
+        --text runs/pocket/text --autoencoder runs/pocket/vae_decoder/vae
 
 Without --tuned the whole pipeline gets the base's transformer, for the fine-tuning to start from.
 Weights are stored in float16.
@@ -116,7 +116,7 @@ if __name__ == "__main__":
     parser.add_argument("--base", type=Path, default=Path("runs/pocket/transformer/final"))
     parser.add_argument("--tuned", type=Path, help="transformer folder of the fine-tuned model")
     parser.add_argument("--text", type=Path, default=Path("runs/pocket/text"))
-    parser.add_argument("--autoencoder", type=Path, default=Path("runs/pocket/vae_detail/vae"))
+    parser.add_argument("--autoencoder", type=Path, default=Path("runs/pocket/vae_decoder/vae"))
     parser.add_argument("--out", type=Path, default=Path("src/diffusion4k/pocket"))
     a = parser.parse_args()
     export(a.base, a.tuned, a.text, a.autoencoder, a.out)

@@ -153,4 +153,4 @@ def test_images_that_another_model_would_make_are_refused() -> None:
         small = ["stages=[512, 1024]", "width=512", "recipe.first_stage=2048"]
         check_study(load_study(name, small))
     check_study(load_study(name, ["recipe.model=pocket", "stages=[]"]))
-    check_study(load_study(name, [*of_pocket, "width=2048", "height=2048"]))
+    check_study(load_study(name, [*of_pocket, "width=4096", "height=4096"]))

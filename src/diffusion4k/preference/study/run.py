@@ -3,6 +3,7 @@
 import csv
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -155,7 +156,8 @@ def answers_in(config: StudyConfig, *, needed: bool = True) -> list[Answer]:
 
 
 def _board(config: StudyConfig) -> Board:
-    return Board(config, find_material(config), _rows(config))
+    rows = _rows(config)  # First: a study that has not begun leaves nothing behind.
+    return Board(config, find_material(config), rows)
 
 
 def run(config: StudyConfig, *, host: str, port: int, proxies: Sequence[str]) -> None:
@@ -186,12 +188,13 @@ def run(config: StudyConfig, *, host: str, port: int, proxies: Sequence[str]) ->
             print(f"{config.name}: {len(people)} participants, {done} answered; Ctrl-C ends")
             if config.participants.open:
                 print(f"open to all: {public}/")
-            print(f"dashboard: {public}/dashboard#{study.secrets.owner}", flush=True)
             # Each answer and each tile passes from one thread to another; with the usual 5 ms of
             # patience, whoever comes back from a system call waits that long for Python's lock.
             sys.setswitchinterval(0.0005)
             try:
-                serve(app, bound, proxies)
+                with suppress(KeyboardInterrupt):  # It may come before the server looks for it.
+                    print(f"dashboard: {public}/dashboard#{study.secrets.owner}", flush=True)
+                    serve(app, bound, proxies)
             finally:
                 study.close()
                 store.close()
