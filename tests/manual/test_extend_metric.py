@@ -30,6 +30,6 @@ def test_the_page_s_class_is_a_metric(place: Path) -> None:
     assert results["evaluated"]["blown_out"] == pytest.approx(0.25)
     # Means of the two folders: ((132.5 + 20) / 2, the same, (132 + 136.5) / 2) and (0, 40, 0).
     expected = np.linalg.norm([76.25 - 0, 76.25 - 40, 134.25 - 0])
-    found = results["distances"]["colour_distance"]["value"]
+    found = results["distances"]["Colour distance"]["value"]
     assert found == pytest.approx(expected, rel=1e-5)
     assert "blown out: 254" in results["protocols"]["colours"]
