@@ -31,6 +31,7 @@ from diffusion4k.preference.study.store import (
 from diffusion4k.preference.study.tables import LINK, REVOKED, EventRow, ParticipantRow
 from diffusion4k.web.protection import is_loopback, own_address, own_names
 from diffusion4k.web.serve import check_proxies, listen, serve
+from diffusion4k.wording import counted
 
 __all__ = ["answers_in", "describe", "make_links", "revoke_links", "run", "take_out"]
 
@@ -45,7 +46,7 @@ def describe(config: StudyConfig) -> list[str]:
     board = Board(config, material, _rows_so_far(config))
     units, each, checks = len(material.units), board.each, board.checks_each
     what = {"pairwise": "pairs of images", "rating": "patches", "inspection": "candidates"}
-    beside = f" and {checks} {'check' if checks == 1 else 'checks'}" if checks else ""
+    beside = f" and {counted(checks, 'check')}" if checks else ""
     count, questions = board.total, questions_each(config)
     lines = [
         f"{config.name}: {units} {what[config.task.kind]}",
@@ -55,7 +56,7 @@ def describe(config: StudyConfig) -> list[str]:
     if views := board.views:
         people = -(-units * views // each)
         lines.append(
-            f"{people} {'participant shows' if people == 1 else 'participants show'} each "
+            f"{counted(people, 'participant shows', 'participants show')} each "
             f"{'once' if views == 1 else f'{views} times'}: {units * views * questions} answers in "
             "all, checks not counted"
         )
