@@ -114,13 +114,15 @@ def test_every_reader_of_tables_reads_what_spreadsheets_write(
     answer = dict.fromkeys(COLUMNS, "x") | {
         "question": "fine_details",
         "choice": "tie",
-        "seconds": "2.5",
+        "pair_seconds": "2.5",
+        "passed": "",
+        "flags": "",
         "first": "x",
         "check": "identical",
         "at": "2026-01-01T00:00:00+00:00",
     }
     answers = read_answers(save("answers.CSV", [list(answer), list(answer.values())]))
-    assert [found.seconds for found in answers] == [2.5]
+    assert [found.pair_seconds for found in answers] == [2.5]
 
     results = save("images.CSV", [["row", "image", "glcm_score"], ["ours", "a.png", "0.5"]])
     numbers = read_results([f"ours={results}"], [Model("ours", tmp_path, ())])

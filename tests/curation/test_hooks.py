@@ -71,7 +71,7 @@ def test_what_goes_wrong_is_one_line(photos: Path, build: Build, module: Path) -
     for function, reason in (
         ("no_such_module:red", "No module named"),
         ("own_scores:blue", "cannot be loaded"),
-        ("own_scores:number", "found int, allowed is a function"),
+        ("own_scores:number", "found int, allowed a class or function"),
     ):
         with pytest.raises(UsageError, match=reason):
             build(photos, hooks=[{"name": "red", "function": function}])

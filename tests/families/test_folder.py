@@ -233,6 +233,14 @@ NESTED = "[" * 100_000
         ("scheduler/scheduler_config.json", {"shift": "much"}, "shift is 'much': allowed"),
         ("scheduler/scheduler_config.json", {"shift": 0}, "shift is 0: allowed"),
         *(
+            (
+                "scheduler/scheduler_config.json",
+                {"base_image_seq_len": low, "max_image_seq_len": high},
+                f"max_image_seq_len is {high}: allowed is a number above base_image_seq_len",
+            )
+            for low, high in ((256, 256), (4096, 256), (None, 100), (5000, 4096))
+        ),
+        *(
             ("diffusion4k.json", {"max_sequence_length": value}, "max_sequence_length is")
             for value in (10**12, -1, "many", True)
         ),

@@ -45,6 +45,7 @@ WHOLE = {"r": 4, "lora_alpha": 8, "target_modules": ["attn.to_q"]}
         (lora() | {B: torch.ones(16, 8)}, {}, f"{LAYERS[1]}: lora_A has rank 4, lora_B 8"),
         (lora() | {B: torch.ones(16)}, {}, "has 1 dimensions, allowed are 2"),
         ({name: torch.tensor(1.0) for name in lora()}, {}, "has 0 dimensions, allowed are 2"),
+        (lora() | {B: torch.full((16, 4), torch.inf)}, {}, "holds numbers that are not finite"),
         (lora(), said(**WHOLE | {"r": 16}), "the header says rank 16, its weights have 4"),
         (lora(), said(**WHOLE, rank_pattern={"1.attn.to_q": 2}), "says rank 2, its weights have 4"),
         (lora(), said(**WHOLE, rank_pattern={"(": 2}), "rank_pattern is no pattern"),

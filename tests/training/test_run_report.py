@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffusion4k.sampling import read_metadata
+from diffusion4k.sampling import Request, Sampler, read_metadata
 from diffusion4k.training import run_report
 from diffusion4k.training.curve import RecentMean
 from diffusion4k.training.loop import train
@@ -79,17 +79,30 @@ def test_a_recipe_may_leave_it_out(recipe: Callable[..., Recipe], tmp_path: Path
         ({"resolution": 4096, "crop": None}, (1024, 1024)),
         ({"resolution": 4096, "crop": [6144, 4096]}, (1024, 672)),
         ({"resolution": 512, "crop": None}, (512, 512)),
-        ({"resolution": 4096, "crop": 1024, "first_stage": 2048, "stage": True}, (2048, 2048)),
         ({"report": {"side": 96}}, (96, 96)),
     ],
 )
-def test_sizes_of_the_pictures(recipe: Callable[..., Recipe], keys: dict, size: tuple) -> None:
-    assert run_report._size(recipe(**keys)) == size
+def test_sizes_of_the_pictures(
+    recipe: Callable[..., Recipe], tiny_model: Path, keys: dict, size: tuple
+) -> None:
+    assert run_report._size(recipe(**keys), Sampler(tiny_model)) == size
+
+
+def test_pictures_are_so_large_that_the_trained_model_takes_part(
+    recipe: Callable[..., Recipe],
+) -> None:
+    """Up to 2048 pixels the pocket model's stages are those of its base alone."""
+    sampler = Sampler("pocket")
+    width, height = run_report._size(recipe(resolution=1024, crop=None), sampler)
+    assert width == height and 2048 < width < 3000
+    assert sampler.settle(Request("any", width=width, height=height)).stages[-1].model is None
+    assert sampler.settle(Request("any", width=2048, height=2048)).stages[-1].model is not None
+    assert run_report._size(recipe(resolution=512, crop=None), sampler) == (512, 512)
 
 
 def test_prompts_of_the_recipe_come_first(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
-    given = recipe(validation={"every": None, "prompts": ["a", "b", "a", "c"]})
-    assert run_report._prompts(given) == ["a", "b", "c"]
+    given = recipe(validation={"every": None, "prompts": ["a", "a", "b", "c"]})
+    assert run_report._prompts(given) == ["a", "b"]
     assert run_report._prompts(recipe(data=None)) == []
     many = recipe(report={"pictures": 50})
     assert run_report._prompts(many) == list(CAPTIONS)

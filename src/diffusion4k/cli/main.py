@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 import typer
@@ -31,6 +32,7 @@ VERBS = tuple(verb for verbs in _PANELS.values() for verb in verbs)
 _WrongUsage: type[Any] = typer.BadParameter.__mro__[1]
 """Of all that Typer refuses."""
 _INTERRUPTED = 130
+_STOPPED = "interrupted; finished work is kept, run the same command to go on"
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 app = typer.Typer(
@@ -91,6 +93,8 @@ def main() -> None:
     except OSError:
         # Libraries that are imported later end the process over it.
         _fail("the working directory is gone: change to a folder that is there", 1)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupted)
     try:
         code = app(prog_name="diffusion4k", standalone_mode=False)
         if sys.stdout:
@@ -109,7 +113,7 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         # While libraries shut down, a second one would crash them.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        _fail("interrupted; finished work is kept, run the same command to go on", _INTERRUPTED)
+        _fail(_STOPPED, _INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output left (for example `| head`); that is no failure of ours.
         _give_up_output()
@@ -124,6 +128,17 @@ def main() -> None:
         if error.filename is None:
             raise
         _fail(f"{error.filename}: {error.strerror}", 1)
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    """Ctrl-C; libraries of C++ that are just being imported abort over an exception."""
+    outer = frame
+    while outer:
+        if outer.f_code.co_filename.startswith("<frozen importlib"):
+            os.write(2, f"error: {_STOPPED}\n".encode())
+            os._exit(_INTERRUPTED)
+        outer = outer.f_back
+    signal.default_int_handler(number, frame)
 
 
 def _refusal(error: Any) -> str:

@@ -49,6 +49,9 @@ def build_dataset(recipe: DatasetRecipe, *, ray: str | None = None) -> Summary:
     with locked(output), calls_ended(), interrupts_noted():
         _check_is_ours(output, work)
         summary = _build(recipe, work)
+    if not summary.candidates:
+        places = ", ".join(source.path for source in recipe.sources)
+        raise Diffusion4kError(f"{places}: no picture in it: give another source")
     if not summary.kept:
         raise Diffusion4kError(
             f"{output}: no picture of {summary.candidates} was kept: {output / DROPPED} says why "

@@ -16,7 +16,7 @@ from diffusion4k.families.component import (
 )
 from diffusion4k.families.folder import (
     component_folder,
-    model_index,
+    needed_entry,
 )
 from diffusion4k.families.stock import StockFamily
 
@@ -42,7 +42,8 @@ class AutoencoderKLFamily(StockFamily):
 
     def native_factor(self, model: Path) -> int:
         """The stock autoencoder's 8; 16 where the model was given one that knows no other."""
-        only_16 = model_index(model)["vae"][1] == "ScaleConsistentAutoencoderKL"
+        _, name = needed_entry(model, "vae", f"{self.name} models")
+        only_16 = name == "ScaleConsistentAutoencoderKL"
         return 16 if only_16 else super().native_factor(model)
 
     def load_autoencoder(self, model: Path, *, dtype: torch.dtype) -> nn.Module:

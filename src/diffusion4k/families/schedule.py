@@ -11,8 +11,9 @@ from diffusion4k.text_files import shortened
 __all__ = ["check_schedule", "shift_of"]
 
 _MOST = 1 << 31
+_LOW, _HIGH = "base_image_seq_len", "max_image_seq_len"
 _SHIFTS = {
-    **dict.fromkeys(("shift", "flow_shift", "base_image_seq_len", "max_image_seq_len"), 0),
+    **dict.fromkeys(("shift", "flow_shift", _LOW, _HIGH), 0),
     **dict.fromkeys(("base_shift", "max_shift"), -100),  # logarithms
 }
 
@@ -32,6 +33,16 @@ def check_schedule(path: Path) -> None:
                 f"{path}: {key} is {shortened(value)}: allowed is a number above {least} and below "
                 f"{_MOST}"
             )
+    low, high = _lengths(config)
+    if low >= high:
+        raise Diffusion4kError(
+            f"{path}: {_HIGH} is {high}: allowed is a number above {_LOW}, which is {low}"
+        )
+
+
+def _lengths(config: dict[str, Any]) -> tuple[float, float]:
+    """Tokens between which the shift grows, by default as stock pipelines have them."""
+    return config.get(_LOW) or 256, config.get(_HIGH) or 4096
 
 
 def shift_of(path: Path, tokens: int) -> float:
@@ -44,6 +55,6 @@ def shift_of(path: Path, tokens: int) -> float:
     config = read_json(path)
     if not config.get("use_dynamic_shifting"):
         return float(config.get("shift", config.get("flow_shift", 1.0)))
-    low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+    low, high = _lengths(config)
     base, most = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
     return math.exp(base + (most - base) * (tokens - low) / (high - low))

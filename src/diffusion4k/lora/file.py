@@ -9,6 +9,7 @@ under `diffusion4k` the family, the base model and versions.
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -153,14 +154,19 @@ def read_adapter(place: str | Path) -> Adapter:
         ) from None
 
 
-def check_adapter(adapter: Adapter, *, family: str, model: str, transformer: nn.Module) -> None:
-    """Refuse an adapter of another family or of layers of other sizes.
+def check_adapter(
+    adapter: Adapter, *, family: str, model: str, transformer: nn.Module, scale: float = 1.0
+) -> None:
+    """Refuse an adapter of another family or of layers of other sizes, and a `scale` that is none.
 
     `transformer` is that of `model`, and may be on the "meta" device.
 
     Raises:
+        UsageError: a scale that is not finite.
         Diffusion4kError: says what the adapter was made for.
     """
+    if not math.isfinite(scale):
+        raise UsageError(f"LoRA scale {scale:g}: allowed is a finite number")
     adapter = adapter.fitted(transformer)
     made_for = adapter.made_for
     origin = (

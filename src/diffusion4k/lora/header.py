@@ -50,6 +50,8 @@ def check_pairs(weights: dict[str, Tensor]) -> dict[str, int]:
     for name, weight in weights.items():
         if weight.ndim != 2:
             raise ValueError(f"{name} has {weight.ndim} dimensions, allowed are 2")
+        if not weight.isfinite().all():
+            raise ValueError(f"{name} holds numbers that are not finite")
     ranks = {name.removesuffix(_A): len(weights[name]) for name in weights if name.endswith(_A)}
     others = {
         name.removesuffix(_B): weights[name].shape[1] for name in weights if name.endswith(_B)

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from diffusion4k.preference.answers import Check, Passed
+from diffusion4k.wording import counted
 
 __all__ = ["CHECKS", "TOLERATED", "Attention", "attention", "passed"]
 
@@ -35,7 +36,7 @@ class Attention:
     def flag(self, tolerated: int = TOLERATED) -> str:
         """Why the participant is to be left out; empty if not."""
         if self.failed and (self.failed > tolerated or self.failed == self.seen):
-            return f"{CHECKS}{self.failed} of {self.seen} attention check{'s' * (self.seen != 1)}"
+            return f"{CHECKS}{self.failed} of {counted(self.seen, 'attention check')}"
         return ""
 
 

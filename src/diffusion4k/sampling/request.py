@@ -255,6 +255,7 @@ def read_prompts(path: str | Path) -> list[str]:
 
     Raises:
         UsageError: no such file, another suffix, or no prompt in the file.
+            Or a prompt that no model takes; names its line.
         Diffusion4kError: a line that cannot be read; names its number.
     """
     path = prompts_file(path)
@@ -265,11 +266,13 @@ def read_prompts(path: str | Path) -> list[str]:
             f"{path}: no such file: give a .txt or .jsonl file of prompts, or {POCKET} for the "
             "captions of the bundled photographs"
         )
-    prompts = [
-        _plain(line) if path.suffix.lower() == ".txt" else _prompt_of(line, f"{path}:{number}")
-        for number, line in enumerate(lines_of(read_text(path)), start=1)
-        if line.strip()
-    ]
+    prompts = []
+    for number, line in enumerate(lines_of(read_text(path)), start=1):
+        if line.strip():
+            place = f"{path}:{number}"
+            is_plain = path.suffix.lower() == ".txt"
+            prompts.append(_plain(line) if is_plain else _prompt_of(line, place))
+            _check_prompt(prompts[-1], f"prompt of {place}")
     if not prompts:
         raise UsageError(f"{path}: no prompt in it")
     return prompts

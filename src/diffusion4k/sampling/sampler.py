@@ -94,16 +94,17 @@ class Sampler:
             decodes_in_strips=self.family.decodes_in_strips,
         )
         self._adapter = read_adapter(lora) if lora else None
+        self.lora_scale = 1.0 if lora_scale is None else lora_scale
         if self._adapter:
             check_adapter(
                 self._adapter,
                 family=self.family.name,
                 model=self.model,
                 transformer=self.family.transformer_skeleton(self.folder),
+                scale=self.lora_scale,
             )
         elif lora_scale is not None:
             raise UsageError(f"LoRA scale {lora_scale:g} without a LoRA")
-        self.lora_scale = 1.0 if lora_scale is None else lora_scale
         self._text_encoders: Any = None
         self._conditioning: dict[tuple[str, bool], dict[str, Tensor]] = {}
         self._others: dict[int, tuple[Family, Any]] = {}

@@ -29,7 +29,7 @@ def merge_lora(lora: str | Path, model: str | Path, out: str | Path, *, scale: f
     folder = resolve(model)
     family, adapter = family_of(folder), read_adapter(lora)
     skeleton = family.transformer_skeleton(folder)
-    check_adapter(adapter, family=family.name, model=str(model), transformer=skeleton)
+    check_adapter(adapter, family=family.name, model=str(model), transformer=skeleton, scale=scale)
     transformer = family.load_transformer(folder, dtype=torch.float32)
     load_adapter(transformer, adapter, scale)
     merge_adapter(transformer)

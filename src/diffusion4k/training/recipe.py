@@ -176,10 +176,11 @@ class ValidationRecipe(Section):
 class ReportRecipe(Section):
     """The page of a run at its end, with as many pictures before and after it (0: none).
 
-    Their longer side is `side`; null: the crop's, at most 1024, or that of the first trained stage.
+    Their longer side is `side`; null: the crop's, at most 1024, or the least in which the trained
+    model takes part.
     """
 
-    pictures: Annotated[int, Field(strict=True, ge=0, le=100)] = 3
+    pictures: Annotated[int, Field(strict=True, ge=0, le=100)] = 2
     side: Pixels | None = None
 
 

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
@@ -34,7 +33,8 @@ __all__ = ["REPORT", "next_commands", "validation_losses", "write_run_report"]
 REPORT = "report.html"
 
 _LARGEST = 1024
-"""Pixels a side, unless the run trained a stage that begins above."""
+"""Pixels a side, unless the trained model makes larger ones alone."""
+_LIMIT = 4096
 _SHOWN = 700
 """Pixels a side in the page."""
 
@@ -111,21 +111,21 @@ def _pairs(recipe: Recipe, result: Path) -> list[_Pair]:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     folder = recipe.output / "report"
-    lora: dict[str, Any] = {"lora": result} if recipe.lora else {}
-    before = _pictures(recipe, prompts, Sampler(recipe.model), folder / "before")
-    tuned = recipe.model if recipe.lora else result
-    after = _pictures(recipe, prompts, Sampler(tuned, **lora), folder / "after")
+    tuned = Sampler(recipe.model, lora=result) if recipe.lora else Sampler(result)
+    size = _size(recipe, tuned)
+    before = _pictures(recipe, prompts, size, Sampler(recipe.model), folder / "before")
+    after = _pictures(recipe, prompts, size, tuned, folder / "after")
     return [
         _Pair(first.settings.prompt, _caption(first), _shown(first.path), _shown(second.path))
         for first, second in zip(before, after, strict=True)
     ]
 
 
-def _pictures(recipe: Recipe, prompts: list[str], sampler: Sampler, folder: Path) -> list[Output]:
-    width, height = _size(recipe)
-    requests = [
-        Request(prompt, recipe.validation.seed, width=width, height=height) for prompt in prompts
-    ]
+def _pictures(
+    recipe: Recipe, prompts: list[str], size: tuple[int, int], sampler: Sampler, folder: Path
+) -> list[Output]:
+    seed, (width, height) = recipe.validation.seed, size
+    requests = [Request(prompt, seed, width=width, height=height) for prompt in prompts]
     return generate(requests, sampler, out=folder, image_format="jpeg")
 
 
@@ -141,18 +141,28 @@ def _prompts(recipe: Recipe) -> list[str]:
     return list(dict.fromkeys(chosen))
 
 
-def _size(recipe: Recipe) -> tuple[int, int]:
-    """The crop's shape, at most `_LARGEST`, or as large as the first stage that was trained."""
+def _size(recipe: Recipe, sampler: Sampler) -> tuple[int, int]:
+    """The crop's shape, at most `_LARGEST`, or so large that the trained model takes part.
+
+    Where images are made in stages, smaller ones may be another model's alone.
+    """
     assert recipe.report
-    width, height = recipe.crop_size
-    side = recipe.report.side
-    if side is None and recipe.first_stage:
-        side = recipe.first_stage
-    if side is None:
-        side = min(max(width, height), _LARGEST)
-    longer = max(width, height)
-    columns, rows = (max(round(each * side / longer / 32), 1) * 32 for each in (width, height))
-    return columns, rows
+    if recipe.report.side:
+        return _shaped(recipe, recipe.report.side)
+    side = min(max(recipe.crop_size), _LARGEST)
+    while True:
+        width, height = _shaped(recipe, side)
+        stages = sampler.settle(Request("any", width=width, height=height)).stages
+        if not stages or stages[-1].model is None or side >= _LIMIT:
+            return width, height
+        side = side * 5 // 4
+
+
+def _shaped(recipe: Recipe, side: int) -> tuple[int, int]:
+    """Of that longer side, in whole patches."""
+    longer = max(recipe.crop_size)
+    width, height = (max(round(each * side / longer / 32), 1) * 32 for each in recipe.crop_size)
+    return width, height
 
 
 def _rows(recipe: Recipe) -> Iterable[Row | Problem]:

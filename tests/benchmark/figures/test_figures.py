@@ -199,5 +199,5 @@ def test_tesseract_itself() -> None:
 
 
 def test_magnified() -> None:
-    image = picture(5, 4, 0)
-    assert np.array_equal(magnified(image, 3), np.asarray(image).repeat(3, 0).repeat(3, 1))
+    image = picture(5, 5, 0)
+    assert np.array_equal(magnified(image, 15), np.asarray(image).repeat(3, 0).repeat(3, 1))

@@ -88,9 +88,7 @@ def test_prompts_in_a_file(tmp_path: Path) -> None:
     assert told.stdout == run("judge", study, "--estimate").stdout
     (tmp_path / "prompts.txt").write_text("one\ntwo\n")
     error = run("judge", *folders, "--prompts", tmp_path / "prompts.txt", "--estimate").exception
-    assert isinstance(error, UsageError) and "3 images that carry no prompts, 2 prompts" in str(
-        error
-    )
+    assert isinstance(error, UsageError) and "3 images without prompts, 2 prompts" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import importlib.util
 import signal
 import stat
 import sys
-from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -22,7 +21,7 @@ from diffusion4k.preference.study.service import EXPIRED
 from diffusion4k.web.protection import own_address
 from diffusion4k.web.serve import listen
 from tests.preference.study.fake import make_study
-from tests.preference.study.server import serving
+from tests.preference.study.server import port_of, serving
 
 app = typer.Typer()
 register(app)
@@ -126,20 +125,6 @@ def test_forwarded_addresses_are_believed_of_named_proxies_alone(
         assert statuses == [403] * 25 if trusted else statuses == [403] * 20 + [429] * 5
         joined = client.post("/api/join", json={})
         assert joined.headers["set-cookie"].startswith("__Host-diffusion4k-study=")
-
-
-def port_of(process: int) -> int:
-    """The port on which a process listens (Linux)."""
-    inodes = set()
-    for handle in Path(f"/proc/{process}/fd").iterdir():
-        with suppress(FileNotFoundError):  # closed since
-            target = str(handle.readlink())
-            inodes.add(target.removeprefix("socket:[").removesuffix("]"))
-    for line in Path(f"/proc/{process}/net/tcp").read_text().splitlines()[1:]:
-        words = line.split()
-        if words[3] == "0A" and words[9] in inodes:
-            return int(words[1].partition(":")[2], 16)
-    raise AssertionError("listens on no port")
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:

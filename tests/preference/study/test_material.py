@@ -66,7 +66,7 @@ def test_images_without_prompts_follow_the_lines_of_the_file(tmp_path: Path) -> 
         ("sea", "2.png"),
     ]
     (tmp_path / "b" / "1.png").unlink()
-    with pytest.raises(UsageError, match=r"b: 2 images that carry no prompts, 3 prompts in .*give"):
+    with pytest.raises(UsageError, match=r"b: 2 images without prompts, 3 prompts in .*give"):
         find_scenes(models(tmp_path, "a", "b"), prompts)
     with pytest.raises(UsageError, match=r"b: no image called 1, as another folder has: make it"):
         find_scenes(models(tmp_path, "a", "b"), None)

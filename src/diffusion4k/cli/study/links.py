@@ -45,6 +45,7 @@ def links(
 
     from diffusion4k.preference.study.config import read_study
     from diffusion4k.preference.study.run import make_links, revoke_links
+    from diffusion4k.wording import counted
 
     config = with_address(read_study(study, overrides), address)
     if revoke:
@@ -56,7 +57,9 @@ def links(
         return
     origin = config.address or "http://127.0.0.1:8765"
     notes = make_links(config, count, out, origin)
-    links = "1 link" if count == 1 else f"{count} links"
-    typer.echo(f"{links} to {origin} in {out}: send each to one person, keep the file to yourself")
+    typer.echo(
+        f"{counted(count, 'link')} to {origin} in {out}: send each to one person, keep the file to "
+        "yourself"
+    )
     for note in notes:
         typer.echo(note, err=True)

@@ -6,6 +6,7 @@ from typing import Any
 from diffusion4k.files import write_text
 from diffusion4k.preference.analysis.figure import COLOURS, pairs_of
 from diffusion4k.report_page import render
+from diffusion4k.wording import counted
 
 __all__ = ["headlines", "warning_of", "write_page"]
 
@@ -38,14 +39,14 @@ def headlines(results: dict[str, Any]) -> list[str]:
     """Who answered how much, and who is left out and why, in a few lines."""
     lines = []
     for name, group in results["groups"].items():
-        by = f" by {_count(group['participants'], 'person', 'people')}" if name == "people" else ""
-        about = _count(group["prompts"], group["about"], _PLURAL[group["about"]])
-        lines.append(f"{name}: {_count(group['answers'], 'answer', 'answers')}{by} about {about}")
+        by = f" by {counted(group['participants'], 'person', 'people')}" if name == "people" else ""
+        about = counted(group["prompts"], group["about"], _PLURAL[group["about"]])
+        lines.append(f"{name}: {counted(group['answers'], 'answer')}{by} about {about}")
     if flagged := results["checks"]["flagged"]:
         named = [f"{each['participant']} ({each['why']})" for each in flagged[:_NAMED]]
         more = [f"{len(flagged) - _NAMED} more"] if len(flagged) > _NAMED else []
         what = "flagged, but kept" if results["checks"]["kept"] else "left out"
-        people = _count(results["people"]["answered"], "participant", "participants")
+        people = counted(results["people"]["answered"], "participant")
         lines.append(f"{what}: {len(flagged)} of {people}: {', '.join(named + more)}")
     return lines
 
@@ -55,7 +56,7 @@ def warning_of(results: dict[str, Any]) -> str:
     people, checks = results["people"], results["checks"]
     if not people["answered"] or people["counted"] > 1:
         return ""
-    everybody = _count(people["answered"], "participant", "participants")
+    everybody = counted(people["answered"], "participant")
     if people["counted"]:
         (name,) = people["names"]
         if people["answered"] == 1:
@@ -71,10 +72,6 @@ def warning_of(results: dict[str, Any]) -> str:
 
 
 _PLURAL = {"prompt": "prompts", "pair of images": "pairs of images"}
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"
 
 
 def _percent(interval: dict[str, float | None]) -> str:

@@ -23,6 +23,7 @@ from diffusion4k.preference.judge.shown import Shown, patch_side, room
 from diffusion4k.preference.judge.verdicts import Unparsable, Verdict, read_verdicts
 from diffusion4k.preference.study.questions import PAPER
 from diffusion4k.progress import track
+from diffusion4k.wording import counted
 
 __all__ = ["DETAILS", "Plan", "View", "estimate", "make_plan", "verdicts_of"]
 
@@ -132,7 +133,8 @@ def estimate(views: Iterable[View], settings: JudgeSettings) -> str:
     views = list(views)
     text = likely_text_tokens(SYSTEM + TEMPLATE)
     return endpoint_estimate(
-        f"{len(views)} requests for {len({view.pair for view in views})} pairs in both orders",
+        f"{counted(len(views), 'request')} for "
+        f"{counted(len({view.pair for view in views}), 'pair')} in both orders",
         [view.tokens for view in views],
         settings.endpoint,
         used=sum(v.image_tokens + text + likely_text_tokens(v.pair.prompt) for v in views),

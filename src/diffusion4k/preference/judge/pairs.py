@@ -13,6 +13,7 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.preference.study.config import PairwiseTask, StudyConfig
 from diffusion4k.preference.study.pictures import Scenes, find_scenes
 from diffusion4k.preference.study.questions import PAPER
+from diffusion4k.wording import counted
 
 __all__ = ["Pair", "find_pairs", "pairs_of_study"]
 
@@ -122,5 +123,5 @@ def _of_scenes(found: Scenes, source: str) -> tuple[list[Pair], list[Problem]]:
     without = len(found.scenes) - len({pair.prompt_id for pair in pairs})
     problems = [Problem(source, note) for note in found.notes]
     if without:
-        problems.append(Problem(source, f"{without} pairs: {_NO_PROMPT}"))
+        problems.append(Problem(source, f"{counted(without, 'pair')}: {_NO_PROMPT}"))
     return pairs, problems

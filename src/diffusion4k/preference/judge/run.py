@@ -30,6 +30,7 @@ from diffusion4k.preference.judge.prompt import SYSTEM, TEMPLATE
 from diffusion4k.preference.judge.settings import JudgeSettings
 from diffusion4k.preference.study.config import StudyConfig
 from diffusion4k.progress import Counter
+from diffusion4k.wording import counted
 
 __all__ = ["ANSWERS", "LEDGER", "SUMMARY", "JudgeReport", "Stopped", "estimate_judging", "judge"]
 
@@ -183,6 +184,6 @@ def _line(row: dict[str, Any]) -> str:
     interval = f" [{100 * share['low']:.1f}, {100 * share['high']:.1f}]" if known else ""
     return (
         f"{row['question']}: {row['model_a']} {100 * share['value']:.1f} %{interval} against "
-        f"{row['model_b']}, {row['pairs']} pairs, {row['inconsistent']} inconsistent, position "
-        f"bias {bias:+.1f} points"
+        f"{row['model_b']}, {counted(row['pairs'], 'pair')}, {row['inconsistent']} inconsistent, "
+        f"position bias {bias:+.1f} points"
     )

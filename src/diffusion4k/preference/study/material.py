@@ -27,6 +27,7 @@ from diffusion4k.preference.study.config import (
 from diffusion4k.preference.study.patches import cut_patches
 from diffusion4k.preference.study.pictures import Scene, find_scenes, folders_of
 from diffusion4k.preference.study.questions import PAPER
+from diffusion4k.wording import counted
 
 __all__ = ["CHECK_SCENES", "DEGRADED", "Material", "Unit", "find_material"]
 
@@ -176,7 +177,7 @@ def _candidates(task: InspectionTask) -> Material:
     if not here:
         raise UsageError(f"{task.dataset}: no candidate's picture is a file here: build it again")
     left_out = len(inspection.candidates) - len(here)
-    notes = [f"{left_out} candidates left out, as their pictures are no files here"]
+    notes = [f"{counted(left_out, 'candidate')} left out, as their pictures are no files here"]
     return Material(
         [_candidate(c) for c in here], notes=notes if left_out else [], inspection=inspection
     )

@@ -20,6 +20,7 @@ from diffusion4k.data.folder import METADATA
 from diffusion4k.data.images import image_size
 from diffusion4k.errors import UsageError
 from diffusion4k.sampling.request import prompts_file, read_prompts
+from diffusion4k.wording import counted
 
 __all__ = ["Scene", "Scenes", "find_scenes", "folders_of"]
 
@@ -113,10 +114,8 @@ def _complete(scenes: list[Scene], missing: list[str], skip_missing: bool) -> Sc
         raise UsageError(f"{missing[0]}{others}: make it, or say `missing: skip`")
     notes = []
     if missing:
-        left = "1 scene" if len(missing) == 1 else f"{len(missing)} scenes"
-        notes = [
-            f"{left} left out, as a model has no image of {'it' if left[0] == '1' else 'them'}"
-        ]
+        them = "it" if len(missing) == 1 else "them"
+        notes = [f"{counted(len(missing), 'scene')} left out, as a model has no image of {them}"]
     return Scenes(scenes, notes + _unequal(scenes))
 
 
@@ -152,8 +151,8 @@ def _by_prompt(
     assert wanted is not None  # Without them images belong together by their names.
     if len(model.entries) != len(wanted):
         raise UsageError(
-            f"{model.folder}: {len(model.entries)} images that carry no prompts, {len(wanted)} "
-            f"prompts in {prompts}: give one image for each, or add {METADATA}"
+            f"{model.folder}: {counted(len(model.entries), 'image')} without prompts, "
+            f"{len(wanted)} prompts in {prompts}: give one image for each, or add {METADATA}"
         )
     for entry, prompt in zip(model.entries, wanted, strict=True):
         found[prompt].append(entry.path)

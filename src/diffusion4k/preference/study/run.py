@@ -3,6 +3,7 @@
 import csv
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,6 +31,7 @@ from diffusion4k.preference.study.store import (
 from diffusion4k.preference.study.tables import LINK, REVOKED, EventRow, ParticipantRow
 from diffusion4k.web.protection import is_loopback, own_address, own_names
 from diffusion4k.web.serve import check_proxies, listen, serve
+from diffusion4k.wording import counted
 
 __all__ = ["answers_in", "describe", "make_links", "revoke_links", "run", "take_out"]
 
@@ -44,7 +46,7 @@ def describe(config: StudyConfig) -> list[str]:
     board = Board(config, material, _rows_so_far(config))
     units, each, checks = len(material.units), board.each, board.checks_each
     what = {"pairwise": "pairs of images", "rating": "patches", "inspection": "candidates"}
-    beside = f" and {checks} {'check' if checks == 1 else 'checks'}" if checks else ""
+    beside = f" and {counted(checks, 'check')}" if checks else ""
     count, questions = board.total, questions_each(config)
     lines = [
         f"{config.name}: {units} {what[config.task.kind]}",
@@ -54,7 +56,7 @@ def describe(config: StudyConfig) -> list[str]:
     if views := board.views:
         people = -(-units * views // each)
         lines.append(
-            f"{people} {'participant shows' if people == 1 else 'participants show'} each "
+            f"{counted(people, 'participant shows', 'participants show')} each "
             f"{'once' if views == 1 else f'{views} times'}: {units * views * questions} answers in "
             "all, checks not counted"
         )
@@ -155,7 +157,8 @@ def answers_in(config: StudyConfig, *, needed: bool = True) -> list[Answer]:
 
 
 def _board(config: StudyConfig) -> Board:
-    return Board(config, find_material(config), _rows(config))
+    rows = _rows(config)  # First: a study that has not begun leaves nothing behind.
+    return Board(config, find_material(config), rows)
 
 
 def run(config: StudyConfig, *, host: str, port: int, proxies: Sequence[str]) -> None:
@@ -186,12 +189,13 @@ def run(config: StudyConfig, *, host: str, port: int, proxies: Sequence[str]) ->
             print(f"{config.name}: {len(people)} participants, {done} answered; Ctrl-C ends")
             if config.participants.open:
                 print(f"open to all: {public}/")
-            print(f"dashboard: {public}/dashboard#{study.secrets.owner}", flush=True)
             # Each answer and each tile passes from one thread to another; with the usual 5 ms of
             # patience, whoever comes back from a system call waits that long for Python's lock.
             sys.setswitchinterval(0.0005)
             try:
-                serve(app, bound, proxies)
+                with suppress(KeyboardInterrupt):  # It may come before the server looks for it.
+                    print(f"dashboard: {public}/dashboard#{study.secrets.owner}", flush=True)
+                    serve(app, bound, proxies)
             finally:
                 study.close()
                 store.close()

@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from diffusion4k.benchmark.prompts import read_prompt_set
 from diffusion4k.cli.main import app
+from diffusion4k.data.folder import read_folder
 from diffusion4k.data.picture_files import image_files, list_images
 from diffusion4k.errors import UsageError
 from diffusion4k.families.folder import resolve
 from diffusion4k.wording import natural_key
 from tests.data.fake import save_picture
 
-RECIPES = Path(__file__).parents[1] / "recipes"
+RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 def refused(*words: object) -> str:
@@ -118,3 +120,14 @@ def test_a_figure_says_how_much_it_leaves_out(tmp_path: Path) -> None:
     )
     (tmp_path / "a.jpg").unlink()
     assert "images" not in CliRunner().invoke(app, words).stderr
+
+
+def test_the_papers_dataset_is_named_where_its_folder_is_missing() -> None:
+    for name in ("data/aesthetic-eval-4096", "somewhere/Aesthetic_4K"):
+        with pytest.raises(UsageError, match="zhang0jhon/Aesthetic-4K on the Hugging Face hub"):
+            read_prompt_set(name)
+        with pytest.raises(UsageError, match=r"docs/paper\.md says how to lay it out"):
+            read_folder(name)
+    with pytest.raises(UsageError) as refused:
+        read_folder("data/mine")
+    assert "hub" not in str(refused.value)

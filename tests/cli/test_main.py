@@ -1,6 +1,7 @@
 """The command line as a whole."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,31 @@ def test_ctrl_c_is_told_in_one_line(
     monkeypatch.setattr("signal.signal", lambda *_: None)
     assert leave("generate --prompts x.txt", monkeypatch) == 130
     assert capsys.readouterr().err.startswith("error: interrupted; finished work is kept")
+
+
+def test_two_ctrl_c_while_libraries_are_imported_are_told_in_one_line(tmp_path: Path) -> None:
+    """Libraries of C++ abort where an exception comes through them, as this one does."""
+    (tmp_path / "torch.py").write_text(
+        "import os, time\n"
+        "print('importing', flush=True)\n"
+        "try:\n    time.sleep(300)\nexcept BaseException:\n    os.abort()\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    code = "from diffusion4k.cli.main import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "generate", "lake", "--out", str(tmp_path / "out")],
+        env=os.environ | {"PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout and process.stdout.readline() == "importing\n"
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert told.startswith("error: interrupted; ") and told.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("arguments", ["--version", "--help", "models"])
