@@ -4,9 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test proofs lint bench pocket clean
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast proofs lint bench pocket clean
 
-setup: $(READY)
+help:  ## the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## a virtual environment in .venv with all that the others need
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -19,13 +23,17 @@ demo: setup  ## the main job: photographs -> wavelet fine-tuning -> 4096x4096 im
 test: setup  ## all tests but the long proofs
 	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
 
+test-fast: setup  ## without what trains, samples or builds something whole: LENGTHY in tests/conftest.py
+	$(BIN)/python -m pytest -m "not slow and not e2e and not lengthy" --numprocesses auto --dist loadfile
+
 proofs: setup  ## the long proofs: random kills, whole roads at full size
 	$(BIN)/python -m pytest -m slow
 
-lint: setup
+lint: setup  ## format, lint, types, and imports that run down the road
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 bench: setup  ## speed and memory, each against a reference in the same run; results in runs/bench
 	for benchmark in wavelet vae_tail glcm frechet metrics_speed sampling_overhead vae_memory \
@@ -44,5 +52,5 @@ pocket: setup  ## train the pocket model anew, from Debian's wallpaper packages 
 	$(BIN)/diffusion4k train recipes/pocket-wlf.yaml steps=1500 optimizer.learning_rate=5e-4 output=runs/pocket/wlf
 	$(BIN)/python recipes/pocket/export.py --tuned runs/pocket/wlf/model/transformer
 
-clean:
+clean:  ## remove .venv, demo and runs
 	rm -rf $(VENV) demo runs

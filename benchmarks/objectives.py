@@ -15,9 +15,7 @@ least of several, which varies by about one percent from run to run.
 
 import argparse
 import statistics
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from common import peak_memory, save, seconds
@@ -126,8 +124,7 @@ def cost(step: Step, objective: Any, plain: Any, pairs: int) -> dict[str, float]
 
 def needed(step: Step, objective: Any) -> int:
     """Bytes of weights, moments and what a step allocates at once, after a step that warms up."""
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    from tests.planning.measure import allocated_peak
+    from measured import allocated_peak
 
     step.whole(objective)
     held = sum(3 * 4 * p.numel() for p in step.network.parameters())

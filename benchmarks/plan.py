@@ -31,8 +31,6 @@ from typing import Any
 
 from common import save
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 TRAINING: list[dict[str, Any]] = [
     *({"model": "pocket", "crop": side} for side in (256, 512, 768, 1024, 1536)),
     {"model": "pocket", "crop": 1024, "gradient_checkpointing": True},
@@ -118,10 +116,10 @@ def sampling_job(case: dict[str, Any], folder: Path) -> tuple[Any, Callable[...,
 
 
 def model(name: str, folder: Path) -> str:
-    """`pocket`, or the folder of the tiny pipeline of the tests."""
+    """`pocket`, or the folder of a tiny pipeline."""
     if name != "tiny":
         return name
-    from tests.tiny import tiny_sd3
+    from tiny import tiny_sd3
 
     path = folder / "tiny"
     return str(path if path.is_dir() else tiny_sd3(path))
@@ -140,7 +138,7 @@ def measure_resident(run: Callable[..., Any]) -> int:
 
 def run_case(kind: str, case: dict[str, Any], what: str) -> dict[str, int]:
     """One process's part of a case."""
-    from tests.planning.measure import allocated_peak, counted_flops
+    from measured import allocated_peak, counted_flops
 
     with tempfile.TemporaryDirectory() as folder:
         job = training_job if kind == "training" else sampling_job

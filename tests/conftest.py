@@ -13,11 +13,70 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.tiny import tiny_sd3
+from benchmarks.tiny import tiny_sd3
 
 # How long an example takes is the machine's affair.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+TESTS = Path(__file__).parent
+LENGTHY = (
+    # Whole roads: demo, ablations, studies, the manual's commands, the contract of each family.
+    *("ablation/test_run.py", "demo/test_run.py", "e2e", "manual/test_extend_family.py"),
+    *(f"manual/test_extend_{what}.py" for what in ("curation_step", "metric", "objective")),
+    *(f"families/test_{name}.py" for name in ("flux", "pixart", "sana", "sd3", "sd35", "z_image")),
+    *("families/test_high_resolution.py", "families/test_registry.py"),
+    # Trainings.
+    *("training/autoencoder/test_loop.py", "training/autoencoder/test_interruption.py"),
+    *(
+        f"training/test_{name}.py"
+        for name in (
+            *("buckets", "check", "context_parallel", "device_bench", "devices", "disasters"),
+            *("engines", "inputs", "interruption", "launch", "loop", "lora", "options"),
+            *("paper_recipes", "pictures", "preflight", "run_report", "sharded", "stage"),
+            *("uncached", "watching", "zero"),
+        )
+    ),
+    # Images, and what a plan says of them.
+    *(
+        f"sampling/test_{name}.py"
+        for name in ("batch", "image_to_image", "lora", "memory", "sampler", "shift", "staged")
+    ),
+    *("planning", "vae/test_partitioned.py", "vae/test_scale_consistent.py"),
+    *("vae/test_stock_pipelines.py", "vae/test_lean.py"),
+    # Datasets and benchmarks, built whole.
+    *(
+        f"curation/test_{name}.py"
+        for name in (
+            *("build", "command", "disasters", "fetch", "hooks", "people_and_models", "parquet"),
+            *("ray", "scores", "tars"),
+        )
+    ),
+    *("curation/captions", "curation/verify", "curation/stats/test_stats.py"),
+    *("benchmark/test_run.py", "benchmark/test_entries.py", "benchmark/test_processes.py"),
+    # Commands, servers and browsers.
+    *("curation/inspection", "compare/test_browser.py", "endpoint/test_client.py"),
+    *("preference/judge", "preference/study", "preference/analysis/test_report.py"),
+    *(
+        f"cli/test_{name}.py"
+        for name in (
+            *("ablate", "benchmark", "generate", "hints", "main", "merge_lora", "plan", "train"),
+            *("vae", "vae_eval"),
+        )
+    ),
+    "test_bundled.py",
+)
+"""Files and folders of tests that `make test-fast` leaves out: what trains, samples or builds
+something whole, and what starts processes, servers or browsers."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is lengthy."""
+    lengthy = [TESTS / name for name in LENGTHY]
+    for item in items:
+        if any(item.path == path or path in item.path.parents for path in lengthy):
+            item.add_marker("lengthy")
 
 
 @pytest.fixture(scope="session")

@@ -114,9 +114,8 @@ def test_two_seeds_tell_nothing_and_the_report_says_so(finished: tuple[Path, Res
     assert lines[0] == "velocity beside plain:" and lines[1].startswith("  ")
     assert lines[-1].startswith("plain = velocity: equal (largest")
     assert all(len(line) <= 72 for line in lines) and "velocity error" in " ".join(lines)
-    # Few seeds make intervals wide, but not below what cannot be less than zero.
     errors = [results.entry(arm, "velocity_error") for arm in ("plain", "velocity")]
-    assert all(each and each.value.low is not None and each.value.low >= 0 for each in errors)
+    assert all(each and each.value.value and each.value.low is None for each in errors)
     saved = json.loads((output / "results.json").read_text())
     assert saved["identities"][0]["holds"] is True
     assert {path.stem for path in (output / "figures").iterdir()} == {

@@ -82,7 +82,8 @@ def test_one_rater_agrees_with_nobody() -> None:
 def test_too_little_to_correlate() -> None:
     findings, ratings = example()
     few = {name: findings[name] for name in NAMES[:2]}
-    with pytest.raises(Diffusion4kError, match=r"2 images are both .* at least 3: 2.jpg, 3.jpg, 4"):
+    too_few = r"2 images both measured and rated, .* at least 3: 2.jpg, 3.jpg, 4"
+    with pytest.raises(Diffusion4kError, match=too_few):
         agreement_with_people(COLUMNS, few, ratings)
     constant = Ratings(NAMES, ("r",), np.full((1, len(NAMES)), 4.0))
     with pytest.raises(Diffusion4kError, match="all 20 images have the mean rating 4"):

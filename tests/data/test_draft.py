@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.tiny import tiny_sd3
 from diffusion4k.data.cache import CacheReport, LatentCache
 from diffusion4k.data.draft import enlarged_draft, with_draft
 from diffusion4k.data.loader import LatentBatches
@@ -15,7 +16,6 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import family_of
 from diffusion4k.sampling.image_to_image import enlarge
 from tests.data.fake import Family
-from tests.tiny import tiny_sd3
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.tiny import tiny_sd3
 from diffusion4k.demo.claim import claim
 from diffusion4k.demo.run import run_demo
 from diffusion4k.demo.settings import Demo, demo_recipe, metric_settings
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import family_of
 from diffusion4k.training.recipe import load_recipe
-from tests.tiny import tiny_sd3
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "pocket-wlf.yaml"
 

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import diffusion4k  # noqa: F401 - the F=16 autoencoder's class, for plain diffusers
+from benchmarks.measured import counted_flops
 from diffusion4k.data.pixels import normalised
 from diffusion4k.errors import UsageError
 from diffusion4k.families import families, family_of
@@ -52,7 +53,6 @@ from diffusion4k.training.merge import merge_lora
 from diffusion4k.training.recipe import Recipe
 from diffusion4k.training.step import denoising_loss
 from tests.data.fake import make_folder
-from tests.planning.measure import counted_flops
 
 PROMPT, NEGATIVE = "a red cat", "blurred"
 OBJECTIVES = (
@@ -86,10 +86,11 @@ class FamilyContract:
         raise NotImplementedError
 
     @pytest.fixture(scope="class")
-    def model(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    @classmethod
+    def model(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            return self.build(tmp_path_factory.mktemp("family") / "model")
+            return cls.build(tmp_path_factory.mktemp("family") / "model")
 
     def packed(self, stock: Any, latents: Tensor) -> Tensor:
         """Latents as the stock pipeline's `latents` argument takes them."""
@@ -406,7 +407,11 @@ class FamilyContract:
         with torch.no_grad():
             latents = self.stock_latents(stock.vae, image, generator)
             noise = torch.randn(latents.shape, generator=generator)
-            latents = scheduler.add_noise(latents, noise, scheduler.timesteps[first : first + 1])
+            start = scheduler.timesteps[first : first + 1]
+            if hasattr(scheduler, "scale_noise"):
+                latents = scheduler.scale_noise(latents, start, noise)
+            else:
+                latents = scheduler.add_noise(latents, noise, start)
             for t in scheduler.timesteps[first:]:
                 without, with_text = (
                     self.stock_prediction(

@@ -16,7 +16,7 @@ from transformers import (
     T5TokenizerFast,
 )
 
-from tests.tiny import byte_alphabet
+from benchmarks.tiny import byte_alphabet
 
 __all__ = [
     "WORDS",

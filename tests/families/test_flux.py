@@ -8,12 +8,12 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
 from torch import Tensor
 
+from benchmarks.tiny import tiny_autoencoder, tiny_tokenizer
 from diffusion4k.errors import UsageError
 from diffusion4k.families import Defaults, family_of
 from diffusion4k.sampling import Request, Sampler
 from tests.families.contract import FamilyContract
 from tests.families.parts import tiny_clip_text, tiny_flux_transformer, tiny_t5
-from tests.tiny import tiny_autoencoder, tiny_tokenizer
 
 
 def tiny_flux(folder: Path, *, distilled: bool = True) -> Path:

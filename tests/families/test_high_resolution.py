@@ -14,6 +14,7 @@ from diffusers.models.transformers.transformer_flux import FluxPosEmbed
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
+from benchmarks.tiny import tiny_transformer
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Family, family_of
 from diffusion4k.families.high_resolution import (
@@ -34,7 +35,6 @@ from tests.families.test_flux import tiny_flux
 from tests.families.test_pixart import tiny_pixart
 from tests.families.test_sana import tiny_sana
 from tests.families.test_z_image import tiny_z_image
-from tests.tiny import tiny_transformer
 
 
 def _with(model: Path, folder: Path, **options: object) -> tuple[Path, Family]:

@@ -8,9 +8,9 @@ from diffusers import (
     StableDiffusion3Pipeline,
 )
 
+from benchmarks.tiny import fill_zeros, tiny_autoencoder, tiny_clip, tiny_tokenizer
 from tests.families.contract import FamilyContract
 from tests.families.parts import tiny_t5
-from tests.tiny import fill_zeros, tiny_autoencoder, tiny_clip, tiny_tokenizer
 
 
 def tiny_sd35(folder: Path) -> Path:

@@ -10,10 +10,10 @@ from typing import ClassVar
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
 
+from benchmarks.tiny import tiny_autoencoder
 from diffusion4k.families import Defaults, family_of
 from tests.families.contract import FamilyContract
 from tests.families.parts import tiny_qwen
-from tests.tiny import tiny_autoencoder
 
 
 def tiny_z_image(folder: Path) -> Path:

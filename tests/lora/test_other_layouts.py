@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from benchmarks.tiny import tiny_transformer
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.lora import check_adapter, load_adapter, merge_adapter, read_adapter
-from tests.tiny import tiny_transformer
 
 RANK, WIDTH, MLP = 2, 3072, 12288  # the widths of Flux, by which diffusers cuts what is in one
 

@@ -11,6 +11,7 @@ import torch
 from torchmetrics.functional.multimodal import clip_score as torchmetrics_clip_score
 from transformers import CLIPImageProcessor, CLIPModel, CLIPProcessor
 
+from benchmarks.tiny import tiny_tokenizer
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics.aesthetics import AestheticMeasure, AestheticPredictor
 from diffusion4k.metrics.clip import Clip, crop_then_resize, resize_then_crop
@@ -23,7 +24,6 @@ from tests.metrics.tiny_networks import (
     tiny_aesthetics,
     tiny_clip_folder,
 )
-from tests.tiny import tiny_tokenizer
 
 LONG = (
     "a lake below mountains, seen from a boat at dawn, while the fog lifts; "

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from transformers import CLIPConfig, CLIPModel, Dinov2Config, Dinov2Model
 
-from tests.tiny import tiny_tokenizer
+from benchmarks.tiny import tiny_tokenizer
 
 __all__ = ["WIDTH", "photo_like", "tiny_aesthetics", "tiny_clip_folder", "tiny_dino_folder"]
 

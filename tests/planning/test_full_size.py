@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.measured import allocated_peak
 from diffusion4k.families.published import build_published
 from diffusion4k.objectives import WaveletFlow
 from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.planning.machine import free_memory
 from diffusion4k.planning.stages import TrainingSetup, denoising_stage, training_stages
 from diffusion4k.training.step import denoising_loss
-from tests.planning.measure import allocated_peak
 
 pytestmark = pytest.mark.slow
 

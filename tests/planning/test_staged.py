@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.measured import allocated_peak, counted_flops
 from diffusion4k.errors import UsageError
 from diffusion4k.families import family_of
 from diffusion4k.families.stages import StageOptions
@@ -27,7 +28,6 @@ from diffusion4k.sampling import Request, Sampler
 from diffusion4k.sampling.stages import Stage
 from diffusion4k.sampling.windows import overlapping, shifted
 from diffusion4k.vae import lean_encode
-from tests.planning.measure import allocated_peak, counted_flops
 from tests.planning.test_plan import CPU
 
 F32 = torch.float32

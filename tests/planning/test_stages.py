@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.measured import allocated_peak, counted_flops
 from diffusion4k.families import family_of
 from diffusion4k.lora import add_adapter
 from diffusion4k.objectives import FlowMatching, Objective, WaveletFlow
@@ -21,7 +22,6 @@ from diffusion4k.planning.stages import (
 )
 from diffusion4k.training.step import denoising_loss
 from tests.objectives.draws import EVERY_PART
-from tests.planning.measure import allocated_peak, counted_flops
 
 SIDE = 512
 F32 = torch.float32

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.measured import allocated_peak, counted_flops
 from diffusion4k.planning.computation import Autocast, FusedAttention
 from diffusion4k.planning.tracker import Tracker
-from tests.planning.measure import allocated_peak, counted_flops
 
 
 class Network(nn.Module):

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.tiny import tiny_transformer
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.quantization import check_weights_option, load_transformer
 from diffusion4k.lora import add_adapter, write_adapter
 from diffusion4k.sampling import Request, Sampler, Settings
 from diffusion4k.sampling.memory import LEVELS, Placement, stream_blocks
-from tests.tiny import tiny_transformer
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

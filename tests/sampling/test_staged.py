@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.tiny import tiny_sd3
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.stages import StageOptions
 from diffusion4k.files import sha256_of
@@ -19,7 +20,6 @@ from diffusion4k.sampling import sampler as sampler_module
 from diffusion4k.sampling.memory import stream_blocks
 from diffusion4k.sampling.stages import Stage
 from tests.families.test_flux import tiny_flux
-from tests.tiny import tiny_sd3
 
 REQUEST = Request(
     "a cat",

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from benchmarks.tiny import tiny_transformer
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.sd3 import StableDiffusion3
 from diffusion4k.lock import locked
 from diffusion4k.training.check import check_recipe, require_space
 from diffusion4k.training.loop import train
 from diffusion4k.training.recipe import Recipe
-from tests.tiny import tiny_transformer
 
 Make = Callable[..., Recipe]
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from benchmarks.tiny import tiny_transformer
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.training.checkpoint import (
     Retention,
@@ -21,7 +22,6 @@ from diffusion4k.training.checkpoint import (
     set_aside_damaged,
 )
 from diffusion4k.training.ema import WeightAverage
-from tests.tiny import tiny_transformer
 
 
 def _trained() -> tuple[torch.nn.Module, torch.optim.Optimizer, WeightAverage]:

@@ -14,6 +14,7 @@ from diffusers.quantizers.bitsandbytes import BnB4BitDiffusersQuantizer
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from benchmarks.tiny import tiny_sd3, tiny_transformer
 from diffusion4k.families import family_of
 from diffusion4k.families.quantization import load_transformer
 from diffusion4k.lora import add_adapter
@@ -32,7 +33,6 @@ from tests.families.test_pixart import tiny_pixart
 from tests.families.test_sana import tiny_sana
 from tests.families.test_sd35 import tiny_sd35
 from tests.families.test_z_image import tiny_z_image
-from tests.tiny import tiny_sd3, tiny_transformer
 from tests.training.test_devices import Offloaded, through_a_checkpoint
 
 Make = Callable[..., Recipe]

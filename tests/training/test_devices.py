@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
+from benchmarks.tiny import tiny_transformer
 from diffusion4k.errors import UsageError
 from diffusion4k.families import families, family_of
 from diffusion4k.families.positions import replace_rotary
@@ -33,7 +34,6 @@ from diffusion4k.training.preview import Preview, encode_prompts
 from diffusion4k.training.recipe import Recipe
 from diffusion4k.training.sharded import CheckpointWriter, TrainingState, whole_tensors
 from tests.families.parts import tiny_flux_transformer
-from tests.tiny import tiny_transformer
 
 Make = Callable[..., Recipe]
 CPU = torch.device("cpu")

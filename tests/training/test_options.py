@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.tiny import tiny_transformer
 from diffusion4k.errors import UsageError
 from diffusion4k.training.check import check_recipe
 from diffusion4k.training.curve import Curve
@@ -18,7 +19,6 @@ from diffusion4k.training.optimizers import Muon, make_optimizer, orthogonal, st
 from diffusion4k.training.recipe import OptimizerRecipe, Recipe
 from diffusion4k.training.recompute import recompute
 from diffusion4k.training.sharded import whole_tensors
-from tests.tiny import tiny_transformer
 from tests.training.process import join, said, start_many
 
 Make = Callable[..., Recipe]

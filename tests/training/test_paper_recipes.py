@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
+from benchmarks.tiny import tiny_autoencoder
 from diffusion4k.families.flux import TRAINING_GUIDANCE, Flux
 from diffusion4k.families.sd3 import StableDiffusion3
 from diffusion4k.training.autoencoder.prepare import initial_student
@@ -16,7 +17,6 @@ from diffusion4k.training.build import build_objective, build_timesteps
 from diffusion4k.training.recipe import RunRecipe, load_recipe
 from diffusion4k.training.resume import changed_keys
 from diffusion4k.vae import PartitionedAutoencoderKL
-from tests.tiny import tiny_autoencoder
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 PAPER = RECIPES / "paper"

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.tiny import tiny_transformer
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.training.checkpoint import Retention, latest_checkpoint
 from diffusion4k.training.ema import WeightAverage
 from diffusion4k.training.engine import Engine
 from diffusion4k.training.sharded import CheckpointWriter, TrainingState, whole_tensors
-from tests.tiny import tiny_transformer
 
 
 class Trained:

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from benchmarks.measured import allocated_peak, counted_flops
+from benchmarks.tiny import tiny_autoencoder
 from diffusion4k.vae import PartitionedAutoencoderKL, decode_strips
 from diffusion4k.vae.cost import decode_cost
-from tests.planning.measure import allocated_peak, counted_flops
-from tests.tiny import tiny_autoencoder
 
 
 @pytest.mark.parametrize("f16", [True, False])

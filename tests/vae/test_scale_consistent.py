@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, DiffusionPipeline, StableDiffusion3Pipeline
 
 import diffusion4k
+from benchmarks.tiny import tiny_autoencoder, tiny_sd3
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.vae import (
     PartitionedAutoencoderKL,
@@ -20,7 +21,6 @@ from diffusion4k.vae import (
     load_stock_autoencoder,
 )
 from diffusion4k.vae.scale_consistent import PixelShuffleConv2d
-from tests.tiny import tiny_autoencoder, tiny_sd3
 
 
 def _teacher(**changes: object) -> AutoencoderKL:

@@ -16,9 +16,9 @@ from diffusers import (
     StableDiffusion3Pipeline,
 )
 
+from benchmarks.tiny import tiny_autoencoder, tiny_clip, tiny_tokenizer, tiny_transformer
 from diffusion4k.vae import PartitionedAutoencoderKL
 from tests.families.parts import tiny_clip_text, tiny_flux_transformer, tiny_t5
-from tests.tiny import tiny_autoencoder, tiny_clip, tiny_tokenizer, tiny_transformer
 
 # What a user would write; `import diffusion4k` is all that is not stock.
 RELOAD = """

@@ -20,16 +20,18 @@ def check_image(
     Raises:
         UsageError: names the number and what is allowed.
     """
-    least = PATCH if model in bundled_models() and factor != 8 else PATCH // 2
+    step = PATCH // 2 if factor == 8 else PATCH
+    # A model folder may have a factor of 8 of its own.
+    least = step if model in bundled_models() else PATCH // 2
     for name, side in (("width", width), ("height", height)):
         if side is None:
             continue
         if side < least:
-            raise UsageError(f"{name} {side}: too small, the smallest is {least}")
-        if over := side % least:
-            below = side - over
+            raise UsageError(f"{name} {side}: too small, the smallest is {step}")
+        if side % least:
+            below = max(side // step, 1) * step
             raise UsageError(
-                f"{name} {side}: not a multiple of {least}; the nearest: {below} or {below + least}"
+                f"{name} {side}: not a multiple of {step}; the nearest: {below} or {below + step}"
             )
     if steps is not None:
         check_steps(steps)

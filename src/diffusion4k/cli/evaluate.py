@@ -112,6 +112,7 @@ def evaluate(
     from diffusion4k.errors import Diffusion4kError, UsageError
     from diffusion4k.files import write_text
     from diffusion4k.metrics.networks import Networks
+    from diffusion4k.metrics.weight_free import Settings
     from diffusion4k.progress import Counter
     from diffusion4k.text_files import visible
 
@@ -121,6 +122,7 @@ def evaluate(
         raise UsageError(f"--out {out}: {out.parent} is a file, no folder: name another")
     if against is None and figure:
         raise UsageError("--figure: goes with --against")
+    settings = Settings(reencode, patch_size, patches_per_image, grid_period)
     folder = photo_folder(folder)
     reference = None if reference is None else photo_folder(reference)
     folders = [path for path in (folder, reference) if path is not None]
@@ -134,9 +136,7 @@ def evaluate(
     from diffusion4k.metrics.evaluate import evaluate as run
     from diffusion4k.metrics.own import own_measures
     from diffusion4k.metrics.selection import lacking_prompts, measures_for
-    from diffusion4k.metrics.weight_free import Settings
 
-    settings = Settings(reencode, patch_size, patches_per_image, grid_period)
     place = str(usable_device(device))
     own = own_measures(metric or [], "--metric")
     people = _People(ratings, figure, settings, weights, place, out, own) if ratings else None

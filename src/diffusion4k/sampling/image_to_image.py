@@ -99,7 +99,7 @@ def from_latents(
 def _last_steps(scheduler: Any, count: int) -> Any:
     """A copy of a scheduler that gives a pipeline the last `count` timesteps of its schedule."""
     found = copy.deepcopy(scheduler)
-    set_timesteps, step = found.set_timesteps, found.step
+    set_timesteps, step, set_begin_index = found.set_timesteps, found.step, found.set_begin_index
     whole: list[Tensor] = []
 
     def set_last_timesteps(*args: Any, **kwargs: Any) -> None:
@@ -107,7 +107,9 @@ def _last_steps(scheduler: Any, count: int) -> Any:
         whole[:] = [found.timesteps]
         first = len(found.timesteps) - count * found.order
         found.timesteps = found.timesteps[first:]
-        found.set_begin_index(first)
+        # Some pipelines set it themselves, to the 0 of what they were given.
+        found.set_begin_index = lambda begin_index=0: set_begin_index(first + begin_index)
+        found.set_begin_index()
 
     def step_of_whole(*args: Any, **kwargs: Any) -> Any:
         # Whoever steps counts in the whole schedule, as in stock image-to-image pipelines.

@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import diffusion4k
+from benchmarks.tiny import tiny_autoencoder
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.training.autoencoder.loop import train_autoencoder
 from diffusion4k.training.autoencoder.prepare import training_crops
@@ -19,7 +20,6 @@ from diffusion4k.training.curve import Curve
 from diffusion4k.training.randomness import generator_at
 from diffusion4k.vae import PartitionedAutoencoderKL, load_autoencoder
 from diffusion4k.vae.discriminator import PatchDiscriminator, SubBandDiscriminator
-from tests.tiny import tiny_autoencoder
 from tests.training.autoencoder.reference import after_one_step, saved_weights
 
 Make = Callable[..., AutoencoderRecipe]

@@ -7,6 +7,7 @@ import pywt
 import torch
 from torch import nn
 
+from benchmarks.tiny import tiny_autoencoder
 from diffusion4k.training.autoencoder.losses import (
     adaptive_weight,
     detail_error,
@@ -20,7 +21,6 @@ from diffusion4k.training.autoencoder.prepare import initial_student
 from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe
 from diffusion4k.training.autoencoder.step import ScaleConsistentLoss, reconstruct
 from diffusion4k.vae.discriminator import PatchDiscriminator, SubBandDiscriminator
-from tests.tiny import tiny_autoencoder
 
 
 def test_scale_consistency_is_zero_where_features_agree() -> None:

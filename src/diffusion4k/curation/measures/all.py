@@ -24,9 +24,20 @@ from diffusion4k.errors import UsageError
 
 __all__ = ["MEASURES", "measure", "measure_file", "measure_header"]
 
+
+def _noise(picture: Picture) -> dict[str, float]:
+    return {"noise": picture.noise}
+
+
 _SUBJECTS: list[tuple[dict[str, str], Callable[[Picture], dict[str, float]]]] = [
-    (module.MEASURES, module.measure)
-    for module in (sharpness, flatness, resolution, compression, exposure, noise, borders, detail)
+    (sharpness.MEASURES, sharpness.measure),
+    (flatness.MEASURES, flatness.measure),
+    (resolution.MEASURES, resolution.measure),
+    (compression.MEASURES, compression.measure),
+    (exposure.MEASURES, exposure.measure),
+    (noise.MEASURES, _noise),  # the picture knows it, as other measures need it
+    (borders.MEASURES, borders.measure),
+    (detail.MEASURES, detail.measure),
 ]
 
 MEASURES: dict[str, str] = {

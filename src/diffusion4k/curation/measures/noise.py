@@ -8,15 +8,10 @@ a mean below 24 or above 231 are left out, as clipping hides the noise there.
 Source: Donoho and Johnstone, Ideal spatial adaptation by wavelet shrinkage, Biometrika 1994.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from diffusion4k.curation.measures.picture import Picture
-
-__all__ = ["MEASURES", "measure", "noise_sigma"]
+__all__ = ["MEASURES", "noise_sigma"]
 
 MEASURES = {
     "noise": "standard deviation of the noise, in grey values of 0 to 255 (less is better)",
@@ -27,13 +22,8 @@ LOWEST = 10  # percent of the tiles
 GAUSSIAN = 0.6745  # median magnitude of a standard normal
 
 
-def measure(picture: "Picture") -> dict[str, float]:
-    """The standard deviation; NaN for a picture smaller than a tile."""
-    return {"noise": picture.noise}
-
-
 def noise_sigma(grey: NDArray[np.uint8]) -> float:
-    """Of a grey picture `(H, W)`; NaN if it is smaller than a tile."""
+    """The standard deviation of a grey picture `(H, W)`; NaN if it is smaller than a tile."""
     from diffusion4k.curation.measures._kernels import diagonal_medians
 
     rows, columns = grey.shape[0] // TILE, grey.shape[1] // TILE

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diffusion4k.curation.measures.noise import noise_sigma
 from diffusion4k.curation.measures.spectrum import Spectrum, pooled_spectrum
 from diffusion4k.errors import Diffusion4kError
 
@@ -73,8 +74,6 @@ class Picture:
     @_once
     def noise(self) -> float:
         """Standard deviation of the noise in grey values: see `noise.py`."""
-        from diffusion4k.curation.measures.noise import noise_sigma
-
         return noise_sigma(self.grey)
 
     @_once

@@ -12,7 +12,7 @@ from diffusion4k.planning import Machine, warning
 from diffusion4k.training import loop, run_report
 from diffusion4k.training.recipe import Recipe, load_recipe
 
-RECIPE = Path(__file__).parents[1] / "recipes" / "pocket-wlf.yaml"
+RECIPE = Path(__file__).parents[2] / "recipes" / "pocket-wlf.yaml"
 
 app = typer.Typer()
 app.callback()(lambda: None)

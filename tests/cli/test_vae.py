@@ -11,7 +11,7 @@ from diffusion4k.errors import UsageError
 from diffusion4k.training.autoencoder import loop
 from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe, load_autoencoder_recipe
 
-RECIPE = Path(__file__).parents[1] / "recipes" / "pocket-vae-sc.yaml"
+RECIPE = Path(__file__).parents[2] / "recipes" / "pocket-vae-sc.yaml"
 
 app = typer.Typer()
 app.callback()(lambda: None)

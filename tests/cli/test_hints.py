@@ -15,7 +15,7 @@ from diffusion4k.families.folder import resolve
 from diffusion4k.wording import natural_key
 from tests.data.fake import save_picture
 
-RECIPES = Path(__file__).parents[1] / "recipes"
+RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 def refused(*words: object) -> str:

@@ -13,7 +13,7 @@ from diffusion4k.ablation.study import Study
 from diffusion4k.cli.ablate import lines_of, register
 from diffusion4k.errors import UsageError
 
-STUDY = Path(__file__).parents[1] / "recipes" / "pocket-ablation-small.yaml"
+STUDY = Path(__file__).parents[2] / "recipes" / "pocket-ablation-small.yaml"
 
 
 def run(*arguments: str | Path) -> Result:

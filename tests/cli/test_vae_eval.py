@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from benchmarks.tiny import tiny_sd3
 from diffusion4k.benchmark.reconstruction import Autoencoder, Picture
 from diffusion4k.benchmark.reconstruction_measure import Judges, Weights
 from diffusion4k.benchmark.reconstruction_report import run
@@ -20,7 +21,6 @@ from diffusion4k.metrics.inception import InceptionV3
 from diffusion4k.metrics.lpips import Lpips
 from diffusion4k.vae import load_autoencoder, load_stock_autoencoder
 from tests.metrics.random_weights import inception_weights, lpips_weights
-from tests.tiny import tiny_sd3
 
 
 @pytest.fixture(scope="module")

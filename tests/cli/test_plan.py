@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from diffusion4k.cli import plan
 from diffusion4k.errors import Diffusion4kError, UsageError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "pocket-wlf.yaml"
 
 app = typer.Typer()
