@@ -1,5 +1,8 @@
 """Each case of the table in this process: as honest as a process of its own where nothing is
-started, and a hundred times as fast. Of every verb one case has a process."""
+started, and a hundred times as fast. Of every verb one case has a process.
+
+Every third case is in `make test`; all are in `pytest tests/contract` and, the rest, `make proofs`.
+"""
 
 import hashlib
 import re
@@ -168,7 +171,13 @@ def unharmed(world: Path, before: dict[str, str]) -> None:
     assert not [name for name in new if not name.startswith("world/out")]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=(pytest.mark.slow,) if number % 3 else (), id=case.name)
+        for number, case in enumerate(CASES)
+    ],
+)
 def test_one_line_names_it_and_nothing_is_lost(
     case: Case,
     world: Path,
