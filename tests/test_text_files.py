@@ -31,11 +31,15 @@ def test_a_line_ends_with_line_feed_and_carriage_return_only(end: str) -> None:
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_prompts(tmp_path: Path, end: str, encoding: str) -> None:
     plain, objects = tmp_path / "prompts.txt", tmp_path / "metadata.JSONL"
-    plain.write_bytes(end.join([*PROMPTS, ""]).encode(encoding))
-    rows = [json.dumps({"text": prompt}, ensure_ascii=False) for prompt in PROMPTS]
+    *prompts, odd = PROMPTS
+    plain.write_bytes(end.join([*prompts, ""]).encode(encoding))
+    rows = [json.dumps({"text": prompt}, ensure_ascii=False) for prompt in prompts]
     objects.write_bytes(end.join([*rows, ""]).encode(encoding))
-    assert read_prompts(plain) == PROMPTS
-    assert read_prompts(objects) == PROMPTS
+    assert read_prompts(plain) == prompts
+    assert read_prompts(objects) == prompts
+    plain.write_bytes(end.join([*prompts, odd]).encode(encoding))
+    with pytest.raises(UsageError, match=r"prompts.txt:4 holds the control character"):
+        read_prompts(plain)
 
 
 def test_a_page_break_in_a_prompt_is_a_blank(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Each case of the table in this process: as honest as a process of its own where nothing is
-started, and a hundred times as fast. Of every verb one case has a process."""
+started, and a hundred times as fast. Of every verb one case has a process.
+
+Every third case is in `make test`; all are in `pytest tests/contract` and, the rest, `make proofs`.
+"""
 
 import re
 import subprocess
@@ -41,7 +44,13 @@ def refused(case: Case, code: object, out: str, err: str) -> None:
     assert case.names in (out if lists else errors[0]), out + err
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=(pytest.mark.slow,) if number % 3 else (), id=case.name)
+        for number, case in enumerate(CASES)
+    ],
+)
 def test_one_line_names_it_and_nothing_is_lost(
     case: Case, world: Path, tiny_model: Path, run: Run
 ) -> None:

@@ -178,7 +178,16 @@ def small_autoencoder(recipe: Path, full_size: Path) -> list[str]:
     return [f"{key}={value}" for key, value in small.items()]
 
 
-@pytest.mark.parametrize(("page", "line"), COMMANDS, ids=[f"{p}: {c}" for p, c in COMMANDS])
+def _slow(line: str) -> tuple[pytest.MarkDecorator, ...]:
+    """Studies of many arms are long at any size; the reduced one stands for them in `make test`."""
+    is_long = "ablate recipes/pocket-ablation" in line and "-small" not in line
+    return (pytest.mark.slow,) if is_long else ()
+
+
+@pytest.mark.parametrize(
+    ("page", "line"),
+    [pytest.param(p, c, marks=_slow(c), id=f"{p}: {c}") for p, c in COMMANDS],
+)
 def test_command(page: str, line: str, place: Path, models, monkeypatch, capsys) -> None:
     words = shlex.split(line, comments=True)
     if words[0] == "make":

@@ -102,7 +102,7 @@ def test_published_tables_are_continued(trained: int, more: int, dtype: torch.dt
         if interpolate:
             old = stored.reshape(trained, trained, -1)
             new = embed.pos_embed.reshape(more, more, -1)
-            ends = [[0, 0, -1, -1], [0, -1, 0, -1]]
+            ends = ([0, 0, -1, -1], [0, -1, 0, -1])
             torch.testing.assert_close(new[ends], old[ends], rtol=0, atol=0.01)
         else:
             expected = _published_table(more, 64).float()

@@ -84,7 +84,8 @@ def test_progress_tells_rate_time_left_and_loss(
     assert len(told) == len(losses) == 2
     for done, (line, loss) in enumerate(zip(told, losses, strict=True), 1):
         assert line.startswith(f"steps: {done}/2, ") and " images/s, 0:00:0" in line
-        assert line.endswith(f" left, loss {loss:.4f}")
+        mean = sum(losses[:done]) / done
+        assert line.endswith(f" left, loss {loss:.4f}, mean of {done}: {mean:.4f}")
 
 
 def test_curves_and_checkpoints(recipe: Make) -> None:
