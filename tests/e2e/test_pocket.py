@@ -30,7 +30,8 @@ COMMAND = [sys.executable, "-c", "from diffusion4k.cli.main import main; main()"
 AWAY = "meta"  # stands in for a GPU
 SIDE = 1536  # the largest shorter side that the scripts ask for
 
-VERSIONS = ("_diffusers_version", "transformers_version")
+# Of the machine: versions, and whether it had a network.
+VERSIONS = ("_diffusers_version", "transformers_version", "local_files_only")
 MEASURED = ("scaling_factor", "shift_factor")  # of the autoencoder's latents
 
 # What is added to each command, to make it small.
