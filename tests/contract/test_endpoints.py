@@ -9,6 +9,8 @@ import pytest
 from tests.contract.endpoint import ASKING, Answer, body, choice, serving
 from tests.contract.world import Run, arguments, contents, errors_of, unharmed
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = (
     f"dataset caption PICTURES --overwrite {ASKING}",
     f"judge PICTURES MORE --out out {ASKING}",

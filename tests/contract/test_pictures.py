@@ -15,6 +15,8 @@ from tests.contract.inputs import FAULTS, tar, write_pictures
 from tests.contract.table import verb_of
 from tests.contract.world import Run, arguments, contents, errors_of, unharmed
 
+pytestmark = pytest.mark.slow
+
 LOOKING = (
     "evaluate UGLY",
     "evaluate PICTURES --reference UGLY",

@@ -12,6 +12,8 @@ from tests.contract.values import ENDPOINT, SMALL
 from tests.contract.world import Run, arguments, contents, errors_of, unharmed
 from tests.disk import largest_file, mounted
 
+pytestmark = pytest.mark.slow
+
 WRITING = (
     "evaluate PICTURES --out OUT.json",
     "compare PICTURES MORE --out OUT",
