@@ -5,7 +5,7 @@
 Two stages: the linear chain alone (minutes), then the decoder's whole network from that start.
 The encoder stays linear, so that the latents are final after the first stage (`OUT/linear`) and
 the transformer can be trained on them meanwhile. On a GPU if there is one. Progress is saved every
-few hundred steps; the same command goes on where it stopped. At the end it prints the PSNR on
+few hundred steps; the same command continues where it stopped. At the end it prints the PSNR on
 held-out photographs beside principal components of the same budget.
 """
 

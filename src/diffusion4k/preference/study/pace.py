@@ -9,7 +9,7 @@ from diffusion4k.preference.study.config import PairwiseTask, RatingTask, StudyC
 __all__ = ["minutes", "questions_each", "seconds_each"]
 
 # Seconds that people take for a question about two images, a rating, a candidate with its caption:
-# rather too long than too short, as whoever takes part is told of them.
+# rather too long than too short, as participants read them before they begin.
 _PAIR, _RATING, _CANDIDATE = 8.0, 6.0, 12.0
 _FEWEST = 20  # answered before people's own times are taken
 
