@@ -1,5 +1,6 @@
 """What a contributor finds: targets, hooks, templates, citation say the same as the code."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -11,11 +12,18 @@ import diffusion4k
 from tests.conftest import LENGTHY
 
 ROOT = Path(__file__).parents[1]
+IN_MAKE = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
 
 
 def make(*arguments: str) -> str:
+    """What make prints, whether or not a make (of `make test`) runs these tests."""
     return subprocess.run(
-        ["make", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", *arguments],
+        cwd=ROOT,
+        env={key: value for key, value in os.environ.items() if key not in IN_MAKE},
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
 
 
