@@ -17,10 +17,10 @@ from common import save
 
 from diffusion4k.data.crops import ImageCrops
 from diffusion4k.data.folder import photo_folder, scan_folder
-from diffusion4k.families.folder import (
+from diffusion4k.metrics.perceptual import EffNetDistance
+from diffusion4k.models.folder import (
     resolve_autoencoder,
 )
-from diffusion4k.metrics.perceptual import EffNetDistance
 from diffusion4k.vae import load_autoencoder
 
 CROP = 128

@@ -43,9 +43,9 @@ def photographs(folder: Path, count: int, side: int) -> None:
 def work(photos: Path, resolution: int) -> None:
     """In a worker: fill the cache that a line names."""
     from diffusion4k.families import family_of, resolve
-    from diffusion4k.training.engine import Engine
+    from diffusion4k.training.engine.engine import Engine
     from diffusion4k.training.pictures import complete_cache
-    from diffusion4k.training.recipe import Recipe
+    from diffusion4k.training.recipe.recipe import Recipe
 
     engine, model = Engine(), resolve("pocket")
     family = family_of(model)

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 from common import save
 
-from diffusion4k.benchmark.reconstruction import Picture, reconstruct
 from diffusion4k.data.folder import photo_folder
 from diffusion4k.data.picture_files import list_images
-from diffusion4k.families.folder import (
+from diffusion4k.metrics.fidelity import psnr
+from diffusion4k.models.folder import (
     resolve_autoencoder,
 )
-from diffusion4k.metrics.fidelity import psnr
+from diffusion4k.reconstruction.evaluate import Picture, reconstruct
 from diffusion4k.vae import (
     PartitionedAutoencoderKL,
     ScaleConsistentAutoencoderKL,

@@ -77,9 +77,9 @@ def measure(cache: Path, crop: int, seconds: float) -> dict[str, float]:
 
 def training_rate(cache: Path, crop: int, folder: Path) -> float:
     """Samples a second of training steps, from the same cache."""
-    from diffusion4k.training.curve import Curve
     from diffusion4k.training.loop import train
-    from diffusion4k.training.recipe import Recipe
+    from diffusion4k.training.recipe.recipe import Recipe
+    from diffusion4k.training.watch.curve import Curve
 
     times = []
     add = Curve.add

@@ -22,8 +22,8 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from diffusion4k.data.folder import photo_folder
-from diffusion4k.metrics.columns import Column, Distance, Mean, Measure, Ratio
 from diffusion4k.metrics.detail import DetailModel
+from diffusion4k.metrics.measure import Column, Distance, Mean, Measure, Ratio
 from diffusion4k.metrics.measuring import Findings, measure_all
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.store import Store

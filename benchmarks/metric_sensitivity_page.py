@@ -5,7 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from diffusion4k.files import write_text
+from diffusion4k.support.files import write_text
 
 __all__ = ["by_ladder", "write"]
 

@@ -58,7 +58,7 @@ def training_job(case: dict[str, Any], folder: Path) -> tuple[Any, Callable[...,
     """The plan of a case, and the run."""
     from diffusion4k import planning
     from diffusion4k.training.loop import train
-    from diffusion4k.training.recipe import Recipe
+    from diffusion4k.training.recipe.recipe import Recipe
 
     def recipe(**changes: Any) -> Recipe:
         content = {

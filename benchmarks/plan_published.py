@@ -15,13 +15,13 @@ import torch
 from common import GIB, save
 from torch.backends import cuda
 
+from diffusion4k.accounting.computation import FusedAttention
+from diffusion4k.accounting.tracker import Tracker, gpu_workspace
 from diffusion4k.families.stock import meta_tensor
 from diffusion4k.planning.blueprint import Blueprint
-from diffusion4k.planning.computation import FusedAttention
 from diffusion4k.planning.machine import A100
 from diffusion4k.planning.plan import CUDA_CONTEXT
 from diffusion4k.planning.stages import denoising_stage, text_encoding_stage
-from diffusion4k.planning.tracker import Tracker, gpu_workspace
 
 BF16 = torch.bfloat16
 SIDE = 4096

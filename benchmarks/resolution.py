@@ -27,8 +27,8 @@ def measure(side: int, kind: str, steps: int) -> dict[str, float]:
 
     from diffusion4k.families import family_of, resolve
     from diffusion4k.objectives import WaveletFlow
-    from diffusion4k.training.engine import blocks_of
-    from diffusion4k.training.recompute import recompute
+    from diffusion4k.training.engine.engine import blocks_of
+    from diffusion4k.training.engine.recompute import recompute
     from diffusion4k.training.step import denoising_loss
 
     model = resolve("pocket")

@@ -25,7 +25,7 @@ TARGET = 1.03
 
 
 def recipe(cache: Path, output: Path, crop: int, steps: int) -> Any:
-    from diffusion4k.training.recipe import Recipe
+    from diffusion4k.training.recipe.recipe import Recipe
 
     return Recipe.model_validate(
         {
@@ -44,7 +44,7 @@ def recipe(cache: Path, output: Path, crop: int, steps: int) -> Any:
 
 def ours(cache: Path, output: Path, crop: int, steps: int) -> list[float]:
     """Seconds of each step."""
-    from diffusion4k.progress import Counter
+    from diffusion4k.support.progress import Counter
     from diffusion4k.training.loop import train
 
     times = [time.perf_counter()]
@@ -61,9 +61,9 @@ def bare(cache: Path, output: Path, crop: int, steps: int) -> list[float]:
 
     from diffusion4k.data.reader import LatentCache
     from diffusion4k.families import family_of, resolve
-    from diffusion4k.training.build import build_objective, build_timesteps
+    from diffusion4k.training.engine.randomness import draw_noise
     from diffusion4k.training.pictures import training_batches
-    from diffusion4k.training.randomness import draw_noise
+    from diffusion4k.training.recipe.build import build_objective, build_timesteps
     from diffusion4k.training.step import denoising_loss
 
     wanted = recipe(cache, output, crop, steps)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from common import peak_memory, resident_memory, save, seconds
 from torch import Tensor, nn
 
-from diffusion4k.families.folder import (
+from diffusion4k.models.folder import (
     resolve_autoencoder,
 )
 from diffusion4k.vae import PartitionedAutoencoderKL, lean_decode, load_autoencoder

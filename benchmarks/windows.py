@@ -32,7 +32,7 @@ import torch
 from common import save, seconds
 
 from diffusion4k.families import family_of, resolve
-from diffusion4k.families.folder import model_index, transformer_config
+from diffusion4k.models.folder import model_index, transformer_config
 from diffusion4k.sampling.wavelet_guidance import WaveletGuidance
 from diffusion4k.sampling.windows import StageTransformer, Windows
 

@@ -22,9 +22,9 @@ from diffusers import (
 from train_transformer import CONFIG, ZERO_TOKENS
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
-from diffusion4k.files import write_text
-from diffusion4k.training.checkpoint import atomic_folder
-from diffusion4k.training.export import forget_origin
+from diffusion4k.support.files import write_text
+from diffusion4k.training.checkpoint.checkpoint import atomic_folder
+from diffusion4k.training.checkpoint.export import forget_origin
 from diffusion4k.vae import load_autoencoder
 
 SHIFT = 1.8  # of the noise schedule of the draft

@@ -17,9 +17,9 @@ import numpy as np
 from pictures import captions_of, load_at_short_side
 from PIL import Image
 
-from diffusion4k.files import write_text
 from diffusion4k.metrics.features import EfficientNetLite0
 from diffusion4k.sampling import Request, generate
+from diffusion4k.support.files import write_text
 
 
 def measure(data: Path, out: Path, model: str, size: int, steps: int | None, seed: int) -> float:

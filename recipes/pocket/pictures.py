@@ -9,7 +9,7 @@ from dataset import picture_name, read_captions
 from PIL import Image
 from torch import Tensor
 
-from diffusion4k.files import atomic_path
+from diffusion4k.support.files import atomic_path
 
 __all__ = ["PictureCrops", "load_at_short_side"]
 

@@ -15,7 +15,7 @@ import numpy as np
 from pictures import PictureCrops
 from PIL import Image
 
-from diffusion4k.files import write_text
+from diffusion4k.support.files import write_text
 
 SIDE = 256
 

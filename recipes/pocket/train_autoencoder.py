@@ -22,9 +22,9 @@ from linear_start import LinearCodec, zero_residual_branches
 from pictures import PictureCrops
 from torch import Tensor
 
-from diffusion4k.devices import usable_device
-from diffusion4k.files import atomic_path, write_text
-from diffusion4k.training.checkpoint import atomic_folder
+from diffusion4k.support.devices import usable_device
+from diffusion4k.support.files import atomic_path, write_text
+from diffusion4k.training.checkpoint.checkpoint import atomic_folder
 
 CONFIG = {
     "block_out_channels": (16, 32, 64, 64),

@@ -22,9 +22,9 @@ from PIL import Image
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
-from diffusion4k.devices import usable_device
 from diffusion4k.metrics.features import EfficientNetLite0
-from diffusion4k.training.checkpoint import atomic_folder
+from diffusion4k.support.devices import usable_device
+from diffusion4k.training.checkpoint.checkpoint import atomic_folder
 
 LENGTH = 40
 VOCABULARY = 1400

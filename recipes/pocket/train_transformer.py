@@ -25,10 +25,10 @@ from train_text_encoders import shortened
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 from windows import MODES, Latents, Mode, draw_batch
 
-from diffusion4k.devices import usable_device
-from diffusion4k.files import atomic_path
+from diffusion4k.support.devices import usable_device
+from diffusion4k.support.files import atomic_path
 from diffusion4k.timesteps import Beta, shift_sigma
-from diffusion4k.training.checkpoint import atomic_folder
+from diffusion4k.training.checkpoint.checkpoint import atomic_folder
 
 CONFIG = {
     "sample_size": 32,

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from diffusion4k.files import atomic_path
+from diffusion4k.support.files import atomic_path
 from diffusion4k.vae import load_autoencoder
 
 

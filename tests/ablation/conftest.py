@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffusion4k.ablation.study import Study
+from diffusion4k.ablation.recipe import Study
 
 ARMS: dict[str, Any] = {
     "plain": {"objective": {"name": "flow-matching"}},

@@ -4,7 +4,7 @@ import pytest
 
 from diffusion4k.ablation.results import Identity, judge
 from diffusion4k.benchmark.values import EMPTY, Cell
-from diffusion4k.metrics.columns import Mean
+from diffusion4k.metrics.measure import Mean
 
 LOWER, HIGHER, NEITHER = (Mean("x", "x", better, 2) for better in ("lower", "higher", ""))
 

@@ -11,16 +11,16 @@ import pytest
 
 from diffusion4k.ablation import run as running
 from diffusion4k.ablation.arms import Run, runs_of
-from diffusion4k.ablation.ground import prepare, taken
+from diffusion4k.ablation.recipe import Study
 from diffusion4k.ablation.results import Results
 from diffusion4k.ablation.run import look_folder, run_study
-from diffusion4k.ablation.study import Study
+from diffusion4k.ablation.setup import prepare, taken
 from diffusion4k.cli.ablate import lines_of
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics import glcm_score
 from diffusion4k.metrics.spectrum import grey_of, ring_powers
-from diffusion4k.training.curve import Curve
-from diffusion4k.training.recipe import Recipe
+from diffusion4k.training.recipe.recipe import Recipe
+from diffusion4k.training.watch.curve import Curve
 from tests.ablation.conftest import ARMS, tiny_study
 
 Make = Callable[..., Study]

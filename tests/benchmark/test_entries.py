@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from diffusion4k.benchmark.distributed import Team
 from diffusion4k.benchmark.entries import found_images, make_images, requests_of
 from diffusion4k.benchmark.prompts import read_prompt_set
 from diffusion4k.benchmark.recipe import BenchmarkRecipe, checked_recipe
 from diffusion4k.benchmark.run import run_benchmark
-from diffusion4k.benchmark.team import Team
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.stages import StageOptions
 from diffusion4k.sampling import Request, generate

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import diffusion4k.files
+import diffusion4k.support.files
 from diffusion4k.benchmark.recipe import checked_recipe
 from diffusion4k.benchmark.results import Results
 from diffusion4k.benchmark.run import FILES, run_benchmark
@@ -258,7 +258,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(diffusion4k.files.os, "fsync", full)
+        patched.setattr(diffusion4k.support.files.os, "fsync", full)
         with pytest.raises(Diffusion4kError, match="No space left on device") as raised:
             run(output, folder)
     assert raised.value.exit_code == 1

@@ -11,7 +11,7 @@ from diffusion4k.benchmark.published import CORRELATIONS_WITH_PEOPLE, PUBLISHED,
 from diffusion4k.benchmark.results import Difference, Results, TableRow, shown
 from diffusion4k.benchmark.tables import save_latex, show
 from diffusion4k.benchmark.values import Cell
-from diffusion4k.metrics.columns import Mean, Missing
+from diffusion4k.metrics.measure import Mean, Missing
 
 SCORE = Mean("glcm_score", "GLCM Score", "higher", 3)
 RATIO = Mean("compression_ratio", "Compression Ratio", "lower", 2)

@@ -8,9 +8,9 @@ import scipy.linalg
 from safetensors.numpy import save_file
 
 from diffusion4k.benchmark.values import EMPTY, Cell, Values, from_zero
-from diffusion4k.metrics.columns import Column, Distance, Mean, Ratio
 from diffusion4k.metrics.frechet import frechet_distance
 from diffusion4k.metrics.kid import kid_of_folders
+from diffusion4k.metrics.measure import Column, Distance, Mean, Ratio
 from diffusion4k.metrics.measuring import Findings
 
 MEAN = Mean("score", "Score", "higher", 2)

@@ -8,8 +8,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from diffusion4k.ablation import run as running
+from diffusion4k.ablation.recipe import Study
 from diffusion4k.ablation.results import Identity
-from diffusion4k.ablation.study import Study
 from diffusion4k.cli.ablate import lines_of, register
 from diffusion4k.errors import UsageError
 

@@ -11,11 +11,11 @@ from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
 
-from diffusion4k import progress
 from diffusion4k.cli.evaluate import register
 from diffusion4k.data.picture_files import list_images
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics import detail_distance, glcm_properties
+from diffusion4k.support import progress
 from tests.metrics.tiny_networks import tiny_aesthetics, tiny_clip_folder
 
 
@@ -64,7 +64,9 @@ def test_networks_compute_where_the_user_wants(
         return [], []
 
     monkeypatch.setattr("diffusion4k.metrics.selection.measures_for", measures_for)
-    monkeypatch.setattr("diffusion4k.benchmark.against.network_measures", network_measures)
+    monkeypatch.setattr(
+        "diffusion4k.benchmark.ratings_agreement.network_measures", network_measures
+    )
     for device in ("meta", None):
         done = run(folder, "--all", *(["--device", device] if device else []))
         assert done.exit_code == 0, done.output

@@ -11,8 +11,8 @@ from diffusion4k.cli.main import app
 from diffusion4k.data.folder import read_folder
 from diffusion4k.data.picture_files import image_files, list_images
 from diffusion4k.errors import UsageError
-from diffusion4k.families.folder import resolve
-from diffusion4k.wording import natural_key
+from diffusion4k.models.folder import resolve
+from diffusion4k.support.wording import natural_key
 from tests.data.fake import save_picture
 
 RECIPES = Path(__file__).parents[2] / "recipes"

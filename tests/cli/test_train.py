@@ -9,8 +9,9 @@ from typer.testing import CliRunner
 from diffusion4k.cli import train
 from diffusion4k.errors import UsageError
 from diffusion4k.planning import Machine, warning
-from diffusion4k.training import loop, run_report
-from diffusion4k.training.recipe import Recipe, load_recipe
+from diffusion4k.training import loop
+from diffusion4k.training.recipe.recipe import Recipe, load_recipe
+from diffusion4k.training.watch import run_report
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "pocket-wlf.yaml"
 

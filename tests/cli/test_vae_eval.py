@@ -12,13 +12,13 @@ from safetensors.torch import save_file
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from benchmarks.tiny import tiny_sd3
-from diffusion4k.benchmark.reconstruction import Autoencoder, Picture
-from diffusion4k.benchmark.reconstruction_measure import Judges, Weights
-from diffusion4k.benchmark.reconstruction_report import run
 from diffusion4k.data.folder import photo_folder
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics.inception import InceptionV3
 from diffusion4k.metrics.lpips import Lpips
+from diffusion4k.reconstruction.evaluate import Autoencoder, Picture
+from diffusion4k.reconstruction.measure import Judges, Weights
+from diffusion4k.reconstruction.report import run
 from diffusion4k.vae import load_autoencoder, load_stock_autoencoder
 from tests.metrics.random_weights import inception_weights, lpips_weights
 

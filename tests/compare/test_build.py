@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from diffusion4k.cli.compare import register
 from diffusion4k.compare import build
 from diffusion4k.compare.build import compare
-from diffusion4k.compare.models import read_models
 from diffusion4k.compare.pyramid import PyramidWriter
 from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.imagesets.models import read_models
 from diffusion4k.metrics import compression_ratio, glcm_score
 from tests.compare.conftest import picture
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from diffusion4k.demo.figures import crop_uri, reduced_uri
-from diffusion4k.training.loss_figure import loss_curve
+from diffusion4k.training.watch.loss_figure import loss_curve
 
 
 @pytest.fixture

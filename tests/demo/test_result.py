@@ -8,9 +8,9 @@ import pytest
 
 from diffusion4k.demo.result import Result
 from diffusion4k.demo.settings import Demo, demo_recipe
-from diffusion4k.metrics.columns import Found
 from diffusion4k.metrics.evaluate import Distance, Evaluation, Folder
 from diffusion4k.metrics.frechet import frechet_distance
+from diffusion4k.metrics.measure import Found
 from diffusion4k.metrics.measuring import Findings
 from diffusion4k.metrics.store import Store
 from diffusion4k.metrics.weight_free import Settings

@@ -12,7 +12,7 @@ from diffusion4k.demo.run import run_demo
 from diffusion4k.demo.settings import Demo, demo_recipe, metric_settings
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import family_of
-from diffusion4k.training.recipe import load_recipe
+from diffusion4k.training.recipe.recipe import load_recipe
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "pocket-wlf.yaml"
 

@@ -17,14 +17,14 @@ import yaml
 from diffusers import SD3Transformer2DModel
 from PIL import Image
 
-import diffusion4k.families.folder as model_folders
+import diffusion4k.models.folder as model_folders
 from benchmarks.tiny import tiny_sd3
 from diffusion4k.benchmark.recipe import BenchmarkRecipe
 from diffusion4k.cli.main import main
 from diffusion4k.config.read import read_config
 from diffusion4k.lora import add_adapter, write_adapter
 from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe
-from diffusion4k.training.recipe import Recipe
+from diffusion4k.training.recipe.recipe import Recipe
 from tests.families.test_flux import tiny_flux
 
 pytestmark = pytest.mark.e2e

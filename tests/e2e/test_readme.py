@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-import diffusion4k.families.folder as model_folders
+import diffusion4k.models.folder as model_folders
 from diffusion4k.cli.main import main
 from tests.e2e.test_docs import OVERRIDES, ROOT, blocks, models, small_autoencoder
 

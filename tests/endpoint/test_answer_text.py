@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffusion4k.curation.captions.flags import flag_of
 from diffusion4k.curation.verify.captions import caption_problems, corrected
 from diffusion4k.endpoint.answer_text import clean_text, is_clean
 from diffusion4k.endpoint.client import parse_answer
+from diffusion4k.endpoint.refusals import flag_of
 
 SQUARE = "A red square stands here."
 

@@ -48,9 +48,9 @@ from diffusion4k.sampling.staged import refine, stage_latents
 from diffusion4k.sampling.stages import Stage
 from diffusion4k.sampling.wavelet_guidance import WaveletGuidance
 from diffusion4k.sampling.windows import StageTransformer, Windows, shifted
+from diffusion4k.training.checkpoint.merge import merge_lora
 from diffusion4k.training.loop import train
-from diffusion4k.training.merge import merge_lora
-from diffusion4k.training.recipe import Recipe
+from diffusion4k.training.recipe.recipe import Recipe
 from diffusion4k.training.step import denoising_loss
 from tests.data.fake import make_folder
 

@@ -14,15 +14,15 @@ from diffusers import DiffusionPipeline
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import family_of, resolve
-from diffusion4k.families import folder as folder_module
 from diffusion4k.families.catalogue import local_models
-from diffusion4k.families.folder import (
+from diffusion4k.models import folder as folder_module
+from diffusion4k.models.folder import (
     component_folder,
     resolve_autoencoder,
 )
 from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.sampling.fingerprint import fingerprint
-from diffusion4k.training.export import export_pipeline
+from diffusion4k.training.checkpoint.export import export_pipeline
 
 PIXART_2K = "PixArt-alpha/PixArt-Sigma-XL-2-2K-MS"
 NO_T5 = {"text_encoder_3": None, "tokenizer_3": None}

@@ -16,7 +16,7 @@ from diffusion4k.errors import UsageError
 from diffusion4k.families import Defaults, family_of
 from diffusion4k.sampling import Request, Sampler
 from diffusion4k.training.check import check_recipe
-from diffusion4k.training.recipe import Recipe
+from diffusion4k.training.recipe.recipe import Recipe
 from tests.families.contract import FamilyContract
 from tests.families.parts import tiny_gemma
 

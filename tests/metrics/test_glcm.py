@@ -16,8 +16,8 @@ from diffusion4k.data.folder import photo_folder
 from diffusion4k.data.images import open_pixels
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics import glcm_entropy, glcm_map, glcm_properties, glcm_score
-from diffusion4k.metrics._glcm_kernels import grey_levels
 from diffusion4k.metrics.glcm import PROPERTIES, GlcmMap
+from diffusion4k.metrics.kernels.glcm import grey_levels
 
 # cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) of opencv-python-headless 4.10.0 and 5.0.0; the first five
 # are colours where OpenCV's older 14-bit coefficients would round the other way.

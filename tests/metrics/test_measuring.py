@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.metrics.columns import Found
+from diffusion4k.metrics.measure import Found
 from diffusion4k.metrics.measuring import measure_all
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.store import Store, StoreError

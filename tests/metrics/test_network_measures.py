@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.metrics.columns import Distance, Mean, Measure
+from diffusion4k.metrics.measure import Distance, Mean, Measure
 from diffusion4k.metrics.network_measures import network_measures
 from diffusion4k.metrics.networks import Networks
 from diffusion4k.metrics.picture import Picture

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from diffusion4k.benchmark.against import measures_of_one_image
+from diffusion4k.benchmark.ratings_agreement import measures_of_one_image
 from diffusion4k.benchmark.recipe import checked_recipe
 from diffusion4k.benchmark.run import run_benchmark
 from diffusion4k.cli.main import app
@@ -121,7 +121,7 @@ def test_beside_ratings(place: Path) -> None:
 
 def test_a_measure_that_knows_more_is_taken_as_it_is(place: Path) -> None:
     (place / "my_metrics.py").write_text('''
-from diffusion4k.metrics.columns import Found, Mean
+from diffusion4k.metrics.measure import Found, Mean
 
 
 class Words:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.metrics.columns import Found
+from diffusion4k.metrics.measure import Found
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.store import Store, StoreError, read_features
 from tests.disk import largest_file

@@ -8,9 +8,9 @@ from PIL import Image
 
 from diffusion4k.data.folder import photo_folder
 from diffusion4k.metrics import compression_ratio, glcm_properties, glcm_score, token_grid_ratio
-from diffusion4k.metrics.columns import Distance, Mean, Measure, Ratio
 from diffusion4k.metrics.detail import detail_distance
 from diffusion4k.metrics.features import EfficientNetLite0
+from diffusion4k.metrics.measure import Distance, Mean, Measure, Ratio
 from diffusion4k.metrics.measuring import Findings, measure_all
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.store import Store

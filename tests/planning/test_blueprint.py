@@ -9,7 +9,7 @@ import torch
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import family_of
-from diffusion4k.families.published import build_published, published_models
+from diffusion4k.models.published import build_published, published_models
 from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.planning.stages import denoising_stage
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from diffusion4k.planning import Blueprint, described_machine, plan_training
-from diffusion4k.training.recipe import load_recipe
+from diffusion4k.training.recipe.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
 ROW = re.compile(r"\| `(recipes/\S+)` \| (\d+) \| ([\d.]+) GiB(: does not fit)? \|")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from benchmarks.measured import allocated_peak
-from diffusion4k.families.published import build_published
+from diffusion4k.models.published import build_published
 from diffusion4k.objectives import WaveletFlow
 from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.planning.machine import free_memory

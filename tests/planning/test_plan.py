@@ -16,15 +16,15 @@ from diffusion4k.planning import (
     described_machine,
     plan_generation,
     plan_training,
+    preflight,
     present_machine,
     report,
     verdict,
 )
 from diffusion4k.planning.stages import denoising_stage
 from diffusion4k.planning.warning import generation_warning, training_warning
-from diffusion4k.training import preflight
 from diffusion4k.training.loop import train
-from diffusion4k.training.recipe import Recipe, load_recipe
+from diffusion4k.training.recipe.recipe import Recipe, load_recipe
 from tests.data.fake import make_folder
 
 RECIPES = Path(__file__).parents[2] / "recipes"

@@ -10,9 +10,9 @@ from PIL import Image
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.sd3 import StableDiffusion3
-from diffusion4k.files import sha256_of
 from diffusion4k.sampling import Request, Sampler, generate, read_metadata
 from diffusion4k.sampling.image_to_image import initial_image
+from diffusion4k.support.files import sha256_of
 
 
 @pytest.fixture(scope="module")

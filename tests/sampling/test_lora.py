@@ -13,7 +13,7 @@ from benchmarks.tiny import tiny_sd3
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.lora import FILE_NAME, add_adapter, read_adapter, write_adapter
 from diffusion4k.sampling import Request, Sampler, Settings, generate, read_metadata
-from diffusion4k.training.merge import merge_lora
+from diffusion4k.training.checkpoint.merge import merge_lora
 from diffusion4k.vae import PartitionedAutoencoderKL
 
 TARGETS = ("to_q", "to_out.0", "ff.net.2")

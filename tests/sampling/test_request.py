@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.families.published import write_configurations
 from diffusion4k.families.sd3 import StableDiffusion3
+from diffusion4k.models.published import write_configurations
 from diffusion4k.sampling import Request, Settings, read_prompts
 from diffusion4k.sampling.request import settle
 from diffusion4k.sampling.sizes import check_size

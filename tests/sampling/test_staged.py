@@ -13,12 +13,12 @@ from PIL import Image
 from benchmarks.tiny import tiny_sd3
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.stages import StageOptions
-from diffusion4k.files import sha256_of
 from diffusion4k.lora import add_adapter, write_adapter
 from diffusion4k.sampling import Request, Sampler, Settings, generate, read_metadata
 from diffusion4k.sampling import sampler as sampler_module
 from diffusion4k.sampling.memory import stream_blocks
 from diffusion4k.sampling.stages import Stage
+from diffusion4k.support.files import sha256_of
 from tests.families.test_flux import tiny_flux
 
 REQUEST = Request(

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import unchecked_family_of
-from diffusion4k.families.published import write_configurations
 from diffusion4k.families.stages import StageOptions
+from diffusion4k.models.published import write_configurations
 from diffusion4k.sampling import Request, Settings
 from diffusion4k.sampling.request import settle
 from diffusion4k.sampling.stages import Stage, doubled

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffusion4k.training.recipe import Recipe
+from diffusion4k.training.recipe.recipe import Recipe
 
 CAPTIONS = (
     *("a cat", "a dog", "a red barn", "fog over a lake", "a boat", "snow", "a street at night"),

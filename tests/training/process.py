@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 
 from diffusion4k.data.loader import LatentBatches
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.files import write_text
+from diffusion4k.support.files import write_text
 from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe, load_autoencoder_recipe
-from diffusion4k.training.curve import Curve
-from diffusion4k.training.recipe import Recipe, RunRecipe, load_recipe
+from diffusion4k.training.recipe.recipe import Recipe, RunRecipe, load_recipe
+from diffusion4k.training.watch.curve import Curve
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(

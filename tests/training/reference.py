@@ -7,9 +7,9 @@ import torch
 from diffusers import SD3Transformer2DModel
 
 from diffusion4k.data.cache import LatentCache
+from diffusion4k.training.engine.randomness import generator_at
 from diffusion4k.training.pictures import training_batches
-from diffusion4k.training.randomness import generator_at
-from diffusion4k.training.recipe import Recipe
+from diffusion4k.training.recipe.recipe import Recipe
 
 
 def weights_after_one_step(recipe: Recipe, *, world: int = 1) -> dict[str, torch.Tensor]:

@@ -13,12 +13,12 @@ from diffusion4k.data.cache import LatentCache
 from diffusion4k.data.loader import LatentBatches
 from diffusion4k.errors import UsageError
 from diffusion4k.families import family_of
-from diffusion4k.training.curve import Curve
+from diffusion4k.planning.preflight import look_over
 from diffusion4k.training.loop import train
 from diffusion4k.training.pictures import validation_batches
-from diffusion4k.training.preflight import look_over
-from diffusion4k.training.recipe import Recipe, ValidationRecipe
+from diffusion4k.training.recipe.recipe import Recipe, ValidationRecipe
 from diffusion4k.training.validation import Validation
+from diffusion4k.training.watch.curve import Curve
 from tests.data.fake import make_folder
 from tests.training.process import join, said, start_many
 

@@ -10,10 +10,10 @@ import pytest
 from benchmarks.tiny import tiny_transformer
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.sd3 import StableDiffusion3
-from diffusion4k.lock import locked
+from diffusion4k.support.lock import locked
 from diffusion4k.training.check import check_recipe, require_space
 from diffusion4k.training.loop import train
-from diffusion4k.training.recipe import Recipe
+from diffusion4k.training.recipe.recipe import Recipe
 
 Make = Callable[..., Recipe]
 

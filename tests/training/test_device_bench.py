@@ -19,14 +19,15 @@ from diffusion4k.families import family_of
 from diffusion4k.families.quantization import load_transformer
 from diffusion4k.lora import add_adapter
 from diffusion4k.objectives import WaveletFlow
-from diffusion4k.training import engine as engine_module
-from diffusion4k.training import float8, preview
-from diffusion4k.training.engine import Engine, blocks_of
-from diffusion4k.training.optimizers import make_optimizer
+from diffusion4k.training import preview
+from diffusion4k.training.checkpoint.sharded import TrainingState
+from diffusion4k.training.engine import engine as engine_module
+from diffusion4k.training.engine import float8
+from diffusion4k.training.engine.engine import Engine, blocks_of
+from diffusion4k.training.engine.optimizers import make_optimizer
+from diffusion4k.training.engine.recompute import recompute
 from diffusion4k.training.preview import Preview, encode_prompts
-from diffusion4k.training.recipe import OptimizerRecipe, Recipe
-from diffusion4k.training.recompute import recompute
-from diffusion4k.training.sharded import TrainingState
+from diffusion4k.training.recipe.recipe import OptimizerRecipe, Recipe
 from diffusion4k.training.step import denoising_loss
 from tests.families.test_flux import tiny_flux
 from tests.families.test_pixart import tiny_pixart

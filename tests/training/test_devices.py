@@ -18,21 +18,21 @@ from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from benchmarks.tiny import tiny_transformer
 from diffusion4k.errors import UsageError
 from diffusion4k.families import families, family_of
-from diffusion4k.families.positions import replace_rotary
-from diffusion4k.families.published import build_published
-from diffusion4k.training import engine as engine_module
-from diffusion4k.training import float8
-from diffusion4k.training.build import chosen_engine
+from diffusion4k.models.positions import replace_rotary
+from diffusion4k.models.published import build_published
 from diffusion4k.training.check import check_recipe
-from diffusion4k.training.checkpoint import Retention
-from diffusion4k.training.context_parallel import divide_context
-from diffusion4k.training.curve import Curve
-from diffusion4k.training.engine import Engine
+from diffusion4k.training.checkpoint.checkpoint import Retention
+from diffusion4k.training.checkpoint.sharded import CheckpointWriter, TrainingState, whole_tensors
+from diffusion4k.training.engine import engine as engine_module
+from diffusion4k.training.engine import float8
+from diffusion4k.training.engine.context_parallel import divide_context
+from diffusion4k.training.engine.engine import Engine
+from diffusion4k.training.engine.optimizers import of_whole, orthogonal
 from diffusion4k.training.loop import train
-from diffusion4k.training.optimizers import of_whole, orthogonal
 from diffusion4k.training.preview import Preview, encode_prompts
-from diffusion4k.training.recipe import Recipe
-from diffusion4k.training.sharded import CheckpointWriter, TrainingState, whole_tensors
+from diffusion4k.training.recipe.build import chosen_engine
+from diffusion4k.training.recipe.recipe import Recipe
+from diffusion4k.training.watch.curve import Curve
 from tests.families.parts import tiny_flux_transformer
 
 Make = Callable[..., Recipe]

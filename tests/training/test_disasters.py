@@ -14,9 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from diffusion4k.training.checkpoint import latest_checkpoint
-from diffusion4k.training.curve import Curve
-from diffusion4k.training.recipe import Recipe
+from diffusion4k.training.checkpoint.checkpoint import latest_checkpoint
+from diffusion4k.training.recipe.recipe import Recipe
+from diffusion4k.training.watch.curve import Curve
 from tests.training.conftest import CAPTIONS
 from tests.training.process import join, said, start_many, used_samples
 

@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from diffusion4k.errors import UsageError
-from diffusion4k.training.curve import Curve
-from diffusion4k.training.recipe import Recipe
-from diffusion4k.training.resume import resume_point
-from diffusion4k.training.sharded import whole_tensors
+from diffusion4k.training.checkpoint.resume import resume_point
+from diffusion4k.training.checkpoint.sharded import whole_tensors
+from diffusion4k.training.recipe.recipe import Recipe
+from diffusion4k.training.watch.curve import Curve
 from tests.training.process import join, said, start_many
 
 Make = Callable[..., Recipe]

@@ -10,11 +10,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from diffusion4k.errors import UsageError
-from diffusion4k.training.checkpoint import read_state
+from diffusion4k.planning.preflight import look_over
+from diffusion4k.training.checkpoint.checkpoint import read_state
 from diffusion4k.training.inputs import inputs_of
 from diffusion4k.training.loop import train
-from diffusion4k.training.preflight import look_over
-from diffusion4k.training.recipe import Recipe
+from diffusion4k.training.recipe.recipe import Recipe
 
 Make = Callable[..., Recipe]
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from diffusion4k.training.checkpoint import latest_checkpoint, read_state
-from diffusion4k.training.curve import Curve
+from diffusion4k.training.checkpoint.checkpoint import latest_checkpoint, read_state
 from diffusion4k.training.loop import train
-from diffusion4k.training.recipe import Recipe
+from diffusion4k.training.recipe.recipe import Recipe
+from diffusion4k.training.watch.curve import Curve
 from tests.training.process import assert_same_end, said, start, start_many, wait_for_rows
 from tests.training.reference import weights_after_one_step
 

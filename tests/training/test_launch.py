@@ -12,8 +12,8 @@ import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 
-from diffusion4k.training.curve import Curve
-from diffusion4k.training.recipe import Recipe, load_recipe
+from diffusion4k.training.recipe.recipe import Recipe, load_recipe
+from diffusion4k.training.watch.curve import Curve
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "recipes/accelerate").glob("*.yaml"))

@@ -11,13 +11,13 @@ from diffusers import DiffusionPipeline
 from PIL import Image, ImageChops
 from safetensors.torch import load_file, save_file
 
-from diffusion4k import progress
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.sd3 import StableDiffusion3
 from diffusion4k.sampling import Request, generate
+from diffusion4k.support import progress
+from diffusion4k.training.checkpoint.sharded import whole_tensors
 from diffusion4k.training.loop import train
-from diffusion4k.training.recipe import Recipe, load_recipe
-from diffusion4k.training.sharded import whole_tensors
+from diffusion4k.training.recipe.recipe import Recipe, load_recipe
 from tests.training.reference import weights_after_one_step
 
 Make = Callable[..., Recipe]

@@ -14,9 +14,9 @@ from diffusion4k.families.sd3 import StableDiffusion3
 from diffusion4k.lora import FILE_NAME, read_adapter
 from diffusion4k.training import loop
 from diffusion4k.training.check import check_recipe
+from diffusion4k.training.checkpoint.sharded import whole_tensors
 from diffusion4k.training.loop import train
-from diffusion4k.training.recipe import Recipe
-from diffusion4k.training.sharded import whole_tensors
+from diffusion4k.training.recipe.recipe import Recipe
 from diffusion4k.vae import PartitionedAutoencoderKL
 from tests.training.reference import loss_of_one_step
 

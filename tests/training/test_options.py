@@ -11,14 +11,14 @@ from torch import nn
 from benchmarks.tiny import tiny_transformer
 from diffusion4k.errors import UsageError
 from diffusion4k.training.check import check_recipe
-from diffusion4k.training.curve import Curve
-from diffusion4k.training.engine import blocks_of
-from diffusion4k.training.float8 import converted_layers
+from diffusion4k.training.checkpoint.sharded import whole_tensors
+from diffusion4k.training.engine.engine import blocks_of
+from diffusion4k.training.engine.float8 import converted_layers
+from diffusion4k.training.engine.optimizers import Muon, make_optimizer, orthogonal, state_share
+from diffusion4k.training.engine.recompute import recompute
 from diffusion4k.training.loop import train
-from diffusion4k.training.optimizers import Muon, make_optimizer, orthogonal, state_share
-from diffusion4k.training.recipe import OptimizerRecipe, Recipe
-from diffusion4k.training.recompute import recompute
-from diffusion4k.training.sharded import whole_tensors
+from diffusion4k.training.recipe.recipe import OptimizerRecipe, Recipe
+from diffusion4k.training.watch.curve import Curve
 from tests.training.process import join, said, start_many
 
 Make = Callable[..., Recipe]

@@ -13,9 +13,9 @@ from diffusion4k.families.flux import TRAINING_GUIDANCE, Flux
 from diffusion4k.families.sd3 import StableDiffusion3
 from diffusion4k.training.autoencoder.prepare import initial_student
 from diffusion4k.training.autoencoder.recipe import load_autoencoder_recipe
-from diffusion4k.training.build import build_objective, build_timesteps
-from diffusion4k.training.recipe import RunRecipe, load_recipe
-from diffusion4k.training.resume import changed_keys
+from diffusion4k.training.checkpoint.resume import changed_keys
+from diffusion4k.training.recipe.build import build_objective, build_timesteps
+from diffusion4k.training.recipe.recipe import RunRecipe, load_recipe
 from diffusion4k.vae import PartitionedAutoencoderKL
 
 RECIPES = Path(__file__).parents[2] / "recipes"

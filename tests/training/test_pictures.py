@@ -16,9 +16,9 @@ from diffusion4k.data.pixels import to_tensor
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import family_of
 from diffusion4k.planning.blueprint import Blueprint
-from diffusion4k.training.engine import Engine
+from diffusion4k.training.engine.engine import Engine
 from diffusion4k.training.pictures import complete_cache, training_batches
-from diffusion4k.training.recipe import Recipe
+from diffusion4k.training.recipe.recipe import Recipe
 from tests.families.test_flux import tiny_flux
 
 Make = Callable[..., Recipe]

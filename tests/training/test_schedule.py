@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from diffusion4k.training.recipe import ScheduleRecipe
+from diffusion4k.training.recipe.recipe import ScheduleRecipe
 from diffusion4k.training.schedule import learning_rate
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from diffusion4k.data.images import open_rgb
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.training.loop import train
-from diffusion4k.training.recipe import Recipe
+from diffusion4k.training.recipe.recipe import Recipe
 from tests.training.process import join, said, start_many
 
 Make = Callable[..., Recipe]

@@ -16,12 +16,12 @@ from PIL import Image, ImageChops
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.training import loop
-from diffusion4k.training.bands import BANDS, LossBands
-from diffusion4k.training.curve import Curve
-from diffusion4k.training.guard import Guard
 from diffusion4k.training.loop import train
-from diffusion4k.training.recipe import GuardRecipe, LogRecipe, Recipe
-from diffusion4k.training.trackers import check_trackers, open_trackers
+from diffusion4k.training.recipe.recipe import GuardRecipe, LogRecipe, Recipe
+from diffusion4k.training.watch.bands import BANDS, LossBands
+from diffusion4k.training.watch.curve import Curve
+from diffusion4k.training.watch.step_guard import Guard
+from diffusion4k.training.watch.trackers import check_trackers, open_trackers
 
 Make = Callable[..., Recipe]
 

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import diffusion4k.vae.feature_map as feature_map
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.families.published import build_published
+from diffusion4k.models.published import build_published
 from diffusion4k.vae import PartitionedAutoencoderKL, decode_strips, lean_decode, lean_encode
 from diffusion4k.vae.lean import decode_passes, parse_memory
 from diffusion4k.vae.strips import StripPasses

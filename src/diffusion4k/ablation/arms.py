@@ -13,10 +13,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from diffusion4k.ablation.study import GivenRecipe, Staging, Study
+from diffusion4k.ablation.recipe import GivenRecipe, Staging, Study
 from diffusion4k.config.problems import describe_problems
 from diffusion4k.errors import UsageError
-from diffusion4k.training.recipe import Recipe, ValidationRecipe, load_recipe
+from diffusion4k.training.recipe.recipe import Recipe, ValidationRecipe, load_recipe
 
 __all__ = ["VARIED", "Run", "base_recipe", "runs_of"]
 
@@ -102,7 +102,7 @@ def runs_of(study: Study) -> list[Run]:
 
 def _varied(study: Study, name: str) -> dict[str, Any]:
     """What an arm changes, after the proof that it is nothing else."""
-    from diffusion4k.training.resume import changed_keys
+    from diffusion4k.training.checkpoint.resume import changed_keys
 
     given, key = study.arms[name], f"arms.{name}"
     base = _checked("recipe", study.recipe, study)

@@ -10,21 +10,21 @@ from tempfile import TemporaryDirectory
 import torch
 
 from diffusion4k.ablation.arms import Run
-from diffusion4k.ablation.ground import Ground
-from diffusion4k.ablation.questions import network_of, velocity_errors
-from diffusion4k.cores import cores
+from diffusion4k.ablation.setup import Ground
+from diffusion4k.ablation.velocity_error import network_of, velocity_errors
 from diffusion4k.families import family_of, resolve
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.planning.report import duration
 from diffusion4k.sampling.request import Request
 from diffusion4k.sampling.sampler import Sampler
-from diffusion4k.training.build import build_objective, build_precision, build_timesteps
-from diffusion4k.training.network import load_network
-from diffusion4k.training.optimizers import make_optimizer
+from diffusion4k.support.cores import cores
+from diffusion4k.support.wording import counted
+from diffusion4k.training.engine.network import load_network
+from diffusion4k.training.engine.optimizers import make_optimizer
+from diffusion4k.training.engine.randomness import draw_noise
 from diffusion4k.training.pictures import training_batches
-from diffusion4k.training.randomness import draw_noise
+from diffusion4k.training.recipe.build import build_objective, build_precision, build_timesteps
 from diffusion4k.training.step import denoising_loss
-from diffusion4k.wording import counted
 
 __all__ = ["estimate"]
 

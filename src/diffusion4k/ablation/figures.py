@@ -11,10 +11,10 @@ from diffusion4k.benchmark.figures.canvas import save_figure
 from diffusion4k.benchmark.figures.side_by_side import draw_side_by_side
 from diffusion4k.benchmark.tables import ARROWS
 from diffusion4k.benchmark.values import EMPTY
-from diffusion4k.compare.models import Entry as Image
-from diffusion4k.compare.rows import Row
-from diffusion4k.curation.stats.style import INK, KEPT, LIMIT, SOFT, new_figure, tidy, write_figure
-from diffusion4k.metrics.columns import Column
+from diffusion4k.imagesets.match import Row
+from diffusion4k.imagesets.models import Entry as Image
+from diffusion4k.metrics.measure import Column
+from diffusion4k.support.figures import INK, KEPT, LIMIT, SOFT, new_figure, tidy, write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from diffusion4k.ablation.study import Study
+from diffusion4k.ablation.recipe import Study
 from diffusion4k.benchmark.prompts import PromptSet
 from diffusion4k.data.folder import METADATA, photo_folder, read_folder
 from diffusion4k.data.images import open_rgb
@@ -20,10 +20,10 @@ from diffusion4k.data.pixels import normalised, to_tensor
 from diffusion4k.data.sizes import fitted_size
 from diffusion4k.errors import UsageError
 from diffusion4k.families import Family
-from diffusion4k.files import atomic_path, sha256_of
-from diffusion4k.progress import track
-from diffusion4k.training.recipe import Recipe
-from diffusion4k.wording import counted
+from diffusion4k.support.files import atomic_path, sha256_of
+from diffusion4k.support.progress import track
+from diffusion4k.support.wording import counted
+from diffusion4k.training.recipe.recipe import Recipe
 
 __all__ = ["as_trained", "through_autoencoder"]
 

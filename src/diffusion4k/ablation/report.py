@@ -9,9 +9,9 @@ from diffusion4k.ablation.summary import BEFORE
 from diffusion4k.benchmark.results import shown
 from diffusion4k.benchmark.tables import ARROWS
 from diffusion4k.benchmark.values import EMPTY
-from diffusion4k.files import write_text
-from diffusion4k.metrics.columns import Column
-from diffusion4k.report_page import render
+from diffusion4k.metrics.measure import Column
+from diffusion4k.support.files import write_text
+from diffusion4k.support.report_page import render
 
 __all__ = ["FILES", "sentences", "write_everything"]
 

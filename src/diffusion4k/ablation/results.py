@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from diffusion4k.benchmark.values import EMPTY, Cell
-from diffusion4k.files import write_text
-from diffusion4k.metrics.columns import Column, Missing
+from diffusion4k.metrics.measure import Column, Missing
 from diffusion4k.metrics.spectrum import LEVELS
+from diffusion4k.support.files import write_text
 
 __all__ = ["Curve", "Entry", "Identity", "Results", "Verdict", "judge"]
 

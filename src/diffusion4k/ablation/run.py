@@ -19,25 +19,25 @@ from typing import Any
 
 from diffusion4k.ablation.arms import VARIED, Run, base_recipe, runs_of
 from diffusion4k.ablation.estimate import estimate
-from diffusion4k.ablation.ground import Ground, prepare, taken, waiting
-from diffusion4k.ablation.looks import has_look, take_look
+from diffusion4k.ablation.recipe import Study
 from diffusion4k.ablation.report import write_everything
 from diffusion4k.ablation.results import Results
-from diffusion4k.ablation.study import Study
+from diffusion4k.ablation.setup import Ground, prepare, taken, waiting
+from diffusion4k.ablation.snapshots import has_look, take_look
 from diffusion4k.ablation.summary import results_of
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import family_of, resolve
-from diffusion4k.files import write_text
+from diffusion4k.planning.first_look import processes, refuse_problems
+from diffusion4k.planning.preflight import look_over
 from diffusion4k.sampling.stages import resolve_stages
 from diffusion4k.statistics import FEWEST_CROSSED
-from diffusion4k.text_files import json_of
-from diffusion4k.training.checkpoint import latest_checkpoint, read_state
-from diffusion4k.training.first_look import processes, refuse_problems
+from diffusion4k.support.files import write_text
+from diffusion4k.support.text_files import json_of
+from diffusion4k.support.wording import counted
+from diffusion4k.training.checkpoint.checkpoint import latest_checkpoint, read_state
 from diffusion4k.training.loop import train
-from diffusion4k.training.preflight import look_over
-from diffusion4k.training.recipe import Recipe
+from diffusion4k.training.recipe.recipe import Recipe
 from diffusion4k.training.signals import Stopped
-from diffusion4k.wording import counted
 
 __all__ = ["check_study", "check_time", "look_folder", "notes_of", "run_study", "start_folder"]
 

@@ -16,17 +16,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diffusion4k import __version__
-from diffusion4k.ablation.ground import Ground
-from diffusion4k.ablation.looks import Look, findings_of, photographs_of, read_look
-from diffusion4k.ablation.questions import SUB_BANDS, levels_of
 from diffusion4k.ablation.results import Curve, Entry, Identity, Results, judge
+from diffusion4k.ablation.setup import Ground
+from diffusion4k.ablation.snapshots import Look, findings_of, photographs_of, read_look
+from diffusion4k.ablation.velocity_error import SUB_BANDS, levels_of
 from diffusion4k.benchmark.values import EMPTY, Cell, Values, from_zero
-from diffusion4k.metrics.columns import Column, Distance, Mean
+from diffusion4k.metrics.measure import Column, Distance, Mean
 from diffusion4k.metrics.measuring import Findings
 from diffusion4k.metrics.spectrum import RINGS, log_distance
-from diffusion4k.progress import track
 from diffusion4k.statistics import Statistic, crossed, mean_of, minus, ratio_of_sums
-from diffusion4k.training.curve import Curve as LossCurve
+from diffusion4k.support.progress import track
+from diffusion4k.training.watch.curve import Curve as LossCurve
 
 __all__ = ["BEFORE", "DECODED", "PHOTOGRAPHS", "VELOCITY_COLUMNS", "results_of"]
 

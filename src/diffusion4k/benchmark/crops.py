@@ -14,8 +14,8 @@ from PIL import Image
 from diffusion4k.benchmark.comparable import Size
 from diffusion4k.benchmark.entries import Shot
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.files import atomic_path, sha256_of
 from diffusion4k.metrics.images import as_array
+from diffusion4k.support.files import atomic_path, sha256_of
 
 __all__ = ["common_size", "cropped"]
 

@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from diffusion4k.benchmark.distributed import Team
 from diffusion4k.benchmark.prompts import PromptSet
 from diffusion4k.benchmark.recipe import BenchmarkRecipe, Entry
-from diffusion4k.benchmark.team import Team
 from diffusion4k.data.folder import photo_folder
 from diffusion4k.data.images import image_size
 from diffusion4k.data.metadata import METADATA, Row, write_rows
 from diffusion4k.data.picture_files import list_images
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.families.folder import resolve
-from diffusion4k.sampling.provenance import prompt_and_seed, rows_of
+from diffusion4k.imagesets.provenance import prompt_and_seed, rows_of
+from diffusion4k.models.folder import resolve
 from diffusion4k.sampling.request import Request
-from diffusion4k.wording import natural_key
+from diffusion4k.support.wording import natural_key
 
 __all__ = [
     "Shot",

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffusion4k.benchmark.entrants import Entrant
+from diffusion4k.benchmark.model_runs import Entrant
 from diffusion4k.benchmark.results import Results, TableRow
 from diffusion4k.benchmark.tables import ARROWS
 from diffusion4k.benchmark.values import EMPTY
-from diffusion4k.curation.stats.style import KEPT, SOFT, new_figure, tidy
-from diffusion4k.data_uri import jpeg_uri
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.metrics.columns import Column
 from diffusion4k.metrics.images import as_pil
+from diffusion4k.metrics.measure import Column
+from diffusion4k.support.data_uri import jpeg_uri
+from diffusion4k.support.figures import KEPT, SOFT, new_figure, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

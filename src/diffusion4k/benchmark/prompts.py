@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from diffusion4k.bundled import POCKET
 from diffusion4k.data.folder import METADATA, photo_folder, read_folder, where_from
 from diffusion4k.errors import UsageError
 from diffusion4k.sampling.request import read_prompts
-from diffusion4k.text_files import json_of
+from diffusion4k.support.bundled import POCKET
+from diffusion4k.support.text_files import json_of
 
 __all__ = ["SUPPLEMENT", "PromptSet", "read_prompt_set"]
 

@@ -6,7 +6,7 @@ compares only inside one protocol.
 
 from dataclasses import dataclass
 
-from diffusion4k.metrics.columns import Column
+from diffusion4k.metrics.measure import Column
 
 __all__ = ["CORRELATIONS_WITH_PEOPLE", "PUBLISHED", "PUBLISHED_COLUMNS", "PublishedRow"]
 

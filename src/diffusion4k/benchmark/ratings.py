@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.text_files import read_table
-from diffusion4k.wording import natural_key
+from diffusion4k.support.text_files import read_table
+from diffusion4k.support.wording import natural_key
 
 __all__ = ["Ratings", "read_ratings"]
 

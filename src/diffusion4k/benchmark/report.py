@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffusion4k.benchmark.entrants import Entrant
+from diffusion4k.benchmark.model_runs import Entrant
 from diffusion4k.benchmark.previews import interval_figure, previews
 from diffusion4k.benchmark.results import Results, TableRow, shown
 from diffusion4k.benchmark.tables import ARROWS
 from diffusion4k.benchmark.values import EMPTY
-from diffusion4k.files import write_text
-from diffusion4k.metrics.columns import Column
-from diffusion4k.report_page import render
+from diffusion4k.metrics.measure import Column
+from diffusion4k.support.files import write_text
+from diffusion4k.support.report_page import render
 
 __all__ = ["write_report"]
 

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from diffusion4k.benchmark.published import PUBLISHED_COLUMNS
 from diffusion4k.benchmark.values import EMPTY, Cell
-from diffusion4k.files import write_text
-from diffusion4k.metrics.columns import Column, Missing
-from diffusion4k.text_files import as_cell
+from diffusion4k.metrics.measure import Column, Missing
+from diffusion4k.support.files import write_text
+from diffusion4k.support.text_files import as_cell
 
 __all__ = ["Difference", "ImageRow", "Results", "TableRow", "shown"]
 

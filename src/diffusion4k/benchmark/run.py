@@ -10,7 +10,7 @@ from pathlib import Path
 
 from diffusion4k.benchmark.comparable import Size
 from diffusion4k.benchmark.crops import common_size, cropped
-from diffusion4k.benchmark.entrants import Entrant, conditions_of
+from diffusion4k.benchmark.distributed import Team
 from diffusion4k.benchmark.entries import (
     Shot,
     check_entries,
@@ -20,27 +20,27 @@ from diffusion4k.benchmark.entries import (
     size_of,
     write_captions,
 )
+from diffusion4k.benchmark.model_runs import Entrant, conditions_of
 from diffusion4k.benchmark.prompts import PromptSet, read_prompt_set
 from diffusion4k.benchmark.recipe import BenchmarkRecipe
 from diffusion4k.benchmark.report import write_report
 from diffusion4k.benchmark.results import Results
 from diffusion4k.benchmark.summary import differences_of, facts_of, images_of, notes_of, rows_of
 from diffusion4k.benchmark.tables import save_latex
-from diffusion4k.benchmark.team import Team
 from diffusion4k.benchmark.values import Values
 from diffusion4k.data.folder import METADATA, photo_folder, read_folder
 from diffusion4k.data.picture_files import list_images
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.lock import locked
-from diffusion4k.metrics.columns import Measure, Missing
+from diffusion4k.metrics.measure import Measure, Missing
 from diffusion4k.metrics.measuring import measure_all
 from diffusion4k.metrics.own import own_measures
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.selection import measures_for, takes_prompts
 from diffusion4k.metrics.store import Store
 from diffusion4k.metrics.weight_free import Settings
-from diffusion4k.progress import track
-from diffusion4k.wording import counted
+from diffusion4k.support.lock import locked
+from diffusion4k.support.progress import track
+from diffusion4k.support.wording import counted
 
 __all__ = ["FILES", "run_benchmark"]
 

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from diffusion4k.benchmark.people import Agreement, Indicator
-from diffusion4k.curation.stats.style import KEPT, SOFT, new_figure, tidy
-from diffusion4k.files import atomic_path
+from diffusion4k.benchmark.human_agreement import Agreement, Indicator
 from diffusion4k.statistics import Interval
-from diffusion4k.wording import counted
+from diffusion4k.support.figures import KEPT, SOFT, new_figure, tidy
+from diffusion4k.support.files import atomic_path
+from diffusion4k.support.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,17 +8,17 @@ from typing import Any
 
 from diffusion4k import __version__
 from diffusion4k.benchmark.comparable import said_size, why_not, why_not_published
-from diffusion4k.benchmark.entrants import Entrant
+from diffusion4k.benchmark.model_runs import Entrant
 from diffusion4k.benchmark.prompts import PromptSet
 from diffusion4k.benchmark.published import PUBLISHED
 from diffusion4k.benchmark.recipe import BenchmarkRecipe
 from diffusion4k.benchmark.results import Difference, ImageRow, TableRow
 from diffusion4k.benchmark.values import Cell, Values, foreign_files, per_picture
-from diffusion4k.metrics.columns import Column, Distance, Measure
 from diffusion4k.metrics.compression import why_marked
+from diffusion4k.metrics.measure import Column, Distance, Measure
 from diffusion4k.metrics.measuring import Findings
-from diffusion4k.progress import track
-from diffusion4k.wording import counted
+from diffusion4k.support.progress import track
+from diffusion4k.support.wording import counted
 
 __all__ = ["differences_of", "facts_of", "images_of", "notes_of", "rows_of"]
 

@@ -13,9 +13,9 @@ from rich.table import Table
 
 from diffusion4k.benchmark.results import Difference, Results, TableRow, shown
 from diffusion4k.benchmark.values import EMPTY
-from diffusion4k.files import write_text
-from diffusion4k.metrics.columns import Column
-from diffusion4k.wording import counted
+from diffusion4k.metrics.measure import Column
+from diffusion4k.support.files import write_text
+from diffusion4k.support.wording import counted
 
 __all__ = ["ARROWS", "save_latex", "show"]
 

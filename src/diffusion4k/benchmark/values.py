@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.metrics.columns import Column, Distance, Mean, Ratio
 from diffusion4k.metrics.compression import MARK
 from diffusion4k.metrics.frechet import (
     FewSamplesWarning,
@@ -25,6 +24,7 @@ from diffusion4k.metrics.frechet import (
     distance_between,
     frechet_distance,
 )
+from diffusion4k.metrics.measure import Column, Distance, Mean, Ratio
 from diffusion4k.metrics.measuring import Findings
 from diffusion4k.metrics.stacked import frechet_of_folders
 from diffusion4k.statistics import Statistic, bootstrap, jackknife, mean_of, minus, ratio_of_sums

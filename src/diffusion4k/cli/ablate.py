@@ -47,13 +47,13 @@ def ablate(
     study that was stopped or killed; started several times at once, on one machine or several that
     share the output folder, it shares the runs out.
     """
-    from diffusion4k.ablation.study import load_study
+    from diffusion4k.ablation.recipe import load_study
 
     with of_this_kind(study, "ablate"):
         wanted = load_study(study, overrides)
 
     from diffusion4k.ablation.arms import base_recipe
-    from diffusion4k.training.first_look import first_look, refuse_problems
+    from diffusion4k.planning.first_look import first_look, refuse_problems
 
     refuse_problems("recipe", first_look(base_recipe(wanted)))
 

@@ -7,7 +7,7 @@ import typer
 
 from diffusion4k.cli.arguments import key_values
 from diffusion4k.cli.kinds import of_this_kind
-from diffusion4k.wording import counted
+from diffusion4k.support.wording import counted
 
 __all__ = ["register"]
 

@@ -60,7 +60,7 @@ def compare(
     if match not in ("auto", "name", "prompt"):
         raise UsageError(f"--match {match}: allowed auto, name or prompt")
 
-    from diffusion4k.compare.models import named_folders
+    from diffusion4k.imagesets.models import named_folders
 
     named_folders(folders, 2, 6)
 

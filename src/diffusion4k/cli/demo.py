@@ -40,7 +40,7 @@ def demo(
     report's path.
     """
     from diffusion4k.demo.settings import Demo
-    from diffusion4k.families.folder import resolve
+    from diffusion4k.models.folder import resolve
 
     asked = Demo(out, model, side, sampling_steps, training_steps, seed)
     resolve(model)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from diffusion4k.data.sizes import PATCH
 from diffusion4k.errors import UsageError
-from diffusion4k.families.folder import bundled_models, resolve
+from diffusion4k.models.folder import bundled_models, resolve
 from diffusion4k.sampling.sizes import check_steps
 
 __all__ = ["check_generation", "check_image", "require_folder"]

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from diffusion4k.wording import counted
+from diffusion4k.support.wording import counted
 
 if TYPE_CHECKING:
     from diffusion4k.benchmark.ratings import Ratings
-    from diffusion4k.metrics.columns import Measure
+    from diffusion4k.metrics.measure import Measure
     from diffusion4k.metrics.networks import Networks
     from diffusion4k.metrics.weight_free import Settings
 
@@ -110,11 +110,11 @@ def evaluate(
     from diffusion4k.data.folder import photo_folder
     from diffusion4k.data.picture_files import list_images
     from diffusion4k.errors import Diffusion4kError, UsageError
-    from diffusion4k.files import write_text
     from diffusion4k.metrics.networks import Networks
     from diffusion4k.metrics.weight_free import Settings
-    from diffusion4k.progress import Counter
-    from diffusion4k.text_files import visible
+    from diffusion4k.support.files import write_text
+    from diffusion4k.support.progress import Counter
+    from diffusion4k.support.text_files import visible
 
     if out is not None and out.is_dir():
         raise UsageError(f"--out {out}: is a folder; name a file such as {out / 'results.json'}")
@@ -131,11 +131,11 @@ def evaluate(
     ratings = read_ratings(against, scale) if against else None
 
     from diffusion4k.benchmark.entries import prompts_of
-    from diffusion4k.devices import usable_device
     from diffusion4k.metrics import report
     from diffusion4k.metrics.evaluate import evaluate as run
     from diffusion4k.metrics.own import own_measures
     from diffusion4k.metrics.selection import lacking_prompts, measures_for
+    from diffusion4k.support.devices import usable_device
 
     place = str(usable_device(device))
     own = own_measures(metric or [], "--metric")
@@ -193,7 +193,7 @@ class _People:
         out: Path | None,
         own: "list[Measure]",
     ) -> None:
-        from diffusion4k.benchmark.against import figure_paths, measures_of_one_image
+        from diffusion4k.benchmark.ratings_agreement import figure_paths, measures_of_one_image
         from diffusion4k.benchmark.scatter import FIGURE_SUFFIXES
 
         self._figures = figure_paths(figure, out, FIGURE_SUFFIXES)
@@ -202,7 +202,7 @@ class _People:
 
     def compare(self, images: list[Path], kept: Path) -> dict[str, Any]:
         """Print, draw, and give what the results file shall hold."""
-        from diffusion4k.benchmark.against import compare_with_ratings
+        from diffusion4k.benchmark.ratings_agreement import compare_with_ratings
         from diffusion4k.benchmark.scatter import draw_scatter, show_agreement
         from diffusion4k.metrics.store import Store
 

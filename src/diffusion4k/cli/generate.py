@@ -143,7 +143,7 @@ def generate(
 
     from diffusion4k import sampling
     from diffusion4k.cli.early import check_generation
-    from diffusion4k.files import remove_leftovers
+    from diffusion4k.support.files import remove_leftovers
 
     negative_prompt = as_utf8(negative_prompt)
     texts = [as_utf8(prompt)] if prompt is not None else sampling.read_prompts(prompts or "")
@@ -167,7 +167,7 @@ def generate(
     ]
     check_generation(model, width, height, steps, factor=factor, lora=lora, init=init)
 
-    from diffusion4k.families.high_resolution import given_options
+    from diffusion4k.models.high_resolution import given_options
 
     high_resolution = given_options(
         sides=(width, height),

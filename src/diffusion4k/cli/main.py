@@ -15,7 +15,7 @@ import typer
 
 from diffusion4k import __version__
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.text_files import visible
+from diffusion4k.support.text_files import visible
 
 __all__ = ["app", "main"]
 

@@ -31,6 +31,6 @@ def merge(
 
     check_generation(model, None, None, None, factor=None, lora=lora, init=None)
 
-    from diffusion4k.training.merge import merge_lora
+    from diffusion4k.training.checkpoint.merge import merge_lora
 
     typer.echo(merge_lora(lora, model, out, scale=scale))

@@ -158,9 +158,9 @@ def _plan(
 ) -> Any:
     from diffusion4k.cli.early import check_image
     from diffusion4k.errors import UsageError
-    from diffusion4k.families.folder import bundled_models
-    from diffusion4k.families.published import known_id
-    from diffusion4k.training.recipe import load_recipe
+    from diffusion4k.models.folder import bundled_models
+    from diffusion4k.models.published import known_id
+    from diffusion4k.training.recipe.recipe import load_recipe
 
     given = {name: value for name, value in image.items() if value is not None}
     if recipe is not None and given:
@@ -189,7 +189,7 @@ def _plan(
         return planning.plan_training(blueprint, checked, machine, images)
     if images is not None:
         raise UsageError("--images belongs to a training run: give a recipe")
-    from diffusion4k.families.high_resolution import given_options
+    from diffusion4k.models.high_resolution import given_options
 
     blueprint = planning.Blueprint(
         given.pop("model", "pocket"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from diffusion4k.training.recipe import Recipe
+    from diffusion4k.training.recipe.recipe import Recipe
 
 from diffusion4k.cli.arguments import key_values
 from diffusion4k.cli.kinds import refuse_other_kinds
@@ -55,8 +55,8 @@ def train(
     """
     from diffusion4k.config.read import read_partly
     from diffusion4k.errors import UsageError
-    from diffusion4k.training.first_look import INSTEAD, first_look, is_main, refuse_problems
-    from diffusion4k.training.recipe import Recipe
+    from diffusion4k.planning.first_look import INSTEAD, first_look, is_main, refuse_problems
+    from diffusion4k.training.recipe.recipe import Recipe
 
     wanted, problems, unknown = read_partly(recipe, overrides, Recipe, instead=INSTEAD)
     if problems:
@@ -69,8 +69,8 @@ def train(
         first.problems[:0] = problems
         refuse_problems(str(recipe), first)
 
+    from diffusion4k.planning.preflight import look_over, summary
     from diffusion4k.planning.warning import training_warning
-    from diffusion4k.training.preflight import look_over, summary
 
     warning = training_warning(wanted) if is_main() and not unknown else None
     # What surely fits need not be planned.
@@ -90,7 +90,7 @@ def train(
         return
 
     from diffusion4k.training.loop import train
-    from diffusion4k.training.run_report import write_run_report
+    from diffusion4k.training.watch.run_report import write_run_report
 
     result = train(wanted, skip_bad=skip_bad, changed_inputs=changed_inputs)
     if is_main():
@@ -100,7 +100,7 @@ def train(
 
 def _what_next(recipe: "Recipe", result: Path, page: Path | None) -> str:
     """What came of the run, and the commands that show it."""
-    from diffusion4k.training.run_report import next_commands, validation_losses
+    from diffusion4k.training.watch.run_report import next_commands, validation_losses
 
     lines = [f"the run on one page: {page}"] if page else []
     losses = [loss for _, loss in validation_losses(recipe)]

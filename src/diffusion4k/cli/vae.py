@@ -61,7 +61,7 @@ def train(
         checked = load_autoencoder_recipe(recipe, overrides)
 
     from diffusion4k.data.folder import metadata_of, photo_folder
-    from diffusion4k.families.folder import resolve_autoencoder
+    from diffusion4k.models.folder import resolve_autoencoder
 
     metadata_of(photo_folder(checked.data))
     resolve_autoencoder(checked.model)
@@ -122,7 +122,7 @@ def evaluate(
     from diffusion4k.cli.early import require_folder
     from diffusion4k.data.folder import photo_folder
     from diffusion4k.data.sizes import check_multiple
-    from diffusion4k.families.folder import resolve_autoencoder
+    from diffusion4k.models.folder import resolve_autoencoder
 
     for pixels in size or ():
         check_multiple("--size", pixels)
@@ -130,8 +130,8 @@ def evaluate(
     for name in vae or ():
         resolve_autoencoder(name.partition("@")[0])
 
-    from diffusion4k.benchmark import reconstruction_report
-    from diffusion4k.benchmark.reconstruction_measure import Weights
+    from diffusion4k.reconstruction import report as reconstruction_report
+    from diffusion4k.reconstruction.measure import Weights
 
     reconstruction_report.run(
         folder,

@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion4k import __version__
-from diffusion4k.compare.models import Entry, Model, is_inside, read_models
 from diffusion4k.compare.numbers import Numbers, headings, numbers_of, read_results
 from diffusion4k.compare.page import TILES, claim, remove_others, write_page
 from diffusion4k.compare.pyramid import COARSEST, About, PyramidWriter, identity, read_about
-from diffusion4k.compare.rows import Match, Row, match_images
-from diffusion4k.cores import cores
 from diffusion4k.data.images import open_pixels
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.lock import locked
-from diffusion4k.prefetch import prefetch
-from diffusion4k.progress import track
+from diffusion4k.imagesets.match import Match, Row, match_images
+from diffusion4k.imagesets.models import Entry, Model, is_inside, read_models
+from diffusion4k.support.cores import cores
+from diffusion4k.support.lock import locked
+from diffusion4k.support.prefetch import prefetch
+from diffusion4k.support.progress import track
 from diffusion4k.web.deepzoom import OVERLAP, TILE, Pyramid
 
 __all__ = ["LEAST", "MOST", "Comparison", "compare"]

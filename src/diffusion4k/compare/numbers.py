@@ -15,9 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from diffusion4k.compare.models import Entry, Model
 from diffusion4k.compare.pyramid import About
 from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.imagesets.models import Entry, Model
 from diffusion4k.metrics.aesthetics import AestheticMeasure
 from diffusion4k.metrics.clip_score import ClipScoreMeasure
 from diffusion4k.metrics.hpsv3 import HpsV3Measure
@@ -31,7 +31,7 @@ from diffusion4k.metrics.weight_free import (
     Spectrum,
     TokenGrid,
 )
-from diffusion4k.text_files import json_of, read_table
+from diffusion4k.support.text_files import json_of, read_table
 
 __all__ = ["Heading", "Numbers", "headings", "numbers_of", "read_results"]
 

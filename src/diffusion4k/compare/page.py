@@ -12,7 +12,7 @@ from typing import Any
 
 from diffusion4k import __version__, web
 from diffusion4k.errors import UsageError
-from diffusion4k.files import write_bytes, write_text
+from diffusion4k.support.files import write_bytes, write_text
 
 __all__ = ["TILES", "claim", "remove_others", "write_page"]
 

@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from diffusion4k.files import sha256_of
 from diffusion4k.metrics.compression import is_quality_95, jpeg_bytes
 from diffusion4k.metrics.glcm import PATCH, glcm_map
-from diffusion4k.text_files import json_of
+from diffusion4k.support.files import sha256_of
+from diffusion4k.support.text_files import json_of
 from diffusion4k.web.deepzoom import TILE, Pyramid
 
 __all__ = ["COARSEST", "About", "PyramidWriter", "identity", "read_about"]

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from diffusion4k.text_files import shortened
+from diffusion4k.support.text_files import shortened
 
 __all__ = ["allowed", "describe_problems", "known_keys", "list_problems"]
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from diffusion4k.config.problems import describe_problems, list_problems
 from diffusion4k.errors import UsageError
-from diffusion4k.text_files import check_plain, shortened
+from diffusion4k.support.text_files import check_plain, shortened
 
 __all__ = ["read_config", "read_partly", "top_keys"]
 

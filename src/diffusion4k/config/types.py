@@ -14,7 +14,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from diffusion4k.text_files import printable
+from diffusion4k.support.text_files import printable
 
 __all__ = [
     "Address",

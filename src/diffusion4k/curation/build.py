@@ -29,7 +29,7 @@ from diffusion4k.curation.steps.scores import ScoresStep
 from diffusion4k.curation.steps.split import SplitStep
 from diffusion4k.curation.summary import Summary
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.lock import locked
+from diffusion4k.support.lock import locked
 
 __all__ = ["build_dataset"]
 

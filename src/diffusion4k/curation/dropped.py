@@ -9,8 +9,8 @@ from pathlib import Path
 from diffusion4k.curation.engine import Row
 from diffusion4k.curation.files import written
 from diffusion4k.curation.layout import DROPPED
-from diffusion4k.files import atomic_path
-from diffusion4k.text_files import as_cell
+from diffusion4k.support.files import atomic_path
+from diffusion4k.support.text_files import as_cell
 
 __all__ = ["dropped_table"]
 

@@ -14,7 +14,7 @@ from diffusion4k import __version__
 from diffusion4k.curation.connections import RefusedError, opened
 from diffusion4k.curation.files import written
 from diffusion4k.curation.recipe import FetchRecipe
-from diffusion4k.files import write_bytes
+from diffusion4k.support.files import write_bytes
 
 __all__ = ["FetchError", "fetch"]
 

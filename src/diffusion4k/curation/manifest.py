@@ -18,7 +18,7 @@ from diffusion4k.curation.recipe import DatasetRecipe
 from diffusion4k.curation.summary import Summary
 from diffusion4k.curation.thresholds import Thresholds
 from diffusion4k.data.folder import METADATA
-from diffusion4k.files import atomic_path
+from diffusion4k.support.files import atomic_path
 
 if TYPE_CHECKING:
     from daft import DataFrame

@@ -23,7 +23,7 @@ from diffusion4k.curation.steps.base import drop, kept
 from diffusion4k.curation.store import Store, Work
 from diffusion4k.data.images import open_rgb
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.files import atomic_path, sha256_of, write_bytes
+from diffusion4k.support.files import atomic_path, sha256_of, write_bytes
 
 if TYPE_CHECKING:
     from daft import DataFrame

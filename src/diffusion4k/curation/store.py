@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from diffusion4k.curation.engine import Row, joined, load_daft, mapped, rows_of
 from diffusion4k.curation.files import DiskError, written
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.files import atomic_path
-from diffusion4k.progress import track
+from diffusion4k.support.files import atomic_path
+from diffusion4k.support.progress import track
 
 if TYPE_CHECKING:
     from daft import DataFrame

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from diffusion4k.curation.engine import Row
 from diffusion4k.curation.files import written
 from diffusion4k.curation.layout import COUNTS, EVAL, SPLITS, TRAIN
-from diffusion4k.files import write_text
-from diffusion4k.wording import counted
+from diffusion4k.support.files import write_text
+from diffusion4k.support.wording import counted
 
 if TYPE_CHECKING:
     from rich.table import Table

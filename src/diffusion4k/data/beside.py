@@ -11,8 +11,8 @@ from diffusion4k.data.metadata import METADATA, Row, row_from
 from diffusion4k.data.picture_files import files_below, image_files, unread_files
 from diffusion4k.data.problems import Problem
 from diffusion4k.data.sidecars import CAPTION_KEYS, Sidecars, caption_of, is_sidecar
-from diffusion4k.files import leads_out
-from diffusion4k.text_files import read_table
+from diffusion4k.support.files import leads_out
+from diffusion4k.support.text_files import read_table
 
 __all__ = ["TABLE", "has_captions_beside", "rows_beside", "rows_of_table"]
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from diffusion4k.data.sizes import check_multiple
 from diffusion4k.errors import UsageError
-from diffusion4k.wording import counted
+from diffusion4k.support.wording import counted
 
 __all__ = [
     "LONGEST",

@@ -24,10 +24,10 @@ from diffusion4k.data.problems import Problem, writing
 from diffusion4k.data.reader import SHARDS, CachedSample, LatentCache
 from diffusion4k.data.shards import SHARD_BYTES, Shards, remove_leftovers, remove_unused
 from diffusion4k.data.team import ALONE, Team
-from diffusion4k.devices import usable_device
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import Family
-from diffusion4k.lock import locked
+from diffusion4k.support.devices import usable_device
+from diffusion4k.support.lock import locked
 
 __all__ = [
     "CacheReport",

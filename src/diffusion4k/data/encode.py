@@ -19,8 +19,8 @@ from diffusion4k.data.problems import Problem, report_skipped
 from diffusion4k.data.shards import Shards, ShardWriter
 from diffusion4k.data.team import ALONE, Team
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.prefetch import prefetch
-from diffusion4k.progress import track
+from diffusion4k.support.prefetch import prefetch
+from diffusion4k.support.progress import track
 
 __all__ = ["encode_photos", "encode_texts"]
 

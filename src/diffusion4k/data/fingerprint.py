@@ -20,14 +20,14 @@ from diffusion4k.families.base import model_settings
 from diffusion4k.families.component import (
     loaded_files,
 )
-from diffusion4k.families.folder import (
+from diffusion4k.models.folder import (
     component_folder,
     has_component,
     model_index,
     read_json,
 )
-from diffusion4k.files import sha256_of, write_text
-from diffusion4k.text_files import json_of
+from diffusion4k.support.files import sha256_of, write_text
+from diffusion4k.support.text_files import json_of
 
 __all__ = [
     "FORMAT",

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from diffusion4k.bundled import POCKET, photo_folder
-from diffusion4k.cores import cores
 from diffusion4k.data.beside import TABLE, has_captions_beside, rows_beside, rows_of_table
 from diffusion4k.data.images import image_size
 from diffusion4k.data.metadata import METADATA, Row, read_rows
 from diffusion4k.data.picture_files import image_files, unread_files
 from diffusion4k.data.problems import Problem, report_skipped
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.prefetch import prefetch
-from diffusion4k.progress import track
-from diffusion4k.wording import counted
+from diffusion4k.support.bundled import POCKET, photo_folder
+from diffusion4k.support.cores import cores
+from diffusion4k.support.prefetch import prefetch
+from diffusion4k.support.progress import track
+from diffusion4k.support.wording import counted
 
 __all__ = [
     "MAX_ASPECT",

@@ -26,8 +26,8 @@ from diffusion4k.config.problems import describe_problems
 from diffusion4k.config.types import Count
 from diffusion4k.data.shards import Dtype, Location, Shards
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.files import is_file_name, write_bytes, write_text
-from diffusion4k.text_files import json_of
+from diffusion4k.support.files import is_file_name, write_bytes, write_text
+from diffusion4k.support.text_files import json_of
 
 __all__ = ["INDEX", "INDEX_FORMAT", "Index", "SampleKeys", "table_names", "write_index"]
 

@@ -22,7 +22,7 @@ from diffusion4k.data.reader import LatentCache
 from diffusion4k.data.sizes import check_multiple
 from diffusion4k.data.uncached import UncachedLatents
 from diffusion4k.errors import UsageError
-from diffusion4k.wording import counted
+from diffusion4k.support.wording import counted
 
 __all__ = ["Batch", "LatentBatches"]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from diffusion4k.data.problems import Problem
-from diffusion4k.files import write_text
-from diffusion4k.text_files import json_of
+from diffusion4k.support.files import write_text
+from diffusion4k.support.text_files import json_of
 
 __all__ = ["METADATA", "Row", "read_rows", "row_from", "write_rows"]
 

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from diffusion4k.bundled import photo_folder
 from diffusion4k.data.images import SUFFIXES
 from diffusion4k.data.metadata import METADATA
 from diffusion4k.data.problems import Problem, report_skipped
 from diffusion4k.errors import UsageError
-from diffusion4k.text_files import visible
-from diffusion4k.wording import counted, natural_key
+from diffusion4k.support.bundled import photo_folder
+from diffusion4k.support.text_files import visible
+from diffusion4k.support.wording import counted, natural_key
 
 __all__ = [
     "files_below",

@@ -23,7 +23,7 @@ from diffusion4k.data.shards import Shards
 from diffusion4k.data.sizes import check_multiple, fitted_size, kept_size
 from diffusion4k.errors import UsageError
 from diffusion4k.families import Family
-from diffusion4k.progress import track
+from diffusion4k.support.progress import track
 
 __all__ = ["DTYPES", "Entry", "Plan", "Settings", "check_posterior", "make_plan"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.text_files import visible
+from diffusion4k.support.text_files import visible
 
 __all__ = ["Problem", "report_skipped", "writing"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from diffusion4k.data.index import INDEX, table_names
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.files import atomic_path
+from diffusion4k.support.files import atomic_path
 
 __all__ = ["SHARDS", "LocalFiles", "RemoteFiles", "is_remote"]
 

@@ -23,8 +23,8 @@ from torch import Tensor
 
 from diffusion4k.data.problems import writing
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.files import write_bytes
-from diffusion4k.text_files import json_of
+from diffusion4k.support.files import write_bytes
+from diffusion4k.support.text_files import json_of
 
 __all__ = [
     "SHARD_BYTES",

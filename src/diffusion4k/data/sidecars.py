@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from diffusion4k.text_files import json_of, text_of
+from diffusion4k.support.text_files import json_of, text_of
 
 __all__ = [
     "CAPTION_KEYS",

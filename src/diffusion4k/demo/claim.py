@@ -12,8 +12,8 @@ from typing import Any
 from diffusion4k.demo.settings import Demo
 from diffusion4k.errors import UsageError
 from diffusion4k.families import Family
-from diffusion4k.files import write_text
 from diffusion4k.sampling.fingerprint import fingerprint
+from diffusion4k.support.files import write_text
 
 __all__ = ["claim"]
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from diffusion4k.data_uri import jpeg_uri
-from diffusion4k.metrics.places import Box
+from diffusion4k.metrics.regions import Box
+from diffusion4k.support.data_uri import jpeg_uri
 
 __all__ = ["crop_uri", "reduced_uri"]
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from diffusion4k.demo.figures import crop_uri, reduced_uri
 from diffusion4k.demo.result import Change, Result
-from diffusion4k.files import write_text
-from diffusion4k.metrics.places import busiest_places
-from diffusion4k.report_page import render
+from diffusion4k.metrics.regions import busiest_places
 from diffusion4k.sampling import Output
-from diffusion4k.training.loss_figure import loss_curve
+from diffusion4k.support.files import write_text
+from diffusion4k.support.report_page import render
+from diffusion4k.training.watch.loss_figure import loss_curve
 
 __all__ = ["write_report"]
 

@@ -17,8 +17,8 @@ from diffusion4k.demo.settings import Demo
 from diffusion4k.metrics.evaluate import Evaluation, Folder
 from diffusion4k.metrics.frechet import FewSamplesWarning, frechet_distance
 from diffusion4k.sampling import Output
-from diffusion4k.training.export import versions
-from diffusion4k.training.recipe import Recipe
+from diffusion4k.training.checkpoint.export import versions
+from diffusion4k.training.recipe.recipe import Recipe
 
 __all__ = ["GROUPS", "Change", "Result", "Row", "machine"]
 

@@ -26,13 +26,13 @@ from diffusion4k.demo.settings import (
 from diffusion4k.demo.stages import Stages
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import family_of, resolve
-from diffusion4k.files import write_text
 from diffusion4k.metrics.evaluate import Evaluation, evaluate
-from diffusion4k.progress import Counter
 from diffusion4k.sampling import Output, Request, Sampler, generate
-from diffusion4k.training.curve import Curve as CurveFile
+from diffusion4k.support.files import write_text
+from diffusion4k.support.progress import Counter
+from diffusion4k.support.wording import counted
 from diffusion4k.training.loop import train
-from diffusion4k.wording import counted
+from diffusion4k.training.watch.curve import Curve as CurveFile
 
 __all__ = ["Demo", "run_demo"]
 

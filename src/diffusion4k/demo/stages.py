@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from diffusion4k.files import write_text
+from diffusion4k.support.files import write_text
 
 __all__ = ["Stages"]
 

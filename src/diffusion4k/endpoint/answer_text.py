@@ -7,7 +7,7 @@ refused by those who read the text.
 
 import re
 
-from diffusion4k.text_files import printable
+from diffusion4k.support.text_files import printable
 
 __all__ = ["clean_text", "is_clean"]
 

@@ -6,8 +6,8 @@ from typing import Any
 from PIL import Image
 
 from diffusion4k.data.images import open_rgb
-from diffusion4k.data_uri import jpeg_uri
 from diffusion4k.endpoint.settings import ImageSettings
+from diffusion4k.support.data_uri import jpeg_uri
 
 __all__ = ["image_part", "sent_size"]
 

@@ -23,10 +23,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from diffusion4k.endpoint.book import Book
+from diffusion4k.endpoint.spending import Book
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.files import sha256_of
-from diffusion4k.lock import hold, opened_lock
+from diffusion4k.support.files import sha256_of
+from diffusion4k.support.lock import hold, opened_lock
 
 __all__ = ["LedgerFile", "scratch_copy", "text_hash"]
 

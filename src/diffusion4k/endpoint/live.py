@@ -16,7 +16,7 @@ from diffusion4k.endpoint.client import Answer
 from diffusion4k.endpoint.failures import Failure, Passing
 from diffusion4k.endpoint.sender import Payment, Sender
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.progress import Counter
+from diffusion4k.support.progress import Counter
 
 __all__ = ["LiveRun", "Task"]
 

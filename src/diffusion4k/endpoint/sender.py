@@ -18,11 +18,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from diffusion4k.endpoint.book import Book
 from diffusion4k.endpoint.client import Answer, Endpoint
 from diffusion4k.endpoint.failures import Failure, Passing
 from diffusion4k.endpoint.limits import RateLimits
 from diffusion4k.endpoint.prices import Price
+from diffusion4k.endpoint.spending import Book
 from diffusion4k.errors import Diffusion4kError
 
 __all__ = ["BudgetReached", "Payment", "Sender"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.families.folder import (
+from diffusion4k.models.folder import (
     model_index,
     resolve,
 )

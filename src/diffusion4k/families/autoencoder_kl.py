@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from diffusion4k.families.component import (
     check_weights,
 )
-from diffusion4k.families.folder import (
+from diffusion4k.families.stock import StockFamily
+from diffusion4k.models.folder import (
     component_folder,
     needed_entry,
 )
-from diffusion4k.families.stock import StockFamily
 
 __all__ = ["AUTOENCODER_KL", "AutoencoderKLFamily"]
 

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.families.folder import (
+from diffusion4k.families.spatial import SpatialCall
+from diffusion4k.families.stages import ModelStages
+from diffusion4k.models.folder import (
     SETTINGS,
     model_settings,
 )
-from diffusion4k.families.high_resolution import HighResolution
-from diffusion4k.families.hub import hub_id_of
-from diffusion4k.families.spatial import SpatialCall
-from diffusion4k.families.stages import ModelStages
-from diffusion4k.text_files import shortened
+from diffusion4k.models.high_resolution import HighResolution
+from diffusion4k.models.hub import hub_id_of
+from diffusion4k.support.text_files import shortened
 
 __all__ = [
     "NO_LIMIT",

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Defaults, families, family_of
-from diffusion4k.families.folder import (
+from diffusion4k.models.folder import (
     bundled_models,
     is_model_folder,
 )
-from diffusion4k.families.hub import INDEX, SETTINGS, hub_id_of
-from diffusion4k.families.published import published_config, published_models
+from diffusion4k.models.hub import INDEX, SETTINGS, hub_id_of
+from diffusion4k.models.published import published_config, published_models
 
 __all__ = ["KnownModel", "LocalModel", "known_models", "local_models"]
 

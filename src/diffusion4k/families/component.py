@@ -15,14 +15,14 @@ import torch
 from torch import nn
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.families.folder import (
+from diffusion4k.families.truncation import say_truncation_once
+from diffusion4k.models.folder import (
     missing,
     needed_entry,
     read_json,
 )
-from diffusion4k.families.truncation import say_truncation_once
-from diffusion4k.files import is_file_name
-from diffusion4k.text_files import shortened
+from diffusion4k.support.files import is_file_name
+from diffusion4k.support.text_files import shortened
 
 __all__ = [
     "check_class",

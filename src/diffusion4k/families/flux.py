@@ -25,13 +25,13 @@ from diffusion4k.families.base import (
     Defaults,
     GuidanceKind,
 )
-from diffusion4k.families.folder import (
-    transformer_config,
-)
-from diffusion4k.families.high_resolution import ROTARY, HighResolution
-from diffusion4k.families.positions import replace_rotary
 from diffusion4k.families.spatial import NoiseLevel, SpatialCall, of_samples
 from diffusion4k.families.stock import StockFamily, config_of, meta_tensor
+from diffusion4k.models.folder import (
+    transformer_config,
+)
+from diffusion4k.models.high_resolution import ROTARY, HighResolution
+from diffusion4k.models.positions import replace_rotary
 
 __all__ = ["TRAINING_GUIDANCE", "Flux"]
 

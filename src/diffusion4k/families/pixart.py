@@ -31,13 +31,13 @@ from torch import Tensor, nn
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
 from diffusion4k.families.base import NO_LIMIT, AfterStep, Checkpoint, Defaults
-from diffusion4k.families.folder import (
+from diffusion4k.families.spatial import NoiseLevel
+from diffusion4k.families.stock import meta_tensor
+from diffusion4k.models.folder import (
     component_folder,
     read_json,
     transformer_config,
 )
-from diffusion4k.families.spatial import NoiseLevel
-from diffusion4k.families.stock import meta_tensor
 
 __all__ = ["SIZES_4K", "PixArtSigma"]
 

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from diffusion4k.errors import UsageError
 from diffusion4k.families.base import NO_LIMIT, AfterStep, Checkpoint, Defaults
-from diffusion4k.families.folder import (
-    transformer_config,
-)
 from diffusion4k.families.spatial import NoiseLevel
 from diffusion4k.families.stock import StockFamily, config_of, meta_tensor
+from diffusion4k.models.folder import (
+    transformer_config,
+)
 from diffusion4k.vae.encode_dc import encoding_in_strips
 
 __all__ = ["Sana"]

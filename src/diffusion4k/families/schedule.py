@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.families.folder import read_json
-from diffusion4k.text_files import shortened
+from diffusion4k.models.folder import read_json
+from diffusion4k.support.text_files import shortened
 
 __all__ = ["check_schedule", "shift_of"]
 

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
 from diffusion4k.families.base import Checkpoint, Defaults
-from diffusion4k.families.folder import (
+from diffusion4k.families.stock import meta_tensor
+from diffusion4k.models.folder import (
     component_folder,
     read_json,
     transformer_config,
 )
-from diffusion4k.families.high_resolution import TABLE, HighResolution
-from diffusion4k.families.positions import resize_table
-from diffusion4k.families.stock import meta_tensor
+from diffusion4k.models.high_resolution import TABLE, HighResolution
+from diffusion4k.models.positions import resize_table
 
 __all__ = ["StableDiffusion3"]
 

@@ -34,7 +34,10 @@ from diffusion4k.families.component import (
     loading,
     named_class,
 )
-from diffusion4k.families.folder import (
+from diffusion4k.families.schedule import check_schedule, shift_of
+from diffusion4k.families.spatial import NoiseLevel, SpatialCall, of_samples
+from diffusion4k.families.stages import USUAL, ModelStages, StageOptions
+from diffusion4k.models.folder import (
     PARTS_FROM,
     component_folder,
     has_component,
@@ -42,10 +45,7 @@ from diffusion4k.families.folder import (
     read_json,
     transformer_config,
 )
-from diffusion4k.families.high_resolution import HighResolution, chunk_attention
-from diffusion4k.families.schedule import check_schedule, shift_of
-from diffusion4k.families.spatial import NoiseLevel, SpatialCall, of_samples
-from diffusion4k.families.stages import USUAL, ModelStages, StageOptions
+from diffusion4k.models.high_resolution import HighResolution, chunk_attention
 
 __all__ = ["StockFamily", "config_of", "meta_tensor"]
 

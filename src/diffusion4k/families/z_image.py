@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
 from diffusion4k.families.base import AfterStep, Checkpoint, Defaults
-from diffusion4k.families.folder import (
-    transformer_config,
-)
 from diffusion4k.families.spatial import NoiseLevel, SpatialCall
 from diffusion4k.families.stock import StockFamily, meta_tensor
+from diffusion4k.models.folder import (
+    transformer_config,
+)
 
 __all__ = ["ZImage"]
 

@@ -20,7 +20,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.files import atomic_path
 from diffusion4k.lora.header import (
     CONFIG_KEY,
     RECORD_KEY,
@@ -30,6 +29,7 @@ from diffusion4k.lora.header import (
     origin_of,
 )
 from diffusion4k.lora.other_layouts import dotted, to_diffusers
+from diffusion4k.support.files import atomic_path
 
 __all__ = ["FILE_NAME", "Adapter", "check_adapter", "read_adapter", "write_adapter"]
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from diffusion4k.text_files import json_of
-from diffusion4k.wording import counted
+from diffusion4k.support.text_files import json_of
+from diffusion4k.support.wording import counted
 
 __all__ = ["CONFIG_KEY", "RECORD_KEY", "check_pairs", "config_of", "guessed", "origin_of"]
 

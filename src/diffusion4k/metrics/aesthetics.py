@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.clip import Clip
-from diffusion4k.metrics.columns import Column, Found, Mean
+from diffusion4k.metrics.measure import Column, Found, Mean
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.weights import find_weights, fingerprint, read_weights
 

@@ -18,8 +18,8 @@ import numpy as np
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.clip import Clip
-from diffusion4k.metrics.columns import Column, Found, Mean
 from diffusion4k.metrics.images import ImageLike, as_pil
+from diffusion4k.metrics.measure import Column, Found, Mean
 from diffusion4k.metrics.networks import LongTexts
 from diffusion4k.metrics.picture import Picture
 

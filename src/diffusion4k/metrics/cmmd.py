@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diffusion4k.metrics.clip import Clip, crop_then_resize
-from diffusion4k.metrics.columns import Column, Distance, Features, Found
+from diffusion4k.metrics.measure import Column, Distance, Features, Found
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.stacked import check_pair, stacked
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from diffusion4k.errors import UsageError
 from diffusion4k.metrics.images import ImageLike, as_pil
-from diffusion4k.wording import counted
+from diffusion4k.support.wording import counted
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -28,13 +28,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion4k.bundled import PHOTOGRAPHS
-from diffusion4k.cores import cores
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics.detail_features import DIMENSION, TILE, describe_tiles, repetition
 from diffusion4k.metrics.images import ImageLike
 from diffusion4k.metrics.spectrum import grey_of
-from diffusion4k.wording import counted
+from diffusion4k.support.bundled import PHOTOGRAPHS
+from diffusion4k.support.cores import cores
+from diffusion4k.support.wording import counted
 
 __all__ = [
     "Detail",

@@ -58,7 +58,7 @@ def describe_tiles(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
     A tile weighs e / (e + 64), e its mean square at level 4, which hardly any damage to the detail
     changes: detail is expected where there is structure.
     """
-    from diffusion4k.metrics._haar_kernels import edge_profiles, grid_steps, tile_sums
+    from diffusion4k.metrics.kernels.haar import edge_profiles, grid_steps, tile_sums
 
     grid = grey.shape[0] // TILE, grey.shape[1] // TILE
     sums = np.empty((*grid, _LEVELS, 12))
@@ -112,7 +112,7 @@ def repetition(grey: NDArray[np.uint8]) -> float:
     from scipy.fft import irfft2, rfft2
     from scipy.ndimage import uniform_filter
 
-    from diffusion4k.metrics._haar_kernels import quarter_size
+    from diffusion4k.metrics.kernels.haar import quarter_size
 
     small = np.empty((grey.shape[0] // _SHRINK, grey.shape[1] // _SHRINK), np.float32)
     quarter_size(grey, small)

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.metrics.columns import Column, Distance, Found
 from diffusion4k.metrics.images import ImageLike, as_pil
+from diffusion4k.metrics.measure import Column, Distance, Found
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.stacked import frechet_of_folders
 from diffusion4k.metrics.weights import fingerprint, load_model

@@ -24,20 +24,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion4k import __version__
-from diffusion4k.bundled import photo_folder
 from diffusion4k.data.picture_files import list_images
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.files import write_text
-from diffusion4k.metrics import columns
-from diffusion4k.metrics.columns import Column, Mean, Measure
+from diffusion4k.metrics import measure as columns
 from diffusion4k.metrics.features import EfficientNetLite0, FeatureExtractor
 from diffusion4k.metrics.frechet import FewSamplesWarning
+from diffusion4k.metrics.measure import Column, Mean, Measure
 from diffusion4k.metrics.measuring import Findings, measure_all
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.selection import takes_prompts
 from diffusion4k.metrics.store import Store
 from diffusion4k.metrics.weight_free import ExtractedFeatures, GlcmTexture, JpegSize, Settings
-from diffusion4k.wording import counted
+from diffusion4k.support.bundled import photo_folder
+from diffusion4k.support.files import write_text
+from diffusion4k.support.wording import counted
 
 __all__ = ["Distance", "Evaluation", "Folder", "evaluate", "image_facts"]
 

@@ -32,11 +32,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffusion4k.errors import UsageError
-from diffusion4k.metrics.columns import Column, Distance, Found
 from diffusion4k.metrics.frechet import frechet_distance
 from diffusion4k.metrics.images import ImageLike, as_array
 from diffusion4k.metrics.inception import InceptionV3, resize_like_tensorflow
 from diffusion4k.metrics.kid import kid_of_folders
+from diffusion4k.metrics.measure import Column, Distance, Found
 from diffusion4k.metrics.networks import Resize
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.stacked import frechet_of_folders

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.wording import counted
+from diffusion4k.support.wording import counted
 
 __all__ = ["FewSamplesWarning", "Gaussian", "distance_between", "frechet_distance"]
 

@@ -37,9 +37,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion4k.cores import cores
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.images import ImageLike, as_array
+from diffusion4k.support.cores import cores
 
 __all__ = [
     "DISTANCES",
@@ -116,7 +116,7 @@ def glcm_map(image: ImageLike, threads: int | None = None) -> GlcmMap:
             f"{name}image of {rgb.shape[1]}x{rgb.shape[0]} is too small for the GLCM metrics: "
             f"they need at least one patch of {PATCH}x{PATCH}"
         )
-    from diffusion4k.metrics._glcm_kernels import grey_levels
+    from diffusion4k.metrics.kernels.glcm import grey_levels
 
     def levels(first: int, last: int) -> NDArray[np.uint8]:
         # A copy, as a view's strides or read-only flag would have the kernel compiled again.
@@ -142,7 +142,7 @@ def _by_strips(
     levels: Callable[[int, int], NDArray[np.uint8]], rows: int, columns: int, threads: int | None
 ) -> GlcmMap:
     """All metrics of `levels(first, last)`, the grey levels of pixel rows first to last."""
-    from diffusion4k.metrics._glcm_kernels import COLUMNS, patch_statistics
+    from diffusion4k.metrics.kernels.glcm import COLUMNS, patch_statistics
 
     out = np.empty((rows, columns, COLUMNS))
     tables = _tables()

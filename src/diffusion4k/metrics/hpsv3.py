@@ -20,12 +20,12 @@ from threading import Lock
 from typing import Any
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.files import sha256_of
 from diffusion4k.metrics.clip_score import prompt_of
-from diffusion4k.metrics.columns import Column, Found, Mean, NotHere
 from diffusion4k.metrics.images import ImageLike, as_pil
+from diffusion4k.metrics.measure import Column, Found, Mean, NotHere
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.weights import find_weights, one_line
+from diffusion4k.support.files import sha256_of
 
 __all__ = ["HpsV3", "HpsV3Measure"]
 

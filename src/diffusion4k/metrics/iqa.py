@@ -21,8 +21,8 @@ from threading import Lock
 from typing import Any, Literal
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.metrics.columns import Column, Found, Mean, NotHere
 from diffusion4k.metrics.images import ImageLike, as_array
+from diffusion4k.metrics.measure import Column, Found, Mean, NotHere
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.weights import fingerprint, one_line
 

@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.metrics.columns import NotHere
 from diffusion4k.metrics.images import check_batches
+from diffusion4k.metrics.measure import NotHere
 from diffusion4k.metrics.weights import find_weights, read_weights
 
 __all__ = ["Lpips", "LpipsNetwork"]

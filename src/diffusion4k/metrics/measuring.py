@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion4k.cores import cores
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.metrics.columns import Measure
+from diffusion4k.metrics.measure import Measure
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.store import Store, StoreError, read_features
-from diffusion4k.prefetch import prefetch
+from diffusion4k.support.cores import cores
+from diffusion4k.support.prefetch import prefetch
 
 __all__ = ["Findings", "measure_all"]
 

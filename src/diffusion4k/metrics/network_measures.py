@@ -14,13 +14,13 @@ from diffusion4k.metrics.aesthetics import AestheticMeasure, AestheticPredictor
 from diffusion4k.metrics.clip import Clip
 from diffusion4k.metrics.clip_score import ClipScoreMeasure
 from diffusion4k.metrics.cmmd import CmmdMeasure
-from diffusion4k.metrics.columns import Column, Measure, Missing, NotHere
 from diffusion4k.metrics.dino import DinoV2, DinoV2Measure
 from diffusion4k.metrics.fid import FidMeasure, PatchFidMeasure, Protocol
 from diffusion4k.metrics.hpsv3 import HpsV3, HpsV3Measure
 from diffusion4k.metrics.inception import InceptionV3
 from diffusion4k.metrics.iqa import IqaMeasure, IqaScore
 from diffusion4k.metrics.lpips import Lpips
+from diffusion4k.metrics.measure import Column, Measure, Missing, NotHere
 from diffusion4k.metrics.networks import Networks
 from diffusion4k.metrics.pairs import FidelityMeasure, LpipsMeasure
 from diffusion4k.metrics.pickscore import PickScoreMeasure

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.metrics.columns import Column, Found, Mean, Measure
+from diffusion4k.metrics.measure import Column, Found, Mean, Measure
 from diffusion4k.metrics.network_measures import network_columns
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.weight_free import (
@@ -23,7 +23,7 @@ from diffusion4k.metrics.weight_free import (
     Spectrum,
     TokenGrid,
 )
-from diffusion4k.own_code import load_own, one_line, source_hash
+from diffusion4k.support.own_code import load_own, one_line, source_hash
 
 __all__ = ["OwnMetric", "own_measures"]
 

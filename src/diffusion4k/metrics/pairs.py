@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.metrics.columns import Column, Found, Mean
 from diffusion4k.metrics.fidelity import psnr
 from diffusion4k.metrics.images import as_array
+from diffusion4k.metrics.measure import Column, Found, Mean
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.ssim import ssim
 from diffusion4k.metrics.weights import fingerprint, one_line

@@ -12,8 +12,8 @@ tokenizer of laion/CLIP-ViT-H-14-laion2B-s32B-b79K).
 
 from diffusion4k.metrics.clip import Clip
 from diffusion4k.metrics.clip_score import prompt_of
-from diffusion4k.metrics.columns import Column, Found, Mean
 from diffusion4k.metrics.images import ImageLike, as_pil
+from diffusion4k.metrics.measure import Column, Found, Mean
 from diffusion4k.metrics.picture import Picture
 
 __all__ = ["PickScoreMeasure", "pick_score"]

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from diffusion4k.metrics.compression import MARK, why_marked
 from diffusion4k.metrics.evaluate import Evaluation, Folder
-from diffusion4k.wording import counted
+from diffusion4k.support.wording import counted
 
 __all__ = ["show"]
 

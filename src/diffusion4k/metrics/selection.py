@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 
-from diffusion4k.metrics.columns import Distance, Measure, Missing
+from diffusion4k.metrics.measure import Distance, Measure, Missing
 from diffusion4k.metrics.network_measures import network_measures
 from diffusion4k.metrics.networks import Networks
 from diffusion4k.metrics.pairs import LpipsMeasure
 from diffusion4k.metrics.weight_free import Settings, weight_free_measures
-from diffusion4k.wording import counted
+from diffusion4k.support.wording import counted
 
 __all__ = ["lacking_prompts", "measures_for", "takes_prompts"]
 

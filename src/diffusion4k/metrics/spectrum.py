@@ -49,7 +49,7 @@ def grey_of(image: ImageLike, least: int) -> NDArray[np.uint8]:
             f"{name}image of {rgb.shape[1]}x{rgb.shape[0]} is too small for its spectrum and its "
             f"detail: they need at least {least}x{least}"
         )
-    from diffusion4k.metrics._haar_kernels import grey_values
+    from diffusion4k.metrics.kernels.haar import grey_values
 
     grey = np.empty(rgb.shape[:2], np.uint8)
     # A view's strides or read-only flag would have the kernel compiled again.
@@ -62,7 +62,7 @@ def band_energies(grey: NDArray[np.uint8]) -> NDArray[np.float64]:
 
     Of `grey (H, W)` the rows and columns that fill no square of 32x32 are left out.
     """
-    from diffusion4k.metrics._haar_kernels import band_sums
+    from diffusion4k.metrics.kernels.haar import band_sums
 
     side = 2**LEVELS
     height, width = grey.shape[0] // side * side, grey.shape[1] // side * side

@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.metrics.columns import Features
 from diffusion4k.metrics.frechet import frechet_distance
+from diffusion4k.metrics.measure import Features
 
 __all__ = ["check_pair", "frechet_of_folders", "stacked"]
 

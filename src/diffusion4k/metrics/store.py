@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from diffusion4k import __version__
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.files import atomic_path, sha256_of
-from diffusion4k.metrics.columns import Found, Measure
+from diffusion4k.metrics.measure import Found, Measure
 from diffusion4k.metrics.picture import Picture
-from diffusion4k.text_files import json_of
+from diffusion4k.support.files import atomic_path, sha256_of
+from diffusion4k.support.text_files import json_of
 
 __all__ = ["Store", "StoreError", "read_features"]
 

@@ -6,7 +6,6 @@ from functools import partial
 import numpy as np
 
 from diffusion4k.errors import UsageError
-from diffusion4k.metrics.columns import Column, Distance, Found, Mean, Measure, Ratio
 from diffusion4k.metrics.compression import QUALITY, is_quality_95, jpeg_bytes
 from diffusion4k.metrics.detail import (
     DetailModel,
@@ -18,6 +17,7 @@ from diffusion4k.metrics.detail_features import TILE as DETAIL_TILE
 from diffusion4k.metrics.features import EfficientNetLite0, FeatureExtractor
 from diffusion4k.metrics.frechet import frechet_distance
 from diffusion4k.metrics.glcm import PROPERTIES, glcm_map
+from diffusion4k.metrics.measure import Column, Distance, Found, Mean, Measure, Ratio
 from diffusion4k.metrics.picture import Picture
 from diffusion4k.metrics.spectrum import (
     LEVELS,

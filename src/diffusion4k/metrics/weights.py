@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.files import sha256_of
+from diffusion4k.support.files import sha256_of
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,7 +14,8 @@ from diffusion4k.families.component import (
     check_numbers,
     loading,
 )
-from diffusion4k.families.folder import (
+from diffusion4k.lora import linear_layers
+from diffusion4k.models.folder import (
     bundled_models,
     component_folder,
     has_component,
@@ -22,8 +23,7 @@ from diffusion4k.families.folder import (
     read_json,
     resolve,
 )
-from diffusion4k.families.published import known_id, write_configurations
-from diffusion4k.lora import linear_layers
+from diffusion4k.models.published import known_id, write_configurations
 
 __all__ = ["Blueprint"]
 

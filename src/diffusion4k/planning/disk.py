@@ -4,7 +4,7 @@ from diffusion4k.lora import linear_layers
 from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.planning.generation import count
 from diffusion4k.training.check import copies_in_checkpoint, most_checkpoints
-from diffusion4k.training.recipe import Recipe
+from diffusion4k.training.recipe.recipe import Recipe
 
 __all__ = ["training_disk", "usual_picture"]
 

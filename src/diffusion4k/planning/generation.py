@@ -12,7 +12,7 @@ from torch import nn
 
 from diffusion4k.errors import UsageError
 from diffusion4k.families.base import is_guided, model_memory
-from diffusion4k.families.published import count_parameters
+from diffusion4k.models.published import count_parameters
 from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.planning.machine import Machine
 from diffusion4k.planning.plan import Change, Plan, fits_device, overhead, seconds_once

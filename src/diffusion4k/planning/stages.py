@@ -15,14 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diffusion4k.accounting.computation import Autocast, FusedAttention
+from diffusion4k.accounting.tracker import Tracker, cpu_workspace, gpu_workspace
 from diffusion4k.families.stock import meta_tensor
 from diffusion4k.lora import add_adapter
 from diffusion4k.objectives import Objective
 from diffusion4k.planning.blueprint import Blueprint
-from diffusion4k.planning.computation import Autocast, FusedAttention
-from diffusion4k.planning.tracker import Tracker, cpu_workspace, gpu_workspace
-from diffusion4k.training.engine import blocks_of
-from diffusion4k.training.recompute import Recompute, recompute
+from diffusion4k.training.engine.engine import blocks_of
+from diffusion4k.training.engine.recompute import Recompute, recompute
 from diffusion4k.training.step import denoising_loss
 from diffusion4k.vae.cost import decode_cost, encode_cost
 

@@ -23,11 +23,11 @@ from diffusion4k.planning.stages import (
     text_encoding_stage,
     training_stages,
 )
-from diffusion4k.training.build import build_objective, chosen_engine, unshareable
 from diffusion4k.training.check import check_side
-from diffusion4k.training.optimizers import state_share
-from diffusion4k.training.recipe import Recipe
-from diffusion4k.training.zero import BUCKET
+from diffusion4k.training.engine.optimizers import state_share
+from diffusion4k.training.engine.zero import BUCKET
+from diffusion4k.training.recipe.build import build_objective, chosen_engine, unshareable
+from diffusion4k.training.recipe.recipe import Recipe
 
 __all__ = ["plan_training", "training_setup"]
 

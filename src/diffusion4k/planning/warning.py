@@ -14,17 +14,17 @@ from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.component import (
     weight_files,
 )
-from diffusion4k.families.folder import (
+from diffusion4k.models.folder import (
     component_folder,
 )
-from diffusion4k.families.published import count_parameters
+from diffusion4k.models.published import count_parameters
 from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.planning.generation import GenerationSetup, plan_generation
 from diffusion4k.planning.machine import Machine, present_machine
 from diffusion4k.planning.plan import Plan
 from diffusion4k.planning.report import verdict
 from diffusion4k.planning.training import plan_training
-from diffusion4k.training.recipe import Recipe
+from diffusion4k.training.recipe.recipe import Recipe
 
 __all__ = ["generation_warning", "training_warning"]
 

@@ -14,8 +14,15 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.files import atomic_path
-from diffusion4k.text_files import as_cell, json_of, lines_of, read_table, read_text, shortened
+from diffusion4k.support.files import atomic_path
+from diffusion4k.support.text_files import (
+    as_cell,
+    json_of,
+    lines_of,
+    read_table,
+    read_text,
+    shortened,
+)
 
 __all__ = [
     "COLUMNS",

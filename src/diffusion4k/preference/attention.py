@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from diffusion4k.preference.answers import Check, Passed
-from diffusion4k.wording import counted
+from diffusion4k.support.wording import counted
 
 __all__ = ["CHECKS", "TOLERATED", "Attention", "attention", "passed"]
 

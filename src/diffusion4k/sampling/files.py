@@ -22,9 +22,9 @@ from PIL import ExifTags, Image
 
 from diffusion4k import __version__
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.files import atomic_path
 from diffusion4k.sampling.png import PngWriter
 from diffusion4k.sampling.request import Settings
+from diffusion4k.support.files import atomic_path
 
 __all__ = ["SUFFIXES", "image_name", "is_made_here", "is_present", "read_metadata", "write_image"]
 

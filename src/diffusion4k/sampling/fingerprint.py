@@ -8,13 +8,13 @@ from diffusion4k.families.base import model_settings
 from diffusion4k.families.component import (
     loaded_files,
 )
-from diffusion4k.families.folder import (
+from diffusion4k.models.folder import (
     component_folder,
     has_component,
     model_index,
     parts_folder,
 )
-from diffusion4k.families.hub import INDEX
+from diffusion4k.models.hub import INDEX
 
 __all__ = ["fingerprint"]
 

@@ -5,18 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffusion4k.bundled import POCKET
 from diffusion4k.data.folder import photo_folder
 from diffusion4k.data.images import image_size
 from diffusion4k.data.metadata import METADATA
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import families
 from diffusion4k.families.stages import StageOptions
-from diffusion4k.files import sha256_of
 from diffusion4k.sampling.shift import check_shift
 from diffusion4k.sampling.sizes import check_size, check_steps
 from diffusion4k.sampling.stages import Stage, resolve_stages, steps_made
-from diffusion4k.text_files import json_of, lines_of, read_text
+from diffusion4k.support.bundled import POCKET
+from diffusion4k.support.files import sha256_of
+from diffusion4k.support.text_files import json_of, lines_of, read_text
 
 if TYPE_CHECKING:
     from diffusion4k.families.base import Family

@@ -22,7 +22,6 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Family, family_of, resolve
 from diffusion4k.families.base import GuidanceKind, is_guided, model_memory
 from diffusion4k.families.quantization import cast_layers, check_weights_option, load_transformer
-from diffusion4k.files import sha256_of
 from diffusion4k.lora import check_adapter, load_adapter, read_adapter
 from diffusion4k.sampling.direct import denoise_directly, out_of_memory
 from diffusion4k.sampling.fingerprint import fingerprint
@@ -32,6 +31,7 @@ from diffusion4k.sampling.memory import Placement, can_stream
 from diffusion4k.sampling.request import Request, Settings, choose_dtype, settle
 from diffusion4k.sampling.staged import denoise_stages, stage_strips
 from diffusion4k.sampling.stages import Stage
+from diffusion4k.support.files import sha256_of
 
 __all__ = ["Sampler"]
 

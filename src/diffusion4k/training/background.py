@@ -20,11 +20,11 @@ from torch import Tensor
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import family_of, resolve
-from diffusion4k.files import atomic_path
-from diffusion4k.training.build import build_precision
-from diffusion4k.training.network import load_network
+from diffusion4k.support.files import atomic_path
+from diffusion4k.training.engine.network import load_network
 from diffusion4k.training.preview import Preview
-from diffusion4k.training.recipe import load_recipe
+from diffusion4k.training.recipe.build import build_precision
+from diffusion4k.training.recipe.recipe import load_recipe
 
 __all__ = ["BackgroundImages", "make_images"]
 

@@ -14,16 +14,21 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Family
 from diffusion4k.families.quantization import check_weights_option
 from diffusion4k.lora import check_targets
-from diffusion4k.training.build import build_objective, build_timesteps, chosen_engine, unshareable
-from diffusion4k.training.checkpoint import checkpoints
-from diffusion4k.training.context_parallel import check_context_parallel
-from diffusion4k.training.float8 import check_float8
-from diffusion4k.training.optimizers import check_optimizer, state_share
-from diffusion4k.training.own_parts import check_own_distribution, check_own_objective
-from diffusion4k.training.parameters import trained_parameters
-from diffusion4k.training.recipe import Recipe, RunRecipe
-from diffusion4k.training.trackers import check_trackers
-from diffusion4k.training.zero import check_deepspeed
+from diffusion4k.training.checkpoint.checkpoint import checkpoints
+from diffusion4k.training.engine.context_parallel import check_context_parallel
+from diffusion4k.training.engine.float8 import check_float8
+from diffusion4k.training.engine.optimizers import check_optimizer, state_share
+from diffusion4k.training.engine.parameters import trained_parameters
+from diffusion4k.training.engine.zero import check_deepspeed
+from diffusion4k.training.recipe.build import (
+    build_objective,
+    build_timesteps,
+    chosen_engine,
+    unshareable,
+)
+from diffusion4k.training.recipe.own_parts import check_own_distribution, check_own_objective
+from diffusion4k.training.recipe.recipe import Recipe, RunRecipe
+from diffusion4k.training.watch.trackers import check_trackers
 
 __all__ = [
     "check_recipe",

@@ -17,14 +17,14 @@ from diffusion4k.data.metadata import Row
 from diffusion4k.data.reader import HASHES, LatentCache
 from diffusion4k.errors import UsageError
 from diffusion4k.families.component import loaded_files
-from diffusion4k.families.folder import resolve_autoencoder
-from diffusion4k.files import sha256_of
+from diffusion4k.models.folder import resolve_autoencoder
 from diffusion4k.sampling.fingerprint import fingerprint
+from diffusion4k.support.files import sha256_of
+from diffusion4k.support.wording import counted
 from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe, LpipsRecipe
-from diffusion4k.training.checkpoint import read_state
-from diffusion4k.training.own_parts import codes_of
-from diffusion4k.training.recipe import Recipe
-from diffusion4k.wording import counted
+from diffusion4k.training.checkpoint.checkpoint import read_state
+from diffusion4k.training.recipe.own_parts import codes_of
+from diffusion4k.training.recipe.recipe import Recipe
 
 __all__ = ["Inputs", "inputs_of", "inputs_of_autoencoder", "require_same_inputs"]
 

@@ -19,47 +19,47 @@ from diffusion4k.data.cache import LatentCache
 from diffusion4k.data.uncached import UncachedLatents
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import Family, family_of, resolve
-from diffusion4k.files import write_text
-from diffusion4k.lock import locked
-from diffusion4k.progress import Counter
+from diffusion4k.support.files import write_text
+from diffusion4k.support.lock import locked
+from diffusion4k.support.progress import Counter
 from diffusion4k.training.background import BackgroundImages
-from diffusion4k.training.bands import BANDS, LossBands
-from diffusion4k.training.build import (
+from diffusion4k.training.check import check_recipe, require_space
+from diffusion4k.training.checkpoint.card import model_card
+from diffusion4k.training.checkpoint.checkpoint import (
+    Retention,
+    latest_checkpoint,
+    read_state,
+    set_aside_damaged,
+)
+from diffusion4k.training.checkpoint.export import export_adapter, export_pipeline, versions
+from diffusion4k.training.checkpoint.resume import resume_point
+from diffusion4k.training.checkpoint.sharded import CheckpointWriter, TrainingState
+from diffusion4k.training.engine.ema import WeightAverage
+from diffusion4k.training.engine.engine import Engine
+from diffusion4k.training.engine.network import load_network
+from diffusion4k.training.engine.optimizers import make_optimizer
+from diffusion4k.training.engine.parameters import trained_parameters
+from diffusion4k.training.engine.randomness import draw_noise
+from diffusion4k.training.inputs import Inputs, inputs_of, require_same_inputs
+from diffusion4k.training.pictures import complete_cache, training_batches
+from diffusion4k.training.recipe.build import (
     build_objective,
     build_precision,
     build_timesteps,
     chosen_engine,
     computes_in_bf16,
 )
-from diffusion4k.training.card import model_card
-from diffusion4k.training.check import check_recipe, require_space
-from diffusion4k.training.checkpoint import (
-    Retention,
-    latest_checkpoint,
-    read_state,
-    set_aside_damaged,
-)
-from diffusion4k.training.curve import Curve, RecentMean
-from diffusion4k.training.ema import WeightAverage
-from diffusion4k.training.engine import Engine
-from diffusion4k.training.export import export_adapter, export_pipeline, versions
-from diffusion4k.training.guard import Guard
-from diffusion4k.training.inputs import Inputs, inputs_of, require_same_inputs
-from diffusion4k.training.network import load_network
-from diffusion4k.training.optimizers import make_optimizer
-from diffusion4k.training.parameters import trained_parameters
-from diffusion4k.training.pictures import complete_cache, training_batches
-from diffusion4k.training.randomness import draw_noise
-from diffusion4k.training.recipe import Recipe
-from diffusion4k.training.resume import resume_point
+from diffusion4k.training.recipe.recipe import Recipe
 from diffusion4k.training.schedule import learning_rate
-from diffusion4k.training.sharded import CheckpointWriter, TrainingState
 from diffusion4k.training.signals import Stopped, StopRequest
 from diffusion4k.training.stage import noise_for
 from diffusion4k.training.step import denoising_loss
-from diffusion4k.training.throughput import Throughput
-from diffusion4k.training.trackers import open_trackers
 from diffusion4k.training.validation import Validation
+from diffusion4k.training.watch.bands import BANDS, LossBands
+from diffusion4k.training.watch.curve import Curve, RecentMean
+from diffusion4k.training.watch.step_guard import Guard
+from diffusion4k.training.watch.throughput import Throughput
+from diffusion4k.training.watch.trackers import open_trackers
 
 __all__ = ["train"]
 

@@ -16,10 +16,10 @@ from diffusion4k.data.team import Team
 from diffusion4k.data.uncached import UncachedLatents, cache_captions
 from diffusion4k.errors import UsageError
 from diffusion4k.families import Family
-from diffusion4k.training.engine import Engine
+from diffusion4k.support.wording import counted
+from diffusion4k.training.engine.engine import Engine
 from diffusion4k.training.preview import encode_prompts
-from diffusion4k.training.recipe import Recipe
-from diffusion4k.wording import counted
+from diffusion4k.training.recipe.recipe import Recipe
 
 __all__ = ["complete_cache", "training_batches", "validation_batches"]
 

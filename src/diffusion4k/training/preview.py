@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from diffusion4k.families import Family
 from diffusion4k.families.base import is_guided
-from diffusion4k.files import atomic_path
 from diffusion4k.sampling.fingerprint import fingerprint
-from diffusion4k.training.recipe import Recipe
+from diffusion4k.support.files import atomic_path
+from diffusion4k.training.recipe.recipe import Recipe
 
 __all__ = ["Preview", "encode_prompts"]
 

@@ -9,7 +9,7 @@ With base rate `r`, `S` steps and `W` warm-up steps, step `s = 0, ..., S - 1` ha
 
 import math
 
-from diffusion4k.training.recipe import ScheduleRecipe
+from diffusion4k.training.recipe.recipe import ScheduleRecipe
 
 __all__ = ["learning_rate"]
 

@@ -24,7 +24,7 @@ from torch import Generator, Tensor
 
 from diffusion4k.data.loader import Batch
 from diffusion4k.timesteps import TimestepDistribution
-from diffusion4k.training.recipe import StageRecipe
+from diffusion4k.training.recipe.recipe import StageRecipe
 
 __all__ = ["StageTimesteps", "noise_for", "stage_noise"]
 

@@ -15,11 +15,11 @@ from torch import nn
 from diffusion4k.data.cache import LatentCache
 from diffusion4k.data.uncached import UncachedLatents
 from diffusion4k.families import Family
-from diffusion4k.training.build import build_objective, build_precision, build_timesteps
+from diffusion4k.training.engine.randomness import generator_at
 from diffusion4k.training.pictures import validation_batches
 from diffusion4k.training.preview import Preview
-from diffusion4k.training.randomness import generator_at
-from diffusion4k.training.recipe import Recipe
+from diffusion4k.training.recipe.build import build_objective, build_precision, build_timesteps
+from diffusion4k.training.recipe.recipe import Recipe
 from diffusion4k.training.stage import noise_for
 from diffusion4k.training.step import denoising_loss
 

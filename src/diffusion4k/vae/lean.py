@@ -21,7 +21,7 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 
 from diffusion4k.errors import UsageError
-from diffusion4k.text_files import shortened
+from diffusion4k.support.text_files import shortened
 from diffusion4k.vae.strips import ImageRows, LeastMemory, MapSize, StripPasses
 from diffusion4k.vae.subpixel import SubPixelConv2d, fold_upsample
 

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-from diffusion4k.bundled import AUTOENCODERS
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.text_files import json_of
+from diffusion4k.support.bundled import AUTOENCODERS
+from diffusion4k.support.text_files import json_of
 from diffusion4k.vae.partitioned import PartitionedAutoencoderKL
 from diffusion4k.vae.scale_consistent import ScaleConsistentAutoencoderKL
 

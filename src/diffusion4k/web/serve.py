@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from diffusion4k.errors import UsageError
-from diffusion4k.text_files import shortened
+from diffusion4k.support.text_files import shortened
 
 __all__ = ["address", "check_proxies", "listen", "serve"]
 

@@ -28,8 +28,8 @@ from diffusion4k.benchmark.figures.spelled_text import (
     with_text,
 )
 from diffusion4k.benchmark.figures.variations import draw_variations, variations_of
-from diffusion4k.compare.models import Entry
 from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.imagesets.models import Entry
 from tests.compare.conftest import picture
 
 

@@ -18,9 +18,9 @@ from diffusion4k.benchmark.figures.side_by_side import (
     parse_patch,
     same_place,
 )
-from diffusion4k.compare.models import Entry
-from diffusion4k.compare.rows import Row
 from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.imagesets.match import Row
+from diffusion4k.imagesets.models import Entry
 from tests.compare.conftest import picture
 
 

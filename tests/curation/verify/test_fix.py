@@ -19,7 +19,7 @@ from diffusion4k.curation.verify.captions import MAX_CHARACTERS, corrected
 from diffusion4k.curation.verify.fix import LIST, Copy, write_copy
 from diffusion4k.data.folder import read_folder
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.lock import locked
+from diffusion4k.support.lock import locked
 from tests.curation.verify.conftest import add, add_bytes, add_line, verify
 from tests.curation.verify.test_verify import BAD, FILES, write_archive
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from diffusion4k.data.images import open_rgb
-from diffusion4k.preference.study import board, dashboard
+from diffusion4k.preference.study import dashboard, state
 from diffusion4k.preference.study.tables import AnswerRow, ShownRow
 from tests.preference.study.fake import Person, Running, choices, make_study, rows
 
@@ -188,7 +188,7 @@ def test_one_who_leaves_makes_room_for_another(
     assert first.next()["position"] == 0
     assert second.next()["finished"]
     clock = boards_clock(monkeypatch)
-    clock[0] += board.LEFT_AFTER + 1
+    clock[0] += state.LEFT_AFTER + 1
     assert second.next()["position"] == 0
     # The first may still answer what they were shown.
     assert first.reply(0, choices(first)).is_success
@@ -196,8 +196,8 @@ def test_one_who_leaves_makes_room_for_another(
 
 def boards_clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The clock of what was shown, to be set."""
-    now = [board.time.monotonic()]
-    monkeypatch.setattr(board.time, "monotonic", lambda: now[0])
+    now = [state.time.monotonic()]
+    monkeypatch.setattr(state.time, "monotonic", lambda: now[0])
     return now
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from diffusion4k.preference.analysis.run import analyse
 from diffusion4k.preference.answers import read_answers
-from diffusion4k.preference.study import board, service
+from diffusion4k.preference.study import service, state
 from diffusion4k.preference.study.export import export
 from diffusion4k.preference.study.run import revoke_links
 from diffusion4k.preference.study.summary import summarise
@@ -18,7 +18,7 @@ DETAILS = "fine_details"
 
 def right(running: Running, person: Person, position: int, wrong: int = 0) -> dict[str, str]:
     """What attention answers; to an attention check the first `wrong` answers are wrong."""
-    known = running.study.board.people[int(person.me["participant"][2:])]
+    known = running.study.state.people[int(person.me["participant"][2:])]
     shown = known.shown[position]
     sides = ("right", "left") if shown.turned else ("left", "right")
     names = [question["name"] for question in person.me["questions"]]
@@ -32,7 +32,7 @@ def take_part(running: Running, person: Person, *wrong: int) -> int:
     """Everything, with so many wrong answers to the first check, the second, ...; what was seen."""
     left, seen = list(wrong), 0
     while not (found := person.next()).get("finished"):
-        known = running.study.board.people[int(person.me["participant"][2:])]
+        known = running.study.state.people[int(person.me["participant"][2:])]
         is_check = bool(known.shown[found["position"]].unit.check)
         given = left.pop(0) if is_check and left else 0
         known.shown[found["position"]].since = None
@@ -43,7 +43,7 @@ def take_part(running: Running, person: Person, *wrong: int) -> int:
 
 
 def views(running: Running) -> set[int]:
-    return {int(count) for count in running.study.board.design.views}
+    return {int(count) for count in running.study.state.design.views}
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_what_they_have_seen_is_free_again(
     running.close()
     # A server that starts again counts alike.
     again = Running(running.config.place.parent / "study.yaml")
-    assert {int(count) for count in again.study.board.design.views} == {1}
+    assert {int(count) for count in again.study.state.design.views} == {1}
     again.close()
 
 
@@ -88,7 +88,7 @@ def test_one_check_that_was_failed_is_made_up_for(start: Callable[..., Running])
     """Who has seen one check and failed it is left out for as long as that is all there is."""
     running = start(prompts=6, views=1, task={"tie": True})
     person = running.join()
-    known = running.study.board.people[1]
+    known = running.study.state.people[1]
     states = []
     while not (found := person.next()).get("finished"):
         position = found["position"]
@@ -151,7 +151,7 @@ def test_links_and_what_has_become_of_them(
         client = running.client()
         entered = client.post("/api/enter", json={"link": secret})
         if number == 0:
-            running.study.board.people[1].opened = False  # as if it had not been
+            running.study.state.people[1].opened = False  # as if it had not been
         people.append(Person(client, entered.json()) if entered.is_success else None)
     for number, count in ((2, 1), (3, 2), (4, 4), (5, 0)):
         person = people[number]
@@ -198,11 +198,11 @@ def test_who_left_a_pair_open_and_is_left_out_leaves_one_place(
     running = start(prompts=1, views=1, task={"checks": {"identical": 0, "degraded": 0}})
     first, second = running.join(), running.join()
     first.next()
-    now = [board.time.monotonic() + board.LEFT_AFTER + 1]
-    monkeypatch.setattr(board.time, "monotonic", lambda: now[0])
+    now = [state.time.monotonic() + state.LEFT_AFTER + 1]
+    monkeypatch.setattr(state.time, "monotonic", lambda: now[0])
     assert second.next()["position"] == 0
     assert views(running) == {1}
-    running.study.board.revoke([1])
+    running.study.state.revoke([1])
     assert views(running) == {1}
-    running.study.board.revoke([1, 2])
+    running.study.state.revoke([1, 2])
     assert views(running) == {0}

@@ -13,8 +13,8 @@ import pytest
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.training.autoencoder.loop import train_autoencoder
 from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe
-from diffusion4k.training.checkpoint import checkpoints, latest_checkpoint, read_state
-from diffusion4k.training.curve import Curve
+from diffusion4k.training.checkpoint.checkpoint import checkpoints, latest_checkpoint, read_state
+from diffusion4k.training.watch.curve import Curve
 from tests.training.autoencoder.reference import saved_weights
 from tests.training.process import assert_same_end, said, start, start_many, wait_for_rows
 

@@ -16,8 +16,8 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.training.autoencoder.loop import train_autoencoder
 from diffusion4k.training.autoencoder.prepare import training_crops
 from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe, load_autoencoder_recipe
-from diffusion4k.training.curve import Curve
-from diffusion4k.training.randomness import generator_at
+from diffusion4k.training.engine.randomness import generator_at
+from diffusion4k.training.watch.curve import Curve
 from diffusion4k.vae import PartitionedAutoencoderKL, load_autoencoder
 from diffusion4k.vae.discriminator import PatchDiscriminator, SubBandDiscriminator
 from tests.training.autoencoder.reference import after_one_step, saved_weights

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from diffusion4k.errors import UsageError
-from diffusion4k.files import atomic_path
+from diffusion4k.support.files import atomic_path
 
 __all__ = [
     "GAP",

@@ -13,8 +13,8 @@ from diffusion4k.benchmark.figures.canvas import (
     text_block,
     text_size,
 )
-from diffusion4k.compare.models import Entry
 from diffusion4k.data.images import open_rgb
+from diffusion4k.imagesets.models import Entry
 
 __all__ = ["draw_gallery"]
 

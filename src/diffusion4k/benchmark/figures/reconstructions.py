@@ -5,9 +5,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from diffusion4k.benchmark.reconstruction import Autoencoder, Picture
-from diffusion4k.benchmark.reconstruction_figure import drawn
-from diffusion4k.progress import track
+from diffusion4k.reconstruction.evaluate import Autoencoder, Picture
+from diffusion4k.reconstruction.figure import drawn
+from diffusion4k.support.progress import track
 
 __all__ = ["draw_reconstructions"]
 

@@ -26,10 +26,10 @@ from diffusion4k.benchmark.figures.canvas import (
     text_block,
     text_size,
 )
-from diffusion4k.compare.rows import Row
 from diffusion4k.data.images import open_rgb
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.metrics.places import Box, busiest_places
+from diffusion4k.imagesets.match import Row
+from diffusion4k.metrics.regions import Box, busiest_places
 
 __all__ = ["LAST", "OTHERS", "Patch", "complete", "draw_side_by_side", "parse_patch", "same_place"]
 

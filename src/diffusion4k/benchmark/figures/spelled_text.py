@@ -18,9 +18,9 @@ import numpy as np
 from PIL import Image
 
 from diffusion4k.benchmark.figures.gallery import draw_gallery
-from diffusion4k.compare.models import Entry
 from diffusion4k.data.images import open_rgb
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.imagesets.models import Entry
 
 __all__ = [
     "Reader",

@@ -13,9 +13,9 @@ from diffusion4k.benchmark.figures.canvas import (
     text_block,
     text_size,
 )
-from diffusion4k.compare.models import Entry
 from diffusion4k.data.images import open_rgb
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.imagesets.models import Entry
 
 __all__ = ["draw_variations", "variations_of"]
 

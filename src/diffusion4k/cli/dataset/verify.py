@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from diffusion4k.wording import counted
+from diffusion4k.support.wording import counted
 
 __all__ = ["EXAMPLE", "verify"]
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from diffusion4k.wording import counted
+from diffusion4k.support.wording import counted
 
 if TYPE_CHECKING:
-    from diffusion4k.compare.models import Entry
+    from diffusion4k.imagesets.models import Entry
 
 __all__ = [
     "Folder",
@@ -54,8 +54,8 @@ def say_left_out(shown: int, there: int, what: str) -> None:
 
 def entries_of(folder: Path, images: Sequence[str] | None) -> "list[Entry]":
     """The folder's images, or those that are named, in that order."""
-    from diffusion4k.compare.models import read_models
     from diffusion4k.errors import UsageError
+    from diffusion4k.imagesets.models import read_models
 
     entries = read_models([str(folder)], 1, 1)[0].entries
     named = {entry.name: entry for entry in entries}

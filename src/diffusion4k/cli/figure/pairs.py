@@ -21,8 +21,8 @@ def draw(
     out: Path,
 ) -> None:
     """Match the folders' images and write the figure."""
-    from diffusion4k.compare.models import named_folders, read_models
     from diffusion4k.errors import UsageError
+    from diffusion4k.imagesets.models import named_folders, read_models
 
     named_folders(folders, 2, 6)
 
@@ -32,7 +32,7 @@ def draw(
         draw_side_by_side,
         parse_patch,
     )
-    from diffusion4k.compare.rows import match_images
+    from diffusion4k.imagesets.match import match_images
 
     if match not in ("auto", "name", "prompt"):
         raise UsageError(f"--match {match}: allowed auto, name or prompt")

@@ -42,7 +42,7 @@ def reconstructions(
     paths = [entry.path for entry in found[:most]]
 
     from diffusion4k.benchmark.figures.reconstructions import draw_reconstructions
-    from diffusion4k.benchmark.reconstruction import Autoencoder
+    from diffusion4k.reconstruction.evaluate import Autoencoder
 
     networks = [Autoencoder(name) for name in dict.fromkeys(vae or ["pocket"])]
     save_figure(draw_reconstructions(paths, networks, size=size, width=width), out)

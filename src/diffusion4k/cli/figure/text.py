@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from diffusion4k.cli.figure.options import Folder, Images, Out, Width, entries_of, say_left_out
-from diffusion4k.wording import counted
+from diffusion4k.support.wording import counted
 
 __all__ = ["EXAMPLE", "text"]
 

@@ -45,7 +45,7 @@ def links(
 
     from diffusion4k.preference.study.config import read_study
     from diffusion4k.preference.study.run import make_links, revoke_links
-    from diffusion4k.wording import counted
+    from diffusion4k.support.wording import counted
 
     config = with_address(read_study(study, overrides), address)
     if revoke:

@@ -14,15 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from diffusion4k.curation.captions.flags import flag_of
 from diffusion4k.curation.captions.jobs import Job, Plan
 from diffusion4k.curation.captions.ledger import Ledger
 from diffusion4k.data.problems import Problem
 from diffusion4k.endpoint import batches
 from diffusion4k.endpoint.failures import Failure, NotFound
+from diffusion4k.endpoint.refusals import flag_of
 from diffusion4k.endpoint.sender import BudgetReached, Sender
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.progress import Counter
+from diffusion4k.support.progress import Counter
 
 __all__ = ["BatchRun"]
 

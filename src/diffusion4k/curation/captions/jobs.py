@@ -14,8 +14,8 @@ from diffusion4k.endpoint.estimate import likely_text_tokens
 from diffusion4k.endpoint.images import image_part, sent_size
 from diffusion4k.endpoint.prices import image_tokens, text_tokens_at_most
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.progress import track
-from diffusion4k.wording import counted
+from diffusion4k.support.progress import track
+from diffusion4k.support.wording import counted
 
 __all__ = ["Job", "Plan", "estimate", "make_plan"]
 

@@ -31,11 +31,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffusion4k.curation.captions.flags import flag_of
 from diffusion4k.curation.captions.settings import CaptionSettings
 from diffusion4k.endpoint.answer_text import clean_text
 from diffusion4k.endpoint.client import Answer
 from diffusion4k.endpoint.ledger import LedgerFile, text_hash
+from diffusion4k.endpoint.refusals import flag_of
 from diffusion4k.endpoint.sender import Payment
 
 __all__ = ["Ledger", "Question", "Stored"]

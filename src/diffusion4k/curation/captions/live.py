@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from diffusion4k.curation.captions.flags import flag_of
 from diffusion4k.curation.captions.jobs import Job, Plan
 from diffusion4k.curation.captions.ledger import Ledger
 from diffusion4k.data.problems import Problem
 from diffusion4k.endpoint.client import Answer
+from diffusion4k.endpoint.refusals import flag_of
 from diffusion4k.endpoint.sender import Payment
 from diffusion4k.errors import Diffusion4kError
 

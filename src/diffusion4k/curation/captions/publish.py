@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffusion4k.bundled import PHOTOGRAPHS
 from diffusion4k.curation.captions.jobs import estimate, make_plan
 from diffusion4k.curation.captions.ledger import Ledger
 from diffusion4k.curation.captions.run import CaptionReport, Stopped, caption
@@ -21,7 +20,8 @@ from diffusion4k.data.picture_files import is_picture, why_unread
 from diffusion4k.data.problems import Problem
 from diffusion4k.endpoint.ledger import scratch_copy
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.files import leads_out
+from diffusion4k.support.bundled import PHOTOGRAPHS
+from diffusion4k.support.files import leads_out
 
 __all__ = ["FolderPictures", "caption_folder", "estimate_folder", "find_pictures"]
 

@@ -17,8 +17,8 @@ from diffusion4k.endpoint.live import LiveRun
 from diffusion4k.endpoint.prices import price_of
 from diffusion4k.endpoint.sender import Sender
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.progress import Counter
-from diffusion4k.wording import counted
+from diffusion4k.support.progress import Counter
+from diffusion4k.support.wording import counted
 
 __all__ = ["CaptionReport", "Stopped", "caption"]
 

@@ -26,7 +26,7 @@ from diffusion4k.curation.duplicates.hamming import near_pairs
 from diffusion4k.curation.duplicates.registration import Registered, correlation
 from diffusion4k.curation.duplicates.thumbnail import from_jpeg
 from diffusion4k.curation.duplicates.windows import MIRROR
-from diffusion4k.progress import track
+from diffusion4k.support.progress import track
 
 __all__ = ["CORRELATION", "DISTANCE", "Groups", "Link", "Union", "find_duplicates", "kept"]
 

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion4k.cores import cores
+from diffusion4k.support.cores import cores
 
 __all__ = ["Pairs", "near_pairs"]
 

@@ -16,7 +16,7 @@ from typing import Any
 from diffusion4k.curation.layout import MANIFEST, SPLITS
 from diffusion4k.data.folder import METADATA, scan_folder
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.text_files import json_of
+from diffusion4k.support.text_files import json_of
 
 __all__ = ["Bounds", "Candidate", "Candidates", "read_candidates"]
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from diffusion4k.curation.inspection.app import create_app
 from diffusion4k.curation.inspection.inspection import Inspection
+from diffusion4k.support.wording import counted
 from diffusion4k.web.protection import is_loopback
 from diffusion4k.web.serve import address, listen, serve
 from diffusion4k.web.session import Session
-from diffusion4k.wording import counted
 
 __all__ = ["run"]
 

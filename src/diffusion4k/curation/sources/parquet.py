@@ -15,7 +15,7 @@ from diffusion4k.curation.entries import Entry
 from diffusion4k.curation.recipe import ParquetSource
 from diffusion4k.data.sidecars import caption_in
 from diffusion4k.errors import UsageError
-from diffusion4k.text_files import check_plain
+from diffusion4k.support.text_files import check_plain
 
 __all__ = ["parquet_entries"]
 

@@ -19,7 +19,7 @@ from diffusion4k.data.images import SUFFIXES
 from diffusion4k.data.picture_files import looks_like_picture
 from diffusion4k.data.sidecars import MOST_BYTES, Sidecars, is_sidecar, text_from
 from diffusion4k.errors import UsageError
-from diffusion4k.text_files import check_plain
+from diffusion4k.support.text_files import check_plain
 
 __all__ = ["tar_entries"]
 

@@ -5,8 +5,8 @@ from collections import Counter
 from pathlib import Path
 
 from diffusion4k.curation.stats.phrases import LONGEST
-from diffusion4k.curation.stats.style import PARTS, new_figure, tidy, whole_numbers, write_figure
 from diffusion4k.errors import UsageError
+from diffusion4k.support.figures import PARTS, new_figure, tidy, whole_numbers, write_figure
 
 __all__ = ["SHOWN", "draw_cloud", "draw_phrases"]
 

@@ -14,7 +14,7 @@ import yaml
 
 from diffusion4k.curation.stats.collect import PAPER, Part, SizeRow, collect
 from diffusion4k.errors import UsageError
-from diffusion4k.files import write_text
+from diffusion4k.support.files import write_text
 
 __all__ = ["CARD", "check_card", "write_card"]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from diffusion4k.curation.stats.style import new_figure, wrapped, write_figure
 from diffusion4k.data.folder import Photo
 from diffusion4k.data.images import open_rgb
-from diffusion4k.data_uri import jpeg_uri
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.support.data_uri import jpeg_uri
+from diffusion4k.support.figures import new_figure, wrapped, write_figure
 
 __all__ = ["Sample", "choose", "draw_gallery"]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from diffusion4k.curation.layout import COUNTS, MANIFEST
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.text_files import json_of
+from diffusion4k.support.text_files import json_of
 
 __all__ = ["Limit", "Manifest", "StepCount", "read_manifest"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diffusion4k.curation.stats.manifest import Limit, Manifest, StepCount
-from diffusion4k.curation.stats.style import (
+from diffusion4k.support.figures import (
     DROPPED,
     KEPT,
     LIMIT,

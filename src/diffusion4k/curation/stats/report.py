@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from diffusion4k.files import write_text
-from diffusion4k.report_page import render
+from diffusion4k.support.files import write_text
+from diffusion4k.support.report_page import render
 
 __all__ = ["write_report"]
 

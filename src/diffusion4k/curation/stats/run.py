@@ -22,9 +22,9 @@ from diffusion4k.curation.stats.phrases import count_phrases
 from diffusion4k.curation.stats.quality_figures import draw_quality, draw_steps
 from diffusion4k.curation.stats.report import write_report
 from diffusion4k.curation.stats.size_figure import draw_sizes
-from diffusion4k.data_uri import png_uri
 from diffusion4k.errors import UsageError
-from diffusion4k.files import remove_leftovers, write_text
+from diffusion4k.support.data_uri import png_uri
+from diffusion4k.support.files import remove_leftovers, write_text
 
 __all__ = ["describe"]
 

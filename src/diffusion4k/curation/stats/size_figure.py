@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from diffusion4k.curation.stats.collect import Part
-from diffusion4k.curation.stats.style import (
+from diffusion4k.support.figures import (
     INK,
     PARTS,
     new_figure,

@@ -16,7 +16,7 @@ from diffusion4k.curation.recipe import HookRecipe
 from diffusion4k.curation.steps.base import drop, kept
 from diffusion4k.curation.store import Store, Work
 from diffusion4k.data.images import open_rgb
-from diffusion4k.own_code import load_own, one_line, source_hash
+from diffusion4k.support.own_code import load_own, one_line, source_hash
 
 if TYPE_CHECKING:
     from daft import DataFrame

@@ -17,7 +17,7 @@ from diffusion4k.curation.reading import Opened, Reader
 from diffusion4k.curation.steps.base import drop, kept
 from diffusion4k.curation.store import Store, Work
 from diffusion4k.data.images import open_pixels
-from diffusion4k.files import sha256_of
+from diffusion4k.support.files import sha256_of
 
 if TYPE_CHECKING:
     from daft import DataFrame

@@ -17,7 +17,7 @@ from typing import IO
 
 from diffusion4k.curation.tar_members import DAMAGED, members
 from diffusion4k.data.problems import Problem
-from diffusion4k.text_files import shortened
+from diffusion4k.support.text_files import shortened
 
 __all__ = ["ARCHIVES", "unpack"]
 

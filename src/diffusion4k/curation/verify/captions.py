@@ -8,8 +8,8 @@ sometimes refuse.
 import re
 import unicodedata
 
-from diffusion4k.curation.captions.flags import refusal_in
 from diffusion4k.endpoint.answer_text import clean_text, is_clean
+from diffusion4k.endpoint.refusals import refusal_in
 
 __all__ = ["MAX_CHARACTERS", "REPEATED", "caption_problems", "corrected"]
 

@@ -16,16 +16,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from diffusion4k.curation.verify.captions import corrected
+from diffusion4k.curation.verify.cross_picture import spelling
 from diffusion4k.curation.verify.kinds import KINDS
 from diffusion4k.curation.verify.parts import Part, rows_of
 from diffusion4k.curation.verify.pictures import Picture
 from diffusion4k.curation.verify.report import Report
-from diffusion4k.curation.verify.together import spelling
 from diffusion4k.data.metadata import METADATA, Row, write_rows
 from diffusion4k.errors import UsageError
-from diffusion4k.files import leads_out, write_text
-from diffusion4k.lock import locked
-from diffusion4k.progress import track
+from diffusion4k.support.files import leads_out, write_text
+from diffusion4k.support.lock import locked
+from diffusion4k.support.progress import track
 
 __all__ = ["LIST", "Copy", "check_target", "write_copy"]
 

@@ -13,7 +13,7 @@ from diffusion4k.data.folder import Photo
 from diffusion4k.data.images import ENDINGS, image_header, open_rgb
 from diffusion4k.data.problems import Problem
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.files import leads_out
+from diffusion4k.support.files import leads_out
 
 __all__ = ["Picture", "damage", "endings_of", "look"]
 

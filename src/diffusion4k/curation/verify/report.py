@@ -12,8 +12,8 @@ from statistics import mean, median
 from diffusion4k.curation.verify.kinds import KINDS
 from diffusion4k.curation.verify.pictures import Picture
 from diffusion4k.data.problems import Problem
-from diffusion4k.files import write_text
-from diffusion4k.wording import counted
+from diffusion4k.support.files import write_text
+from diffusion4k.support.wording import counted
 
 __all__ = ["Report"]
 

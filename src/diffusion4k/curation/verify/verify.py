@@ -5,23 +5,23 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from diffusion4k.cores import cores
-from diffusion4k.curation.verify.parts import Part, find_parts, rows_of, scan
-from diffusion4k.curation.verify.pictures import Picture, damage, look
-from diffusion4k.curation.verify.report import Report
-from diffusion4k.curation.verify.together import (
+from diffusion4k.curation.verify.cross_picture import (
     find_clashing_names,
     find_duplicates,
     find_repeated_captions,
     spelling,
 )
+from diffusion4k.curation.verify.parts import Part, find_parts, rows_of, scan
+from diffusion4k.curation.verify.pictures import Picture, damage, look
+from diffusion4k.curation.verify.report import Report
 from diffusion4k.data.folder import MIN_SIDE, FolderScan, Photo, look_at
 from diffusion4k.data.metadata import METADATA, Row
 from diffusion4k.data.picture_files import image_files
 from diffusion4k.data.problems import Problem
 from diffusion4k.errors import UsageError
-from diffusion4k.prefetch import prefetch
-from diffusion4k.progress import track
+from diffusion4k.support.cores import cores
+from diffusion4k.support.prefetch import prefetch
+from diffusion4k.support.progress import track
 
 __all__ = ["verify_dataset"]
 

@@ -7,7 +7,7 @@ ours, tie, theirs. The whisker is the interval of our share, a tie counting half
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffusion4k.curation.stats.style import INK, SOFT, new_figure, write_figure
+from diffusion4k.support.figures import INK, SOFT, new_figure, write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

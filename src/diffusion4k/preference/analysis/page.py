@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from diffusion4k.files import write_text
 from diffusion4k.preference.analysis.figure import COLOURS, pairs_of
-from diffusion4k.report_page import render
-from diffusion4k.wording import counted
+from diffusion4k.support.files import write_text
+from diffusion4k.support.report_page import render
+from diffusion4k.support.wording import counted
 
 __all__ = ["headlines", "warning_of", "write_page"]
 

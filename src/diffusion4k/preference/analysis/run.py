@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.files import write_text
 from diffusion4k.preference.analysis.agreement import among_people, judge_against_people
 from diffusion4k.preference.analysis.figure import write_bars
 from diffusion4k.preference.analysis.given import read_given
@@ -17,6 +16,7 @@ from diffusion4k.preference.analysis.scores import PEOPLE, Ready, Score, ready
 from diffusion4k.preference.analysis.wins import position_bias, ranking, win_rates
 from diffusion4k.preference.study.questions import PAPER
 from diffusion4k.statistics.clusters import FEWEST
+from diffusion4k.support.files import write_text
 
 __all__ = ["analyse", "report"]
 

@@ -15,15 +15,15 @@ from diffusion4k.endpoint.ledger import text_hash
 from diffusion4k.endpoint.prices import image_tokens, text_tokens_at_most
 from diffusion4k.endpoint.sender import Payment
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.preference.judge.image_parts import Shown, patch_side, room
 from diffusion4k.preference.judge.ledger import Ledger, Question, Stored
 from diffusion4k.preference.judge.pairs import Pair
 from diffusion4k.preference.judge.prompt import SYSTEM, TEMPLATE, judge_text
 from diffusion4k.preference.judge.settings import JudgeSettings
-from diffusion4k.preference.judge.shown import Shown, patch_side, room
 from diffusion4k.preference.judge.verdicts import Unparsable, Verdict, read_verdicts
 from diffusion4k.preference.study.questions import PAPER
-from diffusion4k.progress import track
-from diffusion4k.wording import counted
+from diffusion4k.support.progress import track
+from diffusion4k.support.wording import counted
 
 __all__ = ["DETAILS", "Plan", "View", "estimate", "make_plan", "verdicts_of"]
 

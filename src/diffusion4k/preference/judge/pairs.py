@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from diffusion4k.compare.models import named_folders, read_models
-from diffusion4k.compare.rows import match_images
 from diffusion4k.data.problems import Problem
 from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.imagesets.match import match_images
+from diffusion4k.imagesets.models import named_folders, read_models
 from diffusion4k.preference.study.config import PairwiseTask, StudyConfig
 from diffusion4k.preference.study.pictures import Scenes, find_scenes
 from diffusion4k.preference.study.questions import PAPER
-from diffusion4k.wording import counted
+from diffusion4k.support.wording import counted
 
 __all__ = ["Pair", "find_pairs", "pairs_of_study"]
 

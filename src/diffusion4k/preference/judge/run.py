@@ -20,7 +20,6 @@ from diffusion4k.endpoint.live import LiveRun
 from diffusion4k.endpoint.prices import price_of
 from diffusion4k.endpoint.sender import Sender
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.files import write_text
 from diffusion4k.preference.answers import write_answers
 from diffusion4k.preference.judge.jobs import Plan, estimate, make_plan
 from diffusion4k.preference.judge.ledger import Ledger
@@ -29,8 +28,9 @@ from diffusion4k.preference.judge.pairs import Pair, find_pairs, pairs_of_study
 from diffusion4k.preference.judge.prompt import SYSTEM, TEMPLATE
 from diffusion4k.preference.judge.settings import JudgeSettings
 from diffusion4k.preference.study.config import StudyConfig
-from diffusion4k.progress import Counter
-from diffusion4k.wording import counted
+from diffusion4k.support.files import write_text
+from diffusion4k.support.progress import Counter
+from diffusion4k.support.wording import counted
 
 __all__ = ["ANSWERS", "LEDGER", "SUMMARY", "JudgeReport", "Stopped", "estimate_judging", "judge"]
 

@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
-from diffusion4k.curation.captions.flags import refusal_in
+from diffusion4k.endpoint.refusals import refusal_in
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.preference.study.questions import PAPER
 

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.preference.study.store import now
 from diffusion4k.preference.study.tables import ParticipantRow
-from diffusion4k.text_files import check_plain
+from diffusion4k.support.text_files import check_plain
 from diffusion4k.web.session import CSRF_HEADER
 
 __all__ = ["Cookie", "Refusal", "Secrets", "hash_of", "new_participant", "same_origin"]

@@ -11,10 +11,10 @@ from pathlib import Path
 from sqlmodel import SQLModel, col, select
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.files import atomic_path, sha256_of
 from diffusion4k.preference.study.config import StudyConfig
 from diffusion4k.preference.study.store import DATABASE, Keeping, open_store
 from diffusion4k.preference.study.tables import KIND, SQLITE_TRIGGERS, TABLES
+from diffusion4k.support.files import atomic_path, sha256_of
 from diffusion4k.web.database import Database
 from diffusion4k.web.sqlite import address_of, refusal
 

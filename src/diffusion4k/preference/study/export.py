@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from diffusion4k.preference.answers import Answer, Choice, write_answers, write_rows
-from diffusion4k.preference.study.board import Board
 from diffusion4k.preference.study.config import (
     InspectionTask,
     PairwiseTask,
@@ -14,6 +13,7 @@ from diffusion4k.preference.study.config import (
 )
 from diffusion4k.preference.study.participants import Participant, Shown
 from diffusion4k.preference.study.replies import DECISION, RATING
+from diffusion4k.preference.study.state import Board
 from diffusion4k.preference.study.trust import passed_of
 
 __all__ = ["FORMATS", "answers_of", "export"]

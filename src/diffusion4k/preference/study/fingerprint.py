@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.files import sha256_of
 from diffusion4k.preference.study.config import InspectionTask, StudyConfig
 from diffusion4k.preference.study.material import Material
-from diffusion4k.progress import track
+from diffusion4k.support.files import sha256_of
+from diffusion4k.support.progress import track
 
 __all__ = ["differences", "fingerprint"]
 

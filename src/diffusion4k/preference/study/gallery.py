@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
-from diffusion4k.cores import cores
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.preference.study.access import Refusal, Secrets
+from diffusion4k.support.cores import cores
 from diffusion4k.web.cache import BoundedCache
 from diffusion4k.web.deepzoom import OVERLAP, TILE, Pyramid, Tile, Tiles
 

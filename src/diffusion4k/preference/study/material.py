@@ -16,7 +16,6 @@ from diffusion4k.curation.inspection.candidates import Candidate
 from diffusion4k.curation.inspection.inspection import Inspection
 from diffusion4k.data.images import open_rgb
 from diffusion4k.errors import UsageError
-from diffusion4k.files import atomic_path, sha256_of
 from diffusion4k.preference.answers import Check
 from diffusion4k.preference.study.config import (
     InspectionTask,
@@ -27,7 +26,8 @@ from diffusion4k.preference.study.config import (
 from diffusion4k.preference.study.patches import cut_patches
 from diffusion4k.preference.study.pictures import Scene, find_scenes, folders_of
 from diffusion4k.preference.study.questions import PAPER
-from diffusion4k.wording import counted
+from diffusion4k.support.files import atomic_path, sha256_of
+from diffusion4k.support.wording import counted
 
 __all__ = ["CHECK_SCENES", "DEGRADED", "Material", "Unit", "find_material"]
 

@@ -3,8 +3,8 @@
 import math
 from statistics import median
 
-from diffusion4k.preference.study.board import Board
 from diffusion4k.preference.study.config import PairwiseTask, RatingTask, StudyConfig
+from diffusion4k.preference.study.state import Board
 
 __all__ = ["minutes", "questions_each", "seconds_each"]
 

@@ -9,7 +9,7 @@ from typing import Any
 from diffusion4k.preference.study.material import Unit
 from diffusion4k.preference.study.replies import SKIP
 from diffusion4k.preference.study.tables import AnswerRow
-from diffusion4k.text_files import json_of
+from diffusion4k.support.text_files import json_of
 
 __all__ = ["Participant", "Shown"]
 

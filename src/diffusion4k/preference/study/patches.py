@@ -5,9 +5,9 @@ from random import Random
 
 from diffusion4k.data.images import image_size, open_rgb
 from diffusion4k.errors import UsageError
-from diffusion4k.files import atomic_path, sha256_of
 from diffusion4k.preference.study.config import PatchesConfig
-from diffusion4k.progress import track
+from diffusion4k.support.files import atomic_path, sha256_of
+from diffusion4k.support.progress import track
 
 __all__ = ["cut_patches", "grid"]
 

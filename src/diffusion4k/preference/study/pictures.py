@@ -15,12 +15,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffusion4k.compare.models import Model, read_models
 from diffusion4k.data.folder import METADATA
 from diffusion4k.data.images import image_size
 from diffusion4k.errors import UsageError
+from diffusion4k.imagesets.models import Model, read_models
 from diffusion4k.sampling.request import prompts_file, read_prompts
-from diffusion4k.wording import counted
+from diffusion4k.support.wording import counted
 
 __all__ = ["Scene", "Scenes", "find_scenes", "folders_of"]
 

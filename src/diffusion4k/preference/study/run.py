@@ -10,16 +10,15 @@ from urllib.parse import urlsplit
 from sqlmodel import col, select
 
 from diffusion4k.errors import UsageError
-from diffusion4k.files import atomic_path
 from diffusion4k.preference.answers import Answer
 from diffusion4k.preference.study.access import new_participant
 from diffusion4k.preference.study.app import create_app
-from diffusion4k.preference.study.board import Board
 from diffusion4k.preference.study.config import StudyConfig
 from diffusion4k.preference.study.export import answers_of, export
 from diffusion4k.preference.study.material import find_material
 from diffusion4k.preference.study.pace import minutes, questions_each
 from diffusion4k.preference.study.service import Study
+from diffusion4k.preference.study.state import Board
 from diffusion4k.preference.study.store import (
     Rows,
     exclusive,
@@ -29,9 +28,10 @@ from diffusion4k.preference.study.store import (
     read_rows,
 )
 from diffusion4k.preference.study.tables import LINK, REVOKED, EventRow, ParticipantRow
+from diffusion4k.support.files import atomic_path
+from diffusion4k.support.wording import counted
 from diffusion4k.web.protection import is_loopback, own_address, own_names
 from diffusion4k.web.serve import check_proxies, listen, serve
-from diffusion4k.wording import counted
 
 __all__ = ["answers_in", "describe", "make_links", "revoke_links", "run", "take_out"]
 

@@ -12,13 +12,13 @@ from starlette.concurrency import run_in_threadpool
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.preference.study.access import Refusal, Secrets, hash_of, new_participant
-from diffusion4k.preference.study.board import Board
 from diffusion4k.preference.study.config import StudyConfig
 from diffusion4k.preference.study.fingerprint import fingerprint
 from diffusion4k.preference.study.gallery import Gallery
 from diffusion4k.preference.study.material import Material
 from diffusion4k.preference.study.participants import Participant, Shown
 from diffusion4k.preference.study.replies import DECISION, SKIP, Reply, check_reply, rows_of
+from diffusion4k.preference.study.state import Board
 from diffusion4k.preference.study.store import Keeping, begin, now, read_rows
 from diffusion4k.preference.study.tables import (
     CONSENT,

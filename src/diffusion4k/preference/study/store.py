@@ -11,7 +11,6 @@ from typing import Any, Protocol, TypeVar
 from sqlmodel import Session, SQLModel, col, select
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.lock import locked
 from diffusion4k.preference.study.config import StudyConfig
 from diffusion4k.preference.study.fingerprint import differences
 from diffusion4k.preference.study.material import Material
@@ -26,7 +25,8 @@ from diffusion4k.preference.study.tables import (
     ShownRow,
     StudyRow,
 )
-from diffusion4k.text_files import json_of
+from diffusion4k.support.lock import locked
+from diffusion4k.support.text_files import json_of
 from diffusion4k.web.database import Database
 from diffusion4k.web.postgres import PostgresDatabase
 

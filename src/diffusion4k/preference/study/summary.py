@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion4k.preference.answers import Answer
-from diffusion4k.preference.study.board import Board
 from diffusion4k.preference.study.config import PairwiseTask, StudyConfig
 from diffusion4k.preference.study.export import answers_of
 from diffusion4k.preference.study.pace import seconds_each
 from diffusion4k.preference.study.participants import Participant, Shown
 from diffusion4k.preference.study.replies import DECISION, RATING, SKIP
+from diffusion4k.preference.study.state import Board
 from diffusion4k.preference.study.trust import attention_of
 from diffusion4k.statistics.agreement import Level, krippendorff_alpha
 from diffusion4k.statistics.proportions import wilson

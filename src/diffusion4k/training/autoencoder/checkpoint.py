@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from diffusion4k.training.checkpoint import (
+from diffusion4k.training.checkpoint.checkpoint import (
     Retention,
     load_average,
     load_optimizer,
@@ -22,7 +22,7 @@ from diffusion4k.training.checkpoint import (
     new_checkpoint,
     save_optimizer,
 )
-from diffusion4k.training.ema import WeightAverage
+from diffusion4k.training.engine.ema import WeightAverage
 from diffusion4k.vae import ScaleConsistentAutoencoderKL, load_autoencoder
 from diffusion4k.vae.discriminator import PatchDiscriminator, SubBandDiscriminator
 

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from diffusion4k.files import write_text
+from diffusion4k.support.files import write_text
 from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe
 from diffusion4k.training.autoencoder.validation import QUALITIES
-from diffusion4k.training.checkpoint import atomic_folder
-from diffusion4k.training.export import versions
+from diffusion4k.training.checkpoint.checkpoint import atomic_folder
+from diffusion4k.training.checkpoint.export import versions
 from diffusion4k.vae import ScaleConsistentAutoencoderKL
 
 __all__ = ["export_autoencoder"]

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 
 from diffusion4k.data.crops import Step, places_of
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.files import atomic_path, write_text
-from diffusion4k.lock import locked
-from diffusion4k.progress import Counter
+from diffusion4k.support.files import atomic_path, write_text
+from diffusion4k.support.lock import locked
+from diffusion4k.support.progress import Counter
 from diffusion4k.training.autoencoder.checkpoint import Trained
 from diffusion4k.training.autoencoder.export import export_autoencoder
 from diffusion4k.training.autoencoder.perceptual import build_perceptual
@@ -40,19 +40,19 @@ from diffusion4k.training.autoencoder.prepare import (
 from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe
 from diffusion4k.training.autoencoder.step import TERMS, ScaleConsistentLoss
 from diffusion4k.training.autoencoder.validation import QUALITIES, Validation
-from diffusion4k.training.build import build_precision
 from diffusion4k.training.check import require_space
-from diffusion4k.training.checkpoint import Retention
-from diffusion4k.training.curve import Curve, RecentMean
-from diffusion4k.training.ema import WeightAverage
-from diffusion4k.training.export import versions
+from diffusion4k.training.checkpoint.checkpoint import Retention
+from diffusion4k.training.checkpoint.export import versions
+from diffusion4k.training.checkpoint.resume import resume_point
+from diffusion4k.training.engine.ema import WeightAverage
+from diffusion4k.training.engine.optimizers import make_optimizer
+from diffusion4k.training.engine.randomness import generator_at
 from diffusion4k.training.inputs import inputs_of_autoencoder, require_same_inputs
-from diffusion4k.training.optimizers import make_optimizer
-from diffusion4k.training.randomness import generator_at
-from diffusion4k.training.resume import resume_point
+from diffusion4k.training.recipe.build import build_precision
 from diffusion4k.training.schedule import learning_rate
 from diffusion4k.training.signals import Stopped, StopRequest
-from diffusion4k.training.trackers import TensorBoard
+from diffusion4k.training.watch.curve import Curve, RecentMean
+from diffusion4k.training.watch.trackers import TensorBoard
 from diffusion4k.vae.discriminator import PatchDiscriminator, SubBandDiscriminator
 
 __all__ = ["train_autoencoder"]

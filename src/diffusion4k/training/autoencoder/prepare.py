@@ -11,7 +11,7 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.component import (
     check_weights,
 )
-from diffusion4k.families.folder import (
+from diffusion4k.models.folder import (
     resolve_autoencoder,
 )
 from diffusion4k.training.autoencoder.losses import detail_error

@@ -22,7 +22,7 @@ from diffusion4k.config.types import (
     named,
     square,
 )
-from diffusion4k.training.recipe import OptimizerRecipe, RunRecipe
+from diffusion4k.training.recipe.recipe import OptimizerRecipe, RunRecipe
 
 __all__ = [
     "AdversarialRecipe",

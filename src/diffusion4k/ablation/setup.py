@@ -1,0 +1,156 @@
+"""What all runs of a study stand on, made once: the cache, the prompts, the photographs."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from diffusion4k.ablation.arms import base_recipe
+from diffusion4k.ablation.photographs import as_trained, through_autoencoder
+from diffusion4k.ablation.recipe import Study
+from diffusion4k.benchmark.prompts import PromptSet, read_prompt_set
+from diffusion4k.data.cache import LatentCache
+from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.families import family_of, resolve
+from diffusion4k.metrics.measure import Column, Distance, Measure, Missing
+from diffusion4k.metrics.network_measures import network_measures
+from diffusion4k.metrics.pairs import LpipsMeasure
+from diffusion4k.metrics.store import Store
+from diffusion4k.metrics.weight_free import Settings, weight_free_measures
+from diffusion4k.sampling.fingerprint import fingerprint
+from diffusion4k.support.lock import hold
+from diffusion4k.training.engine.engine import Engine
+from diffusion4k.training.pictures import complete_cache
+from diffusion4k.training.recipe.recipe import Recipe
+
+__all__ = ["Ground", "prepare", "taken", "waiting"]
+
+_SECONDS = 1.0  # between two looks at a lock
+
+
+@dataclass
+class Ground:
+    """The study, and what its runs share."""
+
+    study: Study
+    recipe: Recipe
+    prompts: PromptSet
+    cache: LatentCache
+    asked: LatentCache
+    """Of the pictures on which the velocity's error is measured."""
+    photographs: list[Path]
+    """As training sees them; none without a reference."""
+    decoded: list[Path]
+    """The same, through the autoencoder."""
+    device: torch.device
+    notes: list[str] = field(default_factory=list)
+
+    @cached_property
+    def checksum(self) -> str:
+        """Of the cache."""
+        return self.cache.checksum()
+
+    @cached_property
+    def model(self) -> str:
+        """Names the content of the model that runs start from."""
+        return fingerprint(resolve(self.recipe.model))
+
+    def require_cache(self) -> None:
+        """See that the cache still is what it was: a run reads it anew.
+
+        Raises:
+            UsageError: another study or `diffusion4k cache` has put other pictures there.
+        """
+        if LatentCache(self.cache.path).checksum() != self.checksum:
+            raise UsageError(
+                f"{self.cache.path}: has other pictures now than when this study began: undo "
+                "what changed them, or choose another output"
+            )
+
+    @cached_property
+    def store(self) -> Store:
+        """Findings of all pictures."""
+        return Store(self.study.output / "measured")
+
+    @cached_property
+    def _measures(self) -> tuple[list[Measure], list[Missing]]:
+        settings = Settings(False, self.study.patch_size, self.study.patches_per_image)
+        with_networks, missing = network_measures(self.study.networks, str(self.device))
+        every = [*weight_free_measures(settings), *with_networks]
+        names = {column.name for column in LpipsMeasure.columns}
+        missing = [each for each in missing if not names.issuperset(each.columns)]
+        return [measure for measure in every if not measure.needs_original], missing
+
+    @property
+    def measures(self) -> list[Measure]:
+        """Those that can be made here, of pictures without an original."""
+        return self._measures[0]
+
+    @property
+    def missing(self) -> list[Missing]:
+        """What cannot be made, and why."""
+        return self._measures[1]
+
+    @property
+    def columns(self) -> list[Column]:
+        """Of all measures; distances only where there are photographs."""
+        every = [column for measure in self.measures for column in measure.columns]
+        return [c for c in every if self.photographs or not isinstance(c, Distance)]
+
+
+def prepare(study: Study, *, skip_bad: bool = False) -> Ground:
+    """Complete what the runs share; other processes wait for the first.
+
+    Raises:
+        UsageError, Diffusion4kError: model, photographs, cache or prompts that cannot be used.
+    """
+    recipe = base_recipe(study)
+    model = resolve(recipe.model)
+    family = family_of(model, **recipe.model_options)
+    prompts = read_prompt_set(study.prompts, study.limit, skip_bad=skip_bad)
+    engine = Engine("auto")
+    with waiting(study.output / ".prepare", "another process prepares the study"):
+        cache = complete_cache(recipe, family, model, engine, skip_bad=skip_bad)
+        asked = cache
+        if study.velocity.data:
+            folder = study.output / "velocity-cache"
+            own = {"data": study.velocity.data, "cache": folder, "flip": False}
+            held_out = recipe.model_copy(update=own)
+            asked = complete_cache(held_out, family, model, engine, skip_bad=skip_bad)
+        photographs, notes = as_trained(study, recipe, prompts, skip_bad=skip_bad)
+        decoded = through_autoencoder(photographs, family, model, engine.device)
+    assert isinstance(cache, LatentCache) and isinstance(asked, LatentCache)
+    return Ground(study, recipe, prompts, cache, asked, photographs, decoded, engine.device, notes)
+
+
+@contextmanager
+def taken(folder: Path) -> Iterator[bool]:
+    """Hold the folder (made if absent) if no other process does; whether it is held."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as handle:
+        try:
+            hold(handle, "")
+        except Diffusion4kError:
+            yield False
+            return
+        yield True
+
+
+@contextmanager
+def waiting(folder: Path, busy: str) -> Iterator[None]:
+    """Hold the folder, as soon as no other process does; `busy` is said once."""
+    said = False
+    while True:
+        with taken(folder) as ours:
+            if ours:
+                yield
+                return
+        if not said:
+            print(f"{folder.parent}: {busy}: waiting", file=sys.stderr, flush=True)
+        said = True
+        time.sleep(_SECONDS)

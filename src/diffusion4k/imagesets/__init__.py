@@ -1,0 +1,1 @@
+"""Folders of images, each with its prompt and seed."""

@@ -1,0 +1,1 @@
+"""Counting loops, compiled by numba."""

@@ -1,0 +1,1 @@
+"""How well an autoencoder gives photographs back."""

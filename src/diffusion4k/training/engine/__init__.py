@@ -1,0 +1,1 @@
+"""How the network is held and stepped: precision, processes, optimizers, memory."""

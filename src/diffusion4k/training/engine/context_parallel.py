@@ -1,0 +1,64 @@
+"""Several processes on one picture: each has a part of its tokens, and attention swaps heads.
+
+Ulysses (Jacobs et al., arXiv:2309.14509) as diffusers has it. Before attention an all-to-all gives
+a process all tokens of some heads in place of all heads of its tokens, and after it the reverse.
+What is kept for the backward pass is divided by the number of processes.
+"""
+
+from contextlib import nullcontext
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+
+from diffusion4k.errors import UsageError
+from diffusion4k.models.positions import ScaledRotaryEmbedding
+
+__all__ = ["check_context_parallel", "divide_context"]
+
+
+def check_context_parallel(transformer: nn.Module, count: int) -> None:
+    """Refuse a transformer that cannot be divided so.
+
+    Raises:
+        UsageError: diffusers has no plan for its class, or `count` does not divide its heads.
+    """
+    name = type(transformer).__name__
+    if count > 1 and not getattr(transformer, "_cp_plan", None):
+        raise UsageError(
+            f"context_parallel: found {count}, allowed 1 with {name}: diffusers divides the tokens "
+            "of Flux among processes, not of this one"
+        )
+    heads = getattr(transformer, "config", {}).get("num_attention_heads", count)
+    if heads % count:
+        raise UsageError(
+            f"context_parallel: found {count}, which does not divide the {heads} heads of {name}"
+        )
+
+
+def divide_context(transformer: nn.Module, count: int, world: int, device: torch.device) -> None:
+    """Let each `count` processes that follow one another work on the same pictures, in place.
+
+    Each of them has the whole output, and of the gradients the part that comes of its tokens: their
+    sum is the gradient.
+    """
+    from diffusers import ContextParallelConfig
+
+    network: Any = transformer
+    mesh = init_device_mesh(
+        device.type, (world // count, 1, count), mesh_dim_names=("data", "ring", "ulysses")
+    )
+    config = ContextParallelConfig(ulysses_degree=count, mesh=mesh["ring", "ulysses"])
+    # diffusers counts accelerators, of which a processor has none.
+    counted = (
+        mock.patch.object(torch.accelerator, "device_count", lambda: 1)
+        if device.type == "cpu"
+        else nullcontext()
+    )
+    with counted:
+        network.enable_parallelism(config=config)
+    for module in network.modules():
+        if isinstance(module, ScaledRotaryEmbedding):
+            module.group = mesh["ulysses"].get_group()

@@ -1,0 +1,179 @@
+"""Optimizers by their names in recipes, and what each keeps of a weight.
+
+| name | kept of a weight | |
+|---|---|---|
+| `adamw` | two float32 | Loshchilov & Hutter, arXiv:1711.05101 |
+| `adamw8bit` | two bytes | Dettmers et al., arXiv:2110.02861; `bitsandbytes`, on a GPU |
+| `paged-adamw8bit` | two bytes, in the processor's memory when the GPU's is short | the same |
+| `adafactor` | a row and a column of a matrix | Shazeer & Stern, arXiv:1804.04235; torch's |
+| `muon` | one float32 | Jordan et al. 2024; matrices of blocks only, `adamw` for the rest |
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, Shard
+
+from diffusion4k.errors import UsageError
+from diffusion4k.training.engine.parameters import local, trained_parameters
+from diffusion4k.training.recipe.recipe import OptimizerRecipe
+
+__all__ = ["UNSHARED", "Muon", "check_optimizer", "make_optimizer", "state_share"]
+
+UNSHARED = ("adafactor", "adamw8bit", "paged-adamw8bit")
+"""Those that cannot be shared out among processes: each holds all of the network with them."""
+
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration; Jordan et al. 2024
+_ITERATIONS = 5
+
+
+def make_optimizer(wanted: OptimizerRecipe, network: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer of all parameters that are trained.
+
+    Raises:
+        UsageError: see `check_optimizer`.
+    """
+    check_optimizer(wanted)
+    parameters = trained_parameters(network)
+    common: dict[str, Any] = {"lr": wanted.learning_rate, "weight_decay": wanted.weight_decay}
+    adam = common | {"betas": wanted.betas, "eps": wanted.eps}
+    if wanted.name == "adamw":
+        # On the CPU too, where torch's default takes one parameter after another, eight times
+        # slower; on GPUs it needs no copies of all parameters besides.
+        return torch.optim.AdamW(parameters.values(), **adam, fused=True)
+    if wanted.name == "adafactor":
+        return torch.optim.Adafactor(parameters.values(), **common)
+    if wanted.name == "muon":
+        matrices = {id(p) for p in _matrices_of_blocks(network)}
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in parameters.values() if id(p) in matrices], "matrices": True},
+            {"params": [p for p in parameters.values() if id(p) not in matrices]},
+        ]
+        return Muon([group for group in groups if group["params"]], **adam)
+    import bitsandbytes
+
+    kind = "PagedAdamW8bit" if wanted.name.startswith("paged") else "AdamW8bit"
+    return getattr(bitsandbytes.optim, kind)(parameters.values(), **adam)
+
+
+def check_optimizer(wanted: OptimizerRecipe) -> None:
+    """Refuse what cannot run here.
+
+    Raises:
+        UsageError: 8 bits without the package or a GPU.
+    """
+    if not wanted.name.endswith("8bit"):
+        return
+    import importlib.util
+
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UsageError(
+            f"optimizer.name: found {wanted.name}, which needs bitsandbytes: "
+            "`pip install bitsandbytes`, or choose adafactor or muon"
+        )
+    if not torch.cuda.is_available():
+        raise UsageError(
+            f"optimizer.name: found {wanted.name}, which needs a GPU: choose adamw, adafactor or "
+            "muon"
+        )
+
+
+def state_share(name: str) -> float:
+    """Bytes kept of a weight over the weight's own four; about, where matrices are large."""
+    shares = {"adamw": 2.0, "adafactor": 0.0, "muon": 1.0}
+    return shares.get(name, 0.5)
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, made orthogonal: all singular values of a step are about one.
+
+        m <- beta m + g;   step = 0.2 sqrt(max(rows, columns)) orthogonal(g + beta m)
+
+    The factor (Liu et al., arXiv:2502.16982) gives a step the size of AdamW's, whose learning rate
+    and weight decay it can take. Groups without `matrices` are AdamW's. torch's own Muon iterates
+    in bfloat16, which processors emulate; here that is done on GPUs alone.
+    """
+
+    def __init__(
+        self,
+        groups: list[dict[str, Any]],
+        *,
+        lr: float,
+        weight_decay: float = 0.0,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        momentum: float = 0.95,
+    ) -> None:
+        defaults = {"lr": lr, "weight_decay": weight_decay, "betas": betas, "eps": eps}
+        super().__init__(groups, defaults | {"momentum": momentum, "matrices": False})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        """One step of all parameters that have gradients."""
+        for group in self.param_groups:
+            update = self._muon if group["matrices"] else self._adam
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                    update(parameter, parameter.grad, group)
+
+    def _muon(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[parameter]
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        momentum = state["momentum_buffer"].mul_(group["momentum"]).add_(gradient)
+        update = of_whole(orthogonal, gradient + group["momentum"] * momentum)
+        local(parameter).add_(update, alpha=-group["lr"] * 0.2 * max(parameter.shape) ** 0.5)
+
+    def _adam(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[parameter]
+        if not state:
+            state["step"] = torch.zeros(())
+            state["exp_avg"], state["exp_avg_sq"] = (torch.zeros_like(parameter) for _ in "12")
+        state["step"] += 1
+        first, second = group["betas"]
+        mean = state["exp_avg"].lerp_(gradient, 1 - first)
+        square = state["exp_avg_sq"].mul_(second).addcmul_(gradient, gradient, value=1 - second)
+        steps = state["step"].item()
+        scale = (square / (1 - second**steps)).sqrt_().add_(group["eps"])
+        parameter.addcdiv_(mean, scale, value=-group["lr"] / (1 - first**steps))
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """U V' of U S V' = `matrix` `(m, n)`, roughly: singular values between 0.7 and 1.2.
+
+    Newton-Schulz iterations of a quintic that grows small ones fast.
+    """
+    a, b, c = _COEFFICIENTS
+    x = matrix.bfloat16() if matrix.is_cuda else matrix
+    wide = x.shape[0] <= x.shape[1]
+    x = x if wide else x.T
+    x = x / (x.norm() + 1e-7)
+    for _ in range(_ITERATIONS):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return (x if wide else x.T).to(matrix.dtype)
+
+
+def of_whole(function: Callable[[Tensor], Tensor], matrix: Tensor) -> Tensor:
+    """A function of a whole matrix; of one that is shared out (FSDP2), this process's share of it.
+
+    Computed on the mesh's device, also where shares are offloaded; the share is where it was.
+    """
+    if not isinstance(matrix, DTensor):
+        return function(matrix)
+    (placement,), mesh = matrix.placements, matrix.device_mesh
+    assert isinstance(placement, Shard)
+    result = function(matrix.full_tensor().to(mesh.device_type))
+    shares, own = result.chunk(mesh.size(), placement.dim), local(matrix)
+    rank = mesh.get_local_rank()
+    # The last processes have nothing where a matrix has fewer rows.
+    return shares[rank].to(own.device) if rank < len(shares) else torch.empty_like(own)
+
+
+def _matrices_of_blocks(network: nn.Module) -> list[nn.Parameter]:
+    from diffusion4k.training.engine.engine import blocks_of
+
+    return [p for block in blocks_of(network) for p in block.parameters() if p.dim() == 2]

@@ -1,0 +1,126 @@
+"""From the words of a recipe to the objects they name."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+
+from diffusion4k.errors import UsageError
+from diffusion4k.families import Family
+from diffusion4k.objectives import Objective
+from diffusion4k.timesteps import Beta, LogitNormal, Mode, TimestepDistribution, Uniform
+from diffusion4k.training.engine.optimizers import UNSHARED
+from diffusion4k.training.recipe.build_objective import build_own, objective_of
+from diffusion4k.training.recipe.objective_recipe import OwnTimestepsRecipe
+from diffusion4k.training.recipe.recipe import (
+    BetaRecipe,
+    LogitNormalRecipe,
+    ModeRecipe,
+    Recipe,
+    RunRecipe,
+    UniformRecipe,
+)
+from diffusion4k.training.stage import StageTimesteps
+
+__all__ = [
+    "build_objective",
+    "build_precision",
+    "build_timesteps",
+    "chosen_engine",
+    "computes_in_bf16",
+    "unshareable",
+]
+
+KnownTimesteps: TypeAlias = LogitNormalRecipe | UniformRecipe | ModeRecipe | BetaRecipe
+
+
+def build_objective(recipe: Recipe) -> Objective:
+    """The recipe's objective.
+
+    Raises:
+        UsageError: no such wavelet, or a value that the objective refuses.
+    """
+    try:
+        return objective_of(recipe.objective)
+    except ValueError as error:
+        raise UsageError(f"objective: {error}") from None
+
+
+def build_timesteps(recipe: Recipe, family: Family, model: Path) -> TimestepDistribution:
+    """The recipe's distribution of sigma, for this model.
+
+    Raises:
+        UsageError: a value that the distribution refuses.
+    """
+    wanted = recipe.timesteps
+    if isinstance(wanted, OwnTimestepsRecipe):
+        own: TimestepDistribution = build_own(wanted.code, wanted.arguments, "timesteps")
+        return StageTimesteps(own, recipe.stage.start) if recipe.stage else own
+    shift = wanted.shift
+    if shift == "auto":
+        columns, rows = (side // family.size_step for side in recipe.crop_size)
+        shift = family.timestep_shift(model, columns * rows)
+    try:
+        whole = _distribution(wanted, shift)
+    except ValueError as error:
+        raise UsageError(f"timesteps: {error}") from None
+    return StageTimesteps(whole, recipe.stage.start) if recipe.stage else whole
+
+
+def _distribution(wanted: KnownTimesteps, shift: float) -> TimestepDistribution:
+    if isinstance(wanted, LogitNormalRecipe):
+        return LogitNormal(mean=wanted.mean, std=wanted.std, shift=shift)
+    if isinstance(wanted, ModeRecipe):
+        return Mode(scale=wanted.scale, shift=shift)
+    if isinstance(wanted, BetaRecipe):
+        return Beta(alpha=wanted.alpha, beta=wanted.beta, shift=shift)
+    return Uniform(shift=shift)
+
+
+def unshareable(recipe: Recipe) -> str | None:
+    """The key and value by which FSDP2 cannot share a network out; None if it can."""
+    if recipe.optimizer.name in UNSHARED:
+        return f"optimizer.name: found {recipe.optimizer.name}"
+    # torchao's tensors of 8 bits cannot be cut.
+    if recipe.lora and recipe.lora.weights == "int8":
+        return "lora.weights: found int8"
+    return None
+
+
+def chosen_engine(recipe: Recipe) -> str:
+    """The engine of several processes: `ddp`, `fsdp2` or `deepspeed`."""
+    if recipe.engine in ("deepspeed", "ddp"):
+        return recipe.engine
+    return "ddp" if unshareable(recipe) else "fsdp2"
+
+
+def build_precision(
+    recipe: RunRecipe, device: torch.device
+) -> Callable[[], AbstractContextManager[None]]:
+    """`with precision():` computes as the recipe wants; trained weights stay float32 in any case.
+
+    Raises:
+        UsageError: bf16 on a GPU without it.
+    """
+    wanted = computes_in_bf16(recipe, device)
+    return lambda: torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
+
+
+def computes_in_bf16(recipe: RunRecipe, device: torch.device) -> bool:
+    """Whether the recipe's precision comes to bf16 on this device.
+
+    fp8 is bf16 but for the products of matrices. `auto` is bf16 on GPUs that have it, else fp32:
+    processors emulate it, slower than fp32.
+
+    Raises:
+        UsageError: bf16 on a GPU without it.
+    """
+    has_bf16 = device.type != "cuda" or torch.cuda.is_bf16_supported()
+    if recipe.precision in ("bf16", "fp8") and not has_bf16:
+        raise UsageError(
+            f"precision: found {recipe.precision}, which this GPU does not have, allowed auto, fp32"
+        )
+    on_gpu = device.type == "cuda" and has_bf16
+    return recipe.precision in ("bf16", "fp8") or (recipe.precision == "auto" and on_gpu)

@@ -1,0 +1,60 @@
+"""How well a run uses its machine: images and floating-point operations a second, memory.
+
+These figures are of the machine, not of the recipe, and belong to trackers, not to the curves that
+a resumed run repeats to the bit.
+"""
+
+import resource
+import time
+from pathlib import Path
+
+import torch
+
+from diffusion4k.planning.blueprint import Blueprint
+from diffusion4k.planning.machine import present_machine
+from diffusion4k.planning.stages import training_stages
+from diffusion4k.planning.training import training_setup
+from diffusion4k.training.recipe.recipe import Recipe
+
+__all__ = ["Throughput"]
+
+
+class Throughput:
+    """Rates between two calls of `row`."""
+
+    def __init__(
+        self, recipe: Recipe, model: Path, images_per_step: int, device: torch.device
+    ) -> None:
+        self._images, self._device = images_per_step, device
+        self._flops, self._peak = _flops_per_step(recipe, model, device), present_machine().flops
+        self._time = time.monotonic()
+
+    def row(self, steps: int) -> dict[str, float]:
+        """Figures by name, after `steps` steps more; per process what is not of images.
+
+        `utilisation` is of what one matrix product reached on this device, in bfloat16 on GPUs.
+        """
+        now = time.monotonic()
+        seconds = max(now - self._time, 1e-9)
+        self._time = now
+        rate = steps * self._flops / seconds
+        return {
+            "images_per_second": steps * self._images / seconds,
+            "teraflops": rate / 1e12,
+            "utilisation": rate / self._peak,
+            "memory_gib": _memory(self._device) / 2**30,
+        }
+
+
+def _flops_per_step(recipe: Recipe, model: Path, device: torch.device) -> int:
+    """By running a step on shapes alone."""
+    blueprint = Blueprint(model, **recipe.model_options)
+    setup = training_setup(recipe, present_machine(measured=False))
+    return training_stages(blueprint, setup, gpu=device.type == "cuda")[0].flops
+
+
+def _memory(device: torch.device) -> int:
+    """The most bytes so far: of the GPU by torch, or of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

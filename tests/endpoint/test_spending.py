@@ -1,0 +1,62 @@
+"""The account book against plain addition, in any order of events and over restarts."""
+
+import sqlite3
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diffusion4k.endpoint.spending import Book
+
+EVENTS = st.sampled_from(["pay", "strike", "lose", "killed"])
+COST = st.floats(0, 100)
+
+
+@given(st.lists(st.tuples(EVENTS, COST, COST), max_size=30))
+def test_spent(events: list[tuple[str, float, float]]) -> None:
+    connection = sqlite3.connect(":memory:")
+    book = Book(connection)
+    expected, lost, reserved = 0.0, 0, 0.0
+    for event, cost, price in events:
+        number = book.reserve("key", cost)
+        if event == "pay":
+            with connection:
+                book.pay(number, price)
+            expected += price
+        elif event == "strike":
+            book.strike(number)
+        else:
+            expected += cost
+            lost += 1
+            if event == "lose":
+                book.lose(number)
+            else:
+                reserved += cost
+        assert book.spent == pytest.approx(expected, abs=1e-9)
+        assert book.settled == pytest.approx(expected - reserved, abs=1e-9)
+    # A new process: what was under way is lost, and nothing is forgotten.
+    again = Book(connection)
+    again.lose_killed([])
+    assert again.spent == pytest.approx(expected, abs=1e-9)
+    assert again.lost()[0] == lost
+
+
+@pytest.fixture
+def connection() -> Iterator[sqlite3.Connection]:
+    with sqlite3.connect(":memory:") as connection:
+        yield connection
+
+
+def test_many_reserved_as_one(connection: sqlite3.Connection) -> None:
+    book = Book(connection)
+    with connection:
+        number = book.reserve_many("batch", 10.0)
+    assert book.spent == 10.0
+    book.lose_killed([number])
+    with connection:
+        for _ in range(3):
+            book.pay_part("key", 2.0)
+        book.close(number)
+    assert book.spent == Book(connection).spent == 6.0
+    assert book.lost() == (0, 0.0)
