@@ -23,7 +23,7 @@ from diffusion4k.metrics.fidelity import psnr
 from diffusion4k.models.folder import (
     resolve_autoencoder,
 )
-from diffusion4k.reconstruction.evaluate import Picture, reconstruct
+from diffusion4k.reconstruction.evaluate import SquarePhotograph, reconstruct
 from diffusion4k.vae import (
     PartitionedAutoencoderKL,
     ScaleConsistentAutoencoderKL,
@@ -38,7 +38,7 @@ def measure(folder: str, vae: str, size: int) -> dict[str, float]:
     average = ScaleConsistentAutoencoderKL.from_autoencoder(stock, "average").eval()
     found: dict[str, list[float]] = {"stride": [], "average": [], "shifted": []}
     for path in list_images(photo_folder(folder)):
-        image = Picture(path, size, allow_enlarging=True).pixels()
+        image = SquarePhotograph(path, size, allow_enlarging=True).pixels()
         plain = reconstruct(stride, image)
         shifted = np.roll(plain, (1, 1), (0, 1))
         for name, back in (

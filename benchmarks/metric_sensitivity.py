@@ -24,9 +24,9 @@ from PIL import Image, ImageFilter
 from diffusion4k.data.folder import photo_folder
 from diffusion4k.metrics.detail import DetailModel
 from diffusion4k.metrics.measure import Column, Distance, Mean, Measure, Ratio
-from diffusion4k.metrics.measuring import Findings, measure_all
-from diffusion4k.metrics.picture import Picture
-from diffusion4k.metrics.store import Store
+from diffusion4k.metrics.measuring import Measured, measure_all
+from diffusion4k.metrics.picture import MeasuredImage
+from diffusion4k.metrics.store import MeasureStore
 from diffusion4k.metrics.weight_free import weight_free_measures
 
 SIDE = 4096
@@ -111,7 +111,7 @@ def damaged(image: Image.Image, folder: Path) -> list[Path]:
 
 
 def values_of(
-    column: Column, pictures: list[Findings], reference: list[Findings]
+    column: Column, pictures: list[Measured], reference: list[Measured]
 ) -> tuple[float | None, list[float]]:
     """The folder's value, and each picture's own where it has one."""
     if isinstance(column, Mean):
@@ -133,15 +133,15 @@ def main() -> None:
     bundled = sorted(photo_folder("pocket").glob("*.jpg"))
     kept = [path for path in bundled if path.stem not in (*HELD_OUT, "gradient")]
     measures: list[Measure] = weight_free_measures(model=DetailModel.fit(kept))
-    found: list[list[Findings]] = []
+    found: list[list[Measured]] = []
     sizes: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as place:
-        store = Store(Path(place) / "kept")
-        reference = list(measure_all(map(Picture, kept), measures, store))
+        store = MeasureStore(Path(place) / "kept")
+        reference = list(measure_all(map(MeasuredImage, kept), measures, store))
         for name, image in photographs(sys.argv[1:]):
             with tempfile.TemporaryDirectory() as folder:
                 paths = damaged(image, Path(folder))
-                found.append(list(measure_all(map(Picture, paths), measures, store)))
+                found.append(list(measure_all(map(MeasuredImage, paths), measures, store)))
             sizes[name] = f"{image.width}x{image.height}"
             print(
                 f"measured {name} ({sizes[name]}) and {len(paths) - 1} damaged copies", flush=True

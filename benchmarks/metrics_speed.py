@@ -28,8 +28,8 @@ from diffusion4k.data.folder import photo_folder
 from diffusion4k.metrics.features import EfficientNetLite0, patch_boxes
 from diffusion4k.metrics.glcm import PROPERTIES
 from diffusion4k.metrics.measuring import measure_all
-from diffusion4k.metrics.picture import Picture
-from diffusion4k.metrics.store import Store
+from diffusion4k.metrics.picture import MeasuredImage
+from diffusion4k.metrics.store import MeasureStore
 from diffusion4k.metrics.weight_free import weight_free_measures
 
 SIDE = 4096
@@ -53,7 +53,9 @@ def make_pictures(folder: Path, count: int) -> list[Path]:
 def measure(paths: list[Path], workers: int | None = None) -> None:
     """All weight-free measures of the pictures, with a store that knows none of them."""
     with tempfile.TemporaryDirectory() as kept:
-        found = measure_all(map(Picture, paths), MEASURES, Store(kept), workers=workers)
+        found = measure_all(
+            map(MeasuredImage, paths), MEASURES, MeasureStore(kept), workers=workers
+        )
         assert not [each for each in found if each.problem]
 
 

@@ -15,13 +15,13 @@ import torch
 from common import GIB, save
 from torch.backends import cuda
 
+from diffusion4k.accounting.blueprint import Blueprint
 from diffusion4k.accounting.computation import FusedAttention
-from diffusion4k.accounting.tracker import Tracker, gpu_workspace
+from diffusion4k.accounting.machine import A100
+from diffusion4k.accounting.stages import denoising_stage, text_encoding_stage
+from diffusion4k.accounting.tracker import CostTracker, gpu_workspace
 from diffusion4k.families.stock import meta_tensor
-from diffusion4k.planning.blueprint import Blueprint
-from diffusion4k.planning.machine import A100
 from diffusion4k.planning.plan import CUDA_CONTEXT
-from diffusion4k.planning.stages import denoising_stage, text_encoding_stage
 
 BF16 = torch.bfloat16
 SIDE = 4096
@@ -38,7 +38,7 @@ def plain_decoding(model: Blueprint, *, fused: bool) -> int:
     latents = meta_tensor(1, 16, SIDE // 16, SIDE // 16, dtype=BF16)
     # As attention was before fused kernels: all in bfloat16.
     cuda.allow_fp16_bf16_reduction_math_sdp(True)
-    with Tracker(gpu_workspace) as tracker, torch.no_grad():
+    with CostTracker(gpu_workspace) as tracker, torch.no_grad():
         if fused:
             with FusedAttention():
                 features = autoencoder.decode(latents).sample

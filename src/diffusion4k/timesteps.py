@@ -13,7 +13,15 @@ from typing import Protocol
 import torch
 from torch import Generator, Tensor
 
-__all__ = ["Beta", "LogitNormal", "Mode", "TimestepDistribution", "Uniform", "shift_sigma"]
+__all__ = [
+    "Beta",
+    "LogitNormal",
+    "Mode",
+    "StageTimesteps",
+    "TimestepDistribution",
+    "Uniform",
+    "shift_sigma",
+]
 
 # Sigma must stay inside (0, 1) in float32, also after a shift.
 _EDGE = 1e-6
@@ -160,6 +168,23 @@ def _uniform(batch: int, generator: Generator | None) -> Tensor:
 
 def _device(generator: Generator | None) -> torch.device:
     return generator.device if generator is not None else torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class StageTimesteps:
+    """A distribution of noise levels, scaled to those below the `start` of a stage of sampling."""
+
+    whole: TimestepDistribution
+    start: float
+
+    def sample(
+        self,
+        batch: int,
+        generator: Generator | None = None,
+        device: torch.device | str | None = None,
+    ) -> Tensor:
+        """See `TimestepDistribution`."""
+        return self.start * self.whole.sample(batch, generator, device)
 
 
 def _positive(name: str, value: float) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffusion4k.ablation.recipe import Study
+from diffusion4k.ablation.recipe import AblationRecipe
 
 ARMS: dict[str, Any] = {
     "plain": {"objective": {"name": "flow-matching"}},
@@ -34,7 +34,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def tiny_study(model: Path, pictures: Path, output: Path, **keys: Any) -> Study:
+def tiny_study(model: Path, pictures: Path, output: Path, **keys: Any) -> AblationRecipe:
     """Two arms that must be equal, two seeds; `recipe` adds to the recipe."""
     recipe = {
         "model": str(model),
@@ -62,10 +62,10 @@ def tiny_study(model: Path, pictures: Path, output: Path, **keys: Any) -> Study:
         "resamples": 50,
         "output": output,
     }
-    return Study.model_validate(settings | keys)
+    return AblationRecipe.model_validate(settings | keys)
 
 
 @pytest.fixture
-def study(tiny_model: Path, pictures: Path, tmp_path: Path) -> Callable[..., Study]:
+def study(tiny_model: Path, pictures: Path, tmp_path: Path) -> Callable[..., AblationRecipe]:
     """`study(**keys)`: see `tiny_study`."""
     return partial(tiny_study, tiny_model, pictures, tmp_path / "study")

@@ -8,14 +8,14 @@ import pytest
 import yaml
 
 from diffusion4k.ablation.arms import Run, runs_of
-from diffusion4k.ablation.recipe import Study, load_study
+from diffusion4k.ablation.recipe import AblationRecipe, load_study
 from diffusion4k.ablation.run import check_study
 from diffusion4k.errors import UsageError
 from diffusion4k.families.stages import StageOptions
 from diffusion4k.training.recipe.recipe import FlowMatchingRecipe, LogitNormalRecipe, UniformRecipe
 from tests.ablation.conftest import ARMS
 
-Make = Callable[..., Study]
+Make = Callable[..., AblationRecipe]
 RECIPES = Path(__file__).parents[2] / "recipes"
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from diffusion4k.ablation.results import Identity, judge
+from diffusion4k.ablation.results import EqualArms, judge
 from diffusion4k.benchmark.values import EMPTY, Cell
 from diffusion4k.metrics.measure import Mean
 
@@ -33,5 +33,5 @@ def test_without_an_interval_nothing_can_be_told() -> None:
 
 
 def test_equal_arms_differ_by_rounding_at_most() -> None:
-    assert Identity("a", "b", 1e-6, 9e-6).holds
-    assert not Identity("a", "b", 1e-6, 2e-5).holds and not Identity("a", "b", 1e-4, 0).holds
+    assert EqualArms("a", "b", 1e-6, 9e-6).holds
+    assert not EqualArms("a", "b", 1e-6, 2e-5).holds and not EqualArms("a", "b", 1e-4, 0).holds

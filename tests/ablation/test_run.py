@@ -11,8 +11,8 @@ import pytest
 
 from diffusion4k.ablation import run as running
 from diffusion4k.ablation.arms import Run, runs_of
-from diffusion4k.ablation.recipe import Study
-from diffusion4k.ablation.results import Results
+from diffusion4k.ablation.recipe import AblationRecipe
+from diffusion4k.ablation.results import AblationResults
 from diffusion4k.ablation.run import look_folder, run_study
 from diffusion4k.ablation.setup import prepare, taken
 from diffusion4k.cli.ablate import lines_of
@@ -23,11 +23,13 @@ from diffusion4k.training.recipe.recipe import Recipe
 from diffusion4k.training.watch.curve import Curve
 from tests.ablation.conftest import ARMS, tiny_study
 
-Make = Callable[..., Study]
+Make = Callable[..., AblationRecipe]
 
 
 @pytest.fixture(scope="module")
-def wanted(tiny_model: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
+def wanted(
+    tiny_model: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AblationRecipe:
     """Two arms that must be equal, two seeds, looked at twice."""
     output = tmp_path_factory.mktemp("finished") / "study"
     batches = {"batch_size": 1, "global_batch_size": 2}
@@ -36,7 +38,7 @@ def wanted(tiny_model: Path, pictures: Path, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope="module")
-def finished(wanted: Study) -> tuple[Path, Results]:
+def finished(wanted: AblationRecipe) -> tuple[Path, AblationResults]:
     """A copy of the output of that study, finished, and its results; do not write into it."""
     results = run_study(wanted)
     assert results
@@ -46,7 +48,7 @@ def finished(wanted: Study) -> tuple[Path, Results]:
 
 
 @pytest.fixture
-def copied(finished: tuple[Path, Results], wanted: Study) -> Study:
+def copied(finished: tuple[Path, AblationResults], wanted: AblationRecipe) -> AblationRecipe:
     """The study, finished; a test may do anything to its output."""
     shutil.rmtree(wanted.output)
     shutil.copytree(finished[0], wanted.output)
@@ -69,7 +71,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     return seen
 
 
-def test_equal_objectives_come_out_equal(finished: tuple[Path, Results]) -> None:
+def test_equal_objectives_come_out_equal(finished: tuple[Path, AblationResults]) -> None:
     output, results = finished
     [identity] = results.identities
     assert identity.holds and identity.loss < 1e-5 and identity.velocity_error < 1e-5
@@ -83,7 +85,7 @@ def _losses(output: Path, arm: str, seed: int) -> list[float]:
     return [float(row["loss"]) for row in Curve.read(path)]
 
 
-def test_values_are_those_of_all_images_of_an_arm(finished: tuple[Path, Results]) -> None:
+def test_values_are_those_of_all_images_of_an_arm(finished: tuple[Path, AblationResults]) -> None:
     output, results = finished
     images = sorted(output.glob("runs/plain/seed-*/look-000003/images/*.png"))
     entry = results.entry("plain", "glcm_score")
@@ -102,7 +104,9 @@ def test_values_are_those_of_all_images_of_an_arm(finished: tuple[Path, Results]
     assert other and other.difference.value == pytest.approx(0, abs=1e-3)
 
 
-def test_two_seeds_tell_nothing_and_the_report_says_so(finished: tuple[Path, Results]) -> None:
+def test_two_seeds_tell_nothing_and_the_report_says_so(
+    finished: tuple[Path, AblationResults],
+) -> None:
     output, results = finished
     assert any(note.startswith("2 seeds: too few for an interval") for note in results.notes)
     assert set(results.sorted_out("velocity")) == {"cannot tell"}
@@ -124,7 +128,7 @@ def test_two_seeds_tell_nothing_and_the_report_says_so(finished: tuple[Path, Res
 
 
 def test_finished_runs_are_not_repeated(
-    copied: Study, finished: tuple[Path, Results], trained: list[tuple[str, int]]
+    copied: AblationRecipe, finished: tuple[Path, AblationResults], trained: list[tuple[str, int]]
 ) -> None:
     shutil.rmtree(look_folder(runs_of(copied)[1], 3))
     results = run_study(copied)
@@ -133,14 +137,14 @@ def test_finished_runs_are_not_repeated(
     assert results.identities == finished[1].identities
 
 
-def test_a_look_that_is_gone_and_cannot_be_made_again_is_told(copied: Study) -> None:
+def test_a_look_that_is_gone_and_cannot_be_made_again_is_told(copied: AblationRecipe) -> None:
     shutil.rmtree(look_folder(runs_of(copied)[1], 2))
     with pytest.raises(UsageError, match=r"trained to step 3, and its look at step 2 is missing"):
         run_study(copied)
 
 
 def test_runs_under_other_conditions_are_refused_by_name(
-    copied: Study, pictures: Path, tmp_path: Path, trained: list[tuple[str, int]]
+    copied: AblationRecipe, pictures: Path, tmp_path: Path, trained: list[tuple[str, int]]
 ) -> None:
     assert isinstance(copied.recipe, dict)
     larger = copied.model_copy(update={"recipe": copied.recipe | {"batch_size": 2}})
@@ -158,7 +162,7 @@ def test_runs_under_other_conditions_are_refused_by_name(
 
 
 def test_a_cache_that_another_study_changed_is_refused(
-    copied: Study, pictures: Path, tmp_path: Path
+    copied: AblationRecipe, pictures: Path, tmp_path: Path
 ) -> None:
     assert isinstance(copied.recipe, dict)
     ground = prepare(copied)
@@ -171,14 +175,14 @@ def test_a_cache_that_another_study_changed_is_refused(
 
 
 def test_fewer_steps_than_before_are_compared(
-    copied: Study, trained: list[tuple[str, int]]
+    copied: AblationRecipe, trained: list[tuple[str, int]]
 ) -> None:
     results = run_study(copied.model_copy(update={"steps": (2,)}))
     assert not trained and results and results.identities[0].holds
 
 
 def test_other_prompts_ask_anew_without_training(
-    copied: Study, trained: list[tuple[str, int]]
+    copied: AblationRecipe, trained: list[tuple[str, int]]
 ) -> None:
     asked = copied.model_copy(update={"limit": 2, "steps": (3,), "seeds": (0,)})
     before = _losses(copied.output, "plain", 0)
@@ -217,7 +221,7 @@ class _Ground:
     checksum = "abc"
     model = "def"
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: AblationRecipe) -> None:
         self.study = study
 
     def require_cache(self) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from diffusion4k.ablation.arms import runs_of
-from diffusion4k.ablation.recipe import Study
+from diffusion4k.ablation.recipe import AblationRecipe
 from diffusion4k.ablation.setup import prepare
 from diffusion4k.ablation.velocity_error import levels_of, network_of, velocity_errors
 from diffusion4k.data.loader import LatentBatches
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 def test_the_mean_of_the_sub_bands_is_the_squared_error(
-    study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
+    study: Callable[..., AblationRecipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = study(velocity={"pictures": 3, "levels": 4})
     ground, [run, *_] = prepare(wanted), runs_of(wanted)
@@ -49,7 +49,7 @@ def test_the_mean_of_the_sub_bands_is_the_squared_error(
 
 
 def test_pictures_that_are_not_trained_on_have_a_cache_of_their_own(
-    study: Callable[..., Study], pictures: Path
+    study: Callable[..., AblationRecipe], pictures: Path
 ) -> None:
     ground = prepare(study(velocity={"data": str(pictures), "pictures": 2, "levels": 2}))
     assert ground.asked.path != ground.cache.path

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from benchmarks.measured import allocated_peak, counted_flops
 from diffusion4k.accounting.computation import Autocast, FusedAttention
-from diffusion4k.accounting.tracker import Tracker
+from diffusion4k.accounting.tracker import CostTracker
 
 
 class Network(nn.Module):
@@ -27,10 +27,10 @@ class Network(nn.Module):
         return F.gelu(x).square_().mean()
 
 
-def on_shapes(training: bool) -> Tracker:
+def on_shapes(training: bool) -> CostTracker:
     with torch.device("meta"):
         network, image = Network(), torch.empty(2, 4, 40, 40)
-    with Tracker() as tracker, FusedAttention(), torch.set_grad_enabled(training):
+    with CostTracker() as tracker, FusedAttention(), torch.set_grad_enabled(training):
         loss = network(image)
         if training:
             loss.backward()
@@ -66,7 +66,7 @@ def test_everything_that_is_made_is_given_back() -> None:
 
 
 def test_a_view_takes_nothing_and_keeps_its_storage() -> None:
-    with Tracker() as tracker:
+    with CostTracker() as tracker:
         whole = torch.empty(100, device="meta")
         part = whole[:10]
         assert tracker.total == 400
@@ -78,7 +78,7 @@ def test_a_view_takes_nothing_and_keeps_its_storage() -> None:
 
 def test_parts_add_up_to_the_peak() -> None:
     weights = [torch.empty(10, device="meta")]
-    with Tracker() as tracker:
+    with CostTracker() as tracker:
         tracker.hold("weights", weights)
         with tracker.as_part("optimizer"):
             moments = torch.empty(20, device="meta")
@@ -90,7 +90,7 @@ def test_parts_add_up_to_the_peak() -> None:
 
 
 def test_the_same_shapes_in_another_precision_are_another_result() -> None:
-    with Tracker():
+    with CostTracker():
         half = torch.empty(4, dtype=torch.bfloat16, device="meta")
         assert (half * 2.0).dtype == torch.bfloat16
         assert (half.float() * 2.0).dtype == torch.float32
@@ -112,7 +112,7 @@ def test_autocast_is_the_real_one(training: bool) -> None:
     with torch.device("meta"):
         shapes, empty = Network(), torch.empty(2, 4, 40, 40)
     autocast = Autocast(gpu=False)
-    with Tracker() as tracker, FusedAttention(), autocast, torch.set_grad_enabled(training):
+    with CostTracker() as tracker, FusedAttention(), autocast, torch.set_grad_enabled(training):
         with autocast.forward():
             loss = shapes(empty)
         if training:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from diffusion4k.benchmark.distributed import Team
+from diffusion4k.benchmark.distributed import Processes
 from diffusion4k.benchmark.entries import found_images, make_images, requests_of
 from diffusion4k.benchmark.prompts import read_prompt_set
 from diffusion4k.benchmark.recipe import BenchmarkRecipe, checked_recipe
@@ -89,7 +89,7 @@ def test_a_share_of_the_images(tmp_path: Path, tiny_model: Path) -> None:
     recipe = recipe_of(tmp_path, tiny_model, seeds=[0, 1])
     prompts = read_prompt_set(recipe.prompts)
     shares = [
-        make_images(recipe, recipe.models[0], prompts, Team(), share=slice(rank, None, 3))
+        make_images(recipe, recipe.models[0], prompts, Processes(), share=slice(rank, None, 3))
         for rank in range(3)
     ]
     pairs = [shot.pair for share in shares for shot in share]

@@ -11,7 +11,7 @@ from diffusion4k.benchmark.ratings import Ratings
 from diffusion4k.benchmark.scatter import draw_scatter
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.measure import Distance, Mean, Ratio
-from diffusion4k.metrics.measuring import Findings
+from diffusion4k.metrics.measuring import Measured
 
 COLUMNS = (
     Mean("glcm_score", "GLCM Score", "higher", 3),
@@ -23,11 +23,11 @@ COLUMNS = (
 NAMES = tuple(f"{n}.jpg" for n in range(20))
 
 
-def example(raters: int = 4) -> tuple[dict[str, Findings], Ratings]:
+def example(raters: int = 4) -> tuple[dict[str, Measured], Ratings]:
     rng = np.random.default_rng(2)
     truth = rng.uniform(2, 9, len(NAMES))
     findings = {
-        name: Findings(
+        name: Measured(
             Path(name),
             {
                 "glcm_score": value + rng.normal(),

@@ -12,7 +12,7 @@ from PIL import Image
 
 import diffusion4k.support.files
 from diffusion4k.benchmark.recipe import checked_recipe
-from diffusion4k.benchmark.results import Results
+from diffusion4k.benchmark.results import BenchmarkResults
 from diffusion4k.benchmark.run import FILES, run_benchmark
 from diffusion4k.data.picture_files import list_images
 from diffusion4k.errors import Diffusion4kError, UsageError
@@ -21,7 +21,7 @@ from tests.benchmark.pictures import PROMPTS, fill, pixels
 from tests.metrics.tiny_networks import tiny_aesthetics, tiny_clip_folder, tiny_dino_folder
 
 
-def run(output: Path, *folders: Path, **values: object) -> Results:
+def run(output: Path, *folders: Path, **values: object) -> BenchmarkResults:
     models = [{"name": folder.name, "images": folder} for folder in folders]
     settings = {"output": output, "models": models, "resamples": 100}
     results = run_benchmark(checked_recipe(settings | values), skip_bad=True)
@@ -29,7 +29,7 @@ def run(output: Path, *folders: Path, **values: object) -> Results:
     return results
 
 
-def row(results: Results, name: str):
+def row(results: BenchmarkResults, name: str):
     return next(row for row in results.rows if row.name == name)
 
 

@@ -8,17 +8,17 @@ from rich.console import Console
 
 from diffusion4k.benchmark.comparable import Conditions, said_size, why_not
 from diffusion4k.benchmark.published import CORRELATIONS_WITH_PEOPLE, PUBLISHED, PUBLISHED_COLUMNS
-from diffusion4k.benchmark.results import Difference, Results, TableRow, shown
+from diffusion4k.benchmark.results import BenchmarkResults, Difference, TableRow, shown
 from diffusion4k.benchmark.tables import save_latex, show
 from diffusion4k.benchmark.values import Cell
-from diffusion4k.metrics.measure import Mean, Missing
+from diffusion4k.metrics.measure import Mean, Unavailable
 
 SCORE = Mean("glcm_score", "GLCM Score", "higher", 3)
 RATIO = Mean("compression_ratio", "Compression Ratio", "lower", 2)
 PLAIN = Mean("plain", "in_between", "", 1)
 
 
-def results() -> Results:
+def results() -> BenchmarkResults:
     cells = [
         {"glcm_score": Cell(0.7512, 0.74, 0.76), "compression_ratio": Cell(11), "plain": Cell(1.0)},
         {"glcm_score": Cell(0.79, 0.78, 0.8), "compression_ratio": Cell(12), "plain": Cell(2.0)},
@@ -34,8 +34,8 @@ def results() -> Results:
         TableRow("SD3-F16", "published", 2781, "2048x2048", {"fid": Cell(43.82)}, ("why",), "from"),
     )
     differences = (Difference("SD3_50%", "[b]wavelet", 4, {"glcm_score": Cell(-0.04, -0.05, 0)}),)
-    missing = (Missing(("fid", "kid"), "no weights"),)
-    return Results((SCORE, RATIO, PLAIN), rows, differences, missing, {}, ("a note",))
+    missing = (Unavailable(("fid", "kid"), "no weights"),)
+    return BenchmarkResults((SCORE, RATIO, PLAIN), rows, differences, missing, {}, ("a note",))
 
 
 def test_the_best_of_what_compares() -> None:

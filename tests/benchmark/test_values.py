@@ -11,7 +11,7 @@ from diffusion4k.benchmark.values import EMPTY, Cell, Values, from_zero
 from diffusion4k.metrics.frechet import frechet_distance
 from diffusion4k.metrics.kid import kid_of_folders
 from diffusion4k.metrics.measure import Column, Distance, Mean, Ratio
-from diffusion4k.metrics.measuring import Findings
+from diffusion4k.metrics.measuring import Measured
 
 MEAN = Mean("score", "Score", "higher", 2)
 RATIO = Ratio("ratio", "Ratio", "lower", 2, "above", "below")
@@ -20,7 +20,7 @@ KID = Distance("kid", "KID", "lower", 2, "features", kid_of_folders)
 FEW = {"resamples": 400}
 
 
-def folder(place: Path, count: int, seed: int, shift: float = 0, rows: int = 1) -> list[Findings]:
+def folder(place: Path, count: int, seed: int, shift: float = 0, rows: int = 1) -> list[Measured]:
     """Findings of `count` pictures with `rows` features each, of 4 dimensions."""
     rng = np.random.default_rng(seed)
     found = []
@@ -29,11 +29,11 @@ def folder(place: Path, count: int, seed: int, shift: float = 0, rows: int = 1) 
         features = (rng.normal(size=(rows, 4)) + shift).astype(np.float32)
         save_file({"features": features}, kept)
         numbers = {"score": float(rng.normal(shift)), "above": 2.0 + n, "below": 1.0 + rng.random()}
-        found.append(Findings(kept, numbers, {"features": kept}))
+        found.append(Measured(kept, numbers, {"features": kept}))
     return found
 
 
-def stacked(findings: list[Findings]) -> np.ndarray:
+def stacked(findings: list[Measured]) -> np.ndarray:
     return np.concatenate([found.features("features") for found in findings]).astype(np.float64)
 
 
@@ -77,8 +77,8 @@ def test_what_there_is_no_value_of_is_empty(tmp_path: Path) -> None:
 def test_a_difference_is_drawn_in_pairs(tmp_path: Path) -> None:
     """Pictures that differ much, but of which one model's are always a little better."""
     hard = np.random.default_rng(3).normal(0, 10, 30)
-    first = [Findings(Path(f"a{n}"), {"score": x + 0.5}) for n, x in enumerate(hard)]
-    second = [Findings(Path(f"b{n}"), {"score": x}) for n, x in enumerate(hard)]
+    first = [Measured(Path(f"a{n}"), {"score": x + 0.5}) for n, x in enumerate(hard)]
+    second = [Measured(Path(f"b{n}"), {"score": x}) for n, x in enumerate(hard)]
     found = Values([], **FEW).difference(MEAN, first, second)
     assert found.value == pytest.approx(0.5) and found.low == pytest.approx(0.5)
     assert Values([], **FEW).difference(MEAN, first, first) == Cell(0, 0, 0)
@@ -111,7 +111,7 @@ def test_features_that_do_not_fit_are_read_again(
 
 
 def test_other_columns_have_no_value() -> None:
-    assert Values([], **FEW).value(Column("x", "X", "", 1), [Findings(Path("a"))]) == EMPTY
+    assert Values([], **FEW).value(Column("x", "X", "", 1), [Measured(Path("a"))]) == EMPTY
 
 
 @pytest.mark.parametrize(

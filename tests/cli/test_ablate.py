@@ -8,8 +8,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from diffusion4k.ablation import run as running
-from diffusion4k.ablation.recipe import Study
-from diffusion4k.ablation.results import Identity
+from diffusion4k.ablation.recipe import AblationRecipe
+from diffusion4k.ablation.results import EqualArms
 from diffusion4k.cli.ablate import lines_of, register
 from diffusion4k.errors import UsageError
 
@@ -25,16 +25,16 @@ def run(*arguments: str | Path) -> Result:
 
 class _Results:
     arms, baseline = ("plain", "other"), "plain"
-    identities = (Identity("plain", "other", 2e-7, 1e-8), Identity("a", "b", 0.1, 0))
+    identities = (EqualArms("plain", "other", 2e-7, 1e-8), EqualArms("a", "b", 0.1, 0))
 
     def sorted_out(self, arm: str) -> dict[str, list[str]]:
         return {"worse": ["GLCM Score"], "equal": ["FID", "KID"]}
 
 
 def test_study_and_overrides_reach_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[Study, bool]] = []
+    seen: list[tuple[AblationRecipe, bool]] = []
 
-    def note(study: Study, *, skip_bad: bool) -> _Results:
+    def note(study: AblationRecipe, *, skip_bad: bool) -> _Results:
         seen.append((study, skip_bad))
         return _Results()
 

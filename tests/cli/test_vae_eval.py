@@ -16,7 +16,7 @@ from diffusion4k.data.folder import photo_folder
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics.inception import InceptionV3
 from diffusion4k.metrics.lpips import Lpips
-from diffusion4k.reconstruction.evaluate import Autoencoder, Picture
+from diffusion4k.reconstruction.evaluate import Autoencoder, SquarePhotograph
 from diffusion4k.reconstruction.measure import Judges, Weights
 from diffusion4k.reconstruction.report import run
 from diffusion4k.vae import load_autoencoder, load_stock_autoencoder
@@ -108,7 +108,7 @@ def test_lpips_and_rfid_where_weights_are_given(
     extractor, distance = InceptionV3(given.inception), Lpips("alex", given.lpips, files["heads"])
     features: dict[str, list[np.ndarray]] = {"real": [], "made": []}
     for name, numbers in row.images.items():
-        picture = Picture(photographs / name, 96)
+        picture = SquarePhotograph(photographs / name, 96)
         real = picture.pixels()
         made = Autoencoder(str(model)).reconstruct(real)
         features["real"].append(extractor([real])[0])
@@ -148,8 +148,8 @@ def test_bad_pictures(model: Path, photographs: Path, tmp_path: Path) -> None:
 def test_small_pictures_are_enlarged_only_if_allowed(photographs: Path) -> None:
     path = photographs / "0.png"
     with pytest.raises(Diffusion4kError, match="--allow-enlarging"):
-        Picture(path, 256).pixels()
-    assert Picture(path, 256, allow_enlarging=True).pixels().shape == (256, 256, 3)
+        SquarePhotograph(path, 256).pixels()
+    assert SquarePhotograph(path, 256, allow_enlarging=True).pixels().shape == (256, 256, 3)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from diffusion4k.curation.entries import Entry
+from diffusion4k.curation.entries import CurationEntry
 from diffusion4k.curation.recipe import FolderSource
 from diffusion4k.curation.sources.folder import folder_entries
 from diffusion4k.curation.verify.verify import verify_dataset
@@ -15,7 +15,7 @@ from diffusion4k.errors import UsageError
 from tests.curation.conftest import save
 
 
-def entries(folder: Path, **keys: object) -> dict[str, Entry]:
+def entries(folder: Path, **keys: object) -> dict[str, CurationEntry]:
     found = list(folder_entries(FolderSource(path=str(folder), **keys)))
     return {Path(entry.source).name: entry for entry in found}
 

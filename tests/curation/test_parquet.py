@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from diffusion4k.curation.entries import Entry
+from diffusion4k.curation.entries import CurationEntry
 from diffusion4k.curation.reading import Reader
 from diffusion4k.curation.recipe import FetchRecipe, HuggingFaceSource, ParquetSource
 from diffusion4k.curation.sources.huggingface import huggingface_entries
@@ -30,11 +30,11 @@ def make(path: Path, rows: list[dict[str, Any]], **options: Any) -> Path:
     return path
 
 
-def entries(path: Path, **keys: Any) -> list[Entry]:
+def entries(path: Path, **keys: Any) -> list[CurationEntry]:
     return list(parquet_entries(ParquetSource(kind="parquet", path=str(path), **keys)))
 
 
-def read(reader: Reader, entry: Entry) -> bytes:
+def read(reader: Reader, entry: CurationEntry) -> bytes:
     with reader.open({**vars(entry), "key": entry.key}) as file:
         return file.read_bytes() if isinstance(file, Path) else file.read()
 

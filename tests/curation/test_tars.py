@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffusion4k.curation.entries import Entry
+from diffusion4k.curation.entries import CurationEntry
 from diffusion4k.curation.reading import Reader
 from diffusion4k.curation.recipe import FetchRecipe, TarSource
 from diffusion4k.curation.sources.tars import tar_entries
@@ -31,7 +31,7 @@ def make_tar(path: Path, members: list[tuple[str, bytes]], **options: object) ->
     return path
 
 
-def entries(path: Path | str) -> list[Entry]:
+def entries(path: Path | str) -> list[CurationEntry]:
     return list(tar_entries(TarSource(path=str(path), kind="tars")))
 
 

@@ -10,7 +10,7 @@ from benchmarks.tiny import tiny_sd3
 from diffusion4k.data.cache import CacheReport, LatentCache
 from diffusion4k.data.draft import enlarged_draft, with_draft
 from diffusion4k.data.loader import LatentBatches
-from diffusion4k.data.plan import Settings
+from diffusion4k.data.plan import CacheSettings
 from diffusion4k.data.sizes import kept_size
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import family_of
@@ -112,6 +112,6 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
     model = tiny_sd3(tmp_path / "model")
     family = family_of(model)
     with pytest.raises(UsageError, match="enlarge"):
-        Settings(model, family, 64, False, "float16", longest=2.0, enlarge=False)
+        CacheSettings(model, family, 64, False, "float16", longest=2.0, enlarge=False)
     with pytest.raises(UsageError, match="posterior: found sample"):
-        Settings(model, family, 64, False, "float16", posterior=True, enlargement=2)
+        CacheSettings(model, family, 64, False, "float16", posterior=True, enlargement=2)

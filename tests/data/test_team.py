@@ -6,7 +6,7 @@ from pathlib import Path
 from threading import Barrier
 
 from diffusion4k.data.cache import CacheReport, LatentCache
-from diffusion4k.data.team import Team
+from diffusion4k.data.team import EncodingTeam
 from tests.data.fake import Family
 from tests.data.test_cache import tensors_of
 
@@ -18,7 +18,7 @@ def together(build: Build, world: int, **keys: object) -> tuple[list[CacheReport
     barrier, families = Barrier(world, timeout=60), [Family() for _ in range(world)]
 
     def member(rank: int) -> CacheReport:
-        team = Team(rank, world, lambda: barrier.wait() and None)
+        team = EncodingTeam(rank, world, lambda: barrier.wait() and None)
         try:
             return build(family=families[rank], team=team, **keys)
         except BaseException:
@@ -64,5 +64,5 @@ def test_what_one_member_skips_is_counted_by_all(
 
 def test_a_photograph_that_comes_twice_is_one_member_s() -> None:
     keys = ["a", "b", "a", "c", "b", "d", "e"]
-    shares = [Team(rank, 2, lambda: None).share(keys) for rank in range(2)]
+    shares = [EncodingTeam(rank, 2, lambda: None).share(keys) for rank in range(2)]
     assert shares == [{"a", "c", "e"}, {"b", "d"}]

@@ -6,14 +6,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from diffusion4k.demo.result import Result
+from diffusion4k.demo.result import DemoResult
 from diffusion4k.demo.settings import Demo, demo_recipe
-from diffusion4k.metrics.evaluate import Distance, Evaluation, Folder
+from diffusion4k.metrics.evaluate import DistanceResult, Evaluation, Folder
 from diffusion4k.metrics.frechet import frechet_distance
 from diffusion4k.metrics.measure import Found
-from diffusion4k.metrics.measuring import Findings
-from diffusion4k.metrics.store import Store
-from diffusion4k.metrics.weight_free import Settings
+from diffusion4k.metrics.measuring import Measured
+from diffusion4k.metrics.store import MeasureStore
+from diffusion4k.metrics.weight_free import MeasureSettings
 from diffusion4k.sampling import Output
 
 
@@ -26,24 +26,27 @@ def folder(count: int, seed: int, store: Path) -> Folder:
             "effnet": generator.normal(size=(1, 6)).astype(np.float32),
             "effnet_patch": generator.normal(size=(3, 6)).astype(np.float32),
         }
-        Store(store).keep(place, Found(features=features))
+        MeasureStore(store).keep(place, Found(features=features))
         numbers = {"width": 64 + i, "height": 64, "glcm_score": 0.5 + i, "glcm_entropy": 4.0}
         numbers |= {"raw_bytes": (64 + i) * 64 * 3, "jpeg_bytes": 1000}
         numbers |= {"jpeg_reencoded": 0, "jpeg_other_quality": 0}
         numbers |= {"detail_distance": 2.0 - i, "token_grid_ratio": 1.0}
         path = Path(f"{i}.jpg")
-        images[path.name] = Findings(path, numbers, dict.fromkeys(features, place))
+        images[path.name] = Measured(path, numbers, dict.fromkeys(features, place))
     return Folder(Path("x"), images)
 
 
 @pytest.mark.filterwarnings("error")
 def test_rows(tmp_path: Path) -> None:
     photographs = folder(4, 0, tmp_path)
-    distances = [Distance("FD-EffNet", None, 1, 4), Distance("FD-EffNet-patch", 7.0, 3, 12)]
-    result = Result(Demo(), demo_recipe(Demo()))
+    distances = [
+        DistanceResult("FD-EffNet", None, 1, 4),
+        DistanceResult("FD-EffNet-patch", 7.0, 3, 12),
+    ]
+    result = DemoResult(Demo(), demo_recipe(Demo()))
     for name in ("before", "after", "aspect", "direct"):
         result.measured[name] = Evaluation(
-            folder(1, 1, tmp_path), photographs, distances, Settings(), None
+            folder(1, 1, tmp_path), photographs, distances, MeasureSettings(), None
         )
     real, before, *_ = result.rows
 
@@ -65,11 +68,11 @@ def test_rows(tmp_path: Path) -> None:
 
 def test_changes_compare_prompt_by_prompt(tmp_path: Path) -> None:
     photographs = folder(4, 0, tmp_path)
-    result = Result(Demo(), demo_recipe(Demo()))
+    result = DemoResult(Demo(), demo_recipe(Demo()))
     settings = SimpleNamespace(prompt="a cat")
     for seed, name in enumerate(("before", "after"), 1):
         images = folder(1, seed, tmp_path)
-        result.measured[name] = Evaluation(images, photographs, [], Settings(), None)
+        result.measured[name] = Evaluation(images, photographs, [], MeasureSettings(), None)
         result.images[name] = [Output(Path("0.jpg"), settings, True)]  # type: ignore[arg-type]
     (change,) = result.changes
     assert (change.prompt, change.detail_distance) == ("a cat", (2.0, 2.0))

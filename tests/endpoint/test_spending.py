@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffusion4k.endpoint.spending import Book
+from diffusion4k.endpoint.spending import Spending
 
 EVENTS = st.sampled_from(["pay", "strike", "lose", "killed"])
 COST = st.floats(0, 100)
@@ -16,7 +16,7 @@ COST = st.floats(0, 100)
 @given(st.lists(st.tuples(EVENTS, COST, COST), max_size=30))
 def test_spent(events: list[tuple[str, float, float]]) -> None:
     connection = sqlite3.connect(":memory:")
-    book = Book(connection)
+    book = Spending(connection)
     expected, lost, reserved = 0.0, 0, 0.0
     for event, cost, price in events:
         number = book.reserve("key", cost)
@@ -36,7 +36,7 @@ def test_spent(events: list[tuple[str, float, float]]) -> None:
         assert book.spent == pytest.approx(expected, abs=1e-9)
         assert book.settled == pytest.approx(expected - reserved, abs=1e-9)
     # A new process: what was under way is lost, and nothing is forgotten.
-    again = Book(connection)
+    again = Spending(connection)
     again.lose_killed([])
     assert again.spent == pytest.approx(expected, abs=1e-9)
     assert again.lost()[0] == lost
@@ -49,7 +49,7 @@ def connection() -> Iterator[sqlite3.Connection]:
 
 
 def test_many_reserved_as_one(connection: sqlite3.Connection) -> None:
-    book = Book(connection)
+    book = Spending(connection)
     with connection:
         number = book.reserve_many("batch", 10.0)
     assert book.spent == 10.0
@@ -58,5 +58,5 @@ def test_many_reserved_as_one(connection: sqlite3.Connection) -> None:
         for _ in range(3):
             book.pay_part("key", 2.0)
         book.close(number)
-    assert book.spent == Book(connection).spent == 6.0
+    assert book.spent == Spending(connection).spent == 6.0
     assert book.lost() == (0, 0.0)

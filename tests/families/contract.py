@@ -19,6 +19,13 @@ from torch import Tensor
 
 import diffusion4k  # noqa: F401 - the F=16 autoencoder's class, for plain diffusers
 from benchmarks.measured import counted_flops
+from diffusion4k.accounting.blueprint import Blueprint
+from diffusion4k.accounting.stages import (
+    decoding_stage,
+    denoising_stage,
+    image_encoding_stage,
+    text_encoding_stage,
+)
 from diffusion4k.data.pixels import normalised
 from diffusion4k.errors import UsageError
 from diffusion4k.families import families, family_of
@@ -33,15 +40,6 @@ from diffusion4k.objectives import (
     SnrHuberWavelet,
     WaveletFlow,
 )
-from diffusion4k.planning.blueprint import Blueprint
-from diffusion4k.planning.stages import (
-    TrainingSetup,
-    decoding_stage,
-    denoising_stage,
-    image_encoding_stage,
-    text_encoding_stage,
-    training_stages,
-)
 from diffusion4k.sampling import Request, Sampler
 from diffusion4k.sampling.image_to_image import from_latents, with_parts
 from diffusion4k.sampling.staged import refine, stage_latents
@@ -52,6 +50,7 @@ from diffusion4k.training.checkpoint.merge import merge_lora
 from diffusion4k.training.loop import train
 from diffusion4k.training.recipe.recipe import Recipe
 from diffusion4k.training.step import denoising_loss
+from diffusion4k.training.step_cost import TrainingSetup, training_stages
 from tests.data.fake import make_folder
 
 PROMPT, NEGATIVE = "a red cat", "blurred"

@@ -12,6 +12,7 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
+from diffusion4k.accounting.blueprint import Blueprint
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import family_of, resolve
 from diffusion4k.families.catalogue import local_models
@@ -20,7 +21,6 @@ from diffusion4k.models.folder import (
     component_folder,
     resolve_autoencoder,
 )
-from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.sampling.fingerprint import fingerprint
 from diffusion4k.training.checkpoint.export import export_pipeline
 

@@ -12,9 +12,9 @@ from PIL import Image
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.imagesets.match import match_images
-from diffusion4k.imagesets.models import Entry, Model, is_inside, read_models
+from diffusion4k.imagesets.models import ImageSetEntry, Model, is_inside, read_models
 from diffusion4k.sampling.files import write_image
-from diffusion4k.sampling.request import Settings
+from diffusion4k.sampling.request import SamplingSettings
 
 SMALL = (32, 32)
 
@@ -79,7 +79,7 @@ def test_prompts_of_our_own_images(folder: Callable[..., Path], tmp_path: Path) 
     sizes = {"width": 32, "height": 32, "steps": 1, "guidance": 1.0, "dtype": "float32"}
     for model in ("a", "b"):
         for seed in (0, 1):
-            made = Settings(
+            made = SamplingSettings(
                 prompt='a sign that says "<b>hi</b>"', seed=seed, model=model,
                 model_fingerprint=model, negative_prompt="", **sizes,
             )  # fmt: skip
@@ -105,7 +105,11 @@ def test_every_image_stands_in_one_row_and_partners_share_a_prompt(
     folders: list[list[str]],
 ) -> None:
     models = [
-        Model(str(m), Path(str(m)), [Entry(Path(f"{m}/{i}"), f"{m}-{i}.png", p) for i, p in row])
+        Model(
+            str(m),
+            Path(str(m)),
+            [ImageSetEntry(Path(f"{m}/{i}"), f"{m}-{i}.png", p) for i, p in row],
+        )
         for m, row in enumerate(map(list, map(enumerate, folders)))
     ]
     try:

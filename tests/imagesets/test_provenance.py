@@ -10,7 +10,7 @@ from PIL import Image
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.imagesets.provenance import prompt_and_seed, rows_of
 from diffusion4k.sampling.files import write_image
-from diffusion4k.sampling.request import Settings
+from diffusion4k.sampling.request import SamplingSettings
 
 
 def found(folder: Path, name: str) -> tuple[str, int | None]:
@@ -24,7 +24,7 @@ def note(folder: Path, **row: object) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """With `made.png`, whose record says "a lake" and seed 5, and `strange.png` without one."""
-    settings = Settings("a lake", "", 5, 1, 1.0, 32, 32, "model", "fingerprint", "float32")
+    settings = SamplingSettings("a lake", "", 5, 1, 1.0, 32, 32, "model", "fingerprint", "float32")
     write_image([np.zeros((32, 32, 3), np.uint8)], tmp_path / "made.png", settings)
     Image.new("RGB", (32, 32)).save(tmp_path / "strange.png")
     return tmp_path

@@ -17,7 +17,7 @@ from diffusion4k.metrics.aesthetics import AestheticMeasure, AestheticPredictor
 from diffusion4k.metrics.clip import Clip, crop_then_resize, resize_then_crop
 from diffusion4k.metrics.clip_score import ClipScoreMeasure, clip_scores
 from diffusion4k.metrics.pickscore import PickScoreMeasure, pick_score
-from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.picture import MeasuredImage
 from tests.metrics.tiny_networks import (
     WIDTH,
     photo_like,
@@ -147,7 +147,9 @@ def test_aesthetics_of_the_layers(clip: Clip, tmp_path: Path) -> None:
     assert predictor(embedding) == pytest.approx(expected, abs=1e-5)
     photo_like(6).save(tmp_path / "a.png")
     measure = AestheticMeasure(clip, predictor)
-    assert measure(Picture(tmp_path / "a.png")).numbers == {"aesthetics": predictor(embedding)}
+    assert measure(MeasuredImage(tmp_path / "a.png")).numbers == {
+        "aesthetics": predictor(embedding)
+    }
 
 
 def test_measures_in_threads(clip: Clip, tmp_path: Path) -> None:
@@ -155,7 +157,7 @@ def test_measures_in_threads(clip: Clip, tmp_path: Path) -> None:
     for seed in range(8):
         path = tmp_path / f"{seed}.png"
         photo_like(seed).save(path)
-        pictures.append(Picture(path, "a lake" if seed % 2 else LONG))
+        pictures.append(MeasuredImage(path, "a lake" if seed % 2 else LONG))
     for measure in (ClipScoreMeasure(clip), PickScoreMeasure(clip)):
         alone = [measure(picture).numbers for picture in pictures]
         with ThreadPoolExecutor(4) as pool:
@@ -164,7 +166,7 @@ def test_measures_in_threads(clip: Clip, tmp_path: Path) -> None:
     assert [numbers["clip_long_prompts"] for numbers in found] == [1, 0] * 4
     assert all(0 <= numbers["clip_score"] <= 100 for numbers in found)
     with pytest.raises(Diffusion4kError, match=r"0\.png: has no prompt"):
-        ClipScoreMeasure(clip)(Picture(tmp_path / "0.png", " "))
+        ClipScoreMeasure(clip)(MeasuredImage(tmp_path / "0.png", " "))
 
 
 def test_protocol_follows_weights_and_option(clip: Clip, tmp_path: Path, folder: str) -> None:

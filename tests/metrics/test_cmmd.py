@@ -13,7 +13,7 @@ from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics import cmmd as module
 from diffusion4k.metrics.clip import Clip
 from diffusion4k.metrics.cmmd import CmmdMeasure, cmmd, cmmd_of_folders
-from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.picture import MeasuredImage
 from tests.metrics.tiny_networks import WIDTH, photo_like, tiny_clip_folder
 
 
@@ -52,7 +52,7 @@ def test_folders_of_pictures(tmp_path: Path) -> None:
         for seed in range(3):
             path = tmp_path / f"{name}{seed}.png"
             photo_like(10 * name + seed, 120, 80).save(path)
-            found.append(measure(Picture(path)).features["cmmd"])
+            found.append(measure(MeasuredImage(path)).features["cmmd"])
         folders.append(found)
     embeddings = [np.concatenate(found) for found in folders]
     assert all(x.shape == (3, WIDTH) for x in embeddings)

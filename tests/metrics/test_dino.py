@@ -8,7 +8,7 @@ import torch
 from transformers import BitImageProcessor, Dinov2Model
 
 from diffusion4k.metrics.dino import DinoV2, DinoV2Measure
-from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.picture import MeasuredImage
 from tests.metrics.tiny_networks import photo_like, tiny_dino_folder
 
 
@@ -33,5 +33,7 @@ def test_class_token_of_transformers(tmp_path: Path, size: tuple[int, int]) -> N
     np.testing.assert_allclose(found[0], expected, atol=1e-4)
     picture.save(tmp_path / "a.png")
     measure = DinoV2Measure(network)
-    np.testing.assert_array_equal(measure(Picture(tmp_path / "a.png")).features["dinov2"], found)
+    np.testing.assert_array_equal(
+        measure(MeasuredImage(tmp_path / "a.png")).features["dinov2"], found
+    )
     assert network([]).shape == (0, 32)

@@ -13,7 +13,7 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics import compression_ratio, frechet_distance, glcm_entropy, glcm_score
 from diffusion4k.metrics.evaluate import evaluate, image_facts
 from diffusion4k.metrics.images import ImageLike, as_pil
-from diffusion4k.metrics.weight_free import Settings
+from diffusion4k.metrics.weight_free import MeasureSettings
 
 
 class MeanColour:
@@ -91,7 +91,7 @@ def test_single_image_has_only_a_patch_distance(tmp_path: Path) -> None:
 
 def test_default_extractor_is_named(tmp_path: Path) -> None:
     ours, real = fill(tmp_path / "ours", 2, side=224), fill(tmp_path / "real", 2, 1, side=448)
-    result = evaluate(ours, real, settings=Settings(patches_per_image=2))
+    result = evaluate(ours, real, settings=MeasureSettings(patches_per_image=2))
     assert [d.name for d in result.distances] == ["FD-EffNet", "FD-EffNet-patch"]
     assert [d.samples for d in result.distances] == [2, 2]
     assert [d.reference_samples for d in result.distances] == [2, 4]
@@ -150,7 +150,7 @@ def test_quality_and_reencoding(tmp_path: Path) -> None:
     folder = fill(tmp_path / "images", 1)
     Image.open(folder / "0.jpg").save(folder / "low.jpg", quality=60)
     assert evaluate(folder).images.other_quality == ["low.jpg"]
-    anew = evaluate(folder, settings=Settings(reencode=True)).images
+    anew = evaluate(folder, settings=MeasureSettings(reencode=True)).images
     assert anew.other_quality == []
     assert {image_facts(image)["jpeg_source"] for image in anew.images.values()} == {"re-encoded"}
 
@@ -189,4 +189,4 @@ def test_bad_folders(tmp_path: Path) -> None:
     with pytest.raises(Diffusion4kError, match=r"none of its 1 image.*file\.jpg"):
         evaluate(tmp_path)
     with pytest.raises(UsageError, match="--patch-size 0"):
-        Settings(patch_size=0)
+        MeasureSettings(patch_size=0)

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from diffusion4k.errors import UsageError
-from diffusion4k.metrics.fid import FidMeasure, PatchFidMeasure, Protocol, features, fid
+from diffusion4k.metrics.fid import FidMeasure, InceptionResize, PatchFidMeasure, features, fid
 from diffusion4k.metrics.frechet import FewSamplesWarning
 from diffusion4k.metrics.inception import InceptionV3
 from diffusion4k.metrics.networks import Networks, Resize
-from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.metrics.stacked import frechet_of_folders
 from tests.metrics.random_weights import GOLDEN, inception_weights, noise_image
 from tests.metrics.tiny_networks import photo_like
@@ -59,7 +59,7 @@ def _square(image: np.ndarray, side: int) -> np.ndarray:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("diffusion4k.metrics.fid.resize_like_tensorflow", catch)
-        Protocol("tensorflow", side).pixels(image)
+        InceptionResize("tensorflow", side).pixels(image)
     (x,) = caught
     assert torch.equal(x, x.round())
     return x[0].permute(1, 2, 0).contiguous().numpy().astype(np.uint8)
@@ -67,14 +67,16 @@ def _square(image: np.ndarray, side: int) -> np.ndarray:
 
 @pytest.mark.parametrize(("height", "width"), [(299, 299), (200, 310), (420, 360)])
 def test_features_of_torchmetrics(network: InceptionV3, height: int, width: int) -> None:
-    (found,) = features([noise_image(height, width, 2)], network, Protocol("torchmetrics", None))
+    (found,) = features(
+        [noise_image(height, width, 2)], network, InceptionResize("torchmetrics", None)
+    )
     expected = GOLDEN[f"torchmetrics_{height}x{width}"]
     np.testing.assert_allclose(found[::128], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_tensorflow_is_the_extractor_of_its_own(network: InceptionV3) -> None:
     image = noise_image(120, 150, 7)
-    found = features([image], network, Protocol("tensorflow", None))
+    found = features([image], network, InceptionResize("tensorflow", None))
     np.testing.assert_array_equal(found, network([image]))
 
 
@@ -82,7 +84,7 @@ def test_clean_is_antialiased_bicubic() -> None:
     image = np.asarray(photo_like(3, 700, 500))
     x = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].double()
     expected = F.interpolate(x, (299, 299), mode="bicubic", antialias=True).clamp(0, 255)
-    found = Protocol("clean", None).pixels(image)
+    found = InceptionResize("clean", None).pixels(image)
     torch.testing.assert_close(found.double(), expected, atol=1e-2, rtol=0)
 
 
@@ -128,35 +130,40 @@ def test_protocols_in_one_piece(network: InceptionV3, resize: Resize) -> None:
             square = _square(np.asarray(picture), 48)
             theirs.update(torch.from_numpy(square).permute(2, 0, 1)[None], real=real)
     with pytest.warns(FewSamplesWarning, match="4 samples of 2048 dimensions"):
-        found = fid(*folders, network, Protocol(resize, 48))
+        found = fid(*folders, network, InceptionResize(resize, 48))
     assert found == pytest.approx(float(theirs.compute()), rel=1e-4)
 
 
 def test_the_default_is_the_paper_s() -> None:
     """Its evaluation pins torchmetrics 1.5.1, which takes every nth pixel as TensorFlow 1 does."""
-    assert Networks().fid_resize == Protocol().resize == "tensorflow"
+    assert Networks().fid_resize == InceptionResize().resize == "tensorflow"
     image = np.random.default_rng(0).integers(0, 256, (598, 598, 3), dtype=np.uint8)
-    found = Protocol(side=None).pixels(image)[0].permute(1, 2, 0).numpy()
+    found = InceptionResize(side=None).pixels(image)[0].permute(1, 2, 0).numpy()
     np.testing.assert_array_equal(found, image[::2, ::2])
 
 
 def test_protocols_differ_and_say_so(network: InceptionV3, tmp_path: Path) -> None:
     photo_like(1, 400, 320).save(tmp_path / "a.png")
-    ways = [Protocol(), Protocol("torchmetrics", None), Protocol("torchmetrics"), Protocol("clean")]
+    ways = [
+        InceptionResize(),
+        InceptionResize("torchmetrics", None),
+        InceptionResize("torchmetrics"),
+        InceptionResize("clean"),
+    ]
     measures = [FidMeasure(network, way) for way in ways]
     assert len({measure.protocol for measure in measures}) == 4
-    found = [m(Picture(tmp_path / "a.png")).features["inception"] for m in measures]
+    found = [m(MeasuredImage(tmp_path / "a.png")).features["inception"] for m in measures]
     assert all(x.shape == (1, 2048) for x in found)
     assert not np.allclose(found[0], found[2], rtol=1e-3)
     with pytest.raises(UsageError, match="side 0"):
-        Protocol(side=0)
+        InceptionResize(side=0)
 
 
 def test_patches(network: InceptionV3, tmp_path: Path) -> None:
     image = photo_like(2, 130, 64)
     image.save(tmp_path / "a.png")
     measure = PatchFidMeasure(network, 64, 64)
-    found = measure(Picture(tmp_path / "a.png")).features["inception_patches"]
+    found = measure(MeasuredImage(tmp_path / "a.png")).features["inception_patches"]
     halves = [np.asarray(image)[:, :64], np.asarray(image)[:, 66:]]
     np.testing.assert_array_equal(found, network(halves))
     assert "64 native patches of 64" in measure.protocol

@@ -14,8 +14,8 @@ from PIL import Image
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.measure import Found
 from diffusion4k.metrics.measuring import measure_all
-from diffusion4k.metrics.picture import Picture
-from diffusion4k.metrics.store import Store, StoreError
+from diffusion4k.metrics.picture import MeasuredImage
+from diffusion4k.metrics.store import MeasureStore, StoreError
 
 
 class MeanColour:
@@ -28,7 +28,7 @@ class MeanColour:
         self.name, self.protocol, self._least = name, f"at least {least}", least
         self.seen: list[str] = []
 
-    def __call__(self, picture: Picture) -> Found:
+    def __call__(self, picture: MeasuredImage) -> Found:
         self.seen.append(picture.path.name)
         if len(picture.pixels) < self._least:
             raise Diffusion4kError(f"{picture.path}: lower than {self._least} pixels")
@@ -36,10 +36,10 @@ class MeanColour:
         return Found({f"{self.name}_red": mean[0]}, {self.name: mean[None].astype(np.float32)})
 
 
-def pictures(folder: Path, count: int) -> list[Picture]:
+def pictures(folder: Path, count: int) -> list[MeasuredImage]:
     for n in range(count):
         Image.new("RGB", (8, 8 + n), (n, 0, 0)).save(folder / f"{n}.png")
-    return [Picture(folder / f"{n}.png") for n in range(count)]
+    return [MeasuredImage(folder / f"{n}.png") for n in range(count)]
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -48,7 +48,10 @@ def test_in_order_whatever_is_kept(tmp_path: Path, order: list[int], workers: in
     given_ = pictures(tmp_path, 6)
     found = list(
         measure_all(
-            [given_[n] for n in order], [MeanColour()], Store(tmp_path / "kept"), workers=workers
+            [given_[n] for n in order],
+            [MeanColour()],
+            MeasureStore(tmp_path / "kept"),
+            workers=workers,
         )
     )
     assert [each.numbers["colour_red"] for each in found] == order
@@ -57,7 +60,7 @@ def test_in_order_whatever_is_kept(tmp_path: Path, order: list[int], workers: in
 
 
 def test_a_new_measure_is_made_alone(tmp_path: Path) -> None:
-    given_, store = pictures(tmp_path, 3), Store(tmp_path / "kept")
+    given_, store = pictures(tmp_path, 3), MeasureStore(tmp_path / "kept")
     old, new = MeanColour(), MeanColour("again")
     list(measure_all(given_, [old], store))
     (found, *_) = measure_all(given_, [old, new], store)
@@ -67,7 +70,7 @@ def test_a_new_measure_is_made_alone(tmp_path: Path) -> None:
 
 
 def test_damaged_file_is_measured_again(tmp_path: Path) -> None:
-    given_, store, measure = pictures(tmp_path, 2), Store(tmp_path / "kept"), MeanColour()
+    given_, store, measure = pictures(tmp_path, 2), MeasureStore(tmp_path / "kept"), MeanColour()
     first = [each.numbers for each in measure_all(given_, [measure], store)]
     for file in (tmp_path / "kept").rglob("*.safetensors"):
         file.write_bytes(file.read_bytes()[:30])
@@ -79,8 +82,8 @@ def test_damaged_file_is_measured_again(tmp_path: Path) -> None:
 def test_problems_are_one_line_and_the_rest_goes_on(tmp_path: Path) -> None:
     given_ = pictures(tmp_path, 3)
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    given_[1:1] = [Picture(tmp_path / "broken.png"), Picture(tmp_path / "nowhere.png")]
-    store, easy, hard = Store(tmp_path / "kept"), MeanColour(), MeanColour("tall", least=9)
+    given_[1:1] = [MeasuredImage(tmp_path / "broken.png"), MeasuredImage(tmp_path / "nowhere.png")]
+    store, easy, hard = MeasureStore(tmp_path / "kept"), MeanColour(), MeanColour("tall", least=9)
     found = list(measure_all(given_, [easy, hard], store))
     assert [bool(each.problem) for each in found] == [True, True, True, False, False]
     assert found[0].problem == "lower than 9 pixels" and found[0].numbers == {}
@@ -92,11 +95,11 @@ def test_what_a_killed_run_had_found_is_not_measured_again(tmp_path: Path) -> No
     class Stop(BaseException):
         pass
 
-    def until(count: int) -> Iterator[Picture]:
+    def until(count: int) -> Iterator[MeasuredImage]:
         yield from given_[:count]
         raise Stop
 
-    given_, store, measure = pictures(tmp_path, 6), Store(tmp_path / "kept"), MeanColour()
+    given_, store, measure = pictures(tmp_path, 6), MeasureStore(tmp_path / "kept"), MeanColour()
     with pytest.raises(Stop):
         list(measure_all(until(4), [measure], store, workers=1))
     done = len(list((tmp_path / "kept").rglob("*.safetensors")))
@@ -108,12 +111,12 @@ def test_what_a_killed_run_had_found_is_not_measured_again(tmp_path: Path) -> No
 def test_only_few_pictures_are_read_ahead(tmp_path: Path) -> None:
     asked = []
 
-    def endless() -> Iterator[Picture]:
+    def endless() -> Iterator[MeasuredImage]:
         for picture in pictures(tmp_path, 1) * 1000:
             asked.append(picture)
             yield picture
 
-    found = measure_all(endless(), [MeanColour()], Store(tmp_path / "kept"), workers=2)
+    found = measure_all(endless(), [MeanColour()], MeasureStore(tmp_path / "kept"), workers=2)
     for _ in range(3):
         next(found)
     found.close()
@@ -125,17 +128,17 @@ def test_several_at_a_time_and_alone_in_torch(tmp_path: Path) -> None:
     threads = []
 
     class Waits(MeanColour):
-        def __call__(self, picture: Picture) -> Found:
+        def __call__(self, picture: MeasuredImage) -> Found:
             both.wait()
             threads.append(torch.get_num_threads())
             return super().__call__(picture)
 
     before = torch.get_num_threads()
-    list(measure_all(pictures(tmp_path, 4), [Waits()], Store(tmp_path / "kept"), workers=2))
+    list(measure_all(pictures(tmp_path, 4), [Waits()], MeasureStore(tmp_path / "kept"), workers=2))
     assert threads == [1] * 4 and torch.get_num_threads() == before
 
 
 def test_a_full_disk_is_no_fault_of_a_picture(tmp_path: Path) -> None:
     (tmp_path / "kept").touch()
     with pytest.raises(StoreError, match="cannot be written"):
-        list(measure_all(pictures(tmp_path, 2), [MeanColour()], Store(tmp_path / "kept")))
+        list(measure_all(pictures(tmp_path, 2), [MeanColour()], MeasureStore(tmp_path / "kept")))

@@ -14,7 +14,7 @@ from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.measure import Distance, Mean, Measure
 from diffusion4k.metrics.network_measures import network_measures
 from diffusion4k.metrics.networks import Networks
-from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.picture import MeasuredImage
 from tests.metrics.random_weights import inception_weights, lpips_weights
 from tests.metrics.stand_ins import install_hpsv3, install_pyiqa
 from tests.metrics.tiny_networks import (
@@ -78,7 +78,7 @@ def test_every_column_gets_what_it_needs(
         for seed in range(2):
             path = tmp_path / f"{name}{seed}.png"
             photo_like(ord(name) + seed).save(path)
-            pictures.append(Picture(path, "a lake", tmp_path / f"a{seed}.png"))
+            pictures.append(MeasuredImage(path, "a lake", tmp_path / f"a{seed}.png"))
         folders.append(pictures)
     for measure in measures:
         found = [[measure(picture) for picture in pictures] for pictures in folders]

@@ -10,7 +10,7 @@ import torch
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics.hpsv3 import HpsV3, HpsV3Measure
 from diffusion4k.metrics.iqa import IqaMeasure, IqaScore
-from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.picture import MeasuredImage
 from tests.metrics.stand_ins import install_hpsv3, install_pyiqa
 from tests.metrics.tiny_networks import photo_like
 
@@ -21,7 +21,7 @@ def test_score_of_pyiqa(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     measure = IqaMeasure(IqaScore("niqe"))
     means = np.asarray(photo_like(1), float).mean((0, 1)) / 255
     expected = means @ [0.5, 0.3, 0.2]
-    found = measure(Picture(tmp_path / "a.png")).numbers
+    found = measure(MeasuredImage(tmp_path / "a.png")).numbers
     assert found == {"niqe": pytest.approx(expected, rel=1e-5)}
     (column,) = measure.columns
     assert (column.name, column.heading, column.better) == ("niqe", "NIQE", "lower")
@@ -51,10 +51,10 @@ def test_reward_of_hpsv3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     scorer = HpsV3(tmp_path / "HPSv3.safetensors")
     measure = HpsV3Measure(scorer)
     expected = np.asarray(photo_like(1)).mean() + len("a lake")
-    found = measure(Picture(tmp_path / "a.png", "a lake")).numbers
+    found = measure(MeasuredImage(tmp_path / "a.png", "a lake")).numbers
     assert found == {"hpsv3": pytest.approx(expected, rel=1e-5)}
     with pytest.raises(Diffusion4kError, match="has no prompt"):
-        measure(Picture(tmp_path / "a.png"))
+        measure(MeasuredImage(tmp_path / "a.png"))
     with pytest.raises(Diffusion4kError, match="HPSv3 failed: CUDA out of memory"):
         scorer(photo_like(1), "too much")
     (tmp_path / "broken.pth").write_bytes(b"weights")

@@ -18,7 +18,7 @@ from diffusion4k.cli.main import app
 from diffusion4k.errors import UsageError
 from diffusion4k.metrics.networks import Networks
 from diffusion4k.metrics.own import own_measures
-from diffusion4k.metrics.weight_free import Settings
+from diffusion4k.metrics.weight_free import MeasureSettings
 
 MODULE = '''
 import numpy as np
@@ -115,7 +115,7 @@ def test_benchmark(place: Path) -> None:
 
 def test_beside_ratings(place: Path) -> None:
     own = own_measures(["my_metrics:redness"], "--metric")
-    measures, _ = measures_of_one_image(Settings(), Networks(pyiqa=()), own=own)
+    measures, _ = measures_of_one_image(MeasureSettings(), Networks(pyiqa=()), own=own)
     assert measures[-1] is own[0]
 
 

@@ -11,7 +11,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics.lpips import Lpips
 from diffusion4k.metrics.pairs import FidelityMeasure, LpipsMeasure, _slices
-from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.picture import MeasuredImage
 from tests.metrics.random_weights import lpips_weights
 from tests.metrics.tiny_networks import photo_like
 
@@ -26,13 +26,13 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Lpips:
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Picture:
+def pair(tmp_path: Path) -> MeasuredImage:
     photo_like(1).save(tmp_path / "made.png")
     photo_like(2).save(tmp_path / "original.png")
-    return Picture(tmp_path / "made.png", original=tmp_path / "original.png")
+    return MeasuredImage(tmp_path / "made.png", original=tmp_path / "original.png")
 
 
-def test_psnr_and_ssim_of_scikit_image(pair: Picture) -> None:
+def test_psnr_and_ssim_of_scikit_image(pair: MeasuredImage) -> None:
     image, original = (np.asarray(photo_like(seed)) for seed in (1, 2))
     found = FidelityMeasure()(pair).numbers
     assert found["psnr"] == pytest.approx(peak_signal_noise_ratio(original, image), rel=1e-9)
@@ -48,7 +48,9 @@ def test_psnr_and_ssim_of_scikit_image(pair: Picture) -> None:
     assert found["ssim"] == pytest.approx(expected, rel=1e-9)
 
 
-def test_lpips_in_tiles(pair: Picture, network: Lpips, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lpips_in_tiles(
+    pair: MeasuredImage, network: Lpips, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def whole(left: int, right: int) -> float:
         pixels = [
             torch.from_numpy(np.array(photo_like(seed))[:, left:right]).permute(2, 0, 1)[None]
@@ -66,11 +68,11 @@ def test_lpips_in_tiles(pair: Picture, network: Lpips, monkeypatch: pytest.Monke
     assert "LPIPS (alex)" in measure.protocol
 
 
-def test_pairs_that_are_none(pair: Picture, tmp_path: Path) -> None:
+def test_pairs_that_are_none(pair: MeasuredImage, tmp_path: Path) -> None:
     with pytest.raises(Diffusion4kError, match=r"made\.png: has no original"):
-        FidelityMeasure()(Picture(pair.path))
+        FidelityMeasure()(MeasuredImage(pair.path))
     photo_like(2, 90, 64).save(tmp_path / "small.png")
-    other = Picture(pair.path, original=tmp_path / "small.png")
+    other = MeasuredImage(pair.path, original=tmp_path / "small.png")
     with pytest.raises(UsageError, match=r"made\.png: is 96x64, its original .*small\.png 90x64"):
         FidelityMeasure()(other)
 
@@ -85,6 +87,6 @@ def test_tiles_cover_a_side_without_slivers(side: int) -> None:
 
 def test_picture_too_small_for_lpips(network: Lpips, tmp_path: Path) -> None:
     photo_like(1, 12, 12).save(tmp_path / "a.png")
-    picture = Picture(tmp_path / "a.png", original=tmp_path / "a.png")
+    picture = MeasuredImage(tmp_path / "a.png", original=tmp_path / "a.png")
     with pytest.raises(Diffusion4kError, match=r"a\.png: LPIPS failed at 12x12"):
         LpipsMeasure(network)(picture)

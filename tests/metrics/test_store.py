@@ -10,8 +10,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.measure import Found
-from diffusion4k.metrics.picture import Picture
-from diffusion4k.metrics.store import Store, StoreError, read_features
+from diffusion4k.metrics.picture import MeasuredImage
+from diffusion4k.metrics.store import MeasureStore, StoreError, read_features
 from tests.disk import largest_file
 
 
@@ -26,11 +26,11 @@ class Named:
         self.name, self.protocol = name, protocol
         self.needs_prompt, self.needs_original = prompt, original
 
-    def __call__(self, picture: Picture) -> Found:
+    def __call__(self, picture: MeasuredImage) -> Found:
         raise NotImplementedError
 
 
-def place(store: Store, measure: Named, picture: Picture) -> Path:
+def place(store: MeasureStore, measure: Named, picture: MeasuredImage) -> Path:
     (found,) = store.places(picture, [measure])
     return found
 
@@ -48,7 +48,7 @@ def written(path: Path, content: bytes) -> Path:
 def test_what_is_kept_is_found(
     tmp_path: Path, numbers: dict[str, float], features: np.ndarray
 ) -> None:
-    store, file = Store(tmp_path), tmp_path / "x" / "y.safetensors"
+    store, file = MeasureStore(tmp_path), tmp_path / "x" / "y.safetensors"
     # Not contiguous, as a slice of a network's output is not.
     store.keep(file, Found(numbers, {"f": features.T}))
     found = store.find(file)
@@ -58,40 +58,40 @@ def test_what_is_kept_is_found(
 
 
 def test_place_depends_on_all_that_the_findings_do(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = MeasureStore(tmp_path)
     one = written(tmp_path / "one.png", b"1")
     two, same = written(tmp_path / "two.png", b"2"), written(tmp_path / "same.png", b"1")
-    plain = place(store, Named(), Picture(one))
-    assert place(store, Named(), Picture(same, "a prompt", two)) == plain
+    plain = place(store, Named(), MeasuredImage(one))
+    assert place(store, Named(), MeasuredImage(same, "a prompt", two)) == plain
     asked = Named(prompt=True)
     against = Named(original=True)
     others = {
-        place(store, Named(), Picture(two)),
-        place(store, Named("b"), Picture(one)),
-        place(store, Named(protocol="q"), Picture(one)),
-        place(store, asked, Picture(one, "a prompt")),
-        place(store, asked, Picture(one, "another")),
-        place(store, against, Picture(one, None, two)),
-        place(store, against, Picture(one, None, same)),
+        place(store, Named(), MeasuredImage(two)),
+        place(store, Named("b"), MeasuredImage(one)),
+        place(store, Named(protocol="q"), MeasuredImage(one)),
+        place(store, asked, MeasuredImage(one, "a prompt")),
+        place(store, asked, MeasuredImage(one, "another")),
+        place(store, against, MeasuredImage(one, None, two)),
+        place(store, against, MeasuredImage(one, None, same)),
     }
     assert len(others) == 7 and plain not in others
 
 
 def test_what_a_picture_lacks(tmp_path: Path) -> None:
-    store, one = Store(tmp_path), written(tmp_path / "one.png", b"1")
+    store, one = MeasureStore(tmp_path), written(tmp_path / "one.png", b"1")
     for lacking, message in (
         (Named(prompt=True), "one.png: has no prompt, which is needed for a"),
         (Named(original=True), "one.png: has no original"),
     ):
         with pytest.raises(Diffusion4kError, match=message):
-            store.places(Picture(one), [lacking])
+            store.places(MeasuredImage(one), [lacking])
     with pytest.raises(Diffusion4kError, match=r"nowhere\.png: cannot be read"):
-        store.places(Picture(tmp_path / "nowhere.png"), [Named()])
+        store.places(MeasuredImage(tmp_path / "nowhere.png"), [Named()])
 
 
 @pytest.mark.parametrize("keep", [0, 3, 8, 40, -1])
 def test_damaged_file_counts_as_absent(tmp_path: Path, keep: int) -> None:
-    store, file = Store(tmp_path), tmp_path / "a.safetensors"
+    store, file = MeasureStore(tmp_path), tmp_path / "a.safetensors"
     assert store.find(file) is None
     store.keep(file, Found({"n": 1.0}, {"f": np.ones((3, 4), np.float32)}))
     file.write_bytes(file.read_bytes()[:keep])
@@ -103,11 +103,11 @@ def test_damaged_file_counts_as_absent(tmp_path: Path, keep: int) -> None:
 def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
     file = written(tmp_path / "file", b"")
     with pytest.raises(StoreError, match="file/a: cannot be written"):
-        Store(file).keep(file / "a" / "b.safetensors", Found())
+        MeasureStore(file).keep(file / "a" / "b.safetensors", Found())
 
 
 def test_no_room_is_told_in_one_line(tmp_path: Path) -> None:
     found = Found({}, {"f": np.ones((300, 1000), np.float32)})
     with largest_file(100_000), pytest.raises(StoreError, match="cannot be written"):
-        Store(tmp_path).keep(tmp_path / "a.safetensors", found)
+        MeasureStore(tmp_path).keep(tmp_path / "a.safetensors", found)
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from diffusion4k.data.folder import photo_folder
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics import token_grid_ratio
-from diffusion4k.metrics.weight_free import Settings, weight_free_measures
+from diffusion4k.metrics.weight_free import MeasureSettings, weight_free_measures
 
 
 def looped(grey: NDArray, period: int) -> float:
@@ -103,12 +103,12 @@ def test_too_small(tmp_path: Path) -> None:
 @pytest.mark.parametrize("period", [-32, 0, 1, 2, 4, 8])
 def test_periods_that_nothing_compares_with(period: int) -> None:
     with pytest.raises(UsageError, match=f"grid period {period}: allowed are"):
-        Settings(grid_period=period)
+        MeasureSettings(grid_period=period)
 
 
 def test_period_is_part_of_the_protocol() -> None:
     """What was found under one is never taken for another's."""
     protocols = {
-        m.protocol for n in (16, 32) for m in weight_free_measures(Settings(grid_period=n))
+        m.protocol for n in (16, 32) for m in weight_free_measures(MeasureSettings(grid_period=n))
     }
     assert len([each for each in protocols if "borders every" in each]) == 2

@@ -11,17 +11,17 @@ from diffusion4k.metrics import compression_ratio, glcm_properties, glcm_score, 
 from diffusion4k.metrics.detail import detail_distance
 from diffusion4k.metrics.features import EfficientNetLite0
 from diffusion4k.metrics.measure import Distance, Mean, Measure, Ratio
-from diffusion4k.metrics.measuring import Findings, measure_all
-from diffusion4k.metrics.picture import Picture
-from diffusion4k.metrics.store import Store
-from diffusion4k.metrics.weight_free import Settings, weight_free_measures
+from diffusion4k.metrics.measuring import Measured, measure_all
+from diffusion4k.metrics.picture import MeasuredImage
+from diffusion4k.metrics.store import MeasureStore
+from diffusion4k.metrics.weight_free import MeasureSettings, weight_free_measures
 
 pytestmark = pytest.mark.filterwarnings("ignore::diffusion4k.metrics.frechet.FewSamplesWarning")
 
 
 @pytest.fixture(scope="module")
 def measures() -> list[Measure]:
-    return weight_free_measures(Settings(patches_per_image=2))
+    return weight_free_measures(MeasureSettings(patches_per_image=2))
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +30,8 @@ def crop() -> Image.Image:
         return image.convert("RGB").crop((800, 600, 1200, 900))
 
 
-def measured(paths: list[Path], measures: list[Measure], store: Path) -> list[Findings]:
-    return list(measure_all(map(Picture, paths), measures, Store(store)))
+def measured(paths: list[Path], measures: list[Measure], store: Path) -> list[Measured]:
+    return list(measure_all(map(MeasuredImage, paths), measures, MeasureStore(store)))
 
 
 def test_every_column_has_its_findings(

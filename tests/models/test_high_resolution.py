@@ -15,6 +15,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
 from benchmarks.tiny import tiny_transformer
+from diffusion4k.accounting.blueprint import Blueprint
+from diffusion4k.accounting.machine import described_machine
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Family, family_of
 from diffusion4k.models.high_resolution import (
@@ -23,9 +25,7 @@ from diffusion4k.models.high_resolution import (
     given_options,
 )
 from diffusion4k.models.positions import ScaledRotaryEmbedding, resize_table
-from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.planning.generation import GenerationSetup, plan_generation
-from diffusion4k.planning.machine import described_machine
 from diffusion4k.sampling import Request, Sampler
 from diffusion4k.training.loop import train
 from diffusion4k.training.recipe.build import build_timesteps

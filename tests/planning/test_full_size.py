@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from benchmarks.measured import allocated_peak
+from diffusion4k.accounting.blueprint import Blueprint
+from diffusion4k.accounting.machine import free_memory
+from diffusion4k.accounting.stages import denoising_stage
 from diffusion4k.models.published import build_published
 from diffusion4k.objectives import WaveletFlow
-from diffusion4k.planning.blueprint import Blueprint
-from diffusion4k.planning.machine import free_memory
-from diffusion4k.planning.stages import TrainingSetup, denoising_stage, training_stages
 from diffusion4k.training.step import denoising_loss
+from diffusion4k.training.step_cost import TrainingSetup, training_stages
 
 pytestmark = pytest.mark.slow
 

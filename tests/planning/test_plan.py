@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from diffusion4k.accounting.stages import denoising_stage
 from diffusion4k.planning import (
     Blueprint,
     GenerationSetup,
@@ -21,7 +22,6 @@ from diffusion4k.planning import (
     report,
     verdict,
 )
-from diffusion4k.planning.stages import denoising_stage
 from diffusion4k.planning.warning import generation_warning, training_warning
 from diffusion4k.training.loop import train
 from diffusion4k.training.recipe.recipe import Recipe, load_recipe

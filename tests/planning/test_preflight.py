@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from diffusion4k.accounting.machine import Machine
 from diffusion4k.cli.main import main
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.planning.machine import Machine
 from diffusion4k.planning.preflight import look_over
 from diffusion4k.training.recipe.recipe import Recipe, load_recipe
 
@@ -167,7 +167,7 @@ def test_a_disk_that_suffices_for_what_is_to_come(
     import shutil
     from types import SimpleNamespace
 
-    from diffusion4k.planning.blueprint import Blueprint
+    from diffusion4k.accounting.blueprint import Blueprint
     from diffusion4k.planning.disk import training_disk
     from diffusion4k.training.loop import train
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from benchmarks.measured import allocated_peak, counted_flops
+from diffusion4k.accounting.stages import lean_encoding_stage
 from diffusion4k.errors import UsageError
 from diffusion4k.families import family_of
 from diffusion4k.families.stages import StageOptions
@@ -21,7 +22,6 @@ from diffusion4k.planning import (
     plan_generation,
     report,
 )
-from diffusion4k.planning.stages import lean_encoding_stage
 from diffusion4k.planning.warning import generation_warning
 from diffusion4k.planning.windows import count_windows
 from diffusion4k.sampling import Request, Sampler

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from diffusion4k.sampling import Request, Sampler, Settings
+from diffusion4k.sampling import Request, Sampler, SamplingSettings
 
 
 @pytest.fixture(scope="session")
@@ -14,6 +14,6 @@ def sampler(tiny_model: Path) -> Sampler:
 
 
 @pytest.fixture
-def settings(sampler: Sampler) -> Settings:
+def settings(sampler: Sampler) -> SamplingSettings:
     """A small image in two steps, with guidance."""
     return sampler.settle(Request("a cat", seed=3, width=64, height=96, steps=2))

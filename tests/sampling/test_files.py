@@ -12,11 +12,11 @@ from PIL import Image
 
 from diffusion4k import __version__
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.sampling import Settings, read_metadata
+from diffusion4k.sampling import SamplingSettings, read_metadata
 from diffusion4k.sampling.files import image_name, is_made_here, is_present, write_image
 from diffusion4k.sampling.stages import Stage
 
-SETTINGS = Settings(
+SETTINGS = SamplingSettings(
     prompt="ein Hündchen im Schnee, 雪, 🐶",
     negative_prompt="blur",
     seed=7,

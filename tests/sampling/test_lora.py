@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from benchmarks.tiny import tiny_sd3
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.lora import FILE_NAME, add_adapter, read_adapter, write_adapter
-from diffusion4k.sampling import Request, Sampler, Settings, generate, read_metadata
+from diffusion4k.sampling import Request, Sampler, SamplingSettings, generate, read_metadata
 from diffusion4k.training.checkpoint.merge import merge_lora
 from diffusion4k.vae import PartitionedAutoencoderKL
 
@@ -34,7 +34,9 @@ def lora(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _stock(model: Path, settings: Settings, lora: Path | None, scale: float = 1.0) -> torch.Tensor:
+def _stock(
+    model: Path, settings: SamplingSettings, lora: Path | None, scale: float = 1.0
+) -> torch.Tensor:
     """Latents of the stock pipeline called directly."""
     pipeline = StableDiffusion3Pipeline.from_pretrained(
         model, text_encoder_3=None, tokenizer_3=None

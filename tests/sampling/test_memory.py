@@ -11,7 +11,7 @@ from benchmarks.tiny import tiny_transformer
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.quantization import check_weights_option, load_transformer
 from diffusion4k.lora import add_adapter, write_adapter
-from diffusion4k.sampling import Request, Sampler, Settings
+from diffusion4k.sampling import Request, Sampler, SamplingSettings
 from diffusion4k.sampling.memory import LEVELS, Placement, stream_blocks
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -19,7 +19,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_the_image_is_the_same_at_every_level(
-    sampler: Sampler, settings: Settings, level: str
+    sampler: Sampler, settings: SamplingSettings, level: str
 ) -> None:
     other = Sampler(sampler.folder, memory=level)
     for _ in range(2):
@@ -27,7 +27,7 @@ def test_the_image_is_the_same_at_every_level(
     assert other.sample(settings).tobytes() == sampler.sample(settings).tobytes()
 
 
-def test_blocks_come_one_by_one(sampler: Sampler, settings: Settings) -> None:
+def test_blocks_come_one_by_one(sampler: Sampler, settings: SamplingSettings) -> None:
     """The hooks of group offloading, with the processor in the place of the GPU."""
     other = Sampler(sampler.folder)
     transformer = other.pipeline.transformer
@@ -117,7 +117,7 @@ def test_an_unknown_level_is_refused(tiny_model: Path) -> None:
         Sampler(tiny_model, memory="tiny")
 
 
-def test_fp8_rounds_each_weight_to_eight_bits(sampler: Sampler, settings: Settings) -> None:
+def test_fp8_rounds_each_weight_to_eight_bits(sampler: Sampler, settings: SamplingSettings) -> None:
     """The velocity is that of a model whose linear weights were rounded beforehand."""
     eight = Sampler(sampler.folder, weights="fp8")
     stored = {
@@ -161,7 +161,7 @@ def test_an_adapter_stays_whole_beside_fp8(sampler: Sampler, tmp_path: Path) -> 
         assert kinds == {torch.float32}
 
 
-def test_int8_comes_near(sampler: Sampler, settings: Settings) -> None:
+def test_int8_comes_near(sampler: Sampler, settings: SamplingSettings) -> None:
     pytest.importorskip("torchao")
     eight = Sampler(sampler.folder, weights="int8")
     error = (eight.denoise(settings) - sampler.denoise(settings)).abs().max()
@@ -169,7 +169,7 @@ def test_int8_comes_near(sampler: Sampler, settings: Settings) -> None:
 
 
 def test_gguf_weights_are_those_of_the_file(
-    sampler: Sampler, settings: Settings, tmp_path: Path
+    sampler: Sampler, settings: SamplingSettings, tmp_path: Path
 ) -> None:
     """Against a transformer that holds the file's weights, dequantised by the gguf package."""
     gguf = pytest.importorskip("gguf")

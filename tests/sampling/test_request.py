@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.sd3 import StableDiffusion3
 from diffusion4k.models.published import write_configurations
-from diffusion4k.sampling import Request, Settings, read_prompts
+from diffusion4k.sampling import Request, SamplingSettings, read_prompts
 from diffusion4k.sampling.request import settle
 from diffusion4k.sampling.sizes import check_size
 
@@ -23,7 +23,7 @@ def sd3(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _settle(model: Path, **fields: Any) -> Settings:
+def _settle(model: Path, **fields: Any) -> SamplingSettings:
     return settle(
         Request(**{"prompt": "a cat", **fields}),
         StableDiffusion3(),

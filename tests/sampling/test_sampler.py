@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageChops
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.sampling import Request, Sampler, Settings
+from diffusion4k.sampling import Request, Sampler, SamplingSettings
 
 
 def _equal(a: Image.Image, b: Image.Image) -> bool:
@@ -41,7 +41,9 @@ def test_equals_the_stock_pipeline(sampler: Sampler, guidance: float, negative: 
     assert difference.mean() < 1e-3
 
 
-def test_strips_are_the_image_in_bounded_memory(sampler: Sampler, settings: Settings) -> None:
+def test_strips_are_the_image_in_bounded_memory(
+    sampler: Sampler, settings: SamplingSettings
+) -> None:
     whole = np.asarray(sampler.sample(settings), np.int16)
     lean = Sampler(sampler.folder, max_memory="200K")
     strips = list(lean.sample_strips(settings))
@@ -50,7 +52,7 @@ def test_strips_are_the_image_in_bounded_memory(sampler: Sampler, settings: Sett
 
 
 def test_too_little_memory_is_said_before_the_first_step(
-    sampler: Sampler, settings: Settings
+    sampler: Sampler, settings: SamplingSettings
 ) -> None:
     steps: list[None] = []
     with pytest.raises(UsageError, match="at least"):
@@ -58,7 +60,7 @@ def test_too_little_memory_is_said_before_the_first_step(
     assert not steps
 
 
-def test_same_settings_same_image_to_the_bit(sampler: Sampler, settings: Settings) -> None:
+def test_same_settings_same_image_to_the_bit(sampler: Sampler, settings: SamplingSettings) -> None:
     first = sampler.sample(settings)
     other = sampler.sample(replace(settings, seed=4))
     again = Sampler(sampler.folder).sample(settings)
@@ -67,14 +69,14 @@ def test_same_settings_same_image_to_the_bit(sampler: Sampler, settings: Setting
     assert np.asarray(first).std() > 0
 
 
-def test_steps_are_reported(sampler: Sampler, settings: Settings) -> None:
+def test_steps_are_reported(sampler: Sampler, settings: SamplingSettings) -> None:
     calls: list[None] = []
     sampler.sample(settings, on_step=lambda: calls.append(None))
     assert len(calls) == settings.steps
 
 
 def test_each_prompt_is_encoded_once(
-    tiny_model: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Path, settings: SamplingSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sampler = Sampler(tiny_model)
     encoded: list[str] = []
@@ -92,7 +94,9 @@ def test_each_prompt_is_encoded_once(
     assert encoded == ["a", "b"]
 
 
-def test_nan_latents_are_reported(tiny_model: Path, settings: Settings, tmp_path: Path) -> None:
+def test_nan_latents_are_reported(
+    tiny_model: Path, settings: SamplingSettings, tmp_path: Path
+) -> None:
     from safetensors.torch import load_file, save_file
 
     model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
@@ -104,7 +108,7 @@ def test_nan_latents_are_reported(tiny_model: Path, settings: Settings, tmp_path
         Sampler(model).sample(settings)
 
 
-def test_out_of_memory_costs_one_line(sampler: Sampler, settings: Settings) -> None:
+def test_out_of_memory_costs_one_line(sampler: Sampler, settings: SamplingSettings) -> None:
     def exhausted() -> None:
         raise torch.OutOfMemoryError("tried to allocate 40 GiB")
 
@@ -134,5 +138,5 @@ def test_an_unknown_dtype_is_refused(tiny_model: Path) -> None:
         Sampler(tiny_model, dtype="int8")
 
 
-def test_bfloat16_makes_an_image(tiny_model: Path, settings: Settings) -> None:
+def test_bfloat16_makes_an_image(tiny_model: Path, settings: SamplingSettings) -> None:
     assert Sampler(tiny_model, dtype="bfloat16").sample(settings).size == (64, 96)

@@ -14,7 +14,7 @@ from benchmarks.tiny import tiny_sd3
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.stages import StageOptions
 from diffusion4k.lora import add_adapter, write_adapter
-from diffusion4k.sampling import Request, Sampler, Settings, generate, read_metadata
+from diffusion4k.sampling import Request, Sampler, SamplingSettings, generate, read_metadata
 from diffusion4k.sampling import sampler as sampler_module
 from diffusion4k.sampling.memory import stream_blocks
 from diffusion4k.sampling.stages import Stage
@@ -34,12 +34,12 @@ REQUEST = Request(
 
 
 @pytest.fixture(scope="module")
-def staged(sampler: Sampler) -> Settings:
+def staged(sampler: Sampler) -> SamplingSettings:
     """A draft at F=8 and two stages at F=16, in windows of two tokens."""
     return sampler.settle(REQUEST)
 
 
-def test_every_part_has_a_share(sampler: Sampler, staged: Settings) -> None:
+def test_every_part_has_a_share(sampler: Sampler, staged: SamplingSettings) -> None:
     assert [(s.name, s.factor) for s in staged.stages or ()] == [
         ("48x64", 8),
         ("96x128", 16),
@@ -68,7 +68,9 @@ def test_the_draft_is_the_image_of_its_size(sampler: Sampler, tmp_path: Path) ->
     assert kept.tobytes() == expected.tobytes()
 
 
-def test_same_settings_same_bits_and_steps_are_reported(sampler: Sampler, staged: Settings) -> None:
+def test_same_settings_same_bits_and_steps_are_reported(
+    sampler: Sampler, staged: SamplingSettings
+) -> None:
     steps: list[None] = []
     stages: list[int] = []
     first = sampler.sample(staged, lambda: steps.append(None), stages.append)
@@ -90,7 +92,7 @@ def test_a_stopped_run_continues_with_the_same_bits(
     sample_strips = Sampler.sample_strips
 
     def watched(
-        self: Sampler, settings: Settings, on_step: object, on_stage: object, kept: object
+        self: Sampler, settings: SamplingSettings, on_step: object, on_stage: object, kept: object
     ) -> object:
         def begins(number: int) -> None:
             run.append(number)
@@ -132,7 +134,9 @@ def test_a_damaged_stage_is_made_again(sampler: Sampler, tmp_path: Path) -> None
     assert sha256_of(tmp_path / "a.png") == expected
 
 
-def test_the_record_says_every_stage(sampler: Sampler, staged: Settings, tmp_path: Path) -> None:
+def test_the_record_says_every_stage(
+    sampler: Sampler, staged: SamplingSettings, tmp_path: Path
+) -> None:
     (made,) = generate([REQUEST], sampler, out=tmp_path, keep_stages=True, progress=False)
     stages = read_metadata(made.path)["stages"]
     assert tuple(Stage(**stage) for stage in stages) == staged.stages
@@ -150,7 +154,7 @@ def test_the_record_says_every_stage(sampler: Sampler, staged: Settings, tmp_pat
 
 @pytest.mark.parametrize("option", ["blocks", "low", "fp8", "lora"])
 def test_windows_go_with_every_kind_of_weights(
-    sampler: Sampler, staged: Settings, tmp_path: Path, option: str
+    sampler: Sampler, staged: SamplingSettings, tmp_path: Path, option: str
 ) -> None:
     """Hooks that stream blocks change nothing; adapters and fewer bits have their effect."""
     options = {"low": {"memory": "low"}, "fp8": {"weights": "fp8"}}.get(option, {})
@@ -173,7 +177,7 @@ def test_windows_go_with_every_kind_of_weights(
         torch.testing.assert_close(found, plain, rtol=0, atol=1e-4)
 
 
-def test_little_memory_holds_between_stages(sampler: Sampler, staged: Settings) -> None:
+def test_little_memory_holds_between_stages(sampler: Sampler, staged: SamplingSettings) -> None:
     lean = Sampler(sampler.folder, max_memory="400K")
     found, whole = (np.asarray(s.sample(staged), np.int16) for s in (lean, sampler))
     # A value between two stages may be rounded the other way.
@@ -191,7 +195,7 @@ def test_a_folder_may_state_the_decoder_s_memory(tiny_model: Path, tmp_path: Pat
 
 
 def test_nan_and_memory_are_reported_by_stage(
-    sampler: Sampler, staged: Settings, monkeypatch: pytest.MonkeyPatch
+    sampler: Sampler, staged: SamplingSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[None] = []
 

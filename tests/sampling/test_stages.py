@@ -15,7 +15,7 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import unchecked_family_of
 from diffusion4k.families.stages import StageOptions
 from diffusion4k.models.published import write_configurations
-from diffusion4k.sampling import Request, Settings
+from diffusion4k.sampling import Request, SamplingSettings
 from diffusion4k.sampling.request import settle
 from diffusion4k.sampling.stages import Stage, doubled
 
@@ -38,13 +38,13 @@ SD3 = "stabilityai/stable-diffusion-3-medium-diffusers"
 FLUX = "black-forest-labs/FLUX.1-dev"
 
 
-def _settled(folder: Path, factor: int | None = None, **fields: Any) -> Settings:
+def _settled(folder: Path, factor: int | None = None, **fields: Any) -> SamplingSettings:
     family = unchecked_family_of(folder, factor)
     request = Request("a cat", **fields)
     return settle(request, family, folder, model="m", model_fingerprint="f", dtype="float32")
 
 
-def _sizes(settings: Settings) -> list[tuple[int, int]]:
+def _sizes(settings: SamplingSettings) -> list[tuple[int, int]]:
     return [(stage.width, stage.height) for stage in settings.stages or ()]
 
 

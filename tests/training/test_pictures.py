@@ -9,13 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
+from diffusion4k.accounting.blueprint import Blueprint
 from diffusion4k.data.cache import LatentCache, build_cache
 from diffusion4k.data.folder import read_folder
 from diffusion4k.data.loader import LatentBatches
 from diffusion4k.data.pixels import to_tensor
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import family_of
-from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.training.engine.engine import Engine
 from diffusion4k.training.pictures import complete_cache, training_batches
 from diffusion4k.training.recipe.recipe import Recipe

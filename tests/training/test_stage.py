@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from diffusion4k.objectives import FlowMatching
-from diffusion4k.timesteps import LogitNormal
-from diffusion4k.training.stage import StageTimesteps, stage_noise
+from diffusion4k.timesteps import LogitNormal, StageTimesteps
+from diffusion4k.training.stage import stage_noise
 
 
 @pytest.mark.parametrize("start", [0.2, 0.45, 0.9])

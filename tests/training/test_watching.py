@@ -18,7 +18,7 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.training import loop
 from diffusion4k.training.loop import train
 from diffusion4k.training.recipe.recipe import GuardRecipe, LogRecipe, Recipe
-from diffusion4k.training.watch.bands import BANDS, LossBands
+from diffusion4k.training.watch.bands import BANDS, LossBySigma
 from diffusion4k.training.watch.curve import Curve
 from diffusion4k.training.watch.step_guard import Guard
 from diffusion4k.training.watch.trackers import check_trackers, open_trackers
@@ -32,12 +32,12 @@ def _rows(path: Path) -> list[dict[str, float]]:
 
 def test_bands_are_those_of_pywavelets_and_a_loop() -> None:
     torch.manual_seed(0)
-    bands, batches = LossBands(), []
+    bands, batches = LossBySigma(), []
     for _ in range(3):
         latents, noise, velocity = (torch.randn(5, 4, 6, 8) for _ in range(3))
         sigma, loss = torch.rand(5), torch.rand(5)
         question = {"latents": latents, "noise": noise, "sigma": sigma, "loss": loss}
-        bands.add(LossBands.measure(velocity, **question).tolist())
+        bands.add(LossBySigma.measure(velocity, **question).tolist())
         batches.append((velocity - (noise - latents), sigma, loss))
     row = bands.row()
     squares: dict[str, list[float]] = {name: [] for name in BANDS}

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from diffusion4k.ablation.recipe import GivenRecipe, Staging, Study
+from diffusion4k.ablation.recipe import AblationRecipe, GivenRecipe, Staging
 from diffusion4k.config.problems import describe_problems
 from diffusion4k.errors import UsageError
 from diffusion4k.training.recipe.recipe import Recipe, ValidationRecipe, load_recipe
@@ -47,7 +47,7 @@ class Run:
         return self.recipe.model_copy(update={"steps": steps})
 
 
-def base_recipe(study: Study) -> Recipe:
+def base_recipe(study: AblationRecipe) -> Recipe:
     """The recipe of all arms, with the study's cache: `recipe.cache`, or a folder of the output.
 
     Raises:
@@ -74,7 +74,7 @@ def base_recipe(study: Study) -> Recipe:
     )
 
 
-def runs_of(study: Study) -> list[Run]:
+def runs_of(study: AblationRecipe) -> list[Run]:
     """All runs, one seed after the other, so that a study that is stopped has whole seeds.
 
     Raises:
@@ -100,7 +100,7 @@ def runs_of(study: Study) -> list[Run]:
     return runs
 
 
-def _varied(study: Study, name: str) -> dict[str, Any]:
+def _varied(study: AblationRecipe, name: str) -> dict[str, Any]:
     """What an arm changes, after the proof that it is nothing else."""
     from diffusion4k.training.checkpoint.resume import changed_keys
 
@@ -122,7 +122,7 @@ def _varied(study: Study, name: str) -> dict[str, Any]:
     return {each: getattr(arm, each) for each in VARIED}
 
 
-def _checked(key: str, given: GivenRecipe, study: Study) -> Recipe:
+def _checked(key: str, given: GivenRecipe, study: AblationRecipe) -> Recipe:
     """The recipe with output, steps and seed of the study."""
     ours = {"output": study.output, "steps": study.steps[0], "seed": study.seeds[0]}
     if isinstance(given, str):

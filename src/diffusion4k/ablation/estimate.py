@@ -10,10 +10,10 @@ from tempfile import TemporaryDirectory
 import torch
 
 from diffusion4k.ablation.arms import Run
-from diffusion4k.ablation.setup import Ground
+from diffusion4k.ablation.setup import StudySetup
 from diffusion4k.ablation.velocity_error import network_of, velocity_errors
 from diffusion4k.families import family_of, resolve
-from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.planning.report import duration
 from diffusion4k.sampling.request import Request
 from diffusion4k.sampling.sampler import Sampler
@@ -31,7 +31,7 @@ __all__ = ["estimate"]
 _TIMES = 3
 
 
-def estimate(ground: Ground, runs: Sequence[Run], left: Sequence[tuple[Run, int]]) -> str:
+def estimate(ground: StudySetup, runs: Sequence[Run], left: Sequence[tuple[Run, int]]) -> str:
     """One line: runs, what is left, and the time for it on this machine alone.
 
     `left`: the looks that are missing, each with the training steps before it.
@@ -70,7 +70,7 @@ def _seconds(function: Callable[[], object]) -> float:
     return min(times)
 
 
-def _stepper(ground: Ground, run: Run) -> Callable[[], None]:
+def _stepper(ground: StudySetup, run: Run) -> Callable[[], None]:
     """A whole training step, on the study's own pictures."""
     recipe, device = run.recipe.for_processes(1), ground.device
     model = resolve(recipe.model)
@@ -105,7 +105,7 @@ def _stepper(ground: Ground, run: Run) -> Callable[[], None]:
     return step
 
 
-def _image_seconds(ground: Ground) -> tuple[float, float]:
+def _image_seconds(ground: StudySetup) -> tuple[float, float]:
     """Of an image with all its steps and measures; and of loading the model.
 
     The steps come from the difference of an image of two and one of one.
@@ -129,6 +129,6 @@ def _image_seconds(ground: Ground) -> tuple[float, float]:
         path = Path(folder) / "image.png"
         image.save(path)
         measured = [
-            _seconds(partial(measure, Picture(path, prompt))) for measure in ground.measures
+            _seconds(partial(measure, MeasuredImage(path, prompt))) for measure in ground.measures
         ]
     return seconds + sum(measured) / cores(), loading

@@ -5,14 +5,14 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from diffusion4k.ablation.results import Curve, Entry, Results
+from diffusion4k.ablation.results import AblationEntry, AblationResults, ArmCurve
 from diffusion4k.ablation.summary import BEFORE, DECODED, PHOTOGRAPHS
 from diffusion4k.benchmark.figures.canvas import save_figure
 from diffusion4k.benchmark.figures.side_by_side import draw_side_by_side
 from diffusion4k.benchmark.tables import ARROWS
 from diffusion4k.benchmark.values import EMPTY
-from diffusion4k.imagesets.match import Row
-from diffusion4k.imagesets.models import Entry as Image
+from diffusion4k.imagesets.match import MatchedRow
+from diffusion4k.imagesets.models import ImageSetEntry
 from diffusion4k.metrics.measure import Column
 from diffusion4k.support.figures import INK, KEPT, LIMIT, SOFT, new_figure, tidy, write_figure
 
@@ -39,7 +39,7 @@ _NAMES = {
 }
 
 
-def draw_all(results: Results, folder: Path) -> dict[str, Path]:
+def draw_all(results: AblationResults, folder: Path) -> dict[str, Path]:
     """Write every figure for which there is something to draw; its PNG by its name."""
     drawn = {"differences": _differences(results, folder), "bars": _bars(results, folder)}
     drawn["levels"] = _levels(results, folder)
@@ -50,13 +50,13 @@ def draw_all(results: Results, folder: Path) -> dict[str, Path]:
     return drawn
 
 
-def _style(results: Results, arm: str) -> tuple[str, str]:
+def _style(results: AblationResults, arm: str) -> tuple[str, str]:
     """An arm's colour and kind of line, the same in all figures."""
     at = results.arms.index(arm)
     return _COLOURS[at % len(_COLOURS)], _STYLES[at // len(_COLOURS) % len(_STYLES)]
 
 
-def _differences(results: Results, folder: Path) -> Path:
+def _differences(results: AblationResults, folder: Path) -> Path:
     """A small figure of each main column: the arms' differences from the baseline."""
     columns = results.main_columns()
     arms = [arm for arm in results.arms if arm != results.baseline]
@@ -69,7 +69,7 @@ def _differences(results: Results, folder: Path) -> Path:
 
 
 def _one_column(
-    axes: "Axes", results: Results, column: Column, arms: Sequence[str], *, named: bool
+    axes: "Axes", results: AblationResults, column: Column, arms: Sequence[str], *, named: bool
 ) -> None:
     axes.axvline(0, color=SOFT, linewidth=1)
     base = results.entry(results.baseline, column.name)
@@ -92,7 +92,7 @@ def _one_column(
     tidy(axes, "x")
 
 
-def _bars(results: Results, folder: Path) -> Path:
+def _bars(results: AblationResults, folder: Path) -> Path:
     """A bar of each arm in every main column; the dotted line is the model before training."""
 
     def draw(axes: "Axes", column: Column) -> None:
@@ -106,7 +106,7 @@ def _bars(results: Results, folder: Path) -> Path:
     return _by_column(results, folder, "bars", draw)
 
 
-def _bar(axes: "Axes", place: int, entry: Entry | None, colour: str, arm: str) -> None:
+def _bar(axes: "Axes", place: int, entry: AblationEntry | None, colour: str, arm: str) -> None:
     cell = entry.value if entry else EMPTY
     if cell.value is None:
         return
@@ -119,7 +119,7 @@ def _title(column: Column) -> str:
     return "\n".join(wrap(f"{column.heading} {ARROWS[column.better]}", _TITLE))
 
 
-def _levels(results: Results, folder: Path) -> Path:
+def _levels(results: AblationResults, folder: Path) -> Path:
     """The velocity's error by noise level and sub-band, relative to the baseline's."""
     with new_figure(11, 6) as figure:
         places = figure.subplots(2, 3, sharey=True)
@@ -139,7 +139,7 @@ def _levels(results: Results, folder: Path) -> Path:
         return write_figure(figure, folder, "levels")
 
 
-def _line(axes: "Axes", results: Results, curve: Curve) -> None:
+def _line(axes: "Axes", results: AblationResults, curve: ArmCurve) -> None:
     colour, style = _style(results, curve.arm)
     percent = [100 * value for value in curve.values]
     axes.plot(results.levels, percent, style, color=colour, linewidth=1.4, label=curve.arm)
@@ -148,7 +148,7 @@ def _line(axes: "Axes", results: Results, curve: Curve) -> None:
         axes.fill_between(results.levels, low, high, color=colour, alpha=0.1, linewidth=0)
 
 
-def _spectra(results: Results, folder: Path) -> Path:
+def _spectra(results: AblationResults, folder: Path) -> Path:
     """Power by frequency: as it is, and beside the photographs'."""
     photographs = next((c for c in results.spectra if c.arm == PHOTOGRAPHS), None)
     with new_figure(11, 3.8) as figure:
@@ -170,14 +170,14 @@ def _spectra(results: Results, folder: Path) -> Path:
         return write_figure(figure, folder, "spectra")
 
 
-def _look(results: Results, arm: str) -> dict[str, object]:
+def _look(results: AblationResults, arm: str) -> dict[str, object]:
     if arm in _OTHERS:
         return {"color": INK, "linewidth": 1.6, "linestyle": _OTHERS[arm]}
     colour, style = _style(results, arm)
     return {"color": colour, "linewidth": 1.3, "linestyle": style}
 
 
-def _steps(results: Results, folder: Path) -> Path:
+def _steps(results: AblationResults, folder: Path) -> Path:
     """Every main column over the steps."""
 
     def draw(axes: "Axes", column: Column) -> None:
@@ -192,7 +192,7 @@ def _steps(results: Results, folder: Path) -> Path:
 
 
 def _by_column(
-    results: Results, folder: Path, name: str, draw: Callable[["Axes", Column], None]
+    results: AblationResults, folder: Path, name: str, draw: Callable[["Axes", Column], None]
 ) -> Path:
     """A small figure of each main column, and one legend of the arms."""
     columns = results.main_columns()
@@ -208,7 +208,7 @@ def _by_column(
         return write_figure(figure, folder, name)
 
 
-def _samples(results: Results, path: Path) -> Path:
+def _samples(results: AblationResults, path: Path) -> Path:
     """Images of the first prompts and seed, the same places enlarged (as the supplement's Fig. 9).
 
     One arm beside the next in sheets, the baseline first; before training stands in each.
@@ -217,7 +217,7 @@ def _samples(results: Results, path: Path) -> Path:
     names = [BEFORE, results.baseline, *others]
     count = len(results.shown[results.baseline])
     rows = [
-        Row(
+        MatchedRow(
             results.shown[results.baseline][at][0],
             tuple(_image(results, name, at) for name in names),
         )
@@ -228,6 +228,6 @@ def _samples(results: Results, path: Path) -> Path:
     return path
 
 
-def _image(results: Results, name: str, at: int) -> Image:
+def _image(results: AblationResults, name: str, at: int) -> ImageSetEntry:
     prompt, file = results.shown[name][at]
-    return Image(Path(file), Path(file).name, prompt)
+    return ImageSetEntry(Path(file), Path(file).name, prompt)

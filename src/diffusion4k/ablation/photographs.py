@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from diffusion4k.ablation.recipe import Study
+from diffusion4k.ablation.recipe import AblationRecipe
 from diffusion4k.benchmark.prompts import PromptSet
 from diffusion4k.data.folder import METADATA, photo_folder, read_folder
 from diffusion4k.data.images import open_rgb
@@ -29,7 +29,7 @@ __all__ = ["as_trained", "through_autoencoder"]
 
 
 def as_trained(
-    study: Study, recipe: Recipe, prompts: PromptSet, *, skip_bad: bool
+    study: AblationRecipe, recipe: Recipe, prompts: PromptSet, *, skip_bad: bool
 ) -> tuple[list[Path], list[str]]:
     """The reference's photographs as PNG, made where they are not there; and notes of them.
 

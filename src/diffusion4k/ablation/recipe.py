@@ -28,7 +28,7 @@ from diffusion4k.errors import UsageError
 from diffusion4k.families.stages import StageOptions
 from diffusion4k.metrics.networks import Networks
 
-__all__ = ["GivenRecipe", "Staging", "Study", "VelocityQuestions", "load_study"]
+__all__ = ["AblationRecipe", "GivenRecipe", "Staging", "VelocityQuestions", "load_study"]
 
 GivenRecipe: TypeAlias = StrictStr | dict[str, Any]
 """A recipe's file, or its keys."""
@@ -58,7 +58,7 @@ class Staging(Section):
     """Of all stages after the draft."""
 
 
-class Study(Section):
+class AblationRecipe(Section):
     """All that decides the results. Sizes and steps of sampling are null for the model's own."""
 
     recipe: GivenRecipe
@@ -110,7 +110,7 @@ class Study(Section):
             raise UsageError(f"arms.{arm}: {describe_problems(error, Staging, own)}") from None
 
     @model_validator(mode="after")
-    def _fits(self) -> "Study":
+    def _fits(self) -> "AblationRecipe":
         named = [("baseline", self.baseline)]
         named += [("equal", name) for pair in self.equal for name in pair]
         for key, name in named:
@@ -143,6 +143,6 @@ class Study(Section):
         return self
 
 
-def load_study(path: Path, overrides: list[str] | None = None) -> Study:
+def load_study(path: Path, overrides: list[str] | None = None) -> AblationRecipe:
     """Read and check a study. Raises `UsageError` in one line that names every problem."""
-    return read_config(path, overrides, Study)
+    return read_config(path, overrides, AblationRecipe)

@@ -4,7 +4,7 @@ import base64
 from pathlib import Path
 
 from diffusion4k.ablation.figures import draw_all
-from diffusion4k.ablation.results import SHARE_OF_LOSS, Results, Verdict
+from diffusion4k.ablation.results import SHARE_OF_LOSS, AblationResults, Verdict
 from diffusion4k.ablation.summary import BEFORE
 from diffusion4k.benchmark.results import shown
 from diffusion4k.benchmark.tables import ARROWS
@@ -26,7 +26,7 @@ _SAID: tuple[tuple[Verdict, str], ...] = (
 )
 
 
-def write_everything(results: Results, folder: Path) -> None:
+def write_everything(results: AblationResults, folder: Path) -> None:
     """Write results, figures and report into the folder."""
     data, page = (folder / name for name in FILES)
     figures = draw_all(results, folder / "figures")
@@ -34,7 +34,7 @@ def write_everything(results: Results, folder: Path) -> None:
     write_text(page, _page(results, figures))
 
 
-def sentences(results: Results) -> list[tuple[str, list[str]]]:
+def sentences(results: AblationResults) -> list[tuple[str, list[str]]]:
     """Of each arm but the baseline: what differs from it, and what does not."""
     told = []
     for arm in results.arms:
@@ -46,7 +46,7 @@ def sentences(results: Results) -> list[tuple[str, list[str]]]:
     return told
 
 
-def _page(results: Results, figures: dict[str, Path]) -> str:
+def _page(results: AblationResults, figures: dict[str, Path]) -> str:
 
     def value(arm: str, column: Column) -> tuple[str, str]:
         """The value, and its interval without brackets."""

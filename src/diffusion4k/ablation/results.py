@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from diffusion4k.benchmark.values import EMPTY, Cell
-from diffusion4k.metrics.measure import Column, Missing
+from diffusion4k.metrics.measure import Column, Unavailable
 from diffusion4k.metrics.spectrum import LEVELS
 from diffusion4k.support.files import write_text
 
-__all__ = ["Curve", "Entry", "Identity", "Results", "Verdict", "judge"]
+__all__ = ["AblationEntry", "AblationResults", "ArmCurve", "EqualArms", "Verdict", "judge"]
 
 Verdict: TypeAlias = Literal["better", "worse", "differs", "equal", "cannot tell", ""]
 
@@ -19,7 +19,7 @@ SHARE_OF_LOSS = 1e-5
 
 
 @dataclass(frozen=True)
-class Entry:
+class AblationEntry:
     """One column of one arm, after so many steps; `difference` is arm less baseline, paired."""
 
     arm: str
@@ -31,7 +31,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Curve:
+class ArmCurve:
     """Something of an arm by noise level or frequency, with intervals where there are any."""
 
     arm: str
@@ -41,7 +41,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Identity:
+class EqualArms:
     """A pair of arms whose objectives are equal, and the largest relative differences found."""
 
     first: str
@@ -58,30 +58,30 @@ class Identity:
 
 
 @dataclass(frozen=True)
-class Results:
+class AblationResults:
     """All of it."""
 
     arms: tuple[str, ...]
     baseline: str
     steps: tuple[int, ...]
     columns: tuple[Column, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[AblationEntry, ...]
     levels: tuple[float, ...]
     """Noise levels of `by_level`."""
-    by_level: dict[str, tuple[Curve, ...]]
+    by_level: dict[str, tuple[ArmCurve, ...]]
     """By sub-band: the velocity's error relative to the baseline's, less 1."""
     frequencies: tuple[float, ...]
     """Cycles per pixel of `spectra`."""
-    spectra: tuple[Curve, ...]
+    spectra: tuple[ArmCurve, ...]
     """log2 power of each arm's images, of those before training, and of the photographs."""
-    identities: tuple[Identity, ...]
-    missing: tuple[Missing, ...]
+    identities: tuple[EqualArms, ...]
+    missing: tuple[Unavailable, ...]
     notes: tuple[str, ...]
     facts: dict[str, Any]
     shown: dict[str, tuple[tuple[str, str], ...]]
     """For the figures: by arm, prompt and file of each image of the first seed."""
 
-    def entry(self, arm: str, column: str, steps: int | None = None) -> Entry | None:
+    def entry(self, arm: str, column: str, steps: int | None = None) -> AblationEntry | None:
         """After the last steps, if no others are named."""
         wanted = arm, column, self.steps[-1] if steps is None else steps
         return next((e for e in self.entries if (e.arm, e.column, e.steps) == wanted), None)

@@ -19,10 +19,10 @@ from typing import Any
 
 from diffusion4k.ablation.arms import VARIED, Run, base_recipe, runs_of
 from diffusion4k.ablation.estimate import estimate
-from diffusion4k.ablation.recipe import Study
+from diffusion4k.ablation.recipe import AblationRecipe
 from diffusion4k.ablation.report import write_everything
-from diffusion4k.ablation.results import Results
-from diffusion4k.ablation.setup import Ground, prepare, taken, waiting
+from diffusion4k.ablation.results import AblationResults
+from diffusion4k.ablation.setup import StudySetup, prepare, taken, waiting
 from diffusion4k.ablation.snapshots import has_look, take_look
 from diffusion4k.ablation.summary import results_of
 from diffusion4k.errors import Diffusion4kError, UsageError
@@ -37,12 +37,12 @@ from diffusion4k.support.wording import counted
 from diffusion4k.training.checkpoint.checkpoint import latest_checkpoint, read_state
 from diffusion4k.training.loop import train
 from diffusion4k.training.recipe.recipe import Recipe
-from diffusion4k.training.signals import Stopped
+from diffusion4k.training.signals import TrainingStopped
 
 __all__ = ["check_study", "check_time", "look_folder", "notes_of", "run_study", "start_folder"]
 
 
-def start_folder(study: Study) -> Path:
+def start_folder(study: AblationRecipe) -> Path:
     """Of the look before training."""
     return study.output / "start"
 
@@ -52,7 +52,7 @@ def look_folder(run: Run, steps: int) -> Path:
     return run.folder / f"look-{steps:06}"
 
 
-def run_study(study: Study, *, skip_bad: bool = False) -> Results | None:
+def run_study(study: AblationRecipe, *, skip_bad: bool = False) -> AblationResults | None:
     """Do what is not done yet, and report; None while other processes are still at work.
 
     Raises:
@@ -93,7 +93,7 @@ def run_study(study: Study, *, skip_bad: bool = False) -> Results | None:
     return results
 
 
-def check_time(study: Study, *, skip_bad: bool = False) -> str:
+def check_time(study: AblationRecipe, *, skip_bad: bool = False) -> str:
     """Notes, and what is left to do with the time it takes; the cache is completed for that.
 
     Raises:
@@ -104,7 +104,7 @@ def check_time(study: Study, *, skip_bad: bool = False) -> str:
     return "\n".join(["no problem found", *notes_of(study, ground), estimate(ground, runs, todo)])
 
 
-def _ready(study: Study, *, skip_bad: bool) -> tuple[list[Run], Ground]:
+def _ready(study: AblationRecipe, *, skip_bad: bool) -> tuple[list[Run], StudySetup]:
     runs = check_study(study, skip_bad=skip_bad)
     ground = prepare(study, skip_bad=skip_bad)
     for run in runs:
@@ -112,7 +112,7 @@ def _ready(study: Study, *, skip_bad: bool) -> tuple[list[Run], Ground]:
     return runs, ground
 
 
-def check_study(study: Study, *, skip_bad: bool = False) -> list[Run]:
+def check_study(study: AblationRecipe, *, skip_bad: bool = False) -> list[Run]:
     """The runs, after everything that would end one of them late was looked for.
 
     Raises:
@@ -135,7 +135,7 @@ def check_study(study: Study, *, skip_bad: bool = False) -> list[Run]:
     return runs
 
 
-def _refuse_images_of_others(study: Study, recipe: Recipe) -> None:
+def _refuse_images_of_others(study: AblationRecipe, recipe: Recipe) -> None:
     """Refuse a study whose images another model would make, by the stages that the model states."""
     folder = resolve(recipe.model)
     family = family_of(folder, **recipe.model_options)
@@ -160,7 +160,7 @@ def _refuse_images_of_others(study: Study, recipe: Recipe) -> None:
             )
 
 
-def notes_of(study: Study, ground: Ground) -> list[str]:
+def notes_of(study: AblationRecipe, ground: StudySetup) -> list[str]:
     """What a reader must know before he believes a number."""
     notes = list(ground.notes)
     for count, what in ((len(study.seeds), "seed"), (len(ground.prompts.prompts), "prompt")):
@@ -182,7 +182,7 @@ def notes_of(study: Study, ground: Ground) -> list[str]:
     return notes
 
 
-def _carry_out(runs: Sequence[Run], ground: Ground) -> dict[str, str]:
+def _carry_out(runs: Sequence[Run], ground: StudySetup) -> dict[str, str]:
     """Every run that is not done and that nobody works on; why some failed."""
     failed: dict[str, str] = {}
     for run in runs:
@@ -193,7 +193,7 @@ def _carry_out(runs: Sequence[Run], ground: Ground) -> dict[str, str]:
             print(f"run {place}: {run.name}", file=sys.stderr, flush=True)
             try:
                 _one(run, ground)
-            except (UsageError, Stopped):
+            except (UsageError, TrainingStopped):
                 raise
             except Diffusion4kError as error:
                 failed[run.name] = str(error)
@@ -201,7 +201,7 @@ def _carry_out(runs: Sequence[Run], ground: Ground) -> dict[str, str]:
     return failed
 
 
-def _one(run: Run, ground: Ground) -> None:
+def _one(run: Run, ground: StudySetup) -> None:
     """Train to each of the study's steps, and look."""
     _refuse_other_conditions(run, ground)
     _write_conditions(run, ground)
@@ -223,7 +223,7 @@ def _one(run: Run, ground: Ground) -> None:
         take_look(ground, recipe, folder, arm=run.arm, name=name)
 
 
-def _look_at_start(ground: Ground, run: Run) -> None:
+def _look_at_start(ground: StudySetup, run: Run) -> None:
     """First of all, as what fails in a look then fails before any training."""
     folder = start_folder(ground.study)
     with taken(folder) as ours:
@@ -231,7 +231,7 @@ def _look_at_start(ground: Ground, run: Run) -> None:
             take_look(ground, run.recipe, folder, arm=None, name="the model as it starts")
 
 
-def _looks_to_do(runs: Sequence[Run], ground: Ground) -> list[tuple[Run, int]]:
+def _looks_to_do(runs: Sequence[Run], ground: StudySetup) -> list[tuple[Run, int]]:
     """Steps that are left until each look that is missing."""
     left = []
     for run in runs:
@@ -243,7 +243,7 @@ def _looks_to_do(runs: Sequence[Run], ground: Ground) -> list[tuple[Run, int]]:
     return left
 
 
-def _is_done(run: Run, ground: Ground) -> bool:
+def _is_done(run: Run, ground: StudySetup) -> bool:
     return all(has_look(ground, look_folder(run, steps), run.arm) for steps in ground.study.steps)
 
 
@@ -252,7 +252,7 @@ def _trained_steps(run: Run) -> int:
     return int(read_state(checkpoint)["step"]) if checkpoint else 0
 
 
-def _conditions(run: Run, ground: Ground) -> dict[str, Any]:
+def _conditions(run: Run, ground: StudySetup) -> dict[str, Any]:
     """All that decides about a run's result; of cache and model the content and not the place."""
     free = {"output", "seed", "cache", "model"}
     if run.recipe.schedule.name == "constant":
@@ -261,12 +261,12 @@ def _conditions(run: Run, ground: Ground) -> dict[str, Any]:
     return {"cache content": ground.checksum, "model content": ground.model, **recipe}
 
 
-def _write_conditions(run: Run, ground: Ground) -> None:
+def _write_conditions(run: Run, ground: StudySetup) -> None:
     content = json.dumps(_conditions(run, ground), indent=1)
     write_text(run.folder / "conditions.json", content + "\n")
 
 
-def _refuse_other_conditions(run: Run, ground: Ground) -> None:
+def _refuse_other_conditions(run: Run, ground: StudySetup) -> None:
     """Refuse a run that was started under something else than the study says now."""
     try:
         before = json_of((run.folder / "conditions.json").read_bytes())

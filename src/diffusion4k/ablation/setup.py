@@ -12,32 +12,32 @@ import torch
 
 from diffusion4k.ablation.arms import base_recipe
 from diffusion4k.ablation.photographs import as_trained, through_autoencoder
-from diffusion4k.ablation.recipe import Study
+from diffusion4k.ablation.recipe import AblationRecipe
 from diffusion4k.benchmark.prompts import PromptSet, read_prompt_set
 from diffusion4k.data.cache import LatentCache
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import family_of, resolve
-from diffusion4k.metrics.measure import Column, Distance, Measure, Missing
+from diffusion4k.metrics.measure import Column, Distance, Measure, Unavailable
 from diffusion4k.metrics.network_measures import network_measures
 from diffusion4k.metrics.pairs import LpipsMeasure
-from diffusion4k.metrics.store import Store
-from diffusion4k.metrics.weight_free import Settings, weight_free_measures
+from diffusion4k.metrics.store import MeasureStore
+from diffusion4k.metrics.weight_free import MeasureSettings, weight_free_measures
 from diffusion4k.sampling.fingerprint import fingerprint
 from diffusion4k.support.lock import hold
 from diffusion4k.training.engine.engine import Engine
 from diffusion4k.training.pictures import complete_cache
 from diffusion4k.training.recipe.recipe import Recipe
 
-__all__ = ["Ground", "prepare", "taken", "waiting"]
+__all__ = ["StudySetup", "prepare", "taken", "waiting"]
 
 _SECONDS = 1.0  # between two looks at a lock
 
 
 @dataclass
-class Ground:
+class StudySetup:
     """The study, and what its runs share."""
 
-    study: Study
+    study: AblationRecipe
     recipe: Recipe
     prompts: PromptSet
     cache: LatentCache
@@ -73,13 +73,13 @@ class Ground:
             )
 
     @cached_property
-    def store(self) -> Store:
+    def store(self) -> MeasureStore:
         """Findings of all pictures."""
-        return Store(self.study.output / "measured")
+        return MeasureStore(self.study.output / "measured")
 
     @cached_property
-    def _measures(self) -> tuple[list[Measure], list[Missing]]:
-        settings = Settings(False, self.study.patch_size, self.study.patches_per_image)
+    def _measures(self) -> tuple[list[Measure], list[Unavailable]]:
+        settings = MeasureSettings(False, self.study.patch_size, self.study.patches_per_image)
         with_networks, missing = network_measures(self.study.networks, str(self.device))
         every = [*weight_free_measures(settings), *with_networks]
         names = {column.name for column in LpipsMeasure.columns}
@@ -92,7 +92,7 @@ class Ground:
         return self._measures[0]
 
     @property
-    def missing(self) -> list[Missing]:
+    def missing(self) -> list[Unavailable]:
         """What cannot be made, and why."""
         return self._measures[1]
 
@@ -103,7 +103,7 @@ class Ground:
         return [c for c in every if self.photographs or not isinstance(c, Distance)]
 
 
-def prepare(study: Study, *, skip_bad: bool = False) -> Ground:
+def prepare(study: AblationRecipe, *, skip_bad: bool = False) -> StudySetup:
     """Complete what the runs share; other processes wait for the first.
 
     Raises:
@@ -125,7 +125,9 @@ def prepare(study: Study, *, skip_bad: bool = False) -> Ground:
         photographs, notes = as_trained(study, recipe, prompts, skip_bad=skip_bad)
         decoded = through_autoencoder(photographs, family, model, engine.device)
     assert isinstance(cache, LatentCache) and isinstance(asked, LatentCache)
-    return Ground(study, recipe, prompts, cache, asked, photographs, decoded, engine.device, notes)
+    return StudySetup(
+        study, recipe, prompts, cache, asked, photographs, decoded, engine.device, notes
+    )
 
 
 @contextmanager

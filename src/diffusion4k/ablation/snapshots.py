@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion4k.ablation.setup import Ground
+from diffusion4k.ablation.setup import StudySetup
 from diffusion4k.ablation.velocity_error import network_of, velocity_errors
-from diffusion4k.benchmark.entries import Shot, write_captions
+from diffusion4k.benchmark.entries import GeneratedImage, write_captions
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.measure import Measure
-from diffusion4k.metrics.measuring import Findings, measure_all
-from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.measuring import Measured, measure_all
+from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.sampling.batch import generate
 from diffusion4k.sampling.request import Request
 from diffusion4k.sampling.sampler import Sampler
@@ -39,12 +39,12 @@ _ERRORS = "errors"
 class Look:
     """What a look found."""
 
-    shots: list[Shot]
+    shots: list[GeneratedImage]
     errors: NDArray[np.float64]
     """`(pictures, levels, 4)`."""
 
 
-def has_look(ground: Ground, folder: Path, arm: str | None) -> bool:
+def has_look(ground: StudySetup, folder: Path, arm: str | None) -> bool:
     """Whether a whole look is there that was made under the study's questions."""
     try:
         record = json_of((folder / "look.json").read_bytes())
@@ -55,7 +55,9 @@ def has_look(ground: Ground, folder: Path, arm: str | None) -> bool:
     return asked and there and (folder / "errors.safetensors").is_file()
 
 
-def take_look(ground: Ground, recipe: Recipe, folder: Path, *, arm: str | None, name: str) -> None:
+def take_look(
+    ground: StudySetup, recipe: Recipe, folder: Path, *, arm: str | None, name: str
+) -> None:
     """Make it; images that are there already are kept.
 
     Arguments:
@@ -89,7 +91,9 @@ def take_look(ground: Ground, recipe: Recipe, folder: Path, *, arm: str | None, 
     outputs = generate(requests, sampler, out=folder / "images", image_format="png")
     del sampler
     shots = [
-        Shot(output.path, output.settings.prompt, (output.settings.prompt, output.settings.seed))
+        GeneratedImage(
+            output.path, output.settings.prompt, (output.settings.prompt, output.settings.seed)
+        )
         for output in outputs
     ]
     write_captions(folder / "images", shots)
@@ -113,29 +117,32 @@ def read_look(folder: Path) -> Look:
 
     record = json_of((folder / "look.json").read_bytes())
     of_images = zip(record["images"], record["prompts"], record["seeds"], strict=True)
-    shots = [Shot(folder / "images" / n, prompt, (prompt, seed)) for n, prompt, seed in of_images]
+    shots = [
+        GeneratedImage(folder / "images" / n, prompt, (prompt, seed))
+        for n, prompt, seed in of_images
+    ]
     return Look(shots, load_file(folder / "errors.safetensors")[_ERRORS])
 
 
-def findings_of(ground: Ground, shots: list[Shot], name: str) -> list[Findings]:
+def findings_of(ground: StudySetup, shots: list[GeneratedImage], name: str) -> list[Measured]:
     """What all measures find in the images, from the store where they have been measured.
 
     Raises:
         Diffusion4kError: an image that cannot be measured.
     """
-    pictures = [Picture(shot.path, shot.prompt) for shot in shots]
+    pictures = [MeasuredImage(shot.path, shot.prompt) for shot in shots]
     return _measured(ground, pictures, ground.measures, name)
 
 
-def photographs_of(ground: Ground, paths: list[Path]) -> list[Findings]:
+def photographs_of(ground: StudySetup, paths: list[Path]) -> list[Measured]:
     """What measures that ask for no prompt find in photographs."""
     measures = [measure for measure in ground.measures if not measure.needs_prompt]
-    return _measured(ground, [Picture(path) for path in paths], measures, "photographs")
+    return _measured(ground, [MeasuredImage(path) for path in paths], measures, "photographs")
 
 
 def _measured(
-    ground: Ground, pictures: list[Picture], measures: list[Measure], name: str
-) -> list[Findings]:
+    ground: StudySetup, pictures: list[MeasuredImage], measures: list[Measure], name: str
+) -> list[Measured]:
     found = measure_all(pictures, measures, ground.store)
     findings = list(track(found, len(pictures), f"measuring {name}"))
     for finding in findings:
@@ -155,7 +162,7 @@ def _model(recipe: Recipe, *, trained: bool) -> tuple[str, dict[str, Any]]:
     return recipe.model, options | {"lora": recipe.output / "lora"}
 
 
-def _asked(ground: Ground, arm: str | None) -> dict[str, Any]:
+def _asked(ground: StudySetup, arm: str | None) -> dict[str, Any]:
     study = ground.study
     keys = ("width", "height", "sampling_steps", "guidance", "sample_seeds", "velocity")
     # Left out where they are not stated: looks that were taken before there were any stay good.

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diffusion4k import __version__
-from diffusion4k.ablation.results import Curve, Entry, Identity, Results, judge
-from diffusion4k.ablation.setup import Ground
+from diffusion4k.ablation.results import AblationEntry, AblationResults, ArmCurve, EqualArms, judge
+from diffusion4k.ablation.setup import StudySetup
 from diffusion4k.ablation.snapshots import Look, findings_of, photographs_of, read_look
 from diffusion4k.ablation.velocity_error import SUB_BANDS, levels_of
 from diffusion4k.benchmark.values import EMPTY, Cell, Values, from_zero
 from diffusion4k.metrics.measure import Column, Distance, Mean
-from diffusion4k.metrics.measuring import Findings
+from diffusion4k.metrics.measuring import Measured
 from diffusion4k.metrics.spectrum import RINGS, log_distance
 from diffusion4k.statistics import Statistic, crossed, mean_of, minus, ratio_of_sums
 from diffusion4k.support.progress import track
@@ -60,7 +60,7 @@ class _Side:
     def __init__(
         self,
         looks: Mapping[int, Look],
-        findings: Mapping[int, Sequence[Findings]],
+        findings: Mapping[int, Sequence[Measured]],
         *,
         is_start: bool = False,
     ) -> None:
@@ -88,12 +88,12 @@ class _Side:
 
 
 def results_of(
-    ground: Ground,
+    ground: StudySetup,
     looks: Mapping[Key, Path],
     start: Path,
     loss_curves: Mapping[tuple[str, int], Path],
     notes: Sequence[str],
-) -> Results:
+) -> AblationResults:
     """All results; `looks` and `start` are folders of looks."""
     study = ground.study
     photographs = photographs_of(ground, ground.photographs)
@@ -117,7 +117,7 @@ def results_of(
         spectra.append(_spectrum(PHOTOGRAPHS, photographs))
         spectra.append(_spectrum(DECODED, decoded))
     firsts = {arm: read_look(looks[arm, study.seeds[0], study.steps[-1]]) for arm in study.arms}
-    return Results(
+    return AblationResults(
         tuple(study.arms),
         study.baseline,
         study.steps,
@@ -138,7 +138,7 @@ def results_of(
     )
 
 
-def _side(ground: Ground, folders: Mapping[int, Path], name: str) -> _Side:
+def _side(ground: StudySetup, folders: Mapping[int, Path], name: str) -> _Side:
     looks = {seed: read_look(folder) for seed, folder in folders.items()}
     findings = {seed: findings_of(ground, look.shots, name) for seed, look in looks.items()}
     return _Side(looks, findings, is_start=name == BEFORE)
@@ -147,30 +147,30 @@ def _side(ground: Ground, folders: Mapping[int, Path], name: str) -> _Side:
 class _Work:
     """Values with their intervals."""
 
-    def __init__(self, ground: Ground, values: Values, beside_decoded: Values) -> None:
+    def __init__(self, ground: StudySetup, values: Values, beside_decoded: Values) -> None:
         self._ground, self._values, self._beside_decoded = ground, values, beside_decoded
         self._levels = levels_of(ground.study)
         of_decoded = (DECODED_COLUMN,) if ground.decoded else ()
         self.columns: tuple[Column, ...] = (*VELOCITY_COLUMNS, *of_decoded, *ground.columns)
 
-    def entries(self, arm: str, steps: int, side: _Side, base: _Side | None) -> list[Entry]:
+    def entries(self, arm: str, steps: int, side: _Side, base: _Side | None) -> list[AblationEntry]:
         """Of all columns; without a `base` there is no difference."""
         return [self._entry(arm, steps, column, side, base) for column in self.columns]
 
     def _entry(
         self, arm: str, steps: int, column: Column, side: _Side, base: _Side | None
-    ) -> Entry:
+    ) -> AblationEntry:
         ours = self._statistic(column, side)
         value = self._cell(column, side, ours)
         if column in VELOCITY_COLUMNS or isinstance(column, Distance):
             value = from_zero(value)
         theirs = self._statistic(column, base) if base else None
         if base is None or ours is None or theirs is None:
-            return Entry(arm, steps, column.name, value)
+            return AblationEntry(arm, steps, column.name, value)
         difference = self._cell(column, side, minus(ours, theirs))
         baseline = self._cell(column, base, theirs).value
         verdict = judge(difference, baseline, column, self._ground.study.margin)
-        return Entry(arm, steps, column.name, value, difference, verdict)
+        return AblationEntry(arm, steps, column.name, value, difference, verdict)
 
     def _statistic(self, column: Column, side: _Side) -> Statistic | None:
         if column in VELOCITY_COLUMNS:
@@ -190,7 +190,7 @@ class _Work:
         found = crossed(statistic, kinds, repeats=repeats, resamples=self._ground.study.resamples)
         return Cell(*map(_finite, (found.value, found.low, found.high)))
 
-    def by_level(self, sides: Mapping[str, _Side]) -> dict[str, tuple[Curve, ...]]:
+    def by_level(self, sides: Mapping[str, _Side]) -> dict[str, tuple[ArmCurve, ...]]:
         """Error relative to the baseline's, less 1, at each noise level."""
         study = self._ground.study
         base = sides[study.baseline]
@@ -204,7 +204,7 @@ class _Work:
             for name, bands in parts.items()
         }
 
-    def _relative(self, arm: str, side: _Side, base: _Side, bands: list[int]) -> Curve:
+    def _relative(self, arm: str, side: _Side, base: _Side, bands: list[int]) -> ArmCurve:
         cells = []
         for level in range(len(self._levels)):
             ours, theirs = (s.errors[:, :, level, bands].mean(-1).ravel() for s in (side, base))
@@ -212,19 +212,19 @@ class _Work:
             found = crossed(ratio, side.by_picture, resamples=self._ground.study.resamples)
             cells.append([found.value - 1, found.low - 1, found.high - 1])
         values, low, high = zip(*cells, strict=True)
-        return Curve(arm, values, tuple(map(_finite, low)), tuple(map(_finite, high)))
+        return ArmCurve(arm, values, tuple(map(_finite, low)), tuple(map(_finite, high)))
 
 
-def _spectrum(arm: str, findings: Sequence[Findings]) -> Curve:
+def _spectrum(arm: str, findings: Sequence[Measured]) -> ArmCurve:
     mean = np.mean([found.features("spectrum")[0] for found in findings], axis=0)
-    return Curve(arm, tuple(mean.astype(float).tolist()))
+    return ArmCurve(arm, tuple(mean.astype(float).tolist()))
 
 
 def _identities(
-    ground: Ground,
+    ground: StudySetup,
     sides: Mapping[tuple[str, int], _Side],
     loss_curves: Mapping[tuple[str, int], Path],
-) -> tuple[Identity, ...]:
+) -> tuple[EqualArms, ...]:
     study, last = ground.study, ground.study.steps[-1]
     found = []
     for first, second in study.equal:
@@ -236,7 +236,7 @@ def _identities(
             _largest(*(sides[arm, steps].errors.mean((1, 2, 3)) for arm in (first, second)))
             for steps in study.steps
         ]
-        found.append(Identity(first, second, max(losses), max(errors)))
+        found.append(EqualArms(first, second, max(losses), max(errors)))
     return tuple(found)
 
 
@@ -255,7 +255,7 @@ def _finite(number: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _facts(ground: Ground, before: _Side, photographs: Sequence[Findings]) -> dict[str, Any]:
+def _facts(ground: StudySetup, before: _Side, photographs: Sequence[Measured]) -> dict[str, Any]:
     study, recipe = ground.study, ground.recipe.for_processes(1)
     libraries = ("torch", "diffusers", "transformers", "numpy", "pillow", "numba")
     return {

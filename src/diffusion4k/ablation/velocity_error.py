@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from diffusion4k.ablation.recipe import Study
+from diffusion4k.ablation.recipe import AblationRecipe
 from diffusion4k.data.cache import LatentCache
 from diffusion4k.data.loader import Batch, LatentBatches
 from diffusion4k.families import Family, family_of, resolve
@@ -35,7 +35,7 @@ SUB_BANDS = ("LL", "LH", "HL", "HH")
 _NOISE = 3  # separates these random numbers from those of training
 
 
-def levels_of(study: Study) -> NDArray[np.float64]:
+def levels_of(study: AblationRecipe) -> NDArray[np.float64]:
     """The noise levels, the least first."""
     count = study.velocity.levels
     return (np.arange(count) + 0.5) / count
@@ -43,7 +43,7 @@ def levels_of(study: Study) -> NDArray[np.float64]:
 
 @torch.no_grad()
 def velocity_errors(
-    study: Study,
+    study: AblationRecipe,
     recipe: Recipe,
     cache: LatentCache,
     network: nn.Module,

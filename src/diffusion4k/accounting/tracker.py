@@ -1,10 +1,10 @@
 """Runs a network on nothing but shapes, and counts what it would compute and hold.
 
 Tensors on the meta device have shape and precision but no contents. Below autograd every operation
-passes `Tracker`: its floating-point operations are counted by torch's own formulas, and the bytes
-of every storage from the moment it is made until the last tensor of it is gone. A real run frees
-in the same order, so the peak is that of the real run as its allocator sees it. What operations
-take inside themselves is not seen, apart from `Workspace`.
+passes `CostTracker`: its floating-point operations are counted by torch's own formulas, and the
+bytes of every storage from the moment it is made until the last tensor of it is gone. A real run
+frees in the same order, so the peak is that of the real run as its allocator sees it. What
+operations take inside themselves is not seen, apart from `Workspace`.
 """
 
 import weakref
@@ -19,7 +19,7 @@ from torch.utils import flop_counter
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["Tracker", "Workspace", "cpu_workspace", "gpu_workspace"]
+__all__ = ["CostTracker", "Workspace", "cpu_workspace", "gpu_workspace"]
 
 aten = torch.ops.aten
 
@@ -52,7 +52,7 @@ def gpu_workspace(inputs: Iterable[Tensor], outputs: Iterable[Tensor]) -> int:
     return sum(map(_size, [*inputs, *outputs]))
 
 
-class Tracker(TorchDispatchMode):
+class CostTracker(TorchDispatchMode):
     """Counts FLOPs and live bytes of what runs inside its `with` block.
 
     Every storage belongs to a part: `part` of the moment when it was made, or that of `hold`.

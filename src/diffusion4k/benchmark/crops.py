@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from diffusion4k.benchmark.comparable import Size
-from diffusion4k.benchmark.entries import Shot
+from diffusion4k.benchmark.entries import GeneratedImage
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics.images import as_array
 from diffusion4k.support.files import atomic_path, sha256_of
@@ -26,7 +26,7 @@ def common_size(sizes: Iterable[Size]) -> Size:
     return min(widths), min(heights)
 
 
-def cropped(shot: Shot, is_of: Size | None, size: Size, folder: Path) -> Shot:
+def cropped(shot: GeneratedImage, is_of: Size | None, size: Size, folder: Path) -> GeneratedImage:
     """The shot with the central `size` pixels of its image; the same where it has that size.
 
     A broken image is left as it is: measuring says what is wrong with it.
@@ -52,4 +52,4 @@ def cropped(shot: Shot, is_of: Size | None, size: Size, folder: Path) -> Shot:
         with atomic_path(path) as temporary:
             centre = pixels[top : top + size[1], left : left + size[0]]
             Image.fromarray(centre).save(temporary, compress_level=1)
-    return Shot(path, shot.prompt, shot.pair)
+    return GeneratedImage(path, shot.prompt, shot.pair)

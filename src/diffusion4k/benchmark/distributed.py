@@ -3,10 +3,10 @@
 from datetime import timedelta
 from typing import Any
 
-__all__ = ["Team"]
+__all__ = ["Processes"]
 
 
-class Team:
+class Processes:
     """This process among all; each makes its share of the images, the first one measures."""
 
     def __init__(self) -> None:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from diffusion4k.benchmark.distributed import Team
+from diffusion4k.benchmark.distributed import Processes
 from diffusion4k.benchmark.prompts import PromptSet
-from diffusion4k.benchmark.recipe import BenchmarkRecipe, Entry
+from diffusion4k.benchmark.recipe import BenchmarkEntry, BenchmarkRecipe
 from diffusion4k.data.folder import photo_folder
 from diffusion4k.data.images import image_size
 from diffusion4k.data.metadata import METADATA, Row, write_rows
@@ -26,7 +26,7 @@ from diffusion4k.sampling.request import Request
 from diffusion4k.support.wording import natural_key
 
 __all__ = [
-    "Shot",
+    "GeneratedImage",
     "check_entries",
     "found_images",
     "images_folder",
@@ -41,7 +41,7 @@ _SAMPLER = ("factor", "dtype", "memory", "max_memory", "weights", "lora", "lora_
 
 
 @dataclass(frozen=True)
-class Shot:
+class GeneratedImage:
     """An image of a row; `pair` is equal for images of one prompt and seed."""
 
     path: Path
@@ -49,7 +49,7 @@ class Shot:
     pair: tuple[str, int] | None = None
 
 
-def images_folder(recipe: BenchmarkRecipe, entry: Entry) -> Path:
+def images_folder(recipe: BenchmarkRecipe, entry: BenchmarkEntry) -> Path:
     """Where the images of a row are."""
     if entry.images is not None:
         return photo_folder(entry.images)
@@ -75,12 +75,12 @@ def check_entries(recipe: BenchmarkRecipe) -> None:
 
 def make_images(
     recipe: BenchmarkRecipe,
-    entry: Entry,
+    entry: BenchmarkEntry,
     prompts: PromptSet,
-    team: Team,
+    team: Processes,
     *,
     share: slice = slice(None),
-) -> list[Shot]:
+) -> list[GeneratedImage]:
     """Make the images of a model for `share` of the prompts and seeds, where they are not there.
 
     Raises:
@@ -101,12 +101,16 @@ def make_images(
         progress=team.is_main,
     )
     return [
-        Shot(output.path, output.settings.prompt, (output.settings.prompt, output.settings.seed))
+        GeneratedImage(
+            output.path, output.settings.prompt, (output.settings.prompt, output.settings.seed)
+        )
         for output in outputs
     ]
 
 
-def requests_of(recipe: BenchmarkRecipe, entry: Entry, prompts: PromptSet) -> list[Request]:
+def requests_of(
+    recipe: BenchmarkRecipe, entry: BenchmarkEntry, prompts: PromptSet
+) -> list[Request]:
     """What a row asks its model for: each prompt with each seed."""
     has_stages = entry.stages is not None or entry.draft is not None
     return [
@@ -127,13 +131,13 @@ def requests_of(recipe: BenchmarkRecipe, entry: Entry, prompts: PromptSet) -> li
     ]
 
 
-def write_captions(folder: Path, shots: list[Shot]) -> None:
+def write_captions(folder: Path, shots: list[GeneratedImage]) -> None:
     """Make the folder an image folder, as `compare` and the studies take it."""
     rows = [{"file_name": shot.path.name, "text": shot.prompt} for shot in shots]
     write_rows(folder / METADATA, rows)
 
 
-def found_images(folder: Path, *, quiet: bool = False) -> list[Shot]:
+def found_images(folder: Path, *, quiet: bool = False) -> list[GeneratedImage]:
     """The images of a folder, each with the prompt that `metadata.jsonl` or its own record gives.
 
     These are the images in the folder itself, and those that `metadata.jsonl` names, be they there
@@ -158,12 +162,12 @@ def found_images(folder: Path, *, quiet: bool = False) -> list[Shot]:
     shots = []
     for path, prompt, seed in known:
         if not prompt:
-            shots.append(Shot(path))
+            shots.append(GeneratedImage(path))
             continue
         if seed is None:
             seed = next(number for number in count() if (prompt, number) not in taken)
             taken.add((prompt, seed))
-        shots.append(Shot(path, prompt, (prompt, seed)))
+        shots.append(GeneratedImage(path, prompt, (prompt, seed)))
     pairs = Counter(shot.pair for shot in shots if shot.pair)
     if again := next((pair for pair, count in pairs.items() if count > 1), None):
         raise UsageError(
@@ -190,7 +194,7 @@ def prompts_of(paths: Iterable[Path]) -> dict[Path, str | None]:
     return found
 
 
-def size_of(shot: Shot) -> tuple[int, int] | None:
+def size_of(shot: GeneratedImage) -> tuple[int, int] | None:
     """Width and height, None for an image that cannot be read (measuring says why)."""
     try:
         return image_size(shot.path)

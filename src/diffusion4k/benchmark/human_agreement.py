@@ -20,7 +20,7 @@ from diffusion4k.benchmark.ratings import Ratings
 from diffusion4k.benchmark.values import per_picture
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.measure import Column, Ratio
-from diffusion4k.metrics.measuring import Findings
+from diffusion4k.metrics.measuring import Measured
 from diffusion4k.statistics import (
     CORRELATIONS,
     Interval,
@@ -94,7 +94,7 @@ class Agreement:
 
 
 def agreement_with_people(
-    columns: Sequence[Column], findings: dict[str, Findings], ratings: Ratings
+    columns: Sequence[Column], findings: dict[str, Measured], ratings: Ratings
 ) -> Agreement:
     """Correlate every column that has a number for each image with the mean ratings.
 

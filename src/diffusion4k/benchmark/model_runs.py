@@ -5,37 +5,37 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from diffusion4k.benchmark.comparable import Conditions, Size
-from diffusion4k.benchmark.entries import Shot
+from diffusion4k.benchmark.entries import GeneratedImage
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.metrics.measuring import Findings
+from diffusion4k.metrics.measuring import Measured
 from diffusion4k.sampling.files import read_metadata
 
-__all__ = ["Entrant", "conditions_of"]
+__all__ = ["ModelRun", "conditions_of"]
 
 
 @dataclass
-class Entrant:
+class ModelRun:
     """What could not be measured is in `bad`, with its reason."""
 
     name: str
-    shots: list[Shot]
+    shots: list[GeneratedImage]
     conditions: Conditions
     folder: Path
-    found: dict[Path, Findings] = field(default_factory=dict)
+    found: dict[Path, Measured] = field(default_factory=dict)
     bad: dict[str, str] = field(default_factory=dict)
 
     @property
-    def findings(self) -> list[Findings]:
+    def findings(self) -> list[Measured]:
         """Of the images in their order."""
         return list(self.found.values())
 
-    def by_pair(self) -> dict[tuple[str, int], Findings]:
+    def by_pair(self) -> dict[tuple[str, int], Measured]:
         """Findings by prompt and seed, of the images for which both are known."""
         pairs = {shot.pair: shot.path for shot in self.shots if shot.pair}
         return {pair: self.found[path] for pair, path in pairs.items() if path in self.found}
 
 
-def conditions_of(shots: Sequence[Shot], sizes: Sequence[Size]) -> Conditions:
+def conditions_of(shots: Sequence[GeneratedImage], sizes: Sequence[Size]) -> Conditions:
     """Of images as they are saved, and of the sizes that are measured."""
     prompts = [shot.prompt for shot in shots]
     suffixes = {shot.path.suffix.lower().lstrip(".") for shot in shots}

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffusion4k.benchmark.model_runs import Entrant
-from diffusion4k.benchmark.results import Results, TableRow
+from diffusion4k.benchmark.model_runs import ModelRun
+from diffusion4k.benchmark.results import BenchmarkResults, TableRow
 from diffusion4k.benchmark.tables import ARROWS
 from diffusion4k.benchmark.values import EMPTY
 from diffusion4k.errors import Diffusion4kError
@@ -19,7 +19,7 @@ from diffusion4k.support.figures import KEPT, SOFT, new_figure, tidy
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Preview", "interval_figure", "previews"]
+__all__ = ["PromptPreview", "interval_figure", "previews"]
 
 _SHOWN = 6  # prompts
 _SIDE = 360
@@ -27,14 +27,14 @@ _ACROSS = 3  # small figures
 
 
 @dataclass(frozen=True)
-class Preview:
+class PromptPreview:
     """A prompt, and the image of each row that has one: its name and data URI."""
 
     prompt: str
     images: list[tuple[str, str]]
 
 
-def previews(entrants: Sequence[Entrant]) -> list[Preview]:
+def previews(entrants: Sequence[ModelRun]) -> list[PromptPreview]:
     """The first prompts of which most rows have an image, and those images, reduced."""
     pairs = [entrant.by_pair() for entrant in entrants]
     every = list(dict.fromkeys(pair for row in pairs for pair in row))
@@ -49,11 +49,11 @@ def previews(entrants: Sequence[Entrant]) -> list[Preview]:
         for entrant, row in zip(entrants, pairs, strict=True):
             if pair in row and (uri := _reduced_uri(row[pair].path)):
                 images.append((entrant.name, uri))
-        found.append(Preview(prompt, images))
+        found.append(PromptPreview(prompt, images))
     return found
 
 
-def interval_figure(results: Results) -> str:
+def interval_figure(results: BenchmarkResults) -> str:
     """A small figure of each main column, a dot and its interval for each row, as SVG."""
     import matplotlib
 

@@ -7,19 +7,19 @@ from diffusion4k.benchmark.human_agreement import Agreement, agreement_with_peop
 from diffusion4k.benchmark.ratings import Ratings
 from diffusion4k.errors import UsageError
 from diffusion4k.metrics.measure import Distance, Measure
-from diffusion4k.metrics.measuring import Findings, measure_all
+from diffusion4k.metrics.measuring import Measured, measure_all
 from diffusion4k.metrics.network_measures import network_measures
 from diffusion4k.metrics.networks import Networks
-from diffusion4k.metrics.picture import Picture
-from diffusion4k.metrics.store import Store
-from diffusion4k.metrics.weight_free import Settings, weight_free_measures
+from diffusion4k.metrics.picture import MeasuredImage
+from diffusion4k.metrics.store import MeasureStore
+from diffusion4k.metrics.weight_free import MeasureSettings, weight_free_measures
 from diffusion4k.support.progress import track
 
 __all__ = ["compare_with_ratings", "figure_paths", "measures_of_one_image"]
 
 
 def measures_of_one_image(
-    settings: Settings, networks: Networks, device: str = "cpu", own: Sequence[Measure] = ()
+    settings: MeasureSettings, networks: Networks, device: str = "cpu", own: Sequence[Measure] = ()
 ) -> tuple[list[Measure], list[str]]:
     """Measures that see one image alone, and why some that people compare cannot be made.
 
@@ -49,7 +49,7 @@ def compare_with_ratings(
     paths: Sequence[Path],
     ratings: Ratings,
     measures: Sequence[Measure],
-    store: Store,
+    store: MeasureStore,
 ) -> tuple[Agreement, list[str]]:
     """The agreement of each of the measures, and which of them could not be used.
 
@@ -70,9 +70,11 @@ def compare_with_ratings(
     return agreement_with_people(columns, findings, ratings), named
 
 
-def _found(paths: Sequence[Path], measures: Sequence[Measure], store: Store) -> dict[str, Findings]:
+def _found(
+    paths: Sequence[Path], measures: Sequence[Measure], store: MeasureStore
+) -> dict[str, Measured]:
     """By file name, without the images that a measure cannot take."""
-    found = measure_all(map(Picture, paths), measures, store)
+    found = measure_all(map(MeasuredImage, paths), measures, store)
     return {
         finding.path.name: finding
         for finding in track(found, len(paths), "measuring rated images")
@@ -80,7 +82,9 @@ def _found(paths: Sequence[Path], measures: Sequence[Measure], store: Store) -> 
     }
 
 
-def _failing(paths: Sequence[Path], measures: Sequence[Measure], store: Store) -> dict[str, str]:
+def _failing(
+    paths: Sequence[Path], measures: Sequence[Measure], store: MeasureStore
+) -> dict[str, str]:
     """Measures that cannot take images which others can, and why: a patch may be too small.
 
     They are left out for all images, rather than the images for all measures.
@@ -88,7 +92,7 @@ def _failing(paths: Sequence[Path], measures: Sequence[Measure], store: Store) -
     found: dict[str, str] = {}
     for path in paths:
         problems = {
-            measure.name: next(measure_all([Picture(path)], [measure], store)).problem
+            measure.name: next(measure_all([MeasuredImage(path)], [measure], store)).problem
             for measure in measures
         }
         if not all(problems.values()):

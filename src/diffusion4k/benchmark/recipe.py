@@ -24,10 +24,10 @@ from diffusion4k.errors import UsageError
 from diffusion4k.families.stages import StageOptions
 from diffusion4k.metrics.networks import Networks
 
-__all__ = ["BenchmarkRecipe", "Entry", "checked_recipe", "load_benchmark_recipe"]
+__all__ = ["BenchmarkEntry", "BenchmarkRecipe", "checked_recipe", "load_benchmark_recipe"]
 
 
-class Entry(Section):
+class BenchmarkEntry(Section):
     """A row of the table: a model that makes images, or a folder of images made elsewhere.
 
     What is left out of a model's settings is the model's own default.
@@ -55,7 +55,7 @@ class Entry(Section):
     """Of all stages after the draft."""
 
     @model_validator(mode="after")
-    def _either(self) -> "Entry":
+    def _either(self) -> "BenchmarkEntry":
         if (self.model is None) == (self.images is None):
             raise PydanticCustomError("entry", "give either `model` or `images`, a folder")
         given = self.model_fields_set - {"name", "images"}
@@ -75,7 +75,7 @@ class BenchmarkRecipe(Section):
     limit: Count | None = None
     """At most the first so many prompts."""
     seeds: tuple[Seed, ...] = Field((0,), min_length=1)
-    models: tuple[Entry, ...] = Field(min_length=1)
+    models: tuple[BenchmarkEntry, ...] = Field(min_length=1)
     reference: Path | None = None
     """Folder of photographs for the distances (`pocket`: the bundled ones); by default that of the
     prompts."""

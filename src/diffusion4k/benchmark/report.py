@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffusion4k.benchmark.model_runs import Entrant
+from diffusion4k.benchmark.model_runs import ModelRun
 from diffusion4k.benchmark.previews import interval_figure, previews
-from diffusion4k.benchmark.results import Results, TableRow, shown
+from diffusion4k.benchmark.results import BenchmarkResults, TableRow, shown
 from diffusion4k.benchmark.tables import ARROWS
 from diffusion4k.benchmark.values import EMPTY
 from diffusion4k.metrics.measure import Column
@@ -15,7 +15,7 @@ from diffusion4k.support.report_page import render
 __all__ = ["write_report"]
 
 
-def write_report(results: Results, entrants: Sequence[Entrant], path: Path) -> None:
+def write_report(results: BenchmarkResults, entrants: Sequence[ModelRun], path: Path) -> None:
     """Write the page to `path`; pictures are embedded, nothing is linked."""
     marks: dict[tuple[str, ...], int] = {}
     for row in results.rows:

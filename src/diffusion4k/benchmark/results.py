@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 from diffusion4k.benchmark.published import PUBLISHED_COLUMNS
 from diffusion4k.benchmark.values import EMPTY, Cell
-from diffusion4k.metrics.measure import Column, Missing
+from diffusion4k.metrics.measure import Column, Unavailable
 from diffusion4k.support.files import write_text
 from diffusion4k.support.text_files import as_cell
 
-__all__ = ["Difference", "ImageRow", "Results", "TableRow", "shown"]
+__all__ = ["BenchmarkResults", "Difference", "ImageRow", "TableRow", "shown"]
 
 _FOREIGN = "weighs JPEG files of another quality"
 
@@ -64,13 +64,13 @@ class ImageRow:
 
 
 @dataclass(frozen=True)
-class Results:
+class BenchmarkResults:
     """All of it; what is shown is made of this alone."""
 
     columns: tuple[Column, ...]
     rows: tuple[TableRow, ...]
     differences: tuple[Difference, ...]
-    missing: tuple[Missing, ...]
+    missing: tuple[Unavailable, ...]
     """Columns that could not be measured here, and why."""
     bad: dict[str, dict[str, str]]
     """By row, then file: why it could not be measured."""

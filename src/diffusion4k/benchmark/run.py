@@ -10,9 +10,9 @@ from pathlib import Path
 
 from diffusion4k.benchmark.comparable import Size
 from diffusion4k.benchmark.crops import common_size, cropped
-from diffusion4k.benchmark.distributed import Team
+from diffusion4k.benchmark.distributed import Processes
 from diffusion4k.benchmark.entries import (
-    Shot,
+    GeneratedImage,
     check_entries,
     found_images,
     images_folder,
@@ -20,24 +20,24 @@ from diffusion4k.benchmark.entries import (
     size_of,
     write_captions,
 )
-from diffusion4k.benchmark.model_runs import Entrant, conditions_of
+from diffusion4k.benchmark.model_runs import ModelRun, conditions_of
 from diffusion4k.benchmark.prompts import PromptSet, read_prompt_set
 from diffusion4k.benchmark.recipe import BenchmarkRecipe
 from diffusion4k.benchmark.report import write_report
-from diffusion4k.benchmark.results import Results
+from diffusion4k.benchmark.results import BenchmarkResults
 from diffusion4k.benchmark.summary import differences_of, facts_of, images_of, notes_of, rows_of
 from diffusion4k.benchmark.tables import save_latex
 from diffusion4k.benchmark.values import Values
 from diffusion4k.data.folder import METADATA, photo_folder, read_folder
 from diffusion4k.data.picture_files import list_images
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.metrics.measure import Measure, Missing
+from diffusion4k.metrics.measure import Measure, Unavailable
 from diffusion4k.metrics.measuring import measure_all
 from diffusion4k.metrics.own import own_measures
-from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.metrics.selection import measures_for, takes_prompts
-from diffusion4k.metrics.store import Store
-from diffusion4k.metrics.weight_free import Settings
+from diffusion4k.metrics.store import MeasureStore
+from diffusion4k.metrics.weight_free import MeasureSettings
 from diffusion4k.support.lock import locked
 from diffusion4k.support.progress import track
 from diffusion4k.support.wording import counted
@@ -50,7 +50,7 @@ FILES = ("results.json", "results.csv", "images.csv", "results.tex", "report.htm
 _MEASURED = "measured"
 
 
-def run_benchmark(recipe: BenchmarkRecipe, *, skip_bad: bool = False) -> Results | None:
+def run_benchmark(recipe: BenchmarkRecipe, *, skip_bad: bool = False) -> BenchmarkResults | None:
     """Make and measure all images; None in all processes but the first.
 
     Raises:
@@ -61,7 +61,7 @@ def run_benchmark(recipe: BenchmarkRecipe, *, skip_bad: bool = False) -> Results
     check_entries(recipe)
     own_measures(recipe.metrics, "metrics")
     prompts = read_prompt_set(recipe.prompts, recipe.limit, skip_bad=skip_bad)
-    team = Team()
+    team = Processes()
     held = locked(recipe.output, other="output") if team.is_main else nullcontext()
     with held:
         if team.is_main and any(entry.model is not None for entry in recipe.models):
@@ -78,12 +78,12 @@ def run_benchmark(recipe: BenchmarkRecipe, *, skip_bad: bool = False) -> Results
 
 
 def _measured(
-    recipe: BenchmarkRecipe, prompts: PromptSet, team: Team, *, skip_bad: bool
-) -> Results:
+    recipe: BenchmarkRecipe, prompts: PromptSet, team: Processes, *, skip_bad: bool
+) -> BenchmarkResults:
     entrants = _entrants(recipe, prompts, team)
     reference = _reference(recipe, prompts, skip_bad=skip_bad)
     measures, missing = _measures(recipe, prompts, team)
-    store = Store(recipe.output / _MEASURED)
+    store = MeasureStore(recipe.output / _MEASURED)
     everyone = [*entrants, reference] if reference else entrants
     for entrant in everyone:
         _measure(entrant, measures, store)
@@ -93,7 +93,7 @@ def _measured(
         groups=recipe.distance_groups,
     )
     columns = tuple(column for measure in measures for column in measure.columns)
-    results = Results(
+    results = BenchmarkResults(
         columns,
         rows_of(entrants, reference, columns, values, prompts),
         differences_of(entrants, columns, values),
@@ -108,9 +108,9 @@ def _measured(
 
 
 def _measures(
-    recipe: BenchmarkRecipe, prompts: PromptSet, team: Team
-) -> tuple[list[Measure], list[Missing]]:
-    settings = Settings(
+    recipe: BenchmarkRecipe, prompts: PromptSet, team: Processes
+) -> tuple[list[Measure], list[Unavailable]]:
+    settings = MeasureSettings(
         recipe.reencode, recipe.patch_size, recipe.patches_per_image, recipe.grid_period
     )
     has_reference = bool(recipe.reference or prompts.reference)
@@ -123,7 +123,7 @@ def _measures(
     )
 
 
-def _write(results: Results, entrants: Sequence[Entrant], folder: Path) -> None:
+def _write(results: BenchmarkResults, entrants: Sequence[ModelRun], folder: Path) -> None:
     data, table, images, latex, report = (folder / name for name in FILES)
     results.save_json(data)
     results.save_csv(table)
@@ -132,9 +132,9 @@ def _write(results: Results, entrants: Sequence[Entrant], folder: Path) -> None:
     write_report(results, entrants, report)
 
 
-def _entrants(recipe: BenchmarkRecipe, prompts: PromptSet, team: Team) -> list[Entrant]:
+def _entrants(recipe: BenchmarkRecipe, prompts: PromptSet, team: Processes) -> list[ModelRun]:
     """The rows with their images; the models make what is not there yet."""
-    shots: dict[str, list[Shot]] = {}
+    shots: dict[str, list[GeneratedImage]] = {}
     for entry in recipe.models:
         if entry.images is not None:
             shots[entry.name] = found_images(images_folder(recipe, entry))
@@ -153,7 +153,7 @@ def _entrants(recipe: BenchmarkRecipe, prompts: PromptSet, team: Team) -> list[E
         if wanted:
             measured = [cropped(shot, known[shot.path], wanted, folder) for shot in originals]
         conditions = conditions_of(originals, [wanted or size for size in known.values() if size])
-        entrants.append(Entrant(entry.name, measured, conditions, images_folder(recipe, entry)))
+        entrants.append(ModelRun(entry.name, measured, conditions, images_folder(recipe, entry)))
     return entrants
 
 
@@ -163,22 +163,22 @@ def _crop_size(recipe: BenchmarkRecipe, sizes: Sequence[Size]) -> Size | None:
     return common_size(sizes) if recipe.crop == "common" else recipe.crop
 
 
-def _reference(recipe: BenchmarkRecipe, prompts: PromptSet, *, skip_bad: bool) -> Entrant | None:
+def _reference(recipe: BenchmarkRecipe, prompts: PromptSet, *, skip_bad: bool) -> ModelRun | None:
     folder = photo_folder(recipe.reference) if recipe.reference else prompts.reference
     if folder is None:
         return None
     if (folder / METADATA).is_file():
         photos = read_folder(folder, skip_bad=skip_bad)
-        shots = [Shot(photo.path, photo.text) for photo in photos]
+        shots = [GeneratedImage(photo.path, photo.text) for photo in photos]
         sizes = [(photo.width, photo.height) for photo in photos]
     else:
-        shots = [Shot(path) for path in list_images(folder)]
+        shots = [GeneratedImage(path) for path in list_images(folder)]
         sizes = [size for shot in shots if (size := size_of(shot))]
-    return Entrant("photographs", shots, conditions_of(shots, sizes), folder)
+    return ModelRun("photographs", shots, conditions_of(shots, sizes), folder)
 
 
-def _measure(entrant: Entrant, measures: Sequence[Measure], store: Store) -> None:
-    pictures = [Picture(shot.path, shot.prompt) for shot in entrant.shots]
+def _measure(entrant: ModelRun, measures: Sequence[Measure], store: MeasureStore) -> None:
+    pictures = [MeasuredImage(shot.path, shot.prompt) for shot in entrant.shots]
     measures = takes_prompts(measures, [shot.prompt for shot in entrant.shots])
     found = measure_all(pictures, measures, store)
     for finding in track(found, len(pictures), f"measuring {entrant.name}"):

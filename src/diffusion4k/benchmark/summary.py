@@ -8,7 +8,7 @@ from typing import Any
 
 from diffusion4k import __version__
 from diffusion4k.benchmark.comparable import said_size, why_not, why_not_published
-from diffusion4k.benchmark.model_runs import Entrant
+from diffusion4k.benchmark.model_runs import ModelRun
 from diffusion4k.benchmark.prompts import PromptSet
 from diffusion4k.benchmark.published import PUBLISHED
 from diffusion4k.benchmark.recipe import BenchmarkRecipe
@@ -16,7 +16,7 @@ from diffusion4k.benchmark.results import Difference, ImageRow, TableRow
 from diffusion4k.benchmark.values import Cell, Values, foreign_files, per_picture
 from diffusion4k.metrics.compression import why_marked
 from diffusion4k.metrics.measure import Column, Distance, Measure
-from diffusion4k.metrics.measuring import Findings
+from diffusion4k.metrics.measuring import Measured
 from diffusion4k.support.progress import track
 from diffusion4k.support.wording import counted
 
@@ -26,8 +26,8 @@ _ENOUGH = 10  # images for an interval that means something
 
 
 def rows_of(
-    entrants: Sequence[Entrant],
-    reference: Entrant | None,
+    entrants: Sequence[ModelRun],
+    reference: ModelRun | None,
     columns: Sequence[Column],
     values: Values,
     prompts: PromptSet,
@@ -65,13 +65,13 @@ def rows_of(
 
 
 def _cells(
-    columns: Sequence[Column], findings: Sequence[Findings], values: Values
+    columns: Sequence[Column], findings: Sequence[Measured], values: Values
 ) -> dict[str, Cell]:
     return {column.name: values.value(column, findings) for column in columns}
 
 
 def differences_of(
-    entrants: Sequence[Entrant], columns: Sequence[Column], values: Values
+    entrants: Sequence[ModelRun], columns: Sequence[Column], values: Values
 ) -> tuple[Difference, ...]:
     """Of every two rows that have at least two pairs of images."""
     found = []
@@ -86,7 +86,7 @@ def differences_of(
     return tuple(found)
 
 
-def images_of(entrants: Sequence[Entrant], columns: Sequence[Column]) -> tuple[ImageRow, ...]:
+def images_of(entrants: Sequence[ModelRun], columns: Sequence[Column]) -> tuple[ImageRow, ...]:
     """The numbers of every image that was measured."""
     found = []
     for entrant in entrants:
@@ -101,8 +101,8 @@ def images_of(entrants: Sequence[Entrant], columns: Sequence[Column]) -> tuple[I
 def notes_of(
     recipe: BenchmarkRecipe,
     prompts: PromptSet,
-    entrants: Sequence[Entrant],
-    reference: Entrant | None,
+    entrants: Sequence[ModelRun],
+    reference: ModelRun | None,
     columns: Sequence[Column],
 ) -> tuple[str, ...]:
     """What a reader must know of all rows."""

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from diffusion4k.benchmark.results import Difference, Results, TableRow, shown
+from diffusion4k.benchmark.results import BenchmarkResults, Difference, TableRow, shown
 from diffusion4k.benchmark.values import EMPTY
 from diffusion4k.metrics.measure import Column
 from diffusion4k.support.files import write_text
@@ -29,7 +29,7 @@ _LATEX = {
 }
 
 
-def show(results: Results, console: Console | None = None) -> None:
+def show(results: BenchmarkResults, console: Console | None = None) -> None:
     """Print both tables, the differences, and what a reader must know beside them."""
     console = console or Console()
     console.print(_measured(results))
@@ -48,7 +48,7 @@ def show(results: Results, console: Console | None = None) -> None:
         console.print(note, markup=False, highlight=False)
 
 
-def _measured(results: Results) -> Table:
+def _measured(results: BenchmarkResults) -> Table:
     title = "Measured, with 95% intervals († does not compare with the first row)"
     table = Table(title=title, title_justify="left")
     table.add_column("")
@@ -69,7 +69,7 @@ def _measured(results: Results) -> Table:
     return table
 
 
-def _differences(results: Results) -> Table:
+def _differences(results: BenchmarkResults) -> Table:
     table = Table(title="Paired differences, with 95% intervals", title_justify="left")
     table.add_column("")
     for each in results.differences:
@@ -85,7 +85,7 @@ def _differences(results: Results) -> Table:
     return table
 
 
-def _beside(results: Results) -> Table:
+def _beside(results: BenchmarkResults) -> Table:
     title = "Beside published figures († does not compare with the first row)"
     table = Table(title=title, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", overflow="fold")
@@ -114,7 +114,7 @@ def _named(row: TableRow) -> str:
     return escape(row.name) + ("†" if row.notes else "")
 
 
-def _marked(results: Results) -> list[tuple[str, tuple[str, ...]]]:
+def _marked(results: BenchmarkResults) -> list[tuple[str, tuple[str, ...]]]:
     """The notes of rows, those of published rows with the same notes together."""
     together: dict[tuple[str, ...], list[str]] = {}
     for row in results.rows:
@@ -123,7 +123,7 @@ def _marked(results: Results) -> list[tuple[str, tuple[str, ...]]]:
     return [(", ".join(names), notes) for notes, names in together.items()]
 
 
-def save_latex(results: Results, path: Path) -> None:
+def save_latex(results: BenchmarkResults, path: Path) -> None:
     """Write both tables, and that of differences, as tabulars; needs the package booktabs."""
     parts = [
         "% Needs \\usepackage{booktabs}. In brackets 95% intervals: bootstrap, and jackknife for "
@@ -137,7 +137,7 @@ def save_latex(results: Results, path: Path) -> None:
     write_text(path, "\n\n".join(parts) + "\n" + "\n".join(["", *notes, ""]))
 
 
-def _latex_measured(results: Results) -> str:
+def _latex_measured(results: BenchmarkResults) -> str:
     rows = results.of_kind("ours", "photographs")
     lines = [_cells("", *(_latex_named(row) for row in rows)), r"\midrule"]
     for column in results.main_columns():
@@ -161,7 +161,7 @@ def _latex_differences(differences: tuple[Difference, ...], columns: list[Column
     return _tabular("l" + "r" * len(differences), lines)
 
 
-def _latex_beside(results: Results) -> str:
+def _latex_beside(results: BenchmarkResults) -> str:
     columns = results.published_columns()
     lines = [_cells("", "images", "size", *map(_latex_heading, columns)), r"\midrule"]
     previous = ""

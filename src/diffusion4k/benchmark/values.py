@@ -25,7 +25,7 @@ from diffusion4k.metrics.frechet import (
     frechet_distance,
 )
 from diffusion4k.metrics.measure import Column, Distance, Mean, Ratio
-from diffusion4k.metrics.measuring import Findings
+from diffusion4k.metrics.measuring import Measured
 from diffusion4k.metrics.stacked import frechet_of_folders
 from diffusion4k.statistics import Statistic, bootstrap, jackknife, mean_of, minus, ratio_of_sums
 
@@ -63,7 +63,7 @@ class Values:
     """Values of columns for rows of pictures, beside the pictures of one reference (or none)."""
 
     def __init__(
-        self, reference: Sequence[Findings], *, resamples: int = 2000, groups: int = 20
+        self, reference: Sequence[Measured], *, resamples: int = 2000, groups: int = 20
     ) -> None:
         """`groups` of pictures for the intervals of distances; with 0 they have none."""
         self._reference, self._resamples, self._groups = reference, resamples, groups
@@ -71,7 +71,7 @@ class Values:
         self._distances: dict[tuple[str, tuple[Path, ...]], Statistic] = {}
         self._memory = _Memory()
 
-    def value(self, column: Column, findings: Sequence[Findings]) -> Cell:
+    def value(self, column: Column, findings: Sequence[Measured]) -> Cell:
         """The column's value of a row; empty where pictures or reference do not give one."""
         statistic = self.statistic(column, findings)
         if statistic is None:
@@ -82,7 +82,7 @@ class Values:
         return from_zero(cell) if isinstance(column, Distance) else cell
 
     def difference(
-        self, column: Column, first: Sequence[Findings], second: Sequence[Findings]
+        self, column: Column, first: Sequence[Measured], second: Sequence[Measured]
     ) -> Cell:
         """First minus second, of pictures that are pairs in this order, drawn as pairs."""
         a, b = (self.statistic(column, findings) for findings in (first, second))
@@ -99,7 +99,7 @@ class Values:
         numbers = (found.value, found.low, found.high)
         return Cell(*(number if math.isfinite(number) else None for number in numbers))
 
-    def statistic(self, column: Column, findings: Sequence[Findings]) -> Statistic | None:
+    def statistic(self, column: Column, findings: Sequence[Measured]) -> Statistic | None:
         """The column's value as a function of how often each picture came; None: it has none."""
         if not findings:
             return None
@@ -112,7 +112,7 @@ class Values:
             return ratio_of_sums(*([f.numbers[name] for f in findings] for name in names))
         return mean_of([f.numbers[column.name] for f in findings])
 
-    def _distance(self, column: Distance, findings: Sequence[Findings]) -> Statistic | None:
+    def _distance(self, column: Distance, findings: Sequence[Measured]) -> Statistic | None:
         """Distances take long: each is worked out once, for the row and for its pairs."""
         reference = self._reference
         if not reference or any(column.features not in f.kept for f in (*findings, *reference)):
@@ -146,12 +146,12 @@ class Values:
             return math.nan
 
 
-def foreign_files(column: Column, findings: Sequence[Findings]) -> int:
+def foreign_files(column: Column, findings: Sequence[Measured]) -> int:
     """How many pictures' sizes are not comparable in this column."""
     return column.doubtful(f.numbers for f in findings) if isinstance(column, Ratio) else 0
 
 
-def per_picture(column: Column, findings: Sequence[Findings]) -> NDArray[np.float64] | None:
+def per_picture(column: Column, findings: Sequence[Measured]) -> NDArray[np.float64] | None:
     """A mean's number or a ratio of each picture; None for a distance, or where one has none."""
     if isinstance(column, Mean):
         wanted = [column.name]
@@ -173,7 +173,7 @@ class _Memory:
         self._kept: dict[tuple[Path, str], NDArray[np.float32]] = {}
         self._room = _ROOM
 
-    def features(self, found: Findings, name: str) -> NDArray[np.float32]:
+    def features(self, found: Measured, name: str) -> NDArray[np.float32]:
         key = found.kept[name], name
         if key in self._kept:
             return self._kept[key]
@@ -190,7 +190,7 @@ class _Features:
     def __init__(
         self,
         memory: _Memory,
-        findings: Sequence[Findings],
+        findings: Sequence[Measured],
         name: str,
         counts: NDArray[np.float64] | None = None,
     ) -> None:

@@ -11,7 +11,7 @@ from diffusion4k.cli.arguments import key_values
 from diffusion4k.cli.kinds import of_this_kind
 
 if TYPE_CHECKING:
-    from diffusion4k.ablation.results import Results
+    from diffusion4k.ablation.results import AblationResults
 
 __all__ = ["lines_of", "register"]
 
@@ -76,7 +76,7 @@ def ablate(
         typer.echo(wanted.output / name)
 
 
-def lines_of(results: "Results", width: int) -> list[str]:
+def lines_of(results: "AblationResults", width: int) -> list[str]:
     """What differs from the baseline, arm by arm, in lines of at most `width` letters."""
     from diffusion4k.ablation.report import sentences
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from diffusion4k.benchmark.ratings import Ratings
     from diffusion4k.metrics.measure import Measure
     from diffusion4k.metrics.networks import Networks
-    from diffusion4k.metrics.weight_free import Settings
+    from diffusion4k.metrics.weight_free import MeasureSettings
 
 __all__ = ["register"]
 
@@ -111,7 +111,7 @@ def evaluate(
     from diffusion4k.data.picture_files import list_images
     from diffusion4k.errors import Diffusion4kError, UsageError
     from diffusion4k.metrics.networks import Networks
-    from diffusion4k.metrics.weight_free import Settings
+    from diffusion4k.metrics.weight_free import MeasureSettings
     from diffusion4k.support.files import write_text
     from diffusion4k.support.progress import Counter
     from diffusion4k.support.text_files import visible
@@ -122,7 +122,7 @@ def evaluate(
         raise UsageError(f"--out {out}: {out.parent} is a file, no folder: name another")
     if against is None and figure:
         raise UsageError("--figure: goes with --against")
-    settings = Settings(reencode, patch_size, patches_per_image, grid_period)
+    settings = MeasureSettings(reencode, patch_size, patches_per_image, grid_period)
     folder = photo_folder(folder)
     reference = None if reference is None else photo_folder(reference)
     folders = [path for path in (folder, reference) if path is not None]
@@ -187,7 +187,7 @@ class _People:
         self,
         ratings: "Ratings",
         figure: Path | None,
-        settings: "Settings",
+        settings: "MeasureSettings",
         networks: "Networks",
         device: str,
         out: Path | None,
@@ -204,10 +204,10 @@ class _People:
         """Print, draw, and give what the results file shall hold."""
         from diffusion4k.benchmark.ratings_agreement import compare_with_ratings
         from diffusion4k.benchmark.scatter import draw_scatter, show_agreement
-        from diffusion4k.metrics.store import Store
+        from diffusion4k.metrics.store import MeasureStore
 
         agreement, useless = compare_with_ratings(
-            images, self._ratings, self._measures, Store(kept)
+            images, self._ratings, self._measures, MeasureStore(kept)
         )
         show_agreement(agreement)
         for each in [*self._missing, *useless]:

@@ -95,7 +95,7 @@ def judge(
     variable OPENAI_API_KEY. The same command goes on after any stop; what is paid is not paid
     again. Leaves with 1 if an answer is missing.
     """
-    from diffusion4k.preference.judge.run import Stopped, estimate_judging
+    from diffusion4k.preference.judge.run import JudgingStopped, estimate_judging
     from diffusion4k.preference.judge.run import judge as judge_models
     from diffusion4k.preference.judge.settings import JudgeSettings
 
@@ -126,7 +126,7 @@ def judge(
         return
     try:
         report = judge_models(judged or models, settings, out, prompts=prompts)
-    except Stopped as stopped:
+    except JudgingStopped as stopped:
         for problem in stopped.report.problems:
             typer.echo(f"bad: {problem}")
         typer.echo(stopped.report.lines()[-1])

@@ -14,8 +14,8 @@ from diffusion4k.compare.page import TILES, claim, remove_others, write_page
 from diffusion4k.compare.pyramid import COARSEST, About, PyramidWriter, identity, read_about
 from diffusion4k.data.images import open_pixels
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.imagesets.match import Match, Row, match_images
-from diffusion4k.imagesets.models import Entry, Model, is_inside, read_models
+from diffusion4k.imagesets.match import Match, MatchedRow, match_images
+from diffusion4k.imagesets.models import ImageSetEntry, Model, is_inside, read_models
 from diffusion4k.support.cores import cores
 from diffusion4k.support.lock import locked
 from diffusion4k.support.prefetch import prefetch
@@ -33,7 +33,7 @@ class Comparison:
     """A page that was written, and what is missing on it, one line each."""
 
     page: Path
-    rows: list[Row]
+    rows: list[MatchedRow]
     missing: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
@@ -90,7 +90,7 @@ def compare(
     return comparison
 
 
-def _missing(models: Sequence[Model], rows: Sequence[Row]) -> Iterator[str]:
+def _missing(models: Sequence[Model], rows: Sequence[MatchedRow]) -> Iterator[str]:
     for row in rows:
         for model, entry in zip(models, row.entries, strict=True):
             if entry is None:
@@ -98,12 +98,14 @@ def _missing(models: Sequence[Model], rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _all_tiles(
-    rows: Sequence[Row], folder: Path, *, small: bool
-) -> Iterator[tuple[Entry, _Tiles | Diffusion4kError]]:
+    rows: Sequence[MatchedRow], folder: Path, *, small: bool
+) -> Iterator[tuple[ImageSetEntry, _Tiles | Diffusion4kError]]:
     """Tiles of every image, in order; while some are encoded, the next image is decoded."""
     entries = [entry for row in rows for entry in row.entries if entry]
 
-    def look(entry: Entry) -> tuple[Entry, str, NDArray[np.uint8] | About | Diffusion4kError]:
+    def look(
+        entry: ImageSetEntry,
+    ) -> tuple[ImageSetEntry, str, NDArray[np.uint8] | About | Diffusion4kError]:
         name = ""
         try:
             name = identity(entry.path, small=small)
@@ -126,7 +128,7 @@ def _all_tiles(
 
 def _data(
     models: Sequence[Model],
-    rows: Sequence[Row],
+    rows: Sequence[MatchedRow],
     tiles: dict[Path, _Tiles],
     given: dict[str, dict[str, Numbers]],
     *,
@@ -158,7 +160,7 @@ def _data(
     }
 
 
-def _picture(entry: Entry, made: _Tiles, numbers: Numbers) -> dict[str, Any]:
+def _picture(entry: ImageSetEntry, made: _Tiles, numbers: Numbers) -> dict[str, Any]:
     size = {"width": made.about.width, "height": made.about.height}
     return {
         **{"id": made.id, "file": entry.file_name, "seed": entry.seed, **size},

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from diffusion4k.compare.pyramid import About
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.imagesets.models import Entry, Model
+from diffusion4k.imagesets.models import ImageSetEntry, Model
 from diffusion4k.metrics.aesthetics import AestheticMeasure
 from diffusion4k.metrics.clip_score import ClipScoreMeasure
 from diffusion4k.metrics.hpsv3 import HpsV3Measure
@@ -28,7 +28,7 @@ from diffusion4k.metrics.weight_free import (
     DetailLikeness,
     GlcmTexture,
     JpegSize,
-    Spectrum,
+    SpectrumMeasure,
     TokenGrid,
 )
 from diffusion4k.support.text_files import json_of, read_table
@@ -62,7 +62,7 @@ def headings(found: Sequence[Numbers]) -> list[Heading]:
 def _known() -> dict[str, Heading]:
     """Of the metrics of one picture, by name: called as every other table calls them."""
     measures = (
-        *(GlcmTexture, JpegSize, Spectrum, DetailLikeness, TokenGrid),
+        *(GlcmTexture, JpegSize, SpectrumMeasure, DetailLikeness, TokenGrid),
         *(FidelityMeasure, LpipsMeasure),
         *(ClipScoreMeasure, AestheticMeasure, PickScoreMeasure, HpsV3Measure),
     )
@@ -71,7 +71,7 @@ def _known() -> dict[str, Heading]:
     return found | {name: Heading(name, text, 3) for name, text in HEADINGS.items()}
 
 
-def numbers_of(entry: Entry, about: About, results: dict[str, Numbers] | None) -> Numbers:
+def numbers_of(entry: ImageSetEntry, about: About, results: dict[str, Numbers] | None) -> Numbers:
     """Of the results of the entry's model if they are given; none for an image they leave out."""
     if results is not None:
         return results.get(entry.file_name) or results.get(entry.path.name) or {}

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from diffusion4k.curation.names import UniqueNames
 
-__all__ = ["LOCATION", "Entry", "write_entries"]
+__all__ = ["LOCATION", "CurationEntry", "write_entries"]
 
 _ROWS_PER_PART = 10_000
 
@@ -33,7 +33,7 @@ _SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Entry:
+class CurationEntry:
     """One candidate, or with a `problem` something that could not become one."""
 
     source: str
@@ -62,7 +62,7 @@ class Entry:
         return hashlib.sha256(json.dumps(place).encode()).hexdigest()[:32]
 
 
-def write_entries(entries: Iterable[Entry], folder: Path) -> int:
+def write_entries(entries: Iterable[CurationEntry], folder: Path) -> int:
     """Write all entries into `folder` as parquet files, in order, in place of those there.
 
     Returns how many they are.
@@ -80,7 +80,7 @@ def write_entries(entries: Iterable[Entry], folder: Path) -> int:
             return count
 
 
-def _rows(entries: Iterable[Entry]) -> Iterator[dict[str, Any]]:
+def _rows(entries: Iterable[CurationEntry]) -> Iterator[dict[str, Any]]:
     names = UniqueNames()
     for index, entry in enumerate(entries):
         row = {field: getattr(entry, field) for field in LOCATION}

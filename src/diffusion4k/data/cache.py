@@ -19,11 +19,11 @@ import torch
 from diffusion4k.data.encode import encode_photos, encode_texts
 from diffusion4k.data.folder import Photo
 from diffusion4k.data.index import INDEX, SampleKeys, write_index
-from diffusion4k.data.plan import Plan, Settings, make_plan
+from diffusion4k.data.plan import CachePlan, CacheSettings, make_plan
 from diffusion4k.data.problems import Problem, writing
 from diffusion4k.data.reader import SHARDS, CachedSample, LatentCache
 from diffusion4k.data.shards import SHARD_BYTES, Shards, remove_leftovers, remove_unused
-from diffusion4k.data.team import ALONE, Team
+from diffusion4k.data.team import ALONE, EncodingTeam
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import Family
 from diffusion4k.support.devices import usable_device
@@ -33,7 +33,7 @@ __all__ = [
     "CacheReport",
     "CachedSample",
     "LatentCache",
-    "Missing",
+    "MissingLatents",
     "build_cache",
     "missing",
 ]
@@ -56,7 +56,7 @@ class CacheReport:
 
 
 @dataclass(frozen=True)
-class Missing:
+class MissingLatents:
     """What a build would compute."""
 
     texts: int
@@ -83,7 +83,7 @@ def build_cache(
     device: str | torch.device | None = None,
     shard_bytes: int = SHARD_BYTES,
     progress: bool = True,
-    team: Team = ALONE,
+    team: EncodingTeam = ALONE,
 ) -> CacheReport:
     """Make the folder `cache` hold exactly `photos`, computing what it lacks.
 
@@ -111,7 +111,7 @@ def build_cache(
         UsageError: a resolution, dtype or device that is not allowed.
         Diffusion4kError: a broken photograph, model or disk; another build at work in `cache`.
     """
-    settings = Settings(
+    settings = CacheSettings(
         model, family, resolution, flip, dtype, longest, posterior, enlarge, enlargement
     )
     place = usable_device(device)
@@ -165,27 +165,27 @@ def missing(
     resolution: int,
     flip: bool = False,
     dtype: str = "float16",
-) -> Missing:
+) -> MissingLatents:
     """What `build_cache` with these arguments would compute; false if nothing.
 
     Raises:
         UsageError: a resolution or dtype that is not allowed.
         Diffusion4kError: the model folder is incomplete.
     """
-    plan = make_plan(photos, Settings(model, family, resolution, flip, dtype), cache)
+    plan = make_plan(photos, CacheSettings(model, family, resolution, flip, dtype), cache)
     shards = Shards(cache / SHARDS)
-    return Missing(
+    return MissingLatents(
         texts=len(plan.missing_texts(shards)),
         photos=sum(bool(plan.missing_latents(entry, shards)) for entry in plan.entries),
     )
 
 
-def _is_enlarged(photo: Photo, settings: Settings) -> bool:
+def _is_enlarged(photo: Photo, settings: CacheSettings) -> bool:
     width, height = settings.stored_size(photo.width, photo.height)
     return width > photo.width or height > photo.height
 
 
-def _write_index(plan: Plan, cache: Path) -> None:
+def _write_index(plan: CachePlan, cache: Path) -> None:
     """Make the photographs that are wholly there the readable state of the cache."""
     shards, settings = Shards(cache / SHARDS), plan.settings
     samples = [

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from diffusion4k.data.images import open_rgb
 from diffusion4k.data.pixels import to_tensor
-from diffusion4k.data.plan import Entry, Plan, Settings
+from diffusion4k.data.plan import CacheEntry, CachePlan, CacheSettings
 from diffusion4k.data.problems import Problem, report_skipped
 from diffusion4k.data.shards import Shards, ShardWriter
-from diffusion4k.data.team import ALONE, Team
+from diffusion4k.data.team import ALONE, EncodingTeam
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.support.prefetch import prefetch
 from diffusion4k.support.progress import track
@@ -26,12 +26,12 @@ __all__ = ["encode_photos", "encode_texts"]
 
 
 def encode_texts(
-    plan: Plan,
+    plan: CachePlan,
     shards: Path,
     device: torch.device,
     shard_bytes: int,
     bar: bool,
-    team: Team = ALONE,
+    team: EncodingTeam = ALONE,
 ) -> None:
     """Store the conditioning of the captions that lack it, of the team's this process's share.
 
@@ -57,13 +57,13 @@ def encode_texts(
 
 
 def encode_photos(
-    plan: Plan,
+    plan: CachePlan,
     shards: Path,
     device: torch.device,
     shard_bytes: int,
     bar: bool,
     skip_bad: bool,
-    team: Team = ALONE,
+    team: EncodingTeam = ALONE,
 ) -> list[Problem]:
     """Store the latents of the photographs that lack them; the broken ones of this process's share.
 
@@ -107,7 +107,7 @@ def encode_photos(
     return problems
 
 
-def _decoded(entry: Entry, settings: Settings) -> Tensor | Problem:
+def _decoded(entry: CacheEntry, settings: CacheSettings) -> Tensor | Problem:
     path = entry.photo.path
     try:
         image = open_rgb(path)

@@ -25,13 +25,13 @@ from diffusion4k.errors import UsageError
 from diffusion4k.families import Family
 from diffusion4k.support.progress import track
 
-__all__ = ["DTYPES", "Entry", "Plan", "Settings", "check_posterior", "make_plan"]
+__all__ = ["DTYPES", "CacheEntry", "CachePlan", "CacheSettings", "check_posterior", "make_plan"]
 
 DTYPES = ("float16", "bfloat16", "float32")
 
 
 @dataclass(frozen=True)
-class Settings:
+class CacheSettings:
     """All that decides, beside photographs and captions, what is stored."""
 
     model: Path
@@ -90,7 +90,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """A photograph and the keys of what is stored of it."""
 
     photo: Photo
@@ -100,12 +100,12 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Plan:
+class CachePlan:
     """Everything a cache shall hold."""
 
-    settings: Settings
+    settings: CacheSettings
     fingerprints: dict[str, str]
-    entries: list[Entry]
+    entries: list[CacheEntry]
     empty: str
     """Key of the empty caption, which caption dropout needs."""
 
@@ -121,7 +121,7 @@ class Plan:
         texts = {self.empty: ""} | {entry.text: entry.photo.text for entry in self.entries}
         return {key: text for key, text in texts.items() if key not in shards}
 
-    def missing_latents(self, entry: Entry, shards: Shards) -> list[str]:
+    def missing_latents(self, entry: CacheEntry, shards: Shards) -> list[str]:
         """Keys of a photograph's latents, and with `flip` of its mirror image's."""
         keys = [entry.latents, entry.flipped] if self.settings.flip else [entry.latents]
         return [key for key in keys if key not in shards]
@@ -141,8 +141,8 @@ def check_posterior(family: Family) -> None:
 
 
 def make_plan(
-    photos: Sequence[Photo], settings: Settings, cache: Path, *, progress: bool = False
-) -> Plan:
+    photos: Sequence[Photo], settings: CacheSettings, cache: Path, *, progress: bool = False
+) -> CachePlan:
     """Hash photographs and weights, or take from the cache's memory the hashes of unchanged files.
 
     Raises:
@@ -182,7 +182,7 @@ def make_plan(
         for photo in track(photos, len(photos), "comparing photographs", shown=progress):
             image = hashes.sha256(photo.path)
             entries.append(
-                Entry(
+                CacheEntry(
                     photo,
                     text(photo.text),
                     latents(photo, image, False),
@@ -192,4 +192,4 @@ def make_plan(
     finally:
         if cache.is_dir():
             hashes.save()
-    return Plan(settings, fingerprints, entries, text(""))
+    return CachePlan(settings, fingerprints, entries, text(""))

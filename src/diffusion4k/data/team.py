@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-__all__ = ["ALONE", "Team"]
+__all__ = ["ALONE", "EncodingTeam"]
 
 
 @dataclass(frozen=True)
-class Team:
+class EncodingTeam:
     """This process among those that fill a cache.
 
     Attributes:
@@ -36,4 +36,4 @@ class Team:
         return name if self.world == 1 else f"{name}-{self.rank}"
 
 
-ALONE = Team(0, 1, lambda: None)
+ALONE = EncodingTeam(0, 1, lambda: None)

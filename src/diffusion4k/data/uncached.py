@@ -21,7 +21,7 @@ from diffusion4k.data.fingerprint import FileHashes, text_encoders_fingerprint, 
 from diffusion4k.data.folder import Photo
 from diffusion4k.data.images import open_rgb
 from diffusion4k.data.pixels import to_tensor
-from diffusion4k.data.plan import Entry, Plan, Settings
+from diffusion4k.data.plan import CacheEntry, CachePlan, CacheSettings
 from diffusion4k.data.reader import HASHES
 from diffusion4k.data.remote import SHARDS
 from diffusion4k.data.shards import SHARD_BYTES, ShardReader, Shards
@@ -43,7 +43,7 @@ class UncachedLatents:
     def __init__(
         self,
         photos: Sequence[Photo],
-        settings: Settings,
+        settings: CacheSettings,
         folder: Path,
         device: torch.device | str,
     ) -> None:
@@ -131,7 +131,7 @@ def decoded(path: Path, size: tuple[int, int]) -> Tensor:
 
 
 def cache_captions(
-    photos: Sequence[Photo], settings: Settings, folder: Path, device: torch.device
+    photos: Sequence[Photo], settings: CacheSettings, folder: Path, device: torch.device
 ) -> None:
     """Encode the captions that the shards in `folder` lack."""
     plan = _captions_plan(photos, settings, folder)
@@ -139,7 +139,7 @@ def cache_captions(
     encode_texts(plan, folder / SHARDS, device, SHARD_BYTES, True)
 
 
-def _captions_plan(photos: Sequence[Photo], settings: Settings, folder: Path) -> Plan:
+def _captions_plan(photos: Sequence[Photo], settings: CacheSettings, folder: Path) -> CachePlan:
     hashes = FileHashes(folder / HASHES)
     fingerprint = text_encoders_fingerprint(
         settings.model, hashes, settings.family.given_text_tokens
@@ -150,5 +150,5 @@ def _captions_plan(photos: Sequence[Photo], settings: Settings, folder: Path) ->
             caption, text_encoders=fingerprint, family=settings.family, dtype=settings.dtype
         )
 
-    entries = [Entry(photo, key(photo.text), "", "") for photo in photos]
-    return Plan(settings, {"text_encoders": fingerprint}, entries, key(""))
+    entries = [CacheEntry(photo, key(photo.text), "", "") for photo in photos]
+    return CachePlan(settings, {"text_encoders": fingerprint}, entries, key(""))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusion4k.demo.figures import crop_uri, reduced_uri
-from diffusion4k.demo.result import Change, Result
+from diffusion4k.demo.result import DemoResult, PromptChange
 from diffusion4k.metrics.regions import busiest_places
 from diffusion4k.sampling import Output
 from diffusion4k.support.files import write_text
@@ -32,7 +32,7 @@ class _Mark:
     crops: list[tuple[str, str]]
 
 
-def write_report(result: Result, facts: dict[str, Any], path: Path) -> Path:
+def write_report(result: DemoResult, facts: dict[str, Any], path: Path) -> Path:
     """Write the report of a finished run to `path`; images are embedded, nothing is linked.
 
     Arguments:
@@ -59,7 +59,7 @@ def write_report(result: Result, facts: dict[str, Any], path: Path) -> Path:
     return path
 
 
-def _pair(before: Output, after: Output, change: Change) -> dict[str, Any]:
+def _pair(before: Output, after: Output, change: PromptChange) -> dict[str, Any]:
     settings = after.settings
     # A quarter of the image at most, so that the frame of a small image shows where it lies.
     side = min(_CROP, max(_CELL, settings.width // 4 // _CELL * _CELL))

@@ -17,10 +17,10 @@ from diffusion4k.demo.settings import Demo
 from diffusion4k.metrics.evaluate import Evaluation, Folder
 from diffusion4k.metrics.frechet import FewSamplesWarning, frechet_distance
 from diffusion4k.sampling import Output
-from diffusion4k.training.checkpoint.export import versions
+from diffusion4k.support.versions import versions
 from diffusion4k.training.recipe.recipe import Recipe
 
-__all__ = ["GROUPS", "Change", "Result", "Row", "machine"]
+__all__ = ["GROUPS", "DemoResult", "DemoRow", "PromptChange", "machine"]
 
 GROUPS = {
     "before": "before",
@@ -33,7 +33,7 @@ Curve = list[tuple[int, float]]
 
 
 @dataclass(frozen=True)
-class Row:
+class DemoRow:
     """One line of the table; distances are None where they are not defined."""
 
     label: str
@@ -48,7 +48,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Change:
+class PromptChange:
     """One prompt before and after fine-tuning: pairs of values, lower is nearer to photographs."""
 
     prompt: str
@@ -58,7 +58,7 @@ class Change:
 
 
 @dataclass
-class Result:
+class DemoResult:
     """What came of it; images and measurements by the names of `GROUPS`."""
 
     demo: Demo
@@ -70,7 +70,7 @@ class Result:
     measured: dict[str, Evaluation] = field(default_factory=dict)
 
     @cached_property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[DemoRow]:
         """The photographs, then each group of images against them.
 
         The photographs' distance is a yardstick: two of them (as many as there are images before
@@ -84,7 +84,7 @@ class Result:
         return rows
 
     @cached_property
-    def changes(self) -> list[Change]:
+    def changes(self) -> list[PromptChange]:
         """What fine-tuning changed, prompt by prompt."""
         sides = [self.measured[name].images.images for name in ("before", "after")]
         changes = []
@@ -96,7 +96,7 @@ class Result:
             distances = None
             if min(map(len, patches)) > 1:
                 distances = _pair([self._patch_distance(each) for each in patches])
-            changes.append(Change(output.settings.prompt, _pair(detail), distances))
+            changes.append(PromptChange(output.settings.prompt, _pair(detail), distances))
         return changes
 
     @property
@@ -148,12 +148,12 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _row(label: str, folder: Folder, patch: float | None) -> Row:
+def _row(label: str, folder: Folder, patch: float | None) -> DemoRow:
     sizes = {
         f"{width:.0f}×{height:.0f}"
         for width, height in zip(folder.numbers("width"), folder.numbers("height"), strict=True)
     }
-    return Row(
+    return DemoRow(
         label,
         len(folder.images),
         sizes.pop() if len(sizes) == 1 else "native sizes",

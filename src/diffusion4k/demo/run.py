@@ -13,7 +13,7 @@ from diffusion4k.data.folder import photo_folder, read_folder
 from diffusion4k.data.picture_files import list_images
 from diffusion4k.demo.claim import claim
 from diffusion4k.demo.report import write_report
-from diffusion4k.demo.result import Curve, Result
+from diffusion4k.demo.result import Curve, DemoResult
 from diffusion4k.demo.settings import (
     ASPECT_PROMPT,
     DIRECT_STEPS,
@@ -39,7 +39,7 @@ __all__ = ["Demo", "run_demo"]
 STAGES = 8
 
 
-def run_demo(demo: Demo) -> tuple[Path, Result]:
+def run_demo(demo: Demo) -> tuple[Path, DemoResult]:
     """Run all stages; the report's path and what is in it.
 
     Raises:
@@ -49,7 +49,7 @@ def run_demo(demo: Demo) -> tuple[Path, Result]:
     family = family_of(model)
     claim(demo, model, family)
     recipe = demo_recipe(demo)
-    result = Result(demo, recipe)
+    result = DemoResult(demo, recipe)
     stages = Stages(demo.out / "timings.json", STAGES)
     photographs = photo_folder("pocket")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from diffusion4k.errors import UsageError
 from diffusion4k.metrics.measure import Measure
-from diffusion4k.metrics.weight_free import Settings as MetricSettings
+from diffusion4k.metrics.weight_free import MeasureSettings as MetricSettings
 from diffusion4k.metrics.weight_free import weight_free_measures
 from diffusion4k.training.recipe.recipe import (
     CheckpointRecipe,

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from diffusion4k.demo.result import Row
+from diffusion4k.demo.result import DemoRow
 
 __all__ = ["show"]
 
 
-def show(rows: Sequence[Row], console: Console | None = None) -> None:
+def show(rows: Sequence[DemoRow], console: Console | None = None) -> None:
     """Print the table, by default on standard error."""
     table = Table(box=None, pad_edge=False)
     table.add_column("")

@@ -14,14 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from diffusion4k.endpoint.client import Answer, chat_body, parse_answer
+from diffusion4k.endpoint.client import EndpointAnswer, chat_body, parse_answer
 from diffusion4k.endpoint.sender import Sender
 from diffusion4k.endpoint.settings import EndpointSettings
 
 __all__ = [
     "MOST_BYTES",
     "MOST_REQUESTS",
-    "Result",
+    "BatchResult",
     "batch_line",
     "create_batch",
     "find_batch",
@@ -38,11 +38,11 @@ _PATH = "/v1/chat/completions"
 
 
 @dataclass(frozen=True)
-class Result:
+class BatchResult:
     """What came of one request of a batch."""
 
     key: str
-    answer: Answer | None
+    answer: EndpointAnswer | None
     reason: str
     """Why there is no answer."""
 
@@ -98,24 +98,24 @@ async def find_batch(sender: Sender, name: str) -> str | None:
     return await sender.endpoint.call(look)
 
 
-async def results(sender: Sender, batch: Any) -> list[Result]:
+async def results(sender: Sender, batch: Any) -> list[BatchResult]:
     """What came of the requests of a batch that has ended; those it never came to are absent."""
-    found: list[Result] = []
+    found: list[BatchResult] = []
     for file in (batch.output_file_id, batch.error_file_id):
         if file:
             found += await sender.repeat(partial(_download, sender, file))
     return found
 
 
-async def _download(sender: Sender, file: str) -> list[Result]:
-    async def read(client: Any) -> list[Result]:
+async def _download(sender: Sender, file: str) -> list[BatchResult]:
+    async def read(client: Any) -> list[BatchResult]:
         content = await client.files.content(file)
         return list(_parsed(sender, content.content))
 
     return await sender.endpoint.call(read)
 
 
-def _parsed(sender: Sender, content: bytes) -> Iterator[Result]:
+def _parsed(sender: Sender, content: bytes) -> Iterator[BatchResult]:
     """Of each line its answer, or why there is none; `ValueError` if the file is cut off."""
     for line in content.splitlines():
         if not line.strip():
@@ -130,4 +130,4 @@ def _parsed(sender: Sender, content: bytes) -> Iterator[Result]:
         error = row.get("error") or (body.get("error") if isinstance(body, dict) else None)
         said = error.get("message") if isinstance(error, dict) else None
         reason = sender.endpoint.hide(" ".join(str(said or "no answer").split())[:200])
-        yield Result(key, answer and sender.endpoint.hidden(answer), reason)
+        yield BatchResult(key, answer and sender.endpoint.hidden(answer), reason)

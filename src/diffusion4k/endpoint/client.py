@@ -18,7 +18,7 @@ from diffusion4k.endpoint.failures import Passing, classified
 from diffusion4k.endpoint.settings import OPENAI, EndpointSettings
 from diffusion4k.errors import Diffusion4kError, UsageError
 
-__all__ = ["Answer", "Endpoint", "chat_body", "parse_answer"]
+__all__ = ["Endpoint", "EndpointAnswer", "chat_body", "parse_answer"]
 
 Result = TypeVar("Result")
 KEY = "OPENAI_API_KEY"
@@ -29,7 +29,7 @@ _NO_KEY = "none"  # Local servers want none, but the library wants to send one.
 
 
 @dataclass(frozen=True)
-class Answer:
+class EndpointAnswer:
     """What a model answered."""
 
     text: str
@@ -85,7 +85,7 @@ class Endpoint:
     ) -> None:
         await self._client.close()
 
-    async def chat(self, messages: list[dict[str, Any]], *, key: str) -> Answer:
+    async def chat(self, messages: list[dict[str, Any]], *, key: str) -> EndpointAnswer:
         """Ask once. `key` is sent as Idempotency-Key: an endpoint that honours it bills a
         question that it gets twice only once.
 
@@ -136,9 +136,9 @@ class Endpoint:
         is_secret = len(self._key) >= _SHORTEST_KEY
         return text.replace(self._key, "[key]") if is_secret else text
 
-    def hidden(self, answer: Answer) -> Answer:
+    def hidden(self, answer: EndpointAnswer) -> EndpointAnswer:
         """The answer without the key, should the endpoint repeat it."""
-        return Answer(
+        return EndpointAnswer(
             self.hide(answer.text),
             answer.refusal and self.hide(answer.refusal),
             answer.finish,
@@ -157,7 +157,7 @@ def chat_body(settings: EndpointSettings, messages: list[dict[str, Any]]) -> dic
     }
 
 
-def parse_answer(body: Any, request_id: Any) -> Answer | None:
+def parse_answer(body: Any, request_id: Any) -> EndpointAnswer | None:
     """The answer in a chat completion's JSON, its text cleaned; None if there is none in it."""
     try:
         choice = body["choices"][0]
@@ -175,7 +175,7 @@ def parse_answer(body: Any, request_id: Any) -> Answer | None:
     input_tokens, output_tokens = (
         n if type(n) is int and 0 <= n <= _MOST_TOKENS else None for n in counts
     )
-    return Answer(
+    return EndpointAnswer(
         clean_text(text or ""),
         refusal and (clean_text(refusal) or "refused"),
         clean_text(finish) if isinstance(finish, str) else None,

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from diffusion4k.endpoint.spending import Book
+from diffusion4k.endpoint.spending import Spending
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.support.files import sha256_of
 from diffusion4k.support.lock import hold, opened_lock
@@ -61,7 +61,7 @@ class LedgerFile:
                 self.connection = sqlite3.connect(self.path)
                 self.connection.execute("PRAGMA journal_mode = WAL")
                 self.connection.execute("PRAGMA synchronous = NORMAL")
-                self.book = Book(self.connection)
+                self.book = Spending(self.connection)
                 self.connection.executescript(_SCHEMA + schema)
                 self.book.lose_killed(self._still_awaited())
         except BaseException:

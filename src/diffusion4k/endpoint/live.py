@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
-from diffusion4k.endpoint.client import Answer
+from diffusion4k.endpoint.client import EndpointAnswer
 from diffusion4k.endpoint.failures import Failure, Passing
 from diffusion4k.endpoint.sender import Payment, Sender
 from diffusion4k.errors import Diffusion4kError
@@ -41,7 +41,7 @@ class Task(Protocol):
     def is_open(self) -> bool:
         """Whether it is to be asked (again)."""
 
-    def record(self, answer: Answer, payment: Payment) -> None:
+    def record(self, answer: EndpointAnswer, payment: Payment) -> None:
         """Pay for an answer and store it, in one durable transaction."""
 
 
@@ -112,7 +112,7 @@ class LiveRun:
                 record=lambda answer, payment: self._record(task, answer, payment),
             )
 
-    def _record(self, task: Task, answer: Answer, payment: Payment) -> None:
+    def _record(self, task: Task, answer: EndpointAnswer, payment: Payment) -> None:
         task.record(answer, payment)
         self._answered, self._in_a_row = True, 0
 

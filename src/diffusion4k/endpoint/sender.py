@@ -18,11 +18,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from diffusion4k.endpoint.client import Answer, Endpoint
+from diffusion4k.endpoint.client import Endpoint, EndpointAnswer
 from diffusion4k.endpoint.failures import Failure, Passing
 from diffusion4k.endpoint.limits import RateLimits
 from diffusion4k.endpoint.prices import Price
-from diffusion4k.endpoint.spending import Book
+from diffusion4k.endpoint.spending import Spending
 from diffusion4k.errors import Diffusion4kError
 
 __all__ = ["BudgetReached", "Payment", "Sender"]
@@ -57,7 +57,7 @@ class Payment:
     cost: float
 
 
-Record = Callable[[Answer, Payment], None]
+Record = Callable[[EndpointAnswer, Payment], None]
 
 
 class Sender:
@@ -70,7 +70,7 @@ class Sender:
     def __init__(
         self,
         endpoint: Endpoint,
-        book: Book,
+        book: Spending,
         price: Price,
         *,
         scale: float = 1.0,
@@ -91,7 +91,7 @@ class Sender:
 
     async def ask(
         self, messages: list[dict[str, Any]], *, tokens: int, key: str, record: Record
-    ) -> Answer:
+    ) -> EndpointAnswer:
         """The answer, after `record(answer, payment)` has stored it.
 
         `tokens` is the greatest number of input tokens; `key` the same whenever the same question
@@ -127,7 +127,7 @@ class Sender:
         """Dollars to reserve for a request of so many input tokens."""
         return self.price.of(tokens * self._scale, self.endpoint.settings.max_output_tokens)
 
-    def payment(self, number: int, answer: Answer, tokens: int) -> Payment:
+    def payment(self, number: int, answer: EndpointAnswer, tokens: int) -> Payment:
         """What `answer` cost; where the endpoint does not count, the greatest possible."""
         most_output = self.endpoint.settings.max_output_tokens
         used = tokens if answer.input_tokens is None else answer.input_tokens
@@ -137,7 +137,7 @@ class Sender:
 
     async def _once(
         self, messages: list[dict[str, Any]], tokens: int, key: str, record: Record
-    ) -> Answer:
+    ) -> EndpointAnswer:
         number = await self._reserve(key, tokens)
         settle: Callable[[int], None] | None = self.book.strike
         task = asyncio.current_task()

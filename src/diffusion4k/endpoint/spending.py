@@ -16,7 +16,7 @@ import sqlite3
 import time
 from collections.abc import Iterable
 
-__all__ = ["Book"]
+__all__ = ["Spending"]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS requests (
@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS requests (
 """
 
 
-class Book:
+class Spending:
     """The table `requests` in an SQLite file; each method is a transaction of its own
     unless it says otherwise."""
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.imagesets.models import Entry, Model
+from diffusion4k.imagesets.models import ImageSetEntry, Model
 
-__all__ = ["Match", "Row", "match_images"]
+__all__ = ["Match", "MatchedRow", "match_images"]
 
 Match: TypeAlias = Literal["auto", "name", "prompt"]
 _Key: TypeAlias = tuple[str | int | None, ...]
@@ -21,20 +21,20 @@ _NOTHING: _Key = ()
 
 
 @dataclass(frozen=True)
-class Row:
+class MatchedRow:
     """One image of each model, in the models' order; None where a model has none."""
 
     prompt: str
     """Of the first image that has one, else the file name."""
-    entries: tuple[Entry | None, ...]
+    entries: tuple[ImageSetEntry | None, ...]
 
     @property
-    def first(self) -> Entry:
+    def first(self) -> ImageSetEntry:
         """The first image that is there."""
         return next(entry for entry in self.entries if entry)
 
 
-def match_images(models: Sequence[Model], match: Match = "auto") -> list[Row]:
+def match_images(models: Sequence[Model], match: Match = "auto") -> list[MatchedRow]:
     """Rows in the order of the first model's images, then those that only others have.
 
     `auto` takes names if models share some and their prompts do not contradict, else prompts.
@@ -42,7 +42,7 @@ def match_images(models: Sequence[Model], match: Match = "auto") -> list[Row]:
     Raises:
         Diffusion4kError: no image of one model has a partner in another.
     """
-    ways: list[Callable[[Sequence[Model]], list[Row]]] = []
+    ways: list[Callable[[Sequence[Model]], list[MatchedRow]]] = []
     if match == "prompt" or (match == "auto" and _names_contradict(models)):
         ways = [_by_prompt_and_seed, _by_prompt]
     elif match == "name":
@@ -61,7 +61,7 @@ def match_images(models: Sequence[Model], match: Match = "auto") -> list[Row]:
     )
 
 
-def _joined(rows: Sequence[Row]) -> int:
+def _joined(rows: Sequence[MatchedRow]) -> int:
     """How many models have an image beside one of another."""
     together = [row.entries for row in rows if len(list(filter(None, row.entries))) > 1]
     return len({index for entries in together for index, e in enumerate(entries) if e})
@@ -76,20 +76,20 @@ def _names_contradict(models: Sequence[Model]) -> bool:
     return False
 
 
-def _by_name(models: Sequence[Model]) -> list[Row]:
+def _by_name(models: Sequence[Model]) -> list[MatchedRow]:
     return _rows(models, lambda entry: (entry.name,))
 
 
-def _by_prompt_and_seed(models: Sequence[Model]) -> list[Row]:
+def _by_prompt_and_seed(models: Sequence[Model]) -> list[MatchedRow]:
     return _rows(models, lambda e: (e.prompt, e.seed) if e.prompt else _NOTHING)
 
 
-def _by_prompt(models: Sequence[Model]) -> list[Row]:
+def _by_prompt(models: Sequence[Model]) -> list[MatchedRow]:
     return _rows(models, lambda e: (e.prompt,) if e.prompt else _NOTHING)
 
 
-def _rows(models: Sequence[Model], key: Callable[[Entry], _Key]) -> list[Row]:
-    found: dict[_Key, list[Entry | None]] = {}
+def _rows(models: Sequence[Model], key: Callable[[ImageSetEntry], _Key]) -> list[MatchedRow]:
+    found: dict[_Key, list[ImageSetEntry | None]] = {}
     for index, model in enumerate(models):
         times: Counter[_Key] = Counter()
         for entry in model.entries:
@@ -101,7 +101,7 @@ def _rows(models: Sequence[Model], key: Callable[[Entry], _Key]) -> list[Row]:
     return [_row(entries) for entries in found.values()]
 
 
-def _row(entries: list[Entry | None]) -> Row:
+def _row(entries: list[ImageSetEntry | None]) -> MatchedRow:
     there = [entry for entry in entries if entry]
     prompt = next((entry.prompt for entry in there if entry.prompt), there[0].name)
-    return Row(prompt, tuple(entries))
+    return MatchedRow(prompt, tuple(entries))

@@ -15,11 +15,11 @@ from diffusion4k.support.bundled import PHOTOGRAPHS, POCKET
 from diffusion4k.support.files import leads_out
 from diffusion4k.support.wording import counted
 
-__all__ = ["Entry", "Model", "is_inside", "named_folders", "read_models"]
+__all__ = ["ImageSetEntry", "Model", "is_inside", "named_folders", "read_models"]
 
 
 @dataclass(frozen=True)
-class Entry:
+class ImageSetEntry:
     """An image of a model."""
 
     path: Path
@@ -41,7 +41,7 @@ class Model:
 
     name: str
     folder: Path
-    entries: list[Entry]
+    entries: list[ImageSetEntry]
 
 
 def read_models(arguments: Sequence[str], least: int, most: int) -> list[Model]:
@@ -101,7 +101,7 @@ def _split(argument: str) -> tuple[str, Path]:
     return name.strip(), photo_folder(folder)
 
 
-def _entries(folder: Path) -> list[Entry]:
+def _entries(folder: Path) -> list[ImageSetEntry]:
     rows = rows_of(folder)
     entries = []
     for path in image_files(folder):
@@ -111,11 +111,11 @@ def _entries(folder: Path) -> list[Entry]:
                 f"{path}: a link that leads out of {folder}: copy the picture, or remove the link"
             )
         name = path.relative_to(folder).as_posix()
-        entries.append(Entry(path, name, *prompt_and_seed(path, rows.get(path))))
+        entries.append(ImageSetEntry(path, name, *prompt_and_seed(path, rows.get(path))))
     report_unread(folder, len(entries))
     if not entries:
         raise UsageError(f"{folder}: no images in it: give a folder of images")
-    named: dict[str, Entry] = {}
+    named: dict[str, ImageSetEntry] = {}
     for entry in entries:
         other = named.setdefault(entry.name, entry)
         if other is not entry:

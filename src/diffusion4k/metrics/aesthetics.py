@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.clip import Clip
 from diffusion4k.metrics.measure import Column, Found, Mean
-from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.metrics.weights import find_weights, fingerprint, read_weights
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class AestheticMeasure:
         weights = f"{clip.fingerprint()} and {predictor.fingerprint()}"
         self.protocol = f"LAION aesthetics, unit embeddings, weights {weights}"
 
-    def __call__(self, picture: Picture) -> Found:
+    def __call__(self, picture: MeasuredImage) -> Found:
         return Found({"aesthetics": self._predictor(self._clip.embed(picture.pil))})
 
 

@@ -21,7 +21,7 @@ from diffusion4k.metrics.clip import Clip
 from diffusion4k.metrics.images import ImageLike, as_pil
 from diffusion4k.metrics.measure import Column, Found, Mean
 from diffusion4k.metrics.networks import LongTexts
-from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.picture import MeasuredImage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,13 +73,13 @@ class ClipScoreMeasure:
         self._clip, self._long = clip, long
         self.protocol = f"CLIPScore, long prompts: {long}, weights {clip.fingerprint()}"
 
-    def __call__(self, picture: Picture) -> Found:
+    def __call__(self, picture: MeasuredImage) -> Found:
         prompt = prompt_of(picture)
         found = clip_scores([(picture.pil, prompt)], self._clip, self._long)
         return Found({"clip_score": found.mean, "clip_long_prompts": float(found.long_prompts)})
 
 
-def prompt_of(picture: Picture) -> str:
+def prompt_of(picture: MeasuredImage) -> str:
     """The picture's prompt.
 
     Raises:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from diffusion4k.metrics.clip import Clip, crop_then_resize
 from diffusion4k.metrics.measure import Column, Distance, Features, Found
-from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.metrics.stacked import check_pair, stacked
 
 __all__ = ["CmmdMeasure", "cmmd", "cmmd_of_folders"]
@@ -56,7 +56,7 @@ class CmmdMeasure:
         self._clip = clip
         self.protocol = f"CMMD, central square at {clip.side}, weights {clip.fingerprint()}"
 
-    def __call__(self, picture: Picture) -> Found:
+    def __call__(self, picture: MeasuredImage) -> Found:
         embedding = self._clip.embed(picture.pil, crop_then_resize)
         return Found(features={"cmmd": embedding.numpy()[None]})
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.images import ImageLike, as_pil
 from diffusion4k.metrics.measure import Column, Distance, Found
-from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.metrics.stacked import frechet_of_folders
 from diffusion4k.metrics.weights import fingerprint, load_model
 
@@ -88,5 +88,5 @@ class DinoV2Measure:
         self._network = network
         self.protocol = f"DINOv2, whole at {_SIDE}x{_SIDE}, weights {network.fingerprint()}"
 
-    def __call__(self, picture: Picture) -> Found:
+    def __call__(self, picture: MeasuredImage) -> Found:
         return Found(features={"dinov2": self._network([picture.pil])})

@@ -30,16 +30,21 @@ from diffusion4k.metrics import measure as columns
 from diffusion4k.metrics.features import EfficientNetLite0, FeatureExtractor
 from diffusion4k.metrics.frechet import FewSamplesWarning
 from diffusion4k.metrics.measure import Column, Mean, Measure
-from diffusion4k.metrics.measuring import Findings, measure_all
-from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.measuring import Measured, measure_all
+from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.metrics.selection import takes_prompts
-from diffusion4k.metrics.store import Store
-from diffusion4k.metrics.weight_free import ExtractedFeatures, GlcmTexture, JpegSize, Settings
+from diffusion4k.metrics.store import MeasureStore
+from diffusion4k.metrics.weight_free import (
+    ExtractedFeatures,
+    GlcmTexture,
+    JpegSize,
+    MeasureSettings,
+)
 from diffusion4k.support.bundled import photo_folder
 from diffusion4k.support.files import write_text
 from diffusion4k.support.wording import counted
 
-__all__ = ["Distance", "Evaluation", "Folder", "evaluate", "image_facts"]
+__all__ = ["DistanceResult", "Evaluation", "Folder", "evaluate", "image_facts"]
 
 Progress = Callable[[str], None]
 
@@ -51,7 +56,7 @@ class Folder:
     """Findings in a folder's images by file name, and why others could not be measured."""
 
     path: Path
-    images: dict[str, Findings] = field(default_factory=dict)
+    images: dict[str, Measured] = field(default_factory=dict)
     bad: dict[str, str] = field(default_factory=dict)
     further: Sequence[Column] = ()
     """Columns of the further measures that it got, without distances."""
@@ -96,12 +101,12 @@ class Folder:
             "bad": self.bad,
         }
 
-    def _facts(self, image: Findings) -> dict[str, float | int | str]:
+    def _facts(self, image: Measured) -> dict[str, float | int | str]:
         names = [column.name for column in self.further]
         return image_facts(image) | {name: image.numbers[name] for name in names}
 
 
-def image_facts(image: Findings) -> dict[str, float | int | str]:
+def image_facts(image: Measured) -> dict[str, float | int | str]:
     """What the results say of one image.
 
     `jpeg_source` tells which JPEG was weighed: "file" (written at quality 95), "file of another
@@ -121,7 +126,7 @@ def image_facts(image: Findings) -> dict[str, float | int | str]:
 
 
 @dataclass
-class Distance:
+class DistanceResult:
     """A distance with its sample counts; `note` says why to distrust or miss it."""
 
     name: str
@@ -144,8 +149,8 @@ class Evaluation:
 
     images: Folder
     reference: Folder | None
-    distances: list[Distance]
-    settings: Settings
+    distances: list[DistanceResult]
+    settings: MeasureSettings
     extractor: dict[str, Any] | None
     protocols: dict[str, str] = field(default_factory=dict)
     """What each measure did, by its name."""
@@ -180,7 +185,7 @@ def evaluate(
     folder: str | Path,
     reference: str | Path | None = None,
     *,
-    settings: Settings | None = None,
+    settings: MeasureSettings | None = None,
     extractor: FeatureExtractor | None = None,
     cache: Path | None = None,
     on_image: Progress | None = None,
@@ -199,7 +204,7 @@ def evaluate(
         prompts: of the images, for those of the further measures that need them; a folder in which
             one is not known does not get these.
     """
-    settings = settings or Settings()
+    settings = settings or MeasureSettings()
     names = [photo_folder(name) for name in (folder, reference) if name is not None]
     listed = [list_images(name) for name in names]
     measures: list[Measure] = [GlcmTexture(), JpegSize(settings.reencode)]
@@ -233,12 +238,12 @@ def evaluate(
 
 
 @contextmanager
-def _store(cache: Path | None) -> Iterator[Store]:
+def _store(cache: Path | None) -> Iterator[MeasureStore]:
     if cache is not None:
-        yield Store(cache)
+        yield MeasureStore(cache)
         return
     with tempfile.TemporaryDirectory(prefix="diffusion4k-measured-") as folder:
-        yield Store(folder)
+        yield MeasureStore(folder)
 
 
 def _described(extractor: FeatureExtractor) -> dict[str, Any]:
@@ -251,10 +256,10 @@ def _measure_folder(
     prompts: Mapping[Path, str | None],
     measures: Sequence[Measure],
     asked: Collection[str],
-    store: Store,
+    store: MeasureStore,
     on_image: Progress | None,
 ) -> Folder:
-    pictures = [Picture(path, prompts.get(path)) for path in paths]
+    pictures = [MeasuredImage(path, prompts.get(path)) for path in paths]
     measures = takes_prompts(measures, [picture.prompt for picture in pictures])
     means = [c for measure in measures for c in measure.columns if isinstance(c, Mean)]
     result = Folder(folder, further=[column for column in means if column.name in asked])
@@ -274,7 +279,7 @@ def _measure_folder(
     return result
 
 
-def _distance(column: columns.Distance, images: Folder, reference: Folder) -> Distance:
+def _distance(column: columns.Distance, images: Folder, reference: Folder) -> DistanceResult:
     sides = [_Counted(folder, column.features) for folder in (images, reference)]
     value, notes = None, []
     with warnings.catch_warnings(record=True) as caught:
@@ -287,7 +292,7 @@ def _distance(column: columns.Distance, images: Folder, reference: Folder) -> Di
         notes = ["needs at least two samples on either side"]
     notes += [str(w.message) for w in caught if issubclass(w.category, FewSamplesWarning)]
     ours, theirs = (side.count for side in sides)
-    return Distance(column.heading, value, ours, theirs, "; ".join(notes), column.digits)
+    return DistanceResult(column.heading, value, ours, theirs, "; ".join(notes), column.digits)
 
 
 class _Counted:

@@ -1,7 +1,7 @@
 """FID and patch-FID: the Fréchet distance of Inception-v3's 2048 features, by a named protocol.
 
-FID compares only within one protocol, and the resizing alone moves it by whole points. A `Protocol`
-says how a picture comes to the network's 299x299 pixels:
+FID compares only within one protocol, and the resizing alone moves it by whole points.
+An `InceptionResize` says how a picture comes to the network's 299x299 pixels:
 
 1. `side` (if any): the shorter side is resized to `side` and the central square is cut, as
    torchvision's `resize` and `center_crop` do on uint8 tensors: bilinear, antialiased, rounded.
@@ -11,9 +11,9 @@ says how a picture comes to the network's 299x299 pixels:
    - `torchmetrics`: bilinear, antialiased, not rounded: as torchmetrics has it since 1.8.
    - `clean`: bicubic, antialiased, in floats (Parmar et al., Clean-FID, arXiv 2104.11222).
 
-Diffusion-4K's numbers are `Protocol("tensorflow", side)`, as its evaluation pins torchmetrics 1.5,
-with `side` the size of the images it made, 2048 or 4096, for real and made pictures alike;
-UltraFlux's and others' are of protocols that are not published to the digit.
+Diffusion-4K's numbers are `InceptionResize("tensorflow", side)`, as its evaluation pins
+torchmetrics 1.5, with `side` the size of the images it made, 2048 or 4096, for real and made
+pictures alike; UltraFlux's and others' are of protocols that are not published to the digit.
 
 **Patch-FID** takes patches of 299x299 at native size on an even grid, which need no resizing: it is
 the one that sees detail. Patches of one picture are not independent samples.
@@ -38,16 +38,16 @@ from diffusion4k.metrics.inception import InceptionV3, resize_like_tensorflow
 from diffusion4k.metrics.kid import kid_of_folders
 from diffusion4k.metrics.measure import Column, Distance, Found
 from diffusion4k.metrics.networks import Resize
-from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.metrics.stacked import frechet_of_folders
 
-__all__ = ["FidMeasure", "PatchFidMeasure", "Protocol", "features", "fid"]
+__all__ = ["FidMeasure", "InceptionResize", "PatchFidMeasure", "features", "fid"]
 
 _SIDE = 299
 
 
 @dataclass(frozen=True)
-class Protocol:
+class InceptionResize:
     """How a picture comes to 299x299; see the module's text. Raises `UsageError` for `side` < 1."""
 
     resize: Resize = "tensorflow"
@@ -74,10 +74,10 @@ class Protocol:
 
 
 def features(
-    images: Iterable[ImageLike], network: InceptionV3, protocol: Protocol | None = None
+    images: Iterable[ImageLike], network: InceptionV3, protocol: InceptionResize | None = None
 ) -> NDArray[np.float32]:
     """Features `(N, 2048)` of N images."""
-    protocol = protocol or Protocol()
+    protocol = protocol or InceptionResize()
     found = [network.features_at_299(protocol.pixels(as_array(image))) for image in images]
     return np.concatenate(found) if found else np.empty((0, network.dimension), np.float32)
 
@@ -86,7 +86,7 @@ def fid(
     images: Iterable[ImageLike],
     references: Iterable[ImageLike],
     network: InceptionV3,
-    protocol: Protocol | None = None,
+    protocol: InceptionResize | None = None,
 ) -> float:
     """FID of two sets of at least two images each."""
     sets = (features(images, network, protocol), features(references, network, protocol))
@@ -104,11 +104,11 @@ class FidMeasure:
     needs_prompt = False
     needs_original = False
 
-    def __init__(self, network: InceptionV3, protocol: Protocol | None = None) -> None:
-        self._network, self._how = network, protocol or Protocol()
+    def __init__(self, network: InceptionV3, protocol: InceptionResize | None = None) -> None:
+        self._network, self._how = network, protocol or InceptionResize()
         self.protocol = f"Inception-v3, {self._how}, weights {network.fingerprint()}"
 
-    def __call__(self, picture: Picture) -> Found:
+    def __call__(self, picture: MeasuredImage) -> Found:
         return Found(features={"inception": features([picture.pixels], self._network, self._how)})
 
 
@@ -131,7 +131,7 @@ class PatchFidMeasure:
             f"Inception-v3, at most {per_image} native patches of {patch_size}, weights {weights}"
         )
 
-    def __call__(self, picture: Picture) -> Found:
+    def __call__(self, picture: MeasuredImage) -> Found:
         patches = self._network.patches(picture.pixels, self._patch_size, self._per_image)
         return Found(features={"inception_patches": patches})
 

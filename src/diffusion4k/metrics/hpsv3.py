@@ -22,8 +22,8 @@ from typing import Any
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.clip_score import prompt_of
 from diffusion4k.metrics.images import ImageLike, as_pil
-from diffusion4k.metrics.measure import Column, Found, Mean, NotHere
-from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.measure import Column, Found, Mean, MetricUnavailable
+from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.metrics.weights import find_weights, one_line
 from diffusion4k.support.files import sha256_of
 
@@ -46,7 +46,7 @@ class HpsV3:
         try:
             package = importlib.import_module("hpsv3")
         except ImportError as error:
-            raise NotHere(
+            raise MetricUnavailable(
                 f"hpsv3 cannot be imported ({error}): pip install --no-deps hpsv3, and what it "
                 "needs (it asks for transformers 4.45.2)"
             ) from None
@@ -81,5 +81,5 @@ class HpsV3Measure:
         self._scorer = scorer
         self.protocol = f"HPSv3, weights {sha256_of(scorer.path)}"
 
-    def __call__(self, picture: Picture) -> Found:
+    def __call__(self, picture: MeasuredImage) -> Found:
         return Found({"hpsv3": self._scorer(picture.pil, prompt_of(picture))})

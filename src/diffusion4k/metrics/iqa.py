@@ -22,8 +22,8 @@ from typing import Any, Literal
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.images import ImageLike, as_array
-from diffusion4k.metrics.measure import Column, Found, Mean, NotHere
-from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.measure import Column, Found, Mean, MetricUnavailable
+from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.metrics.weights import fingerprint, one_line
 
 __all__ = ["HEADINGS", "IqaMeasure", "IqaScore"]
@@ -46,7 +46,7 @@ class IqaScore:
         try:
             pyiqa = importlib.import_module("pyiqa")
         except ImportError as error:
-            raise NotHere(
+            raise MetricUnavailable(
                 f"pyiqa cannot be imported ({error}): pip install pyiqa (it brings torchvision)"
             ) from None
         try:
@@ -95,5 +95,5 @@ class IqaMeasure:
         self.columns: tuple[Column, ...] = (Mean(score.name, heading, better, 3),)
         self.protocol = f"pyiqa {score.version} {score.name}, weights {score.fingerprint()}"
 
-    def __call__(self, picture: Picture) -> Found:
+    def __call__(self, picture: MeasuredImage) -> Found:
         return Found({self.name: self._score(picture.pixels)})

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics.images import check_batches
-from diffusion4k.metrics.measure import NotHere
+from diffusion4k.metrics.measure import MetricUnavailable
 from diffusion4k.metrics.weights import find_weights, read_weights
 
 __all__ = ["Lpips", "LpipsNetwork"]
@@ -122,7 +122,7 @@ def _installed_heads(network: str) -> Path:
     # Found and not imported: the package itself imports torchvision.
     found = importlib.util.find_spec("lpips")
     if found is None or found.origin is None:
-        raise NotHere(
+        raise MetricUnavailable(
             "LPIPS: its heads are not here: `pip install --no-deps lpips`, or give their file"
         )
     return Path(found.origin).parent / "weights" / "v0.1" / f"{network}.pth"

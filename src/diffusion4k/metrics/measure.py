@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion4k.errors import UsageError
-from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.picture import MeasuredImage
 
 __all__ = [
     "Column",
@@ -23,9 +23,9 @@ __all__ = [
     "Found",
     "Mean",
     "Measure",
-    "Missing",
-    "NotHere",
+    "MetricUnavailable",
     "Ratio",
+    "Unavailable",
 ]
 
 Features: TypeAlias = Iterable[NDArray[np.float32]]
@@ -89,12 +89,12 @@ class Measure(Protocol):
     needs_prompt: bool
     needs_original: bool
 
-    def __call__(self, picture: Picture) -> Found:
+    def __call__(self, picture: MeasuredImage) -> Found:
         """Raises `Diffusion4kError` for a picture that cannot be measured."""
 
 
 @dataclass(frozen=True)
-class Missing:
+class Unavailable:
     """A measure that cannot be made here: said once, and its columns are left empty."""
 
     columns: tuple[str, ...]
@@ -102,8 +102,8 @@ class Missing:
     """One line: what is missing and how to get it."""
 
 
-class NotHere(UsageError):
-    """A measure for which no weights are named or whose package is not installed: it is `Missing`.
+class MetricUnavailable(UsageError):
+    """A measure for which no weights are named or whose package is not installed.
 
     Weights that are named and cannot be used are another error, which ends the run.
     """

@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.measure import Measure
-from diffusion4k.metrics.picture import Picture
-from diffusion4k.metrics.store import Store, StoreError, read_features
+from diffusion4k.metrics.picture import MeasuredImage
+from diffusion4k.metrics.store import MeasureStore, StoreError, read_features
 from diffusion4k.support.cores import cores
 from diffusion4k.support.prefetch import prefetch
 
-__all__ = ["Findings", "measure_all"]
+__all__ = ["Measured", "measure_all"]
 
 
 @dataclass(frozen=True)
-class Findings:
+class Measured:
     """What all measures found in one picture, or the one line that says why they could not."""
 
     path: Path
@@ -41,12 +41,12 @@ class Findings:
 
 
 def measure_all(
-    pictures: Iterable[Picture],
+    pictures: Iterable[MeasuredImage],
     measures: Sequence[Measure],
-    store: Store,
+    store: MeasureStore,
     *,
     workers: int | None = None,
-) -> Iterator[Findings]:
+) -> Iterator[Measured]:
     """The findings in each picture, in order; `workers` pictures at a time (None: one per core).
 
     A picture that one of the measures cannot look at has no findings at all but its `problem`, so
@@ -78,9 +78,9 @@ def _one_thread_in_torch() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _measure(picture: Picture, measures: Sequence[Measure], store: Store) -> Findings:
+def _measure(picture: MeasuredImage, measures: Sequence[Measure], store: MeasureStore) -> Measured:
     # The pixels belong to this copy, and go with it.
-    picture = Picture(picture.path, picture.prompt, picture.original)
+    picture = MeasuredImage(picture.path, picture.prompt, picture.original)
     numbers: dict[str, float] = {}
     kept: dict[str, Path] = {}
     try:
@@ -94,5 +94,5 @@ def _measure(picture: Picture, measures: Sequence[Measure], store: Store) -> Fin
     except StoreError:
         raise
     except Diffusion4kError as error:
-        return Findings(picture.path, problem=str(error).removeprefix(f"{picture.path}: "))
-    return Findings(picture.path, numbers, kept)
+        return Measured(picture.path, problem=str(error).removeprefix(f"{picture.path}: "))
+    return Measured(picture.path, numbers, kept)

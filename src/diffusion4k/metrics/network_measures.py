@@ -15,12 +15,12 @@ from diffusion4k.metrics.clip import Clip
 from diffusion4k.metrics.clip_score import ClipScoreMeasure
 from diffusion4k.metrics.cmmd import CmmdMeasure
 from diffusion4k.metrics.dino import DinoV2, DinoV2Measure
-from diffusion4k.metrics.fid import FidMeasure, PatchFidMeasure, Protocol
+from diffusion4k.metrics.fid import FidMeasure, InceptionResize, PatchFidMeasure
 from diffusion4k.metrics.hpsv3 import HpsV3, HpsV3Measure
 from diffusion4k.metrics.inception import InceptionV3
 from diffusion4k.metrics.iqa import IqaMeasure, IqaScore
 from diffusion4k.metrics.lpips import Lpips
-from diffusion4k.metrics.measure import Column, Measure, Missing, NotHere
+from diffusion4k.metrics.measure import Column, Measure, MetricUnavailable, Unavailable
 from diffusion4k.metrics.networks import Networks
 from diffusion4k.metrics.pairs import FidelityMeasure, LpipsMeasure
 from diffusion4k.metrics.pickscore import PickScoreMeasure
@@ -32,7 +32,7 @@ _Maker: TypeAlias = tuple[tuple[str, ...], Callable[[], list[Measure]]]
 
 def network_measures(
     settings: Networks, device: str = "cpu"
-) -> tuple[list[Measure], list[Missing]]:
+) -> tuple[list[Measure], list[Unavailable]]:
     """What can be made of `settings`, with PSNR and SSIM, and what is missing.
 
     All models are loaded here, so that a long run does not fail in its middle. Columns that are
@@ -46,9 +46,9 @@ def network_measures(
     for columns, make in _makers(settings, device):
         try:
             measures += make()
-        except NotHere as error:
+        except MetricUnavailable as error:
             reasons.setdefault(str(error), []).extend(columns)
-    return measures, [Missing(tuple(names), reason) for reason, names in reasons.items()]
+    return measures, [Unavailable(tuple(names), reason) for reason, names in reasons.items()]
 
 
 def network_columns() -> list[str]:
@@ -70,7 +70,7 @@ def _makers(settings: Networks, device: str) -> list[_Maker]:
 
     def inception() -> list[Measure]:
         network = InceptionV3(_named("inception", settings.inception), device)
-        protocol = Protocol(settings.fid_resize, settings.fid_side)
+        protocol = InceptionResize(settings.fid_resize, settings.fid_side)
         patches = PatchFidMeasure(network, settings.patch_size, settings.patches_per_image)
         return [FidMeasure(network, protocol), patches]
 
@@ -98,12 +98,12 @@ def _makers(settings: Networks, device: str) -> list[_Maker]:
     def score_of_pyiqa(name: str) -> list[Measure]:
         try:
             return [IqaMeasure(IqaScore(name, device))]
-        except NotHere:
+        except MetricUnavailable:
             raise
         except Diffusion4kError as error:
             if "pyiqa" in settings.model_fields_set:
                 raise
-            raise NotHere(str(error)) from None  # Nobody asked for it.
+            raise MetricUnavailable(str(error)) from None  # Nobody asked for it.
 
     return [
         (_names(LpipsMeasure.columns), lpips),
@@ -123,7 +123,9 @@ def _names(columns: tuple[Column, ...]) -> tuple[str, ...]:
 
 
 def _named(key: str, weights: str | None) -> str:
-    """The weights, or a `NotHere` that says which setting names them."""
+    """The weights, or a `MetricUnavailable` that says which setting names them."""
     if weights is None:
-        raise NotHere(f"no weights: `{key}` names none; docs/metric-networks.md tells which")
+        raise MetricUnavailable(
+            f"no weights: `{key}` names none; docs/metric-networks.md tells which"
+        )
     return weights

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics.measure import Column, Found, Mean, Measure
 from diffusion4k.metrics.network_measures import network_columns
-from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.metrics.weight_free import (
     DetailLikeness,
     GlcmTexture,
     JpegSize,
-    Spectrum,
+    SpectrumMeasure,
     TokenGrid,
 )
 from diffusion4k.support.own_code import load_own, one_line, source_hash
@@ -28,7 +28,7 @@ from diffusion4k.support.own_code import load_own, one_line, source_hash
 __all__ = ["OwnMetric", "own_measures"]
 
 _MEASURE = ("name", "protocol", "columns", "needs_prompt", "needs_original")
-_WEIGHT_FREE = (GlcmTexture, JpegSize, Spectrum, DetailLikeness, TokenGrid)
+_WEIGHT_FREE = (GlcmTexture, JpegSize, SpectrumMeasure, DetailLikeness, TokenGrid)
 _OF_FILES = ("width", "height", "raw_bytes", "jpeg_bytes", "jpeg_source", "seed", "prompt")
 _DIGITS = 3
 _TRIED = (96, 128, 3)
@@ -55,7 +55,7 @@ class OwnMetric:
             Mean(self.name, str(heading), cast(Any, better), int(digits)),
         )
 
-    def __call__(self, picture: Picture) -> Found:
+    def __call__(self, picture: MeasuredImage) -> Found:
         """Raises `Diffusion4kError` where the function fails, or gives no finite number."""
         return Found({self.name: self.value(picture.pixels)})
 

@@ -15,7 +15,7 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics.fidelity import psnr
 from diffusion4k.metrics.images import as_array
 from diffusion4k.metrics.measure import Column, Found, Mean
-from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.metrics.ssim import ssim
 from diffusion4k.metrics.weights import fingerprint, one_line
 
@@ -62,7 +62,7 @@ class FidelityMeasure:
     needs_prompt = False
     needs_original = True
 
-    def __call__(self, picture: Picture) -> Found:
+    def __call__(self, picture: MeasuredImage) -> Found:
         image, original = _pair(picture)
         return Found({"psnr": psnr(image, original), "ssim": ssim(image, original)})
 
@@ -80,7 +80,7 @@ class LpipsMeasure:
         weights = fingerprint(network.state_dict())
         self.protocol = f"{network.name} v0.1, tiles of {_TILE}, weights {weights}"
 
-    def __call__(self, picture: Picture) -> Found:
+    def __call__(self, picture: MeasuredImage) -> Found:
         image, original = _pair(picture)
         try:
             return Found({"lpips": tiled(self._network, image, original, self._device)})
@@ -98,7 +98,7 @@ def _slices(side: int) -> list[slice]:
     return [slice(*pair) for pair in itertools.pairwise(edges)]
 
 
-def _pair(picture: Picture) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _pair(picture: MeasuredImage) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     if picture.original is None:
         raise Diffusion4kError(f"{picture.path}: has no original to be compared with")
     image, original = picture.pixels, as_array(picture.original)

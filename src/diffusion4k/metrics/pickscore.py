@@ -14,7 +14,7 @@ from diffusion4k.metrics.clip import Clip
 from diffusion4k.metrics.clip_score import prompt_of
 from diffusion4k.metrics.images import ImageLike, as_pil
 from diffusion4k.metrics.measure import Column, Found, Mean
-from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.picture import MeasuredImage
 
 __all__ = ["PickScoreMeasure", "pick_score"]
 
@@ -36,5 +36,5 @@ class PickScoreMeasure:
         self._model = model
         self.protocol = f"PickScore, prompts cut, weights {model.fingerprint()}"
 
-    def __call__(self, picture: Picture) -> Found:
+    def __call__(self, picture: MeasuredImage) -> Found:
         return Found({"pickscore": pick_score(picture.pil, prompt_of(picture), self._model)})

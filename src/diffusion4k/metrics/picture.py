@@ -11,10 +11,10 @@ from diffusion4k.metrics.images import as_array
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Picture"]
+__all__ = ["MeasuredImage"]
 
 
-class Picture:
+class MeasuredImage:
     """One image file, the prompt it was made from, and the original it shall equal, where known."""
 
     def __init__(self, path: Path, prompt: str | None = None, original: Path | None = None) -> None:

@@ -2,24 +2,24 @@
 
 from collections.abc import Iterable, Sequence
 
-from diffusion4k.metrics.measure import Distance, Measure, Missing
+from diffusion4k.metrics.measure import Distance, Measure, Unavailable
 from diffusion4k.metrics.network_measures import network_measures
 from diffusion4k.metrics.networks import Networks
 from diffusion4k.metrics.pairs import LpipsMeasure
-from diffusion4k.metrics.weight_free import Settings, weight_free_measures
+from diffusion4k.metrics.weight_free import MeasureSettings, weight_free_measures
 from diffusion4k.support.wording import counted
 
 __all__ = ["lacking_prompts", "measures_for", "takes_prompts"]
 
 
 def measures_for(
-    settings: Settings,
+    settings: MeasureSettings,
     networks: Networks,
     device: str = "cpu",
     *,
     has_reference: bool,
     own: Sequence[Measure] = (),
-) -> tuple[list[Measure], list[Missing]]:
+) -> tuple[list[Measure], list[Unavailable]]:
     """All measures of pictures made from prompts, with one's own, and why other columns are empty.
 
     Such a picture has no original that it should equal: PSNR, SSIM and LPIPS are no part of them.
@@ -38,7 +38,7 @@ def measures_for(
             measures.append(measure)
     if without:
         reason = "no photographs: name their folder with `reference`"
-        missing.append(Missing(tuple(without), reason))
+        missing.append(Unavailable(tuple(without), reason))
     of_originals = {column.name for column in LpipsMeasure.columns}
     return measures, [each for each in missing if not of_originals.issuperset(each.columns)]
 
@@ -50,7 +50,9 @@ def takes_prompts(measures: Sequence[Measure], prompts: Iterable[str | None]) ->
     return [measure for measure in measures if not measure.needs_prompt]
 
 
-def lacking_prompts(measures: Sequence[Measure], prompts: Sequence[str | None]) -> list[Missing]:
+def lacking_prompts(
+    measures: Sequence[Measure], prompts: Sequence[str | None]
+) -> list[Unavailable]:
     """What is missing where prompts are not known."""
     unknown = sum(prompt is None for prompt in prompts)
     names = [column.name for m in measures if m.needs_prompt for column in m.columns]
@@ -60,4 +62,4 @@ def lacking_prompts(measures: Sequence[Measure], prompts: Sequence[str | None]) 
         f"the prompts of {unknown} of {counted(len(prompts), 'image')} are not known: name them in "
         "metadata.jsonl"
     )
-    return [Missing(tuple(names), reason)]
+    return [Unavailable(tuple(names), reason)]

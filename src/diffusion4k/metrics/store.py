@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from diffusion4k import __version__
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.measure import Found, Measure
-from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.support.files import atomic_path, sha256_of
 from diffusion4k.support.text_files import json_of
 
-__all__ = ["Store", "StoreError", "read_features"]
+__all__ = ["MeasureStore", "StoreError", "read_features"]
 
 _NUMBERS = "numbers"
 
@@ -31,14 +31,14 @@ class StoreError(Diffusion4kError):
     """The folder cannot be written: no picture is at fault."""
 
 
-class Store:
+class MeasureStore:
     """Findings in the files of `folder`; threads and processes may share it."""
 
     def __init__(self, folder: str | Path) -> None:
         self._folder = Path(folder)
         self._writing = Lock()
 
-    def places(self, picture: Picture, measures: Sequence[Measure]) -> list[Path]:
+    def places(self, picture: MeasuredImage, measures: Sequence[Measure]) -> list[Path]:
         """The file of each measure's findings in the picture, be it there or not.
 
         Raises:
@@ -112,7 +112,7 @@ def read_features(place: Path, name: str) -> NDArray[np.float32]:
     return array
 
 
-def _check(picture: Picture, measures: Sequence[Measure]) -> None:
+def _check(picture: MeasuredImage, measures: Sequence[Measure]) -> None:
     """Refuse a picture without the prompt or the original that a measure needs."""
     for what, given in (("prompt", picture.prompt), ("original", picture.original)):
         needing = [m.name for m in measures if getattr(m, f"needs_{what}")]

@@ -18,7 +18,7 @@ from diffusion4k.metrics.features import EfficientNetLite0, FeatureExtractor
 from diffusion4k.metrics.frechet import frechet_distance
 from diffusion4k.metrics.glcm import PROPERTIES, glcm_map
 from diffusion4k.metrics.measure import Column, Distance, Found, Mean, Measure, Ratio
-from diffusion4k.metrics.picture import Picture
+from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.metrics.spectrum import (
     LEVELS,
     RINGS,
@@ -35,15 +35,15 @@ __all__ = [
     "ExtractedFeatures",
     "GlcmTexture",
     "JpegSize",
-    "Settings",
-    "Spectrum",
+    "MeasureSettings",
+    "SpectrumMeasure",
     "TokenGrid",
     "weight_free_measures",
 ]
 
 
 @dataclass(frozen=True)
-class Settings:
+class MeasureSettings:
     """What the findings depend on beside the picture.
 
     Raises:
@@ -65,17 +65,17 @@ class Settings:
 
 
 def weight_free_measures(
-    settings: Settings | None = None, model: DetailModel | None = None
+    settings: MeasureSettings | None = None, model: DetailModel | None = None
 ) -> list[Measure]:
     """All of them, each for one picture in one thread.
 
     `model` is of the photographs that detail is compared with, the bundled ones if None.
     """
-    settings = settings or Settings()
+    settings = settings or MeasureSettings()
     return [
         GlcmTexture(),
         JpegSize(settings.reencode),
-        Spectrum(),
+        SpectrumMeasure(),
         DetailLikeness(model),
         TokenGrid(settings.grid_period),
         ExtractedFeatures(EfficientNetLite0(batch_size=4, threads=1), settings),
@@ -97,7 +97,7 @@ class GlcmTexture:
     )
     needs_prompt = needs_original = False
 
-    def __call__(self, picture: Picture) -> Found:
+    def __call__(self, picture: MeasuredImage) -> Found:
         """Raises `Diffusion4kError` for a picture without one whole patch."""
         found = glcm_map(picture.pixels, threads=1)._asdict()
         return Found({f"glcm_{name}": float(values.mean()) for name, values in found.items()})
@@ -124,7 +124,7 @@ class JpegSize:
         kind = "every picture" if reencode else "what is no JPEG"
         self.protocol = f"{kind} encoded at quality {QUALITY}, 4:2:0"
 
-    def __call__(self, picture: Picture) -> Found:
+    def __call__(self, picture: MeasuredImage) -> Found:
         """Raises `Diffusion4kError` for a broken file."""
         height, width, _ = picture.pixels.shape
         at_quality_95 = None if self._reencode else is_quality_95(picture.path)
@@ -142,7 +142,7 @@ class JpegSize:
         )
 
 
-class Spectrum:
+class SpectrumMeasure:
     """Wavelet-band energies and the radial spectrum; see `metrics.spectrum`."""
 
     name = "spectrum"
@@ -171,7 +171,7 @@ class Spectrum:
     )
     needs_prompt = needs_original = False
 
-    def __call__(self, picture: Picture) -> Found:
+    def __call__(self, picture: MeasuredImage) -> Found:
         """Raises `Diffusion4kError` for a picture smaller than a tile."""
         grey = grey_of(picture.pixels, SPECTRUM_TILE)
         bands = band_energies(grey)
@@ -210,7 +210,7 @@ class DetailLikeness:
             f"photographs, {self._model.fingerprint}"
         )
 
-    def __call__(self, picture: Picture) -> Found:
+    def __call__(self, picture: MeasuredImage) -> Found:
         """Raises `Diffusion4kError` for a picture smaller than a tile."""
         detail = describe(picture.pixels)
         return Found(
@@ -233,7 +233,7 @@ class TokenGrid:
         self._period = period
         self.protocol = f"OpenCV grey; borders every {period} pixels, multiples of 8 beside them"
 
-    def __call__(self, picture: Picture) -> Found:
+    def __call__(self, picture: MeasuredImage) -> Found:
         """Raises `Diffusion4kError` for a picture no larger than a token."""
         return Found({"token_grid_ratio": token_grid_ratio(picture.pixels, self._period)})
 
@@ -243,7 +243,7 @@ class ExtractedFeatures:
 
     needs_prompt = needs_original = False
 
-    def __init__(self, extractor: FeatureExtractor, settings: Settings) -> None:
+    def __init__(self, extractor: FeatureExtractor, settings: MeasureSettings) -> None:
         self._extractor, self._settings = extractor, settings
         short = "EffNet" if extractor.name == "EfficientNet-Lite0" else extractor.name
         self.name = "".join(c if c.isalnum() else "_" for c in short.lower())
@@ -259,7 +259,7 @@ class ExtractedFeatures:
             ),
         )
 
-    def __call__(self, picture: Picture) -> Found:
+    def __call__(self, picture: MeasuredImage) -> Found:
         """Raises `Diffusion4kError` for a picture smaller than a patch."""
         image = picture.pil
         whole = self._extractor([image])

@@ -4,13 +4,14 @@
 `plan_generation` run its real networks on shapes alone (`tracker`) and come to a `Plan`.
 """
 
-from diffusion4k.planning.blueprint import Blueprint
+from diffusion4k.accounting.blueprint import Blueprint
+from diffusion4k.accounting.machine import Machine, described_machine, present_machine
+from diffusion4k.accounting.stages import PlannedStage
 from diffusion4k.planning.generation import GenerationSetup, plan_generation
-from diffusion4k.planning.machine import Machine, described_machine, present_machine
 from diffusion4k.planning.plan import Change, Plan
 from diffusion4k.planning.report import report, verdict
-from diffusion4k.planning.stages import Stage, TrainingSetup
 from diffusion4k.planning.training import plan_training
+from diffusion4k.training.step_cost import TrainingSetup
 
 __all__ = [
     "Blueprint",
@@ -18,7 +19,7 @@ __all__ = [
     "GenerationSetup",
     "Machine",
     "Plan",
-    "Stage",
+    "PlannedStage",
     "TrainingSetup",
     "described_machine",
     "plan_generation",

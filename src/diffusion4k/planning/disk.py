@@ -1,7 +1,7 @@
 """Bytes that a training run writes, known from the sizes of the layers alone."""
 
+from diffusion4k.accounting.blueprint import Blueprint
 from diffusion4k.lora import linear_layers
-from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.planning.generation import count
 from diffusion4k.training.check import copies_in_checkpoint, most_checkpoints
 from diffusion4k.training.recipe.recipe import Recipe

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INSTEAD",
-    "Findings",
+    "PreflightFindings",
     "first_look",
     "is_main",
     "processes",
@@ -42,7 +42,7 @@ INSTEAD: dict[str, Callable[[Any], Any]] = {
 
 
 @dataclass
-class Findings:
+class PreflightFindings:
     """What was found."""
 
     problems: list[str] = field(default_factory=list)
@@ -74,7 +74,7 @@ def processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def refuse_problems(name: str, findings: Findings) -> None:
+def refuse_problems(name: str, findings: PreflightFindings) -> None:
     """Raise `UsageError` if there are problems, all of them in it, numbered.
 
     Of the processes of a machine the first one tells, and the others leave with the same code.
@@ -95,13 +95,13 @@ def refuse_file(output: Path) -> None:
         raise UsageError(f"{output}: a file, no folder: choose another output")
 
 
-def first_look(recipe: Recipe, unknown: Collection[str] = ()) -> Findings:
+def first_look(recipe: Recipe, unknown: Collection[str] = ()) -> PreflightFindings:
     """Places that are not there, and packages that are not installed.
 
     Arguments:
         unknown: keys whose values are those of `INSTEAD`.
     """
-    findings = Findings()
+    findings = PreflightFindings()
     with findings.noting():
         refuse_file(recipe.output)
     if "model" not in unknown:

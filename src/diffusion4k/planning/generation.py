@@ -10,24 +10,24 @@ from typing import Any
 import torch
 from torch import nn
 
-from diffusion4k.errors import UsageError
-from diffusion4k.families.base import is_guided, model_memory
-from diffusion4k.models.published import count_parameters
-from diffusion4k.planning.blueprint import Blueprint
-from diffusion4k.planning.machine import Machine
-from diffusion4k.planning.plan import Change, Plan, fits_device, overhead, seconds_once
-from diffusion4k.planning.stages import (
-    Stage,
+from diffusion4k.accounting.blueprint import Blueprint
+from diffusion4k.accounting.machine import Machine
+from diffusion4k.accounting.stages import (
+    PlannedStage,
     WindowCount,
     decoding_stage,
     denoising_stage,
     lean_encoding_stage,
     text_encoding_stage,
 )
+from diffusion4k.errors import UsageError
+from diffusion4k.families.base import is_guided, model_memory
+from diffusion4k.models.published import count_parameters
+from diffusion4k.planning.plan import Change, Plan, fits_device, overhead, seconds_once
 from diffusion4k.planning.windows import count_windows
 from diffusion4k.sampling.memory import can_stream, check_level, decoder_limit
 from diffusion4k.sampling.request import Request, choose_dtype, settle
-from diffusion4k.sampling.stages import Stage as ImageStage
+from diffusion4k.sampling.stages import Stage
 from diffusion4k.vae import parse_memory
 
 __all__ = ["GenerationSetup", "generation_stages", "plan_generation"]
@@ -49,7 +49,7 @@ class GenerationSetup:
     memory: str = "balanced"
     weights: str | None = None
     max_memory: int | None = None
-    stages: tuple[ImageStage, ...] = ()
+    stages: tuple[Stage, ...] = ()
     """Those the image is made in, the draft first; none: made directly."""
 
     @classmethod
@@ -98,9 +98,9 @@ class GenerationSetup:
             _check_decoding(model, setup, limit)
         return setup
 
-    def made_in(self, factor: int) -> tuple[ImageStage, ...]:
+    def made_in(self, factor: int) -> tuple[Stage, ...]:
         """The stages, or the image itself as the only one, at `factor`."""
-        direct = ImageStage(self.width, self.height, self.steps, self.guidance, factor)
+        direct = Stage(self.width, self.height, self.steps, self.guidance, factor)
         return self.stages or (direct,)
 
     def options(self, than: "GenerationSetup") -> tuple[str, ...]:
@@ -144,7 +144,7 @@ def plan_generation(model: Blueprint, setup: GenerationSetup, machine: Machine) 
     return replace(plan, changes=_changes(model, setup, machine))
 
 
-def generation_stages(model: Blueprint, setup: GenerationSetup, *, gpu: bool) -> list[Stage]:
+def generation_stages(model: Blueprint, setup: GenerationSetup, *, gpu: bool) -> list[PlannedStage]:
     """Text encoding, a sampling step and decoding, each with all that stands beside it.
 
     Of an image in stages a step and the decoding of each, and the encoding of what is enlarged.
@@ -162,8 +162,8 @@ def generation_stages(model: Blueprint, setup: GenerationSetup, *, gpu: bool) ->
 
 
 def _stage_parts(
-    model: Blueprint, setup: GenerationSetup, stage: ImageStage, gpu: bool, *, is_draft: bool
-) -> list[Stage]:
+    model: Blueprint, setup: GenerationSetup, stage: Stage, gpu: bool, *, is_draft: bool
+) -> list[PlannedStage]:
     """Of one stage of an image: encoding but for the draft, a sampling step, decoding."""
     size = stage.width, stage.height, setup.dtype
     limit = _decoder_limit(model, setup)
@@ -224,7 +224,7 @@ def _cheaper(
 
 
 @cache
-def _text(model: Blueprint, dtype: torch.dtype, gpu: bool) -> Stage:
+def _text(model: Blueprint, dtype: torch.dtype, gpu: bool) -> PlannedStage:
     return text_encoding_stage(model, dtype, gpu=gpu)
 
 
@@ -237,25 +237,25 @@ def _denoising(
     guided: bool,
     windows: WindowCount | None,
     gpu: bool,
-) -> Stage:
+) -> PlannedStage:
     return denoising_stage(model, width, height, dtype, guided=guided, windows=windows, gpu=gpu)
 
 
 @cache
 def _encoding(
     model: Blueprint, width: int, height: int, dtype: torch.dtype, limit: int | None, gpu: bool
-) -> Stage:
+) -> PlannedStage:
     return lean_encoding_stage(model, width, height, dtype, max_memory=limit, gpu=gpu)
 
 
 @cache
 def _decoding(
     model: Blueprint, width: int, height: int, dtype: torch.dtype, limit: int | None, gpu: bool
-) -> Stage:
+) -> PlannedStage:
     return decoding_stage(model, width, height, dtype, max_memory=limit, gpu=gpu)
 
 
-def _plain_decoding(model: Blueprint, setup: GenerationSetup, gpu: bool) -> Stage:
+def _plain_decoding(model: Blueprint, setup: GenerationSetup, gpu: bool) -> PlannedStage:
     return decoding_stage(model, setup.width, setup.height, setup.dtype, lean=False, gpu=gpu)
 
 

@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from diffusion4k.planning.machine import Machine
-from diffusion4k.planning.stages import Stage
+from diffusion4k.accounting.machine import Machine
+from diffusion4k.accounting.stages import PlannedStage
 
 __all__ = ["CUDA_CONTEXT", "Change", "Plan"]
 
@@ -32,9 +32,9 @@ class Plan:
     machine: Machine
     parameters: dict[str, int]
     """By component."""
-    stages: list[Stage]
+    stages: list[PlannedStage]
     """What happens one after the other; the highest decides."""
-    others: list[Stage]
+    others: list[PlannedStage]
     """For comparison: what other settings would take."""
     step_flops: int
     """Of a step; of an image that is made in stages, of the last stage's."""
@@ -49,12 +49,12 @@ class Plan:
     """Cheapest first; empty if it fits."""
     notes: list[str] = field(default_factory=list)
 
-    def seconds(self, stage: Stage) -> float:
+    def seconds(self, stage: PlannedStage) -> float:
         """Time of a stage, all of its times together."""
         return stage.times * seconds_once(stage, self.machine)
 
     @property
-    def highest(self) -> Stage:
+    def highest(self) -> PlannedStage:
         """The stage that decides."""
         return max(self.stages, key=lambda stage: stage.peak)
 
@@ -83,7 +83,7 @@ class Plan:
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
 
-        def listed(stages: list[Stage]) -> list[dict[str, Any]]:
+        def listed(stages: list[PlannedStage]) -> list[dict[str, Any]]:
             return [
                 {**asdict(stage), "peak": stage.peak, "seconds": self.seconds(stage)}
                 for stage in stages
@@ -99,7 +99,7 @@ class Plan:
         }
 
 
-def seconds_once(stage: Stage, machine: Machine) -> float:
+def seconds_once(stage: PlannedStage, machine: Machine) -> float:
     """Time of a stage done once: of computing or, where that takes longer, of moving weights."""
     return max(machine.seconds(stage.flops), stage.moved / machine.bandwidth)
 

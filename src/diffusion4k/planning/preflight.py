@@ -9,16 +9,16 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from diffusion4k.accounting.blueprint import Blueprint
+from diffusion4k.accounting.machine import Machine, existing_folder, present_machine
 from diffusion4k.data.folder import METADATA, FolderScan, photo_folder, scan_folder
 from diffusion4k.data.index import INDEX
 from diffusion4k.data.reader import LatentCache, refuse_other_build
 from diffusion4k.data.sizes import fitted_size, kept_size
 from diffusion4k.errors import UsageError
 from diffusion4k.families import family_of, resolve
-from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.planning.disk import training_disk
-from diffusion4k.planning.first_look import Findings, processes, refuse_file
-from diffusion4k.planning.machine import Machine, existing_folder, present_machine
+from diffusion4k.planning.first_look import PreflightFindings, processes, refuse_file
 from diffusion4k.planning.report import duration, verdict
 from diffusion4k.planning.training import plan_training
 from diffusion4k.support.wording import counted
@@ -36,7 +36,7 @@ _SURELY = 1.15
 """A plan is at most a tenth off: what is so far above the memory does not fit."""
 
 
-def summary(findings: Findings) -> str:
+def summary(findings: PreflightFindings) -> str:
     """What a run without problems comes to, in a few lines."""
     lines = ["no problem found", *(f"warning: {text}" for text in findings.warnings)]
     if plan := findings.plan:
@@ -59,7 +59,7 @@ def look_over(
     planned: bool = True,
     skip_bad: bool = False,
     changed_inputs: bool = False,
-) -> Findings:
+) -> PreflightFindings:
     """Everything that is wrong with a recipe here.
 
     Arguments:
@@ -70,7 +70,7 @@ def look_over(
         skip_bad: broken photographs are no problem.
         changed_inputs: nor are other photographs or weights than those of the checkpoint.
     """
-    findings = Findings()
+    findings = PreflightFindings()
     world = processes() if world is None else world
     if world % recipe.context_parallel:
         findings.problems.append(
@@ -115,7 +115,7 @@ def look_over(
 def _photographs(
     recipe: Recipe,
     world: int,
-    findings: Findings,
+    findings: PreflightFindings,
     made_for: dict[str, Any] | None,
     *,
     skip_bad: bool,
@@ -196,7 +196,9 @@ def _crops_fit(recipe: Recipe, scan: FolderScan) -> None:
             )
 
 
-def _memory(recipe: Recipe, blueprint: Blueprint, machine: Machine, findings: Findings) -> None:
+def _memory(
+    recipe: Recipe, blueprint: Blueprint, machine: Machine, findings: PreflightFindings
+) -> None:
     plan = findings.plan = plan_training(blueprint, recipe, machine)
     if "device" in plan.shortages:
         surely = plan.peak > _SURELY * machine.memory

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from diffusion4k.planning.machine import Machine
+from diffusion4k.accounting.machine import Machine
+from diffusion4k.accounting.stages import PlannedStage
 from diffusion4k.planning.plan import Plan, overhead
-from diffusion4k.planning.stages import Stage
 
 __all__ = ["duration", "report", "verdict"]
 
@@ -91,12 +91,12 @@ def _machine(machine: Machine) -> str:
     return ", ".join([f"on {gpus}", *known, speed, f"{machine.bandwidth / 2**30:.3g} GiB/s"])
 
 
-def _row(stage: Stage, highest: bool) -> str:
+def _row(stage: PlannedStage, highest: bool) -> str:
     mark = "> " if highest else "  "
     return f"  {mark}{stage.name:<42}{_size(stage.peak):>12}{_flops(stage.flops):>10}"
 
 
-def _parts(stage: Stage) -> str:
+def _parts(stage: PlannedStage) -> str:
     ordered = sorted(stage.parts.items(), key=lambda part: -part[1])
     return ", ".join(f"{name} {_size(size)}" for name, size in ordered if size)
 

@@ -8,32 +8,30 @@ from itertools import product
 
 import torch
 
-from diffusion4k.data.folder import METADATA, photo_folder, scan_folder
-from diffusion4k.errors import UsageError
-from diffusion4k.planning.blueprint import Blueprint
-from diffusion4k.planning.disk import training_disk, usual_picture
-from diffusion4k.planning.generation import count
-from diffusion4k.planning.machine import Machine
-from diffusion4k.planning.plan import Change, Plan, fits_device, overhead
-from diffusion4k.planning.stages import (
-    Stage,
-    TrainingSetup,
+from diffusion4k.accounting.blueprint import Blueprint
+from diffusion4k.accounting.machine import Machine
+from diffusion4k.accounting.stages import (
+    PlannedStage,
     decoding_stage,
     image_encoding_stage,
     text_encoding_stage,
-    training_stages,
 )
+from diffusion4k.data.folder import METADATA, photo_folder, scan_folder
+from diffusion4k.errors import UsageError
+from diffusion4k.planning.disk import training_disk, usual_picture
+from diffusion4k.planning.generation import count
+from diffusion4k.planning.plan import Change, Plan, fits_device, overhead
 from diffusion4k.training.check import check_side
-from diffusion4k.training.engine.optimizers import state_share
 from diffusion4k.training.engine.zero import BUCKET
-from diffusion4k.training.recipe.build import build_objective, chosen_engine, unshareable
+from diffusion4k.training.recipe.build import chosen_engine, unshareable
 from diffusion4k.training.recipe.recipe import Recipe
+from diffusion4k.training.step_cost import TrainingSetup, training_setup, training_stages
 
-__all__ = ["plan_training", "training_setup"]
+__all__ = ["plan_training"]
 
 
 @dataclass(frozen=True)
-class _Means:
+class Savings:
     """Ways to need less memory."""
 
     checkpointing: bool
@@ -51,27 +49,6 @@ class _Means:
         doubt = 0.1 * self.eight_bit + 1.0 * self.offload + 3.0 * self.lora
         time = 0.3 * self.checkpointing + 0.1 * math.log2(self.divided) + 0.5 * self.shared
         return time + doubt
-
-
-def training_setup(recipe: Recipe, machine: Machine) -> TrainingSetup:
-    """What of a recipe decides about a step on one device of the machine."""
-    width, height = recipe.crop_size  # with buckets, that of all of them: they have one area
-    automatic = recipe.precision == "auto" and machine.on_gpu
-    return TrainingSetup(
-        width=width,
-        height=height,
-        batch_size=recipe.batch_size,
-        objective=build_objective(recipe),
-        gradient_checkpointing=recipe.gradient_checkpointing,
-        gradient_accumulation=recipe.gradient_accumulation,
-        bfloat16=recipe.precision in ("bf16", "fp8") or automatic,
-        average=recipe.ema is not None,
-        moments=state_share(recipe.optimizer.name),
-        lora_rank=recipe.lora.rank if recipe.lora else None,
-        lora_targets=recipe.lora.targets if recipe.lora else None,
-        # DeepSpeed has its bucket in one process, too.
-        processes=max(machine.gpus, 2 if recipe.engine == "deepspeed" else 1),
-    )
 
 
 def plan_training(
@@ -159,8 +136,8 @@ def _changes(
     recipe: Recipe,
     setup: TrainingSetup,
     machine: Machine,
-    steps: dict[bool, Stage],
-    update: Stage,
+    steps: dict[bool, PlannedStage],
+    update: PlannedStage,
 ) -> list[Change]:
     """The cheapest means that fit; none if nothing does."""
     peak_of = partial(_peak, model, recipe, setup, steps, update, machine)
@@ -171,7 +148,7 @@ def _changes(
     return []
 
 
-def _means(recipe: Recipe, setup: TrainingSetup, machine: Machine) -> Iterator[_Means]:
+def _means(recipe: Recipe, setup: TrainingSetup, machine: Machine) -> Iterator[Savings]:
     checkpointing = {bool(setup.gradient_checkpointing), True}
     divided = [2**n for n in range(setup.batch_size.bit_length()) if setup.batch_size % 2**n == 0]
     shared = [False, True] if machine.on_gpu and not unshareable(recipe) else [False]
@@ -179,7 +156,7 @@ def _means(recipe: Recipe, setup: TrainingSetup, machine: Machine) -> Iterator[_
         shared = [True]
     lora = [False] if setup.lora_rank else [False, True]
     for values in product(checkpointing, divided, [False, True], shared, [False, True], lora):
-        means = _Means(*values)
+        means = Savings(*values)
         # Moments of 8 bits are of one process each, and what is offloaded was shared out.
         if (
             means.shared
@@ -201,7 +178,7 @@ def _is_shared(recipe: Recipe, machine: Machine) -> bool:
 
 
 def _shares(
-    model: Blueprint, recipe: Recipe, machine: Machine, update: Stage, *, offload: bool
+    model: Blueprint, recipe: Recipe, machine: Machine, update: PlannedStage, *, offload: bool
 ) -> dict[str, float]:
     """What of each part is on one of the GPUs that share it."""
     own = 0.0 if offload and machine.on_gpu else 1 / max(machine.gpus, 1)
@@ -219,7 +196,7 @@ def _shares(
     return shares
 
 
-def _scaled(stage: Stage, shares: dict[str, float]) -> Stage:
+def _scaled(stage: PlannedStage, shares: dict[str, float]) -> PlannedStage:
     parts = {part: int(size * shares.get(part, 1)) for part, size in stage.parts.items()}
     return replace(stage, parts={part: size for part, size in parts.items() if size})
 
@@ -228,10 +205,10 @@ def _peak(
     model: Blueprint,
     recipe: Recipe,
     setup: TrainingSetup,
-    steps: dict[bool, Stage],
-    update: Stage,
+    steps: dict[bool, PlannedStage],
+    update: PlannedStage,
     machine: Machine,
-    means: _Means,
+    means: Savings,
 ) -> int:
     """Bytes on a device, from the parts that were counted (no second run on shapes)."""
     shares = dict.fromkeys(
@@ -261,7 +238,7 @@ def _peak(
     return int(max(peaks[0] + kept, peaks[1])) + overhead(machine)
 
 
-def _words(means: _Means, recipe: Recipe, setup: TrainingSetup) -> tuple[str, ...]:
+def _words(means: Savings, recipe: Recipe, setup: TrainingSetup) -> tuple[str, ...]:
     words = []
     if means.checkpointing and not setup.gradient_checkpointing:
         words.append("gradient_checkpointing=true")
@@ -286,7 +263,7 @@ def _adapter_share(model: Blueprint, rank: int = 16) -> float:
     return sum(rank * (a + b) for a, b in linears) / count(model, "transformer")
 
 
-def _validation(model: Blueprint, recipe: Recipe, step: Stage, gpu: bool) -> Stage:
+def _validation(model: Blueprint, recipe: Recipe, step: PlannedStage, gpu: bool) -> PlannedStage:
     """Validation images are decoded plainly, beside all that the training holds."""
     wanted = recipe.validation
     size = wanted.width or recipe.crop_size[0], wanted.height or recipe.crop_size[1]
@@ -296,7 +273,7 @@ def _validation(model: Blueprint, recipe: Recipe, step: Stage, gpu: bool) -> Sta
     return replace(decoding.beside(**beside), name="validation images")
 
 
-def _exchange(update: Stage, machine: Machine) -> float:
+def _exchange(update: PlannedStage, machine: Machine) -> float:
     """Seconds in which gradients go around the GPUs (ring all-reduce), after the computations."""
     n = machine.gpus
     return 2 * (n - 1) / n * update.parts["gradients"] / machine.bandwidth if n > 1 else 0.0

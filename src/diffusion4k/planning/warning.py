@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import nn
 
+from diffusion4k.accounting.blueprint import Blueprint
+from diffusion4k.accounting.machine import Machine, present_machine
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.component import (
     weight_files,
@@ -18,9 +20,7 @@ from diffusion4k.models.folder import (
     component_folder,
 )
 from diffusion4k.models.published import count_parameters
-from diffusion4k.planning.blueprint import Blueprint
 from diffusion4k.planning.generation import GenerationSetup, plan_generation
-from diffusion4k.planning.machine import Machine, present_machine
 from diffusion4k.planning.plan import Plan
 from diffusion4k.planning.report import verdict
 from diffusion4k.planning.training import plan_training

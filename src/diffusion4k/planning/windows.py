@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from diffusion4k.accounting.stages import WindowCount
 from diffusion4k.families.base import Family
-from diffusion4k.planning.stages import WindowCount
 from diffusion4k.sampling.stages import Stage
 from diffusion4k.sampling.windows import overlapping, shifted, windows_per_call
 

@@ -42,9 +42,9 @@ from diffusion4k.vae import decode_strips, lean_encode, load_autoencoder, load_s
 
 __all__ = [
     "Autoencoder",
-    "Picture",
-    "Result",
-    "Row",
+    "ReconstructionResult",
+    "ReconstructionRow",
+    "SquarePhotograph",
     "evaluate_autoencoders",
     "kept_reconstruction",
     "reconstruct",
@@ -91,7 +91,7 @@ def reconstruct(
 
 
 @dataclass(frozen=True)
-class Picture:
+class SquarePhotograph:
     """The central square of a photograph, `size` pixels a side."""
 
     path: Path
@@ -118,7 +118,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Row:
+class ReconstructionRow:
     """One autoencoder at one size: mean and 95% interval of each metric, and Fréchet distances.
 
     The intervals are of a bootstrap over the photographs. Distances are `fd_effnet`,
@@ -133,10 +133,10 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Result:
+class ReconstructionResult:
     """All rows, the settings, and the pictures that could not be used."""
 
-    rows: list[Row]
+    rows: list[ReconstructionRow]
     settings: dict[str, Any]
     bad: list[str]
 
@@ -146,18 +146,19 @@ class Result:
 
 
 def evaluate_autoencoders(
-    pictures: Sequence[Picture],
+    pictures: Sequence[SquarePhotograph],
     autoencoders: Sequence[Autoencoder],
     kept: Path,
     *,
     weights: Weights | None = None,
     max_memory: int | str | None = None,
     skip_bad: bool = False,
-) -> Iterator[Row | str]:
+) -> Iterator[ReconstructionRow | str]:
     """Measure every autoencoder on every picture; sizes may differ between pictures.
 
     Yields:
-        The name of each picture when it is done, then a `Row` per size and autoencoder.
+        The name of each picture when it is done, then a `ReconstructionRow` per size and
+        autoencoder.
 
     Raises:
         UsageError: `weights` that are not there.
@@ -192,12 +193,14 @@ def evaluate_autoencoders(
         yield _row(name, size, images, weights)
 
 
-def kept_reconstruction(kept: Path, picture: Picture, autoencoder: Autoencoder) -> Path:
+def kept_reconstruction(kept: Path, picture: SquarePhotograph, autoencoder: Autoencoder) -> Path:
     """Where the reconstruction of a picture stands once it is made, a PNG file."""
     return kept / f"{_key(picture, autoencoder=autoencoder)}.png"
 
 
-def _row(name: str, size: int, images: dict[str, tuple[Path, Path]], weights: Weights) -> Row:
+def _row(
+    name: str, size: int, images: dict[str, tuple[Path, Path]], weights: Weights
+) -> ReconstructionRow:
     numbers = {image: numbers_of(path) for image, (_, path) in images.items()}
     measured = next(iter(numbers.values()))
     means = {metric: _interval([n[metric] for n in numbers.values()]) for metric in measured}
@@ -212,7 +215,7 @@ def _row(name: str, size: int, images: dict[str, tuple[Path, Path]], weights: We
         "fd_effnet_patch": distance("effnet_patches"),
         "rfid": distance("inception") if weights.inception else None,
     }
-    return Row(name, size, numbers, means, distances)
+    return ReconstructionRow(name, size, numbers, means, distances)
 
 
 def _interval(values: list[float]) -> tuple[float, float, float]:
@@ -225,7 +228,9 @@ def _interval(values: list[float]) -> tuple[float, float, float]:
     return float(array.mean()), float(low), float(high)
 
 
-def _key(picture: Picture, networks: str = "", autoencoder: Autoencoder | None = None) -> str:
+def _key(
+    picture: SquarePhotograph, networks: str = "", autoencoder: Autoencoder | None = None
+) -> str:
     fingerprint = autoencoder.fingerprint if autoencoder else None
     facts = [__version__, sha256_of(picture.path), picture.size, networks, fingerprint]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]

@@ -19,9 +19,9 @@ from diffusion4k.metrics.frechet import FewSamplesWarning
 from diffusion4k.metrics.images import as_array
 from diffusion4k.reconstruction.evaluate import (
     Autoencoder,
-    Picture,
-    Result,
-    Row,
+    ReconstructionResult,
+    ReconstructionRow,
+    SquarePhotograph,
     evaluate_autoencoders,
     kept_reconstruction,
 )
@@ -57,7 +57,7 @@ def run(
     max_memory: str | None = None,
     allow_enlarging: bool = False,
     skip_bad: bool = False,
-) -> Result:
+) -> ReconstructionResult:
     """Measure, print the table, write `out/results.json` and `out/reconstructions.png`.
 
     Raises:
@@ -73,7 +73,7 @@ def run(
     weights = weights or Weights()
     paths = list_images(photo_folder(folder))
     autoencoders = [Autoencoder(name) for name in dict.fromkeys(names)]
-    pictures = [Picture(path, size, allow_enlarging) for size in sizes for path in paths]
+    pictures = [SquarePhotograph(path, size, allow_enlarging) for size in sizes for path in paths]
     made = evaluate_autoencoders(
         pictures,
         autoencoders,
@@ -82,18 +82,18 @@ def run(
         max_memory=max_memory,
         skip_bad=skip_bad,
     )
-    rows: list[Row] = []
+    rows: list[ReconstructionRow] = []
     bad: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FewSamplesWarning)  # the table says it
         for _, item in zip(
             track(range(len(pictures)), len(pictures), "reconstructing"), made, strict=False
         ):
-            if isinstance(item, Row):
+            if isinstance(item, ReconstructionRow):
                 rows.append(item)
             elif item.startswith("bad: "):
                 bad.append(item.removeprefix("bad: "))
-        rows += [item for item in made if isinstance(item, Row)]
+        rows += [item for item in made if isinstance(item, ReconstructionRow)]
     if not rows:
         raise Diffusion4kError(f"{folder}: no usable photograph: {'; '.join(bad[:3])}")
     settings = {
@@ -104,7 +104,7 @@ def run(
         "version": __version__,
         "fingerprints": {a.name: a.fingerprint[:16] for a in autoencoders},
     }
-    result = Result(rows, settings, bad)
+    result = ReconstructionResult(rows, settings, bad)
     data, figure = (out / name for name in FILES)
     result.save(data)
     _figure(pictures, autoencoders, out, figure)
@@ -113,7 +113,7 @@ def run(
 
 
 def _figure(
-    pictures: Sequence[Picture], autoencoders: Sequence[Autoencoder], out: Path, path: Path
+    pictures: Sequence[SquarePhotograph], autoencoders: Sequence[Autoencoder], out: Path, path: Path
 ) -> None:
     rows: list[tuple[NDArray[np.uint8], list[NDArray[np.uint8]]]] = []
     for picture in pictures:
@@ -128,7 +128,7 @@ def _figure(
     draw(rows, [a.name for a in autoencoders], path)
 
 
-def _show(result: Result, console: Console) -> None:
+def _show(result: ReconstructionResult, console: Console) -> None:
     for size in dict.fromkeys(row.size for row in result.rows):
         rows = [row for row in result.rows if row.size == size]
         count = len(rows[0].images)

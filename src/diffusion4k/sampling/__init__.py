@@ -8,13 +8,21 @@ generate([Request("a lighthouse in the fog", seed=1)], model="pocket", out="imag
 from typing import TYPE_CHECKING, Any
 
 from diffusion4k.sampling.files import read_metadata
-from diffusion4k.sampling.request import Request, Settings, read_prompts
+from diffusion4k.sampling.request import Request, SamplingSettings, read_prompts
 
 if TYPE_CHECKING:
     from diffusion4k.sampling.batch import Output, generate
     from diffusion4k.sampling.sampler import Sampler
 
-__all__ = ["Output", "Request", "Sampler", "Settings", "generate", "read_metadata", "read_prompts"]
+__all__ = [
+    "Output",
+    "Request",
+    "Sampler",
+    "SamplingSettings",
+    "generate",
+    "read_metadata",
+    "read_prompts",
+]
 
 
 def __getattr__(name: str) -> Any:

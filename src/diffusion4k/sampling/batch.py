@@ -10,7 +10,7 @@ from diffusion4k.errors import UsageError
 from diffusion4k.sampling.files import SUFFIXES, image_name, is_made_here, is_present, write_image
 from diffusion4k.sampling.kept import KeptStages
 from diffusion4k.sampling.progress import SamplingProgress
-from diffusion4k.sampling.request import Request, Settings
+from diffusion4k.sampling.request import Request, SamplingSettings
 from diffusion4k.sampling.sampler import Sampler
 
 __all__ = ["Output", "generate"]
@@ -24,7 +24,7 @@ class Output:
     """One image of a run: its file, what made it, and whether this run made it or found it."""
 
     path: Path
-    settings: Settings
+    settings: SamplingSettings
     is_new: bool
 
 
@@ -56,7 +56,7 @@ def generate(
         UsageError: a request out of range, or an output place that cannot be meant.
         Diffusion4kError: the model cannot be found, loaded or run.
     """
-    place = _Place(Path(out), image_format)
+    place = _Destination(Path(out), image_format)
     sampler = model
     if not isinstance(sampler, Sampler):
         sampler = Sampler(sampler, **options)
@@ -84,7 +84,7 @@ def generate(
     return outputs
 
 
-class _Place:
+class _Destination:
     """Where images go: a folder, or one file."""
 
     def __init__(self, out: Path, image_format: str | None) -> None:
@@ -101,7 +101,7 @@ class _Place:
         if not self.is_file and out.exists() and not out.is_dir():
             raise UsageError(f"{out}: is a file; give a folder, or a name ending in .png or .jpg")
 
-    def paths(self, wanted: list[Settings]) -> list[Path]:
+    def paths(self, wanted: list[SamplingSettings]) -> list[Path]:
         """The file of each image; makes the folder and sees that it can be written to."""
         folder = self.out.parent if self.is_file else self.out
         folder.mkdir(parents=True, exist_ok=True)

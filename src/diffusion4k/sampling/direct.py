@@ -10,7 +10,7 @@ from torch import Tensor
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.base import Family
 from diffusion4k.sampling.image_to_image import from_latents, initial_image, with_parts
-from diffusion4k.sampling.request import STRENGTH, Settings
+from diffusion4k.sampling.request import STRENGTH, SamplingSettings
 from diffusion4k.sampling.shift import with_shift
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ __all__ = ["denoise_directly", "from_noise", "out_of_memory"]
 
 
 def denoise_directly(
-    sampler: "Sampler", settings: Settings, on_step: Callable[[], None] | None
+    sampler: "Sampler", settings: SamplingSettings, on_step: Callable[[], None] | None
 ) -> Tensor:
     """The normalised latents `(1, C, height/F, width/F)` of an image that is not made in stages."""
     family, pipeline = sampler.family, sampler.pipeline

@@ -1,8 +1,8 @@
 """Image files that carry what made them, under names that follow from it.
 
-The record is one JSON object: the `Settings` and the versions of the libraries. PNG holds it as
-an iTXt chunk `diffusion4k`, JPEG as the EXIF tag UserComment; prompt and program stand beside it
-in the fields that every image viewer shows.
+The record is one JSON object: the `SamplingSettings` and the versions of the libraries. PNG holds
+it as an iTXt chunk `diffusion4k`, JPEG as the EXIF tag UserComment; prompt and program stand beside
+it in the fields that every image viewer shows.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from PIL import ExifTags, Image
 from diffusion4k import __version__
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.sampling.png import PngWriter
-from diffusion4k.sampling.request import Settings
+from diffusion4k.sampling.request import SamplingSettings
 from diffusion4k.support.files import atomic_path
 
 __all__ = ["SUFFIXES", "image_name", "is_made_here", "is_present", "read_metadata", "write_image"]
@@ -34,12 +34,12 @@ _KEY = "diffusion4k"
 _RECORD = {"prompt", "seed", "model_fingerprint"}  # in every record
 # The same file may go by several names (a path, a link to it): its fingerprint counts.
 _NAMES = ("model", "init", "lora")
-_DECIDING = [field.name for field in fields(Settings) if field.name not in _NAMES]
+_DECIDING = [field.name for field in fields(SamplingSettings) if field.name not in _NAMES]
 _UTF16 = b"UNICODE\0"
 _ENDS = {"PNG": b"IEND\xaeB`\x82", "JPEG": b"\xff\xd9"}
 
 
-def image_name(settings: Settings, suffix: str) -> str:
+def image_name(settings: SamplingSettings, suffix: str) -> str:
     """A file name that is readable and differs wherever the settings do."""
     text = unicodedata.normalize("NFKD", settings.prompt).encode("ascii", "ignore").decode()
     slug = re.sub(r"[^a-z0-9]+", "-", text.lower())[:48].strip("-") or "image"
@@ -48,7 +48,9 @@ def image_name(settings: Settings, suffix: str) -> str:
     return f"{slug}-{digest}-seed{settings.seed}-{settings.width}x{settings.height}{suffix}"
 
 
-def write_image(strips: Iterable[NDArray[np.uint8]], path: Path, settings: Settings) -> None:
+def write_image(
+    strips: Iterable[NDArray[np.uint8]], path: Path, settings: SamplingSettings
+) -> None:
     """Write an image as PNG or JPEG (quality 95) by the suffix of `path`, wholly or not at all.
 
     It comes in strips `(rows, width, 3)` from the top; a PNG is written strip by strip, a JPEG
@@ -78,7 +80,7 @@ def write_image(strips: Iterable[NDArray[np.uint8]], path: Path, settings: Setti
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
-    """The record of an image made by diffusion4k: the fields of `Settings`, and `versions`.
+    """The record of an image made by diffusion4k: the fields of `SamplingSettings`, and `versions`.
 
     Raises:
         Diffusion4kError: no such file, no image, or an image without such a record.
@@ -109,7 +111,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     return metadata
 
 
-def is_present(path: Path, settings: Settings) -> bool:
+def is_present(path: Path, settings: SamplingSettings) -> bool:
     """Whether `path` is a complete image that was made with these very settings."""
     if not path.is_file():
         return False

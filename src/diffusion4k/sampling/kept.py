@@ -15,7 +15,7 @@ from PIL import Image
 
 from diffusion4k.data.images import open_rgb
 from diffusion4k.sampling.files import is_present, write_image
-from diffusion4k.sampling.request import Settings
+from diffusion4k.sampling.request import SamplingSettings
 
 __all__ = ["KeptStages"]
 
@@ -29,7 +29,7 @@ class KeptStages:
             they are removed. Until then they lie in a hidden folder.
     """
 
-    def __init__(self, path: Path, settings: Settings, *, stay: bool = False) -> None:
+    def __init__(self, path: Path, settings: SamplingSettings, *, stay: bool = False) -> None:
         self.settings = settings
         self._hidden = path.with_name(f".{path.stem}.stages")
         self._shown = path.with_name(f"{path.stem}-stages") if stay else None
@@ -58,7 +58,7 @@ class KeptStages:
         assert self.settings.stages
         return self._hidden / f"{number + 1}-{self.settings.stages[number].name}.png"
 
-    def _up_to(self, number: int) -> Settings:
+    def _up_to(self, number: int) -> SamplingSettings:
         assert self.settings.stages
         last = self.settings.stages[number]
         return replace(

@@ -15,7 +15,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from diffusion4k.sampling.request import Settings
+from diffusion4k.sampling.request import SamplingSettings
 
 __all__ = ["SamplingProgress"]
 
@@ -30,7 +30,7 @@ class SamplingProgress:
         shown: False prints nothing.
     """
 
-    def __init__(self, images: list[Settings], *, shown: bool = True) -> None:
+    def __init__(self, images: list[SamplingSettings], *, shown: bool = True) -> None:
         self._images = images
         self._steps = steps = [settings.denoising_steps for settings in images]
         self._of_stage = ""

@@ -21,7 +21,7 @@ from diffusion4k.support.text_files import json_of, lines_of, read_text
 if TYPE_CHECKING:
     from diffusion4k.families.base import Family
 
-__all__ = ["Request", "Settings", "choose_dtype", "prompts_file", "read_prompts", "settle"]
+__all__ = ["Request", "SamplingSettings", "choose_dtype", "prompts_file", "read_prompts", "settle"]
 
 # The longest prompts whose record still fits into the 64 KiB that JPEG allows.
 _MAX_PROMPT = 6500
@@ -64,7 +64,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Settings:
+class SamplingSettings:
     """All that decides how one image comes out; also what is recorded in the image file."""
 
     prompt: str
@@ -112,7 +112,7 @@ def settle(
     model: str,
     model_fingerprint: str,
     dtype: str,
-) -> Settings:
+) -> SamplingSettings:
     """The settings of a request for a model, which lies in `folder`.
 
     Raises:
@@ -157,7 +157,7 @@ def settle(
         tokens = (width // family.size_step) * (height // family.size_step)
         natural = family.timestep_shift(folder, tokens)
         check_shift(request.shift, natural, model=model, width=width, height=height)
-    return Settings(
+    return SamplingSettings(
         prompt=request.prompt,
         negative_prompt=request.negative_prompt,
         seed=request.seed,

@@ -28,7 +28,7 @@ from diffusion4k.sampling.fingerprint import fingerprint
 from diffusion4k.sampling.image_to_image import with_parts
 from diffusion4k.sampling.kept import KeptStages
 from diffusion4k.sampling.memory import Placement, can_stream
-from diffusion4k.sampling.request import Request, Settings, choose_dtype, settle
+from diffusion4k.sampling.request import Request, SamplingSettings, choose_dtype, settle
 from diffusion4k.sampling.staged import denoise_stages, stage_strips
 from diffusion4k.sampling.stages import Stage
 from diffusion4k.support.files import sha256_of
@@ -111,7 +111,7 @@ class Sampler:
         self._drafting: tuple[str, Any] | None = None
         self._fingerprints: dict[str, str] = {}
 
-    def settle(self, request: Request) -> Settings:
+    def settle(self, request: Request) -> SamplingSettings:
         """The request, checked, and completed with the model's defaults.
 
         Raises:
@@ -152,7 +152,7 @@ class Sampler:
                 encoders, [prompt], negative=negative
             )
 
-    def encode_for(self, all_settings: Iterable[Settings]) -> None:
+    def encode_for(self, all_settings: Iterable[SamplingSettings]) -> None:
         """`encode` the prompts of images to come, and the negative prompts that count in them."""
         all_settings = list(all_settings)
         guided = [settings for settings in all_settings if self._is_guided(settings)]
@@ -163,7 +163,7 @@ class Sampler:
 
     def sample(
         self,
-        settings: Settings,
+        settings: SamplingSettings,
         on_step: Callable[[], None] | None = None,
         on_stage: Callable[[int], None] | None = None,
         kept: KeptStages | None = None,
@@ -183,7 +183,7 @@ class Sampler:
 
     def sample_strips(
         self,
-        settings: Settings,
+        settings: SamplingSettings,
         on_step: Callable[[], None] | None = None,
         on_stage: Callable[[int], None] | None = None,
         kept: KeptStages | None = None,
@@ -202,7 +202,7 @@ class Sampler:
 
     def denoise(
         self,
-        settings: Settings,
+        settings: SamplingSettings,
         on_step: Callable[[], None] | None = None,
         on_stage: Callable[[int], None] | None = None,
         kept: KeptStages | None = None,
@@ -229,7 +229,7 @@ class Sampler:
 
     def call_arguments(
         self,
-        settings: Settings,
+        settings: SamplingSettings,
         guidance: float,
         on_step: Callable[[], None] | None,
         stage: Stage | None = None,
@@ -318,7 +318,7 @@ class Sampler:
             cast_layers(transformer, dtype=dtype)
         return transformer
 
-    def _is_guided(self, settings: Settings) -> bool:
+    def _is_guided(self, settings: SamplingSettings) -> bool:
         guidances = [stage.guidance for stage in settings.stages or ()] or [settings.guidance]
         return is_guided(self._guidance_kind, max(guidances))
 

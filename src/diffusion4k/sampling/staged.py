@@ -21,7 +21,7 @@ from diffusion4k.sampling.direct import from_noise, out_of_memory
 from diffusion4k.sampling.image_to_image import enlarge, from_latents, with_parts
 from diffusion4k.sampling.kept import KeptStages
 from diffusion4k.sampling.replaced_bands import with_low_bands
-from diffusion4k.sampling.request import Settings
+from diffusion4k.sampling.request import SamplingSettings
 from diffusion4k.sampling.shift import with_shift
 from diffusion4k.sampling.solver import dpm_solver
 from diffusion4k.sampling.stages import Stage
@@ -36,7 +36,7 @@ __all__ = ["denoise_stages", "refine", "stage_latents", "stage_seed", "stage_str
 
 def denoise_stages(
     sampler: "Sampler",
-    settings: Settings,
+    settings: SamplingSettings,
     stages: tuple[Stage, ...],
     on_step: Callable[[], None] | None = None,
     on_stage: Callable[[int], None] | None = None,
@@ -87,7 +87,7 @@ def stage_strips(
 
 def _denoise_stage(
     sampler: "Sampler",
-    settings: Settings,
+    settings: SamplingSettings,
     number: int,
     stage: Stage,
     picture: NDArray[np.uint8] | None,

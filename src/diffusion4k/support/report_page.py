@@ -1,7 +1,7 @@
 """Reports as one HTML page that needs nothing else: a template, filled in.
 
-A template `{% extends "support/report_page.html" %}` with blocks `title`, `style` (its own rules, after the
-common ones) and `main`. `{{ 1|counted("image") }}` is `1 image`.
+A template `{% extends "support/report_page.html" %}` with blocks `title`, `style` (its own rules,
+after the common ones) and `main`. `{{ 1|counted("image") }}` is `1 image`.
 """
 
 from pathlib import Path

@@ -16,21 +16,24 @@ from diffusion4k.data.folder import photo_folder, rows_of
 from diffusion4k.data.metadata import Row
 from diffusion4k.data.reader import HASHES, LatentCache
 from diffusion4k.errors import UsageError
-from diffusion4k.families.component import loaded_files
-from diffusion4k.models.folder import resolve_autoencoder
 from diffusion4k.sampling.fingerprint import fingerprint
-from diffusion4k.support.files import sha256_of
 from diffusion4k.support.wording import counted
-from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe, LpipsRecipe
 from diffusion4k.training.checkpoint.checkpoint import read_state
 from diffusion4k.training.recipe.own_parts import codes_of
 from diffusion4k.training.recipe.recipe import Recipe
 
-__all__ = ["Inputs", "inputs_of", "inputs_of_autoencoder", "require_same_inputs"]
+__all__ = [
+    "DIGITS",
+    "Inputs",
+    "file_ends",
+    "inputs_of",
+    "photographs_of",
+    "require_same_inputs",
+]
 
-_DIGITS = 16
+DIGITS = 16
 _END = 1 << 14
-_ABSENT = "-" * _DIGITS
+_ABSENT = "-" * DIGITS
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Inputs:
         ]
         noted = state.get(self.source, self.photographs)
         if noted != self.photographs:
-            changes.append(_of_photographs(self.source, noted, self.photographs, step))
+            changes.append(_ofphotographs_of(self.source, noted, self.photographs, step))
         return changes
 
 
@@ -91,26 +94,9 @@ def inputs_of(recipe: Recipe, model: Path) -> Inputs:
             for number in range(len(cache))
         ]
         return Inputs(weights, "cache", cached, code)
-    digest = _ends if recipe.uncached else FileHashes(place / HASHES).sha256
-    photographs = list(_photographs(photo_folder(recipe.data), digest))
+    digest = file_ends if recipe.uncached else FileHashes(place / HASHES).sha256
+    photographs = list(photographs_of(photo_folder(recipe.data), digest))
     return Inputs(weights, "data", photographs, code)
-
-
-def inputs_of_autoencoder(recipe: AutoencoderRecipe) -> Inputs:
-    """What a training of an autoencoder is made of.
-
-    Raises:
-        Diffusion4kError: no teacher, no photographs, or no such file of weights.
-    """
-    folder = resolve_autoencoder(recipe.model)
-    files = "".join(f"{path.name} {sha256_of(path)}" for path in loaded_files(folder))
-    weights = {"model": hashlib.sha256(files.encode()).hexdigest()[:_DIGITS]}
-    if isinstance(recipe.perceptual, LpipsRecipe) and recipe.loss.perceptual:
-        for key in ("weights", "heads"):
-            path = Path(getattr(recipe.perceptual, key) or "")
-            if path.is_file():  # A hub id is another file only under another name.
-                weights[f"perceptual.{key}"] = sha256_of(path)[:_DIGITS]
-    return Inputs(weights, "data", list(_photographs(photo_folder(recipe.data), _ends)))
 
 
 def require_same_inputs(checkpoint: Path, inputs: Inputs, *, changed: bool) -> None:
@@ -134,16 +120,17 @@ def require_same_inputs(checkpoint: Path, inputs: Inputs, *, changed: bool) -> N
     print(f"going on with changed inputs: {changes}", file=sys.stderr, flush=True)
 
 
-def _photographs(folder: Path, digest: Callable[[Path], str]) -> Iterator[str]:
+def photographs_of(folder: Path, digest: Callable[[Path], str]) -> Iterator[str]:
+    """A line for each photograph of a folder: hash of picture and caption, and the name."""
     for row in rows_of(folder):
         if isinstance(row, Row):
             path = folder / row.file_name
-            picture = digest(path)[:_DIGITS] if path.is_file() else _ABSENT
-            caption = hashlib.sha256(row.text.encode()).hexdigest()[:_DIGITS]
+            picture = digest(path)[:DIGITS] if path.is_file() else _ABSENT
+            caption = hashlib.sha256(row.text.encode()).hexdigest()[:DIGITS]
             yield f"{picture} {caption} {row.file_name}"
 
 
-def _ends(path: Path) -> str:
+def file_ends(path: Path) -> str:
     """Hash of a file's size, beginning and end: of a compressed picture that is enough."""
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
@@ -154,7 +141,7 @@ def _ends(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _of_photographs(source: str, before: list[str], after: list[str], step: int) -> str:
+def _ofphotographs_of(source: str, before: list[str], after: list[str], step: int) -> str:
     old, new = ({name: rest for *rest, name in map(_parts, each)} for each in (before, after))
     both = [name for name in new if name in old]
     counts = {

@@ -22,6 +22,7 @@ from diffusion4k.families import Family, family_of, resolve
 from diffusion4k.support.files import write_text
 from diffusion4k.support.lock import locked
 from diffusion4k.support.progress import Counter
+from diffusion4k.support.versions import versions
 from diffusion4k.training.background import BackgroundImages
 from diffusion4k.training.check import check_recipe, require_space
 from diffusion4k.training.checkpoint.card import model_card
@@ -31,7 +32,7 @@ from diffusion4k.training.checkpoint.checkpoint import (
     read_state,
     set_aside_damaged,
 )
-from diffusion4k.training.checkpoint.export import export_adapter, export_pipeline, versions
+from diffusion4k.training.checkpoint.export import export_adapter, export_pipeline
 from diffusion4k.training.checkpoint.resume import resume_point
 from diffusion4k.training.checkpoint.sharded import CheckpointWriter, TrainingState
 from diffusion4k.training.engine.ema import WeightAverage
@@ -51,11 +52,11 @@ from diffusion4k.training.recipe.build import (
 )
 from diffusion4k.training.recipe.recipe import Recipe
 from diffusion4k.training.schedule import learning_rate
-from diffusion4k.training.signals import Stopped, StopRequest
+from diffusion4k.training.signals import StopRequest, TrainingStopped
 from diffusion4k.training.stage import noise_for
 from diffusion4k.training.step import denoising_loss
 from diffusion4k.training.validation import Validation
-from diffusion4k.training.watch.bands import BANDS, LossBands
+from diffusion4k.training.watch.bands import BANDS, LossBySigma
 from diffusion4k.training.watch.curve import Curve, RecentMean
 from diffusion4k.training.watch.step_guard import Guard
 from diffusion4k.training.watch.throughput import Throughput
@@ -142,7 +143,7 @@ class _Run:
         self.network = engine.spread(self.transformer)
         self.optimizer = engine.share_out(make_optimizer(recipe.optimizer, self.transformer))
         self.average = WeightAverage(self.transformer, recipe.ema) if recipe.ema else None
-        self.guard, self.bands = Guard(recipe.guard), LossBands()
+        self.guard, self.bands = Guard(recipe.guard), LossBySigma()
         wanted = recipe.validation
         self.background = (
             BackgroundImages(recipe.output, len(wanted.prompts), wanted.device)
@@ -212,7 +213,7 @@ class _Run:
                     self._save(done)
                 if signal:
                     self.writer.finish()
-                    raise Stopped(
+                    raise TrainingStopped(
                         f"stopped by signal {signal} after step {done} of {recipe.steps}, saved in "
                         f"{latest_checkpoint(self.folder)}: run the same command to go on",
                         signal,
@@ -277,7 +278,7 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         parts = recipe.gradient_accumulation
-        # The loss, and behind it what `LossBands` measures.
+        # The loss, and behind it what `LossBySigma` measures.
         total = torch.zeros(1 + 2 * len(BANDS), dtype=torch.float64, device=engine.device)
         for micro in range(parts):
             is_last = micro == parts - 1
@@ -315,7 +316,7 @@ class _Run:
         )
 
     def _loss(self, step: int, micro: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean loss of a micro-batch, and what `LossBands` measures of it."""
+        """Mean loss of a micro-batch, and what `LossBySigma` measures of it."""
         device = self.engine.device
         batch = self.batches.batch(step, micro, self.engine.data_rank, self.engine.data_world)
         latents, conditioning = batch["latents"], batch["conditioning"]
@@ -333,7 +334,7 @@ class _Run:
                 self.objective,
                 conditioning={name: tensor.to(device) for name, tensor in conditioning.items()},
                 watch=lambda velocity, each: measured.append(
-                    LossBands.measure(velocity, **question, loss=each)
+                    LossBySigma.measure(velocity, **question, loss=each)
                 ),
                 **question,
             ).mean()

@@ -10,9 +10,9 @@ from pathlib import Path
 from diffusion4k.data.cache import LatentCache, build_cache
 from diffusion4k.data.folder import photo_folder, scan_folder
 from diffusion4k.data.loader import Batch, LatentBatches
-from diffusion4k.data.plan import Settings
+from diffusion4k.data.plan import CacheSettings
 from diffusion4k.data.reader import refuse_other_build, stored_dtype
-from diffusion4k.data.team import Team
+from diffusion4k.data.team import EncodingTeam
 from diffusion4k.data.uncached import UncachedLatents, cache_captions
 from diffusion4k.errors import UsageError
 from diffusion4k.families import Family
@@ -42,7 +42,7 @@ def complete_cache(
         LatentCache(place).require(model=model, family=family, **recipe.stored)
     elif recipe.uncached:
         photos = scan_folder(photo_folder(recipe.data)).usable(skip_bad=skip_bad)
-        settings = Settings(model, family, flip=True, dtype=dtype, **recipe.stored)
+        settings = CacheSettings(model, family, flip=True, dtype=dtype, **recipe.stored)
         if engine.is_main:
             cache_captions(photos, settings, place, engine.device)
     else:
@@ -60,7 +60,7 @@ def complete_cache(
             dtype=dtype,
             skip_bad=skip_bad,
             device=engine.device,
-            team=Team(engine.rank, engine.world, engine.wait),
+            team=EncodingTeam(engine.rank, engine.world, engine.wait),
             **recipe.stored,
         )
         skipped = len(scan.problems) + report.absent

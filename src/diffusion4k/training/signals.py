@@ -7,10 +7,10 @@ from typing import Any
 
 from diffusion4k.errors import Diffusion4kError
 
-__all__ = ["StopRequest", "Stopped"]
+__all__ = ["StopRequest", "TrainingStopped"]
 
 
-class Stopped(Diffusion4kError):
+class TrainingStopped(Diffusion4kError):
     """A signal asked the run to stop, and all is saved; the exit code is 128 + signal."""
 
     def __init__(self, message: str, number: int) -> None:

@@ -17,33 +17,12 @@ detail as photographs have it. Compare the stages of pyramidal flow matching (Ji
 2410.05954).
 """
 
-from dataclasses import dataclass
-
-import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from diffusion4k.data.loader import Batch
-from diffusion4k.timesteps import TimestepDistribution
 from diffusion4k.training.recipe.recipe import StageRecipe
 
-__all__ = ["StageTimesteps", "noise_for", "stage_noise"]
-
-
-@dataclass(frozen=True)
-class StageTimesteps:
-    """A distribution of noise levels, reduced to those below the stage's start."""
-
-    whole: TimestepDistribution
-    start: float
-
-    def sample(
-        self,
-        batch: int,
-        generator: Generator | None = None,
-        device: torch.device | str | None = None,
-    ) -> Tensor:
-        """See `TimestepDistribution.sample`."""
-        return self.start * self.whole.sample(batch, generator, device)
+__all__ = ["noise_for", "stage_noise"]
 
 
 def noise_for(stage: StageRecipe | None, noise: Tensor, batch: Batch) -> Tensor:

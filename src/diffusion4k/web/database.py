@@ -19,7 +19,7 @@ from sqlalchemy.exc import DatabaseError
 from sqlmodel import Session, SQLModel
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.web.sqlite import Kind, address_of, refusal
+from diffusion4k.web.sqlite import DatabaseKind, address_of, refusal
 
 __all__ = ["Database"]
 
@@ -43,7 +43,7 @@ class Database:
         self,
         path: Path,
         tables: Sequence[type[SQLModel]],
-        kind: Kind,
+        kind: DatabaseKind,
         *,
         triggers: Sequence[str] = (),
         wait: float = 5.0,

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from diffusion4k.errors import Diffusion4kError
 
-__all__ = ["Kind", "address_of", "refusal"]
+__all__ = ["DatabaseKind", "address_of", "refusal"]
 
 
 @dataclass(frozen=True)
-class Kind:
+class DatabaseKind:
     """Whose file it is and which version of its tables: two numbers in the header of the file."""
 
     application: int

@@ -29,14 +29,16 @@ from diffusion4k.benchmark.figures.spelled_text import (
 )
 from diffusion4k.benchmark.figures.variations import draw_variations, variations_of
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.imagesets.models import Entry
+from diffusion4k.imagesets.models import ImageSetEntry
 from tests.compare.conftest import picture
 
 
-def entry(folder: Path, name: str, size: tuple[int, int], prompt: str = "", seed: int = 0) -> Entry:
+def entry(
+    folder: Path, name: str, size: tuple[int, int], prompt: str = "", seed: int = 0
+) -> ImageSetEntry:
     path = folder / f"{name}.png"
     picture(*size, len(name)).save(path)
-    return Entry(path, path.name, prompt, seed)
+    return ImageSetEntry(path, path.name, prompt, seed)
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=80))

@@ -19,18 +19,18 @@ from diffusion4k.benchmark.figures.side_by_side import (
     same_place,
 )
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.imagesets.match import Row
-from diffusion4k.imagesets.models import Entry
+from diffusion4k.imagesets.match import MatchedRow
+from diffusion4k.imagesets.models import ImageSetEntry
 from tests.compare.conftest import picture
 
 
-def row(folder: Path, *sizes: tuple[int, int]) -> Row:
+def row(folder: Path, *sizes: tuple[int, int]) -> MatchedRow:
     entries = []
     for number, size in enumerate(sizes):
         path = folder / f"{number}.png"
         picture(*size, number).save(path)
-        entries.append(Entry(path, path.name, "a lake"))
-    return Row("a lake", tuple(entries))
+        entries.append(ImageSetEntry(path, path.name, "a lake"))
+    return MatchedRow("a lake", tuple(entries))
 
 
 def enlarged(figure: np.ndarray, colour: str) -> list[np.ndarray]:
@@ -129,7 +129,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
             parse_patch(text)
     assert parse_patch("1,2,3") == (1, 2, 3)
     with pytest.raises(Diffusion4kError, match="no prompt of which every folder has an image"):
-        complete([Row("x", (made.entries[0], None))])
+        complete([MatchedRow("x", (made.entries[0], None))])
 
 
 def test_tiny_images(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from diffusion4k.curation.captions.run import Stopped, caption
+from diffusion4k.curation.captions.run import CaptioningStopped, caption
 from diffusion4k.curation.captions.settings import CaptionSettings
 from diffusion4k.errors import Diffusion4kError
 from tests.curation.captions.conftest import make_pictures
@@ -72,7 +72,7 @@ def test_not_accepted(settings: Make, tmp_path: Path) -> None:
     pictures = make_pictures(tmp_path / "pictures", 2)
     with serving(standin := StandIn(batch_faults=["failed"])) as url:
         wanted = settings(url, batch=True)
-        with pytest.raises(Stopped, match="Enqueued limit reached") as stopped:
+        with pytest.raises(CaptioningStopped, match="Enqueued limit reached") as stopped:
             caption(pictures, wanted, tmp_path / "c.sqlite", progress=False)
         assert stopped.value.report.spent == 0
         report = caption(pictures, wanted, tmp_path / "c.sqlite", progress=False)
@@ -84,7 +84,9 @@ def test_a_batch_that_another_key_made(settings: Make, tmp_path: Path) -> None:
     with serving(standin := StandIn()) as url:
         wanted = settings(url, batch=True)
         standin.forgetful = True
-        with pytest.raises(Stopped, match=r"batch_0 is not known at .* delete its row") as stopped:
+        with pytest.raises(
+            CaptioningStopped, match=r"batch_0 is not known at .* delete its row"
+        ) as stopped:
             caption(pictures, wanted, tmp_path / "c.sqlite", progress=False)
         assert stopped.value.report.spent > 0  # it may be answered and billed
         standin.forgetful = False
@@ -96,7 +98,7 @@ def test_budget(settings: Make, tmp_path: Path) -> None:
     pictures = make_pictures(tmp_path / "pictures", 20)
     with serving(standin := StandIn()) as url:
         wanted = settings(url, batch=True, budget=0.01)
-        with pytest.raises(Stopped, match="budget of"):
+        with pytest.raises(CaptioningStopped, match="budget of"):
             caption(pictures, wanted, tmp_path / "c.sqlite", progress=False)
         assert 0 < standin.billed / 2 <= 0.01
         more = settings(url, batch=True, budget=1.0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from diffusion4k.curation.captions.publish import caption_folder, estimate_folder, find_pictures
-from diffusion4k.curation.captions.run import Stopped
+from diffusion4k.curation.captions.run import CaptioningStopped
 from diffusion4k.curation.captions.settings import CaptionSettings
 from diffusion4k.data.folder import METADATA, read_folder
 from diffusion4k.errors import Diffusion4kError, UsageError
@@ -74,7 +74,7 @@ def test_flagged_ones_are_left_out_unless_told(folder: Path, settings: Make) -> 
 
 
 def test_a_stop_keeps_what_is_finished(folder: Path, settings: Make) -> None:
-    with serving(StandIn()) as url, pytest.raises(Stopped, match="budget"):
+    with serving(StandIn()) as url, pytest.raises(CaptioningStopped, match="budget"):
         caption_folder(folder, settings(url, budget=0.007, concurrency=1), progress=False)
     done = [row for row in rows(folder) if "stand-in" in row["text"]]
     assert 1 <= len(done) < 3

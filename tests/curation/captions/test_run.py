@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from diffusion4k.curation.captions.run import Stopped, caption
+from diffusion4k.curation.captions.run import CaptioningStopped, caption
 from diffusion4k.curation.captions.settings import CaptionSettings
 from diffusion4k.errors import Diffusion4kError
 from tests.curation.captions.conftest import make_pictures
@@ -109,7 +109,7 @@ def test_the_budget_is_never_exceeded_and_a_higher_one_goes_on(
         # Each rung of the ladder ends where another first request might break it.
         for budget in (0.05, 0.05, 0.056, 0.06, 0.064, 0.1):
             wanted = settings(url, concurrency=16, timeout=2.5, budget=budget)
-            with pytest.raises(Stopped, match="a higher budget goes on") as stopped:
+            with pytest.raises(CaptioningStopped, match="a higher budget goes on") as stopped:
                 caption(pictures, wanted, tmp_path / "c.sqlite", progress=False)
             report = stopped.value.report
             assert standin.billed <= report.spent + 1e-9 and report.spent <= budget
@@ -142,7 +142,7 @@ def test_what_no_picture_can_help_stops_the_run(
     tmp_path: Path,
 ) -> None:
     pictures = make_pictures(tmp_path / "pictures", 30)
-    with serving(standin) as url, pytest.raises(Stopped, match=message) as stopped:
+    with serving(standin) as url, pytest.raises(CaptioningStopped, match=message) as stopped:
         caption(pictures, settings(url, **changes), tmp_path / "c.sqlite", progress=False)
     assert "\n" not in str(stopped.value) and stopped.value.exit_code == 1
     assert standin.requests == requests
@@ -163,7 +163,7 @@ def test_endpoint_down(settings: Make, tmp_path: Path) -> None:
     pictures = make_pictures(tmp_path / "pictures", 3)
     with serving(StandIn()) as url:
         pass
-    with pytest.raises(Stopped, match=r"127.0.0.1:\d+/v1: no connection") as stopped:
+    with pytest.raises(CaptioningStopped, match=r"127.0.0.1:\d+/v1: no connection") as stopped:
         caption(pictures, settings(url), tmp_path / "c.sqlite", progress=False)
     assert stopped.value.report.lost == (0, 0)
 
@@ -216,10 +216,10 @@ def test_the_ledger_says_what_was_paid_for_what(settings: Make, tmp_path: Path) 
 
 
 def test_two_runs_with_one_ledger(settings: Make, tmp_path: Path) -> None:
-    from diffusion4k.curation.captions.ledger import Ledger
+    from diffusion4k.curation.captions.ledger import CaptionLedger
 
     pictures = make_pictures(tmp_path / "pictures", 1)
-    with Ledger(tmp_path / "c.sqlite"), pytest.raises(Diffusion4kError, match="another run"):
+    with CaptionLedger(tmp_path / "c.sqlite"), pytest.raises(Diffusion4kError, match="another run"):
         caption(pictures, settings("http://127.0.0.1:9"), tmp_path / "c.sqlite", progress=False)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffusion4k.preference.judge.image_parts import Shown, busiest_places, patch_side
+from diffusion4k.preference.judge.image_parts import ImageParts, busiest_places, patch_side
 from diffusion4k.preference.judge.settings import JudgeSettings
 
 
@@ -48,7 +48,7 @@ def test_patches_are_the_images_own_pixels(tmp_path: Path) -> None:
     settings = JudgeSettings.model_validate(
         {"patches": 2, "patch_side": 128, "image": {"quality": 95, "longest": 256}}
     )
-    shown = Shown(settings)
+    shown = ImageParts(settings)
     whole, patch = (
         [np.asarray(opened(part), np.int16) for part in shown.parts(paths, number)]
         for number in (0, 1)

@@ -12,8 +12,8 @@ from PIL import Image
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.preference.analysis.run import analyse
 from diffusion4k.preference.answers import read_answers
-from diffusion4k.preference.judge.ledger import Ledger
-from diffusion4k.preference.judge.run import Stopped, estimate_judging, judge
+from diffusion4k.preference.judge.ledger import JudgeLedger
+from diffusion4k.preference.judge.run import JudgingStopped, estimate_judging, judge
 from diffusion4k.preference.judge.settings import JudgeSettings
 from tests.endpoint.server import StandIn, serving
 from tests.preference.judge.conftest import make_models
@@ -183,7 +183,7 @@ def test_the_budget_is_kept_and_a_higher_one_goes_on(settings: Make, tmp_path: P
     standin = Judge(tokens=2500)
     with serving(standin) as url:
         low = settings(url, budget=0.06, concurrency=8)
-        with pytest.raises(Stopped, match="a higher budget goes on") as stopped:
+        with pytest.raises(JudgingStopped, match="a higher budget goes on") as stopped:
             judge(models, low, tmp_path / "out", progress=False)
         spent = stopped.value.report.summary["spent"]
         assert standin.billed - 1e-9 <= spent <= 0.06
@@ -222,7 +222,7 @@ def test_what_stops_it(
     standin: StandIn, changes: dict[str, object], message: str, settings: Make, tmp_path: Path
 ) -> None:
     models = make_models(tmp_path, 6)
-    with serving(standin) as url, pytest.raises(Stopped, match=message):
+    with serving(standin) as url, pytest.raises(JudgingStopped, match=message):
         judge(models, settings(url, **changes), tmp_path / "out", progress=False)
 
 
@@ -249,7 +249,7 @@ def test_an_estimate_sends_and_writes_nothing(settings: Make, tmp_path: Path) ->
     with serving(Judge()) as url:
         judge(models, settings(url), tmp_path / "out", progress=False)
     # What is paid is known, even while another run holds the ledger.
-    with Ledger(tmp_path / "out" / "judge.sqlite"):
+    with JudgeLedger(tmp_path / "out" / "judge.sqlite"):
         line = estimate_judging(models, settings("http://127.0.0.1:9"), tmp_path / "out")
         assert line.startswith("0 requests for 0 pairs")
         with pytest.raises(Diffusion4kError, match="another run is judging with it"):

@@ -7,12 +7,12 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffusion4k.preference.study.design import Cell, Design
+from diffusion4k.preference.study.design import Design, DesignCell
 
 
-def cells(prompts: int, models: int) -> list[Cell]:
+def cells(prompts: int, models: int) -> list[DesignCell]:
     return [
-        Cell(f"{a}|{b}", str(prompt))
+        DesignCell(f"{a}|{b}", str(prompt))
         for prompt in range(prompts)
         for a, b in combinations(range(models), 2)
     ]

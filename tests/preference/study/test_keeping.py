@@ -161,9 +161,9 @@ def test_many_at_once(study: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         done = list(pool.map(take_part, range(12)))
     assert done == [4] * 12
-    views = running.study.board.design.views
+    views = running.study.state.design.views
     assert set(views) == {12}
-    assert abs(running.study.board.design.turns).max() == 0
+    assert abs(running.study.state.design.turns).max() == 0
     with running.store.session(reading=True) as session:
         assert len(session.exec(select(AnswerRow)).all()) == 12 * 4 * 3
     running.close()
@@ -236,7 +236,7 @@ def test_a_study_of_an_earlier_version_is_read(study: Path) -> None:
     assert settings["task"]["checks"] == {"identical": 1, "degraded": 2, "fastest": 1.0}
     assert sorted(settings) == ["consent", "name", "seed", "task"]
     again = Running(study, "task.checks.tolerated=0", "address=http://192.168.1.20:8765")
-    assert again.study.board.people[1].done == 1
+    assert again.study.state.people[1].done == 1
     again.close()
 
 
@@ -390,7 +390,7 @@ def test_rows_that_make_no_sense_are_told_in_one_line(study: Path, table: str, v
     first = Running(study)
     person = first.join()
     person.next()
-    unit = first.study.board.people[1].shown[0].unit.name
+    unit = first.study.state.people[1].shown[0].unit.name
     question = person.me["questions"][0]["name"]
     first.close()
     with contextlib.closing(sqlite3.connect(first.config.place / "study.sqlite")) as file, file:

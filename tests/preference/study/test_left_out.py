@@ -67,12 +67,12 @@ def test_what_they_have_seen_is_free_again(
     assert take_part(running, second) == (4 if is_left_out else 0)
     assert views(running) == {1}
     # Dashboard, export and report leave out the same people.
-    summary = summarise(running.config, running.study.board, without_flagged=True)
+    summary = summarise(running.config, running.study.state, without_flagged=True)
     flagged = {each["name"] for each in summary["participants"] if each["flags"]}
     assert flagged == ({"p-0001"} if is_left_out else set())
     assert summary["progress"]["left_out"] == len(flagged)
     assert {win["wins_a"] for win in summary["wins"]} == {4}
-    export(running.config, running.study.board, tmp_path / "answers.csv")
+    export(running.config, running.study.state, tmp_path / "answers.csv")
     results = analyse([tmp_path / "answers.csv"])
     assert {each["participant"] for each in results["checks"]["flagged"]} == flagged
     for row in results["groups"]["people"]["win_rates"]:
@@ -107,7 +107,7 @@ def test_the_study_says_how_many_checks_may_be_failed(
     for wrong in ((), (3,), (3, 3)):
         take_part(running, running.join(), *wrong)
     flagged = {0: {"p-0002", "p-0003"}, 1: {"p-0003"}, 2: set()}[tolerated]
-    export(running.config, running.study.board, tmp_path / "answers.jsonl")
+    export(running.config, running.study.state, tmp_path / "answers.jsonl")
     said = {answer.participant: answer.flags for answer in read_answers(tmp_path / "answers.jsonl")}
     assert {name for name, why in said.items() if why} == flagged
 
@@ -131,7 +131,7 @@ def test_a_link_that_is_revoked_makes_room(
     monkeypatch.setattr(service, "_LOOK_EVERY", 0.0)
     assert take_part(running, running.join()) == 3
     assert views(running) == {1}
-    export(running.config, running.study.board, tmp_path / "answers.csv")
+    export(running.config, running.study.state, tmp_path / "answers.csv")
     assert {answer.flags for answer in read_answers(tmp_path / "answers.csv")} == {
         "link revoked",
         "",
@@ -164,7 +164,7 @@ def test_links_and_what_has_become_of_them(
     monkeypatch.setattr(service, "_LOOK_EVERY", 0.0)
     assert people[4]
     people[4].next()
-    summary = summarise(running.config, running.study.board, without_flagged=False)
+    summary = summarise(running.config, running.study.state, without_flagged=False)
     states = {each["name"]: each["state"] for each in summary["participants"]}
     assert states == {
         "p-0001": "never opened",
@@ -186,7 +186,7 @@ def test_who_finds_nothing_left(start: Callable[..., Running]) -> None:
     running = start(prompts=3, views=1, task={"checks": {"identical": 0, "degraded": 0}})
     take_part(running, running.join())
     assert running.join().next()["finished"]
-    summary = summarise(running.config, running.study.board, without_flagged=False)
+    summary = summarise(running.config, running.study.state, without_flagged=False)
     assert [each["state"] for each in summary["participants"]] == ["done", "nothing left"]
     assert summary["progress"]["needed"] == 2
 

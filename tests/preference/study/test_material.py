@@ -21,7 +21,7 @@ from diffusion4k.preference.study.patches import grid
 from diffusion4k.preference.study.pictures import find_scenes
 from diffusion4k.preference.study.questions import PAPER
 from diffusion4k.sampling.files import write_image
-from diffusion4k.sampling.request import Settings
+from diffusion4k.sampling.request import SamplingSettings
 from tests.preference.study.fake import make_images, make_study, write_study
 
 
@@ -31,7 +31,7 @@ def models(folder: Path, *names: str) -> dict[str, str]:
 
 def record(path: Path, prompt: str, seed: int, model: str) -> None:
     """An image as `generate` writes it."""
-    settings = Settings(prompt, "", seed, 1, 1.0, 64, 64, model, model, "float32")
+    settings = SamplingSettings(prompt, "", seed, 1, 1.0, 64, 64, model, model, "float32")
     path.parent.mkdir(exist_ok=True)
     write_image([np.full((64, 64, 3), seed, np.uint8)], path, settings)
 

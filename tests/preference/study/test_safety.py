@@ -53,7 +53,7 @@ def test_foreign_expired_and_new_links(start: Callable[..., Running]) -> None:
     assert [row.kind for row in rows(running, EventRow)] == ["opened", "consent"]
     assert person.next()["position"] == 0
     # It expires in the middle of the work.
-    running.study.board.people[2].until = datetime.now(timezone.utc) - timedelta(seconds=1)
+    running.study.state.people[2].until = datetime.now(timezone.utc) - timedelta(seconds=1)
     assert client.get("/api/next").text == EXPIRED
 
 
@@ -95,7 +95,7 @@ def test_links_that_are_revoked(
     # A server that starts again knows it from the first request on.
     again = Running(running.config.place.parent / "study.yaml")
     try:
-        assert [again.study.board.people[n].expired for n in (1, 2, 3)] == [True, False, True]
+        assert [again.study.state.people[n].expired for n in (1, 2, 3)] == [True, False, True]
     finally:
         again.close()
 

@@ -33,7 +33,7 @@ def start(tmp_path: Path) -> Iterator:
 
 def answer_all(running: Running, person: Person, choose, seconds: float = 3.0) -> None:
     """`choose(models left and right, question)` for everything that is shown."""
-    known = running.study.board.people[int(person.me["participant"][2:])]
+    known = running.study.state.people[int(person.me["participant"][2:])]
     while not (found := person.next()).get("finished"):
         shown = known.shown[found["position"]]
         models = shown.unit.models[::-1] if shown.turned else shown.unit.models
@@ -57,7 +57,7 @@ def test_shares_are_of_the_models_whatever_their_sides(start) -> None:
 
     for _ in range(4):
         answer_all(running, running.join(), choose)
-    wins = summarise(running.config, running.study.board, without_flagged=False)["wins"]
+    wins = summarise(running.config, running.study.state, without_flagged=False)["wins"]
     assert len(wins) == 3 * 3
     for found in wins:
         assert found["wins_a"] + found["wins_b"] + found["ties"] == 6 * 4
@@ -81,8 +81,8 @@ def test_agreement_equals_an_independent_route(start, tmp_path: Path) -> None:
             )[0],
         )
     answers = running.study
-    found = summarise(running.config, answers.board, without_flagged=False)["agreement"]
-    export(running.config, answers.board, tmp_path / "answers.csv")
+    found = summarise(running.config, answers.state, without_flagged=False)["agreement"]
+    export(running.config, answers.state, tmp_path / "answers.csv")
     rows = read_answers(tmp_path / "answers.csv")
     assert len(rows) == 12 * 5 * 3
     for each in found:
@@ -121,7 +121,7 @@ def test_whom_not_to_trust(start) -> None:
     answer_all(running, people[2], lambda *_: "left")
     random = Random(3)
     answer_all(running, people[3], lambda *_: random.choice(["left", "right"]))
-    summary = summarise(running.config, running.study.board, without_flagged=False)
+    summary = summarise(running.config, running.study.state, without_flagged=False)
     flags = [person["flags"] for person in summary["participants"]]
     assert flags[0] == []
     assert flags[1] == ["fast: 0.2 s in the median"]
@@ -130,7 +130,7 @@ def test_whom_not_to_trust(start) -> None:
     assert [person["seconds"] for person in summary["participants"]] == [3.0, 0.2, 3.0, 3.0]
     # Checks are no preferences, and who is flagged can be left out.
     assert {win["wins_a"] + win["wins_b"] for win in summary["wins"]} == {4 * 30}
-    trusted = summarise(running.config, running.study.board, without_flagged=True)
+    trusted = summarise(running.config, running.study.state, without_flagged=True)
     assert {win["share"] for win in trusted["wins"]} == {0.0}
     assert {win["wins_b"] for win in trusted["wins"]} == {30}
 
@@ -145,12 +145,12 @@ def test_raters_not_to_trust(tmp_path: Path) -> None:
         raters = (lambda n: n % 4 + 3, 3.0), (lambda n: n % 4 + 3, 0.2), (lambda _: 7, 3.0)
         for rate, seconds in raters:
             person = running.join()
-            known = running.study.board.people[int(person.me["participant"][2:])]
+            known = running.study.state.people[int(person.me["participant"][2:])]
             while not (found := person.next()).get("finished"):
                 position = found["position"]
                 known.shown[position].since = None
                 person.reply(position, {"rating": str(rate(position))}, seconds=seconds)
-        summary = summarise(running.config, running.study.board, without_flagged=True)
+        summary = summarise(running.config, running.study.state, without_flagged=True)
     finally:
         running.close()
     flags = [person["flags"] for person in summary["participants"]]
@@ -161,7 +161,7 @@ def test_raters_not_to_trust(tmp_path: Path) -> None:
 def test_before_anyone_has_answered(start) -> None:
     running = start(views=3)
     running.join()
-    summary = summarise(running.config, running.study.board, without_flagged=False)
+    summary = summarise(running.config, running.study.state, without_flagged=False)
     assert summary["wins"] == summary["agreement"] == []
     (person,) = summary["participants"]
     assert (person["state"], person["done"], person["seconds"]) == ("begun", 0, None)
@@ -185,11 +185,11 @@ def test_exports_say_what_was_meant(start, tmp_path: Path, kind: str) -> None:
     running = start(prompts=2, task={"checks": {"identical": 1, "degraded": 1}})
     answer_all(running, running.join(), lambda models, _: "left")
     path = tmp_path / f"answers.{kind}"
-    assert export(running.config, running.study.board, path) == 4 * 3
-    board = running.study.board.people[1]
+    assert export(running.config, running.study.state, path) == 4 * 3
+    state = running.study.state.people[1]
     for row in read_answers(path):
         assert row.first == (row.model_a if row.choice == "model_a" else row.model_b)
         assert row.pair_seconds == 3.0
         assert row.study == "fake"
     assert {row.check for row in read_answers(path)} == {"", "identical", "degraded"}
-    assert len(board.shown) == 4
+    assert len(state.shown) == 4

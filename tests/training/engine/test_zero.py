@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from diffusion4k.errors import UsageError
 from diffusion4k.training.check import check_recipe
 from diffusion4k.training.checkpoint.sharded import whole_tensors
-from diffusion4k.training.engine.zero import _Place
+from diffusion4k.training.engine.zero import _Slice
 from diffusion4k.training.recipe.recipe import Recipe
 from diffusion4k.training.watch.curve import Curve
 from tests.training.process import join, said, start_many
@@ -58,7 +58,7 @@ def test_places_of_parameters(counts: list[int], processes: int, spare: int) -> 
     homes = [divmod(number, size) for number in range(sum(counts))]
     start = 0
     for length in counts:
-        places = [_Place.of(start, length, size=size, rank=rank) for rank in range(processes)]
+        places = [_Slice.of(start, length, size=size, rank=rank) for rank in range(processes)]
         found = [
             (rank, position)
             for rank, place in enumerate(places)

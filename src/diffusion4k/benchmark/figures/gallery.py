@@ -14,13 +14,13 @@ from diffusion4k.benchmark.figures.canvas import (
     text_size,
 )
 from diffusion4k.data.images import open_rgb
-from diffusion4k.imagesets.models import Entry
+from diffusion4k.imagesets.models import ImageSetEntry
 
 __all__ = ["draw_gallery"]
 
 
 def draw_gallery(
-    entries: Sequence[Entry],
+    entries: Sequence[ImageSetEntry],
     *,
     columns: int = 3,
     width: int = 2400,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from diffusion4k.reconstruction.evaluate import Autoencoder, Picture
+from diffusion4k.reconstruction.evaluate import Autoencoder, SquarePhotograph
 from diffusion4k.reconstruction.figure import drawn
 from diffusion4k.support.progress import track
 
@@ -26,6 +26,6 @@ def draw_reconstructions(
     """
     rows = []
     for path in track(paths, len(paths), "reconstructing"):
-        original = Picture(path, size).pixels()
+        original = SquarePhotograph(path, size).pixels()
         rows.append((original, [network.reconstruct(original) for network in autoencoders]))
     return drawn(rows, [network.name for network in autoencoders], width)

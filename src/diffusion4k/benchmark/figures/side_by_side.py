@@ -28,7 +28,7 @@ from diffusion4k.benchmark.figures.canvas import (
 )
 from diffusion4k.data.images import open_rgb
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.imagesets.match import Row
+from diffusion4k.imagesets.match import MatchedRow
 from diffusion4k.metrics.regions import Box, busiest_places
 
 __all__ = ["LAST", "OTHERS", "Patch", "complete", "draw_side_by_side", "parse_patch", "same_place"]
@@ -82,7 +82,7 @@ def same_place(patch: Patch, size: tuple[int, int], other: tuple[int, int]) -> B
 
 
 def draw_side_by_side(
-    rows: Sequence[Row],
+    rows: Sequence[MatchedRow],
     names: Sequence[str],
     *,
     patches: Sequence[Patch] = (),
@@ -244,7 +244,7 @@ def _line(cell: int) -> int:
     return max(2, cell // 200)
 
 
-def complete(rows: Sequence[Row]) -> list[Row]:
+def complete(rows: Sequence[MatchedRow]) -> list[MatchedRow]:
     """The rows in which every model has an image.
 
     Raises:

@@ -20,7 +20,7 @@ from PIL import Image
 from diffusion4k.benchmark.figures.gallery import draw_gallery
 from diffusion4k.data.images import open_rgb
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.imagesets.models import Entry
+from diffusion4k.imagesets.models import ImageSetEntry
 
 __all__ = [
     "Reader",
@@ -61,7 +61,7 @@ def quoted(prompt: str) -> str:
     return " ".join(" ".join(found).split())
 
 
-def with_text(entries: Sequence[Entry]) -> list[Entry]:
+def with_text(entries: Sequence[ImageSetEntry]) -> list[ImageSetEntry]:
     """The images whose prompts quote some text.
 
     Raises:
@@ -87,7 +87,7 @@ def accuracy(wanted: str, read: str) -> tuple[float, float]:
     return characters, words
 
 
-def read_entries(entries: Sequence[Entry], reader: Reader) -> list[Reading]:
+def read_entries(entries: Sequence[ImageSetEntry], reader: Reader) -> list[Reading]:
     """Every image read and compared with the quoted text of its prompt."""
     readings = []
     for entry in entries:
@@ -99,7 +99,7 @@ def read_entries(entries: Sequence[Entry], reader: Reader) -> list[Reading]:
 
 
 def draw_spelled_text(
-    entries: Sequence[Entry],
+    entries: Sequence[ImageSetEntry],
     readings: Sequence[Reading] = (),
     *,
     columns: int = 3,

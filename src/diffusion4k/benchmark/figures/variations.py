@@ -15,7 +15,7 @@ from diffusion4k.benchmark.figures.canvas import (
 )
 from diffusion4k.data.images import open_rgb
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.imagesets.models import Entry
+from diffusion4k.imagesets.models import ImageSetEntry
 
 __all__ = ["draw_variations", "variations_of"]
 
@@ -23,13 +23,13 @@ _TALLEST = 0.4
 """Of a line, in parts of the figure's width: two upright images shall not fill a page."""
 
 
-def variations_of(entries: Sequence[Entry]) -> list[list[Entry]]:
+def variations_of(entries: Sequence[ImageSetEntry]) -> list[list[ImageSetEntry]]:
     """The images of each prompt that has at least two.
 
     Raises:
         Diffusion4kError: there is no such prompt.
     """
-    groups: dict[str, list[Entry]] = {}
+    groups: dict[str, list[ImageSetEntry]] = {}
     for entry in entries:
         if entry.prompt:
             groups.setdefault(entry.prompt, []).append(entry)
@@ -42,7 +42,7 @@ def variations_of(entries: Sequence[Entry]) -> list[list[Entry]]:
     return found
 
 
-def draw_variations(groups: Sequence[Sequence[Entry]], *, width: int = 2400) -> Image.Image:
+def draw_variations(groups: Sequence[Sequence[ImageSetEntry]], *, width: int = 2400) -> Image.Image:
     """The figure, `width` pixels wide: a line of images for each prompt, and the prompt below.
 
     Raises:
@@ -67,6 +67,6 @@ def _cell(image: Image.Image, width: int, height: int, label: str, size: int) ->
     return below([seen, text_block(label, width, round(0.85 * size), SOFT)], GAP // 2)
 
 
-def _label(image: Image.Image, entry: Entry) -> str:
+def _label(image: Image.Image, entry: ImageSetEntry) -> str:
     seed = "" if entry.seed is None else f", seed {entry.seed}"
     return f"{image.width}x{image.height}{seed}"

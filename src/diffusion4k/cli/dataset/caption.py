@@ -81,7 +81,7 @@ def caption(
     picture is left without a caption.
     """
     from diffusion4k.curation.captions.publish import caption_folder, estimate_folder
-    from diffusion4k.curation.captions.run import Stopped
+    from diffusion4k.curation.captions.run import CaptioningStopped
     from diffusion4k.curation.captions.settings import CaptionSettings
 
     settings = settings_of(
@@ -110,7 +110,7 @@ def caption(
         return
     try:
         report = caption_folder(folder, settings, overwrite=overwrite, prefix=prefix)
-    except Stopped as stopped:
+    except CaptioningStopped as stopped:
         typer.echo(stopped.report.summary)
         raise
     for line in report.lines():

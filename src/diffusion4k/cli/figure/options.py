@@ -9,7 +9,7 @@ import typer
 from diffusion4k.support.wording import counted
 
 if TYPE_CHECKING:
-    from diffusion4k.imagesets.models import Entry
+    from diffusion4k.imagesets.models import ImageSetEntry
 
 __all__ = [
     "Folder",
@@ -52,7 +52,7 @@ def say_left_out(shown: int, there: int, what: str) -> None:
         typer.echo(f"{shown} of {counted(there, what)}; --most shows more", err=True)
 
 
-def entries_of(folder: Path, images: Sequence[str] | None) -> "list[Entry]":
+def entries_of(folder: Path, images: Sequence[str] | None) -> "list[ImageSetEntry]":
     """The folder's images, or those that are named, in that order."""
     from diffusion4k.errors import UsageError
     from diffusion4k.imagesets.models import read_models

@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from diffusion4k.curation.captions.jobs import Job, Plan
-from diffusion4k.curation.captions.ledger import Ledger
+from diffusion4k.curation.captions.jobs import CaptionPlan, Job
+from diffusion4k.curation.captions.ledger import CaptionLedger
 from diffusion4k.data.problems import Problem
 from diffusion4k.endpoint import batches
 from diffusion4k.endpoint.failures import Failure, NotFound
@@ -39,7 +39,9 @@ class _Batch:
 class BatchRun:
     """Works off the jobs of a plan; flagged answers are asked for again in a further batch."""
 
-    def __init__(self, plan: Plan, ledger: Ledger, sender: Sender, counter: Counter) -> None:
+    def __init__(
+        self, plan: CaptionPlan, ledger: CaptionLedger, sender: Sender, counter: Counter
+    ) -> None:
         self._plan, self._ledger, self._sender, self._counter = plan, ledger, sender, counter
         self._jobs = {job.picture: job for job in plan.jobs}
 
@@ -203,7 +205,7 @@ class BatchRun:
                 return now
             await asyncio.sleep(self._sender.endpoint.settings.poll)
 
-    def _close(self, batch: _Batch, found: list[batches.Result]) -> None:
+    def _close(self, batch: _Batch, found: list[batches.BatchResult]) -> None:
         """Store the answers of a batch that has ended, and forget it, in one transaction."""
         plan, endpoint = self._plan, self._sender.endpoint.settings
         connection, book = self._ledger.connection, self._sender.book

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from diffusion4k.curation.captions.ledger import Ledger, Question, Stored
+from diffusion4k.curation.captions.ledger import CaptionLedger, CaptionRequest, StoredCaption
 from diffusion4k.curation.captions.settings import CaptionSettings
 from diffusion4k.data.images import image_size
 from diffusion4k.data.problems import Problem
@@ -17,7 +17,7 @@ from diffusion4k.errors import Diffusion4kError
 from diffusion4k.support.progress import track
 from diffusion4k.support.wording import counted
 
-__all__ = ["Job", "Plan", "estimate", "make_plan"]
+__all__ = ["CaptionPlan", "Job", "estimate", "make_plan"]
 
 _TOKENS_PER_CAPTION = 40
 _SECONDS_PER_ANSWER = 3.0
@@ -52,25 +52,25 @@ class Job:
 
 
 @dataclass
-class Plan:
+class CaptionPlan:
     """Which pictures have captions already, which not, and which cannot be used."""
 
     settings: CaptionSettings
-    question: Question
+    question: CaptionRequest
     hashes: dict[Path, str] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
     problems: dict[Path, Problem] = field(default_factory=dict)
 
-    def is_settled(self, stored: Stored) -> bool:
+    def is_settled(self, stored: StoredCaption) -> bool:
         """Whether nothing more is paid for a picture."""
         return stored.flag is None or stored.attempts >= self.settings.tries
 
 
 def make_plan(
-    pictures: Sequence[Path], settings: CaptionSettings, ledger: Ledger, *, progress: bool
-) -> Plan:
+    pictures: Sequence[Path], settings: CaptionSettings, ledger: CaptionLedger, *, progress: bool
+) -> CaptionPlan:
     """Look up each picture in the ledger; of those not there read the header."""
-    plan = Plan(settings, Question.of(settings))
+    plan = CaptionPlan(settings, CaptionRequest.of(settings))
     seen: set[str] = set()
     with ledger.connection:
         for path in track(pictures, len(pictures), "comparing pictures", shown=progress):
@@ -101,7 +101,7 @@ def estimate(jobs: Iterable[Job], settings: CaptionSettings) -> str:
     )
 
 
-def _job(path: Path, picture: str, stored: Stored | None, wanted: CaptionSettings) -> Job:
+def _job(path: Path, picture: str, stored: StoredCaption | None, wanted: CaptionSettings) -> Job:
     sent = sent_size(*image_size(path), wanted.image.longest)
     shown = image_tokens(wanted.endpoint.model, *sent, wanted.image.detail)
     tokens = shown + text_tokens_at_most(wanted.prompt)

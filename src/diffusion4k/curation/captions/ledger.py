@@ -33,12 +33,12 @@ from pathlib import Path
 
 from diffusion4k.curation.captions.settings import CaptionSettings
 from diffusion4k.endpoint.answer_text import clean_text
-from diffusion4k.endpoint.client import Answer
+from diffusion4k.endpoint.client import EndpointAnswer
 from diffusion4k.endpoint.ledger import LedgerFile, text_hash
 from diffusion4k.endpoint.refusals import flag_of
 from diffusion4k.endpoint.sender import Payment
 
-__all__ = ["Ledger", "Question", "Stored"]
+__all__ = ["CaptionLedger", "CaptionRequest", "StoredCaption"]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS captions (
@@ -62,7 +62,7 @@ CREATE TABLE IF NOT EXISTS batch_pictures (
 
 
 @dataclass(frozen=True)
-class Question:
+class CaptionRequest:
     """What is asked about a picture; another prompt, model or size is another question."""
 
     prompt: str
@@ -70,7 +70,7 @@ class Question:
     settings: str
 
     @classmethod
-    def of(cls, wanted: CaptionSettings) -> "Question":
+    def of(cls, wanted: CaptionSettings) -> "CaptionRequest":
         """The question that settings ask."""
         image = json.dumps(wanted.image.model_dump(), sort_keys=True)
         return cls(text_hash(wanted.prompt), wanted.endpoint.model, image)
@@ -82,7 +82,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredCaption:
     """The last answer about a picture."""
 
     text: str
@@ -91,7 +91,7 @@ class Stored:
     """Answers paid for so far."""
 
 
-class Ledger(LedgerFile):
+class CaptionLedger(LedgerFile):
     """`captions.sqlite`, held by one process at a time, as `with Ledger(path) as ledger`.
 
     Raises:
@@ -110,7 +110,9 @@ class Ledger(LedgerFile):
         """Whether a batch is under way."""
         return self.connection.execute("SELECT 1 FROM batches LIMIT 1").fetchone() is not None
 
-    def stored(self, picture: str, question: Question, most_words: int) -> Stored | None:
+    def stored(
+        self, picture: str, question: CaptionRequest, most_words: int
+    ) -> StoredCaption | None:
         """The last answer to a question about a picture, its flag by today's settings."""
         row = self.connection.execute(
             "SELECT text, refusal, finish, flag, attempt FROM captions WHERE picture = ? AND "
@@ -128,9 +130,9 @@ class Ledger(LedgerFile):
                 "settings = ? AND attempt = ?",
                 (flag, picture, question.prompt, question.model, question.settings, attempt),
             )
-        return Stored(text, flag, attempt + 1)
+        return StoredCaption(text, flag, attempt + 1)
 
-    def scale(self, question: Question) -> float:
+    def scale(self, question: CaptionRequest) -> float:
         """By how much a model was seen to count more input tokens than expected; at least 1."""
         row = self.connection.execute(
             "SELECT MAX(CAST(input_tokens AS REAL) / most_tokens) FROM captions WHERE model = ? "
@@ -142,10 +144,10 @@ class Ledger(LedgerFile):
     def record(
         self,
         picture: str,
-        question: Question,
+        question: CaptionRequest,
         attempt: int,
         flag: str | None,
-        answer: Answer,
+        answer: EndpointAnswer,
         payment: Payment,
         endpoint: str,
     ) -> None:

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from diffusion4k.curation.captions.jobs import Job, Plan
-from diffusion4k.curation.captions.ledger import Ledger
+from diffusion4k.curation.captions.jobs import CaptionPlan, Job
+from diffusion4k.curation.captions.ledger import CaptionLedger
 from diffusion4k.data.problems import Problem
-from diffusion4k.endpoint.client import Answer
+from diffusion4k.endpoint.client import EndpointAnswer
 from diffusion4k.endpoint.refusals import flag_of
 from diffusion4k.endpoint.sender import Payment
 from diffusion4k.errors import Diffusion4kError
@@ -16,7 +16,7 @@ __all__ = ["CaptionTask"]
 class CaptionTask:
     """A job of a plan; a flagged answer leaves it open, until `tries` are paid for."""
 
-    def __init__(self, job: Job, plan: Plan, ledger: Ledger) -> None:
+    def __init__(self, job: Job, plan: CaptionPlan, ledger: CaptionLedger) -> None:
         self._job, self._plan, self._ledger = job, plan, ledger
         self.tokens = job.tokens
 
@@ -48,7 +48,7 @@ class CaptionTask:
         job = self._job
         return job.attempts < self._plan.settings.tries and (not job.attempts or bool(job.reason))
 
-    def record(self, answer: Answer, payment: Payment) -> None:
+    def record(self, answer: EndpointAnswer, payment: Payment) -> None:
         """Pay for an answer and store it with its flag."""
         job, plan = self._job, self._plan
         flag = flag_of(answer.text, answer.refusal, answer.finish, plan.settings.most_words)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from diffusion4k.curation.captions.jobs import estimate, make_plan
-from diffusion4k.curation.captions.ledger import Ledger
-from diffusion4k.curation.captions.run import CaptionReport, Stopped, caption
+from diffusion4k.curation.captions.ledger import CaptionLedger
+from diffusion4k.curation.captions.run import CaptioningStopped, CaptionReport, caption
 from diffusion4k.curation.captions.settings import CaptionSettings
 from diffusion4k.curation.layout import LEDGER, MANIFEST, SPLITS
 from diffusion4k.data.folder import photo_folder
@@ -98,7 +98,7 @@ def caption_folder(
     found = find_pictures(folder, overwrite=overwrite)
     try:
         report = caption(found.pictures, settings, folder / LEDGER, progress=progress)
-    except Stopped as stopped:
+    except CaptioningStopped as stopped:
         _publish(folder, found, stopped.report, prefix)
         stopped.report.problems += found.problems
         raise
@@ -115,7 +115,7 @@ def estimate_folder(folder: Path, settings: CaptionSettings, *, overwrite: bool 
     """
     folder = photo_folder(folder)
     found = find_pictures(folder, overwrite=overwrite)
-    with scratch_copy(folder / LEDGER) as copy, Ledger(copy) as book:
+    with scratch_copy(folder / LEDGER) as copy, CaptionLedger(copy) as book:
         plan = make_plan(found.pictures, settings, book, progress=True)
     return estimate(plan.jobs, settings)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from diffusion4k.curation.captions.batched import BatchRun
-from diffusion4k.curation.captions.jobs import Plan, estimate, make_plan
-from diffusion4k.curation.captions.ledger import Ledger
+from diffusion4k.curation.captions.jobs import CaptionPlan, estimate, make_plan
+from diffusion4k.curation.captions.ledger import CaptionLedger
 from diffusion4k.curation.captions.live import CaptionTask
 from diffusion4k.curation.captions.settings import CaptionSettings
 from diffusion4k.data.problems import Problem
@@ -20,7 +20,7 @@ from diffusion4k.errors import Diffusion4kError
 from diffusion4k.support.progress import Counter
 from diffusion4k.support.wording import counted
 
-__all__ = ["CaptionReport", "Stopped", "caption"]
+__all__ = ["CaptionReport", "CaptioningStopped", "caption"]
 
 
 @dataclass
@@ -59,7 +59,7 @@ class CaptionReport:
         return [*lines, self.summary]
 
 
-class Stopped(Diffusion4kError):
+class CaptioningStopped(Diffusion4kError):
     """Captioning ended before all pictures were asked about; `report` has what is finished."""
 
     def __init__(self, cause: Diffusion4kError, report: CaptionReport) -> None:
@@ -85,7 +85,7 @@ def caption(
         Diffusion4kError: the ledger is in use, damaged, or the disk is full.
     """
     price_of(settings.endpoint)
-    with Ledger(ledger) as book, book.told():
+    with CaptionLedger(ledger) as book, book.told():
         if book.has_batches and not settings.endpoint.batch:
             raise Diffusion4kError(
                 f"{book.path}: a batch is under way: collect it first, with --batch"
@@ -102,11 +102,11 @@ def caption(
                 stopped = error
         report = _report(plan, book)
     if stopped:
-        raise Stopped(stopped, report) from stopped
+        raise CaptioningStopped(stopped, report) from stopped
     return report
 
 
-async def _work(plan: Plan, ledger: Ledger, progress: bool) -> None:
+async def _work(plan: CaptionPlan, ledger: CaptionLedger, progress: bool) -> None:
     settings = plan.settings.endpoint
     async with Endpoint(settings) as endpoint:
         scale = ledger.scale(plan.question)
@@ -120,7 +120,7 @@ async def _work(plan: Plan, ledger: Ledger, progress: bool) -> None:
             await LiveRun(tasks, sender, counter, "pictures").run()
 
 
-def _report(plan: Plan, ledger: Ledger) -> CaptionReport:
+def _report(plan: CaptionPlan, ledger: CaptionLedger) -> CaptionReport:
     report = CaptionReport(spent=ledger.book.spent, lost=ledger.book.lost())
     reasons = {job.picture: job.reason for job in plan.jobs}
     # A copy of a picture that cannot be read cannot be read either.

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dctn, idctn
 
-__all__ = ["BITS", "MIRROR", "Windows", "blurred", "sample", "windows_of"]
+__all__ = ["BITS", "MIRROR", "HashedWindows", "blurred", "sample", "windows_of"]
 
 BITS = 128
 """Bits of a hash."""
@@ -54,7 +54,7 @@ MIRROR = _pack(_U[_ORDER][None] % 2 == 1)[0]
 """`(2,)` uint64; `hashes ^ MIRROR` are the hashes of the mirrored windows."""
 
 
-class Windows(NamedTuple):
+class HashedWindows(NamedTuple):
     """Hashes `(n, 2)` uint64, and places `(n, 4)` float32 in pixels of the thumbnail.
 
     A place is the centre's x and y, half the width and half the height. Window 0 is the whole.
@@ -64,7 +64,7 @@ class Windows(NamedTuple):
     places: NDArray[np.float32]
 
 
-def windows_of(thumbnail: NDArray[np.uint8]) -> Windows:
+def windows_of(thumbnail: NDArray[np.uint8]) -> HashedWindows:
     """Windows of a grey thumbnail `(h, w)`, the whole and up to 64 more; of a flat one, none."""
     height, width = thumbnail.shape
     levels = blurred(thumbnail.astype(np.float32))
@@ -74,7 +74,7 @@ def windows_of(thumbnail: NDArray[np.uint8]) -> Windows:
     coefficients = (_COSINES @ samples @ _COSINES.T).reshape(len(places), -1)
     kept = samples.std(axis=(1, 2)) >= _FLAT
     kept &= kept[0]
-    return Windows(_pack(coefficients[kept][:, _ORDER] > 0), places[kept])
+    return HashedWindows(_pack(coefficients[kept][:, _ORDER] > 0), places[kept])
 
 
 def sample(

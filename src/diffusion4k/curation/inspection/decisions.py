@@ -24,11 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from diffusion4k.web.sqlite import Kind, address_of, refusal
+from diffusion4k.web.sqlite import DatabaseKind, address_of, refusal
 
 __all__ = ["KIND", "Decision", "Verdict", "latest_decisions"]
 
-KIND = Kind(application=0x44344B31, version=1)  # "D4K1"
+KIND = DatabaseKind(application=0x44344B31, version=1)  # "D4K1"
 
 Verdict = Literal["accepted", "rejected", "undecided"]
 

@@ -18,18 +18,18 @@ from diffusion4k.curation.measures import (
     resolution,
     sharpness,
 )
-from diffusion4k.curation.measures.picture import Picture
+from diffusion4k.curation.measures.picture import Photograph
 from diffusion4k.data.images import open_pixels, read_image
 from diffusion4k.errors import UsageError
 
 __all__ = ["MEASURES", "measure", "measure_file", "measure_header"]
 
 
-def _noise(picture: Picture) -> dict[str, float]:
+def _noise(picture: Photograph) -> dict[str, float]:
     return {"noise": picture.noise}
 
 
-_SUBJECTS: list[tuple[dict[str, str], Callable[[Picture], dict[str, float]]]] = [
+_SUBJECTS: list[tuple[dict[str, str], Callable[[Photograph], dict[str, float]]]] = [
     (sharpness.MEASURES, sharpness.measure),
     (flatness.MEASURES, flatness.measure),
     (resolution.MEASURES, resolution.measure),
@@ -61,7 +61,7 @@ def measure(pixels: NDArray[np.uint8], *, only: Collection[str] | None = None) -
     if unknown := sorted(wanted - MEASURES.keys()):
         known = ", ".join(MEASURES)
         raise UsageError(f"measure {unknown[0]}: no such measure; there are {known}")
-    picture = Picture(pixels)
+    picture = Photograph(pixels)
     values: dict[str, float] = {}
     for names, function in _SUBJECTS:
         if not wanted.isdisjoint(names):

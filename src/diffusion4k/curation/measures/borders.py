@@ -12,7 +12,7 @@ gradient are not seen.
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion4k.curation.measures.picture import Picture
+from diffusion4k.curation.measures.picture import Photograph
 
 __all__ = ["MEASURES", "measure"]
 
@@ -30,7 +30,7 @@ ABRUPT = 0.3
 REACH = 12
 
 
-def measure(picture: Picture) -> dict[str, float]:
+def measure(picture: Photograph) -> dict[str, float]:
     """Widths of the four borders."""
     pixels = picture.pixels
     turned = pixels.transpose(1, 0, 2)

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion4k.curation.measures.grid import BLOCK, grid_phase, grid_strength
-from diffusion4k.curation.measures.picture import Picture
+from diffusion4k.curation.measures.picture import Photograph
 
 __all__ = ["FILE_MEASURES", "MEASURES", "jpeg_quality", "measure"]
 
@@ -55,7 +55,7 @@ SAME = 0.9  # of the highest F
 COEFFICIENTS = 100  # that must lie beyond q/4 for F(q) to mean something
 
 
-def measure(picture: Picture) -> dict[str, float]:
+def measure(picture: Photograph) -> dict[str, float]:
     """Blockiness and traced quality of the pixels."""
     across, down = picture.steps
     return {

@@ -6,7 +6,7 @@ they are to be read beside the noise.
 Source: Diffusion-4K (arXiv 2503.18352), section 3.2; Haralick et al. 1973.
 """
 
-from diffusion4k.curation.measures.picture import Picture
+from diffusion4k.curation.measures.picture import Photograph
 from diffusion4k.metrics.glcm import PATCH, glcm_map_of_grey
 
 __all__ = ["MEASURES", "measure"]
@@ -17,7 +17,7 @@ MEASURES = {
 }
 
 
-def measure(picture: Picture) -> dict[str, float]:
+def measure(picture: Photograph) -> dict[str, float]:
     """Both values; NaN for a picture smaller than a patch."""
     if min(picture.grey.shape) < PATCH:
         return dict.fromkeys(MEASURES, float("nan"))

@@ -7,7 +7,7 @@ flower shows long before its grey value is white: that is the last.
 
 import numpy as np
 
-from diffusion4k.curation.measures.picture import WHITE, Picture
+from diffusion4k.curation.measures.picture import WHITE, Photograph
 
 __all__ = ["MEASURES", "measure"]
 
@@ -22,7 +22,7 @@ MEASURES = {
 }
 
 
-def measure(picture: Picture) -> dict[str, float]:
+def measure(picture: Photograph) -> dict[str, float]:
     """The seven values."""
     share = picture.histogram / picture.histogram.sum()
     levels = np.arange(256)

@@ -11,7 +11,7 @@ before it LSDIR (CVPRW 2023).
 
 import numpy as np
 
-from diffusion4k.curation.measures.picture import Picture
+from diffusion4k.curation.measures.picture import Photograph
 
 __all__ = ["FLAT", "MEASURES", "PATCH", "measure"]
 
@@ -23,7 +23,7 @@ PATCH = 240
 FLAT = 800
 
 
-def measure(picture: Picture) -> dict[str, float]:
+def measure(picture: Photograph) -> dict[str, float]:
     """The ratio; NaN for a picture smaller than a patch."""
     from diffusion4k.curation.measures._kernels import sobel_variances
 

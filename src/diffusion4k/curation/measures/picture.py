@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion4k.curation.measures.noise import noise_sigma
-from diffusion4k.curation.measures.spectrum import Spectrum, pooled_spectrum
+from diffusion4k.curation.measures.spectrum import NoiseFreeSpectrum, pooled_spectrum
 from diffusion4k.errors import Diffusion4kError
 
-__all__ = ["WHITE", "Picture"]
+__all__ = ["WHITE", "Photograph"]
 
 WHITE = 253
 """Of 255: what a JPEG may leave of a channel that was clipped."""
@@ -31,7 +31,7 @@ class _once:
         return value
 
 
-class Picture:
+class Photograph:
     """An RGB photograph, uint8 `(H, W, 3)`.
 
     Raises:
@@ -77,7 +77,7 @@ class Picture:
         return noise_sigma(self.grey)
 
     @_once
-    def spectrum(self) -> Spectrum | None:
+    def spectrum(self) -> NoiseFreeSpectrum | None:
         """Energy by frequency and direction of the most detailed tiles; None without a tile."""
         return pooled_spectrum(self.grey, self.noise)
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion4k.curation.measures.grid import grid_phase, without_trend
-from diffusion4k.curation.measures.picture import Picture
-from diffusion4k.curation.measures.spectrum import RINGS, TILE, Spectrum
+from diffusion4k.curation.measures.picture import Photograph
+from diffusion4k.curation.measures.spectrum import RINGS, TILE, NoiseFreeSpectrum
 
 __all__ = ["MEASURES", "measure"]
 
@@ -28,7 +28,7 @@ SHARE = 0.95
 FACTORS = (2, 3, 4)
 
 
-def measure(picture: Picture) -> dict[str, float]:
+def measure(picture: Photograph) -> dict[str, float]:
     """Both values; the first is NaN for a picture smaller than a tile."""
     spectrum = picture.spectrum
     return {
@@ -37,7 +37,7 @@ def measure(picture: Picture) -> dict[str, float]:
     }
 
 
-def _cutoff(spectrum: Spectrum) -> float:
+def _cutoff(spectrum: NoiseFreeSpectrum) -> float:
     frequencies = np.arange(RINGS) / TILE
     summed = np.cumsum(spectrum.rings * frequencies**2)
     if not summed[-1]:

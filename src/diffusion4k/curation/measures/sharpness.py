@@ -23,8 +23,8 @@ detection, CVPR 2008 (kurtosis, slope, directions).
 
 import numpy as np
 
-from diffusion4k.curation.measures.picture import Picture
-from diffusion4k.curation.measures.spectrum import TILE, Spectrum
+from diffusion4k.curation.measures.picture import Photograph
+from diffusion4k.curation.measures.spectrum import TILE, NoiseFreeSpectrum
 
 __all__ = ["MEASURES", "measure"]
 
@@ -43,7 +43,7 @@ SHARPEST = 90  # percent of the tiles are below
 OCTAVES = (8, 11, 16, 23, 32)  # rings where pairs of octaves begin
 
 
-def measure(picture: Picture) -> dict[str, float]:
+def measure(picture: Photograph) -> dict[str, float]:
     """The six values; NaN for a picture smaller than a tile."""
     spectrum = picture.spectrum
     if spectrum is None:
@@ -57,7 +57,7 @@ def measure(picture: Picture) -> dict[str, float]:
     }
 
 
-def _on_tiles(picture: Picture) -> dict[str, float]:
+def _on_tiles(picture: Photograph) -> dict[str, float]:
     from diffusion4k.curation.measures._kernels import gradient_moments, laplacian_variances
 
     shape = picture.grey.shape[0] // TILE, picture.grey.shape[1] // TILE
@@ -72,18 +72,18 @@ def _on_tiles(picture: Picture) -> dict[str, float]:
     }
 
 
-def _slope(spectrum: Spectrum) -> float:
+def _slope(spectrum: NoiseFreeSpectrum) -> float:
     rings = np.arange(TILE // 32, TILE // 4)
     density = spectrum.rings[rings] / rings
     return float(np.polyfit(np.log(rings), np.log(density + 1e-9), 1)[0])
 
 
-def _fall(spectrum: Spectrum) -> float:
+def _fall(spectrum: NoiseFreeSpectrum) -> float:
     falls = [spectrum.band(2 * k, 4 * k) / spectrum.band(k, 2 * k) for k in OCTAVES]
     return float(np.log10(min(falls)))
 
 
-def _anisotropy(spectrum: Spectrum) -> float:
+def _anisotropy(spectrum: NoiseFreeSpectrum) -> float:
     fine = _smoothed(spectrum.energy[TILE // 8 :].sum(axis=0))
     coarse = _smoothed(spectrum.energy[6:20].sum(axis=0))
     ratios = np.log10(np.maximum(fine, 1e-3) / np.maximum(coarse, 1e-3))

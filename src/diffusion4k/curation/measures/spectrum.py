@@ -18,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DIRECTIONS", "RINGS", "TILE", "Spectrum", "pooled_spectrum"]
+__all__ = ["DIRECTIONS", "RINGS", "TILE", "NoiseFreeSpectrum", "pooled_spectrum"]
 
 TILE = 256
 RINGS = TILE // 2
@@ -29,7 +29,7 @@ _BATCH = 16
 
 
 @dataclass(frozen=True)
-class Spectrum:
+class NoiseFreeSpectrum:
     """Noise-free energy, variance in squared grey values."""
 
     energy: NDArray[np.float64]
@@ -98,7 +98,7 @@ def _tiles(grey: NDArray, side: int) -> NDArray:
     return whole.reshape(rows, side, columns, side).transpose(0, 2, 1, 3)
 
 
-def pooled_spectrum(grey: NDArray[np.uint8], noise: float) -> Spectrum | None:
+def pooled_spectrum(grey: NDArray[np.uint8], noise: float) -> NoiseFreeSpectrum | None:
     """The spectrum of `grey (H, W)`, whose noise has this standard deviation.
 
     None if the picture is smaller than a tile.
@@ -125,4 +125,4 @@ def pooled_spectrum(grey: NDArray[np.uint8], noise: float) -> Spectrum | None:
     best = places[np.argsort(-contrast, kind="stable")[:count]]
     power = sum(_power(tiles[at[:, 0], at[:, 1]]).sum(axis=0) for at in batches(best)) / count
     energy = np.bincount(cell, power * weight, len(noise_share)) - noise**2 * noise_share
-    return Spectrum(np.maximum(energy, 0).reshape(-1, DIRECTIONS)[:RINGS])
+    return NoiseFreeSpectrum(np.maximum(energy, 0).reshape(-1, DIRECTIONS)[:RINGS])

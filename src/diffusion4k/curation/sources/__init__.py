@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from diffusion4k.curation.entries import Entry
+from diffusion4k.curation.entries import CurationEntry
 from diffusion4k.curation.recipe import (
     FolderSource,
     HuggingFaceSource,
@@ -20,7 +20,7 @@ from diffusion4k.curation.sources.tars import tar_entries
 __all__ = ["all_entries"]
 
 
-def all_entries(sources: Sequence[Source], output: Path) -> Iterator[Entry]:
+def all_entries(sources: Sequence[Source], output: Path) -> Iterator[CurationEntry]:
     """The candidates of all sources; what lies in `output`, which is written, is none.
 
     Raises:
@@ -33,7 +33,7 @@ def all_entries(sources: Sequence[Source], output: Path) -> Iterator[Entry]:
             )
 
 
-def _entries(source: Source, output: Path) -> Iterator[Entry]:
+def _entries(source: Source, output: Path) -> Iterator[CurationEntry]:
     match source:
         case FolderSource():
             return folder_entries(source, output)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from diffusion4k.curation.entries import Entry
+from diffusion4k.curation.entries import CurationEntry
 from diffusion4k.curation.recipe import FolderSource
 from diffusion4k.curation.sources.captions import Named, read_metadata
 from diffusion4k.data.folder import METADATA, photo_folder
@@ -20,7 +20,7 @@ from diffusion4k.errors import UsageError
 __all__ = ["folder_entries"]
 
 
-def folder_entries(source: FolderSource, output: Path | None = None) -> Iterator[Entry]:
+def folder_entries(source: FolderSource, output: Path | None = None) -> Iterator[CurationEntry]:
     """Pictures in the order of their paths; `output` and what is hidden is left out.
 
     Raises:
@@ -38,7 +38,7 @@ class _Walk:
         self._output = output.resolve() if output else None
         self._named: dict[Path, Named] = {}
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[CurationEntry]:
         for folder, folders, files in os.walk(self._root, onerror=_refuse):
             here = Path(folder)
             folders[:] = sorted(name for name in folders if self._enters(here / name))
@@ -50,7 +50,7 @@ class _Walk:
     def _enters(self, folder: Path) -> bool:
         return not folder.name.startswith(".") and folder.resolve() != self._output
 
-    def _folder(self, here: Path, files: list[str]) -> Iterator[Entry]:
+    def _folder(self, here: Path, files: list[str]) -> Iterator[CurationEntry]:
         if METADATA not in files:
             return
         for named in read_metadata(here, self._keys):
@@ -63,7 +63,7 @@ class _Walk:
             else:
                 self._named[path] = named
 
-    def _pictures(self, here: Path, files: list[str]) -> Iterator[Entry]:
+    def _pictures(self, here: Path, files: list[str]) -> Iterator[CurationEntry]:
         beside = Sidecars(name for name in files if not name.startswith("."))
         for name in files:
             path = here / name
@@ -77,7 +77,7 @@ class _Walk:
             reason = f"captions without a picture: {len(lost)}, the first is {lost[0]}"
             yield _problem(str(here), f"{reason}: name each as its picture")
 
-    def _picture(self, path: Path, beside: list[Path]) -> Iterator[Entry]:
+    def _picture(self, path: Path, beside: list[Path]) -> Iterator[CurationEntry]:
         named = self._named.pop(path, None)
         text = named.text if named else None
         for file in beside:
@@ -88,14 +88,14 @@ class _Walk:
                 except ValueError as error:
                     yield _problem(str(file), str(error))
         inside = path.relative_to(self._root).as_posix()
-        entry = Entry(str(path), inside, path=str(path.absolute()), text=text)
+        entry = CurationEntry(str(path), inside, path=str(path.absolute()), text=text)
         yield self._looked_at(path, entry)
 
     def _check_inside(self, file: Path) -> None:
         if file.is_symlink() and not file.resolve().is_relative_to(self._real):
             raise ValueError("a link that leads out of the folder: copy the file")
 
-    def _looked_at(self, path: Path, entry: Entry) -> Entry:
+    def _looked_at(self, path: Path, entry: CurationEntry) -> CurationEntry:
         """The entry with size and time of the file, or with what is wrong with it."""
         try:
             real = path.resolve(strict=True)
@@ -111,7 +111,7 @@ class _Walk:
                 entry.source, "a link that leads out of the folder: copy the file", entry.name
             )
         stamp = (stat.st_size, stat.st_mtime_ns)
-        return Entry(
+        return CurationEntry(
             entry.source, entry.name, path=entry.path, length=stamp[0], stamp=stamp, text=entry.text
         )
 
@@ -120,9 +120,9 @@ def _is_lost_link(path: Path) -> bool:
     return path.is_symlink() and not path.exists() and looks_like_picture(path.name)
 
 
-def _problem(source: str, reason: str, name: str = "") -> Entry:
+def _problem(source: str, reason: str, name: str = "") -> CurationEntry:
     source = os.fsencode(source).decode(errors="backslashreplace")  # which tables can hold
-    return Entry(source, name or Path(source).name, problem=reason)
+    return CurationEntry(source, name or Path(source).name, problem=reason)
 
 
 def _refuse(error: OSError) -> None:

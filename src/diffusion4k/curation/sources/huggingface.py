@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from glob import escape
 from pathlib import Path
 
-from diffusion4k.curation.entries import Entry
+from diffusion4k.curation.entries import CurationEntry
 from diffusion4k.curation.recipe import FolderSource, HuggingFaceSource, ParquetSource
 from diffusion4k.curation.sources.folder import folder_entries
 from diffusion4k.curation.sources.parquet import parquet_entries
@@ -13,7 +13,9 @@ from diffusion4k.errors import UsageError
 __all__ = ["huggingface_entries"]
 
 
-def huggingface_entries(source: HuggingFaceSource, output: Path | None = None) -> Iterator[Entry]:
+def huggingface_entries(
+    source: HuggingFaceSource, output: Path | None = None
+) -> Iterator[CurationEntry]:
     """All pictures of the dataset folder, or of its shards whose name begins with `split`.
 
     Raises:

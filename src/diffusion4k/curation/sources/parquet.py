@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from diffusion4k.curation.entries import Entry
+from diffusion4k.curation.entries import CurationEntry
 from diffusion4k.curation.recipe import ParquetSource
 from diffusion4k.data.sidecars import caption_in
 from diffusion4k.errors import UsageError
@@ -20,7 +20,7 @@ from diffusion4k.support.text_files import check_plain
 __all__ = ["parquet_entries"]
 
 
-def parquet_entries(source: ParquetSource) -> Iterator[Entry]:
+def parquet_entries(source: ParquetSource) -> Iterator[CurationEntry]:
     """Rows of all files that the path, which may hold `*`, names, in order.
 
     Raises:
@@ -39,7 +39,7 @@ class _Rows:
         self._path, self._source = path, source
         self._stamp = (0, 0)
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[CurationEntry]:
         path = self._path
         try:
             stat = path.stat()
@@ -57,7 +57,7 @@ class _Rows:
         except (OSError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())[:200]
             problem = f"no readable parquet file: {reason}"
-            yield Entry(str(path), path.stem, problem=problem)
+            yield CurationEntry(str(path), path.stem, problem=problem)
 
     def _columns(self, schema: pa.Schema) -> list[str]:
         """Columns to read now: captions, and where pictures lie; the first of captions' names."""
@@ -83,19 +83,19 @@ class _Rows:
             return [f"{wanted}.path", *columns]
         return columns
 
-    def _entry(self, number: int, row: dict[str, object]) -> Entry:
+    def _entry(self, number: int, row: dict[str, object]) -> CurationEntry:
         source = self._source
         where = f"{self._path}#{number}"
         name = f"{self._path.stem}/{number:08}"
         try:
             text = caption_in(row, source.captions)
         except ValueError as error:
-            return Entry(where, name, problem=str(error))
+            return CurationEntry(where, name, problem=str(error))
         if source.url:
             return self._url(where, name, row.get(source.url), text)
         if source.file:
             return self._file(where, name, row.get(source.file), text)
-        return Entry(
+        return CurationEntry(
             where,
             name,
             kind="row",
@@ -106,16 +106,18 @@ class _Rows:
             text=text,
         )
 
-    def _url(self, where: str, name: str, url: object, text: str | None) -> Entry:
+    def _url(self, where: str, name: str, url: object, text: str | None) -> CurationEntry:
         if not isinstance(url, str) or not url.lower().startswith(("http://", "https://")):
-            return Entry(
+            return CurationEntry(
                 where, name, problem=f"found {str(url)[:200]!r}, allowed is an http(s) URL"
             )
-        return Entry(url, name, kind="url", path=url, text=text)
+        return CurationEntry(url, name, kind="url", path=url, text=text)
 
-    def _file(self, where: str, name: str, value: object, text: str | None) -> Entry:
+    def _file(self, where: str, name: str, value: object, text: str | None) -> CurationEntry:
         if not isinstance(value, str) or not value or "\0" in value:
-            return Entry(where, name, problem=f"found {str(value)[:200]!r}, allowed is a path")
+            return CurationEntry(
+                where, name, problem=f"found {str(value)[:200]!r}, allowed is a path"
+            )
         root = Path(self._source.root or self._path.parent)
         path = root / value
         try:
@@ -123,12 +125,16 @@ class _Rows:
             stat = real.stat()
         except (OSError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or "a link in a circle"
-            return Entry(str(path), name, problem=f"cannot be read: {reason}")
+            return CurationEntry(str(path), name, problem=f"cannot be read: {reason}")
         if not real.is_file():
-            return Entry(str(path), name, problem="no plain file: put the picture itself there")
+            return CurationEntry(
+                str(path), name, problem="no plain file: put the picture itself there"
+            )
         if not real.is_relative_to(root.resolve()):
-            return Entry(str(path), name, problem=f"{value} leads out of {root}: set the root")
-        return Entry(
+            return CurationEntry(
+                str(path), name, problem=f"{value} leads out of {root}: set the root"
+            )
+        return CurationEntry(
             str(path),
             name,
             path=str(path.absolute()),

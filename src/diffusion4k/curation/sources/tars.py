@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from glob import glob
 from pathlib import Path
 
-from diffusion4k.curation.entries import Entry
+from diffusion4k.curation.entries import CurationEntry
 from diffusion4k.curation.recipe import TarSource
 from diffusion4k.curation.tar_members import DAMAGED, members
 from diffusion4k.data.images import SUFFIXES
@@ -26,7 +26,7 @@ __all__ = ["tar_entries"]
 _BLOCK = 512
 
 
-def tar_entries(source: TarSource) -> Iterator[Entry]:
+def tar_entries(source: TarSource) -> Iterator[CurationEntry]:
     """Pictures of all tars that the path, which may hold `*`, names, in order.
 
     Raises:
@@ -40,7 +40,7 @@ def tar_entries(source: TarSource) -> Iterator[Entry]:
         yield from _tar(path, source.captions)
 
 
-def _tar(path: Path, keys: tuple[str, ...]) -> Iterator[Entry]:
+def _tar(path: Path, keys: tuple[str, ...]) -> Iterator[CurationEntry]:
     name = path.stem
     found = _Found()
     problem = None
@@ -57,11 +57,11 @@ def _tar(path: Path, keys: tuple[str, ...]) -> Iterator[Entry]:
             end = tar.offset
         if not _ends(path, end):
             place = f"{path}@{end}"
-            problem = Entry(place, name, problem=f"the tar is damaged or cut at byte {end}")
+            problem = CurationEntry(place, name, problem=f"the tar is damaged or cut at byte {end}")
     except (*DAMAGED, OSError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         reason = f"the tar is damaged, cut or compressed ({reason[:200]}): give a plain tar"
-        problem = Entry(str(path), name, problem=reason)
+        problem = CurationEntry(str(path), name, problem=reason)
     yield from found.entries(path)
     if problem:
         yield problem
@@ -105,7 +105,7 @@ class _Found:
             ending = posixpath.splitext(member.name)[1]
             self._texts[-1] = text_from(content.read() if content else b"", ending, keys)
 
-    def entries(self, path: Path) -> Iterator[Entry]:
+    def entries(self, path: Path) -> Iterator[CurationEntry]:
         """The pictures, each with its caption, wherever in the tar that is; lost ones are named."""
         beside = Sidecars(self._names, by_key=True)
         occurrences: Counter[str] = Counter()
@@ -118,7 +118,7 @@ class _Found:
             reason = f"captions without a picture: {len(lost)}, the first is {lost[0]}"
             yield _entry(path, lost[0], problem=f"{reason}: name each as its picture")
 
-    def _picture(self, path: Path, member: _Member, text: str | None) -> Entry:
+    def _picture(self, path: Path, member: _Member, text: str | None) -> CurationEntry:
         ending = posixpath.splitext(member.name)[1].lower()
         if ending not in SUFFIXES:
             reason = f"not read: {ending} files: save it as PNG, TIFF or JPEG"
@@ -136,9 +136,9 @@ class _Found:
         )
 
 
-def _entry(path: Path, member: str, *, problem: str | None = None) -> Entry:
+def _entry(path: Path, member: str, *, problem: str | None = None) -> CurationEntry:
     inside = member.encode(errors="backslashreplace").decode()
-    return Entry(
+    return CurationEntry(
         source=f"{path}/{inside}",
         name=f"{path.stem}/{inside}",
         kind="member",

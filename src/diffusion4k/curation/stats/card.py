@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from diffusion4k.curation.stats.collect import PAPER, Part, SizeRow, collect
+from diffusion4k.curation.stats.collect import PAPER, SizeRow, StatsPart, collect
 from diffusion4k.errors import UsageError
 from diffusion4k.support.files import write_text
 
@@ -59,7 +59,7 @@ def write_card(dataset: Path, *, license_id: str = "unknown", force: bool = Fals
     return dataset / CARD
 
 
-def _header(dataset: Path, parts: Sequence[Part], license_id: str) -> dict[str, Any]:
+def _header(dataset: Path, parts: Sequence[StatsPart], license_id: str) -> dict[str, Any]:
     splits = {_split(part): part for part in parts}
     return {
         "license": license_id,
@@ -90,7 +90,7 @@ def _header(dataset: Path, parts: Sequence[Part], license_id: str) -> dict[str, 
     }
 
 
-def _body(dataset: Path, parts: Sequence[Part]) -> str:
+def _body(dataset: Path, parts: Sequence[StatsPart]) -> str:
     rows = "\n".join(_row(row) for row in (*(part.size_row() for part in parts), *PAPER))
     folders = ", ".join(f"`{part.folder}`" for part in parts)
     return f"""# {dataset.resolve().name}
@@ -119,7 +119,7 @@ def _row(row: SizeRow) -> str:
     return f"| {row.name} | {row.pictures:,} | " + " | ".join(f"{s:.0f}" for s in sizes) + " |"
 
 
-def _split(part: Part) -> str:
+def _split(part: StatsPart) -> str:
     """The hub allows letters, digits and underscores."""
     return "train" if part.folder == "." else re.sub(r"\W+", "_", part.folder)
 

@@ -13,7 +13,7 @@ from diffusion4k.data.metadata import METADATA
 from diffusion4k.data.problems import Problem
 from diffusion4k.errors import Diffusion4kError, UsageError
 
-__all__ = ["PAPER", "Part", "SizeRow", "collect"]
+__all__ = ["PAPER", "SizeRow", "StatsPart", "collect"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ PAPER = (
 
 
 @dataclass(frozen=True)
-class Part:
+class StatsPart:
     """Pictures of one image folder of the dataset."""
 
     name: str
@@ -86,7 +86,7 @@ class Part:
         }
 
 
-def collect(dataset: Path, *, progress: bool = False) -> tuple[list[Part], list[Problem]]:
+def collect(dataset: Path, *, progress: bool = False) -> tuple[list[StatsPart], list[Problem]]:
     """The parts that have pictures, and what is wrong in them; nothing is decoded.
 
     Parts to train on come before those to evaluate on.
@@ -97,7 +97,7 @@ def collect(dataset: Path, *, progress: bool = False) -> tuple[list[Part], list[
     """
     if not dataset.is_dir():
         raise UsageError(f"{dataset}: no such folder: give the folder of a dataset")
-    parts: list[Part] = []
+    parts: list[StatsPart] = []
     problems: list[Problem] = []
     packed = 0
     for part in find_parts(dataset):
@@ -108,7 +108,7 @@ def collect(dataset: Path, *, progress: bool = False) -> tuple[list[Part], list[
         problems += found.problems
         if found.photos:
             name = dataset.resolve().name if part.name == "." else part.name
-            parts.append(Part(name, part.name, found.photos, part.is_evaluation))
+            parts.append(StatsPart(name, part.name, found.photos, part.is_evaluation))
     if not parts:
         if problems:
             raise Diffusion4kError(f"{problems[0]} (and no usable picture in {dataset})")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffusion4k.curation.stats.collect import Part
+from diffusion4k.curation.stats.collect import StatsPart
 from diffusion4k.support.figures import (
     INK,
     PARTS,
@@ -20,7 +20,7 @@ __all__ = ["draw_sizes"]
 _BINS = 40
 
 
-def draw_sizes(parts: Sequence[Part], folder: Path) -> Path:
+def draw_sizes(parts: Sequence[StatsPart], folder: Path) -> Path:
     """Write `sizes.png` and `sizes.pdf`: pictures per height and per width, parts stacked."""
     longest = max(int(max(part.heights.max(), part.widths.max())) for part in parts)
     edges = np.linspace(0, longest * 1.02, _BINS + 1)

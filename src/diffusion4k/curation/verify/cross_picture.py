@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from diffusion4k.curation import duplicates
 from diffusion4k.curation.verify.captions import REPEATED, corrected
-from diffusion4k.curation.verify.pictures import Picture
+from diffusion4k.curation.verify.pictures import VerifiedPhoto
 from diffusion4k.data.problems import Problem
 
 __all__ = ["find_clashing_names", "find_duplicates", "find_repeated_captions", "spelling"]
@@ -19,7 +19,7 @@ def spelling(file_name: str) -> str:
     return unicodedata.normalize("NFC", name.casefold())
 
 
-def find_duplicates(pictures: Sequence[Picture]) -> None:
+def find_duplicates(pictures: Sequence[VerifiedPhoto]) -> None:
     """Note on all but one picture of a group of duplicates that they are there already.
 
     Kept is one that can be in a corrected copy, and one of evaluation rather than of training, as
@@ -29,7 +29,7 @@ def find_duplicates(pictures: Sequence[Picture]) -> None:
     decoded = [picture for picture in pictures if picture.fingerprint]
     prints = [picture.fingerprint for picture in decoded if picture.fingerprint]
     for members in duplicates.find_duplicates(prints).members():
-        kept: list[Picture] = []
+        kept: list[VerifiedPhoto] = []
         for picture in sorted((decoded[number] for number in members), key=_rank):
             first = next((other for other in kept if not _may_share(picture, other)), None)
             if first is None:
@@ -43,7 +43,7 @@ def find_duplicates(pictures: Sequence[Picture]) -> None:
                 picture.add("duplicate" if same else "near-duplicate", f"{what}: keep one of them")
 
 
-def find_repeated_captions(pictures: Sequence[Picture]) -> None:
+def find_repeated_captions(pictures: Sequence[VerifiedPhoto]) -> None:
     """Note captions that stand on many different pictures."""
     texts = [corrected(picture.photo.text) or picture.photo.text for picture in pictures]
     different = {(text, p.pixels) for text, p in zip(texts, pictures, strict=True)}
@@ -54,7 +54,7 @@ def find_repeated_captions(pictures: Sequence[Picture]) -> None:
             picture.add("caption-repeated", reason)
 
 
-def find_clashing_names(pictures: Iterable[Picture]) -> None:
+def find_clashing_names(pictures: Iterable[VerifiedPhoto]) -> None:
     """Note names that are one and the same on systems that ignore case or normal form."""
     named: dict[tuple[str, str], str] = {}
     for picture in pictures:
@@ -65,14 +65,14 @@ def find_clashing_names(pictures: Iterable[Picture]) -> None:
             picture.problems.append(Problem(picture.where, reason, "name"))
 
 
-def _rank(picture: Picture) -> tuple[bool, bool, int, int]:
+def _rank(picture: VerifiedPhoto) -> tuple[bool, bool, int, int]:
     pixels = picture.photo.width * picture.photo.height
     return not picture.is_correctable, not _evaluates(picture), -pixels, -picture.bytes
 
 
-def _evaluates(picture: Picture) -> bool:
+def _evaluates(picture: VerifiedPhoto) -> bool:
     return picture.part.is_evaluation
 
 
-def _may_share(one: Picture, other: Picture) -> bool:
+def _may_share(one: VerifiedPhoto, other: VerifiedPhoto) -> bool:
     return one.part != other.part and _evaluates(one) and _evaluates(other)

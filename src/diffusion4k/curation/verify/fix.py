@@ -18,8 +18,8 @@ from typing import Any
 from diffusion4k.curation.verify.captions import corrected
 from diffusion4k.curation.verify.cross_picture import spelling
 from diffusion4k.curation.verify.kinds import KINDS
-from diffusion4k.curation.verify.parts import Part, rows_of
-from diffusion4k.curation.verify.pictures import Picture
+from diffusion4k.curation.verify.parts import DatasetPart, rows_of
+from diffusion4k.curation.verify.pictures import VerifiedPhoto
 from diffusion4k.curation.verify.report import Report
 from diffusion4k.data.metadata import METADATA, Row, write_rows
 from diffusion4k.errors import UsageError
@@ -52,7 +52,7 @@ class _Folder:
     rows: list[dict[str, Any]] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
 
-    def free_name(self, picture: Picture) -> str:
+    def free_name(self, picture: VerifiedPhoto) -> str:
         """The picture's name with the right ending, in composed Unicode, unlike all others."""
         name = unicodedata.normalize("NFC", posixpath.normpath(picture.photo.file_name))
         path = PurePosixPath(name)
@@ -113,7 +113,7 @@ def _empty(folder: Path) -> None:
 
 
 def _write_pictures(report: Report, root: Path, copy: Copy, progress: bool) -> None:
-    by_part: dict[Part, list[Picture]] = defaultdict(list)
+    by_part: dict[DatasetPart, list[VerifiedPhoto]] = defaultdict(list)
     for picture in report.pictures:
         if picture.is_correctable:
             by_part[picture.part].append(picture)

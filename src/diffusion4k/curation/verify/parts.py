@@ -26,13 +26,13 @@ from diffusion4k.data.metadata import METADATA, Row, read_rows
 from diffusion4k.data.picture_files import image_files
 from diffusion4k.data.problems import Problem
 
-__all__ = ["Part", "find_parts", "rows_of", "scan"]
+__all__ = ["DatasetPart", "find_parts", "rows_of", "scan"]
 
 _EVALUATION = ("eval", "evaluation", "val", "validation", "test")
 
 
 @dataclass(frozen=True)
-class Part:
+class DatasetPart:
     """A folder or archive of a dataset."""
 
     path: Path
@@ -71,16 +71,16 @@ class Part:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def find_parts(dataset: Path) -> list[Part]:
+def find_parts(dataset: Path) -> list[DatasetPart]:
     """The dataset's own folder if it holds pictures or metadata, then what lies below it."""
     if (dataset / MANIFEST).is_file():
         # A build keeps pictures that it fetched beside those that it published.
         built = (dataset / split for split in SPLITS)
-        return [Part(path, path.name) for path in built if path.is_dir()]
+        return [DatasetPart(path, path.name) for path in built if path.is_dir()]
     parts = []
     if (dataset / METADATA).is_file() or next(image_files(dataset), None):
-        parts.append(Part(dataset, "."))
-    parts += [Part(path, path.relative_to(dataset).as_posix()) for path in _below(dataset)]
+        parts.append(DatasetPart(dataset, "."))
+    parts += [DatasetPart(path, path.relative_to(dataset).as_posix()) for path in _below(dataset)]
     return parts
 
 

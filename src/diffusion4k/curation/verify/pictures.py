@@ -8,21 +8,21 @@ import numpy as np
 from diffusion4k.curation.duplicates import Fingerprint, fingerprint
 from diffusion4k.curation.verify.captions import caption_problems
 from diffusion4k.curation.verify.kinds import is_correctable
-from diffusion4k.curation.verify.parts import Part
+from diffusion4k.curation.verify.parts import DatasetPart
 from diffusion4k.data.folder import Photo
 from diffusion4k.data.images import ENDINGS, image_header, open_rgb
 from diffusion4k.data.problems import Problem
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.support.files import leads_out
 
-__all__ = ["Picture", "damage", "endings_of", "look"]
+__all__ = ["VerifiedPhoto", "damage", "endings_of", "look"]
 
 
 @dataclass
-class Picture:
+class VerifiedPhoto:
     """A picture with its caption, its pixels and what is wrong with it."""
 
-    part: Part
+    part: DatasetPart
     photo: Photo
     """`path` leads to the file while its part is open."""
     bytes: int = 0
@@ -68,13 +68,13 @@ def damage(path: Path) -> str | None:
     return None
 
 
-def look(part: Part, photo: Photo, root: Path) -> Picture:
+def look(part: DatasetPart, photo: Photo, root: Path) -> VerifiedPhoto:
     """Decode the photograph and judge it by itself.
 
     Arguments:
         root: the folder that its file must lie in.
     """
-    picture = Picture(part, photo)
+    picture = VerifiedPhoto(part, photo)
     if leads_out(photo.path, root):
         target = photo.path.resolve()
         picture.add("symlink", f"a link to {target}, outside of the dataset: put the file here")

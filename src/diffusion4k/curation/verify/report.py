@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import mean, median
 
 from diffusion4k.curation.verify.kinds import KINDS
-from diffusion4k.curation.verify.pictures import Picture
+from diffusion4k.curation.verify.pictures import VerifiedPhoto
 from diffusion4k.data.problems import Problem
 from diffusion4k.support.files import write_text
 from diffusion4k.support.wording import counted
@@ -25,13 +25,13 @@ class Report:
     """A dataset, looked through whole."""
 
     folder: Path
-    pictures: list[Picture]
+    pictures: list[VerifiedPhoto]
     """Those that were found with a caption, good or bad."""
     others: list[Problem]
     """What is wrong with lines and files that are no such picture."""
 
     @property
-    def good(self) -> list[Picture]:
+    def good(self) -> list[VerifiedPhoto]:
         """Pictures without any problem."""
         return [picture for picture in self.pictures if not picture.problems]
 

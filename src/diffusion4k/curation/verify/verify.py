@@ -11,8 +11,8 @@ from diffusion4k.curation.verify.cross_picture import (
     find_repeated_captions,
     spelling,
 )
-from diffusion4k.curation.verify.parts import Part, find_parts, rows_of, scan
-from diffusion4k.curation.verify.pictures import Picture, damage, look
+from diffusion4k.curation.verify.parts import DatasetPart, find_parts, rows_of, scan
+from diffusion4k.curation.verify.pictures import VerifiedPhoto, damage, look
 from diffusion4k.curation.verify.report import Report
 from diffusion4k.data.folder import MIN_SIDE, FolderScan, Photo, look_at
 from diffusion4k.data.metadata import METADATA, Row
@@ -43,7 +43,7 @@ def verify_dataset(
             f"{dataset}: no {METADATA}, no pictures and no archives in it: give the folder of a "
             "dataset"
         )
-    pictures: list[Picture] = []
+    pictures: list[VerifiedPhoto] = []
     others: list[Problem] = []
     for part in parts:
         with part.opened() as (folder, bad):
@@ -57,8 +57,8 @@ def verify_dataset(
 
 
 def _part(
-    part: Part, folder: Path, dataset: Path, min_side: int, progress: bool
-) -> tuple[list[Picture], list[Problem]]:
+    part: DatasetPart, folder: Path, dataset: Path, min_side: int, progress: bool
+) -> tuple[list[VerifiedPhoto], list[Problem]]:
     """Pictures of a part, and what is wrong besides; `folder` is where its files are."""
     found = scan(folder, min_side, progress=progress)
     respelled, problems = _respelled(found, folder, min_side)

@@ -20,7 +20,7 @@ from diffusion4k.endpoint.images import image_part, sent_size
 from diffusion4k.preference.judge.settings import JudgeSettings
 from diffusion4k.support.data_uri import jpeg_uri
 
-__all__ = ["Place", "Shown", "busiest_places", "patch_side", "room"]
+__all__ = ["ImageParts", "Place", "busiest_places", "patch_side", "room"]
 
 Place: TypeAlias = tuple[float, float]
 """Middle of a square, as fractions of width and height."""
@@ -28,7 +28,7 @@ Parts: TypeAlias = tuple[dict[str, Any], dict[str, Any]]
 _KEPT = 6  # pairs whose parts are kept, as they are asked about several times in a row
 
 
-class Shown:
+class ImageParts:
     """Parts of messages for pairs of images, made once for all questions about a pair."""
 
     def __init__(self, settings: JudgeSettings) -> None:

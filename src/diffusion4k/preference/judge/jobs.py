@@ -7,7 +7,7 @@ from typing import Any
 
 from diffusion4k.data.images import image_size
 from diffusion4k.data.problems import Problem
-from diffusion4k.endpoint.client import Answer
+from diffusion4k.endpoint.client import EndpointAnswer
 from diffusion4k.endpoint.estimate import estimate as endpoint_estimate
 from diffusion4k.endpoint.estimate import likely_text_tokens
 from diffusion4k.endpoint.images import sent_size
@@ -15,8 +15,8 @@ from diffusion4k.endpoint.ledger import text_hash
 from diffusion4k.endpoint.prices import image_tokens, text_tokens_at_most
 from diffusion4k.endpoint.sender import Payment
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.preference.judge.image_parts import Shown, patch_side, room
-from diffusion4k.preference.judge.ledger import Ledger, Question, Stored
+from diffusion4k.preference.judge.image_parts import ImageParts, patch_side, room
+from diffusion4k.preference.judge.ledger import JudgeLedger, JudgeQuestion, StoredJudgement
 from diffusion4k.preference.judge.pairs import Pair
 from diffusion4k.preference.judge.prompt import SYSTEM, TEMPLATE, judge_text
 from diffusion4k.preference.judge.settings import JudgeSettings
@@ -25,7 +25,7 @@ from diffusion4k.preference.study.questions import PAPER
 from diffusion4k.support.progress import track
 from diffusion4k.support.wording import counted
 
-__all__ = ["DETAILS", "Plan", "View", "estimate", "make_plan", "verdicts_of"]
+__all__ = ["DETAILS", "JudgePlan", "View", "estimate", "make_plan", "verdicts_of"]
 
 DETAILS = "fine_details"
 _TOKENS_PER_ANSWER = 200
@@ -36,12 +36,12 @@ _SECONDS_PER_ANSWER = 6.0
 class View:
     """A pair in one order, whole (patch 0) or one of its patches: one request, a task of a run."""
 
-    plan: "Plan"
+    plan: "JudgePlan"
     pair: Pair
     first: int
     """Which of the pair's two is sent first, 0 or 1."""
     patch: int
-    question: Question
+    question: JudgeQuestion
     image_tokens: int = 0
     tokens: int = 0
     attempts: int = 0
@@ -76,7 +76,7 @@ class View:
         fresh = not self.attempts or bool(self.reason)
         return fresh and self.attempts < self.plan.settings.tries
 
-    def record(self, answer: Answer, payment: Payment) -> None:
+    def record(self, answer: EndpointAnswer, payment: Payment) -> None:
         """Pay for an answer and store it."""
         ledger = self.plan.ledger
         with ledger.durable():
@@ -93,12 +93,12 @@ class View:
 
 
 @dataclass
-class Plan:
+class JudgePlan:
     """All views of all pairs, and which of them are to be asked."""
 
     settings: JudgeSettings
-    ledger: Ledger
-    shown: Shown
+    ledger: JudgeLedger
+    shown: ImageParts
     views: list[View] = field(default_factory=list)
     open: list[View] = field(default_factory=list)
     problems: dict[str, Problem] = field(default_factory=dict)
@@ -106,11 +106,11 @@ class Plan:
 
 
 def make_plan(
-    pairs: Sequence[Pair], settings: JudgeSettings, ledger: Ledger, *, progress: bool
-) -> Plan:
+    pairs: Sequence[Pair], settings: JudgeSettings, ledger: JudgeLedger, *, progress: bool
+) -> JudgePlan:
     """Look up each view in the ledger; of those not there read the images' headers."""
-    plan = Plan(settings, ledger, Shown(settings))
-    seen: set[Question] = set()
+    plan = JudgePlan(settings, ledger, ImageParts(settings))
+    seen: set[JudgeQuestion] = set()
     with ledger.connection:
         for pair in track(pairs, len(pairs), "comparing pictures", shown=progress):
             try:
@@ -123,7 +123,7 @@ def make_plan(
     return plan
 
 
-def verdicts_of(stored: Stored, asked: Sequence[str]) -> dict[str, Verdict]:
+def verdicts_of(stored: StoredJudgement, asked: Sequence[str]) -> dict[str, Verdict]:
     """What a stored answer says. Raises `Unparsable`."""
     return read_verdicts(stored.text, asked, refusal=stored.refusal, finish=stored.finish)
 
@@ -143,14 +143,14 @@ def estimate(views: Iterable[View], settings: JudgeSettings) -> str:
     )
 
 
-def _views(plan: Plan, pair: Pair) -> list[View]:
+def _views(plan: JudgePlan, pair: Pair) -> list[View]:
     hashes = [plan.ledger.hash_of(path) for path in pair.paths]
     if hashes[0] == hashes[1]:
         raise Diffusion4kError("both are the same image: nothing to judge")
     views = []
     for patch in range(_patches(plan.settings, pair) + 1):
         for first in (0, 1):
-            question = Question(
+            question = JudgeQuestion(
                 hashes[first],
                 hashes[1 - first],
                 text_hash(pair.prompt),
@@ -180,7 +180,7 @@ def _how(settings: JudgeSettings, patch: int) -> str:
     return json.dumps(how, sort_keys=True)
 
 
-def _look_up(view: View, seen: set[Question]) -> None:
+def _look_up(view: View, seen: set[JudgeQuestion]) -> None:
     plan, wanted = view.plan, view.plan.settings
     plan.views.append(view)
     if view.question in seen:

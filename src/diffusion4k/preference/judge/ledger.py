@@ -26,11 +26,11 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from diffusion4k.endpoint.answer_text import clean_text
-from diffusion4k.endpoint.client import Answer
+from diffusion4k.endpoint.client import EndpointAnswer
 from diffusion4k.endpoint.ledger import LedgerFile, text_hash
 from diffusion4k.endpoint.sender import Payment
 
-__all__ = ["Ledger", "Question", "Stored"]
+__all__ = ["JudgeLedger", "JudgeQuestion", "StoredJudgement"]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS judgements (
@@ -49,7 +49,7 @@ _IS_QUESTION = (
 
 
 @dataclass(frozen=True)
-class Question:
+class JudgeQuestion:
     """One request's content; whatever differs makes another question."""
 
     first: str
@@ -65,7 +65,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredJudgement:
     """The last answer to a question."""
 
     text: str
@@ -77,7 +77,7 @@ class Stored:
     """Unix time."""
 
 
-class Ledger(LedgerFile):
+class JudgeLedger(LedgerFile):
     """`judge.sqlite`, held by one process at a time, as `with Ledger(path) as ledger`.
 
     Raises:
@@ -87,7 +87,7 @@ class Ledger(LedgerFile):
     def __init__(self, path: str | Path) -> None:
         super().__init__(path, _SCHEMA, "judging")
 
-    def stored(self, question: Question) -> Stored | None:
+    def stored(self, question: JudgeQuestion) -> StoredJudgement | None:
         """The last answer to a question."""
         row = self.connection.execute(
             "SELECT text, refusal, finish, attempt + 1, created FROM judgements "
@@ -95,7 +95,7 @@ class Ledger(LedgerFile):
             astuple(question),
         ).fetchone()
         # Earlier versions stored the text as it came.
-        return Stored(clean_text(row[0]), *row[1:]) if row else None
+        return StoredJudgement(clean_text(row[0]), *row[1:]) if row else None
 
     def scale(self, model: str) -> float:
         """By how much a model was seen to count more input tokens than expected; at least 1."""
@@ -106,7 +106,12 @@ class Ledger(LedgerFile):
         return max(1.0, row[0] or 1.0)
 
     def record(
-        self, question: Question, attempt: int, answer: Answer, payment: Payment, endpoint: str
+        self,
+        question: JudgeQuestion,
+        attempt: int,
+        answer: EndpointAnswer,
+        payment: Payment,
+        endpoint: str,
     ) -> None:
         """Write down an answer, inside the caller's transaction."""
         self.connection.execute(

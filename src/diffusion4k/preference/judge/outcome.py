@@ -18,7 +18,7 @@ from datetime import datetime, timezone
 from typing import Any, TypeAlias
 
 from diffusion4k.preference.answers import Answer, Choice
-from diffusion4k.preference.judge.jobs import DETAILS, Plan, View, verdicts_of
+from diffusion4k.preference.judge.jobs import DETAILS, JudgePlan, View, verdicts_of
 from diffusion4k.preference.judge.pairs import Pair
 from diffusion4k.preference.judge.verdicts import Unparsable
 from diffusion4k.preference.study.questions import PAPER
@@ -45,7 +45,7 @@ class Outcome:
     """Why other views have no answer, one line each."""
 
 
-def collect(plan: Plan) -> Outcome:
+def collect(plan: JudgePlan) -> Outcome:
     """The answers that the ledger has for the views of a plan."""
     outcome = Outcome()
     votes: dict[_Key, list[tuple[int, float]]] = defaultdict(list)

@@ -21,8 +21,8 @@ from diffusion4k.endpoint.prices import price_of
 from diffusion4k.endpoint.sender import Sender
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.preference.answers import write_answers
-from diffusion4k.preference.judge.jobs import Plan, estimate, make_plan
-from diffusion4k.preference.judge.ledger import Ledger
+from diffusion4k.preference.judge.jobs import JudgePlan, estimate, make_plan
+from diffusion4k.preference.judge.ledger import JudgeLedger
 from diffusion4k.preference.judge.outcome import Outcome, collect, preferences
 from diffusion4k.preference.judge.pairs import Pair, find_pairs, pairs_of_study
 from diffusion4k.preference.judge.prompt import SYSTEM, TEMPLATE
@@ -32,7 +32,15 @@ from diffusion4k.support.files import write_text
 from diffusion4k.support.progress import Counter
 from diffusion4k.support.wording import counted
 
-__all__ = ["ANSWERS", "LEDGER", "SUMMARY", "JudgeReport", "Stopped", "estimate_judging", "judge"]
+__all__ = [
+    "ANSWERS",
+    "LEDGER",
+    "SUMMARY",
+    "JudgeReport",
+    "JudgingStopped",
+    "estimate_judging",
+    "judge",
+]
 
 LEDGER, ANSWERS, SUMMARY = "judge.sqlite", "answers.jsonl", "summary.json"
 
@@ -64,7 +72,7 @@ class JudgeReport:
         return [*lines, f"{len(self.outcome.answers)} answers; {money}"]
 
 
-class Stopped(Diffusion4kError):
+class JudgingStopped(Diffusion4kError):
     """Judging ended before all pairs were asked about; `report` has what is finished."""
 
     def __init__(self, cause: Diffusion4kError, report: JudgeReport) -> None:
@@ -94,7 +102,7 @@ def judge(
     """
     price_of(settings.endpoint)
     pairs, problems = _pairs(models, prompts)
-    with Ledger(out / LEDGER) as ledger, ledger.told():
+    with JudgeLedger(out / LEDGER) as ledger, ledger.told():
         plan = make_plan(pairs, settings, ledger, progress=progress)
         stopped: Diffusion4kError | None = None
         if plan.open:
@@ -108,7 +116,7 @@ def judge(
         report = _report(plan, problems)
     _write(report, out)
     if stopped:
-        raise Stopped(stopped, report) from stopped
+        raise JudgingStopped(stopped, report) from stopped
     return report
 
 
@@ -125,7 +133,7 @@ def estimate_judging(
         UsageError, Diffusion4kError: see `judge`.
     """
     pairs, _ = _pairs(models, prompts)
-    with scratch_copy(out / LEDGER) as copy, Ledger(copy) as ledger:
+    with scratch_copy(out / LEDGER) as copy, JudgeLedger(copy) as ledger:
         plan = make_plan(pairs, settings, ledger, progress=True)
         return estimate(plan.open, settings)
 
@@ -138,7 +146,7 @@ def _pairs(
     return find_pairs(models, prompts)
 
 
-async def _work(plan: Plan, progress: bool) -> None:
+async def _work(plan: JudgePlan, progress: bool) -> None:
     settings, ledger = plan.settings.endpoint, plan.ledger
     async with Endpoint(settings) as endpoint:
         scale = ledger.scale(settings.model)
@@ -148,7 +156,7 @@ async def _work(plan: Plan, progress: bool) -> None:
             await LiveRun(plan.open, sender, counter, "pairs").run()
 
 
-def _report(plan: Plan, problems: list[Problem]) -> JudgeReport:
+def _report(plan: JudgePlan, problems: list[Problem]) -> JudgeReport:
     outcome = collect(plan)
     problems = [*problems, *plan.problems.values()]
     settings, book = plan.settings, plan.ledger.book

@@ -32,7 +32,7 @@ from diffusion4k.preference.study.access import Cookie, Refusal, hash_of, same_o
 from diffusion4k.preference.study.config import PairwiseTask, RatingTask
 from diffusion4k.preference.study.dashboard import add_dashboard
 from diffusion4k.preference.study.pace import minutes
-from diffusion4k.preference.study.participants import Participant, Shown
+from diffusion4k.preference.study.participants import Participant, Presentation
 from diffusion4k.preference.study.replies import Reply
 from diffusion4k.preference.study.service import EXPIRED, Study
 from diffusion4k.web.assets import SHARED, Assets
@@ -81,7 +81,7 @@ def create_api(study: Study, *, cookie: str, origin: str | None) -> FastAPI:
             raise Refusal(403, "not asked by this page: reload it and try again")
 
     async def participant(request: Request) -> Participant:
-        person = study.board.by_link(hash_of(door.read(request)))
+        person = study.state.by_link(hash_of(door.read(request)))
         if person is None:
             raise Refusal(401, _NO_LINK)
         if person.expired:
@@ -141,7 +141,7 @@ def create_api(study: Study, *, cookie: str, origin: str | None) -> FastAPI:
     @app.get("/api/me")
     async def me(request: Request) -> dict[str, Any]:
         cookie = door.read(request)
-        person = study.board.by_link(hash_of(cookie))
+        person = study.state.by_link(hash_of(cookie))
         if person is None or person.expired:
             if not study.config.participants.open:
                 raise Refusal(401, EXPIRED if person else _NO_LINK)
@@ -203,7 +203,7 @@ def create_app(study: Study, *, host: str, cookie: str, origin: str | None = Non
     door = Cookie(cookie, secure=bool(origin and origin.startswith("https:")))
 
     def who(request: Request) -> str:
-        person = study.board.by_link(hash_of(door.read(request)))
+        person = study.state.by_link(hash_of(door.read(request)))
         return person.name if person else client_address(request)
 
     limited: ASGIApp = RateLimit(BodyLimit(app, _BODY_LIMIT), Buckets(_RATE, _BURST), who)
@@ -227,8 +227,8 @@ def welcome(study: Study) -> dict[str, Any]:
         "consent": config.consent,
         "thanks": config.thanks,
         "participant": None,
-        "total": study.board.total,
-        "minutes": minutes(config, study.board, study.board.total),
+        "total": study.state.total,
+        "minutes": minutes(config, study.state, study.state.total),
     }
 
 
@@ -243,7 +243,7 @@ def describe(study: Study, person: Participant, cookie: str) -> dict[str, Any]:
     }
 
 
-def describe_shown(study: Study, person: Participant, shown: Shown) -> dict[str, Any]:
+def describe_shown(study: Study, person: Participant, shown: Presentation) -> dict[str, Any]:
     """What a page is told of what it shows: nothing about models, nothing about checks."""
     paths = shown.unit.paths[::-1] if shown.turned else shown.unit.paths
     return {

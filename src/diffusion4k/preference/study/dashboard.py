@@ -78,7 +78,7 @@ def add_dashboard(
         at, found = known.get(without_flagged, (0.0, {}))
         if not found or time.monotonic() - at > _FRESH:
             found = await run_in_threadpool(
-                lambda: summarise(study.config, study.board, without_flagged=without_flagged)
+                lambda: summarise(study.config, study.state, without_flagged=without_flagged)
             )
             known[without_flagged] = time.monotonic(), found
         return found
@@ -88,7 +88,7 @@ def add_dashboard(
         def make() -> bytes:
             with TemporaryDirectory() as folder:
                 path = Path(folder) / f"answers.{format}"
-                export(study.config, study.board, path)
+                export(study.config, study.state, path)
                 return path.read_bytes()
 
         name = f"{study.config.name}.{format}"

@@ -22,11 +22,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Cell", "Design"]
+__all__ = ["Design", "DesignCell"]
 
 
 @dataclass(frozen=True)
-class Cell:
+class DesignCell:
     """What the design has to know of a unit."""
 
     group: str
@@ -44,7 +44,9 @@ class Design:
         seed: For what is left to chance.
     """
 
-    def __init__(self, cells: Sequence[Cell], *, views: int | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, cells: Sequence[DesignCell], *, views: int | None = None, seed: int = 0
+    ) -> None:
         self._groups, groups = _numbered([cell.group for cell in cells])
         self._items, items = _numbered([cell.item for cell in cells])
         self._limit, self._seed = views, seed

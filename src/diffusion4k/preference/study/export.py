@@ -11,9 +11,9 @@ from diffusion4k.preference.study.config import (
     RatingTask,
     StudyConfig,
 )
-from diffusion4k.preference.study.participants import Participant, Shown
+from diffusion4k.preference.study.participants import Participant, Presentation
 from diffusion4k.preference.study.replies import DECISION, RATING
-from diffusion4k.preference.study.state import Board
+from diffusion4k.preference.study.state import StudyState
 from diffusion4k.preference.study.trust import passed_of
 
 __all__ = ["FORMATS", "answers_of", "export"]
@@ -26,31 +26,31 @@ _DECISION_COLUMNS = (
 )
 
 
-def export(config: StudyConfig, board: Board, path: Path) -> int:
+def export(config: StudyConfig, state: StudyState, path: Path) -> int:
     """Write all answers of a study; how many there are.
 
     Raises:
         UsageError: the file's ending is none of `FORMATS`.
     """
     if isinstance(config.task, RatingTask):
-        rows = list(_ratings(config, board))
+        rows = list(_ratings(config, state))
         write_rows(path, _RATING_COLUMNS, rows, numbers=("rating", "seconds"))
         return len(rows)
     if isinstance(config.task, InspectionTask):
-        rows = list(_decisions(config, board))
+        rows = list(_decisions(config, state))
         write_rows(path, _DECISION_COLUMNS, rows, numbers=("seconds",))
         return len(rows)
-    answers = list(answers_of(config, board))
+    answers = list(answers_of(config, state))
     write_answers(path, answers)
     return len(answers)
 
 
-def answers_of(config: StudyConfig, board: Board) -> Iterator[Answer]:
+def answers_of(config: StudyConfig, state: StudyState) -> Iterator[Answer]:
     """The answers about pairs, those of attention checks among them."""
     task = config.task
     assert isinstance(task, PairwiseTask)
     questions = {question.name: question for question in task.questions}
-    for person, shown in _answered(board.people.values()):
+    for person, shown in _answered(state.people.values()):
         unit = shown.unit
         for question, side in shown.choices.items():
             choice: Choice = "tie"
@@ -75,8 +75,8 @@ def answers_of(config: StudyConfig, board: Board) -> Iterator[Answer]:
             )
 
 
-def _ratings(config: StudyConfig, board: Board) -> Iterator[dict[str, Any]]:
-    for person, shown in _answered(board.people.values()):
+def _ratings(config: StudyConfig, state: StudyState) -> Iterator[dict[str, Any]]:
+    for person, shown in _answered(state.people.values()):
         yield {
             "image": shown.unit.prompt_id,
             "rater": person.name,
@@ -89,8 +89,8 @@ def _ratings(config: StudyConfig, board: Board) -> Iterator[dict[str, Any]]:
         }
 
 
-def _decisions(config: StudyConfig, board: Board) -> Iterator[dict[str, Any]]:
-    for person, shown in _answered(board.people.values()):
+def _decisions(config: StudyConfig, state: StudyState) -> Iterator[dict[str, Any]]:
+    for person, shown in _answered(state.people.values()):
         yield {
             "name": shown.unit.name,
             "participant": person.name,
@@ -103,7 +103,7 @@ def _decisions(config: StudyConfig, board: Board) -> Iterator[dict[str, Any]]:
         }
 
 
-def _answered(people: Iterable[Participant]) -> Iterator[tuple[Participant, Shown]]:
+def _answered(people: Iterable[Participant]) -> Iterator[tuple[Participant, Presentation]]:
     for person in people:
         for shown in person.shown:
             if shown.is_answer:

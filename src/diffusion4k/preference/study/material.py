@@ -24,7 +24,7 @@ from diffusion4k.preference.study.config import (
     StudyConfig,
 )
 from diffusion4k.preference.study.patches import cut_patches
-from diffusion4k.preference.study.pictures import Scene, find_scenes, folders_of
+from diffusion4k.preference.study.pictures import ScenePictures, find_scenes, folders_of
 from diffusion4k.preference.study.questions import PAPER
 from diffusion4k.support.files import atomic_path, sha256_of
 from diffusion4k.support.wording import counted
@@ -125,18 +125,18 @@ def _pairs(config: StudyConfig, task: PairwiseTask) -> Material:
     return Material(units, checks, found.notes)
 
 
-def _pair(scene: Scene, first: str, second: str) -> Unit:
+def _pair(scene: ScenePictures, first: str, second: str) -> Unit:
     paths = scene.images[first], scene.images[second]
     return Unit(f"{scene.id}: {first} | {second}", (first, second), paths, scene.id, scene.prompt)
 
 
-def _twice(scene: Scene, model: str) -> Unit:
+def _twice(scene: ScenePictures, model: str) -> Unit:
     path = scene.images[model]
     name = f"{scene.id}: {model}, identical"
     return Unit(name, (model, model), (path, path), scene.id, scene.prompt, "identical")
 
 
-def _degraded(scene: Scene, model: str, folder: Path) -> Unit:
+def _degraded(scene: ScenePictures, model: str, folder: Path) -> Unit:
     path = scene.images[model]
     copy = folder / f"{re.sub(r'[^A-Za-z0-9._-]', '_', scene.id)}-{sha256_of(path)[:16]}.jpg"
     if not copy.is_file():

@@ -4,7 +4,7 @@ import math
 from statistics import median
 
 from diffusion4k.preference.study.config import PairwiseTask, RatingTask, StudyConfig
-from diffusion4k.preference.study.state import Board
+from diffusion4k.preference.study.state import StudyState
 
 __all__ = ["minutes", "questions_each", "seconds_each"]
 
@@ -19,11 +19,11 @@ def questions_each(config: StudyConfig) -> int:
     return len(config.task.questions) if isinstance(config.task, PairwiseTask) else 1
 
 
-def seconds_each(config: StudyConfig, board: Board) -> float:
+def seconds_each(config: StudyConfig, state: StudyState) -> float:
     """What one presentation takes: the median of what it took those who are not left out."""
     times = [
         shown.seconds
-        for person in list(board.people.values())
+        for person in list(state.people.values())
         for shown in list(person.shown)
         if not person.flags and shown.is_answer and shown.seconds is not None
     ]
@@ -34,6 +34,6 @@ def seconds_each(config: StudyConfig, board: Board) -> float:
     return _RATING if isinstance(config.task, RatingTask) else _CANDIDATE
 
 
-def minutes(config: StudyConfig, board: Board, count: int) -> int:
+def minutes(config: StudyConfig, state: StudyState, count: int) -> int:
     """Minutes that so many presentations take, rounded up."""
-    return math.ceil(count * seconds_each(config, board) / 60)
+    return math.ceil(count * seconds_each(config, state) / 60)

@@ -1,4 +1,4 @@
-"""One who takes part, and what they were shown: as the board and the pages know them."""
+"""One who takes part, and what they were shown: as the state and the pages know them."""
 
 import asyncio
 from collections.abc import Iterable
@@ -11,11 +11,11 @@ from diffusion4k.preference.study.replies import SKIP
 from diffusion4k.preference.study.tables import AnswerRow
 from diffusion4k.support.text_files import json_of
 
-__all__ = ["Participant", "Shown"]
+__all__ = ["Participant", "Presentation"]
 
 
 @dataclass
-class Shown:
+class Presentation:
     """What a participant was given to see, and the answers that hold."""
 
     position: int
@@ -70,7 +70,7 @@ class Participant:
     """Whether the owner has taken the link back."""
     flags: list[str] = field(default_factory=list)
     """Why their answers are left out, in words, see `trust.flags_of`."""
-    shown: list[Shown] = field(default_factory=list)
+    shown: list[Presentation] = field(default_factory=list)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -84,7 +84,7 @@ class Participant:
         return len(self.shown) - (self.open is not None)
 
     @property
-    def open(self) -> Shown | None:
+    def open(self) -> Presentation | None:
         """What was shown last, if it is not answered."""
         return self.shown[-1] if self.shown and not self.shown[-1].choices else None
 

@@ -22,11 +22,11 @@ from diffusion4k.imagesets.models import Model, read_models
 from diffusion4k.sampling.request import prompts_file, read_prompts
 from diffusion4k.support.wording import counted
 
-__all__ = ["Scene", "Scenes", "find_scenes", "folders_of"]
+__all__ = ["ScenePictures", "Scenes", "find_scenes", "folders_of"]
 
 
 @dataclass(frozen=True)
-class Scene:
+class ScenePictures:
     """One prompt and the images that the models made of it."""
 
     id: str
@@ -42,7 +42,7 @@ class Scene:
 class Scenes:
     """All scenes of a study, and what is worth to be told about them."""
 
-    scenes: list[Scene]
+    scenes: list[ScenePictures]
     notes: list[str]
 
 
@@ -79,7 +79,7 @@ def find_scenes(
         for index in range(max(most, 1)):
             have = {m: f[prompt][index] for m, f in by_prompt.items() if len(f[prompt]) > index}
             if len(have) == len(models):
-                scenes.append(Scene(f"{number}{_letters(index)}", prompt, have))
+                scenes.append(ScenePictures(f"{number}{_letters(index)}", prompt, have))
             else:
                 lacking = next(m for m in models if m not in have)
                 missing.append(f"{models[lacking]}: no image of prompt {number}: {prompt[:60]!r}")
@@ -101,14 +101,14 @@ def _by_name(folders: list[Model], skip_missing: bool) -> Scenes:
             )
         if len(have) == len(folders):
             images = {model: entry.path for model, entry in have.items()}
-            scenes.append(Scene(name, known[0] if known else "", images))
+            scenes.append(ScenePictures(name, known[0] if known else "", images))
         else:
             lacking = next(model for model in folders if model.name not in have)
             missing.append(f"{lacking.folder}: no image called {name}, as another folder has")
     return _complete(scenes, missing, skip_missing)
 
 
-def _complete(scenes: list[Scene], missing: list[str], skip_missing: bool) -> Scenes:
+def _complete(scenes: list[ScenePictures], missing: list[str], skip_missing: bool) -> Scenes:
     if missing and not (skip_missing and scenes):
         others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise UsageError(f"{missing[0]}{others}: make it, or say `missing: skip`")
@@ -164,7 +164,7 @@ def _letters(index: int) -> str:
     return "" if index == 0 else chr(ord("a") + index) if index < 26 else f"-{index + 1}"
 
 
-def _unequal(scenes: list[Scene]) -> list[str]:
+def _unequal(scenes: list[ScenePictures]) -> list[str]:
     """Images of unequal sizes are shown as large as each other, which is worth to be known."""
     unequal = []
     for scene in scenes:

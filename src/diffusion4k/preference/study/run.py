@@ -18,7 +18,7 @@ from diffusion4k.preference.study.export import answers_of, export
 from diffusion4k.preference.study.material import find_material
 from diffusion4k.preference.study.pace import minutes, questions_each
 from diffusion4k.preference.study.service import Study
-from diffusion4k.preference.study.state import Board
+from diffusion4k.preference.study.state import StudyState
 from diffusion4k.preference.study.store import (
     Rows,
     exclusive,
@@ -43,24 +43,24 @@ def describe(config: StudyConfig) -> list[str]:
         Diffusion4kError: what is wrong with it.
     """
     material = find_material(config)
-    board = Board(config, material, _rows_so_far(config))
-    units, each, checks = len(material.units), board.each, board.checks_each
+    state = StudyState(config, material, _rows_so_far(config))
+    units, each, checks = len(material.units), state.each, state.checks_each
     what = {"pairwise": "pairs of images", "rating": "patches", "inspection": "candidates"}
     beside = f" and {counted(checks, 'check')}" if checks else ""
-    count, questions = board.total, questions_each(config)
+    count, questions = state.total, questions_each(config)
     lines = [
         f"{config.name}: {units} {what[config.task.kind]}",
         f"each participant sees {each}{beside}: {count * questions} answers, about "
-        f"{minutes(config, board, count)} min",
+        f"{minutes(config, state, count)} min",
     ]
-    if views := board.views:
+    if views := state.views:
         people = -(-units * views // each)
         lines.append(
             f"{counted(people, 'participant shows', 'participants show')} each "
             f"{'once' if views == 1 else f'{views} times'}: {units * views * questions} answers in "
             "all, checks not counted"
         )
-    return lines + [f"note: {note}" for note in [*material.notes, *_views_note(board)]]
+    return lines + [f"note: {note}" for note in [*material.notes, *_views_note(state)]]
 
 
 def make_links(config: StudyConfig, count: int, path: Path, address: str) -> list[str]:
@@ -156,9 +156,9 @@ def answers_in(config: StudyConfig, *, needed: bool = True) -> list[Answer]:
     return list(answers_of(config, _board(config)))
 
 
-def _board(config: StudyConfig) -> Board:
+def _board(config: StudyConfig) -> StudyState:
     rows = _rows(config)  # First: a study that has not begun leaves nothing behind.
-    return Board(config, find_material(config), rows)
+    return StudyState(config, find_material(config), rows)
 
 
 def run(config: StudyConfig, *, host: str, port: int, proxies: Sequence[str]) -> None:
@@ -182,9 +182,9 @@ def run(config: StudyConfig, *, host: str, port: int, proxies: Sequence[str]) ->
             app = create_app(study, host=host, cookie=cookie, origin=address)
             public = address or f"http://{_name(own_address(host))}:{number}"
             _say(_reach(host, number, address))
-            _say(_other_addresses(study.board.addresses, public, address))
-            _say(f"note: {note}" for note in _views_note(study.board))
-            people = study.board.people.values()
+            _say(_other_addresses(study.state.addresses, public, address))
+            _say(f"note: {note}" for note in _views_note(study.state))
+            people = study.state.people.values()
             done = sum(person.done for person in people)
             print(f"{config.name}: {len(people)} participants, {done} answered; Ctrl-C ends")
             if config.participants.open:
@@ -217,11 +217,11 @@ def _rows(config: StudyConfig) -> Rows:
         store.close()
 
 
-def _views_note(board: Board) -> list[str]:
-    if (needed := board.views_needed) is None:
+def _views_note(state: StudyState) -> list[str]:
+    if (needed := state.views_needed) is None:
         return []
     return [
-        f"more people are invited than {board.views} views have room for: raise `views` to "
+        f"more people are invited than {state.views} views have room for: raise `views` to "
         f"{needed}, or who comes last finds nothing left"
     ]
 

@@ -16,9 +16,9 @@ from diffusion4k.preference.study.config import StudyConfig
 from diffusion4k.preference.study.fingerprint import fingerprint
 from diffusion4k.preference.study.gallery import Gallery
 from diffusion4k.preference.study.material import Material
-from diffusion4k.preference.study.participants import Participant, Shown
+from diffusion4k.preference.study.participants import Participant, Presentation
 from diffusion4k.preference.study.replies import DECISION, SKIP, Reply, check_reply, rows_of
-from diffusion4k.preference.study.state import Board
+from diffusion4k.preference.study.state import StudyState
 from diffusion4k.preference.study.store import Keeping, begin, now, read_rows
 from diffusion4k.preference.study.tables import (
     CONSENT,
@@ -50,7 +50,7 @@ class Study:
         with store.session(reading=True) as session:
             rows = read_rows(session)
         self.config, self.material = config, material
-        self.board = Board(config, material, rows)
+        self.state = StudyState(config, material, rows)
         self.secrets = Secrets(config.place)
         self.gallery = Gallery(material.paths(), self.secrets)
         self._writer = Writer(store)
@@ -64,7 +64,7 @@ class Study:
         """Whose personal link it is, also one that was made meanwhile."""
         link = hash_of(secret)
         self._looked = -_LOOK_EVERY  # Whoever enters is looked up at once.
-        if known := self.board.by_link(link):
+        if known := self.state.by_link(link):
             return known
 
         def look(session: Session) -> ParticipantRow | None:
@@ -72,7 +72,7 @@ class Study:
 
         row = await _kept(self._writer.submit(look))
         # Another request may have found it first.
-        return self.board.by_link(link) or (self.board.add(row) if row else None)
+        return self.state.by_link(link) or (self.state.add(row) if row else None)
 
     async def check_link(self, person: Participant) -> None:
         """Look which links were revoked meanwhile, once a second at most.
@@ -84,7 +84,7 @@ class Study:
             self._looked = time.monotonic()
             query = select(EventRow.participant).where(col(EventRow.kind) == REVOKED)
             with suppress(Refusal):  # A database that cannot be read takes no answers either.
-                self.board.revoke(await _kept(self._writer.submit(lambda s: list(s.exec(query)))))
+                self.state.revoke(await _kept(self._writer.submit(lambda s: list(s.exec(query)))))
         if person.expired:
             raise Refusal(403, EXPIRED)
 
@@ -99,7 +99,7 @@ class Study:
             session.add(EventRow(participant=row.id, kind=CONSENT, at=now()))
 
         await _kept(self._writer.submit(keep))
-        person = self.board.by_link(row.link) or self.board.add(row)
+        person = self.state.by_link(row.link) or self.state.add(row)
         person.opened = person.consented = True
         return secret, person
 
@@ -116,12 +116,12 @@ class Study:
                 await _kept(self._writer.add([_event(person, CONSENT)]))
                 person.consented = True
 
-    async def next(self, person: Participant) -> Shown | None:
+    async def next(self, person: Participant) -> Presentation | None:
         """What the participant is to see now; None if that was all."""
         self._check_consent(person)
         await self.check_link(person)
         async with person.lock:
-            shown = person.open or self.board.plan(person)
+            shown = person.open or self.state.plan(person)
             if shown is None:
                 return None
             if not shown.kept:
@@ -138,7 +138,7 @@ class Study:
                 shown.since = time.monotonic()
             return shown
 
-    def earlier(self, person: Participant, position: int) -> Shown:
+    def earlier(self, person: Participant, position: int) -> Presentation:
         """What the participant has answered before, to look at it again.
 
         Raises:
@@ -149,7 +149,7 @@ class Study:
             raise Refusal(404, f"nothing was shown as number {position}: reload the page")
         return person.shown[position]
 
-    async def answer(self, person: Participant, reply: Reply) -> Shown:
+    async def answer(self, person: Participant, reply: Reply) -> Presentation:
         """Keep an answer, or the correction of one; what was sent twice is kept once.
 
         Raises:
@@ -169,11 +169,11 @@ class Study:
                     await run_in_threadpool(self._decide, shown, reply, person.name)
                 await _kept(self._writer.add(rows))
                 shown.apply(rows)
-                self.board.answered(person, shown)
+                self.state.answered(person, shown)
             shown.keys.add(reply.key)
             return shown
 
-    def _decide(self, shown: Shown, reply: Reply, who: str) -> None:
+    def _decide(self, shown: Presentation, reply: Reply, who: str) -> None:
         """Into the dataset's own log, first: to decide the same again adds nothing there."""
         inspection = self.material.inspection
         assert inspection is not None

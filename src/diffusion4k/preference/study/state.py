@@ -15,9 +15,9 @@ from diffusion4k.errors import Diffusion4kError
 from diffusion4k.preference.answers import Check
 from diffusion4k.preference.study.checks import check_positions
 from diffusion4k.preference.study.config import InspectionTask, PairwiseTask, StudyConfig
-from diffusion4k.preference.study.design import Cell, Design
+from diffusion4k.preference.study.design import Design, DesignCell
 from diffusion4k.preference.study.material import Material
-from diffusion4k.preference.study.participants import Participant, Shown
+from diffusion4k.preference.study.participants import Participant, Presentation
 from diffusion4k.preference.study.replies import SKIP, allowed
 from diffusion4k.preference.study.store import Rows
 from diffusion4k.preference.study.tables import (
@@ -32,13 +32,13 @@ from diffusion4k.preference.study.tables import (
 from diffusion4k.preference.study.trust import flags_of
 from diffusion4k.support.text_files import shortened
 
-__all__ = ["Board"]
+__all__ = ["StudyState"]
 
 LEFT_AFTER = 30 * 60.0
 """Seconds without an answer after which another participant may be shown the same instead."""
 
 
-class Board:
+class StudyState:
     """All participants of a study and the balance of what they see."""
 
     def __init__(self, config: StudyConfig, material: Material, rows: Rows) -> None:
@@ -46,7 +46,7 @@ class Board:
         self._numbers = {unit.name: number for number, unit in enumerate(material.units)}
         self.views = 1 if isinstance(config.task, InspectionTask) else config.views
         """How many people see each unit at most."""
-        cells = [Cell(" | ".join(u.models), u.prompt_id) for u in material.units]
+        cells = [DesignCell(" | ".join(u.models), u.prompt_id) for u in material.units]
         self.design = Design(cells, views=self.views, seed=config.seed)
         self.people: dict[int, Participant] = {}
         self._by_link: dict[str, Participant] = {}
@@ -121,7 +121,7 @@ class Board:
                 person.revoked = True
                 self._review(person)
 
-    def plan(self, person: Participant) -> Shown | None:
+    def plan(self, person: Participant) -> Presentation | None:
         """What comes next for a participant who has answered all until now; it counts as shown.
 
         None if there is nothing left.
@@ -135,9 +135,9 @@ class Board:
         else:
             number, turned = chosen
             unit = self._material.units[number]
-        return self._show(person, Shown(position, unit, turned, kept=False))
+        return self._show(person, Presentation(position, unit, turned, kept=False))
 
-    def answered(self, person: Participant, shown: Shown) -> None:
+    def answered(self, person: Participant, shown: Presentation) -> None:
         """An answer to it is on the disk."""
         shown.stale = False
         self._review(person)
@@ -171,7 +171,7 @@ class Board:
         if event.kind.startswith(LINK):
             self.addresses.add(event.kind.removeprefix(LINK))
 
-    def _show(self, person: Participant, shown: Shown) -> Shown:
+    def _show(self, person: Participant, shown: Presentation) -> Presentation:
         person.shown.append(shown)
         if not shown.unit.check:
             self.design.give(person.number, self._numbers[shown.unit.name], shown.turned)
@@ -185,7 +185,7 @@ class Board:
         for shown in person.shown:
             self._settle(person, shown)
 
-    def _settle(self, person: Participant, shown: Shown) -> None:
+    def _settle(self, person: Participant, shown: Presentation) -> None:
         """See that it is a view of its unit, or none."""
         counts = not (shown.unit.check or shown.stale or person.flags)
         if counts != shown.counted:
@@ -221,4 +221,4 @@ class Board:
         person = self.people[row.participant]
         if row.position != len(person.shown):
             raise ValueError(f"position {row.position} after {len(person.shown)} others")
-        self._show(person, Shown(row.position, unit, row.turned))
+        self._show(person, Presentation(row.position, unit, row.turned))

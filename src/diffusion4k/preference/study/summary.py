@@ -19,9 +19,9 @@ from diffusion4k.preference.answers import Answer
 from diffusion4k.preference.study.config import PairwiseTask, StudyConfig
 from diffusion4k.preference.study.export import answers_of
 from diffusion4k.preference.study.pace import seconds_each
-from diffusion4k.preference.study.participants import Participant, Shown
+from diffusion4k.preference.study.participants import Participant, Presentation
 from diffusion4k.preference.study.replies import DECISION, RATING, SKIP
-from diffusion4k.preference.study.state import Board
+from diffusion4k.preference.study.state import StudyState
 from diffusion4k.preference.study.trust import attention_of
 from diffusion4k.statistics.agreement import Level, krippendorff_alpha
 from diffusion4k.statistics.proportions import wilson
@@ -32,14 +32,14 @@ _RESAMPLES = 200  # of alpha's interval: the page is asked for every few seconds
 _AGREE = {"nominal": "same choice", "interval": "same rating"}
 
 
-def summarise(config: StudyConfig, board: Board, *, without_flagged: bool) -> dict[str, Any]:
+def summarise(config: StudyConfig, state: StudyState, *, without_flagged: bool) -> dict[str, Any]:
     """All of it, as JSON; `without_flagged` leaves out whoever has a flag from agreement and wins,
     as the report does."""
-    people = list(board.people.values())
+    people = list(state.people.values())
     counted = [person for person in people if not (without_flagged and person.flags)]
     names = {person.name for person in counted}
-    views = board.design.views
-    seconds = seconds_each(config, board)
+    views = state.design.views
+    seconds = seconds_each(config, state)
     summary: dict[str, Any] = {
         "name": config.name,
         "title": config.title,
@@ -53,13 +53,13 @@ def summarise(config: StudyConfig, board: Board, *, without_flagged: bool) -> di
             "units": len(views),
             "views": {"least": int(views.min()), "most": int(views.max())},
             "wanted": config.views,
-            "needed": board.views_needed,
+            "needed": state.views_needed,
         },
-        "participants": [_person(config, board, person, seconds) for person in people],
+        "participants": [_person(config, state, person, seconds) for person in people],
         "agreement": agreement(config, counted),
     }
     if isinstance(config.task, PairwiseTask):
-        answers = [a for a in answers_of(config, board) if a.participant in names]
+        answers = [a for a in answers_of(config, state) if a.participant in names]
         summary["wins"] = win_rates(answers, titles_of(config))
     else:
         summary["choices"] = _choices(counted)
@@ -132,10 +132,10 @@ def win_rates(answers: Iterable[Answer], titles: dict[str, str]) -> list[dict[st
 
 
 def _person(
-    config: StudyConfig, board: Board, person: Participant, seconds: float
+    config: StudyConfig, state: StudyState, person: Participant, seconds: float
 ) -> dict[str, Any]:
     times = [shown.seconds for shown in person.shown if shown.seconds is not None]
-    state = _state(board, person)
+    state = _state(state, person)
     found = attention_of(config, person)
     left = 0 if state in _ENDED else person.total - person.done
     return {
@@ -153,7 +153,7 @@ def _person(
 _ENDED = ("revoked", "done", "nothing left", "expired")
 
 
-def _state(board: Board, person: Participant) -> str:
+def _state(state: StudyState, person: Participant) -> str:
     """What has become of the link, in words."""
     if person.revoked:
         return "revoked"
@@ -165,7 +165,7 @@ def _state(board: Board, person: Participant) -> str:
         return "never opened"
     if not person.consented:
         return "opened"
-    if board.is_over(person):
+    if state.is_over(person):
         return "nothing left"
     share = person.done / person.total
     return "begun" if share < 0.5 else "half done"
@@ -182,7 +182,7 @@ def _choices(people: list[Participant]) -> list[dict[str, Any]]:
     return [{"model": model, "choices": dict(found)} for model, found in sorted(counts.items())]
 
 
-def _meant(shown: Shown, side: str) -> str:
+def _meant(shown: Presentation, side: str) -> str:
     """A side as what stood there; a tie as the empty name."""
     if side in ("left", "right"):
         return shown.unit.models[(side == "right") != shown.turned]

@@ -7,7 +7,7 @@ An answer that is corrected is another row of higher `id`; the earlier one stays
 from sqlalchemy import UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-from diffusion4k.web.sqlite import Kind
+from diffusion4k.web.sqlite import DatabaseKind
 
 __all__ = [
     "CONSENT",
@@ -29,7 +29,7 @@ CONSENT, OPENED, REVOKED = "consent", "opened", "revoked"
 """Events: someone agreed to take part, opened the link, or the owner has taken it back."""
 LINK = "link "
 """The event of a link that was made; the study's address in it follows."""
-KIND = Kind(application=0x44344B32, version=1)  # "D4K2"
+KIND = DatabaseKind(application=0x44344B32, version=1)  # "D4K2"
 
 
 class StudyRow(SQLModel, table=True):

@@ -16,7 +16,7 @@ from diffusion4k.preference.study.config import (
     RatingTask,
     StudyConfig,
 )
-from diffusion4k.preference.study.participants import Participant, Shown
+from diffusion4k.preference.study.participants import Participant, Presentation
 from diffusion4k.preference.study.questions import Question
 from diffusion4k.preference.study.replies import RATING
 
@@ -51,7 +51,7 @@ def attention_of(config: StudyConfig, person: Participant) -> Attention:
     )
 
 
-def passed_of(task: PairwiseTask, shown: Shown, question: Question) -> Passed:
+def passed_of(task: PairwiseTask, shown: Presentation, question: Question) -> Passed:
     """What the answer to one question says of attention."""
     choice = shown.choices.get(question.name)
     return passed(
@@ -64,7 +64,7 @@ def passed_of(task: PairwiseTask, shown: Shown, question: Question) -> Passed:
     )
 
 
-def _rating_flags(answered: list[Shown]) -> list[str]:
+def _rating_flags(answered: list[Presentation]) -> list[str]:
     """Of one who rates patches."""
     found = _fast(answered, ChecksConfig().fastest)
     ratings = [shown.choices[RATING] for shown in answered]
@@ -73,14 +73,14 @@ def _rating_flags(answered: list[Shown]) -> list[str]:
     return found
 
 
-def _fast(answered: list[Shown], fastest: float) -> list[str]:
+def _fast(answered: list[Presentation], fastest: float) -> list[str]:
     times = [shown.seconds for shown in answered if shown.seconds is not None]
     if len(times) >= _FEWEST and median(times) < fastest:
         return [f"fast: {median(times):.1f} s in the median"]
     return []
 
 
-def _side(answered: list[Shown]) -> list[str]:
+def _side(answered: list[Presentation]) -> list[str]:
     sides = Counter(choice for shown in answered for choice in shown.choices.values())
     left, right = sides["left"], sides["right"]
     # Answers about one pair go together: each pair counts once.

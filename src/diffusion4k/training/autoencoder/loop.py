@@ -27,8 +27,10 @@ from diffusion4k.errors import Diffusion4kError
 from diffusion4k.support.files import atomic_path, write_text
 from diffusion4k.support.lock import locked
 from diffusion4k.support.progress import Counter
+from diffusion4k.support.versions import versions
 from diffusion4k.training.autoencoder.checkpoint import Trained
 from diffusion4k.training.autoencoder.export import export_autoencoder
+from diffusion4k.training.autoencoder.inputs import inputs_of_autoencoder
 from diffusion4k.training.autoencoder.perceptual import build_perceptual
 from diffusion4k.training.autoencoder.prepare import (
     check_wavelet,
@@ -39,18 +41,17 @@ from diffusion4k.training.autoencoder.prepare import (
 )
 from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe
 from diffusion4k.training.autoencoder.step import TERMS, ScaleConsistentLoss
-from diffusion4k.training.autoencoder.validation import QUALITIES, Validation
+from diffusion4k.training.autoencoder.validation import QUALITIES, AutoencoderValidation
 from diffusion4k.training.check import require_space
 from diffusion4k.training.checkpoint.checkpoint import Retention
-from diffusion4k.training.checkpoint.export import versions
 from diffusion4k.training.checkpoint.resume import resume_point
 from diffusion4k.training.engine.ema import WeightAverage
 from diffusion4k.training.engine.optimizers import make_optimizer
 from diffusion4k.training.engine.randomness import generator_at
-from diffusion4k.training.inputs import inputs_of_autoencoder, require_same_inputs
+from diffusion4k.training.inputs import require_same_inputs
 from diffusion4k.training.recipe.build import build_precision
 from diffusion4k.training.schedule import learning_rate
-from diffusion4k.training.signals import Stopped, StopRequest
+from diffusion4k.training.signals import StopRequest, TrainingStopped
 from diffusion4k.training.watch.curve import Curve, RecentMean
 from diffusion4k.training.watch.trackers import TensorBoard
 from diffusion4k.vae.discriminator import PatchDiscriminator, SubBandDiscriminator
@@ -79,7 +80,7 @@ def train_autoencoder(
     patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
     accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[patience])
     with locked(recipe.output) if accelerator.is_main_process else nullcontext():
-        run = _Run(recipe, accelerator, skip_bad=skip_bad, changed_inputs=changed_inputs)
+        run = _AutoencoderRun(recipe, accelerator, skip_bad=skip_bad, changed_inputs=changed_inputs)
         try:
             run.go()
         finally:
@@ -87,7 +88,7 @@ def train_autoencoder(
         return run.export()
 
 
-class _Run:
+class _AutoencoderRun:
     """The state of a run: what is trained, what judges it, curves."""
 
     def __init__(
@@ -146,7 +147,7 @@ class _Run:
         self.validation = None
         if wanted.every:
             crops = validation_crops(recipe, skip_bad=skip_bad)
-            self.validation = Validation(crops, wanted.samples, self.losses)
+            self.validation = AutoencoderValidation(crops, wanted.samples, self.losses)
         write_text(recipe.output / "recipe.yaml", recipe.as_yaml())
         after = self.first if self.checkpoint else -1
         self.curve = Curve(recipe.output / "loss.csv", _COLUMNS, resume_after=after)
@@ -186,7 +187,7 @@ class _Run:
                     self._save(done)
                     accelerator.wait_for_everyone()
                 if signal:
-                    raise Stopped(
+                    raise TrainingStopped(
                         f"stopped by signal {signal} after step {done} of {recipe.steps}, saved in "
                         f"{self.checkpoint}: run the same command to go on",
                         signal,

@@ -12,13 +12,13 @@ from diffusion4k.data.crops import ImageCrops
 from diffusion4k.training.autoencoder.losses import scale_consistency
 from diffusion4k.training.autoencoder.step import ScaleConsistentLoss, reconstruct
 
-__all__ = ["QUALITIES", "Validation"]
+__all__ = ["QUALITIES", "AutoencoderValidation"]
 
 QUALITIES = ("psnr", "perceptual", "scale_consistency")
 _SHOWN = 4
 
 
-class Validation:
+class AutoencoderValidation:
     """Mean PSNR in dB, perceptual distance (0 where the recipe has none) and scale consistency.
 
     Of the posterior's mean, image by image.

@@ -9,7 +9,7 @@ from diffusion4k.families import Family
 from diffusion4k.families.base import model_settings
 from diffusion4k.lora import FILE_NAME
 from diffusion4k.models.folder import model_index
-from diffusion4k.training.checkpoint.export import versions
+from diffusion4k.support.versions import versions
 from diffusion4k.training.recipe.own_parts import codes_of
 from diffusion4k.training.recipe.recipe import Recipe
 

@@ -23,19 +23,13 @@ from diffusion4k.models.folder import (
 )
 from diffusion4k.support.files import write_text
 from diffusion4k.support.text_files import json_of
+from diffusion4k.support.versions import versions
 from diffusion4k.training.checkpoint.checkpoint import atomic_folder
 
-__all__ = ["export_adapter", "export_pipeline", "forget_origin", "versions"]
+__all__ = ["export_adapter", "export_pipeline", "forget_origin"]
 
 F16 = "PartitionedAutoencoderKL"
 F8 = "AutoencoderKL"
-
-
-def versions() -> dict[str, str]:
-    """Versions of what decides about the numbers of a run."""
-    from importlib.metadata import version
-
-    return {name: version(name) for name in ("diffusion4k", "torch", "diffusers", "accelerate")}
 
 
 def export_pipeline(

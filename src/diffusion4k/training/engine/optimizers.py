@@ -20,10 +20,7 @@ from diffusion4k.errors import UsageError
 from diffusion4k.training.engine.parameters import local, trained_parameters
 from diffusion4k.training.recipe.recipe import OptimizerRecipe
 
-__all__ = ["UNSHARED", "Muon", "check_optimizer", "make_optimizer", "state_share"]
-
-UNSHARED = ("adafactor", "adamw8bit", "paged-adamw8bit")
-"""Those that cannot be shared out among processes: each holds all of the network with them."""
+__all__ = ["Muon", "check_optimizer", "make_optimizer", "state_share"]
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration; Jordan et al. 2024
 _ITERATIONS = 5

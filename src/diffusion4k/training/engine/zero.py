@@ -47,7 +47,7 @@ def check_deepspeed() -> None:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Slice:
     """Where a parameter lies in this process's share."""
 
     piece: slice
@@ -59,7 +59,7 @@ class _Place:
     """Whether other shares have something of it, too."""
 
     @classmethod
-    def of(cls, start: int, count: int, size: int, rank: int) -> "_Place":
+    def of(cls, start: int, count: int, size: int, rank: int) -> "_Slice":
         """Of `count` numbers from `start`, in the share of `size` numbers of process `rank`."""
         low = rank * size
         first, last = (min(max(edge, low), low + size) for edge in (start, start + count))
@@ -90,11 +90,11 @@ class ZeroOptimizer:
         (share,) = group["params"]
         _make_room(optimizer, share)
         self._kept: dict[str, Tensor] = optimizer.state[share]
-        self._places: dict[nn.Parameter, _Place] = {}
+        self._places: dict[nn.Parameter, _Slice] = {}
         start = 0
         for parameter in parameters:
             count = parameter.numel()
-            place = _Place.of(start, count, size=share.numel(), rank=dist.get_rank())
+            place = _Slice.of(start, count, size=share.numel(), rank=dist.get_rank())
             self._places[parameter] = place
             start += count
 

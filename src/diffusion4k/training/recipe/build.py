@@ -10,8 +10,14 @@ import torch
 from diffusion4k.errors import UsageError
 from diffusion4k.families import Family
 from diffusion4k.objectives import Objective
-from diffusion4k.timesteps import Beta, LogitNormal, Mode, TimestepDistribution, Uniform
-from diffusion4k.training.engine.optimizers import UNSHARED
+from diffusion4k.timesteps import (
+    Beta,
+    LogitNormal,
+    Mode,
+    StageTimesteps,
+    TimestepDistribution,
+    Uniform,
+)
 from diffusion4k.training.recipe.build_objective import build_own, objective_of
 from diffusion4k.training.recipe.objective_recipe import OwnTimestepsRecipe
 from diffusion4k.training.recipe.recipe import (
@@ -22,7 +28,6 @@ from diffusion4k.training.recipe.recipe import (
     RunRecipe,
     UniformRecipe,
 )
-from diffusion4k.training.stage import StageTimesteps
 
 __all__ = [
     "build_objective",
@@ -81,7 +86,7 @@ def _distribution(wanted: KnownTimesteps, shift: float) -> TimestepDistribution:
 
 def unshareable(recipe: Recipe) -> str | None:
     """The key and value by which FSDP2 cannot share a network out; None if it can."""
-    if recipe.optimizer.name in UNSHARED:
+    if not recipe.optimizer.is_shareable:
         return f"optimizer.name: found {recipe.optimizer.name}"
     # torchao's tensors of 8 bits cannot be cut.
     if recipe.lora and recipe.lora.weights == "int8":

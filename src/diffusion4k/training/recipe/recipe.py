@@ -70,6 +70,11 @@ class OptimizerRecipe(Section):
     weight_decay: NonNegative = 1e-4
     eps: Positive = 1e-8
 
+    @property
+    def is_shareable(self) -> bool:
+        """Whether FSDP2 can share it out; if not, each process holds all of the network."""
+        return self.name not in ("adafactor", "adamw8bit", "paged-adamw8bit")
+
 
 class LoraRecipe(Section):
     """Low-rank adapters of the linear layers `targets` in place of all weights.

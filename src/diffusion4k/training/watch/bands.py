@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diffusion4k.wavelet import dwt2
 
-__all__ = ["BANDS", "LossBands"]
+__all__ = ["BANDS", "LossBySigma"]
 
 _LEVELS = 10
 _SUB_BANDS = ("LL", "LH", "HL", "HH")
@@ -24,7 +24,7 @@ BANDS = (
 squared error of the velocity in sub-band LH of its Haar transform."""
 
 
-class LossBands:
+class LossBySigma:
     """Sums of what steps tell."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ from diffusion4k.sampling import Output, Request, Sampler, generate
 from diffusion4k.support.data_uri import jpeg_uri
 from diffusion4k.support.files import write_text
 from diffusion4k.support.report_page import render
-from diffusion4k.training.checkpoint.export import versions
+from diffusion4k.support.versions import versions
 from diffusion4k.training.recipe.recipe import Recipe
 from diffusion4k.training.watch.curve import Curve
 from diffusion4k.training.watch.loss_figure import loss_curve

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import torch
 
-from diffusion4k.planning.blueprint import Blueprint
-from diffusion4k.planning.machine import present_machine
-from diffusion4k.planning.stages import training_stages
-from diffusion4k.planning.training import training_setup
+from diffusion4k.accounting.blueprint import Blueprint
+from diffusion4k.accounting.machine import present_machine
 from diffusion4k.training.recipe.recipe import Recipe
+from diffusion4k.training.step_cost import training_setup, training_stages
 
 __all__ = ["Throughput"]
 

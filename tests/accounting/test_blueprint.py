@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from diffusion4k.accounting.blueprint import Blueprint
+from diffusion4k.accounting.stages import denoising_stage
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import family_of
 from diffusion4k.models.published import build_published, published_models
-from diffusion4k.planning.blueprint import Blueprint
-from diffusion4k.planning.stages import denoising_stage
 
 
 def shapes(module: torch.nn.Module) -> dict[str, tuple[int, ...]]:

@@ -8,19 +8,18 @@ import torch
 from torch import nn
 
 from benchmarks.measured import allocated_peak, counted_flops
-from diffusion4k.families import family_of
-from diffusion4k.lora import add_adapter
-from diffusion4k.objectives import FlowMatching, Objective, WaveletFlow
-from diffusion4k.planning.blueprint import Blueprint
-from diffusion4k.planning.stages import (
-    TrainingSetup,
+from diffusion4k.accounting.blueprint import Blueprint
+from diffusion4k.accounting.stages import (
     decoding_stage,
     denoising_stage,
     image_encoding_stage,
     text_encoding_stage,
-    training_stages,
 )
+from diffusion4k.families import family_of
+from diffusion4k.lora import add_adapter
+from diffusion4k.objectives import FlowMatching, Objective, WaveletFlow
 from diffusion4k.training.step import denoising_loss
+from diffusion4k.training.step_cost import TrainingSetup, training_stages
 from tests.objectives.draws import EVERY_PART
 
 SIDE = 512
