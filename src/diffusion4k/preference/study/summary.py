@@ -135,12 +135,12 @@ def _person(
     config: StudyConfig, state: StudyState, person: Participant, seconds: float
 ) -> dict[str, Any]:
     times = [shown.seconds for shown in person.shown if shown.seconds is not None]
-    state = _state(state, person)
+    status = _state(state, person)
     found = attention_of(config, person)
-    left = 0 if state in _ENDED else person.total - person.done
+    left = 0 if status in _ENDED else person.total - person.done
     return {
         "name": person.name,
-        "state": state,
+        "state": status,
         "done": person.done,
         "total": person.total,
         "seconds": round(median(times), 1) if times else None,
