@@ -23,7 +23,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_recipe_is_the_pocket_recipe() -> None:
-    places = {"output", "cache", "crop"}
+    places = {"output", "cache", "crop", "precision"}
     ours = demo_recipe(Demo())
     theirs = load_recipe(RECIPE)
     assert ours.model_dump(exclude=places) == theirs.model_dump(exclude=places)

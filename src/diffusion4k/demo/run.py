@@ -49,6 +49,7 @@ def run_demo(demo: Demo) -> tuple[Path, DemoResult]:
     family = family_of(model)
     claim(demo, model, family)
     recipe = demo_recipe(demo)
+    dtype = "bfloat16" if demo.in_bfloat16 else "auto"
     result = DemoResult(demo, recipe)
     stages = Stages(demo.out / "timings.json", STAGES)
     photographs = photo_folder("pocket")
@@ -70,7 +71,9 @@ def run_demo(demo: Demo) -> tuple[Path, DemoResult]:
         )
         stages.say(f"{counted(cached.computed, 'photograph')} computed, {cached.reused} reused")
     with stages.stage("before", f"{len(PROMPTS)} images before fine-tuning"):
-        result.images["before"] = _generate(demo, Sampler(demo.model), "before", PROMPTS)
+        result.images["before"] = _generate(
+            demo, Sampler(demo.model, dtype=dtype), "before", PROMPTS
+        )
     with stages.stage("train", f"wavelet-based latent fine-tuning, {recipe.steps} steps"):
         tuned = train(recipe)
         result.losses = _curve(recipe.output / "loss.csv")
@@ -78,14 +81,14 @@ def run_demo(demo: Demo) -> tuple[Path, DemoResult]:
         first, last = result.validation[0][1], result.validation[-1][1]
         stages.say(f"validation loss {first:.5f} -> {last:.5f}")
     with stages.stage("after", f"{len(PROMPTS) + 1} images after fine-tuning"):
-        sampler = Sampler(tuned)
+        sampler = Sampler(tuned, dtype=dtype)
         result.images["after"] = _generate(demo, sampler, "after", PROMPTS)
         result.images["aspect"] = _generate(
             demo, sampler, "aspect", (ASPECT_PROMPT,), height=demo.side * 3 // 4
         )
     with stages.stage("direct", "the first image once more, without stages"):
         result.images["direct"] = _generate(
-            demo, _whole(tuned, demo.side), "direct", PROMPTS[:1], direct=True
+            demo, _whole(tuned, demo.side, dtype), "direct", PROMPTS[:1], direct=True
         )
     with stages.stage("measure", "measuring images and photographs"):
         for name, outputs in result.images.items():
@@ -126,12 +129,13 @@ def _generate(
     return generate(requests, sampler, out=demo.out / name, image_format="jpeg")
 
 
-def _whole(model: Path, side: int) -> Sampler:
+def _whole(model: Path, side: int, dtype: str) -> Sampler:
     """A sampler that sees the whole image at once, its table of positions continued if need be."""
     family = family_of(model)
     if family.max_side(model) >= side:
-        return Sampler(model)
-    return Sampler(model, high_resolution={"positions": "extend", "side": side})
+        return Sampler(model, dtype=dtype)
+    high_resolution = {"positions": "extend", "side": side}
+    return Sampler(model, dtype=dtype, high_resolution=high_resolution)
 
 
 def _measure(demo: Demo, name: str, outputs: list[Output], photographs: Path) -> Evaluation:

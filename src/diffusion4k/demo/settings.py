@@ -4,10 +4,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from diffusion4k.errors import UsageError
 from diffusion4k.metrics.measure import Measure
 from diffusion4k.metrics.weight_free import MeasureSettings as MetricSettings
 from diffusion4k.metrics.weight_free import weight_free_measures
+from diffusion4k.support.devices import multiplies_bfloat16
 from diffusion4k.training.recipe.recipe import (
     CheckpointRecipe,
     OptimizerRecipe,
@@ -69,6 +72,11 @@ class Demo:
                 f"and the 4:3 picture need whole tokens); the nearest: {below} or {below + 128}"
             )
 
+    @property
+    def in_bfloat16(self) -> bool:
+        """Whether a CPU computes it in bfloat16, where that is the faster: half the time."""
+        return not torch.cuda.is_available() and multiplies_bfloat16()
+
     def to_json(self) -> dict[str, Any]:
         """The settings, without the place."""
         return {name: value for name, value in asdict(self).items() if name != "out"}
@@ -83,6 +91,7 @@ def demo_recipe(demo: Demo) -> Recipe:
         data="pocket",
         output=demo.out / "training",
         cache=demo.out / "cache",
+        precision="bf16" if demo.in_bfloat16 else "auto",
         resolution=demo.side,
         enlarge=False,
         crop=(min(WINDOW, demo.side),) * 2,

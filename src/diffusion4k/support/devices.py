@@ -4,7 +4,7 @@ import torch
 
 from diffusion4k.errors import UsageError
 
-__all__ = ["usable_device"]
+__all__ = ["multiplies_bfloat16", "usable_device"]
 
 
 def usable_device(name: str | torch.device | None = None) -> torch.device:
@@ -21,3 +21,8 @@ def usable_device(name: str | torch.device | None = None) -> torch.device:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UsageError(f"device {name}: cannot be used here ({reason}): try cpu") from None
     return device
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this CPU has matrix units for bfloat16 (Intel's AMX): others emulate it, slowly."""
+    return bool(torch.cpu._is_amx_tile_supported())
