@@ -25,12 +25,12 @@ WINGS = {
     "ways in": ("#e4e7eb", ("cli", "demo")),
     "people and judges": ("#e6dcf5", ("preference", "endpoint", "web")),
     "datasets": ("#fbe3c8", ("curation",)),
-    "measurement": ("#d3eedd", ("metrics", "benchmark", "ablation", "compare")),
+    "measurement": ("#d3eedd", ("metrics", "imagesets", "reconstruction", "benchmark", "ablation", "compare")),
     "method": (
         "#d2e5f8",
         (
-            *("training", "planning", "sampling", "data", "families", "vae", "lora"),
-            *("objectives", "timesteps", "wavelet"),
+            *("planning", "training", "accounting", "sampling", "data", "families", "models"),
+            *("vae", "lora", "objectives", "timesteps", "wavelet"),
         ),
     ),
 }
