@@ -25,7 +25,10 @@ WINGS = {
     "ways in": ("#e4e7eb", ("cli", "demo")),
     "people and judges": ("#e6dcf5", ("preference", "endpoint", "web")),
     "datasets": ("#fbe3c8", ("curation",)),
-    "measurement": ("#d3eedd", ("metrics", "imagesets", "reconstruction", "benchmark", "ablation", "compare")),
+    "measurement": (
+        "#d3eedd",
+        ("metrics", "imagesets", "reconstruction", "benchmark", "ablation", "compare"),
+    ),
     "method": (
         "#d2e5f8",
         (

@@ -26,24 +26,32 @@ LENGTHY = (
     *("ablation/test_run.py", "demo/test_run.py", "e2e", "manual/test_extend_family.py"),
     *(f"manual/test_extend_{what}.py" for what in ("curation_step", "metric", "objective")),
     *(f"families/test_{name}.py" for name in ("flux", "pixart", "sana", "sd3", "sd35", "z_image")),
-    *("families/test_high_resolution.py", "families/test_registry.py"),
+    *("models/test_high_resolution.py", "families/test_registry.py"),
     # Trainings.
     *("training/autoencoder/test_loop.py", "training/autoencoder/test_interruption.py"),
     *(
         f"training/test_{name}.py"
         for name in (
-            *("buckets", "check", "context_parallel", "device_bench", "devices", "disasters"),
+            *("buckets", "check", "device_bench", "devices", "disasters"),
             *("engines", "inputs", "interruption", "launch", "loop", "lora", "options"),
-            *("paper_recipes", "pictures", "preflight", "run_report", "sharded", "stage"),
-            *("uncached", "watching", "zero"),
+            *("paper_recipes", "pictures", "stage"),
+            *("uncached", "watching"),
         )
     ),
+    *("training/engine/test_context_parallel.py", "training/engine/test_zero.py"),
+    *("training/checkpoint/test_sharded.py", "training/watch/test_run_report.py"),
     # Images, and what a plan says of them.
     *(
         f"sampling/test_{name}.py"
         for name in ("batch", "image_to_image", "lora", "memory", "sampler", "shift", "staged")
     ),
-    *("planning", "vae/test_partitioned.py", "vae/test_scale_consistent.py"),
+    *(
+        "planning",
+        "accounting/test_stages.py",
+        "accounting/test_blueprint.py",
+        "vae/test_partitioned.py",
+        "vae/test_scale_consistent.py",
+    ),
     *("vae/test_stock_pipelines.py", "vae/test_lean.py"),
     # Datasets and benchmarks, built whole.
     *(
@@ -65,7 +73,7 @@ LENGTHY = (
             *("vae", "vae_eval"),
         )
     ),
-    "test_bundled.py",
+    "support/test_bundled.py",
 )
 """Files and folders of tests that `make test-fast` leaves out: what trains, samples or builds
 something whole, and what starts processes, servers or browsers."""

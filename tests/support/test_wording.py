@@ -11,8 +11,8 @@ THINGS = (
     *("pairs", "samples", "ratings", "JPEG files"),
 )
 NEVER_ONE = (
-    *("benchmark/people.py", "benchmark/summary.py", "demo/run.py", "sampling/batch.py"),
-    *("curation/verify/together.py", "training/first_look.py", "metrics/stacked.py"),
+    *("benchmark/human_agreement.py", "benchmark/summary.py", "demo/run.py", "sampling/batch.py"),
+    *("curation/verify/cross_picture.py", "planning/first_look.py", "metrics/stacked.py"),
     *("curation/inspection/inspection.py", "benchmark/ratings.py"),
 )
 BARE = re.compile(r"\{(?!counted)[^{}]*\} (?:more )?(?:" + "|".join(THINGS) + r")\b")
