@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from diffusion4k.cli.figure import VERBS, register
 from diffusion4k.errors import UsageError
-from tests.compare.conftest import picture
+from tests.imagesets.conftest import picture
 
 
 @pytest.fixture

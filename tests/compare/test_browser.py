@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from diffusion4k.compare.build import compare
-from tests.compare.conftest import picture
+from tests.imagesets.conftest import picture
 
 pytestmark = pytest.mark.e2e
 

@@ -18,7 +18,7 @@ from diffusion4k.compare.pyramid import PyramidWriter
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.imagesets.models import read_models
 from diffusion4k.metrics import compression_ratio, glcm_score
-from tests.compare.conftest import picture
+from tests.imagesets.conftest import picture
 
 WIDE, SQUARE = (1100, 700), (800, 800)
 

@@ -30,7 +30,7 @@ from diffusion4k.benchmark.figures.spelled_text import (
 from diffusion4k.benchmark.figures.variations import draw_variations, variations_of
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.imagesets.models import ImageSetEntry
-from tests.compare.conftest import picture
+from tests.imagesets.conftest import picture
 
 
 def entry(

@@ -21,7 +21,7 @@ from diffusion4k.benchmark.figures.side_by_side import (
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.imagesets.match import MatchedRow
 from diffusion4k.imagesets.models import ImageSetEntry
-from tests.compare.conftest import picture
+from tests.imagesets.conftest import picture
 
 
 def row(folder: Path, *sizes: tuple[int, int]) -> MatchedRow:
