@@ -7,11 +7,17 @@ sigma to s sigma / (1 + (s - 1) sigma): more noise for s > 1.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Protocol
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar, Protocol
 
 import torch
+from pydantic import Field
 from torch import Generator, Tensor
+
+from diffusion4k.config.part import OrWord, Part, check_range
+from diffusion4k.config.types import Number, Positive
 
 __all__ = [
     "Beta",
@@ -50,68 +56,27 @@ def shift_sigma(sigma: Tensor, shift: float) -> Tensor:
     Raises:
         ValueError: shift is not positive.
     """
-    _positive("shift", shift)
+    check_range("shift", shift, Positive)
     return shift * sigma / (1 + (shift - 1) * sigma)
 
 
 @dataclass(frozen=True)
-class LogitNormal:
-    """logit(sigma) is normal with `mean` and `std`; the paper's choice is (0, 1)."""
+class Shifted(Part, TimestepDistribution):
+    """Base of the distributions with a resolution shift, each a map of plain random numbers.
 
-    mean: float = 0.0
-    std: float = 1.0
-    shift: float = 1.0
-
-    def __post_init__(self) -> None:
-        _positive("std", self.std)
-        _positive("shift", self.shift)
-        if not math.isfinite(self.mean):
-            raise ValueError(f"mean must be finite, got {self.mean}")
-
-    def sample(
-        self,
-        batch: int,
-        generator: Generator | None = None,
-        device: torch.device | str | None = None,
-    ) -> Tensor:
-        """See `TimestepDistribution.sample`."""
-        normal = torch.randn(batch, generator=generator, device=_device(generator))
-        return _shifted(torch.sigmoid(self.mean + self.std * normal), self.shift, device)
-
-
-@dataclass(frozen=True)
-class Uniform:
-    """sigma is uniform."""
-
-    shift: float = 1.0
-
-    def __post_init__(self) -> None:
-        _positive("shift", self.shift)
-
-    def sample(
-        self,
-        batch: int,
-        generator: Generator | None = None,
-        device: torch.device | str | None = None,
-    ) -> Tensor:
-        """See `TimestepDistribution.sample`."""
-        return _shifted(_uniform(batch, generator), self.shift, device)
-
-
-@dataclass(frozen=True)
-class Mode:
-    """sigma = 1 - u - scale (cos^2(pi u / 2) - 1 + u) of a uniform u; heavier in the middle.
-
-    `scale` lies in [-1, 2 / (pi - 2)], where the map is monotonic; 1.29 is the paper's best.
+    Args:
+        shift: more noise above 1; a recipe may say `auto`, the shift with which the model samples
+            images of the crop's size.
     """
 
-    scale: float = 1.29
-    shift: float = 1.0
+    key = "distribution"
+    drawn: ClassVar[Callable[..., Tensor]] = staticmethod(torch.rand)
+    """Draws the numbers that `quantile` maps: uniform ones in [0, 1)."""
+    shift: Annotated[Positive, OrWord("auto")] = field(default=1.0, kw_only=True)
 
-    def __post_init__(self) -> None:
-        _positive("shift", self.shift)
-        if not -1 <= self.scale <= 2 / (math.pi - 2):
-            raise ValueError(f"scale must lie in [-1, {2 / (math.pi - 2):.3f}], got {self.scale}")
+    @abstractmethod
+    def quantile(self, u: Tensor) -> Tensor:
+        """sigma in [0, 1] before the shift, `(B,)` like the numbers drawn."""
 
     def sample(
         self,
@@ -120,13 +85,54 @@ class Mode:
         device: torch.device | str | None = None,
     ) -> Tensor:
         """See `TimestepDistribution.sample`."""
-        u = _uniform(batch, generator)
-        sigma = 1 - u - self.scale * (torch.cos(math.pi / 2 * u).square() - 1 + u)
-        return _shifted(sigma, self.shift, device)
+        place = generator.device if generator is not None else torch.device("cpu")
+        sigma = self.quantile(self.drawn(batch, generator=generator, device=place))
+        shifted = shift_sigma(sigma.clamp(_EDGE, 1 - _EDGE), self.shift)
+        return shifted.clamp(_EDGE, 1 - _EDGE).to(device)
 
 
 @dataclass(frozen=True)
-class Beta:
+class LogitNormal(Shifted):
+    """logit(sigma) is normal with `mean` and `std`; Esser et al. choose (0, 1)."""
+
+    name = "logit-normal"
+    drawn = staticmethod(torch.randn)
+    mean: Number = 0.0
+    std: Positive = 1.0
+
+    def quantile(self, u: Tensor) -> Tensor:
+        """See `Shifted`; of standard normal numbers."""
+        return torch.sigmoid(self.mean + self.std * u)
+
+
+@dataclass(frozen=True)
+class Uniform(Shifted):
+    """sigma is uniform."""
+
+    name = "uniform"
+
+    def quantile(self, u: Tensor) -> Tensor:
+        """See `Shifted`."""
+        return u
+
+
+@dataclass(frozen=True)
+class Mode(Shifted):
+    """sigma = 1 - u - scale (cos^2(pi u / 2) - 1 + u) of a uniform u; heavier in the middle.
+
+    `scale` lies in [-1, 2 / (pi - 2)], where the map is monotonic; 1.29 is the best of Esser et al.
+    """
+
+    name = "mode"
+    scale: Annotated[Number, Field(ge=-1, le=2 / (math.pi - 2))] = 1.29
+
+    def quantile(self, u: Tensor) -> Tensor:
+        """See `Shifted`."""
+        return 1 - u - self.scale * (torch.cos(math.pi / 2 * u).square() - 1 + u)
+
+
+@dataclass(frozen=True)
+class Beta(Shifted):
     """sigma ~ Beta(alpha, beta): (2, 4) is the detail-oriented timestep sampling of UltraHR-100K.
 
     Zhao et al., arXiv 2510.20661. Beta(2, 4) has its mode at 1/4 and its mean at 1/3: more of the
@@ -134,40 +140,16 @@ class Beta:
     values, so that a seed means the same values on every machine.
     """
 
-    alpha: float = 2.0
-    beta: float = 4.0
-    shift: float = 1.0
+    name = "beta"
+    alpha: Positive = 2.0
+    beta: Positive = 4.0
 
-    def __post_init__(self) -> None:
-        for name in ("alpha", "beta", "shift"):
-            _positive(name, getattr(self, name))
-
-    def sample(
-        self,
-        batch: int,
-        generator: Generator | None = None,
-        device: torch.device | str | None = None,
-    ) -> Tensor:
-        """See `TimestepDistribution.sample`."""
+    def quantile(self, u: Tensor) -> Tensor:
+        """See `Shifted`."""
         from scipy.special import betaincinv
 
-        u = _uniform(batch, generator)
         sigma = betaincinv(self.alpha, self.beta, u.double().cpu().numpy())
-        drawn = torch.from_numpy(sigma).to(u.device, torch.float32)
-        return _shifted(drawn, self.shift, device)
-
-
-def _shifted(sigma: Tensor, shift: float, device: torch.device | str | None) -> Tensor:
-    shifted = shift_sigma(sigma.clamp(_EDGE, 1 - _EDGE), shift).clamp(_EDGE, 1 - _EDGE)
-    return shifted.to(device)
-
-
-def _uniform(batch: int, generator: Generator | None) -> Tensor:
-    return torch.rand(batch, generator=generator, device=_device(generator))
-
-
-def _device(generator: Generator | None) -> torch.device:
-    return generator.device if generator is not None else torch.device("cpu")
+        return torch.from_numpy(sigma).to(u.device, torch.float32)
 
 
 @dataclass(frozen=True)
@@ -185,8 +167,3 @@ class StageTimesteps:
     ) -> Tensor:
         """See `TimestepDistribution`."""
         return self.start * self.whole.sample(batch, generator, device)
-
-
-def _positive(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be positive and finite, got {value}")

@@ -34,6 +34,7 @@ __all__ = [
     "Typed",
     "matching",
     "named",
+    "not_all_zero",
     "square",
 ]
 
@@ -86,6 +87,15 @@ def matching(pattern: str, words: str) -> AfterValidator:
 
     return AfterValidator(check)
 
+
+def _some_above_zero(value: Any) -> Any:
+    if not any(value):
+        raise PydanticCustomError("weights", "found only zeros, allowed at least one above 0")
+    return value
+
+
+not_all_zero = AfterValidator(_some_above_zero)
+"""Of numbers that are not negative."""
 
 Number = Annotated[float, BeforeValidator(_not_bool), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]

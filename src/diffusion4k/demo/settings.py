@@ -6,18 +6,19 @@ from typing import Any
 
 import torch
 
+from diffusion4k.config.part_section import section_of
 from diffusion4k.errors import UsageError
 from diffusion4k.metrics.measure import Measure
 from diffusion4k.metrics.weight_free import MeasureSettings as MetricSettings
 from diffusion4k.metrics.weight_free import weight_free_measures
 from diffusion4k.support.devices import multiplies_bfloat16
+from diffusion4k.timesteps import Uniform
 from diffusion4k.training.recipe.recipe import (
     CheckpointRecipe,
     OptimizerRecipe,
     Recipe,
     ScheduleRecipe,
     StageRecipe,
-    UniformRecipe,
     ValidationRecipe,
 )
 
@@ -98,7 +99,7 @@ def demo_recipe(demo: Demo) -> Recipe:
         flip=False,
         stage=StageRecipe(enlargement=6, start=0.6),
         first_stage=2048,
-        timesteps=UniformRecipe(),
+        timesteps=section_of(Uniform)(),
         optimizer=OptimizerRecipe(learning_rate=2e-3, betas=(0.9, 0.99), weight_decay=0.01),
         schedule=ScheduleRecipe(name="cosine", warmup_steps=min(20, steps - 1)),
         steps=steps,

@@ -15,6 +15,9 @@ Those that have a name in a paper are in `named`: plain flow matching, wavelet-b
 fine-tuning (WLF), the SNR-aware Huber wavelet, latent wavelet diffusion (LWD).
 """
 
+import importlib
+import pkgutil
+
 from diffusion4k.objectives.composed import Composed, Objective
 from diffusion4k.objectives.named import (
     FlowMatching,
@@ -31,3 +34,7 @@ __all__ = [
     "SnrHuberWavelet",
     "WaveletFlow",
 ]
+
+# A recipe knows every part that stands in a file of this folder (see `config.part`).
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")

@@ -13,14 +13,15 @@ mask leaves out. Weights are not normalised.
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from diffusion4k.objectives.masks import Mask
+from diffusion4k.config.part import Part, Unnamed
+from diffusion4k.objectives.masks import EnergyMask, Mask
 from diffusion4k.objectives.norms import Norm, Squared
-from diffusion4k.objectives.transforms import Identity, Transform
+from diffusion4k.objectives.transforms import Identity, Transform, Wavelet
 from diffusion4k.objectives.weightings import Constant, Weighting
 
 __all__ = ["Composed", "Objective", "velocity_error"]
@@ -50,7 +51,7 @@ class Objective(Protocol):
 
 
 @dataclass(frozen=True)
-class Composed:
+class Composed(Part, Objective):
     """An objective of these parts; without any it is plain flow matching.
 
     Args:
@@ -64,15 +65,18 @@ class Composed:
         ValueError: unknown space.
     """
 
-    space: Literal["velocity", "latents"] = "velocity"
+    name = "composed"
+    space: Literal["latents", "velocity"] = "velocity"
     weighting: Weighting = field(default_factory=Constant)
-    transform: Transform = field(default_factory=Identity)
+    transform: Annotated[Transform, Unnamed("wavelet")] = field(default_factory=Identity)
     norm: Norm = field(default_factory=Squared)
-    mask: Mask | None = None
+    mask: Annotated[Mask | None, Unnamed("energy")] = None
 
-    def __post_init__(self) -> None:
-        if self.space not in ("velocity", "latents"):
-            raise ValueError(f"space must be latents or velocity, got {self.space!r}")
+    @property
+    def levels(self) -> int:
+        """Height and width of the latents must be multiples of 2^levels."""
+        levels = self.transform.levels if isinstance(self.transform, Wavelet) else 0
+        return max(levels, 1 if isinstance(self.mask, EnergyMask) else 0)
 
     def __call__(
         self, velocity: Tensor, *, latents: Tensor, noise: Tensor, sigma: Tensor

@@ -1,6 +1,5 @@
 r"""Which places of the latents count, at which noise level."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -8,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffusion4k.config.part import Part
+from diffusion4k.config.types import Probability
 from diffusion4k.wavelet import dwt2
 
 __all__ = ["EnergyMask", "Mask"]
@@ -22,7 +23,7 @@ class Mask(Protocol):
 
 
 @dataclass(frozen=True)
-class EnergyMask:
+class EnergyMask(Part, Mask):
     """1 where A + lower >= sigma, else 0: latent wavelet diffusion (LWD), arXiv 2506.00433, eq. 6.
 
     A is where the detail is: LH^2 + HL^2 + HH^2 of a one-level Haar transform, mean over channels,
@@ -39,14 +40,9 @@ class EnergyMask:
         ValueError: an argument out of its range.
     """
 
-    lower: float = 0.3
+    name = "energy"
+    lower: Probability = 0.3
     of: Literal["latents", "noisy"] = "latents"
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.lower) and 0 <= self.lower <= 1):
-            raise ValueError(f"lower must lie in [0, 1], got {self.lower}")
-        if self.of not in ("latents", "noisy"):
-            raise ValueError(f"of must be latents or noisy, got {self.of!r}")
 
     @torch.no_grad()
     def __call__(self, latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:

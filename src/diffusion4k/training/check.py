@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
+from diffusion4k.config.part import Part
 from diffusion4k.data.buckets import sizes_for
 from diffusion4k.data.plan import check_posterior
 from diffusion4k.errors import Diffusion4kError, UsageError
@@ -136,7 +137,11 @@ def _check_buckets(recipe: Recipe, family: Family, largest: int) -> None:
 
 
 def _check_pairs(recipe: Recipe, family: Family) -> None:
-    levels = recipe.objective.levels
+    try:
+        objective = build_objective(recipe)
+    except UsageError:
+        return  # as `_check_objective` says
+    levels = getattr(objective, "levels", 0) if isinstance(objective, Part) else 0
     pairs = 2**levels * family.factor
     if levels and any(s % pairs for s in recipe.crop_size):
         raise UsageError(
