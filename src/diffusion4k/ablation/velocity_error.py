@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from diffusion4k.ablation.recipe import AblationRecipe
 from diffusion4k.data.cache import LatentCache
 from diffusion4k.data.loader import Batch, LatentBatches
+from diffusion4k.data.sequence import Stream
 from diffusion4k.families import Family, family_of, resolve
 from diffusion4k.families.quantization import load_transformer
 from diffusion4k.lora import load_adapter, read_adapter
@@ -31,8 +32,6 @@ from diffusion4k.wavelet import dwt2
 __all__ = ["SUB_BANDS", "levels_of", "network_of", "velocity_errors"]
 
 SUB_BANDS = ("LL", "LH", "HL", "HH")
-
-_NOISE = 3  # separates these random numbers from those of training
 
 
 def levels_of(study: AblationRecipe) -> NDArray[np.float64]:
@@ -61,7 +60,7 @@ def velocity_errors(
     asked = [(p, at) for p in range(len(pictures)) for at in range(len(levels))]
     for p, at in track(asked, len(asked), what):
         latents = pictures[p]["latents"]
-        generator = generator_at(wanted.seed, _NOISE, p, at)
+        generator = generator_at(wanted.seed, Stream.VELOCITY_ERROR, p, at)
         noise = torch.randn(latents.shape, generator=generator).to(device)
         conditioning = {k: v.to(device) for k, v in pictures[p]["conditioning"].items()}
         sigma = torch.full((1,), float(levels[at]), device=device)

@@ -17,6 +17,7 @@ from math import ceil, log, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from diffusion4k.data.sequence import Stream, random_at
 from diffusion4k.data.sizes import check_multiple
 from diffusion4k.errors import UsageError
 from diffusion4k.support.wording import counted
@@ -34,7 +35,6 @@ __all__ = [
 MULTIPLE = 32
 LONGEST = 8
 """Greatest aspect of a bucket: pictures that are longer are hardly photographs."""
-_EPOCH, _PASS = 2, 3  # separate these random numbers from those of the fixed crop
 
 
 def bucket_sizes(
@@ -157,12 +157,12 @@ class BucketOrder:
         """For each batch of the epoch its bucket, and how many of that bucket come before it."""
         batches = np.subtract(self._given(epoch + 1), self._given(epoch))
         slots = np.repeat(np.arange(len(batches)), batches)
-        order = np.random.default_rng([self._seed, _EPOCH, epoch]).permutation(slots)
+        order = random_at(self._seed, Stream.BUCKET_EPOCH, epoch).permutation(slots)
         earlier = np.empty_like(order)
         for slot, count in enumerate(batches):
             earlier[order == slot] = np.arange(count)
         return order, earlier
 
     def _permutation_of(self, slot: int, turn: int) -> np.ndarray:
-        random = np.random.default_rng([self._seed, _PASS, self._buckets[slot], turn])
+        random = random_at(self._seed, Stream.BUCKET_PASS, self._buckets[slot], turn)
         return random.permutation(self._members[slot])

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 from diffusion4k.data.cache import LatentCache
+from diffusion4k.data.sequence import Stream
 from diffusion4k.data.uncached import UncachedLatents
 from diffusion4k.families import Family
 from diffusion4k.training.engine.randomness import generator_at
@@ -24,8 +25,6 @@ from diffusion4k.training.stage import noise_for
 from diffusion4k.training.step import denoising_loss
 
 __all__ = ["Validation"]
-
-_LOSS = 1  # separates these random numbers from the images'
 
 
 class Validation:
@@ -49,7 +48,7 @@ class Validation:
         self._folder = recipe.output / "validation"
         self._questions: list[dict[str, Any]] = []
         if wanted.samples and wanted.every:
-            generator = generator_at(wanted.seed, _LOSS)
+            generator = generator_at(wanted.seed, Stream.VALIDATION)
             timesteps = build_timesteps(recipe, family, model)
             for batch in validation_batches(recipe, cache):
                 latents = batch["latents"]

@@ -22,7 +22,7 @@ import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 from torch import Tensor, nn
 
-from diffusion4k.data.crops import Step, places_of
+from diffusion4k.data.sequence import Step, Stream, places_of
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.support.files import atomic_path, write_text
 from diffusion4k.support.lock import locked
@@ -58,7 +58,6 @@ from diffusion4k.vae.discriminator import PatchDiscriminator, SubBandDiscriminat
 
 __all__ = ["train_autoencoder"]
 
-_DISCRIMINATOR = 1  # separates its random numbers from the crops'
 _COLUMNS = (*TERMS, "discriminator", "learning_rate", "gradient_norm")
 
 
@@ -117,7 +116,7 @@ class _AutoencoderRun:
         if recipe.gradient_checkpointing:
             student.enable_gradient_checkpointing()
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(generator_at(recipe.seed, _DISCRIMINATOR).initial_seed())
+            torch.manual_seed(generator_at(recipe.seed, Stream.DISCRIMINATOR).initial_seed())
             kind = (
                 PatchDiscriminator if recipe.adversarial.sees == "pixels" else SubBandDiscriminator
             )
