@@ -12,6 +12,7 @@ spread by torch or DeepSpeed, on GPUs (NCCL) and on processors (gloo) alike.
 
 import math
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -196,6 +197,11 @@ class Engine:
         heard = torch.tensor([number], device=self.device)
         dist.all_reduce(heard, dist.ReduceOp.MAX)
         return int(heard)
+
+    def say(self, text: str) -> None:
+        """A line on standard error, of the first process alone."""
+        if self.is_main:
+            print(text, file=sys.stderr, flush=True)
 
     def wait(self) -> None:
         """Until all processes are here."""
