@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Protocol
 
 import torch
-from pydantic import Field
 from torch import Generator, Tensor
 
 from diffusion4k.config.part import OrWord, Part, check_range
@@ -124,7 +123,12 @@ class Mode(Shifted):
     """
 
     name = "mode"
-    scale: Annotated[Number, Field(ge=-1, le=2 / (math.pi - 2))] = 1.29
+    scale: Number = 1.29
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not -1 <= self.scale <= 2 / (math.pi - 2):
+            raise ValueError(f"scale must lie in [-1, {2 / (math.pi - 2):.3f}], got {self.scale}")
 
     def quantile(self, u: Tensor) -> Tensor:
         """See `Shifted`."""

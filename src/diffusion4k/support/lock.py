@@ -10,7 +10,7 @@ from typing import IO
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.support.files import remove_leftovers
 
-__all__ = ["hold", "locked", "opened_lock"]
+__all__ = ["hold", "locked", "opened_lock", "refuse_file"]
 
 
 @contextmanager
@@ -26,13 +26,22 @@ def locked(
         Diffusion4kError: it is a file (choose another `other`), or another process holds it
             (`busy` says what that does, and what to do).
     """
-    if folder.exists() and not folder.is_dir():
-        raise Diffusion4kError(f"{folder}: a file, no folder: choose another {other}")
+    refuse_file(folder, other)
     folder.mkdir(parents=True, exist_ok=True)
     with opened_lock(folder / ".lock") as handle:
         hold(handle, f"{folder}: {busy}")
         remove_leftovers(folder)
         yield
+
+
+def refuse_file(folder: Path, other: str = "output") -> None:
+    """Refuse a file where a folder is to be written.
+
+    Raises:
+        Diffusion4kError: says to choose another `other`.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise Diffusion4kError(f"{folder}: a file, no folder: choose another {other}")
 
 
 def opened_lock(path: Path) -> IO[str]:
