@@ -22,6 +22,7 @@ from diffusion4k.training.check import check_recipe, require_space
 from diffusion4k.training.checkpoint.card import model_card
 from diffusion4k.training.checkpoint.export import export_adapter, export_pipeline
 from diffusion4k.training.engine.engine import Engine
+from diffusion4k.training.engine.optimizers import learning_rate
 from diffusion4k.training.inputs import inputs_of
 from diffusion4k.training.method import build_method
 from diffusion4k.training.pictures import complete_cache, training_batches
@@ -29,7 +30,6 @@ from diffusion4k.training.recipe.build import chosen_engine
 from diffusion4k.training.recipe.recipe import Recipe
 from diffusion4k.training.run import Run, set_up
 from diffusion4k.training.saving import Saving
-from diffusion4k.training.schedule import learning_rate
 from diffusion4k.training.signals import StopRequest, TrainingStopped
 from diffusion4k.training.start import starting_point
 from diffusion4k.training.validation import build_validation

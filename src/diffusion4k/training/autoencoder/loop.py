@@ -28,8 +28,8 @@ from diffusion4k.support.versions import versions
 from diffusion4k.training.autoencoder.checkpoint import Trained
 from diffusion4k.training.autoencoder.export import export_autoencoder
 from diffusion4k.training.autoencoder.inputs import inputs_of_autoencoder
-from diffusion4k.training.autoencoder.perceptual import build_perceptual
 from diffusion4k.training.autoencoder.prepare import (
+    build_perceptual,
     check_wavelet,
     initial_student,
     load_teacher,
@@ -43,11 +43,10 @@ from diffusion4k.training.check import require_space
 from diffusion4k.training.checkpoint.checkpoint import Retention
 from diffusion4k.training.engine.ema import WeightAverage
 from diffusion4k.training.engine.engine import Engine
-from diffusion4k.training.engine.optimizers import make_optimizer
+from diffusion4k.training.engine.optimizers import learning_rate, make_optimizer
 from diffusion4k.training.engine.randomness import generator_at
 from diffusion4k.training.recipe.build import build_precision
 from diffusion4k.training.recipe.recipe import GuardRecipe
-from diffusion4k.training.schedule import learning_rate
 from diffusion4k.training.signals import StopRequest, TrainingStopped
 from diffusion4k.training.start import starting_point
 from diffusion4k.training.watch.curve import Curve, RecentMean
