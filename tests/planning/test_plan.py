@@ -9,19 +9,13 @@ import pytest
 import torch
 from torch import nn
 
+from diffusion4k.accounting.blueprint import Blueprint
+from diffusion4k.accounting.machine import Machine, described_machine, present_machine
 from diffusion4k.accounting.stages import denoising_stage
-from diffusion4k.planning import (
-    Blueprint,
-    GenerationSetup,
-    Machine,
-    described_machine,
-    plan_generation,
-    plan_training,
-    preflight,
-    present_machine,
-    report,
-    verdict,
-)
+from diffusion4k.planning import preflight
+from diffusion4k.planning.generation import GenerationSetup, plan_generation
+from diffusion4k.planning.report import report, verdict
+from diffusion4k.planning.training import plan_training
 from diffusion4k.planning.warning import generation_warning, training_warning
 from diffusion4k.training.loop import train
 from diffusion4k.training.recipe.recipe import Recipe, load_recipe

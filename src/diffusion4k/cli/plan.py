@@ -177,21 +177,25 @@ def _plan(
     if not checked:
         check_image(model, *(given.get(key) for key in ("width", "height", "steps", "factor")))
 
-    from diffusion4k import planning
+    from diffusion4k.accounting.blueprint import Blueprint
+    from diffusion4k.accounting.machine import described_machine, present_machine
 
     machine = (
-        planning.described_machine(**described, utilisation=utilisation)
+        described_machine(**described, utilisation=utilisation)
         if any(value is not None for value in described.values())
-        else planning.present_machine(utilisation, folder=checked.output if checked else None)
+        else present_machine(utilisation, folder=checked.output if checked else None)
     )
     if checked:
-        blueprint = planning.Blueprint(checked.model, **checked.model_options)
-        return planning.plan_training(blueprint, checked, machine, images)
+        blueprint = Blueprint(checked.model, **checked.model_options)
+        from diffusion4k.planning.training import plan_training
+
+        return plan_training(blueprint, checked, machine, images)
     if images is not None:
         raise UsageError("--images belongs to a training run: give a recipe")
     from diffusion4k.models.high_resolution import given_options
+    from diffusion4k.planning.generation import GenerationSetup, plan_generation
 
-    blueprint = planning.Blueprint(
+    blueprint = Blueprint(
         given.pop("model", "pocket"),
         given.pop("factor", None),
         given_options(
@@ -199,5 +203,5 @@ def _plan(
             positions=given.pop("positions", None),
         ),
     )
-    setup = planning.GenerationSetup.of(blueprint, on_gpu=machine.on_gpu, **given)
-    return planning.plan_generation(blueprint, setup, machine)
+    setup = GenerationSetup.of(blueprint, on_gpu=machine.on_gpu, **given)
+    return plan_generation(blueprint, setup, machine)

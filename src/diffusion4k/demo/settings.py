@@ -4,13 +4,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from diffusion4k.errors import UsageError
 from diffusion4k.metrics.measure import Measure
 from diffusion4k.metrics.weight_free import MeasureSettings as MetricSettings
 from diffusion4k.metrics.weight_free import weight_free_measures
-from diffusion4k.support.devices import multiplies_bfloat16
 from diffusion4k.training.recipe.recipe import (
     CheckpointRecipe,
     OptimizerRecipe,
@@ -75,6 +72,10 @@ class Demo:
     @property
     def in_bfloat16(self) -> bool:
         """Whether a CPU computes it in bfloat16, where that is the faster: half the time."""
+        import torch  # not before the settings are looked at, which takes no library
+
+        from diffusion4k.support.devices import multiplies_bfloat16
+
         return not torch.cuda.is_available() and multiplies_bfloat16()
 
     def to_json(self) -> dict[str, Any]:
