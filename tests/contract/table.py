@@ -133,6 +133,12 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         "study report UGLY.csv --out out",
         "compare PICTURES MORE --results PICTURES=UGLY.json --out out",
     ),
+    "database": (
+        "study export people.yaml out.jsonl folder=UGLY",
+        "study backup people.yaml out.sqlite folder=UGLY",
+        "study report ugly-people.yaml --out out",
+        "study links people.yaml folder=UGLY --revoke p-0001",
+    ),
     "tar": ("dataset verify UGLY",),
 }
 
