@@ -30,7 +30,7 @@ from bad_copies import CLASSES, GOOD, copies
 from common import save
 
 from diffusion4k.curation.measures import MEASURES, measure
-from diffusion4k.curation.quality import judge
+from diffusion4k.curation.steps.quality import judge
 from diffusion4k.curation.thresholds import Thresholds
 from diffusion4k.data.images import open_pixels
 

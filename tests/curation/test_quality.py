@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from diffusion4k.curation.measures import MEASURES
-from diffusion4k.curation.quality import Rejection, judge
+from diffusion4k.curation.steps.quality import Rejection, judge
 from diffusion4k.curation.thresholds import BlurThresholds, ExposureThresholds, Thresholds
 
 LIMITS = [

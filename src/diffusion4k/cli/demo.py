@@ -45,8 +45,8 @@ def demo(
     asked = Demo(out, model, side, sampling_steps, training_steps, seed)
     resolve(model)
 
+    from diffusion4k.demo.report import show
     from diffusion4k.demo.run import run_demo
-    from diffusion4k.demo.table import show
 
     report, result = run_demo(asked)
     show(result.rows)

@@ -95,9 +95,9 @@ def judge(
     variable OPENAI_API_KEY. The same command goes on after any stop; what is paid is not paid
     again. Leaves with 1 if an answer is missing.
     """
+    from diffusion4k.preference.judge.prompt import JudgeSettings
     from diffusion4k.preference.judge.run import JudgingStopped, estimate_judging
     from diffusion4k.preference.judge.run import judge as judge_models
-    from diffusion4k.preference.judge.settings import JudgeSettings
 
     settings = settings_of(
         JudgeSettings,

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import typer
 
 from diffusion4k import __version__
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, one_line
 from diffusion4k.support.text_files import visible
 
 __all__ = ["app", "main"]
@@ -161,7 +161,7 @@ def _refusal(error: Any) -> str:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"error: {visible(' '.join(message.split()))}", err=True)
+    typer.echo(f"error: {visible(one_line(message, None))}", err=True)
     try:
         if sys.stdout:
             sys.stdout.flush()

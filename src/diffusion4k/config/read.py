@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from diffusion4k.config.problems import describe_problems, list_problems
-from diffusion4k.errors import UsageError
+from diffusion4k.errors import UsageError, one_line
 from diffusion4k.support.text_files import check_plain, shortened
 
 __all__ = ["read_config", "read_partly", "top_keys"]
@@ -108,7 +108,7 @@ def _parse(text: str, origin: str) -> Any:
         reason = str(error) or type(error).__name__
     except ValueError as error:
         reason = f"{error} (a text that looks like a date or number stands in quotation marks)"
-    raise UsageError(f"{origin}: not valid YAML: {' '.join(reason.split())[:300]}")
+    raise UsageError(f"{origin}: not valid YAML: {one_line(reason, 300)}")
 
 
 def _written_out(node: yaml.Node | None, known: dict[int, int]) -> int:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, one_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,7 +67,7 @@ def use_ray(address: str) -> None:
     except ImportError:
         raise Diffusion4kError("--ray needs Ray: pip install 'diffusion4k[ray]'") from None
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise Diffusion4kError(
             f"--ray {address}: no Ray cluster answers there ({reason}): start one with "
             "`ray start --head`, or leave --ray out"

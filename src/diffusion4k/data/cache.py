@@ -20,13 +20,14 @@ from diffusion4k.data.encode import encode_photos, encode_texts
 from diffusion4k.data.folder import Photo
 from diffusion4k.data.index import INDEX, SampleKeys, write_index
 from diffusion4k.data.plan import CachePlan, CacheSettings, make_plan
-from diffusion4k.data.problems import Problem, writing
+from diffusion4k.data.problems import Problem
 from diffusion4k.data.reader import SHARDS, CachedSample, LatentCache
 from diffusion4k.data.shards import SHARD_BYTES, Shards, remove_leftovers, remove_unused
 from diffusion4k.data.team import ALONE, EncodingTeam
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import Family
 from diffusion4k.support.devices import usable_device
+from diffusion4k.support.files import writing
 from diffusion4k.support.lock import locked
 
 __all__ = [
@@ -213,5 +214,5 @@ def _write_index(plan: CachePlan, cache: Path) -> None:
         "flip": all(sample.flipped for sample in samples),
         "fingerprints": plan.fingerprints,
     }
-    with writing(cache / INDEX):
+    with writing(cache / INDEX, instead="another cache folder"):
         write_index(cache, shards, samples, empty=plan.empty, settings=about)

@@ -20,7 +20,7 @@ from diffusion4k.data.damage import check_finished
 from diffusion4k.data.depth import eight_bits
 from diffusion4k.data.jpeg import decode_jpeg
 from diffusion4k.data.without_metadata import without_metadata
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, one_line
 
 __all__ = [
     "ENDINGS",
@@ -235,9 +235,9 @@ def _in_one_line(path: str | Path) -> Iterator[None]:
         raise Diffusion4kError(f"{path}: may not be read: check its permissions") from None
     except Exception as error:
         # Decoders raise whatever they stumble upon: OSError, SyntaxError, struct.error, ...
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise Diffusion4kError(
-            f"{path}: damaged or truncated image ({reason}): copy it again, replace or remove it"
+            f"{path}: damaged or truncated image ({one_line(error)}): copy it "
+            "again, replace or remove it"
         ) from error
 
 

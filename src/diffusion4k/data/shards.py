@@ -21,9 +21,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from diffusion4k.data.problems import writing
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.support.files import write_bytes
+from diffusion4k.support.files import write_bytes, writing
 from diffusion4k.support.text_files import json_of
 
 __all__ = [
@@ -184,7 +183,7 @@ class ShardWriter:
             path = self._folder / f"{self._kind}-{first[:16]}.safetensors"
             checksums = {name: _checksum(tensor) for name, tensor in self._entries.items()}
             content = save(self._entries, metadata=checksums)
-            with writing(path):
+            with writing(path, instead="another cache folder"):
                 write_bytes(path, content)
         self._entries = {}
         self._opened = time.monotonic()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from diffusion4k.errors import UsageError
+from diffusion4k.errors import DiskError, UsageError
 
 __all__ = [
     "atomic_path",
@@ -23,6 +23,7 @@ __all__ = [
     "sha256_of",
     "write_bytes",
     "write_text",
+    "writing",
 ]
 
 _TEMPORARY = re.compile(r"\.(?P<machine>[0-9a-f]{6})-(?P<process>\d{1,19})\.part(?:\.[^.]*)?$")
@@ -86,6 +87,22 @@ def write_text(path: str | Path, content: str) -> None:
     What is no text, of file names that are no UTF-8, is written as JSON escapes it.
     """
     write_bytes(path, content.encode(errors="backslashreplace"))
+
+
+@contextmanager
+def writing(path: Path, *, instead: str = "another output") -> Iterator[None]:
+    """Around the writing of `path`, where a run that is stopped by the disk can continue.
+
+    Raises:
+        DiskError: it cannot be written; `instead` is what may be chosen in its place.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(
+            f"{path}: cannot be written ({error.strerror or error}): make room or choose "
+            f"{instead}; what is finished is kept, the same command goes on"
+        ) from error
 
 
 def is_file_name(name: str) -> bool:

@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError
 from sqlmodel import Session, SQLModel
 
-from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.errors import Diffusion4kError, UsageError, one_line
 
 __all__ = ["PostgresDatabase"]
 
@@ -104,7 +104,7 @@ def _begin(connection: Connection) -> None:
 
 
 def _reason(error: BaseException | None) -> str:
-    found = " ".join(str(error).split())[:200]
+    found = one_line(error)
     if "connect" in found or "closed" in found or "terminat" in found:
         return f"cannot be reached ({found}): check the address, and that the server runs"
     return f"PostgreSQL refuses ({found})"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, one_line
 
 __all__ = ["DatabaseKind", "address_of", "refusal"]
 
@@ -42,7 +42,7 @@ def address_of(path: Path) -> str:
 
 def refusal(path: Path, error: BaseException | None) -> Diffusion4kError:
     """What SQLite has against it, and what to do."""
-    return Diffusion4kError(f"{path}: {_reason(' '.join(str(error).split()))}")
+    return Diffusion4kError(f"{path}: {_reason(one_line(error, None))}")
 
 
 def _reason(found: str) -> str:

@@ -16,8 +16,8 @@ from typer.testing import CliRunner, Result
 from diffusion4k.cli.judge import register
 from diffusion4k.errors import UsageError
 from diffusion4k.preference.answers import read_answers
+from diffusion4k.preference.judge.prompt import JudgeSettings
 from diffusion4k.preference.judge.run import judge
-from diffusion4k.preference.judge.settings import JudgeSettings
 from tests.endpoint.server import serving
 from tests.preference.judge.conftest import make_models
 from tests.preference.judge.server import MALFORMED, Judge

@@ -13,8 +13,8 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.preference.analysis.run import analyse
 from diffusion4k.preference.answers import read_answers
 from diffusion4k.preference.judge.ledger import JudgeLedger
+from diffusion4k.preference.judge.prompt import JudgeSettings
 from diffusion4k.preference.judge.run import JudgingStopped, estimate_judging, judge
-from diffusion4k.preference.judge.settings import JudgeSettings
 from tests.endpoint.server import StandIn, serving
 from tests.preference.judge.conftest import make_models
 from tests.preference.judge.server import MALFORMED, Judge

@@ -41,7 +41,7 @@ def build(
     from rich.console import Console
 
     from diffusion4k.curation.build import build_dataset
-    from diffusion4k.curation.layout import DROPPED
+    from diffusion4k.curation.files import DROPPED
 
     summary = build_dataset(checked, ray=ray)
     Console().print(summary.table())

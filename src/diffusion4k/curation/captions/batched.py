@@ -21,7 +21,7 @@ from diffusion4k.endpoint import batches
 from diffusion4k.endpoint.failures import Failure, NotFound
 from diffusion4k.endpoint.refusals import flag_of
 from diffusion4k.endpoint.sender import BudgetReached, Sender
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, one_line
 from diffusion4k.support.progress import Counter
 
 __all__ = ["BatchRun"]
@@ -242,4 +242,4 @@ class BatchRun:
 def _errors(batch: Any) -> str:
     errors = getattr(batch.errors, "data", None) or []
     said = "; ".join(str(error.message) for error in errors if error.message)
-    return " ".join((said or "no reason given").split())[:300]
+    return one_line(said or "no reason given", 300)

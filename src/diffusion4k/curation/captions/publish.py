@@ -12,7 +12,7 @@ from diffusion4k.curation.captions.jobs import estimate, make_plan
 from diffusion4k.curation.captions.ledger import CaptionLedger
 from diffusion4k.curation.captions.run import CaptioningStopped, CaptionReport, caption
 from diffusion4k.curation.captions.settings import CaptionSettings
-from diffusion4k.curation.layout import LEDGER, MANIFEST, SPLITS
+from diffusion4k.curation.files import LEDGER, MANIFEST, SPLITS
 from diffusion4k.data.folder import photo_folder
 from diffusion4k.data.images import SUFFIXES
 from diffusion4k.data.metadata import METADATA, read_rows, write_rows

@@ -1,14 +1,21 @@
-"""What decides about captions."""
+"""What decides about captions, and the prompt with which those of Aesthetic-4K were written."""
 
 from typing import Annotated
 
 from pydantic import Field, StrictBool
 
 from diffusion4k.config.types import Count, Section, Text
-from diffusion4k.curation.captions.prompt import PROMPT
 from diffusion4k.endpoint.settings import EndpointSettings, ImageSettings
 
-__all__ = ["CaptionSettings"]
+__all__ = ["PROMPT", "CaptionSettings"]
+
+PROMPT = (
+    "Directly describe with brevity and as brief as possible the scene or characters without any "
+    "introductory phrase like ‘This image shows’, ‘In the scene’, ‘This image depicts’ or similar "
+    "phrases. Just start describing the scene please."
+)
+"""Diffusion-4K, supplement, Table 11, row "Image Caption", letter by letter as it is printed there,
+typographic quotation marks included: these are part of the only text that is published."""
 
 
 class CaptionSettings(Section):

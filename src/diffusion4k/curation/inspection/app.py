@@ -26,7 +26,7 @@ from starlette.types import ASGIApp
 from diffusion4k.config.types import Section, Typed
 from diffusion4k.curation.inspection.decisions import Verdict
 from diffusion4k.curation.inspection.inspection import REASONS, Inspection
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, one_line
 from diffusion4k.web.assets import SHARED, Assets
 from diffusion4k.web.deepzoom import OVERLAP, TILE, Tiles
 from diffusion4k.web.protection import BodyLimit, HostCheck, SecurityHeaders
@@ -112,7 +112,7 @@ def create_app(inspection: Inspection, session: Session, *, host: str, cookie: s
 
     @app.exception_handler(Diffusion4kError)
     def refused(_: Request, error: Exception) -> Response:
-        return PlainTextResponse(" ".join(str(error).split()), 422)
+        return PlainTextResponse(one_line(error, None), 422)
 
     @app.exception_handler(RequestValidationError)
     def not_understood(_: Request, error: Exception) -> Response:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from diffusion4k.curation.layout import MANIFEST, SPLITS
+from diffusion4k.curation.files import MANIFEST, SPLITS
 from diffusion4k.data.folder import METADATA, scan_folder
-from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.errors import Diffusion4kError, UsageError, first_line
 from diffusion4k.support.text_files import json_of
 
 __all__ = ["Bounds", "Candidate", "Candidates", "read_candidates"]
@@ -119,7 +119,7 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], dict[str, Bounds]]:
         wanted = [name for name in (*_NEEDED, *_OPTIONAL) if name in names and name not in measures]
         rows = table.select([*wanted, *measures]).to_pylist()
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error)[:200]
         raise Diffusion4kError(f"{path}: cannot be read ({reason}): build it again") from None
     for name in _NEEDED:
         if name not in wanted:

@@ -10,10 +10,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from diffusion4k.curation.files import DECISIONS
 from diffusion4k.curation.inspection.candidates import Candidate, read_candidates
 from diffusion4k.curation.inspection.decisions import Decision, Verdict
 from diffusion4k.curation.inspection.log import DecisionLog
-from diffusion4k.curation.layout import DECISIONS
 from diffusion4k.errors import Diffusion4kError, UsageError
 
 __all__ = ["REASONS", "Inspection", "Progress"]

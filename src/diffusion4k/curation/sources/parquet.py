@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from diffusion4k.curation.entries import CurationEntry
 from diffusion4k.curation.recipe import ParquetSource
 from diffusion4k.data.sidecars import caption_in
-from diffusion4k.errors import UsageError
+from diffusion4k.errors import UsageError, one_line
 from diffusion4k.support.text_files import check_plain
 
 __all__ = ["parquet_entries"]
@@ -55,8 +55,7 @@ class _Rows:
                 for more in range(number, file.metadata.num_rows):
                     yield self._entry(more, {})
         except (OSError, pa.ArrowException) as error:
-            reason = " ".join(str(error).split())[:200]
-            problem = f"no readable parquet file: {reason}"
+            problem = f"no readable parquet file: {one_line(error)}"
             yield CurationEntry(str(path), path.stem, problem=problem)
 
     def _columns(self, schema: pa.Schema) -> list[str]:

@@ -18,7 +18,7 @@ from diffusion4k.curation.tar_members import DAMAGED, members
 from diffusion4k.data.images import SUFFIXES
 from diffusion4k.data.picture_files import looks_like_picture
 from diffusion4k.data.sidecars import MOST_BYTES, Sidecars, is_sidecar, text_from
-from diffusion4k.errors import UsageError
+from diffusion4k.errors import UsageError, one_line
 from diffusion4k.support.text_files import check_plain
 
 __all__ = ["tar_entries"]
@@ -59,8 +59,7 @@ def _tar(path: Path, keys: tuple[str, ...]) -> Iterator[CurationEntry]:
             place = f"{path}@{end}"
             problem = CurationEntry(place, name, problem=f"the tar is damaged or cut at byte {end}")
     except (*DAMAGED, OSError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        reason = f"the tar is damaged, cut or compressed ({reason[:200]}): give a plain tar"
+        reason = f"the tar is damaged, cut or compressed ({one_line(error)}): give a plain tar"
         problem = CurationEntry(str(path), name, problem=reason)
     yield from found.entries(path)
     if problem:

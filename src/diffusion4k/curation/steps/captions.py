@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from diffusion4k.curation.engine import Row, as_frame, joined, load_daft, mapped
+from diffusion4k.curation.files import LEDGER
 from diffusion4k.curation.inspection.decisions import Decision
-from diffusion4k.curation.layout import LEDGER
 from diffusion4k.curation.recipe import CaptionsRecipe
 from diffusion4k.curation.steps.base import drop
 from diffusion4k.errors import Diffusion4kError

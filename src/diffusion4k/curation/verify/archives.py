@@ -17,6 +17,7 @@ from typing import IO
 
 from diffusion4k.curation.tar_members import DAMAGED, members
 from diffusion4k.data.problems import Problem
+from diffusion4k.errors import one_line
 from diffusion4k.support.text_files import shortened
 
 __all__ = ["ARCHIVES", "unpack"]
@@ -61,7 +62,7 @@ def unpack(archive: Path, folder: Path) -> list[Problem]:
                     if not (is_zip or isinstance(error, _RefusedError)):
                         raise
                     shown = name if len(name) <= _SHOWN else shortened(name, _SHOWN)
-                    problems.append(Problem(f"{archive}/{shown}", _reason(error), "archive"))
+                    problems.append(Problem(f"{archive}/{shown}", one_line(error), "archive"))
                     if isinstance(error, _BombError) and not is_zip:
                         break
     except _DAMAGED as error:
@@ -74,11 +75,7 @@ def unpack(archive: Path, folder: Path) -> list[Problem]:
 
 
 def _damaged(archive: Path, error: Exception) -> Problem:
-    return Problem(str(archive), f"damaged ({_reason(error)}): copy it again", "archive")
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return Problem(str(archive), f"damaged ({one_line(error)}): copy it again", "archive")
 
 
 def _write(name: str, opened: Opened, folder: Path, room: int) -> int:

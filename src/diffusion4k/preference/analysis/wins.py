@@ -17,8 +17,7 @@ from diffusion4k.preference.answers import Answer
 from diffusion4k.statistics.bootstrap import Interval
 from diffusion4k.statistics.bradley_terry import rank
 from diffusion4k.statistics.clusters import FEWEST, cluster_bootstrap, clustered_share
-from diffusion4k.statistics.proportions import wilson
-from diffusion4k.statistics.sign_test import sign_test
+from diffusion4k.statistics.proportions import sign_test, wilson
 
 __all__ = ["as_json", "position_bias", "ranking", "win_rates"]
 

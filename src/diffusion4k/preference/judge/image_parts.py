@@ -17,7 +17,7 @@ from PIL import Image
 
 from diffusion4k.data.images import image_size, open_rgb
 from diffusion4k.endpoint.images import image_part, sent_size
-from diffusion4k.preference.judge.settings import JudgeSettings
+from diffusion4k.preference.judge.prompt import JudgeSettings
 from diffusion4k.support.data_uri import jpeg_uri
 
 __all__ = ["ImageParts", "Place", "busiest_places", "patch_side", "room"]

@@ -18,8 +18,7 @@ from diffusion4k.errors import Diffusion4kError
 from diffusion4k.preference.judge.image_parts import ImageParts, patch_side, room
 from diffusion4k.preference.judge.ledger import JudgeLedger, JudgeQuestion, StoredJudgement
 from diffusion4k.preference.judge.pairs import Pair
-from diffusion4k.preference.judge.prompt import SYSTEM, TEMPLATE, judge_text
-from diffusion4k.preference.judge.settings import JudgeSettings
+from diffusion4k.preference.judge.prompt import SYSTEM, TEMPLATE, JudgeSettings, judge_text
 from diffusion4k.preference.judge.verdicts import Unparsable, Verdict, read_verdicts
 from diffusion4k.preference.study.questions import PAPER
 from diffusion4k.support.progress import track

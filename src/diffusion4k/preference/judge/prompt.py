@@ -1,4 +1,4 @@
-"""The prompts with which Diffusion-4K had GPT-4o compare images.
+"""What decides about judgements: the prompts with which Diffusion-4K had GPT-4o compare images.
 
 Supplement, Table 11, row "Preference Study", word for word. Two things that print cannot say are
 chosen here: the angle brackets (\\langle, \\rangle) are the characters < and >, and each numbered
@@ -6,9 +6,15 @@ line is a line of its own. The caption takes the place of the word in <prompt>, 
 stay, so that it is clear where it ends.
 """
 
+from typing import Annotated
+
+from pydantic import Field
+
+from diffusion4k.config.types import Count, Section
+from diffusion4k.endpoint.settings import EndpointSettings, ImageSettings
 from diffusion4k.preference.study.questions import PAPER
 
-__all__ = ["SYSTEM", "TEMPLATE", "judge_text"]
+__all__ = ["SYSTEM", "TEMPLATE", "JudgeSettings", "judge_text"]
 
 SYSTEM = (
     "As an AI visual assistant, you are analyzing two specific images. When presented with a "
@@ -30,7 +36,23 @@ TEMPLATE = "\n".join(
     ]
 )
 
+_REASONS = 500
+"""Output tokens that three verdicts with their reasons surely fit in; GPT-4o takes about 200."""
+
 
 def judge_text(prompt: str) -> str:
     """What is asked about two images made from `prompt`."""
     return TEMPLATE.replace("<prompt>", f"<{prompt}>", 1)
+
+
+class JudgeSettings(Section):
+    """Endpoint, how the images are sent, and how often is asked."""
+
+    endpoint: EndpointSettings = EndpointSettings(max_output_tokens=_REASONS)
+    image: ImageSettings = ImageSettings(quality=95)
+    patches: Annotated[int, Field(strict=True, ge=0, le=64)] = 0
+    """Places at native size that decide about fine details; 0: the whole image does."""
+    patch_side: Annotated[Count, Field(ge=64, le=2048)] = 768
+    """Pixels; GPT-4o looks at 768 pixels of the shorter side, so such a patch loses nothing."""
+    tries: Annotated[Count, Field(le=10)] = 3
+    """Answers to pay for, at most, when they cannot be read."""

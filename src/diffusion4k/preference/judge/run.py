@@ -25,8 +25,7 @@ from diffusion4k.preference.judge.jobs import JudgePlan, estimate, make_plan
 from diffusion4k.preference.judge.ledger import JudgeLedger
 from diffusion4k.preference.judge.outcome import Outcome, collect, preferences
 from diffusion4k.preference.judge.pairs import Pair, find_pairs, pairs_of_study
-from diffusion4k.preference.judge.prompt import SYSTEM, TEMPLATE
-from diffusion4k.preference.judge.settings import JudgeSettings
+from diffusion4k.preference.judge.prompt import SYSTEM, TEMPLATE, JudgeSettings
 from diffusion4k.preference.study.config import StudyConfig
 from diffusion4k.support.files import write_text
 from diffusion4k.support.progress import Counter

@@ -28,6 +28,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from diffusion4k.config.types import Section
+from diffusion4k.errors import one_line
 from diffusion4k.preference.study.access import Cookie, Refusal, hash_of, same_origin
 from diffusion4k.preference.study.config import PairwiseTask, RatingTask
 from diffusion4k.preference.study.dashboard import add_dashboard
@@ -181,7 +182,7 @@ def create_api(study: Study, *, cookie: str, origin: str | None) -> FastAPI:
     @app.exception_handler(Refusal)
     async def refused(_: Request, error: Exception) -> Response:
         status = error.status if isinstance(error, Refusal) else 500
-        return PlainTextResponse(" ".join(str(error).split()), status)
+        return PlainTextResponse(one_line(error, None), status)
 
     @app.exception_handler(HTTPException)
     async def no_such(_: Request, error: Exception) -> Response:

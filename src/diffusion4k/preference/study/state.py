@@ -11,7 +11,7 @@ from random import Random
 
 from sqlmodel import SQLModel
 
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, one_line
 from diffusion4k.preference.answers import Check
 from diffusion4k.preference.study.checks import check_positions
 from diffusion4k.preference.study.config import InspectionTask, PairwiseTask, StudyConfig
@@ -78,7 +78,7 @@ class StudyState:
             raise Diffusion4kError(
                 f"{self._config.place}: row {getattr(row, 'id', None)} of the database's table "
                 f"{row.__tablename__} makes no sense ({type(error).__name__}: "
-                f"{' '.join(str(error).split())[:100]}): put a backup in its place"
+                f"{one_line(error, 100)}): put a backup in its place"
             ) from None
 
     def add(self, row: ParticipantRow) -> Participant:
