@@ -14,11 +14,12 @@ from diffusion4k.ablation.arms import Run, runs_of
 from diffusion4k.ablation.recipe import AblationRecipe
 from diffusion4k.ablation.results import AblationResults
 from diffusion4k.ablation.run import look_folder, run_study
-from diffusion4k.ablation.setup import prepare, taken
+from diffusion4k.ablation.setup import prepare
 from diffusion4k.cli.ablate import lines_of
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics import glcm_score
 from diffusion4k.metrics.spectrum import grey_of, ring_powers
+from diffusion4k.support.lock import try_lock
 from diffusion4k.training.recipe.recipe import Recipe
 from diffusion4k.training.watch.curve import Curve
 from tests.ablation.conftest import ARMS, tiny_study
@@ -243,7 +244,7 @@ def test_processes_share_the_runs(study: Make, monkeypatch: pytest.MonkeyPatch) 
     stand = _Stand(monkeypatch)
     wanted = study()
     other: Run = runs_of(wanted)[0]
-    with taken(other.folder) as ours:
+    with try_lock(other.folder) as ours:
         assert ours and run_study(wanted) is None
     assert "plain/seed-0" not in stand.runs and len(stand.runs) == 3
     assert run_study(wanted) == "results" and len(stand.runs) == 4
@@ -267,16 +268,16 @@ def test_the_report_waits_for_the_look_before_training(
 ) -> None:
     stand, wanted = _Stand(monkeypatch), study()
     start = running.start_folder(wanted)
-    holder = taken(start)
+    holder = try_lock(start)
     assert holder.__enter__()
 
     @contextmanager
-    def waiting(folder: Path, busy: str) -> Iterator[None]:
+    def wait_for(folder: Path, busy: str) -> Iterator[None]:
         assert folder == start and start not in stand.looks and len(stand.runs) == 4
         holder.__exit__(None, None, None)
         yield
 
-    monkeypatch.setattr(running, "waiting", waiting)
+    monkeypatch.setattr(running, "wait_for", wait_for)
     monkeypatch.setattr(running, "results_of", lambda *_: start in stand.looks)
     assert run_study(wanted) is True
 

@@ -22,7 +22,7 @@ from diffusion4k.ablation.estimate import estimate
 from diffusion4k.ablation.recipe import AblationRecipe
 from diffusion4k.ablation.report import write_everything
 from diffusion4k.ablation.results import AblationResults
-from diffusion4k.ablation.setup import StudySetup, prepare, taken, waiting
+from diffusion4k.ablation.setup import StudySetup, prepare
 from diffusion4k.ablation.snapshots import has_look, take_look
 from diffusion4k.ablation.summary import results_of
 from diffusion4k.errors import Diffusion4kError, UsageError
@@ -32,6 +32,7 @@ from diffusion4k.planning.preflight import look_over
 from diffusion4k.sampling.stages import resolve_stages
 from diffusion4k.statistics import FEWEST_CROSSED
 from diffusion4k.support.files import write_text
+from diffusion4k.support.lock import try_lock, wait_for
 from diffusion4k.support.text_files import json_of
 from diffusion4k.support.wording import counted
 from diffusion4k.training.checkpoint.checkpoint import latest_checkpoint, read_state
@@ -77,12 +78,12 @@ def run_study(study: AblationRecipe, *, skip_bad: bool = False) -> AblationResul
         )
     if not all(_is_done(run, ground) for run in runs):
         return None
-    with taken(study.output / ".report") as ours:
+    with try_lock(study.output / ".report") as ours:
         if not ours:
             return None
         for run in runs:  # which others may have trained
             _refuse_other_conditions(run, ground)
-        with waiting(start_folder(study), "another process looks at the model as it starts"):
+        with wait_for(start_folder(study), "another process looks at the model as it starts"):
             pass
         _look_at_start(ground, runs[0])
         looks = {(run.arm, run.seed, s): look_folder(run, s) for run in runs for s in study.steps}
@@ -186,7 +187,7 @@ def _carry_out(runs: Sequence[Run], ground: StudySetup) -> dict[str, str]:
     """Every run that is not done and that nobody works on; why some failed."""
     failed: dict[str, str] = {}
     for run in runs:
-        with taken(run.folder) as ours:
+        with try_lock(run.folder) as ours:
             if not ours or _is_done(run, ground):
                 continue
             place = f"{runs.index(run) + 1} of {len(runs)}"
@@ -226,7 +227,7 @@ def _one(run: Run, ground: StudySetup) -> None:
 def _look_at_start(ground: StudySetup, run: Run) -> None:
     """First of all, as what fails in a look then fails before any training."""
     folder = start_folder(ground.study)
-    with taken(folder) as ours:
+    with try_lock(folder) as ours:
         if ours and not has_look(ground, folder, None):
             take_look(ground, run.recipe, folder, arm=None, name="the model as it starts")
 

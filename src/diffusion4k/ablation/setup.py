@@ -1,9 +1,5 @@
 """What all runs of a study stand on, made once: the cache, the prompts, the photographs."""
 
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +11,7 @@ from diffusion4k.ablation.photographs import as_trained, through_autoencoder
 from diffusion4k.ablation.recipe import AblationRecipe
 from diffusion4k.benchmark.prompts import PromptSet, read_prompt_set
 from diffusion4k.data.cache import LatentCache
-from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.errors import UsageError
 from diffusion4k.families import family_of, resolve
 from diffusion4k.metrics.measure import Column, Distance, Measure, Unavailable
 from diffusion4k.metrics.network_measures import network_measures
@@ -23,14 +19,12 @@ from diffusion4k.metrics.pairs import LpipsMeasure
 from diffusion4k.metrics.store import MeasureStore
 from diffusion4k.metrics.weight_free import MeasureSettings, weight_free_measures
 from diffusion4k.sampling.fingerprint import fingerprint
-from diffusion4k.support.lock import hold
+from diffusion4k.support.lock import wait_for
 from diffusion4k.training.engine.engine import Engine
 from diffusion4k.training.pictures import complete_cache
 from diffusion4k.training.recipe.recipe import Recipe
 
-__all__ = ["StudySetup", "prepare", "taken", "waiting"]
-
-_SECONDS = 1.0  # between two looks at a lock
+__all__ = ["StudySetup", "prepare"]
 
 
 @dataclass
@@ -114,7 +108,7 @@ def prepare(study: AblationRecipe, *, skip_bad: bool = False) -> StudySetup:
     family = family_of(model, **recipe.model_options)
     prompts = read_prompt_set(study.prompts, study.limit, skip_bad=skip_bad)
     engine = Engine("auto")
-    with waiting(study.output / ".prepare", "another process prepares the study"):
+    with wait_for(study.output / ".prepare", "another process prepares the study"):
         cache = complete_cache(recipe, family, model, engine, skip_bad=skip_bad)
         asked = cache
         if study.velocity.data:
@@ -128,31 +122,3 @@ def prepare(study: AblationRecipe, *, skip_bad: bool = False) -> StudySetup:
     return StudySetup(
         study, recipe, prompts, cache, asked, photographs, decoded, engine.device, notes
     )
-
-
-@contextmanager
-def taken(folder: Path) -> Iterator[bool]:
-    """Hold the folder (made if absent) if no other process does; whether it is held."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as handle:
-        try:
-            hold(handle, "")
-        except Diffusion4kError:
-            yield False
-            return
-        yield True
-
-
-@contextmanager
-def waiting(folder: Path, busy: str) -> Iterator[None]:
-    """Hold the folder, as soon as no other process does; `busy` is said once."""
-    said = False
-    while True:
-        with taken(folder) as ours:
-            if ours:
-                yield
-                return
-        if not said:
-            print(f"{folder.parent}: {busy}: waiting", file=sys.stderr, flush=True)
-        said = True
-        time.sleep(_SECONDS)

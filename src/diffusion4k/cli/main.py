@@ -5,6 +5,8 @@ import importlib
 import inspect
 import io
 import os
+import re
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -121,9 +123,10 @@ def main() -> None:
     except BrokenPipeError:
         # The reader of our output left (for example `| head`); that is no failure of ours.
         _give_up_output()
-    except OSError as error:
+    except OSError as failure:
+        error = _first(failure)
         if error.errno in _DISK:
-            what = error.filename or "output"
+            what = error.filename2 or error.filename or "output"  # of a copy: where it goes
             if error.errno == errno.ENOSPC:
                 what = f"disk full while writing {what}: free some space"
             else:
@@ -132,6 +135,16 @@ def main() -> None:
         if error.filename is None:
             raise
         _fail(f"{error.filename}: {error.strerror}", 1)
+
+
+def _first(error: OSError) -> OSError:
+    """Of the errors that `shutil.copytree` collects as texts the first one."""
+    if not isinstance(error, shutil.Error):
+        return error
+    _, target, reason = error.args[0][0]
+    found = re.search(r"Errno (\d+)", reason)
+    number = int(found[1]) if found else errno.EIO
+    return OSError(number, os.strerror(number), target)
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:

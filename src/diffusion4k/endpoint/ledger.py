@@ -26,7 +26,7 @@ from typing import TypeVar
 from diffusion4k.endpoint.spending import Spending
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.support.files import sha256_of
-from diffusion4k.support.lock import hold, opened_lock
+from diffusion4k.support.lock import acquire
 
 __all__ = ["LedgerFile", "scratch_copy", "text_hash"]
 
@@ -54,9 +54,13 @@ class LedgerFile:
     def __init__(self, path: str | Path, schema: str, doing: str) -> None:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = opened_lock(self.path.with_name(f".{self.path.name}.lock"))
+        lock = acquire(self.path.with_name(f".{self.path.name}.lock"))
+        if lock is None:
+            raise Diffusion4kError(
+                f"{self.path}: another run is {doing} with it: wait for it to end"
+            )
+        self._lock = lock
         try:
-            hold(self._lock, f"{self.path}: another run is {doing} with it: wait for it to end")
             with self.told():
                 self.connection = sqlite3.connect(self.path)
                 self.connection.execute("PRAGMA journal_mode = WAL")
@@ -65,7 +69,7 @@ class LedgerFile:
                 self.connection.executescript(_SCHEMA + schema)
                 self.book.lose_killed(self._still_awaited())
         except BaseException:
-            self._lock.close()
+            self._lock.release()
             raise
 
     def __enter__(self: Self) -> Self:
@@ -73,7 +77,7 @@ class LedgerFile:
 
     def __exit__(self, *_: object) -> None:
         self.connection.close()
-        self._lock.close()
+        self._lock.release()
 
     def _still_awaited(self) -> Iterable[int]:
         """Requests whose answer may still come although the run that sent them is gone."""

@@ -33,8 +33,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diffusion4k.errors import UsageError
-from diffusion4k.statistics.bootstrap import Interval
-from diffusion4k.statistics.proportions import wilson
+from diffusion4k.statistics.bootstrap import Interval, drawn_values, ratio_of_sums
+from diffusion4k.statistics.proportions import wilson, wilson_around
 
 __all__ = ["FEWEST", "cluster_bootstrap", "clustered_share", "clustered_variance"]
 
@@ -71,7 +71,7 @@ def clustered_share(
         return wilson(float(y.sum()), len(y), level)
     variance, freedom = clustered_variance((y - share)[:, None] / len(y), groups)
     if not variance[0] > 0:
-        return _wilson(share, min(counts), _student(min(counts) - 1, level))
+        return wilson_around(share, min(counts), _student(min(counts) - 1, level))
     reach = _student(float(freedom[0]), level) * sqrt(float(variance[0])) / (share * (1 - share))
     odds = log(share / (1 - share))
     return Interval(share, _share(odds - reach), _share(odds + reach))
@@ -97,15 +97,12 @@ def cluster_bootstrap(
     if count < FEWEST:
         return Interval(share, nan, nan)
     sums, sizes = (np.bincount(group, each).astype(float) for each in (y, np.ones(len(y))))
-    chosen = np.random.default_rng(seed).integers(0, count, (resamples, count))
-    places = chosen + np.arange(resamples)[:, None] * count
-    counts = np.bincount(places.ravel(), minlength=resamples * count).reshape(resamples, count)
-    drawn = (counts @ sums) / (counts @ sizes)
+    drawn = drawn_values(ratio_of_sums(sums, sizes), count, resamples, seed)
     drawn = drawn[(drawn > 0) & (drawn < 1)]  # Others have no log-odds.
     spread = float(np.std(np.log(drawn / (1 - drawn)))) if len(drawn) * 2 > resamples else 0.0
     t = _student(count - 1, level)
     if spread < _NONE or not 0 < share < 1:
-        return _wilson(share, count, t)
+        return wilson_around(share, count, t)
     odds, reach = log(share / (1 - share)), t * spread * sqrt(count / (count - 1))
     return Interval(share, _share(odds - reach), _share(odds + reach))
 
@@ -149,13 +146,6 @@ def _numbered(labels: ArrayLike, rows: int) -> Labels:
     if array.shape != (rows,):
         raise UsageError(f"{array.size} cluster labels for {rows} answers: give one for each")
     return np.unique(array, return_inverse=True)[1]
-
-
-def _wilson(share: float, number: float, quantile: float) -> Interval:
-    square = quantile**2 / number
-    reach = quantile * sqrt(share * (1 - share) / number + square / (4 * number))
-    low, high = ((share + square / 2 + side * reach) / (1 + square) for side in (-1, 1))
-    return Interval(share, max(low, 0.0), min(high, 1.0))
 
 
 def _share(log_odds: float) -> float:

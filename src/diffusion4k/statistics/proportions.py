@@ -23,7 +23,7 @@ from statistics import NormalDist
 from diffusion4k.errors import UsageError
 from diffusion4k.statistics.bootstrap import Interval
 
-__all__ = ["sign_test", "wilson"]
+__all__ = ["sign_test", "wilson", "wilson_around"]
 
 
 def wilson(successes: float, cases: int, level: float = 0.95) -> Interval:
@@ -38,8 +38,11 @@ def wilson(successes: float, cases: int, level: float = 0.95) -> Interval:
         raise UsageError(f"{successes} of {cases} at level {level}: allowed 0 to all, level 0 to 1")
     if not cases:
         return Interval(*[float("nan")] * 3)
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    share = successes / cases
+    return wilson_around(successes / cases, cases, NormalDist().inv_cdf((1 + level) / 2))
+
+
+def wilson_around(share: float, cases: float, z: float) -> Interval:
+    """Wilson's interval around a share of as many cases, at `z` standard deviations."""
     middle = share + z**2 / (2 * cases)
     half = z * math.sqrt(share * (1 - share) / cases + z**2 / (4 * cases**2))
     scale = 1 + z**2 / cases

@@ -19,7 +19,7 @@ from diffusion4k.statistics.bradley_terry import rank
 from diffusion4k.statistics.clusters import FEWEST, cluster_bootstrap, clustered_share
 from diffusion4k.statistics.proportions import sign_test, wilson
 
-__all__ = ["as_json", "position_bias", "ranking", "win_rates"]
+__all__ = ["position_bias", "ranking", "win_rates"]
 
 Row = dict[str, Any]
 
@@ -55,9 +55,9 @@ def ranking(scores: Sequence[Score]) -> Row:
         "models": [
             {
                 "model": models[i],
-                "strength": as_json(
-                    Interval(*map(float, (found.strengths[i], found.low[i], found.high[i])))
-                ),
+                "strength": Interval(
+                    *map(float, (found.strengths[i], found.low[i], found.high[i]))
+                ).as_json(),
             }
             for i in np.argsort(-found.strengths)
         ],
@@ -78,14 +78,8 @@ def position_bias(answers: Iterable[Answer]) -> list[Row]:
         prompts = [answer.prompt or answer.prompt_id for answer in found]
         kinds = [people, prompts] if len(set(people)) >= FEWEST else [prompts]
         share = clustered_share(first, kinds)
-        rows.append({"question": question, "answers": len(found), "first": as_json(share)})
+        rows.append({"question": question, "answers": len(found), "first": share.as_json()})
     return rows
-
-
-def as_json(interval: Interval) -> dict[str, float | None]:
-    """Its numbers; None for NaN, which JSON does not know."""
-    values = {"value": interval.value, "low": interval.low, "high": interval.high}
-    return {name: None if np.isnan(value) else value for name, value in values.items()}
 
 
 def _win_rate(one: str, two: str, question: str, scores: list[Score]) -> Row:
@@ -106,11 +100,11 @@ def _win_rate(one: str, two: str, question: str, scores: list[Score]) -> Row:
         "wins": int((values > 0.5).sum()),
         "ties": int((values == 0.5).sum()),
         "losses": int((values < 0.5).sum()),
-        "share": as_json(clustered_share(values, clusterings)),
+        "share": clustered_share(values, clusterings).as_json(),
         "share_over": kind,
-        "wilson": as_json(wilson(float(values.sum()), len(values))),
-        "bootstrap_by_prompt": as_json(by_prompt),
-        "bootstrap_by_person": by_person and as_json(by_person),
+        "wilson": wilson(float(values.sum()), len(values)).as_json(),
+        "bootstrap_by_prompt": by_prompt.as_json(),
+        "bootstrap_by_person": by_person and by_person.as_json(),
         "sign_test": {
             "prompts_won": wins,
             "prompts_lost": losses,

@@ -26,7 +26,7 @@ from diffusion4k.preference.study.trust import attention_of
 from diffusion4k.statistics.agreement import Level, krippendorff_alpha
 from diffusion4k.statistics.proportions import wilson
 
-__all__ = ["agreement", "summarise", "win_rates"]
+__all__ = ["agreement", "summarise", "wins_so_far"]
 
 _RESAMPLES = 200  # of alpha's interval: the page is asked for every few seconds
 _AGREE = {"nominal": "same choice", "interval": "same rating"}
@@ -60,7 +60,7 @@ def summarise(config: StudyConfig, state: StudyState, *, without_flagged: bool) 
     }
     if isinstance(config.task, PairwiseTask):
         answers = [a for a in answers_of(config, state) if a.participant in names]
-        summary["wins"] = win_rates(answers, titles_of(config))
+        summary["wins"] = wins_so_far(answers, titles_of(config))
     else:
         summary["choices"] = _choices(counted)
     return summary
@@ -102,7 +102,7 @@ def agreement(config: StudyConfig, people: Iterable[Participant]) -> list[dict[s
     return found
 
 
-def win_rates(answers: Iterable[Answer], titles: dict[str, str]) -> list[dict[str, Any]]:
+def wins_so_far(answers: Iterable[Answer], titles: dict[str, str]) -> list[dict[str, Any]]:
     """Of each question and pair of models the first one's share, with its 95% interval."""
     counts: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
     for answer in answers:
