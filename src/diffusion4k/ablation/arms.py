@@ -24,7 +24,7 @@ VARIED = ("objective", "timesteps")
 """All in which the training of arms may differ."""
 
 _OURS = ("output", "steps", "seed", "validation")
-"""Of the study."""
+"""Keys that are the study's."""
 
 
 @dataclass(frozen=True)

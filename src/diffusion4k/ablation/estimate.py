@@ -106,7 +106,7 @@ def _stepper(ground: StudySetup, run: Run) -> Callable[[], None]:
 
 
 def _image_seconds(ground: StudySetup) -> tuple[float, float]:
-    """Of an image with all its steps and measures; and of loading the model.
+    """Seconds for an image with all its steps and measures, and for loading the model.
 
     The steps come from the difference of an image of two and one of one.
     """

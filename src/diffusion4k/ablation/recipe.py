@@ -55,14 +55,14 @@ class Staging(Section):
     stages: Stages | None = None
     """Longer sides of the images' stages, the draft's first; `[]`: made directly."""
     stage_options: StageOptions | None = None
-    """Of all stages after the draft."""
+    """Options of all stages after the draft."""
 
 
 class AblationRecipe(Section):
     """All that decides the results. Sizes and steps of sampling are null for the model's own."""
 
     recipe: GivenRecipe
-    """Of all runs; output, steps and seed are the study's."""
+    """Recipe of all runs; output, steps and seed are the study's."""
     arms: dict[FolderName, GivenRecipe] = Field(min_length=2)
     """What each changes: `objective` and `timesteps`, and how its images are made (`Staging`)."""
     baseline: FolderName
@@ -83,7 +83,7 @@ class AblationRecipe(Section):
     stages: Stages | None = None
     """Longer sides of the images' stages, the draft's first; `[]`: made directly."""
     stage_options: StageOptions | None = None
-    """Of all stages after the draft."""
+    """Options of all stages after the draft."""
     reference: Text | None = None
     """Folder of photographs for spectra and distances; by default that of the prompts."""
     velocity: VelocityQuestions = VelocityQuestions()

@@ -35,7 +35,7 @@ def write_everything(results: AblationResults, folder: Path) -> None:
 
 
 def sentences(results: AblationResults) -> list[tuple[str, list[str]]]:
-    """Of each arm but the baseline: what differs from it, and what does not."""
+    """For each arm but the baseline, what differs from it and what does not."""
     told = []
     for arm in results.arms:
         if arm == results.baseline:

@@ -15,7 +15,7 @@ __all__ = ["AblationEntry", "AblationResults", "ArmCurve", "EqualArms", "Verdict
 Verdict: TypeAlias = Literal["better", "worse", "differs", "equal", "cannot tell", ""]
 
 SHARE_OF_LOSS = 1e-5
-"""Of the loss: by how much equal objectives may differ in float32."""
+"""Share of the loss by which equal objectives may differ in float32."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class EqualArms:
     first: str
     second: str
     loss: float
-    """Of the loss of a training step, over all steps and seeds."""
+    """Largest difference in the loss of a training step, over all steps and seeds."""
     velocity_error: float
-    """Of the mean error of the velocity, over all looks and seeds."""
+    """Largest difference in the mean error of the velocity, over all looks and seeds."""
 
     @property
     def holds(self) -> bool:

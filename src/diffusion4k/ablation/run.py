@@ -43,12 +43,12 @@ __all__ = ["check_study", "check_time", "look_folder", "notes_of", "run_study", 
 
 
 def start_folder(study: AblationRecipe) -> Path:
-    """Of the look before training."""
+    """Folder of the look before training."""
     return study.output / "start"
 
 
 def look_folder(run: Run, steps: int) -> Path:
-    """Of the look at a run after so many steps."""
+    """Folder of the look at a run after this many steps."""
     return run.folder / f"look-{steps:06}"
 
 

@@ -42,7 +42,7 @@ class StudySetup:
     prompts: PromptSet
     cache: LatentCache
     asked: LatentCache
-    """Of the pictures on which the velocity's error is measured."""
+    """Cache of the pictures on which the velocity's error is measured."""
     photographs: list[Path]
     """As training sees them; none without a reference."""
     decoded: list[Path]
@@ -52,7 +52,7 @@ class StudySetup:
 
     @cached_property
     def checksum(self) -> str:
-        """Of the cache."""
+        """Checksum of the cache."""
         return self.cache.checksum()
 
     @cached_property
@@ -98,7 +98,7 @@ class StudySetup:
 
     @property
     def columns(self) -> list[Column]:
-        """Of all measures; distances only where there are photographs."""
+        """Columns of all measures; distances only where there are photographs."""
         every = [column for measure in self.measures for column in measure.columns]
         return [c for c in every if self.photographs or not isinstance(c, Distance)]
 

@@ -60,7 +60,7 @@ def take_look(
 ) -> None:
     """Make it; images that are there already are kept.
 
-    Arguments:
+    Args:
         arm: whose run has exported the model; None: look at the model as it starts.
         name: for progress.
 

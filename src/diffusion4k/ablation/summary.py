@@ -154,7 +154,7 @@ class _Work:
         self.columns: tuple[Column, ...] = (*VELOCITY_COLUMNS, *of_decoded, *ground.columns)
 
     def entries(self, arm: str, steps: int, side: _Side, base: _Side | None) -> list[AblationEntry]:
-        """Of all columns; without a `base` there is no difference."""
+        """Entries of all columns; without a `base` there is no difference."""
         return [self._entry(arm, steps, column, side, base) for column in self.columns]
 
     def _entry(
@@ -241,7 +241,7 @@ def _identities(
 
 
 def _losses(path: Path, last: int) -> Array:
-    """Of all steps to the `last`: a run may have been trained further by an earlier study."""
+    """Losses of all steps to the `last`: an earlier study may have trained a run further."""
     rows = LossCurve.read(path)
     return np.array([float(row["loss"]) for row in rows if int(row["step"]) <= last])
 

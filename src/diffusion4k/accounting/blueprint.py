@@ -31,7 +31,7 @@ __all__ = ["Blueprint"]
 class Blueprint:
     """What can be known of a model without its weights.
 
-    Arguments:
+    Args:
         model: `pocket`, a folder in diffusers layout (its configurations are enough), a published
             model's hub id, or that id's short form such as `sd3-medium` or `flux.1-dev`.
         factor: pixels a side of one latent; by default the family's own choice.

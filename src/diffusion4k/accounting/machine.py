@@ -33,7 +33,7 @@ class Machine:
     gpus: int
     """0: the processor computes, and `memory` is what is free of its own."""
     memory: int
-    """Of each device."""
+    """Bytes of memory of each device."""
     ram: int | None
     disk: int | None
     bandwidth: float

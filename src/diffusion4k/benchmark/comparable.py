@@ -21,7 +21,7 @@ class Conditions:
     """What the numbers of a row depend on beside the model."""
 
     sizes: tuple[Size, ...]
-    """Of every image, as it was measured."""
+    """Size of every image, as it was measured."""
     prompts: frozenset[str]
     unprompted: int
     """Images whose prompt is not known."""

@@ -26,7 +26,7 @@ class Processes:
 
     @property
     def share(self) -> slice:
-        """Of a list that all processes have: the part of this one."""
+        """This process's part of a list that all processes have."""
         return slice(self.rank, None, self.world)
 
     def gather(self) -> None:

@@ -98,7 +98,7 @@ def agreement_with_people(
 ) -> Agreement:
     """Correlate every column that has a number for each image with the mean ratings.
 
-    Arguments:
+    Args:
         findings: by file name.
 
     Raises:

@@ -37,7 +37,7 @@ class Ratings:
     warnings: tuple[str, ...] = ()
 
     def mean(self) -> NDArray[np.float64]:
-        """Of each image over those who rated it."""
+        """Mean rating of each image over those who rated it."""
         with np.errstate(invalid="ignore"):
             return np.asarray(np.nansum(self.table, 0) / (~np.isnan(self.table)).sum(0))
 

@@ -73,7 +73,7 @@ def _cells(
 def differences_of(
     entrants: Sequence[ModelRun], columns: Sequence[Column], values: Values
 ) -> tuple[Difference, ...]:
-    """Of every two rows that have at least two pairs of images."""
+    """Differences of every two rows that have at least two pairs of images."""
     found = []
     for first, second in combinations(entrants, 2):
         ours, theirs = first.by_pair(), second.by_pair()

@@ -20,7 +20,7 @@ _SIGNS = {
 
 
 def refuse_other_kinds(path: Path, verb: str) -> None:
-    """Of a file that cannot be read for `verb`: name the command that it is for.
+    """If a file that cannot be read for `verb` is for another command, name that command.
 
     Raises:
         UsageError: it is for another command.

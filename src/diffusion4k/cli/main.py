@@ -31,7 +31,7 @@ _PANELS = {
 VERBS = tuple(verb for verbs in _PANELS.values() for verb in verbs)
 
 _WrongUsage: type[Any] = typer.BadParameter.__mro__[1]
-"""Of all that Typer refuses."""
+"""Base class of everything that Typer refuses."""
 _INTERRUPTED = 130
 _STOPPED = "interrupted; finished work is kept, run the same command to go on"
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)

@@ -60,7 +60,7 @@ def headings(found: Sequence[Numbers]) -> list[Heading]:
 
 @cache
 def _known() -> dict[str, Heading]:
-    """Of the metrics of one picture, by name: called as every other table calls them."""
+    """Headings of the metrics of one picture, by name, as in every other table."""
     measures = (
         *(GlcmTexture, JpegSize, SpectrumMeasure, DetailLikeness, TokenGrid),
         *(FidelityMeasure, LpipsMeasure),
@@ -72,7 +72,7 @@ def _known() -> dict[str, Heading]:
 
 
 def numbers_of(entry: ImageSetEntry, about: About, results: dict[str, Numbers] | None) -> Numbers:
-    """Of the results of the entry's model if they are given; none for an image they leave out."""
+    """Numbers from the results of the entry's model if given; none for an image they leave out."""
     if results is not None:
         return results.get(entry.file_name) or results.get(entry.path.name) or {}
     own = {"glcm_score": about.glcm_score, "compression_ratio": about.compression_ratio}

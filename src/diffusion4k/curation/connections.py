@@ -28,7 +28,7 @@ def opened(
 ) -> Iterator[http.client.HTTPResponse]:
     """The answer to a request.
 
-    Arguments:
+    Args:
         timeout: seconds without a byte.
         deadline: seconds until the connection is cut off; what is read then ends or fails.
         internal: whether addresses that are not public may be asked.

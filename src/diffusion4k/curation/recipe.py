@@ -142,7 +142,7 @@ class DuplicatesRecipe(Section):
     distance: Annotated[int, Field(strict=True, ge=0, le=128)] = DISTANCE
     """Bits of 128 in which perceptual hashes differ at most."""
     least_correlation: Annotated[Number, Field(gt=0, le=1)] = CORRELATION
-    """Of two thumbnails laid over each other."""
+    """Least correlation of two thumbnails laid over each other."""
 
 
 class CaptionsRecipe(Section):
@@ -200,7 +200,7 @@ class PublishRecipe(Section):
 
     format: Literal["copy", "jpeg", "png", "webp"] = "copy"
     quality: Annotated[int, Field(strict=True, ge=1, le=100)] = 95
-    """Of JPEG and WebP."""
+    """Quality of JPEG and WebP."""
     max_shorter_side: Count | None = None
     """Larger pictures are made smaller (Lanczos); not with `copy`."""
 

@@ -52,7 +52,7 @@ class CacheReport:
     absent: int = 0
     """Skipped by all processes."""
     enlarged: int = 0
-    """Of all that are stored, those with a shorter side below the resolution."""
+    """Number of stored photographs with a shorter side below the resolution."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def build_cache(
     after the other. Latents are computed in float32, on GPUs with convolutions as torch has them
     there (TF32).
 
-    Arguments:
+    Args:
         model: local folder of the model, of the family `family`.
         resolution: shorter side in pixels at which photographs are encoded, a multiple of 32.
         flip: encode every photograph mirrored too.

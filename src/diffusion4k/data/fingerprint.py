@@ -82,7 +82,7 @@ class FileHashes:
 def text_encoders_fingerprint(
     model: Path, hashes: FileHashes, max_sequence_length: int | None = None
 ) -> str:
-    """Of all tokenizers and text encoders of a model folder.
+    """Fingerprint of all tokenizers and text encoders of a model folder.
 
     The transformer's configuration counts too: it says how wide embeddings are where an encoder
     is left out; so does the length of the text, where it is given or the model states its own.
@@ -103,7 +103,7 @@ def text_encoders_fingerprint(
 
 
 def autoencoder_fingerprint(model: Path, hashes: FileHashes) -> str:
-    """Of the autoencoder in a model folder."""
+    """Fingerprint of the autoencoder in a model folder."""
     return _hash(_component(component_folder(model, "vae"), hashes))
 
 

@@ -118,7 +118,7 @@ def scan_folder(
 ) -> FolderScan:
     """All usable photographs of a folder, and everything that is wrong in it.
 
-    Arguments:
+    Args:
         min_side: pixels; photographs with a shorter side are a problem.
         captioned: photographs without a caption are a problem.
 

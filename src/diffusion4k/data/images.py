@@ -61,7 +61,7 @@ SUFFIXES = frozenset(ending for endings in ENDINGS.values() for ending in ending
 """Endings by which a file in a folder is taken for an image."""
 
 _MOST_BYTES = 4 << 30
-"""Of a file; beyond it no photograph is looked for."""
+"""Largest file in which a photograph is expected."""
 
 # Pillow also reads formats that start other programs (EPS) or are no photographs; not here.
 _FORMATS = tuple(ENDINGS)

@@ -95,7 +95,7 @@ class Index:
         return np.asarray(self._samples["latents"]["shape"][:, 2:0:-1])
 
     def file_name(self, sample: int) -> str:
-        """Of a photograph, in the image folder."""
+        """File name of a photograph, in the image folder."""
         start = self._samples["name_end"][sample - 1] if sample else 0
         return bytes(self._names[start : self._samples["name_end"][sample]]).decode()
 

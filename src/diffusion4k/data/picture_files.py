@@ -75,7 +75,7 @@ def image_files(folder: Path) -> Iterator[Path]:
 def unread_files(folder: Path, named: Iterable[str] = ()) -> Iterator[Problem]:
     """Why each other file in there that looks like a picture is not read.
 
-    Arguments:
+    Args:
         named: names relative to the folder that are left out.
     """
     known = set(named)
@@ -87,7 +87,7 @@ def unread_files(folder: Path, named: Iterable[str] = ()) -> Iterator[Problem]:
 def report_unread(folder: Path, read: int) -> None:
     """Say on standard error which files of a folder are not read, and how many of how many.
 
-    Arguments:
+    Args:
         read: how many of its pictures are.
     """
     unread = list(unread_files(folder))

@@ -77,7 +77,7 @@ class CacheSettings:
 
     @cached_property
     def bucket_sizes(self) -> list[tuple[int, int]]:
-        """Of aspect buckets, in pixels; none without them."""
+        """Sizes of aspect buckets, in pixels; none without them."""
         return sizes_for(self.family.factor, self.resolution, self.longest)
 
     def stored_size(self, width: int, height: int) -> tuple[int, int]:
@@ -110,7 +110,7 @@ class CachePlan:
     """Key of the empty caption, which caption dropout needs."""
 
     def all_keys(self) -> set[str]:
-        """Of all entries that are of use: mirrored ones too, wanted now or not."""
+        """Keys of all entries of use, including mirrored ones, needed now or not."""
         keys = {self.empty}
         for entry in self.entries:
             keys |= {entry.text, entry.latents, entry.flipped}

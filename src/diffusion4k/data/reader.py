@@ -80,11 +80,11 @@ class LatentCache:
 
     @property
     def file_names(self) -> list[str]:
-        """Of the photographs, in the order of the image folder."""
+        """Names of the photographs, in the order of the image folder."""
         return [self.file_name(index) for index in range(len(self))]
 
     def file_name(self, index: int) -> str:
-        """Of a photograph."""
+        """File name of a photograph."""
         return self._index.file_name(index)
 
     @property
@@ -130,7 +130,7 @@ class LatentCache:
         return self._read(self._index.conditioning(None))
 
     def checksums(self, index: int) -> tuple[str, str]:
-        """Of a photograph's latents (and those of its mirror image) and of its conditioning."""
+        """Checksums of a photograph's latents (with its mirror image's) and of its conditioning."""
         latents = [self._index.latents(index, flipped=flipped) for flipped in (False, True)]
         parts = self._index.conditioning(index)
         return (
@@ -139,7 +139,7 @@ class LatentCache:
         )
 
     def checksum(self) -> str:
-        """Of all names and tensors: equal for equal content, however shards divide it."""
+        """Checksum of all names and tensors: equal for equal content, however it is sharded."""
         digest = hashlib.sha256(f"{self.dtype} {self.resolution} {self.longest}".encode())
         for index in range(len(self)):
             places = [self._index.latents(index, flipped=flipped) for flipped in (False, True)]

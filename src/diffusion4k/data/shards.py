@@ -209,7 +209,7 @@ def _shards(folder: Path) -> list[Path]:
 
 
 def _entries(path: Path) -> dict[str, dict[str, Location]]:
-    """Of a safetensors file: https://huggingface.co/docs/safetensors, "Format"."""
+    """Entries of a safetensors file: https://huggingface.co/docs/safetensors, "Format"."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         start, size = 8 + length, path.stat().st_size

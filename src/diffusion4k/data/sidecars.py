@@ -29,7 +29,7 @@ __all__ = [
 CAPTION_KEYS = ("text", "caption")
 """Keys of a JSON object that may hold the caption; the first that does, counts."""
 MOST_BYTES = 1 << 20
-"""Of a caption's file: a caption is no book."""
+"""Largest caption file: a caption is not a book."""
 
 _ENDINGS = (".txt", ".caption", ".json")
 _OTHER_TEXTS = ("readme", "license", "licence", "copying", "notice", "changelog", "requirements")
@@ -38,7 +38,7 @@ _OTHER_TEXTS = ("readme", "license", "licence", "copying", "notice", "changelog"
 class Sidecars:
     """The caption files among names, and which pictures they belong to.
 
-    Arguments:
+    Args:
         names: of all files, in order; a name may be there several times, as in a tar.
         by_key: a file with the name up to the first dot belongs to all that share it.
     """
@@ -111,7 +111,7 @@ def text_from(
 ) -> str | None:
     """The caption that a file with this ending holds; None if it is empty.
 
-    Arguments:
+    Args:
         keys: of a JSON object, those that may hold it.
         as_written: line ends, repeated blanks and characters that are no text are left in it.
 

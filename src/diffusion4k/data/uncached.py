@@ -71,7 +71,7 @@ class UncachedLatents:
         return len(self._photos)
 
     def file_name(self, index: int) -> str:
-        """Of a photograph."""
+        """File name of a photograph."""
         return self._photos[index].file_name
 
     def latents_size(self, index: int) -> tuple[int, int]:

@@ -35,7 +35,7 @@ class _Mark:
 def write_report(result: DemoResult, facts: dict[str, Any], path: Path) -> Path:
     """Write the report of a finished run to `path`; images are embedded, nothing is linked.
 
-    Arguments:
+    Args:
         facts: what `result.json` holds.
     """
     before, after, aspect, direct = (

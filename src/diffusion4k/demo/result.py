@@ -106,7 +106,7 @@ class DemoResult:
         return photographs
 
     def _patch_distance(self, patches: NDArray[np.float32]) -> float:
-        """Of one image's patches to those of all photographs."""
+        """Distance of one image's patches to those of all photographs."""
         return _distance(patches, list(self._photographs.features("effnet_patch")))
 
     def to_json(self) -> dict[str, Any]:

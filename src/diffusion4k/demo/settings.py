@@ -41,7 +41,7 @@ ASPECT_PROMPT = "A dandelion seed head in a meadow, backlit by warm evening sun.
 MODEL = "pocket-base"
 STEPS = 160
 DIRECT_STEPS = 4
-"""Of the image without stages: it takes all tokens at once, and shows why not to."""
+"""Steps of the image without stages: it takes all tokens at once, and shows why not to."""
 WINDOW = 1024
 """Pixels a side of the training crops: what a window of a stage shows the pocket model."""
 

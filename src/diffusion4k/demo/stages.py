@@ -21,7 +21,7 @@ class Stages:
 
     A stage that Ctrl-C or an error ends counts; one that the system kills does not.
 
-    Arguments:
+    Args:
         path: JSON file that keeps the sums between runs.
         total: number of stages of a run.
     """

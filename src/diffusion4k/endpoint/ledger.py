@@ -43,7 +43,7 @@ _RACY_SECONDS = 2.0  # A file changed just now may change again without its time
 class LedgerFile:
     """An SQLite file held by one process at a time, as `with Ledger(path) as ledger`.
 
-    Arguments:
+    Args:
         schema: the caller's tables, as `CREATE TABLE IF NOT EXISTS ...;`.
         doing: what a run with it does, for the message that another one holds it.
 

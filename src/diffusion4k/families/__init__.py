@@ -57,7 +57,7 @@ def family_of(
 ) -> "Family":
     """The family of a model folder, by the `_class_name` in its `model_index.json`.
 
-    Arguments:
+    Args:
         factor: pixels a side of one latent; by default the family's own choice (16 where the
             autoencoder can do it).
         high_resolution: options of `families.high_resolution` in place of the folder's, by key.

@@ -37,7 +37,7 @@ class AutoencoderKLFamily(StockFamily):
 
     @property
     def default_side(self) -> int:
-        """Of images of 128 tokens a side, as many as the paper's: 4096 pixels at F=16."""
+        """Side of images of 128 tokens a side, as many as the paper's: 4096 pixels at F=16."""
         return 128 * self.size_step
 
     def native_factor(self, model: Path) -> int:

@@ -26,7 +26,7 @@ with a weight that stays or falls in proportion to the noise level; or, `replace
 its finished picture."""
 _MOST_LEVELS = 4
 SOLVERS = ("own", "dpm++")
-"""Of the sampling equation: the model's own scheduler, or DPM-Solver++(2M) (Lu et al., arXiv
+"""Solvers of the sampling equation: the model's own, or DPM-Solver++(2M) (Lu et al., arXiv
 2211.01095), which errs less in few steps."""
 
 
@@ -50,7 +50,7 @@ class StageOptions:
     low_bands_weight: float | None = None
     """Weight of that, above 0 to 1 (at the first step)."""
     wavelet: str | None = None
-    """Of these sub-bands, a discrete wavelet of PyWavelets."""
+    """Wavelet of these sub-bands, a discrete one of PyWavelets."""
     further_levels: int | None = None
     """Levels of that transform beyond as many as the picture was doubled: each leaves the stage an
     octave more to make anew, as the picture before may be softer than its size could show."""
@@ -118,7 +118,7 @@ USUAL = StageOptions(
     further_levels=0,
     solver="own",
 )
-"""Of every stage after the draft, where neither family, model folder nor request say otherwise."""
+"""Options of a stage after the draft unless family, model folder or request say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,9 @@ class ModelStages:
     sides: tuple[int, ...]
     """Longer sides in pixels, growing; the first is the draft's. Sizes double above the last."""
     options: tuple[StageOptions, ...]
-    """Of each side; all but the draft's say a strength, a window and the kind of guidance."""
+    """Options of each side; all but the draft's state strength, window and kind of guidance."""
     later: StageOptions
-    """Of stages where the model says nothing but its draft."""
+    """Options of later stages of a model that states only its draft."""
     is_default: bool = False
     """Whether an image is made in stages unless the request says otherwise."""
 

@@ -53,7 +53,7 @@ __all__ = ["StockFamily", "config_of", "meta_tensor"]
 class StockFamily:
     """A family whose folders hold a stock pipeline; a subclass says what is its own.
 
-    Arguments:
+    Args:
         factor: F, pixels a side of one latent; one of `factors`, by default the first.
         high_resolution: options of `families.high_resolution` in place of a model's own, by key.
         max_sequence_length: tokens of the longest text in place of what the model states.

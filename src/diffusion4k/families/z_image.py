@@ -138,6 +138,6 @@ class ZImage(AutoencoderKLFamily):
 
 
 def _rows(conditioning: dict[str, Tensor]) -> list[Tensor]:
-    """Of each prompt the embeddings `(tokens, D)` of its own tokens."""
+    """Embeddings `(tokens, D)` of each prompt's own tokens."""
     pairs = zip(conditioning["prompt_embeds"], conditioning["prompt_mask"], strict=True)
     return [embeds[mask.bool()] for embeds, mask in pairs]

@@ -25,7 +25,7 @@ class MatchedRow:
     """One image of each model, in the models' order; None where a model has none."""
 
     prompt: str
-    """Of the first image that has one, else the file name."""
+    """Prompt of the first image that has one, else the file name."""
     entries: tuple[ImageSetEntry | None, ...]
 
     @property

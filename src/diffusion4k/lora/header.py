@@ -23,7 +23,7 @@ _Alpha = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class _Config(BaseModel):
-    """Of PEFT's configuration, what decides about the output of plain LoRA layers."""
+    """The part of PEFT's configuration that decides about the output of plain LoRA layers."""
 
     model_config = ConfigDict(strict=True)
 

@@ -61,7 +61,7 @@ def crop_then_resize(picture: "Image.Image", side: int) -> "Image.Image":
 class Clip:
     """A CLIP model with its tokenizer; may be used from several threads.
 
-    Arguments:
+    Args:
         name: folder or hub id in transformers' layout, or that with `#sha256=...`.
         texts: whether texts are embedded: without them no tokenizer is needed.
 

@@ -71,7 +71,7 @@ class DetailModel:
 
     @classmethod
     def fit(cls, photographs: Sequence[str | Path]) -> "DetailModel":
-        """Of at least two photographs, each of at least 128x128.
+        """Model of at least two photographs, each of at least 128x128 pixels.
 
         Raises:
             UsageError: fewer than two.

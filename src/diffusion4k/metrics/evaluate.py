@@ -79,7 +79,7 @@ class Folder:
         return sum(self.numbers("raw_bytes")) / sum(self.numbers("jpeg_bytes"))
 
     def values(self) -> dict[str, float]:
-        """Of the further columns: the means over the images."""
+        """Means of the further columns over the images."""
         return {column.name: self.mean(column.name) for column in self.further}
 
     @property
@@ -199,7 +199,7 @@ def evaluate(
     measured are listed in the result, not raised; an error is raised only if a folder has no good
     image at all. Features can be had from the result only if they are kept, in `cache`.
 
-    Arguments:
+    Args:
         further: measures beside those that are always made (`metrics.selection` lists all).
         prompts: of the images, for those of the further measures that need them; a folder in which
             one is not known does not get these.

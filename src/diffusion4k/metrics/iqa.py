@@ -29,7 +29,7 @@ from diffusion4k.metrics.weights import fingerprint, one_line
 __all__ = ["HEADINGS", "IqaMeasure", "IqaScore"]
 
 HEADINGS = {"niqe": "NIQE", "musiq": "MUSIQ", "maniqa": "MANIQA"}
-"""Of the usual scores; others are called as pyiqa calls them."""
+"""Headings of the usual scores; others are named as pyiqa names them."""
 
 
 class IqaScore:

@@ -43,7 +43,7 @@ _EPSILON = 1e-10
 class Lpips(nn.Module):
     """Distances `(B,)` from 0 on of two batches of images `(B, 3, H, W)` in [-1, 1].
 
-    Arguments:
+    Args:
         network: `vgg` (as a training loss) or `alex` (the authors' choice for measuring).
         weights: torchvision's weights of that network, a file or `OWNER/NAME/FILE` on the hub.
         heads: the learned heads, a file; by default that of the installed package `lpips`.

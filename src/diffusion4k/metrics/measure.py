@@ -66,7 +66,7 @@ class Ratio(Column):
     """A number that is 1 for each picture by which the ratio does not compare."""
 
     def doubtful(self, found: Iterable[Mapping[str, float]]) -> int:
-        """Of the pictures with these numbers, how many are such."""
+        """Number of doubtful pictures among those with these numbers."""
         return sum(bool(numbers.get(self.doubt)) for numbers in found)
 
 

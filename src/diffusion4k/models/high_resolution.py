@@ -61,7 +61,7 @@ class HighResolution:
     ) -> "HighResolution":
         """The options as they were stated.
 
-        Arguments:
+        Args:
             methods: what `positions` may be in models of the `family`.
             where: the place to name in errors.
 

@@ -59,7 +59,7 @@ def download(
 ) -> Path:
     """The local folder of a hub id: downloaded to the hub's cache, or taken from there.
 
-    Arguments:
+    Args:
         wanted: the components to have; by default all.
         transformer: whether the transformer is among them.
 

@@ -98,7 +98,7 @@ def _table(positions: Tensor, width: int) -> Tensor:
 class ScaledRotaryEmbedding(nn.Module):
     """In place of Flux' `pos_embed`; see above.
 
-    Arguments:
+    Args:
         theta, axes_dim: base and channels per axis, as the stock module has them.
         method: `ntk` or `yarn`.
         trained_tokens: tokens a side of the training images.

@@ -17,7 +17,7 @@ class Mask(Protocol):
     """Factors of the error, place by place."""
 
     def __call__(self, latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
-        """Of latents and noise `(B, C, H, W)` and sigma `(B,)`: `(B, 1, H, W)`, sigma's dtype."""
+        """Mask `(B, 1, H, W)`, in sigma's dtype, for `(B, C, H, W)` and sigma `(B,)`."""
         ...
 
 

@@ -36,7 +36,7 @@ class Weighting(Protocol):
     """A factor of the loss for each noise level."""
 
     def __call__(self, sigma: Tensor) -> Tensor:
-        """Of sigma in [0, 1], float32 or float64, any shape: the same shape, finite."""
+        """Weights at noise levels `sigma` in [0, 1], float32 or float64: same shape, finite."""
         ...
 
 

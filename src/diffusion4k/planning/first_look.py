@@ -70,7 +70,7 @@ def is_first_here() -> bool:
 
 
 def processes() -> int:
-    """Of this run, as its launcher says."""
+    """Number of processes of this run, as its launcher says."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -98,7 +98,7 @@ def refuse_file(output: Path) -> None:
 def first_look(recipe: Recipe, unknown: Collection[str] = ()) -> PreflightFindings:
     """Places that are not there, and packages that are not installed.
 
-    Arguments:
+    Args:
         unknown: keys whose values are those of `INSTEAD`.
     """
     findings = PreflightFindings()

@@ -37,7 +37,7 @@ class Plan:
     others: list[PlannedStage]
     """For comparison: what other settings would take."""
     step_flops: int
-    """Of a step; of an image that is made in stages, of the last stage's."""
+    """FLOPs of a step; for an image that is made in stages, of the last stage's."""
     total_flops: int
     step_seconds: float
     total_seconds: float

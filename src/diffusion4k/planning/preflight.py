@@ -62,7 +62,7 @@ def look_over(
 ) -> PreflightFindings:
     """Everything that is wrong with a recipe here.
 
-    Arguments:
+    Args:
         unknown: keys whose values are those of `INSTEAD`: what depends on them is left out.
         world: number of processes; by default the launcher's.
         machine: on which it shall run; by default this one.
@@ -123,7 +123,7 @@ def _photographs(
 ) -> int | None:
     """Their number, at most; None if there are none.
 
-    Arguments:
+    Args:
         made_for: model and family that the cache must be of; None: that is not known.
         sized: whether the recipe's resolution is known.
     """
@@ -162,7 +162,7 @@ def _photographs(
 
 
 def _lines(folder: Path) -> int | None:
-    """Of the metadata; None if there is none."""
+    """Number of lines of the metadata; None if there is none."""
     metadata = folder / METADATA
     return metadata.read_bytes().count(b"\n") if metadata.is_file() else None
 

@@ -56,7 +56,7 @@ def plan_training(
 ) -> Plan:
     """A run of a recipe from an empty cache to its last step, on all GPUs of the machine.
 
-    Arguments:
+    Args:
         images: number of photographs; by default those of the recipe's folder, if it is there.
 
     Raises:

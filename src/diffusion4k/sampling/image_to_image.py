@@ -70,7 +70,7 @@ def from_latents(
     scheduler, by its stock pipeline from noisy latents on the last steps of the schedule, which is
     the same.
 
-    Arguments:
+    Args:
         pipeline: the family's own; its components are used.
         latents: normalised `(1, C, h, w)`.
         options: of the stock pipeline's call: size, embeddings and so on.

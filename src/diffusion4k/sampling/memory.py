@@ -50,7 +50,7 @@ def decoder_limit(level: str, max_memory: int | None, *, decodes_in_strips: bool
 class Placement:
     """Moves a pipeline's parts at the right moments.
 
-    Arguments:
+    Args:
         level: `low`, `balanced` or `high`.
         device: where to compute.
         max_memory: of the decoder's feature maps, in bytes or as `"4GiB"`.

@@ -55,7 +55,7 @@ class Request:
     draft: int | None = None
     stage_options: StageOptions | None = None
     shift: float | None = None
-    """Of noise levels, in place of the model's own at that size; of images made directly."""
+    """Shift of noise levels in place of the model's own at that size, for images made directly."""
 
     @property
     def asks_for_stages(self) -> bool:
@@ -93,7 +93,7 @@ class SamplingSettings:
     """How it is made in stages, the draft first; None: directly. `steps` and `guidance` are the
     draft's then."""
     shift: float | None = None
-    """Of noise levels, where it is not the model's own."""
+    """Shift of noise levels, where it is not the model's own."""
 
     @property
     def denoising_steps(self) -> int:

@@ -20,7 +20,7 @@ def check_shift(
 ) -> None:
     """Refuse a shift that is none, and a size at which the model's own leaves no step for detail.
 
-    Arguments:
+    Args:
         shift: as asked for; None: the model's own.
         natural: the model's own at that size.
 

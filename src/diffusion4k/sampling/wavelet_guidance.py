@@ -25,7 +25,7 @@ __all__ = ["WaveletGuidance", "low_band"]
 def low_band(x: Tensor, levels: int, wavelet: str = "haar") -> Tensor:
     """What `x` has in the lowest sub-band of so many levels.
 
-    Arguments:
+    Args:
         x: `(B, C, H, W)`, of any size.
         levels: from 0, which keeps all of `x`.
         wavelet: name of a discrete PyWavelets filter bank; it sees the edges continued.
@@ -51,7 +51,7 @@ def low_band(x: Tensor, levels: int, wavelet: str = "haar") -> Tensor:
 class WaveletGuidance:
     """Changes predictions so that the low sub-bands of the clean latents stay with a reference.
 
-    Arguments:
+    Args:
         reference: clean latents `(1, C, h, w)` of the enlarged picture.
         levels: of the wavelet transform; the picture was enlarged by 2**levels.
         weight: of the reference at the first step, from 0 (none) to 1 (replaces the sub-bands).

@@ -72,7 +72,7 @@ def bootstrap(
 ) -> Interval:
     """The value of `statistic` on all rows, and its bootstrap interval.
 
-    Arguments:
+    Args:
         rows: how many there are.
         clusters: a label for each row; rows of one label are drawn together.
         resamples: draws.

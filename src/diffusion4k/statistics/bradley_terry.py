@@ -61,7 +61,7 @@ def rank(
 ) -> Ranking:
     """Strengths of models from comparisons, each `(n,)`.
 
-    Arguments:
+    Args:
         first, second: numbers of the two models, from 0.
         scores: 1 if the first is preferred, 0 if the second is, 1/2 for a tie.
         clusterings: one or two kinds of labels `(n,)`; without, each comparison is its own.

@@ -52,7 +52,7 @@ def clustered_share(
 ) -> Interval:
     """The mean of scores `(n,)` in [0, 1], and its interval.
 
-    Arguments:
+    Args:
         clusterings: of each kind a label for each score; none, one or two kinds.
 
     Returns:
@@ -113,7 +113,7 @@ def cluster_bootstrap(
 def clustered_variance(influence: Array, groups: Sequence[ArrayLike]) -> tuple[Array, Array]:
     """Variance and degrees of freedom of k estimates, each `(k,)`.
 
-    Arguments:
+    Args:
         influence: `(n, k)`: by how much each answer moves each estimate; columns sum to 0.
         groups: one or two clusterings, a label `(n,)` for each answer.
     """

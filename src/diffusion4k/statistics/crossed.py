@@ -48,7 +48,7 @@ def crossed(
 ) -> Interval:
     """The value of `statistic` on all rows, and its interval.
 
-    Arguments:
+    Args:
         kinds: of each kind of clusters a label for each row.
         repeats: draw clusters with replacement; else leave out each in turn.
 

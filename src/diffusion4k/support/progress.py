@@ -26,7 +26,7 @@ class Counter:
 
     Without a terminal it says nothing of work of less than ten seconds.
 
-    Arguments:
+    Args:
         each, unit: the rate is told in these, as `each` images a step.
     """
 

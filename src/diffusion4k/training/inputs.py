@@ -102,7 +102,7 @@ def inputs_of(recipe: Recipe, model: Path) -> Inputs:
 def require_same_inputs(checkpoint: Path, inputs: Inputs, *, changed: bool) -> None:
     """Compare with what a checkpoint notes; one of an older version notes nothing.
 
-    Arguments:
+    Args:
         changed: differences are reported, and no reason to refuse.
 
     Raises:

@@ -29,7 +29,7 @@ _IN_PIECES = ("cpu", "mps")  # the latter has no float64
 class Workspace:
     """Where feature maps live: in memory up to `capacity` bytes in all, beyond that in files.
 
-    Arguments:
+    Args:
         capacity: bytes; `None` for no limit.
         device: of the strips; maps in memory live there too.
         dtype: of the maps.

@@ -53,7 +53,7 @@ def parse_memory(value: int | str | None, name: str = "memory") -> int | None:
 def lean_decode(autoencoder: Any, latents: Tensor, max_memory: int | str | None = None) -> Tensor:
     """`autoencoder.decode(latents).sample` in bounded memory.
 
-    Arguments:
+    Args:
         autoencoder: `PartitionedAutoencoderKL`, or a diffusers autoencoder of the same layout.
         latents: `(B, C, h, w)`, not normalised.
         max_memory: bytes or a size like `"4GiB"` for feature maps and strips; `None`: no limit.
@@ -119,7 +119,7 @@ def lean_encode(
 ) -> DiagonalGaussianDistribution:
     """`autoencoder.encode(image).latent_dist` in bounded memory.
 
-    Arguments:
+    Args:
         autoencoder: as for `lean_decode`.
         image: `(B, 3, H, W)` in [-1, 1]; sides are multiples of the autoencoder's factor.
         max_memory: as for `lean_decode`; the image itself is not counted.

@@ -91,7 +91,7 @@ def draw_side_by_side(
 ) -> Image.Image:
     """The figure, `width` pixels wide; each row has an image of every name.
 
-    Arguments:
+    Args:
         patches: the same for every row; without them the busiest places of each row's images.
         last_differs: the last name's patches are marked in a colour of their own.
 

@@ -77,7 +77,7 @@ def with_text(entries: Sequence[ImageSetEntry]) -> list[ImageSetEntry]:
 
 
 def accuracy(wanted: str, read: str) -> tuple[float, float]:
-    """Of characters and of words, 0 to 1."""
+    """Accuracy of characters and of words, 0 to 1."""
     wanted, read = (" ".join(text.casefold().split()) for text in (wanted, read))
     pairs: list[tuple[Sequence[str], Sequence[str]]] = [
         (wanted, read),

@@ -20,7 +20,7 @@ from diffusion4k.imagesets.models import ImageSetEntry
 __all__ = ["draw_variations", "variations_of"]
 
 _TALLEST = 0.4
-"""Of a line, in parts of the figure's width: two upright images shall not fill a page."""
+"""Height of a line over the figure's width, so that two upright images do not fill a page."""
 
 
 def variations_of(entries: Sequence[ImageSetEntry]) -> list[list[ImageSetEntry]]:

@@ -42,7 +42,7 @@ class Decision:
 
     name: str
     picture_hash: str | None
-    """Of the picture that was looked at: the decision is about no other."""
+    """Hash of the picture that was shown: the decision is about no other."""
     decision: Verdict
     reason: str | None
     caption: str | None

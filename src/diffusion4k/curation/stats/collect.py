@@ -59,7 +59,7 @@ class StatsPart:
 
     @property
     def words(self) -> NDArray[np.int64]:
-        """Of each caption, `(N,)`."""
+        """Number of words of each caption, `(N,)`."""
         return np.array([len(photo.text.split()) for photo in self.photos])
 
     @property

@@ -71,7 +71,7 @@ def damage(path: Path) -> str | None:
 def look(part: DatasetPart, photo: Photo, root: Path) -> VerifiedPhoto:
     """Decode the photograph and judge it by itself.
 
-    Arguments:
+    Args:
         root: the folder that its file must lie in.
     """
     picture = VerifiedPhoto(part, photo)

@@ -34,7 +34,7 @@ def report(
     """Analyse answers of people and judges and write everything into `out`: also if everybody is
     left out, then it says who and why.
 
-    Arguments:
+    Args:
         files: Files of answers, or YAML files of studies: answers are then those in its database
             and those of its judge.
         ours: the model that stands first; by default the one with the most wins.

@@ -163,7 +163,7 @@ def _flagged(answers: list[Answer], checks: list[Answer], tolerated: int | None)
 
 
 def _passed(answer: Answer, with_ties: set[str]) -> Passed:
-    """Of files that do not say it: ties could be answered in a study in which anyone did."""
+    """For files that do not say: ties could be answered in a study in which anyone did."""
     return passed(
         answer.check,
         copy=(answer.preferred or "").endswith(DEGRADED),
@@ -189,7 +189,7 @@ def _scores(answers: list[Answer]) -> tuple[list[Score], int]:
 
 
 def _in_both_orders(answers: list[Answer]) -> list[Answer]:
-    """Of each image the two answers, if there are two."""
+    """The two answers of each image, if there are two."""
     orders: dict[str, set[str]] = defaultdict(set)
     for answer in answers:
         orders[answer.prompt_id].add(answer.first)

@@ -67,7 +67,7 @@ def ranking(scores: Sequence[Score]) -> Row:
 
 
 def position_bias(answers: Iterable[Answer]) -> list[Row]:
-    """Of each question how often the first (left) image was chosen, ties left out."""
+    """How often the first (left) image was chosen, for each question, ties left out."""
     groups: dict[str, list[Answer]] = defaultdict(list)
     for answer in answers:
         if answer.preferred:

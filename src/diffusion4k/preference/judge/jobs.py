@@ -68,7 +68,7 @@ class View:
         ]
 
     def key(self) -> str:
-        """Of the question and the attempt."""
+        """Key of the question and the attempt."""
         return self.question.key(self.attempts)
 
     def is_open(self) -> bool:

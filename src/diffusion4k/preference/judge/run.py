@@ -90,7 +90,7 @@ def judge(
 ) -> JudgeReport:
     """Judge every two models' images of each prompt; what the ledger has is not asked again.
 
-    Arguments:
+    Args:
         models: `FOLDER` or `NAME=FOLDER` each; or a study, whose pairs are judged.
         prompts: A file of prompts for images that carry none.
 

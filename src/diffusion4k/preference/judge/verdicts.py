@@ -61,7 +61,7 @@ def read_verdicts(
 ) -> dict[str, Verdict]:
     """The verdict on each question, by its name.
 
-    Arguments:
+    Args:
         text: as the judge answered.
         questions: names of those that are needed.
         refusal, finish: as the endpoint gave them.

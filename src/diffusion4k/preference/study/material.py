@@ -63,7 +63,7 @@ class Material:
     checks: dict[Check, list[Unit]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     inspection: Inspection | None = None
-    """Of an inspection: where its decisions go."""
+    """For an inspection, where its decisions go."""
 
     def __post_init__(self) -> None:
         self.by_name = {unit.name: unit for unit in self.everything()}

@@ -54,7 +54,7 @@ class StudyState:
             with self._making_sense(person):
                 self.add(person)
         self.addresses: set[str] = set()
-        """Of the study, as they stand in the links that were made, where that is known."""
+        """Addresses of the study in the links that were made, where known."""
         for event in rows.events:
             with self._making_sense(event):
                 self._happened(event)

@@ -67,14 +67,14 @@ def summarise(config: StudyConfig, state: StudyState, *, without_flagged: bool) 
 
 
 def titles_of(config: StudyConfig) -> dict[str, str]:
-    """Of each question, by its name, what people read."""
+    """Title of each question, as people read it, by its name."""
     if isinstance(config.task, PairwiseTask):
         return {question.name: question.title for question in config.task.questions}
     return {RATING: "Rating", DECISION: "Decision"}
 
 
 def agreement(config: StudyConfig, people: Iterable[Participant]) -> list[dict[str, Any]]:
-    """Of each question: how often two people said the same of the same, and alpha."""
+    """For each question, how often two people agreed on the same item, and alpha."""
     given: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
     for person in people:
         for shown in person.shown:
@@ -103,7 +103,7 @@ def agreement(config: StudyConfig, people: Iterable[Participant]) -> list[dict[s
 
 
 def win_rates(answers: Iterable[Answer], titles: dict[str, str]) -> list[dict[str, Any]]:
-    """Of each question and pair of models the first one's share, with its 95% interval."""
+    """Share of the first model for each question and pair, with its 95% interval."""
     counts: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
     for answer in answers:
         if not answer.check:

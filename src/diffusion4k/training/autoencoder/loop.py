@@ -276,7 +276,7 @@ class _AutoencoderRun:
         return dict(zip(_COLUMNS, values, strict=True))
 
     def _noise(self, places: range) -> Tensor | None:
-        """Of the latents of each crop, whichever process has it."""
+        """Noise for the latents of each crop, the same whichever process has it."""
         recipe = self.recipe
         if recipe.posterior == "mean":
             return None

@@ -29,7 +29,7 @@ __all__ = ["check_wavelet", "initial_student", "load_teacher", "training_crops",
 def load_teacher(model: str, device: torch.device) -> AutoencoderKL:
     """The F=8 autoencoder of a model, frozen.
 
-    Arguments:
+    Args:
         model: a folder or hub id of a whole model, the folder of an autoencoder alone, or a bundled
             one (`resolve_autoencoder`).
 

@@ -105,7 +105,7 @@ class Engine:
         The processes of a machine do it one after the other: its memory needs to hold one whole
         network. With `fsdp2` parameters become `DTensor`s.
 
-        Arguments:
+        Args:
             bfloat16: computations are in bfloat16, so blocks may travel in it; their shares, and
                 the gradients' sum, stay float32.
         """

@@ -51,7 +51,7 @@ class _Slice:
     """Where a parameter lies in this process's share."""
 
     piece: slice
-    """Of the share: what it has of the parameter, maybe nothing."""
+    """The parameter's part of the share, which may be empty."""
     own: slice
     """The same of the parameter, flattened."""
     begins: bool
@@ -60,7 +60,7 @@ class _Slice:
 
     @classmethod
     def of(cls, start: int, count: int, size: int, rank: int) -> "_Slice":
-        """Of `count` numbers from `start`, in the share of `size` numbers of process `rank`."""
+        """Slice of `count` numbers from `start` in process `rank`'s share of `size` numbers."""
         low = rank * size
         first, last = (min(max(edge, low), low + size) for edge in (start, start + count))
         return cls(

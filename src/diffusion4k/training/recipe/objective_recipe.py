@@ -194,7 +194,7 @@ class FlowMatchingRecipe(Section):
 
     name: Literal["flow-matching"] = "flow-matching"
     levels: ClassVar[int] = 0
-    """Of the wavelet: sides in latents must be multiples of 2^levels."""
+    """Levels of the wavelet transform: sides in latents must be multiples of 2^levels."""
 
 
 class WaveletFlowRecipe(Section):

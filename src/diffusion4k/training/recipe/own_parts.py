@@ -107,7 +107,7 @@ def _require_shape(found: Any, shape: tuple[int, ...], what: str) -> None:
 
 
 def _channels(model: Path) -> int:
-    """Of the model's latents."""
+    """Number of channels of the model's latents."""
     try:
         config = read_json(component_folder(model, "vae") / "config.json")
     except (Diffusion4kError, OSError):

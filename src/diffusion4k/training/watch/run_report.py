@@ -159,7 +159,7 @@ def _size(recipe: Recipe, sampler: Sampler) -> tuple[int, int]:
 
 
 def _shaped(recipe: Recipe, side: int) -> tuple[int, int]:
-    """Of that longer side, in whole patches."""
+    """Width and height in whole patches, with this longer side and the crop's shape."""
     longer = max(recipe.crop_size)
     width, height = (max(round(each * side / longer / 32), 1) * 32 for each in recipe.crop_size)
     return width, height
