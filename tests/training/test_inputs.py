@@ -97,7 +97,7 @@ def test_other_photographs_under_the_same_path(
     assert (tmp_path / "run/cache/index.json").read_bytes() == index  # nothing encoded yet
     assert not look_over(begun(steps=3), planned=False, changed_inputs=True).problems
     train(begun(steps=3), changed_inputs=True)
-    assert f"going on with changed inputs: {told}" in capsys.readouterr().err
+    assert f"resuming with changed inputs: {told}" in capsys.readouterr().err
     # From there on it is they that a checkpoint speaks of.
     train(begun(steps=4))
     noted = read_state(tmp_path / "run/checkpoints/step-000004")["inputs"]["data"]

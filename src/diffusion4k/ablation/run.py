@@ -70,10 +70,10 @@ def run_study(study: AblationRecipe, *, skip_bad: bool = False) -> AblationResul
     _look_at_start(ground, runs[0])
     failed = _carry_out(runs, ground)
     if failed:
-        told = "; ".join(f"{name}: {why}" for name, why in failed.items())
+        reasons = "; ".join(f"{name}: {why}" for name, why in failed.items())
         raise Diffusion4kError(
-            f"{len(failed)} of {len(runs)} runs failed, the others are done: {told}; leave their "
-            "arm out of the study to see the others' results"
+            f"{len(failed)} of {len(runs)} runs failed, the others are done: {reasons}; leave "
+            "their arm out of the study to see the others' results"
         )
     if not all(_is_done(run, ground) for run in runs):
         return None

@@ -99,7 +99,7 @@ class Blueprint:
         return [block for part in parts if isinstance(part, nn.ModuleList) for block in part]
 
     def adaptable(self) -> list[tuple[int, int]]:
-        """Inputs and outputs of the linear layers that LoRA adapts unless told otherwise."""
+        """Inputs and outputs of the linear layers that LoRA adapts by default."""
         layers = linear_layers(self.transformer, self.family.lora_targets)
         return [(layer.in_features, layer.out_features) for layer in layers.values()]
 

@@ -1,7 +1,7 @@
 """The whole road: prompts -> images -> findings -> rows, differences and everything written.
 
-Any step that was stopped goes on with the same command: images are kept by what made them, findings
-by the content of the picture and the protocol, and the rest takes seconds.
+Any step that was stopped continues with the same command: images are kept by what made them,
+findings by the content of the picture and the protocol, and the rest takes seconds.
 """
 
 from collections.abc import Sequence

@@ -37,13 +37,13 @@ def show(results: BenchmarkResults, console: Console | None = None) -> None:
         console.print(_differences(results))
     console.print(_beside(results))
     if further := results.further_columns():
-        told = ", ".join(column.heading for column in further)
-        console.print(f"in results.csv and the report as well: {told}", markup=False)
+        headings = ", ".join(column.heading for column in further)
+        console.print(f"in results.csv and the report as well: {headings}", markup=False)
     for name, notes in _marked(results):
         console.print(f"† {name}: {'; '.join(notes)}", markup=False, highlight=False)
     for missing in results.missing:
-        told = f"not measured: {', '.join(missing.columns)}: {missing.reason}"
-        console.print(told, markup=False, highlight=False)
+        line = f"not measured: {', '.join(missing.columns)}: {missing.reason}"
+        console.print(line, markup=False, highlight=False)
     for note in results.notes:
         console.print(note, markup=False, highlight=False)
 

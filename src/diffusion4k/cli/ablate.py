@@ -43,7 +43,7 @@ def ablate(
 ) -> None:
     """Train a model with several objectives and say what differs, and what does not.
 
-    Runs of one seed see the same pictures, crops, noise and start. The same command goes on with a
+    Runs of one seed see the same pictures, crops, noise and start. The same command continues a
     study that was stopped or killed; started several times at once, on one machine or several that
     share the output folder, it shares the runs out.
     """
@@ -86,7 +86,7 @@ def lines_of(results: "AblationResults", width: int) -> list[str]:
         for part in parts or ["nothing measured"]:
             lines += wrap(part, width, initial_indent="  ", subsequent_indent="    ")
     for each in results.identities:
-        told = "equal" if each.holds else "NOT EQUAL"
+        verdict = "equal" if each.holds else "NOT EQUAL"
         largest = max(each.loss, each.velocity_error)
-        lines.append(f"{each.first} = {each.second}: {told} (largest difference {largest:.1e})")
+        lines.append(f"{each.first} = {each.second}: {verdict} (largest difference {largest:.1e})")
     return lines

@@ -52,7 +52,7 @@ def cache(
     """Encode photographs and captions once, so that training loads neither encoder.
 
     What is there already and did not change is kept: a build that was stopped
-    goes on where it was. One cache folder serves one model at one resolution.
+    continues where it was. One cache folder serves one model at one resolution.
     """
     from diffusion4k.data.folder import photo_folder, scan_folder
     from diffusion4k.data.sizes import check_multiple

@@ -36,7 +36,7 @@ def demo(
     """Photographs to measured 4K images: check, cache, fine-tune, sample, report.
 
     About eight minutes on two CPU cores, without any download. A run that was
-    stopped goes on where it was. Prints a table and, on standard output, the
+    stopped continues where it was. Prints a table and, on standard output, the
     report's path.
     """
     from diffusion4k.demo.settings import Demo

@@ -44,7 +44,7 @@ Estimate: TypeAlias = Annotated[
 
 
 def settings_of(kind: "type[Kind]", **values: Any) -> "Kind":
-    """The settings; a value that is not allowed is wrong usage, told in one line."""
+    """The settings; a value that is not allowed is wrong usage, reported in one line."""
     from pydantic import ValidationError
 
     from diffusion4k.config.problems import describe_problems

@@ -57,7 +57,7 @@ def evaluate(
         int, typer.Option(help="Of the token-grid ratio: pixels a side of a token, or a window.")
     ] = 32,
     cache: Annotated[
-        Path | None, typer.Option(help="Folder that keeps measurements, to go on or to reuse.")
+        Path | None, typer.Option(help="Folder that keeps measurements, to continue or to reuse.")
     ] = None,
     all_: Annotated[
         bool,

@@ -130,11 +130,11 @@ def generate(
         str, typer.Option(help="auto, float32, bfloat16 or float16; auto: by the device.")
     ] = "auto",
 ) -> None:
-    """Make images from prompts, at the model's own size unless told otherwise.
+    """Make images from prompts, at the model's own size by default.
 
     Each image carries its prompt, seed, settings and model. Images that are
     already there with the same settings are kept: a run that was stopped
-    goes on where it was.
+    continues where it was.
     """
     from diffusion4k.errors import UsageError
 

@@ -92,8 +92,8 @@ def judge(
     Images belong together by file name or by prompt, or as in a study, whose `study report` then
     has its judge beside people. Every pair is asked in both orders, which
     shows the judge's bias for a position and takes it out. The key is read from the environment
-    variable OPENAI_API_KEY. The same command goes on after any stop; what is paid is not paid
-    again. Leaves with 1 if an answer is missing.
+    variable OPENAI_API_KEY. The same command continues after any stop; what is paid is not paid
+    again. Exits with 1 if an answer is missing.
     """
     from diffusion4k.preference.judge.run import JudgingStopped, estimate_judging
     from diffusion4k.preference.judge.run import judge as judge_models

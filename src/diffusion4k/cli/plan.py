@@ -88,7 +88,7 @@ def plan(
         int | None, typer.Option(help="GPUs of the machine; without any such option: this one.")
     ] = None,
     gpu_memory: Annotated[str | None, typer.Option(help="Of each GPU; by default 80GiB.")] = None,
-    ram: Annotated[str | None, typer.Option(help="Of the processor, e.g. 512GiB.")] = None,
+    ram: Annotated[str | None, typer.Option(help="Main memory, e.g. 512GiB.")] = None,
     disk: Annotated[str | None, typer.Option(help="Free space, e.g. 2TiB.")] = None,
     bandwidth: Annotated[
         str | None, typer.Option(help="Between a GPU and anything else, by default 23.3GiB/s.")

@@ -40,7 +40,7 @@ def train(
         bool,
         typer.Option(
             "--changed-inputs",
-            help="Go on with other photographs, captions or base weights than the run began with.",
+            help="Continue with other photographs, captions or base weights than before.",
         ),
     ] = False,
     check: Annotated[
@@ -49,7 +49,7 @@ def train(
 ) -> None:
     """Fine-tune a model's transformer, by a recipe.
 
-    The same command goes on from the newest checkpoint of a run that was stopped or killed. The
+    The same command resumes from the newest checkpoint of a run that was stopped or killed. The
     result, OUTPUT/model, is a folder that `generate --model` and plain diffusers load;
     OUTPUT/report.html shows what came of it.
     """

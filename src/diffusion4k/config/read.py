@@ -42,7 +42,7 @@ def read_partly(
     *,
     instead: Mapping[str, Callable[[Any], Any]] | None = None,
 ) -> tuple[AnyConfig | None, list[str], set[str]]:
-    """As `read_config`, but for what is wrong: told, with the outermost keys that it concerns.
+    """As `read_config`, but problems are returned, with the outermost keys that they concern.
 
     What is read is then without these keys, so that the rest can be looked at; None if there is
     none without them. In place of a key that must be there stands what `instead` makes of the value

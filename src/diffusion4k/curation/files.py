@@ -25,5 +25,5 @@ def written(path: Path) -> Iterator[None]:
     except OSError as error:
         raise DiskError(
             f"{path}: cannot be written ({error.strerror or error}): make room or choose another "
-            "output; what is finished is kept, the same command goes on"
+            "output; finished work is kept, the same command continues"
         ) from error

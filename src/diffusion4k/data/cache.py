@@ -5,7 +5,7 @@
     CACHE/files.json             hashes of files by path, size and time, to save time
 
 A build computes what no shard holds. Killed at any moment, it leaves the last complete build
-readable and goes on where it was; shards that nothing refers to are removed at its end.
+readable and continues where it was; shards that nothing refers to are removed at its end.
 """
 
 import sys

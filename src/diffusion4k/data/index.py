@@ -257,7 +257,7 @@ def _read(path: Path) -> _Content:
     if not path.is_file():
         raise Diffusion4kError(
             f"{path.parent}: no complete cache ({INDEX} is missing): build it with "
-            "`diffusion4k cache`; a build that was stopped goes on where it was"
+            "`diffusion4k cache`; a build that was stopped continues where it was"
         )
     if path.stat().st_size > _MOST_BYTES:
         raise _damaged(path, f"{path.stat().st_size} bytes")

@@ -40,5 +40,5 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         raise Diffusion4kError(
             f"{path}: cannot be written ({error.strerror}): make room or choose another cache "
-            "folder; what is finished is kept, the same command goes on"
+            "folder; finished work is kept, the same command continues"
         ) from error

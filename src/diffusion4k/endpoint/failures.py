@@ -105,7 +105,7 @@ def _by_status(error: Any, settings: EndpointSettings, hidden: Callable[[str], s
     if status == 402 or error.code == "insufficient_quota":
         return Diffusion4kError(
             f"{where}: the account has no money left ({detail}): top it up; finished work is kept, "
-            "the same command goes on"
+            "the same command continues"
         )
     if status in _PASSING or status >= 500:
         return Passing(f"{where}: {detail}", after=retry_after(error.response.headers))

@@ -87,7 +87,7 @@ class LedgerFile:
         except sqlite3.Error as error:
             raise Diffusion4kError(
                 f"{self.path}: cannot be read or written ({error}): make room, or move the file "
-                "away if it is damaged; finished work is kept, the same command goes on"
+                "away if it is damaged; finished work is kept, the same command continues"
             ) from error
 
     @contextmanager

@@ -95,7 +95,7 @@ class LiveRun:
                     self._stop(
                         Diffusion4kError(
                             f"{'' if down else count}{failure}: check the endpoint; finished work "
-                            "is kept, the same command goes on"
+                            "is kept, the same command continues"
                         )
                     )
             except Exception as error:

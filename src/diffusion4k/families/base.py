@@ -148,7 +148,7 @@ class Family(Protocol):
     size_step: int
     """Width and height in pixels are multiples of this: autoencoder factor times patch size."""
     lora_targets: tuple[str, ...]
-    """Ends of the names of the linear layers that LoRA adapts unless told otherwise."""
+    """Ends of the names of the linear layers that LoRA adapts by default."""
     image_to_image_class: str | None
     """The stock pipeline that starts from an image; None where diffusers has none."""
     decodes_in_strips: bool
@@ -159,7 +159,7 @@ class Family(Protocol):
     """Tokens of the longest text, in place of what a model states; None: the model's."""
 
     def check(self, model: Path) -> None:
-        """See from file names and headers, in no time, that the folder is complete.
+        """Check from file names and headers alone that the folder is complete.
 
         Raises:
             Diffusion4kError: a component is missing, damaged, or of another class.

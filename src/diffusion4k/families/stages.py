@@ -1,7 +1,7 @@
 """How a model makes an image in stages: a draft, then larger stages, each with options of its own.
 
 The defaults follow from the size that the family's models were trained at; a model folder states
-its own in `diffusion4k.json`, the draft first, and is then sampled in stages unless told otherwise:
+its own in `diffusion4k.json`, the draft first, and is then sampled in stages by default:
 
     {"stages": [{"side": 512, "steps": 20}, {"side": 1024, "steps": 10, "strength": 0.6}]}
 

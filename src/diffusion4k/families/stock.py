@@ -1,6 +1,6 @@
 """What families of stock diffusers pipelines share: their components are named, and loaded by name.
 
-Nothing heavy is imported before something is loaded, so that all families can be listed in no time.
+Nothing heavy is imported before something is loaded, so that listing all families is quick.
 """
 
 import importlib
@@ -106,7 +106,7 @@ class StockFamily:
         self._factor_given = factor
 
     def check(self, model: Path) -> None:
-        """See from file names and headers, in no time, that the folder is complete."""
+        """Check from file names and headers alone that the folder is complete."""
         self.high_resolution(model)
         self.text_tokens(model)
         for name in self.components:

@@ -195,7 +195,7 @@ def evaluate(
     """Measure all images of `folder` and, with `reference`, its distance from that folder.
 
     The extractor defaults to `EfficientNetLite0` and is only loaded for a reference; it is called
-    by several threads. `on_image` is told each file's name once it is done. Files that cannot be
+    by several threads. `on_image` gets each file's name once it is done. Files that cannot be
     measured are listed in the result, not raised; an error is raised only if a folder has no good
     image at all. Features can be had from the result only if they are kept, in `cache`.
 

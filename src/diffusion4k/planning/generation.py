@@ -318,5 +318,5 @@ def _weights_moved(model: Blueprint, setup: GenerationSetup) -> int:
 
 
 def _ram(model: Blueprint, setup: GenerationSetup) -> int:
-    """The largest component passes through the processor's memory when it is loaded."""
+    """The largest component passes through main memory when it is loaded."""
     return max(count(model, name) for name in model.components) * setup.dtype.itemsize

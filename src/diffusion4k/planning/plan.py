@@ -43,7 +43,7 @@ class Plan:
     total_seconds: float
     steps: int
     ram: int
-    """Bytes of the processor's memory beside the device."""
+    """Bytes of main memory beside the device."""
     disk: dict[str, int] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
     """Cheapest first; empty if it fits."""

@@ -1,4 +1,4 @@
-"""Everything that would end a run late, looked for in its first seconds and told all at once.
+"""Everything that would end a run late, checked in its first seconds and reported all at once.
 
 Each check stands alone: one that cannot be made because another failed (no model, say) is left out.
 Nothing is written, and no weights are loaded.

@@ -1,6 +1,6 @@
 """A warning before a run that memory will not suffice for, at next to no cost.
 
-What surely fits is told apart by a bound that needs only the sizes of the layers; only where the
+What surely fits is recognised by a bound that needs only the sizes of the layers; only where the
 bound is above the free memory the plan is made, which is nothing beside such a run.
 """
 

@@ -1,14 +1,14 @@
 r"""Guidance of a stage by the low sub-bands of the stage before.
 
-A stage is to add detail, not to paint anew. In each step the clean latents that the network's
-prediction implies are drawn towards the enlarged picture, in the
-sub-bands that it has and no other:
+A stage is to add detail, not to paint a new picture. In each step the clean latents that the
+network's prediction implies are drawn towards the enlarged picture, only in the sub-bands that it
+has:
 
     x0' = x0 + w(sigma) P(reference - x0),
 
-P keeping the lowest sub-band of as many levels as the picture was doubled. The prediction that
-implies x0' goes on to the scheduler. As this is affine in the prediction, classifier-free guidance
-between predictions so changed is the same as this after it. Compare DiffuseHigh (Kim et al., arXiv
+where P keeps the lowest sub-band of as many levels as the picture was doubled. The prediction that
+implies x0' is passed to the scheduler. This is affine in the prediction, so it may come before or
+after classifier-free guidance. Compare DiffuseHigh (Kim et al., arXiv
 2406.18459), which replaces sub-bands (w = 1), and HiFlow (Bu et al., arXiv 2504.06232).
 """
 

@@ -107,7 +107,7 @@ def leads_out(path: Path, folder: Path) -> bool:
 
 
 def sha256_of(path: str | Path, on_bytes: Callable[[int], None] | None = None) -> str:
-    """Hexadecimal SHA-256 of a file's bytes; `on_bytes(n)` is told of each block read."""
+    """Hexadecimal SHA-256 of a file's bytes; `on_bytes(n)` is called for each block read."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as handle:
         while block := handle.read(1 << 22):

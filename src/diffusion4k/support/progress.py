@@ -27,7 +27,7 @@ class Counter:
     Without a terminal it says nothing of work of less than ten seconds.
 
     Args:
-        each, unit: the rate is told in these, as `each` images a step.
+        each, unit: the rate is shown in these, as `each` images a step.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """What a run is made of besides its recipe, which only names it: weights, photographs, own code.
 
-Every checkpoint notes what stood there (`inputs` in its `state.json`), and a run that goes on
+Every checkpoint notes what stood there (`inputs` in its `state.json`), and a run that resumes
 compares: files that were replaced under the same path give another run, as another recipe does.
 """
 
@@ -117,7 +117,7 @@ def require_same_inputs(checkpoint: Path, inputs: Inputs, *, changed: bool) -> N
             f"{checkpoint}: what the recipe's paths lead to has changed since: {changes}: put it "
             "back, choose another output, or train on all the same with --changed-inputs"
         )
-    print(f"going on with changed inputs: {changes}", file=sys.stderr, flush=True)
+    print(f"resuming with changed inputs: {changes}", file=sys.stderr, flush=True)
 
 
 def photographs_of(folder: Path, digest: Callable[[Path], str]) -> Iterator[str]:
@@ -150,10 +150,10 @@ def _ofphotographs_of(source: str, before: list[str], after: list[str], step: in
         "with another picture": sum(old[name][0] != new[name][0] for name in both),
         "with another caption": sum(old[name][1] != new[name][1] for name in both),
     }
-    told = [f"{count} {what}" for what, count in counts.items() if count] or ["in another order"]
+    parts = [f"{count} {what}" for what, count in counts.items() if count] or ["in another order"]
     return (
         f"{source}: {counted(len(after), 'photograph')}, {len(before)} at step {step}: "
-        f"{', '.join(told)}"
+        f"{', '.join(parts)}"
     )
 
 

@@ -161,7 +161,7 @@ class FeatureMap:
             self._strips.append((len(pixels), mean, variance))
             return
         # Sums about the mean of each piece, merged in float64 (Chan et al. 1979), lose no digits;
-        # pieces stay in the processor's cache, and a product with ones is the fastest sum there is.
+        # pieces stay in the CPU's cache, and a product with ones is the fastest sum there is.
         pieces = pixels.float().split(max(1, _PIECE // self.channels))
         ones = pixels.new_ones((1, len(pieces[0])), dtype=torch.float32)
         means, squares = [], []

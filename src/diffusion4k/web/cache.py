@@ -14,7 +14,7 @@ Value = TypeVar("Value")
 class BoundedCache(Generic[Value]):
     """Keeps at most `limit` bytes, or the newest value alone if that is larger.
 
-    What several threads ask for at once is made once; a failure is told to all of them and not
+    What several threads ask for at once is made once; a failure is reported to all of them and not
     kept.
     """
 

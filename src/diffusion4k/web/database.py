@@ -96,7 +96,7 @@ class Database:
         self._engine.dispose()
 
     def _check_file(self) -> None:
-        # A kept connection would go on writing into a file that has no name any more.
+        # A kept connection would keep writing into a file that has no name any more.
         found = self._path.stat().st_ino if self._path.exists() else None
         if self._file not in (None, found):
             raise Diffusion4kError(
@@ -116,7 +116,7 @@ def _share(connection: Any, _: Any) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    # Two that have both read could not both go on to write: each waits here.
+    # Two that have both read could not both write next: each waits here.
     reading = connection.get_execution_options().get("reading")
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 

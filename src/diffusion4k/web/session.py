@@ -23,7 +23,7 @@ _DOOR = "open the address that the command printed when it started; its token is
 _ENTRANCE = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><title>diffusion4k</title>'
     '<meta http-equiv="refresh" content="0; url=/">'
-    '<link rel="icon" href="/static/icon.svg"><a href="/">Go on</a></html>'
+    '<link rel="icon" href="/static/icon.svg"><a href="/">Continue</a></html>'
 )
 
 

@@ -68,7 +68,7 @@ def test_what_stops_it(tmp_path: Path) -> None:
     with serving(standin := StandIn()) as url:
         result = run(folder, "--endpoint", url, "--budget", 0.012, "--concurrency", 2)
         assert isinstance(result.exception, Diffusion4kError) and result.exception.exit_code == 1
-        assert "a higher budget goes on" in str(result.exception)
+        assert "a higher budget continues" in str(result.exception)
         kept = (folder / METADATA).read_text().count("stand-in")
         assert kept == standin.answered.total() > 1
         assert f"{kept} captions" in result.stdout

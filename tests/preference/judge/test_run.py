@@ -183,7 +183,7 @@ def test_the_budget_is_kept_and_a_higher_one_goes_on(settings: Make, tmp_path: P
     standin = Judge(tokens=2500)
     with serving(standin) as url:
         low = settings(url, budget=0.06, concurrency=8)
-        with pytest.raises(JudgingStopped, match="a higher budget goes on") as stopped:
+        with pytest.raises(JudgingStopped, match="a higher budget continues") as stopped:
             judge(models, low, tmp_path / "out", progress=False)
         spent = stopped.value.report.summary["spent"]
         assert standin.billed - 1e-9 <= spent <= 0.06

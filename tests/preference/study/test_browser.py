@@ -252,7 +252,7 @@ def test_an_image_that_is_gone_is_passed_over(
         if page.locator("html").get_attribute("data-seen") == "true":
             answer(page, "1", "1", "1")
         else:
-            expect(page.locator("#problem")).to_contain_text("Go on, and please tell")
+            expect(page.locator("#problem")).to_contain_text("Continue, and please tell")
             page.keyboard.press("Enter")
     expect(page.locator("#notice-title")).to_have_text("Thank you")
     page.close()

@@ -40,7 +40,7 @@ def verify(
 ) -> None:
     """Decode every picture, look at every caption, list all problems, each with its kind.
 
-    Leaves with 0 if there is none, 1 if there is any, 2 on wrong usage.
+    Exits with 0 if there is none, 1 if there is any, 2 on wrong usage.
     """
     from diffusion4k.curation.verify.fix import LIST, check_target, write_copy
     from diffusion4k.curation.verify.verify import verify_dataset

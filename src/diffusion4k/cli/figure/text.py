@@ -28,7 +28,7 @@ def text(
 ) -> None:
     """Images whose prompts ask for text in quotation marks, and what can be read (Fig. 12).
 
-    With Tesseract or EasyOCR installed the share of characters and words that are right is told.
+    With Tesseract or EasyOCR installed the share of correct characters and words is reported.
     """
     from diffusion4k.benchmark.figures.canvas import check_output, save_figure
     from diffusion4k.benchmark.figures.spelled_text import (

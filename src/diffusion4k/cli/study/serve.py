@@ -39,7 +39,7 @@ def serve(
 ) -> None:
     """Serve a study until Ctrl-C; prints the address of its dashboard.
 
-    Every answer is on the disk before the page goes on. What was shown and
+    Every answer is on the disk before the page continues. What was shown and
     asked cannot be changed once the study has begun.
     """
     from diffusion4k.web.extra import require_web

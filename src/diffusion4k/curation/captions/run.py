@@ -77,7 +77,7 @@ def caption(
     """Caption pictures through an endpoint; what the ledger file has is not asked again.
 
     Pictures of the same bytes are asked about once. A picture that cannot be read, or that the
-    endpoint does not answer, is reported, and the others go on.
+    endpoint does not answer, is reported, and the others continue.
 
     Raises:
         UsageError: no key for OpenAI's endpoint, or a budget without a price.

@@ -78,7 +78,7 @@ def sample_windows(
     """Sample each window `(x, y, half width, half height)` of its level on a square grid.
 
     Bilinear between the centres of pixels, which lie at half integers; outside the picture its
-    border goes on. `samples` is `(windows, side, side)`.
+    border continues. `samples` is `(windows, side, side)`.
     """
     _, height, width = levels.shape
     count, side, _ = samples.shape

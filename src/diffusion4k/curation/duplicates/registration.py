@@ -8,7 +8,7 @@ sampled there matches the first best: Gauss-Newton steps on the squared differen
 
 Correlated at the end is the detail alone, samples minus their local mean: two evening skies, bright
 below and dark above, have the same gradient but not the same clouds. Where there is no detail
-nothing can be told, and the answer is no. One small subject on smooth ground correlates with any
+nothing can be decided, and the answer is no. One small subject on smooth ground correlates with any
 other in the same place: it is laid over the other once more, at its own size.
 """
 
@@ -57,7 +57,7 @@ class Registered:
 def correlation(
     a: Registered, b: Registered, place_a: NDArray[np.float32], place_b: NDArray[np.float32]
 ) -> float:
-    """Correlation of detail in what both pictures show, -1 to 1; 0 where nothing can be told.
+    """Correlation of detail in what both pictures show, -1 to 1; 0 where nothing can be decided.
 
     `place_a` and `place_b`, `(x, y, half width, half height)`, are where they show the same window.
     Where nearly all detail is in one small subject, its place alone makes the pictures correlate:

@@ -124,7 +124,7 @@ class Inspection:
     def caption(self, number: int) -> str | None:
         """The caption as it was corrected, or else as the candidate has it.
 
-        What was corrected is told apart from what the manifest says even where both are the same:
+        Corrections are distinguished from what the manifest says even where both are the same:
         the manifest may have been built with the correction.
         """
         held = self.holds(number)

@@ -105,7 +105,7 @@ def _recipe(dataset: Path) -> Any:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise Diffusion4kError(f"{path}: not readable ({reason}): mend or remove it") from None
+        raise Diffusion4kError(f"{path}: not readable ({reason}): fix or remove it") from None
 
 
 def _thresholds(pairs: Mapping[str, tuple[float | None, float | None]]) -> dict[str, list[Limit]]:

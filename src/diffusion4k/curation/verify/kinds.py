@@ -32,7 +32,7 @@ KINDS = {
     "symlink": ProblemKind("a link to a file outside of the dataset", "the file itself is taken"),
     "name": ProblemKind(
         "named in other letters (upper or lower case, Unicode normal form) than the file has, or "
-        "told from another file by these alone",
+        "distinguished from another file by these alone",
         "renamed",
     ),
     "ending": ProblemKind("a file name that ends otherwise than its content asks for", "renamed"),

@@ -79,7 +79,7 @@ def ready(
 
     Args:
         answers: Of people and judges, checks among them.
-        keep_flagged: Leave nobody out; who would be is still told.
+        keep_flagged: Leave nobody out; who would be is still reported.
         tolerated: Attention checks that someone may fail; by default as many as the study says.
     """
     answers = _apart(_last(answers))

@@ -1,4 +1,4 @@
-"""A judge's answer read: for each question the first or the second image, or why it cannot be told.
+"""A judge's answer read: for each question the first or the second image, or why neither.
 
     1. Visual Aesthetics: the first image is better. The reason is ...
        ^ heading          ^ verdict                 ^ reason

@@ -1,6 +1,6 @@
 """A copy of a running study's rows, checked before it is called a backup.
 
-It is an SQLite file with the same tables. SQLite copies its own pages while the server goes on
+It is an SQLite file with the same tables. SQLite copies its own pages while the server continues
 writing; of a PostgreSQL database all rows are read in one transaction.
 """
 

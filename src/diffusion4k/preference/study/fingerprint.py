@@ -45,7 +45,7 @@ def fingerprint(config: StudyConfig, material: Material) -> dict[str, Any]:
 def differences(
     before: dict[str, Any], now: dict[str, Any], place: Path, material: Material
 ) -> None:
-    """Refuse to go on with another study.
+    """Refuse to continue with another study.
 
     Raises:
         Diffusion4kError: names what differs, of images their files.

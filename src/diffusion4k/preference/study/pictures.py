@@ -40,7 +40,7 @@ class ScenePictures:
 
 @dataclass(frozen=True)
 class Scenes:
-    """All scenes of a study, and what is worth to be told about them."""
+    """All scenes of a study, and notes about them."""
 
     scenes: list[ScenePictures]
     notes: list[str]

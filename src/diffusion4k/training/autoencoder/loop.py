@@ -68,7 +68,7 @@ def train_autoencoder(
     """Run a recipe to its end, from its newest checkpoint if there is one; the student's folder.
 
     `skip_bad` leaves out photographs that cannot be read or are smaller than the crop.
-    `changed_inputs`: goes on with other photographs or another teacher than it began with.
+    `changed_inputs`: continues with other photographs or another teacher than it began with.
 
     Raises:
         UsageError: a recipe that cannot be run, or that is not the one of the checkpoint, or leads
@@ -142,7 +142,7 @@ class _AutoencoderRun:
     def _open_logs(self, skip_bad: bool) -> None:
         recipe, wanted = self.recipe, self.recipe.validation
         if self.checkpoint:
-            print(f"going on from {self.checkpoint}", file=sys.stderr, flush=True)
+            print(f"resuming from {self.checkpoint}", file=sys.stderr, flush=True)
         require_space(recipe, self.trained.student, self.trained.discriminator)
         self.validation = None
         if wanted.every:
@@ -189,7 +189,7 @@ class _AutoencoderRun:
                 if signal:
                     raise TrainingStopped(
                         f"stopped by signal {signal} after step {done} of {recipe.steps}, saved in "
-                        f"{self.checkpoint}: run the same command to go on",
+                        f"{self.checkpoint}: run the same command to continue",
                         signal,
                     )
 

@@ -236,7 +236,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 def _damaged(path: Path, error: Exception) -> Diffusion4kError:
     return Diffusion4kError(
-        f"{path}: damaged checkpoint ({error}): delete {path.parent} to go on from the one before"
+        f"{path}: damaged checkpoint ({error}): delete {path.parent} to resume from the one before"
     )
 
 

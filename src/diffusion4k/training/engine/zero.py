@@ -5,7 +5,7 @@
 
 A process gets the sum of all processes' gradients of its share, takes the optimizer's step there
 and tells the others the new weights (Rajbhandari et al., arXiv:1910.02054). With `offload` shares
-stand in the processor's memory, where the step is then taken (Ren et al., arXiv:2101.06840).
+are in the CPU's memory, where the step is then taken (Ren et al., arXiv:2101.06840).
 
 DeepSpeed is given the optimizer and the parameters, and never sees the network: what it takes for
 the forward pass hands on a loss that is there already, so that all engines compute alike.

@@ -162,8 +162,8 @@ class ValidationRecipe(Section):
     """Every so many steps (null: never): a loss on `samples` fixed pictures, one image a prompt.
 
     Null sizes are the crop's, null `sampling_steps` and `guidance` the model's own. In the
-    `background` a process of its own makes the images while training goes on, on `device` (null:
-    the processor).
+    `background` a process of its own makes the images while training continues, on `device` (null:
+    the CPU).
     """
 
     every: Count | None = 500
