@@ -170,7 +170,7 @@ def test_a_cache_that_another_study_changed_is_refused(
     others = shutil.copytree(pictures, tmp_path / "others")
     shutil.copyfile(others / "0.png", others / "1.png")
     prepare(copied.model_copy(update={"recipe": copied.recipe | {"data": str(others)}}))
-    with pytest.raises(UsageError, match="has other pictures now than when this study began"):
+    with pytest.raises(UsageError, match="has different pictures than when this study began"):
         ground.require_cache()
 
 
@@ -304,7 +304,7 @@ def test_many_processes_of_one_launcher_are_refused(
     study: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match="shares its runs out by itself"):
+    with pytest.raises(UsageError, match="distributes its own runs"):
         run_study(study())
 
 

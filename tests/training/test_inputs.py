@@ -74,7 +74,7 @@ def _reordered(data: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (_fewer_and_others, "data: 14 photographs, 12 at step 2: 4 no longer there, 6 new"),
+        (_fewer_and_others, "data: 14 photographs, 12 at step 2: 4 missing now, 6 new"),
         (_repainted, "data: 12 photographs, 12 at step 2: 1 with another picture"),
         (_recaptioned, "data: 12 photographs, 12 at step 2: 3 with another caption"),
         (_reordered, "data: 12 photographs, 12 at step 2: in another order"),

@@ -59,7 +59,7 @@ def base_recipe(study: AblationRecipe) -> Recipe:
     if recipe.schedule.name == "cosine" and len(study.steps) > 1:
         raise UsageError(
             f"steps: found {len(study.steps)} numbers with recipe.schedule.name=cosine, whose "
-            "learning rate depends on where a run ends: give one, or schedule.name=constant"
+            "learning rate depends on where a run ends: give only one, or schedule.name=constant"
         )
     if study.equal and recipe.precision != "fp32":
         raise UsageError(

@@ -128,7 +128,7 @@ class AblationRecipe(Section):
         if again := next((name for name in small if small.count(name) > 1), None):
             raise PydanticCustomError(
                 "arms",
-                "arms: {name} is given twice, as folders have it: choose another name",
+                "arms: {name} is given twice as the name of a folder: choose another name",
                 {"name": again},
             )
         for key in ("seeds", "sample_seeds"):
@@ -137,7 +137,7 @@ class AblationRecipe(Section):
         if list(self.steps) != sorted(set(self.steps)):
             raise PydanticCustomError(
                 "steps",
-                "steps: found {found}, allowed numbers that grow",
+                "steps: found {found}, allowed increasing numbers",
                 {"found": list(self.steps)},
             )
         return self

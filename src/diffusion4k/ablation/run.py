@@ -82,7 +82,7 @@ def run_study(study: AblationRecipe, *, skip_bad: bool = False) -> AblationResul
             return None
         for run in runs:  # which others may have trained
             _refuse_other_conditions(run, ground)
-        with waiting(start_folder(study), "another process looks at the model as it starts"):
+        with waiting(start_folder(study), "another process measures the model at its start"):
             pass
         _look_at_start(ground, runs[0])
         looks = {(run.arm, run.seed, s): look_folder(run, s) for run in runs for s in study.steps}
@@ -120,9 +120,9 @@ def check_study(study: AblationRecipe, *, skip_bad: bool = False) -> list[Run]:
     """
     if processes() > 1:
         raise UsageError(
-            "a study shares its runs out by itself: start the same command several times, each "
+            "a study distributes its own runs: start the same command several times, each "
             "with its own GPU (CUDA_VISIBLE_DEVICES), without accelerate launch or torchrun; or "
-            "train runs that need many GPUs by their recipe.yaml, see docs/ablation.md"
+            "train runs that need many GPUs from their recipe.yaml, see docs/ablation.md"
         )
     runs = runs_of(study)
     _refuse_images_of_others(study, runs[0].recipe)
@@ -166,8 +166,8 @@ def notes_of(study: AblationRecipe, ground: StudySetup) -> list[str]:
     for count, what in ((len(study.seeds), "seed"), (len(ground.prompts.prompts), "prompt")):
         if count < FEWEST_CROSSED:
             notes.append(
-                f"{counted(count, what)}: too few for an interval, and no difference "
-                f"can be told from chance: give at least {FEWEST_CROSSED}"
+                f"{counted(count, what)}: too few for an interval, so no difference "
+                f"can be distinguished from chance: give at least {FEWEST_CROSSED}"
             )
     if min(study.velocity.pictures, len(ground.asked)) < FEWEST_CROSSED:
         notes.append(
@@ -228,7 +228,7 @@ def _look_at_start(ground: StudySetup, run: Run) -> None:
     folder = start_folder(ground.study)
     with taken(folder) as ours:
         if ours and not has_look(ground, folder, None):
-            take_look(ground, run.recipe, folder, arm=None, name="the model as it starts")
+            take_look(ground, run.recipe, folder, arm=None, name="the model at its start")
 
 
 def _looks_to_do(runs: Sequence[Run], ground: StudySetup) -> list[tuple[Run, int]]:
@@ -281,6 +281,6 @@ def _refuse_other_conditions(run: Run, ground: StudySetup) -> None:
     ]
     if changes:
         raise UsageError(
-            f"{run.folder}: was trained with another {', '.join(changes)}, and would not compare: "
-            "undo that, or choose another output"
+            f"{run.folder}: was trained with another {', '.join(changes)}: undo "
+            "that, or choose another output, as the results would not be comparable"
         )

@@ -68,7 +68,7 @@ class StudySetup:
         """
         if LatentCache(self.cache.path).checksum() != self.checksum:
             raise UsageError(
-                f"{self.cache.path}: has other pictures now than when this study began: undo "
+                f"{self.cache.path}: has different pictures than when this study began: undo "
                 "what changed them, or choose another output"
             )
 

@@ -115,8 +115,8 @@ def agreement_with_people(
     means = ratings.mean()
     if (means == means[0]).all():
         raise Diffusion4kError(
-            f"all {len(means)} images have the mean rating {means[0]:g}: nothing correlates with "
-            "a constant"
+            f"all {len(means)} images have the mean rating {means[0]:g}: a constant "
+            "has no correlation"
         )
     rated = [findings[image] for image in ratings.images]
     warnings = list(ratings.warnings)

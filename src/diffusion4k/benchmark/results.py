@@ -16,7 +16,7 @@ from diffusion4k.support.text_files import as_cell
 
 __all__ = ["BenchmarkResults", "Difference", "ImageRow", "TableRow", "shown"]
 
-_FOREIGN = "weighs JPEG files of another quality"
+_FOREIGN = "uses sizes of JPEG files of another quality"
 
 Kind = Literal["ours", "photographs", "published"]
 

@@ -134,7 +134,7 @@ def notes_of(
             notes.append(
                 f"{first.name} and {second.name}: {counted(common, 'pair')} of "
                 f"{len(first.shots)} and "
-                f"{len(second.shots)} images; the others have no partner and do not count in their "
+                f"{len(second.shots)} images; the others have no partner and are left out of their "
                 "difference"
             )
     fewest = min(len(entrant.found) for entrant in entrants)

@@ -49,7 +49,7 @@ def show(results: BenchmarkResults, console: Console | None = None) -> None:
 
 
 def _measured(results: BenchmarkResults) -> Table:
-    title = "Measured, with 95% intervals († does not compare with the first row)"
+    title = "Measured, with 95% intervals († not comparable with the first row)"
     table = Table(title=title, title_justify="left")
     table.add_column("")
     rows = results.of_kind("ours", "photographs")
@@ -86,7 +86,7 @@ def _differences(results: BenchmarkResults) -> Table:
 
 
 def _beside(results: BenchmarkResults) -> Table:
-    title = "Beside published figures († does not compare with the first row)"
+    title = "Beside published figures († not comparable with the first row)"
     table = Table(title=title, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", overflow="fold")
     columns = results.published_columns()

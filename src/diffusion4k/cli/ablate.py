@@ -38,7 +38,7 @@ def ablate(
     ] = False,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Look for everything that is wrong, estimate the time, stop."),
+        typer.Option("--check", help="Check everything, estimate the time, and stop."),
     ] = False,
 ) -> None:
     """Train a model with several objectives and say what differs, and what does not.
@@ -66,7 +66,8 @@ def ablate(
     results = run_study(wanted, skip_bad=skip_bad)
     if results is None:
         typer.echo(
-            "other processes have the last runs, and will report; if they stopped, run this again",
+            "other processes have the last runs and will report; if they stopped, run this command "
+            "again",
             err=True,
         )
         return

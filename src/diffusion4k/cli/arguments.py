@@ -41,7 +41,7 @@ def stages_asked(
     from diffusion4k.families.stages import StageOptions
 
     if direct and (stages is not None or draft is not None):
-        raise UsageError("--direct contradicts --stages and --draft: leave one of them out")
+        raise UsageError("--direct contradicts --stages and --draft: leave out one of them")
     sides: tuple[int, ...] | None = () if direct else None
     if stages is not None:
         try:

@@ -85,7 +85,7 @@ def benchmark(
             raise UsageError("give a recipe, or at least one --model or --images")
         checked = checked_recipe(given | {"models": _entries(model or [], images or [])})
     elif model or images or given:
-        raise UsageError(f"{recipe}: with a recipe, other values are given as KEY=VALUE")
+        raise UsageError(f"{recipe}: with a recipe, give other values as KEY=VALUE")
     else:
         with of_this_kind(recipe, "benchmark"):
             checked = load_benchmark_recipe(recipe, overrides)

@@ -40,7 +40,7 @@ def cache(
     ] = None,
     flip: Annotated[bool, typer.Option("--flip", help="Encode mirrored photographs too.")] = False,
     dtype: Annotated[
-        str, typer.Option(help="Of what is stored: float16, bfloat16 or float32.")
+        str, typer.Option(help="Type of what is stored: float16, bfloat16 or float32.")
     ] = "float16",
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Report broken photographs and leave them out.")

@@ -28,10 +28,12 @@ def demo(
     ] = "pocket-base",
     side: Annotated[int, typer.Option(help="Side of the square images, a multiple of 128.")] = 4096,
     sampling_steps: Annotated[
-        int | None, typer.Option(help="By default the model's own.", min=1)
+        int | None, typer.Option(help="Sampling steps; by default the model's own.", min=1)
     ] = None,
-    training_steps: Annotated[int | None, typer.Option(help="By default 120.", min=2)] = None,
-    seed: Annotated[int, typer.Option(help="Of training and sampling.", min=0)] = 0,
+    training_steps: Annotated[
+        int | None, typer.Option(help="Training steps; by default 120.", min=2)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of training and sampling.", min=0)] = 0,
 ) -> None:
     """Photographs to measured 4K images: check, cache, fine-tune, sample, report.
 

@@ -66,5 +66,5 @@ def check_generation(
 def require_folder(folder: Path, what: str = "images") -> None:
     """Raise `UsageError` unless a folder of `what` is there."""
     if not folder.is_dir():
-        found = "is no folder" if folder.exists() else "no such folder"
+        found = "is not a folder" if folder.exists() else "no such folder"
         raise UsageError(f"{folder}: {found}: give a folder of {what}")

@@ -28,9 +28,11 @@ Url: TypeAlias = Annotated[
     str, typer.Option(help="Address up to the version; any OpenAI-compatible server.")
 ]
 Model: TypeAlias = Annotated[str, typer.Option(help="The model's name at the endpoint.")]
-Longest: TypeAlias = Annotated[int, typer.Option(help="Longer side of what is sent, pixels.")]
-Quality: TypeAlias = Annotated[int, typer.Option(help="JPEG quality of what is sent.")]
-Detail: TypeAlias = Annotated[str, typer.Option(help="How closely it is looked at: low, high.")]
+Longest: TypeAlias = Annotated[int, typer.Option(help="Longer side of the images sent, pixels.")]
+Quality: TypeAlias = Annotated[int, typer.Option(help="JPEG quality of the images sent.")]
+Detail: TypeAlias = Annotated[
+    str, typer.Option(help="Detail in which the model sees images: low, high.")
+]
 Concurrency: TypeAlias = Annotated[int, typer.Option(help="Requests under way at a time.")]
 RateLimit: TypeAlias = Annotated[int | None, typer.Option(help="Rate limit.")]
 Timeout: TypeAlias = Annotated[float, typer.Option(help="Seconds to wait for an answer.")]
@@ -39,7 +41,7 @@ Price: TypeAlias = Annotated[
     float | None, typer.Option(help="Dollars per million tokens; known for GPT-4o.")
 ]
 Estimate: TypeAlias = Annotated[
-    bool, typer.Option("--estimate", help="Only say what it would cost; nothing is sent.")
+    bool, typer.Option("--estimate", help="Only report what it would cost; nothing is sent.")
 ]
 
 

@@ -47,14 +47,20 @@ def evaluate(
         bool, typer.Option("--skip-bad", help="Leave out broken images and exit with 0.")
     ] = False,
     reencode: Annotated[
-        bool, typer.Option("--reencode", help="Weigh every image as a new JPEG of quality 95.")
+        bool,
+        typer.Option("--reencode", help="Measure every image's size as a new JPEG of quality 95."),
     ] = False,
     patch_size: Annotated[
         int, typer.Option(help="Side of the patches of FD-EffNet-patch, in pixels.")
     ] = 224,
-    patches_per_image: Annotated[int, typer.Option(help="At most so many patches per image.")] = 64,
+    patches_per_image: Annotated[
+        int, typer.Option(help="Largest number of patches per image.")
+    ] = 64,
     grid_period: Annotated[
-        int, typer.Option(help="Of the token-grid ratio: pixels a side of a token, or a window.")
+        int,
+        typer.Option(
+            help="Period of the token-grid ratio: pixels a side of a token, or of a window."
+        ),
     ] = 32,
     cache: Annotated[
         Path | None, typer.Option(help="Folder that keeps measurements, to continue or to reuse.")
@@ -119,7 +125,7 @@ def evaluate(
     if out is not None and out.is_dir():
         raise UsageError(f"--out {out}: is a folder; name a file such as {out / 'results.json'}")
     if out is not None and out.parent.exists() and not out.parent.is_dir():
-        raise UsageError(f"--out {out}: {out.parent} is a file, no folder: name another")
+        raise UsageError(f"--out {out}: {out.parent} is a file, not a folder: name another")
     if against is None and figure:
         raise UsageError("--figure: goes with --against")
     settings = MeasureSettings(reencode, patch_size, patches_per_image, grid_period)

@@ -53,7 +53,7 @@ def judge(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for answers, summary and the ledger of what is paid; by default judged, "
+            help="Folder for answers, summary and the ledger of payments; by default judged, "
             "of a study in its own folder.",
             show_default=False,
         ),
@@ -63,9 +63,9 @@ def judge(
         typer.Option(help=".txt or .jsonl file of the prompts of images that carry none."),
     ] = None,
     patches: Annotated[
-        int, typer.Option(help="Places at native size that decide about fine details; 0: none.")
+        int, typer.Option(help="Regions at native size that decide about fine details; 0: none.")
     ] = 0,
-    patch_side: Annotated[int, typer.Option(help="Side of such a place, pixels.")] = 768,
+    patch_side: Annotated[int, typer.Option(help="Side of such a region, pixels.")] = 768,
     endpoint: Url = "https://api.openai.com/v1",
     model: Model = "gpt-4o",
     longest: Longest = 1536,
@@ -83,7 +83,7 @@ def judge(
     input_price: Price = None,
     output_price: Price = None,
     tries: Annotated[
-        int, typer.Option(help="Answers to pay for, at most, when they cannot be read.")
+        int, typer.Option(help="Largest number of answers to pay for when they cannot be read.")
     ] = 3,
     estimate: Estimate = False,
 ) -> None:

@@ -55,7 +55,7 @@ def _version(show: bool) -> None:
 @app.callback()
 def _options(
     version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version and leave."
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
     ),
 ) -> None:
     pass
@@ -93,7 +93,7 @@ def main() -> None:
         Path.cwd()
     except OSError:
         # Libraries that are imported later end the process over it.
-        _fail("the working directory is gone: change to a folder that is there", 1)
+        _fail("the working directory is gone: change to a folder that exists", 1)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name may hold what is no text here; standard error does the same by itself.
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -23,9 +23,7 @@ def register(app: typer.Typer) -> None:
 def models(
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(
-            help="Folders in and below which to look for models, too.", show_default=False
-        ),
+        typer.Argument(help="Further folders in which to look for models.", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

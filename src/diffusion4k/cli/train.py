@@ -44,7 +44,7 @@ def train(
         ),
     ] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Look for everything that is wrong, and do no more.")
+        bool, typer.Option("--check", help="Check everything that could be wrong, and stop.")
     ] = False,
 ) -> None:
     """Fine-tune a model's transformer, by a recipe.

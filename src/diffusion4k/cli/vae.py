@@ -100,7 +100,7 @@ def evaluate(
         typer.Option(help="LPIPS's heads; by default those of the installed package lpips."),
     ] = None,
     max_memory: Annotated[
-        str | None, typer.Option(help="For feature maps, e.g. 2GiB; by default no limit.")
+        str | None, typer.Option(help="Limit for feature maps, e.g. 2GiB; by default none.")
     ] = None,
     allow_enlarging: Annotated[
         bool, typer.Option("--allow-enlarging", help="Use photographs that are too small, too.")

@@ -110,7 +110,7 @@ FolderName = Annotated[
     str,
     matching(
         r"[^/\\\x00-\x1f.][^/\\\x00-\x1f]{0,79}",
-        "a name for a folder: 1 to 80 characters, no slash, no dot in front",
+        "a name for a folder: 1 to 80 characters, no slash, not beginning with a dot",
     ),
 ]
 

@@ -93,7 +93,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
         if not newurl.lower().startswith(("http://", "https://")):
-            raise RefusedError(f"HTTP {code}: leads to {newurl[:200]}, which is no http(s) URL")
+            raise RefusedError(f"HTTP {code}: leads to {newurl[:200]}, which is not an http(s) URL")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 

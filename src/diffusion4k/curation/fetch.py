@@ -81,7 +81,7 @@ def _get(url: str, wanted: FetchRecipe) -> bytes:
         reason = getattr(error, "reason", error)
         raise _Later(" ".join(str(reason).split())[:200] or type(error).__name__) from None
     except (ValueError, UnicodeError) as error:
-        raise FetchError(f"no valid URL: {error}") from None
+        raise FetchError(f"not a valid URL: {error}") from None
 
 
 def _read(answer: http.client.HTTPResponse, wanted: FetchRecipe, until: float) -> bytes:

@@ -176,7 +176,7 @@ class HookRecipe(Section):
     """A function of yours: takes an RGB array `(H, W, 3)` of uint8 and gives a number."""
 
     name: Annotated[
-        str, matching(r"[a-z][a-z0-9_]*", "small letters, digits and `_`, a letter in front")
+        str, matching(r"[a-z][a-z0-9_]*", "small letters, digits and `_`, beginning with a letter")
     ]
     function: Annotated[str, matching(r"[\w.]+:\w+", "`module:function`")]
     """`module:function`."""
@@ -237,7 +237,7 @@ def load_dataset_recipe(path: str | Path, overrides: list[str] | None = None) ->
     names = [hook.name for hook in recipe.hooks]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise UsageError(f"{path}: hooks: two are named {twice[0]}: give each a name of its own")
+        raise UsageError(f"{path}: hooks: two are named {twice[0]}: give each its own name")
     taken = sorted({name for name in names if name in (*_COLUMNS.split(), *MEASURES)})
     if taken:
         raise UsageError(f"{path}: hooks: {taken[0]} is a column of the manifest: rename the hook")

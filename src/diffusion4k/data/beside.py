@@ -58,7 +58,9 @@ def rows_beside(folder: Path, *, as_written: bool = False) -> Iterator[Row | Pro
         yield problem
     for parent, found in sidecars.items():
         for name in found.orphans():
-            reason = "no picture of this name is beside it: put it there, or remove the caption"
+            reason = (
+                "there is no picture of this name beside it: put it there, or remove the caption"
+            )
             yield Problem(str(parent / name), reason, "caption-alone")
 
 

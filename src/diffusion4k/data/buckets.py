@@ -51,7 +51,8 @@ def bucket_sizes(
     check_multiple("resolution", resolution)
     if not 1 <= longest <= LONGEST:
         raise UsageError(
-            f"buckets: found {longest:g} as longest aspect, allowed 1 to {LONGEST}, for example 2.4"
+            f"buckets: found {longest:g} as the longest aspect, allowed 1 to {LONGEST}, for "
+            "example 2.4"
         )
     step = max(round(resolution / 16 / multiple), 1) * multiple
     widest = int(resolution * sqrt(longest)) // multiple * multiple

@@ -122,7 +122,7 @@ class ImageCrops:
                     self._broken.add(index)
                     reason = str(error).removeprefix(f"{photo.path}: ")
                     report_skipped([Problem(str(photo.path), reason)])
-        raise Diffusion4kError("no photograph can be read any more: see the reasons above")
+        raise Diffusion4kError("no photograph can be read any longer: see the reasons above")
 
     def _size(self, width: int, height: int) -> tuple[int, int]:
         """Width and height after scaling."""

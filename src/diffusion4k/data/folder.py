@@ -171,7 +171,7 @@ def metadata_of(folder: Path) -> Path | None:
         UsageError: no folder, or no caption in it.
     """
     if not folder.is_dir():
-        what = "is no folder" if folder.exists() else "no such folder"
+        what = "is not a folder" if folder.exists() else "no such folder"
         raise UsageError(
             f"{folder}: {what}: give a folder with {METADATA} in it, or {POCKET} for the bundled "
             f"photographs{where_from(folder)}"

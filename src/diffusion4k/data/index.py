@@ -206,7 +206,7 @@ def table_names(folder: Path) -> tuple[str, ...]:
 
 def _checked_name(name: str) -> str:
     if not is_file_name(name):
-        raise PydanticCustomError("file_name", "Input should be the name of a file, no path")
+        raise PydanticCustomError("file_name", "Input should be the name of a file, not a path")
     return name
 
 

@@ -57,8 +57,8 @@ def why_unread(path: Path) -> str | None:
     if ending not in SUFFIXES or path.is_file():
         return None
     if path.is_symlink() and not path.exists():
-        return "a link that leads nowhere: put the picture itself here, or remove it"
-    return "no plain file: put the picture itself here, or remove it"
+        return "a broken link: put the picture itself here, or remove it"
+    return "not a regular file: put the picture itself here, or remove it"
 
 
 def looks_like_picture(name: str) -> bool:
@@ -146,7 +146,7 @@ def list_images(folder: str | Path, *, quiet: bool = False) -> list[Path]:
     """
     folder = photo_folder(folder)
     if not folder.is_dir():
-        what = "is no folder" if folder.exists() else "no such folder"
+        what = "is not a folder" if folder.exists() else "no such folder"
         raise UsageError(f"{folder}: {what}: give a folder of images")
     paths = [
         path

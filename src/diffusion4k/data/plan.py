@@ -59,7 +59,7 @@ class CacheSettings:
         if self.longest is not None and not self.enlarge:
             raise UsageError(
                 "buckets: have one area for all photographs, so that small ones must be "
-                "enlarged: leave enlarge=false out, or buckets"
+                "enlarged: leave out enlarge=false, or buckets"
             )
         if self.posterior and self.enlargement:
             raise UsageError(

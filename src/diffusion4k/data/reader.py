@@ -214,7 +214,7 @@ def refuse_other_build(
     if dtype and settings["dtype"] != dtype:
         raise Diffusion4kError(
             f"{folder}: dtype of this cache: found {settings['dtype']}, expected {dtype}: leave "
-            "cache_dtype out to take it as it is, or give another cache folder"
+            "out cache_dtype to use it as it is, or give another cache folder"
         )
     _require(
         folder,
@@ -261,7 +261,7 @@ def _require(
         if found != expected:
             raise Diffusion4kError(
                 f"{path}: {what} of this cache: found {str(found)[:12]}, expected "
-                f"{str(expected)[:12]}: give another cache folder, or build this one anew for "
+                f"{str(expected)[:12]}: give another cache folder, or build this one again for "
                 f"{model} at {resolution} with `diffusion4k cache`"
             )
 

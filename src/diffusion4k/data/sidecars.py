@@ -96,10 +96,12 @@ def caption_of(path: Path, keys: Sequence[str], *, as_written: bool = False) -> 
         ValueError: also if it cannot be read, or is no plain file.
     """
     if not path.is_file():
-        raise ValueError("no plain file: put the caption itself here")
+        raise ValueError("not a regular file: put the caption itself here")
     try:
         if path.stat().st_size > MOST_BYTES:
-            raise ValueError(f"{path.stat().st_size} bytes, allowed {MOST_BYTES}: no caption")
+            raise ValueError(
+                f"{path.stat().st_size} bytes, allowed {MOST_BYTES}: too large for a caption"
+            )
         content = path.read_bytes()
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
@@ -144,7 +146,7 @@ def _first(row: dict[str, Any], keys: Sequence[str]) -> str | None:
 
 def _clean(text: str) -> str | None:
     if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise ValueError("the caption holds a character that is no text")
+        raise ValueError("the caption holds a character that is not text")
     return " ".join(text.split()) or None
 
 

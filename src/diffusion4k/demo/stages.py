@@ -55,7 +55,7 @@ class Stages:
             now = time.monotonic()
             self.seconds[name] = self.seconds.get(name, 0.0) + now - start
             self._write()
-        self.say(f"{_clock(now - start)}, {_clock(now - self._start)} in all")
+        self.say(f"{_clock(now - start)}, {_clock(now - self._start)} in total")
 
     def say(self, text: str) -> None:
         """A line about the running stage."""

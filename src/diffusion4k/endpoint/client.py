@@ -106,7 +106,7 @@ class Endpoint:
         )
         if answer is None:
             raise Passing(
-                f"{self.settings.url}: the answer is no chat completion", perhaps_billed=True
+                f"{self.settings.url}: the answer is not a chat completion", perhaps_billed=True
             )
         return self.hidden(answer)
 

@@ -134,9 +134,7 @@ class LiveRun:
             if self._fault:
                 main.cancel()
                 return
-            self._counter.say(
-                "stopping: waiting for answers under way; Ctrl-C again leaves at once"
-            )
+            self._counter.say("stopping: waiting for answers under way; Ctrl-C again exits at once")
             self._stop(KeyboardInterrupt())
 
         try:

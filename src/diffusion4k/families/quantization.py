@@ -48,7 +48,7 @@ def check_weights_option(weights: str | None) -> None:
     if package and importlib.util.find_spec(package) is None:
         raise Diffusion4kError(
             f"weights {kind} need the package {package}, which is not installed: "
-            f"pip install {package}, or take fp8, which needs none"
+            f"pip install {package}, or use fp8, which needs none"
         )
 
 

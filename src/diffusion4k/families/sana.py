@@ -130,7 +130,7 @@ class Sana(StockFamily):
         if max_memory is not None:
             raise UsageError(
                 f"memory limit: the {type(autoencoder).__name__} of {self.name} models decodes an "
-                "image as a whole, as its attention sees all of it: leave the limit out, or ask "
+                "image as a whole, as its attention sees all of it: leave out the limit, or ask "
                 "for a smaller size"
             )
 

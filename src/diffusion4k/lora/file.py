@@ -138,7 +138,7 @@ def read_adapter(place: str | Path) -> Adapter:
         else:
             if converted:
                 return Adapter(path, converted, {}, {})
-            reason = "found nothing of a transformer"
+            reason = "found nothing for a transformer"
         raise Diffusion4kError(
             f"{path}: not a LoRA of a transformer in a known layout: {reason}; allowed are "
             f"{_PREFIX}LAYER{_ENDS[0]} and {_ENDS[1]}, and what kohya-ss/sd-scripts, OneTrainer, "

@@ -82,13 +82,13 @@ def config_of(metadata: dict[str, str], prefix: str, ranks: dict[str, int]) -> d
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        reason = "is not there" if first["type"] == "missing" else f"({first['msg']})"
+        reason = "is missing" if first["type"] == "missing" else f"({first['msg']})"
         raise ValueError(f"the header's {CONFIG_KEY}: {place} {reason}") from None
     for layer, rank in ranks.items():
         try:
             expected = config.rank_of(layer)
         except re.error as error:
-            raise ValueError(f"the header's rank_pattern is no pattern ({error})") from None
+            raise ValueError(f"the header's rank_pattern is not a pattern ({error})") from None
         if rank != expected:
             raise ValueError(f"{layer}: the header says rank {expected}, its weights have {rank}")
     return known
@@ -98,12 +98,12 @@ def origin_of(metadata: dict[str, str]) -> dict[str, str]:
     """Family and base model, as far as the header says them.
 
     Raises:
-        ValueError: it is no object of texts.
+        ValueError: it is not an object of texts.
     """
     record = _object(metadata, RECORD_KEY)
     for key, value in record.items():
         if not isinstance(value, str):
-            raise ValueError(f"the header's {RECORD_KEY}: {key} is no text")
+            raise ValueError(f"the header's {RECORD_KEY}: {key} is not a text")
     return record
 
 
@@ -111,9 +111,9 @@ def _object(metadata: dict[str, str], key: str) -> dict[str, Any]:
     try:
         value = json_of(metadata.get(key, "{}"))
     except ValueError as error:
-        raise ValueError(f"the header's {key} is no JSON ({error})") from None
+        raise ValueError(f"the header's {key} is not JSON ({error})") from None
     if not isinstance(value, dict):
-        raise ValueError(f"the header's {key} is no object")
+        raise ValueError(f"the header's {key} is not an object")
     return value
 
 

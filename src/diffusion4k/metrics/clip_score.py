@@ -86,5 +86,5 @@ def prompt_of(picture: MeasuredImage) -> str:
         Diffusion4kError: it has none.
     """
     if not picture.prompt or not picture.prompt.strip():
-        raise Diffusion4kError(f"{picture.path}: has no prompt to be matched with")
+        raise Diffusion4kError(f"{picture.path}: has no prompt to match")
     return picture.prompt

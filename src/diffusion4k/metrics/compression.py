@@ -57,7 +57,7 @@ def why_marked(files: int, remedy: str) -> str:
     """What `MARK` says, and the option by which all ratios compare."""
     return (
         f"{MARK} {counted(files, 'JPEG file')} not written at quality {QUALITY} with 4:2:0: such a "
-        f"Compression Ratio does not compare; {remedy} makes it so"
+        f"Compression Ratio is not comparable; {remedy} makes it so"
     )
 
 

@@ -53,7 +53,7 @@ class IqaScore:
             self._metric: Any = pyiqa.create_metric(name, device=torch.device(device))
         except Exception as error:
             raise Diffusion4kError(
-                f"pyiqa makes no score {name!r} here ({one_line(error)}): `pyiqa -ls` tells its "
+                f"pyiqa cannot make {name!r} here ({one_line(error)}): `pyiqa -ls` lists its "
                 "names; the first use fetches weights from the hub"
             ) from None
         self.name = name

@@ -123,6 +123,6 @@ def _installed_heads(network: str) -> Path:
     found = importlib.util.find_spec("lpips")
     if found is None or found.origin is None:
         raise MetricUnavailable(
-            "LPIPS: its heads are not here: `pip install --no-deps lpips`, or give their file"
+            "LPIPS: its heads are missing: `pip install --no-deps lpips`, or give their file"
         )
     return Path(found.origin).parent / "weights" / "v0.1" / f"{network}.pth"

@@ -126,6 +126,6 @@ def _named(key: str, weights: str | None) -> str:
     """The weights, or a `MetricUnavailable` that says which setting names them."""
     if weights is None:
         raise MetricUnavailable(
-            f"no weights: `{key}` names none; docs/metric-networks.md tells which"
+            f"no weights: `{key}` names none; docs/metric-networks.md says which"
         )
     return weights

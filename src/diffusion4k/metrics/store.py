@@ -90,7 +90,7 @@ class MeasureStore:
         except OSError as error:
             raise StoreError(
                 f"{place.parent}: cannot be written ({error.strerror}): make room there, or keep "
-                "what is measured in another folder"
+                "measurements in another folder"
             ) from error
 
 
@@ -107,7 +107,7 @@ def read_features(place: Path, name: str) -> NDArray[np.float32]:
             array: NDArray[np.float32] = file.get_tensor(name)
     except (OSError, SafetensorError) as error:
         raise Diffusion4kError(
-            f"{place}: kept findings that are gone or damaged: run the same command again"
+            f"{place}: kept measurements are missing or damaged: run the same command again"
         ) from error
     return array
 

@@ -83,7 +83,7 @@ class HighResolution:
             )
         wanted = cls(**stated)
         if wanted.positions is not None and wanted.positions not in methods:
-            allowed = ", ".join(methods) or "none, as they need none or have no such choice"
+            allowed = ", ".join(methods) or "none: they need none or have no such choice"
             raise error(
                 f"{where}.positions: found {wanted.positions!r}, allowed in {family} models: "
                 f"{allowed}"
@@ -92,7 +92,7 @@ class HighResolution:
             if stated.get(key) and wanted.positions not in ROTARY:
                 raise error(
                     f"{where}.{key}: has no effect without positions {' or '.join(ROTARY)}: give "
-                    "one of them, where the family has them, or leave it out"
+                    "one of them, if the family has them, or leave it out"
                 )
         if wanted.positions in TABLE and wanted.side is None:
             raise error(

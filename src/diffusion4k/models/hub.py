@@ -130,6 +130,7 @@ def _object(hub_id: str, path: Path) -> dict[str, Any]:
         content = None
     if not isinstance(content, dict):
         raise Diffusion4kError(
-            f"{hub_id}: its {path.name} is no JSON object: the repository is damaged; use another"
+            f"{hub_id}: its {path.name} is not a JSON object: the repository is damaged; use "
+            "another"
         )
     return content

@@ -92,7 +92,7 @@ def refuse_problems(name: str, findings: PreflightFindings) -> None:
 def refuse_file(output: Path) -> None:
     """Raise `UsageError` where the folder of results is a file."""
     if output.exists() and not output.is_dir():
-        raise UsageError(f"{output}: a file, no folder: choose another output")
+        raise UsageError(f"{output}: is a file, not a folder: choose another output")
 
 
 def first_look(recipe: Recipe, unknown: Collection[str] = ()) -> PreflightFindings:

@@ -45,7 +45,7 @@ def summary(findings: PreflightFindings) -> str:
             f"disk {sum(plan.disk.values()) / 1e9:.2f} GB",
             f"time {duration(plan.total_seconds)}, about: {plan.steps} steps of "
             f"{duration(plan.step_seconds)}",
-            "`diffusion4k plan` with this recipe says more",
+            "`diffusion4k plan` with this recipe shows more",
         ]
     return "\n".join(lines)
 

@@ -81,7 +81,7 @@ def _lines(plan: Plan) -> Iterator[str]:
 def _machine(machine: Machine) -> str:
     speed = f"{machine.flops / 1e12:.3g} TFLOP/s, {machine.utilisation:.0%} of them used"
     if not machine.on_gpu:
-        return f"on this machine's processor: {_size(machine.memory)} free, {speed}"
+        return f"on this machine's CPU: {_size(machine.memory)} free, {speed}"
     known = [
         f"{_size(size)} {name}"
         for size, name in ((machine.ram, "RAM"), (machine.disk, "disk"))

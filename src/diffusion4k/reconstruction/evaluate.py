@@ -64,7 +64,7 @@ class Autoencoder:
         self.name = name
         model, _, factor = name.partition("@")
         if factor not in ("", "8", "16"):
-            raise UsageError(f"--vae {name}: behind @ stands 8 or 16")
+            raise UsageError(f"--vae {name}: give 8 or 16 after @")
         folder = resolve_autoencoder(model)
         load = load_stock_autoencoder if factor == "8" else load_autoencoder
         self.network: Any = load(folder).eval()

@@ -187,7 +187,7 @@ def _stages(
         if request.asks_for_stages:
             raise UsageError(
                 f"init {request.init}: an image to start from takes the draft's place: leave out "
-                "what says how stages are made"
+                "the options of stages"
             )
         return None
     return resolve_stages(
@@ -303,11 +303,11 @@ def _prompt_of(line: str, place: str) -> str:
 
 def _check_prompt(prompt: str, what: str) -> None:
     if not prompt.strip():
-        raise UsageError(f"the {what} is empty: say what the image shall show")
+        raise UsageError(f"the {what} is empty: say what the image should show")
     if len(prompt) > _MAX_PROMPT:
         raise UsageError(f"the {what} has {len(prompt)} characters: allowed are {_MAX_PROMPT}")
     if odd := [c for c in prompt if ord(c) < 32 and c not in "\t\n\r"]:
-        raise UsageError(f"the {what} holds the control character {odd[0]!r}: take it out")
+        raise UsageError(f"the {what} holds the control character {odd[0]!r}: remove it")
     try:
         prompt.encode()
     except UnicodeEncodeError:

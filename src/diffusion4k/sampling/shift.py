@@ -34,7 +34,7 @@ def check_shift(
     if natural > MOST:
         raise UsageError(
             f"{width}x{height}: at so many tokens the schedule of {model} shifts noise levels by "
-            f"{natural:,.0f}, by which all steps but the last see noise alone: choose a smaller "
+            f"{natural:,.0f}, so that all steps but the last see only noise: choose a smaller "
             "size or a higher factor, make it in stages, or give a shift (3 to 30, say)"
         )
 

@@ -42,7 +42,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if path.exists() and not path.is_file():
         # A device that is replaced by a file would be missed by every other program.
-        raise UsageError(f"{path}: a folder, device or pipe: name a file to write")
+        raise UsageError(f"{path}: is a folder, device or pipe: name a file to write")
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix is kept, as libraries choose the file format by it.
     temporary = path.with_name(f".{path.stem}.{_machine()}-{os.getpid()}.part{path.suffix}")

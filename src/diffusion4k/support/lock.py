@@ -18,7 +18,7 @@ def locked(
     folder: Path,
     *,
     other: str = "output",
-    busy: str = "another run is at work there: wait for it, or choose another output",
+    busy: str = "another run is using it: wait for it, or choose another output",
 ) -> Iterator[None]:
     """Hold the folder (made if absent).
 
@@ -27,7 +27,7 @@ def locked(
             (`busy` says what that does, and what to do).
     """
     if folder.exists() and not folder.is_dir():
-        raise Diffusion4kError(f"{folder}: a file, no folder: choose another {other}")
+        raise Diffusion4kError(f"{folder}: is a file, not a folder: choose another {other}")
     folder.mkdir(parents=True, exist_ok=True)
     with opened_lock(folder / ".lock") as handle:
         hold(handle, f"{folder}: {busy}")
@@ -45,7 +45,7 @@ def opened_lock(path: Path) -> IO[str]:
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     if not path.is_symlink() and (path.is_file() or not path.exists()):
         return os.fdopen(os.open(path, flags, 0o666), "r+")
-    raise Diffusion4kError(f"{path}: a lock must be a plain file, this is none: remove it")
+    raise Diffusion4kError(f"{path}: not a regular file, as a lock must be: remove it")
 
 
 def hold(handle: IO[str], busy: str) -> None:

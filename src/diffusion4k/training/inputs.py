@@ -115,7 +115,7 @@ def require_same_inputs(checkpoint: Path, inputs: Inputs, *, changed: bool) -> N
     if not changed:
         raise UsageError(
             f"{checkpoint}: what the recipe's paths lead to has changed since: {changes}: put it "
-            "back, choose another output, or train on all the same with --changed-inputs"
+            "back, choose another output, or train anyway with --changed-inputs"
         )
     print(f"resuming with changed inputs: {changes}", file=sys.stderr, flush=True)
 
@@ -145,7 +145,7 @@ def _ofphotographs_of(source: str, before: list[str], after: list[str], step: in
     old, new = ({name: rest for *rest, name in map(_parts, each)} for each in (before, after))
     both = [name for name in new if name in old]
     counts = {
-        "no longer there": len(old.keys() - new.keys()),
+        "missing now": len(old.keys() - new.keys()),
         "new": len(new.keys() - old.keys()),
         "with another picture": sum(old[name][0] != new[name][0] for name in both),
         "with another caption": sum(old[name][1] != new[name][1] for name in both),

@@ -46,7 +46,7 @@ def parse_memory(value: int | str | None, name: str = "memory") -> int | None:
         # A number of hundreds of digits is infinite as a float.
         size = int(min(float(found[1]) * _UNITS[found[2].upper()], _MOST))
     if size is not None and not 0 < size < _MOST:
-        raise UsageError(f"{name} {shortened(value)}: must be more than nothing, and below 2^60")
+        raise UsageError(f"{name} {shortened(value)}: must be positive and below 2^60")
     return size
 
 
@@ -199,7 +199,7 @@ def _check_layout(autoencoder: Any, part: str, blocks: str) -> None:
     if not hasattr(network, blocks) or not isinstance(norm, nn.GroupNorm):
         raise UsageError(
             f"{type(autoencoder).__name__}: its {part} is not of the AutoencoderKL layout "
-            f"(conv_in, mid_block, {blocks}, group norm, conv_out), which lean passes know"
+            f"(conv_in, mid_block, {blocks}, group norm, conv_out), as lean passes require"
         )
 
 
@@ -211,7 +211,7 @@ def _check_latents(autoencoder: Any, latents: Tensor) -> None:
             f"latents of shape {tuple(latents.shape)}: expected (batch, {channels}, height, width)"
         )
     if not latents.isfinite().all():
-        raise UsageError("latents hold NaN or infinity: the model that made them is at fault")
+        raise UsageError("latents hold NaN or infinity: the model that made them is broken")
 
 
 def _check_image(autoencoder: Any, image: Tensor) -> None:

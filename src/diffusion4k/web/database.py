@@ -100,7 +100,7 @@ class Database:
         found = self._path.stat().st_ino if self._path.exists() else None
         if self._file not in (None, found):
             raise Diffusion4kError(
-                f"{self._path}: taken away or replaced: put it back and start the server again"
+                f"{self._path}: removed or replaced: put it back and start the server again"
             )
 
 
@@ -126,8 +126,8 @@ def _touch(path: Path) -> None:
         path.touch(0o600)  # What people answered is for its owner.
     except OSError as error:
         raise Diffusion4kError(
-            f"{path}: cannot be made ({error.strerror}): check that its folder is there and may be "
-            "written"
+            f"{path}: cannot be created ({error.strerror}): check that its folder exists and is "
+            "writable"
         ) from None
 
 

@@ -39,7 +39,9 @@ class PostgresDatabase:
         try:
             url = make_url(address)
         except ArgumentError:
-            raise UsageError(f"{address}: no address like postgresql://USER@HOST/NAME") from None
+            raise UsageError(
+                f"{address}: not an address like postgresql://USER@HOST/NAME"
+            ) from None
         if url.drivername not in _SCHEMES:
             raise UsageError(f"{url.drivername}: allowed are addresses postgresql://USER@HOST/NAME")
         if find_spec("psycopg") is None:

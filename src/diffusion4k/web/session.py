@@ -68,7 +68,7 @@ class SessionDoor:
         elif not self._session.admits(request.cookies.get(self._cookie, "")):
             answer = PlainTextResponse(_DOOR, 403)
         elif request.method not in _READING and not self._session.may_change(request):
-            answer = PlainTextResponse("not asked by this page: reload it and try again", 403)
+            answer = PlainTextResponse("not requested by this page: reload it and try again", 403)
         else:
             answer = self._app
         await answer(scope, receive, send)

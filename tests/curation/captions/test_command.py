@@ -56,7 +56,7 @@ def test_captions_and_says_what_it_cost(tmp_path: Path) -> None:
         result = run(folder, "--endpoint", url)
         assert result.exit_code == 0, result.output
         assert "3 pictures to caption" in result.stderr and "$0.01" in result.stderr
-        assert "3 captions, 0 flagged, 0 problems; $0.0071 spent in all" in result.stdout
+        assert "3 captions, 0 flagged, 0 problems; $0.0071 spent in total" in result.stdout
         (folder / "bad.png").write_bytes(b"")
         result = run(folder, "--endpoint", url)
         assert result.exit_code == 1 and "bad.png: empty file (0 bytes)" in result.stdout

@@ -218,8 +218,8 @@ def _notes(images: Sequence[Image.Image], patches: Sequence[Patch], factor: int)
     sizes = dict.fromkeys(f"{image.width}x{image.height}" for image in images)
     if len(sizes) > 1:
         notes.append(
-            f"Sizes differ ({', '.join(sizes)}): patches show the same part of each, of the first "
-            "by as many pixels as said."
+            f"Sizes differ ({', '.join(sizes)}): patches show the same part of each image, with "
+            "as many pixels as stated in the first."
         )
     return notes
 
@@ -252,5 +252,5 @@ def complete(rows: Sequence[MatchedRow]) -> list[MatchedRow]:
     """
     whole = [row for row in rows if all(row.entries)]
     if not whole:
-        raise Diffusion4kError("no prompt of which every folder has an image: nothing to draw")
+        raise Diffusion4kError("no prompt for which every folder has an image: nothing to draw")
     return whole

@@ -112,7 +112,7 @@ def draw_spelled_text(
 def find_reader() -> Reader | str:
     """Tesseract or else EasyOCR, whichever is installed with its models; or why there is none."""
     return _tesseract() or _easyocr() or (
-        "no OCR engine is installed, so that the texts are not scored: install tesseract and "
+        "no OCR engine is installed, so the texts are not scored: install tesseract and "
         "`pip install pytesseract`"
     )  # fmt: skip
 

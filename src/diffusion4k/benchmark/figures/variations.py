@@ -37,7 +37,7 @@ def variations_of(entries: Sequence[ImageSetEntry]) -> list[list[ImageSetEntry]]
     if not found:
         folder = entries[0].path.parent
         raise Diffusion4kError(
-            f"{folder}: no two images of one prompt: make some with `diffusion4k generate --seed`"
+            f"{folder}: no prompt has two images: make some with `diffusion4k generate --seed`"
         )
     return found
 

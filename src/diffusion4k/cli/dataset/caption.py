@@ -49,10 +49,10 @@ def caption(
     retries: Retries = 6,
     prompt: Annotated[
         str | None,
-        typer.Option(help="What the model is asked, in place of the paper's sentence."),
+        typer.Option(help="Prompt for the model, in place of the paper's sentence."),
     ] = None,
     prefix: Annotated[
-        str, typer.Option(help="Stands before each new caption, as a trigger word does.")
+        str, typer.Option(help="Text put before each new caption, such as a trigger word.")
     ] = "",
     budget: Annotated[
         float | None, typer.Option(help="Dollars that all runs in this folder may spend.")
@@ -64,10 +64,10 @@ def caption(
     ] = False,
     max_words: Annotated[int, typer.Option(help="A longer caption is flagged.")] = 80,
     tries: Annotated[
-        int, typer.Option(help="Answers to pay for, at most, when they are flagged.")
+        int, typer.Option(help="Largest number of answers to pay for when they are flagged.")
     ] = 3,
     keep_flagged: Annotated[
-        bool, typer.Option("--keep-flagged", help="Take refusals and long captions, too.")
+        bool, typer.Option("--keep-flagged", help="Accept refusals and long captions, too.")
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Caption pictures that have a caption, too.")

@@ -31,7 +31,7 @@ def verify(
         typer.Option(help="Write a corrected copy here.", metavar="OUT", show_default=False),
     ] = None,
     min_side: Annotated[
-        int, typer.Option(help="Pixels that the shorter side must have.", min=1)
+        int, typer.Option(help="Smallest allowed shorter side, in pixels.", min=1)
     ] = 64,
     json_file: Annotated[
         Path | None,

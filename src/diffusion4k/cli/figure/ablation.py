@@ -17,11 +17,11 @@ EXAMPLE = """Example:
 
 
 def ablation(
-    without: Annotated[Path, typer.Argument(help="Images made without.", show_default=False)],
+    without: Annotated[Path, typer.Argument(help="Images made without it.", show_default=False)],
     with_: Annotated[
-        Path, typer.Argument(metavar="WITH", help="Images made with.", show_default=False)
+        Path, typer.Argument(metavar="WITH", help="Images made with it.", show_default=False)
     ],
-    name: Annotated[str, typer.Option(help="Of what is left out.")] = "WLF",
+    name: Annotated[str, typer.Option(help="Name of what is left out.")] = "WLF",
     patch: Patches = None,
     image: Images = None,
     match: Match = "auto",

@@ -33,17 +33,17 @@ Images: TypeAlias = Annotated[
 Match: TypeAlias = Annotated[
     str, typer.Option(help="What images of one row share: name, prompt (and seed), or auto.")
 ]
-Most: TypeAlias = Annotated[int, typer.Option(help="At most so many prompts.", min=1)]
+Most: TypeAlias = Annotated[int, typer.Option(help="Largest number of prompts.", min=1)]
 Out: TypeAlias = Annotated[Path, typer.Option(help="A .png, .jpg or .pdf file.")]
 Patches: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
         "--patch",
         help="X,Y,SIDE in pixels of the first folder's images; several times. By default the two "
-        "places with most detail.",
+        "regions with most detail.",
     ),
 ]
-Width: TypeAlias = Annotated[int, typer.Option(help="Of the figure, pixels.")]
+Width: TypeAlias = Annotated[int, typer.Option(help="Width of the figure, pixels.")]
 
 
 def say_left_out(shown: int, there: int, what: str) -> None:

@@ -24,11 +24,11 @@ def reconstructions(
     ],
     vae: Annotated[
         list[str] | None,
-        typer.Option(help="As of `diffusion4k vae eval`; several times; by default pocket."),
+        typer.Option(help="As in `diffusion4k vae eval`; several times; by default pocket."),
     ] = None,
     size: Annotated[int, typer.Option(help="Side, pixels, a multiple of 32.")] = 512,
     image: Images = None,
-    most: Annotated[int, typer.Option(help="At most so many photographs.", min=1)] = 4,
+    most: Annotated[int, typer.Option(help="Largest number of photographs.", min=1)] = 4,
     width: Width = 1200,
     out: Out = Path("reconstructions.png"),
 ) -> None:

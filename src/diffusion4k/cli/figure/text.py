@@ -21,7 +21,7 @@ EXAMPLE = """Example:
 def text(
     folder: Folder,
     image: Images = None,
-    most: Annotated[int, typer.Option(help="At most so many images.", min=1)] = 12,
+    most: Annotated[int, typer.Option(help="Largest number of images.", min=1)] = 12,
     columns: Annotated[int, typer.Option(help="Images in a line.", min=1)] = 3,
     width: Width = 2400,
     out: Out = Path("text.png"),

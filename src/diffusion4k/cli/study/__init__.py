@@ -13,7 +13,7 @@ VERBS = ("check", "links", "serve", "export", "backup", "report")
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
     group = typer.Typer(
-        no_args_is_help=True, help="Ask people which images are better, and keep what they say."
+        no_args_is_help=True, help="Ask people which images are better, and keep their answers."
     )
     for verb in VERBS:
         module = importlib.import_module(f"diffusion4k.cli.study.{verb}")

@@ -27,12 +27,12 @@ def links(
         str | None,
         typer.Option(
             help="How participants reach the study, for example http://192.168.1.20:8765; by "
-            "default its key `address`, or this machine alone."
+            "default its key `address`, or only this machine."
         ),
     ] = None,
     revoke: Annotated[
         list[str] | None,
-        typer.Option(help="A participant, as p-0003, whose link is to open nothing any more."),
+        typer.Option(help="A participant, as p-0003, whose link is to be revoked."),
     ] = None,
 ) -> None:
     """Make personal links, or revoke them with --revoke, also while the study runs.

@@ -27,7 +27,7 @@ def report(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("report"),
     ours: Annotated[
-        str | None, typer.Option(help="The model that stands first; by default the best.")
+        str | None, typer.Option(help="The model listed first; by default the best.")
     ] = None,
     tolerate: Annotated[
         int | None,
@@ -37,7 +37,8 @@ def report(
         ),
     ] = None,
     keep_flagged: Annotated[
-        bool, typer.Option("--keep-flagged", help="Leave nobody out, whatever speaks against them.")
+        bool,
+        typer.Option("--keep-flagged", help="Leave out nobody, not even flagged participants."),
     ] = False,
 ) -> None:
     """Win rates with intervals, rankings, agreement: as a page, LaTeX, JSON and a figure.

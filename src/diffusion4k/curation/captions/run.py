@@ -46,7 +46,7 @@ class CaptionReport:
     def summary(self) -> str:
         """Counts and money, in one line."""
         line = f"{counted(len(self.captions), 'caption')}, {len(self.flagged)} flagged, "
-        line += f"{counted(len(self.problems), 'problem')}; ${self.spent:.4f} spent in all"
+        line += f"{counted(len(self.problems), 'problem')}; ${self.spent:.4f} spent in total"
         number, cost = self.lost
         if number:
             line += f", of it ${cost:.4f} for {counted(number, 'request')} whose answer was lost"

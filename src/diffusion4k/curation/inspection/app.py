@@ -129,7 +129,8 @@ def picture(inspection: Inspection, number: int) -> Path:
     candidate = inspection.candidate(number)
     if candidate.path is None:
         raise Diffusion4kError(
-            f"{candidate.name}: its picture is not a file here: only what is kept can be seen"
+            f"{candidate.name}: its picture is not a file on this machine: only kept "
+            "pictures can be shown"
         )
     return candidate.path
 

@@ -100,7 +100,7 @@ class _Found:
             self._names.append(member.name)
             self._texts.append(None)
             if member.size > MOST_BYTES:
-                raise ValueError(f"{member.size} bytes: no caption")
+                raise ValueError(f"{member.size} bytes: too large for a caption")
             content = tar.extractfile(member)
             ending = posixpath.splitext(member.name)[1]
             self._texts[-1] = text_from(content.read() if content else b"", ending, keys)
@@ -124,7 +124,7 @@ class _Found:
             reason = f"not read: {ending} files: save it as PNG, TIFF or JPEG"
             return _entry(path, member.name, problem=reason)
         if not member.is_file:
-            return _entry(path, member.name, problem="a link or device in the tar, no file")
+            return _entry(path, member.name, problem="a link or device in the tar, not a file")
         if member.size < 0 or member.start + member.size > self.stamp[0]:
             return _entry(path, member.name, problem="cut: the tar ends before it")
         return replace(

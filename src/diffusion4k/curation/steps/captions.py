@@ -99,8 +99,8 @@ def _read_ledger(path: Path) -> pa.Table:
             connection.close()
     except (sqlite3.Error, AttributeError) as error:
         raise Diffusion4kError(
-            f"{path}: cannot be read ({error}): it is not what `diffusion4k dataset caption` "
-            "writes, or damaged; move it away"
+            f"{path}: cannot be read ({error}): it is damaged, or not what "
+            "`diffusion4k dataset caption` writes; move it away"
         ) from None
     return pa.table(
         {

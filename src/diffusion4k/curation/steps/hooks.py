@@ -62,7 +62,7 @@ def _scored(reader: Reader, wanted: HookRecipe, row: Row) -> Row:
     except Exception as error:
         return {
             "fatal": f"hook {wanted.name}: {wanted.function} failed on {row['source']} "
-            f"({one_line(error)}): fix it, the same command continues"
+            f"({one_line(error)}): fix it and run the same command to continue"
         }
 
 

@@ -67,7 +67,7 @@ def _with_names_once(table: "DataFrame") -> "DataFrame":
     rows = kept(table).select("index", "name").sort("index").to_arrow().to_pylist()
     first: dict[str, int] = {}
     reasons = {
-        row["index"]: f"name: {row['name']} is that of another picture, too: rename the file"
+        row["index"]: f"name: {row['name']} is also that of another picture: rename the file"
         for row in rows
         if first.setdefault(row["name"].casefold(), row["index"]) != row["index"]
     }

@@ -72,7 +72,7 @@ def check_target(dataset: Path, out: Path) -> None:
         UsageError: there is something already, or it lies inside of the dataset.
     """
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UsageError(f"{out}: is there already: choose a folder that is not, or remove it")
+        raise UsageError(f"{out}: already exists: choose another folder, or remove it")
     if out.resolve().is_relative_to(dataset.resolve()):
         raise UsageError(f"{out}: lies in {dataset}, the dataset itself: choose another folder")
 

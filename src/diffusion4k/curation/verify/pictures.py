@@ -77,7 +77,7 @@ def look(part: DatasetPart, photo: Photo, root: Path) -> VerifiedPhoto:
     picture = VerifiedPhoto(part, photo)
     if leads_out(photo.path, root):
         target = photo.path.resolve()
-        picture.add("symlink", f"a link to {target}, outside of the dataset: put the file here")
+        picture.add("symlink", f"a link to {target}, outside the dataset: put the file here")
     try:
         picture.bytes = photo.path.stat().st_size
         endings = endings_of(image_header(photo.path).format)

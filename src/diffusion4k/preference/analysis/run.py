@@ -63,7 +63,7 @@ def analyse(
 ) -> dict[str, Any]:
     """All numbers of the report, as `results.json` holds them."""
     if not files:
-        raise UsageError("no file of answers: give at least one .csv, .jsonl or .parquet")
+        raise UsageError("no answers file given: give at least one .csv, .jsonl or .parquet")
     answers, titles = [], dict(_TITLES)
     for file in files:
         given = read_given(file)

@@ -49,7 +49,7 @@ def ranking(scores: Sequence[Score]) -> Row:
         return {"models": [], "note": str(why)}
     note = ""
     if found.separated:
-        note = "some models never lost to the others: the distances are at least these"
+        note = "some models never lost to the others: the distances are lower bounds"
     elif np.isnan(found.low).any():
         note = f"no intervals: fewer than {FEWEST} prompts"
     return {

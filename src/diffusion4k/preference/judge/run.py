@@ -68,7 +68,7 @@ class JudgeReport:
             lines.append(f"no answer: {more} more")
         lines += [f"unparsable: {n} answers: {why}" for why, n in self.outcome.unparsable.items()]
         lines += [_line(row) for row in self.summary["results"] if row["pairs"]]
-        money = f"${self.summary['spent']:.4f} spent in all"
+        money = f"${self.summary['spent']:.4f} spent in total"
         return [*lines, f"{len(self.outcome.answers)} answers; {money}"]
 
 

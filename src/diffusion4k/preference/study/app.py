@@ -78,7 +78,7 @@ def create_api(study: Study, *, cookie: str, origin: str | None) -> FastAPI:
     # All `async`, though nothing is waited for: others would each be sent to a thread and back.
     async def own_page(request: Request) -> None:
         if not same_origin(request, origin):
-            raise Refusal(403, "not asked by this page: reload it and try again")
+            raise Refusal(403, "not requested by this page: reload it and try again")
 
     async def participant(request: Request) -> Participant:
         person = study.state.by_link(hash_of(door.read(request)))

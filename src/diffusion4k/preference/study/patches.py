@@ -35,7 +35,7 @@ def cut_patches(
         if not places:
             width, height = image_size(path)
             raise UsageError(
-                f"{path}: {width}x{height} pixels, no room for a patch of {config.size}: lower "
+                f"{path}: {width}x{height} pixels, too small for a patch of {config.size}: lower "
                 "`patches.size`"
             )
         # The same places in images of the same name and size, whichever model made them.

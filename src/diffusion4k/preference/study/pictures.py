@@ -123,7 +123,7 @@ def _distinct(path: Path) -> list[str]:
     path = prompts_file(path)
     if not path.is_file():
         raise UsageError(
-            f"task.prompts: found {path}, which is no file: give a .txt or .jsonl file of the "
+            f"task.prompts: found {path}, which is not a file: give a .txt or .jsonl file of the "
             "prompts, or leave the key out where the images carry their own"
         )
     prompts = read_prompts(path)

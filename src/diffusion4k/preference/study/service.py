@@ -201,4 +201,4 @@ async def _kept(writing: "Future[Result]") -> Result:
     except Diffusion4kError as error:
         # Participants need not know where the database is.
         print(f"error: {error}", file=sys.stderr, flush=True)
-        raise Refusal(503, "the server cannot keep anything at the moment") from None
+        raise Refusal(503, "the server cannot save anything at the moment") from None

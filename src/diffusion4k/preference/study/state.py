@@ -215,8 +215,8 @@ class StudyState:
         unit = self._material.by_name.get(row.unit)
         if unit is None:
             raise Diffusion4kError(
-                f"{self._config.place}: {row.unit!r} was shown and is no part of the study now: "
-                "put its images back"
+                f"{self._config.place}: {row.unit!r} was shown, but is not in the study any "
+                "longer: put its images back"
             )
         person = self.people[row.participant]
         if row.position != len(person.shown):

@@ -261,7 +261,7 @@ class _AutoencoderRun:
         values = [*(self._mean(total) / len(batches)).tolist(), rate, norm]
         if not all(map(math.isfinite, (*values, judge_norm))):
             raise Diffusion4kError(
-                f"step {step + 1}: loss {values[0]}, gradient norm {norm}, of the discriminator "
+                f"step {step + 1}: loss {values[0]}, gradient norm {norm}, discriminator's "
                 f"{judge_norm}; last good checkpoint: {self.checkpoint or 'none'}; in a new "
                 "output, try a lower optimizer.learning_rate or precision=fp32"
             )

@@ -68,7 +68,7 @@ def initial_student(recipe: AutoencoderRecipe, teacher: AutoencoderKL) -> Autoen
     student = load_autoencoder(folder)
     if not isinstance(student, ScaleConsistentAutoencoderKL):
         raise Diffusion4kError(
-            f"start: {folder} holds a {type(student).__name__}; to train on takes a "
+            f"start: {folder} holds a {type(student).__name__}; training it further needs a "
             "ScaleConsistentAutoencoderKL, the result of an earlier `vae train`"
         )
     expected = ScaleConsistentAutoencoderKL.from_autoencoder(teacher)

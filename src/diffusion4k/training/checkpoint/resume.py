@@ -46,7 +46,7 @@ def resume_point(recipe: RunRecipe, processes: int) -> tuple[Path | None, int]:
         if isinstance(error, ValidationError):
             problem = describe_problems(error, kind, state["recipe"])
         raise UsageError(
-            f"{checkpoint / 'state.json'}: not of this version ({problem}): choose another output"
+            f"{checkpoint / 'state.json'}: not from this version ({problem}): choose another output"
         ) from None
     changes = changed_keys(before, recipe)
     batches = [

@@ -1,9 +1,9 @@
 """Random numbers as a function of counters.
 
 The noise of a sample depends only on the seed and on the sample's position in the run, never on
-what was drawn before it: a resumed run needs no generator state to continue bit for bit. The numbers
-are the same however a step is divided among processes and micro-batches, and on every device,
-because they are drawn on the CPU.
+what was drawn before it: a resumed run needs no generator state to continue bit for bit. The
+numbers are the same however a step is divided among processes and micro-batches, and on every
+device, because they are drawn on the CPU.
 """
 
 import hashlib

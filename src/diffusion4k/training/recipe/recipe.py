@@ -216,7 +216,7 @@ class RunRecipe(Section):
         if self.schedule.warmup_steps >= self.steps and self.schedule.warmup_steps:
             raise PydanticCustomError(
                 "warmup",
-                "schedule.warmup_steps: found {found}, allowed less than steps={steps}: take more "
+                "schedule.warmup_steps: found {found}, allowed less than steps={steps}: use more "
                 "steps, or fewer of warm-up (schedule.warmup_steps=0)",
                 {"found": self.schedule.warmup_steps, "steps": self.steps},
             )
@@ -323,7 +323,7 @@ class Recipe(RunRecipe):
     def _fits(self) -> "Recipe":
         if self.data is None and self.cache is None:
             raise PydanticCustomError(
-                "data", "data: missing; give photographs, or a complete cache to train from alone"
+                "data", "data: missing; give photographs, or a complete cache to train from"
             )
         if self.uncached and (self.data is None or isinstance(self.cache, str)):
             raise PydanticCustomError(

@@ -61,7 +61,7 @@ def write_run_report(recipe: Recipe, result: Path) -> Path | None:
     if recipe.report.pictures:
         try:
             pairs = _pairs(recipe, result)
-            lack = "" if pairs else "no prompts: the recipe has none, and no captions to take"
+            lack = "" if pairs else "no prompts: the recipe has none, and there are no captions"
         # A GPU without room says RuntimeError; whatever it is, the run itself went well.
         except (Diffusion4kError, OSError, RuntimeError) as error:
             lack = " ".join(str(error).split())[:300]
@@ -97,7 +97,7 @@ def next_commands(recipe: Recipe, result: Path) -> list[tuple[str, str]]:
     lora = f" --lora {shlex.quote(str(result))}" if recipe.lora else ""
     tuned = model + lora if recipe.lora else shlex.quote(str(result))
     return [
-        ("make an image by it", f"diffusion4k generate PROMPT --model {tuned} --out after"),
+        ("make an image with it", f"diffusion4k generate PROMPT --model {tuned} --out after"),
         ("and one without", f"diffusion4k generate PROMPT --model {model} --out before"),
         ("side by side", "diffusion4k compare before after --out comparison"),
     ]
