@@ -1,6 +1,6 @@
 """The recipes of all runs, and the proof that they differ in what was asked and nothing else.
 
-Every random number of a run belongs to its seed and to a picture's place in the run: runs of one
+Every random number of a run belongs to its seed and to a picture's position in the run: runs of one
 seed see the same pictures in the same order, with the same crops, noise and start, whatever the
 objective.
 """

@@ -209,7 +209,7 @@ def _by_column(
 
 
 def _samples(results: AblationResults, path: Path) -> Path:
-    """Images of the first prompts and seed, the same places enlarged (as the supplement's Fig. 9).
+    """Images of the first prompts and seed, the same regions enlarged (as the supplement's Fig. 9).
 
     One arm beside the next in sheets, the baseline first; before training stands in each.
     """

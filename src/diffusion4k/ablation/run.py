@@ -253,7 +253,7 @@ def _trained_steps(run: Run) -> int:
 
 
 def _conditions(run: Run, ground: StudySetup) -> dict[str, Any]:
-    """All that decides about a run's result; of cache and model the content and not the place."""
+    """All that decides about a run's result; of cache and model the content and not the path."""
     free = {"output", "seed", "cache", "model"}
     if run.recipe.schedule.name == "constant":
         free.add("steps")  # else the learning rate depends on where the run ends

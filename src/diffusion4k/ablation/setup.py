@@ -61,7 +61,7 @@ class StudySetup:
         return fingerprint(resolve(self.recipe.model))
 
     def require_cache(self) -> None:
-        """See that the cache still is what it was: a run reads it anew.
+        """Check that the cache is still what it was: each run reads it again.
 
         Raises:
             UsageError: another study or `diffusion4k cache` has put other pictures there.

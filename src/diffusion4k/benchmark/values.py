@@ -1,4 +1,4 @@
-"""From findings to the values of a table, each with a 95% interval from drawing pictures anew.
+"""From findings to the values of a table, each with a 95% interval from resampling pictures.
 
     mean, ratio of sums    percentile bootstrap over pictures
     distance               jackknife over 20 groups of the row's pictures, with all patches of a

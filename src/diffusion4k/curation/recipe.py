@@ -196,7 +196,7 @@ class SplitRecipe(Section):
 
 
 class PublishRecipe(Section):
-    """`copy`: byte for byte; else pictures are written anew, upright and in sRGB, never larger."""
+    """`copy`: byte for byte; else pictures are written again, upright and in sRGB, never larger."""
 
     format: Literal["copy", "jpeg", "png", "webp"] = "copy"
     quality: Annotated[int, Field(strict=True, ge=1, le=100)] = 95

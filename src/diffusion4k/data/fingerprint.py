@@ -3,8 +3,8 @@
     key of a text embedding  = H(caption, text encoders and tokenizers, family, dtype, format)
     key of latents           = H(image bytes, autoencoder, F, resolution, mirrored, dtype, format)
 
-Whatever changes one of these gives another key, so that the entry is computed anew; whatever
-changes none of them (names, places and times of files) does not.
+Whatever changes one of these gives another key, so that the entry is computed again; whatever
+changes none of them (names, paths and times of files) does not.
 """
 
 import contextlib

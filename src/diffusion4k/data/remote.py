@@ -67,7 +67,7 @@ class RemoteFiles:
         self._sizes: dict[str, int] = {}
 
     def index_folder(self) -> Path:
-        """Where the index is, fetched anew unless it is there already."""
+        """Path of the index, which is fetched again each time."""
         self._fetch(INDEX, anew=True)
         for table in table_names(self._folder):
             self._fetch(table)

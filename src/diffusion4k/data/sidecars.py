@@ -54,7 +54,7 @@ class Sidecars:
                 self._found[_folded(name)].append(name)
 
     def of(self, picture: str, occurrence: int = 0) -> list[tuple[int, str]]:
-        """Caption files of the picture, the best first: each one's place among the names, and name.
+        """Caption files of the picture, the best first: each one's rank among the names, and name.
 
         Where names are there several times, the picture's first `occurrence` (0) goes with the
         first file of a name, its second with the second.

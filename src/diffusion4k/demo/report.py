@@ -21,7 +21,7 @@ _COLOURS = ("#e4a700", "#d1345b")
 
 @dataclass(frozen=True)
 class _Mark:
-    """A marked place: its colour, its frame in percent of the image, and the crops of it."""
+    """A marked region: its colour, its frame in percent of the image, and the crops of it."""
 
     colour: str
     left: float

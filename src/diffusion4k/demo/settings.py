@@ -78,7 +78,7 @@ class Demo:
         return not torch.cuda.is_available() and multiplies_bfloat16()
 
     def to_json(self) -> dict[str, Any]:
-        """The settings, without the place."""
+        """The settings, without the output path."""
         return {name: value for name, value in asdict(self).items() if name != "out"}
 
 

@@ -115,7 +115,7 @@ class Endpoint:
     ) -> Result:
         """Whatever else the library can do, with its errors turned into ours.
 
-        After `within` seconds it is cut off: the library's own limit begins anew with each byte.
+        After `within` seconds it is cut off: the library's own limit restarts with each byte.
         """
         import openai
 

@@ -1,4 +1,4 @@
-"""Base-model families: the only place that knows what differs between them.
+"""Base-model families: the only code that knows what differs between them.
 
 `resolve(model)` finds the local folder of a model and `family_of(folder)` who can handle it. Every
 file of this package whose class names a `pipeline_class` is a family; there is no other list.

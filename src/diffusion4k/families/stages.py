@@ -53,7 +53,7 @@ class StageOptions:
     """Wavelet of these sub-bands, a discrete one of PyWavelets."""
     further_levels: int | None = None
     """Levels of that transform beyond as many as the picture was doubled: each leaves the stage an
-    octave more to make anew, as the picture before may be softer than its size could show."""
+    octave more to make again, as the picture before may be softer than its size could show."""
     solver: str | None = None
     """One of `SOLVERS`."""
     model: str | None = None

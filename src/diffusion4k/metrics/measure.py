@@ -3,7 +3,7 @@
 A measure looks at one picture and finds numbers and features. A column says how those of a whole
 folder become one value: a mean, a ratio of sums, or a distance from the reference folder. With this
 split every picture is looked at once, what was found can be kept, and intervals come from drawing
-pictures anew without looking at them again.
+pictures without measuring them again.
 """
 
 from collections.abc import Callable, Iterable, Mapping

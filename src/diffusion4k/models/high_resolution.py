@@ -63,7 +63,7 @@ class HighResolution:
 
         Args:
             methods: what `positions` may be in models of the `family`.
-            where: the place to name in errors.
+            where: what to name in errors.
 
         Raises:
             error: an unknown option, a value of the wrong kind, or options that have no effect.

@@ -65,7 +65,7 @@ class Plan:
 
     @property
     def fits(self) -> bool:
-        """Whether device, processor's memory and disk suffice, as far as they are known."""
+        """Whether device, main memory and disk suffice, as far as they are known."""
         return not self.shortages
 
     @property

@@ -1,7 +1,7 @@
 """Originals and their reconstructions side by side, in the manner of the supplement's Fig. 16.
 
-Per photograph: the whole picture with a marked place, that place enlarged, and for each autoencoder
-the same two and a map of its errors.
+Per photograph: the whole picture with a marked region, that region enlarged, and for each
+autoencoder the same two and a map of its errors.
 """
 
 from collections.abc import Sequence

@@ -53,7 +53,7 @@ def generate(
         One `Output` per different request, in order.
 
     Raises:
-        UsageError: a request out of range, or an output place that cannot be meant.
+        UsageError: a request out of range, or an output path that is not usable.
         Diffusion4kError: the model cannot be found, loaded or run.
     """
     place = _Destination(Path(out), image_format)

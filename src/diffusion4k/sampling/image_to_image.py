@@ -64,7 +64,7 @@ def from_latents(
     generator: torch.Generator,
     **options: Any,
 ) -> Any:
-    """What the pipeline makes of clean latents: their last `strength` of the steps made anew.
+    """What the pipeline makes of clean latents: their last `strength` of the steps made again.
 
     By the family's stock image-to-image pipeline; where diffusers has none, or none that takes the
     scheduler, by its stock pipeline from noisy latents on the last steps of the schedule, which is

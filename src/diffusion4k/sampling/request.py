@@ -34,7 +34,7 @@ class Request:
     """One image to make; what is None is taken from the model's defaults.
 
     Sizes are in pixels. Guidance is the classifier-free guidance scale; up to 1 it is off.
-    `init` is an image to start from: its last `strength` (0 to 1) of the steps are made anew.
+    `init` is an image to start from: its last `strength` (0 to 1) of the steps are made again.
 
     An image is made in stages where its model states them, or where they are asked for: `stages`
     are their longer sides, the draft's first (`()`: directly), `draft` is the first one, which is

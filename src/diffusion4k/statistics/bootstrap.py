@@ -1,6 +1,6 @@
 """Bootstrap intervals: what a statistic would be, had other rows of the same kind been drawn.
 
-Rows (pictures, prompts, answers) are drawn anew with replacement, as many as there are. A draw is
+Rows (pictures, prompts, answers) are resampled with replacement, as many as there are. A draw is
 written down as counts: how often each row came. A statistic is a function of many draws at once,
 
     counts (B, n) -> values (B,)

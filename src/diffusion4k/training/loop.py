@@ -3,7 +3,7 @@
     for every step:  for every micro-batch: loss of (latents, noise, sigma) -> gradients
                      clip, AdamW, weight average, curves; now and then validation, checkpoint
 
-Whatever is random is a function of the seed and of a sample's place in the run, and everything else
+Whatever is random is a function of the seed and of a sample's position in the run; everything else
 is in the checkpoint: a run that was killed and started again ends with the same weights to the bit.
 """
 

@@ -128,7 +128,7 @@ class FeatureMap:
         return group_mean.expand_as(mean).flatten(), scale.expand_as(mean).flatten()
 
     def forget_statistics(self) -> None:
-        """Begin to count anew, as all rows are about to be replaced."""
+        """Restart the count, as all rows are about to be replaced."""
         self._strips: list[tuple[int, Tensor, Tensor]] = []
         self._count_of_pixels = 0
         self._mean = torch.zeros(self.channels, dtype=torch.float64)

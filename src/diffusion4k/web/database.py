@@ -53,7 +53,7 @@ class Database:
         self._file: int | None = None
         if not path.exists():
             _touch(path)
-        # Later on a file that is taken away is not made anew, as if nothing had been decided.
+        # A file removed later is not created again, as if nothing had been decided.
         self._engine = create_engine(
             f"sqlite:///{address_of(path)}&uri=true",
             connect_args={"timeout": wait},

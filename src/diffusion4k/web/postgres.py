@@ -49,7 +49,7 @@ class PostgresDatabase:
         self._name = url.render_as_string(hide_password=True)
         self._engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
-            # A connection that was lost meanwhile is made anew before it is used.
+            # A connection that was lost meanwhile is opened again before it is used.
             pool_pre_ping=True,
             connect_args={"connect_timeout": 5, "options": "-c synchronous_commit=on"},
         )

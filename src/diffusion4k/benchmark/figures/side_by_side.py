@@ -1,4 +1,4 @@
-"""Images of several models from the same prompts, with the same places marked and enlarged.
+"""Images of several models from the same prompts, with the same regions marked and enlarged.
 
 In the manner of the supplement's Fig. 7 to 9: below each whole image its marked patches, every
 pixel of them as a square. Each mark and the patch that belongs to it have the same number. Patches
@@ -67,7 +67,7 @@ def parse_patch(text: str) -> Patch:
 
 
 def same_place(patch: Patch, size: tuple[int, int], other: tuple[int, int]) -> Box:
-    """The box around the same relative place in an image of another size, for the same part of it.
+    """The box at the same relative position in an image of another size, for the same part of it.
 
     Of another aspect ratio, too, it is a square: the part is the same along one side, and less
     along the other.
@@ -92,7 +92,7 @@ def draw_side_by_side(
     """The figure, `width` pixels wide; each row has an image of every name.
 
     Args:
-        patches: the same for every row; without them the busiest places of each row's images.
+        patches: the same for every row; without them the busiest regions of each row's images.
         last_differs: the last name's patches are marked in a colour of their own.
 
     Raises:

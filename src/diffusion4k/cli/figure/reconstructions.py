@@ -32,7 +32,7 @@ def reconstructions(
     width: Width = 1200,
     out: Out = Path("reconstructions.png"),
 ) -> None:
-    """Photographs and what autoencoders give back, places and errors enlarged (Fig. 16)."""
+    """Photographs and their reconstructions, with regions and errors enlarged (Fig. 16)."""
     from diffusion4k.benchmark.figures.canvas import check_output, save_figure
     from diffusion4k.data.sizes import check_multiple
 

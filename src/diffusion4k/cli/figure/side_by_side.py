@@ -34,5 +34,5 @@ def side_by_side(
     width: Width = 2400,
     out: Out = Path("side-by-side.png"),
 ) -> None:
-    """Images of the same prompts, with the same places marked and enlarged (Fig. 7 and 8)."""
+    """Images of the same prompts, with the same regions marked and enlarged (Fig. 7 and 8)."""
     pairs.draw(folders, patch or [], image or [], match=match, most=most, width=width, out=out)

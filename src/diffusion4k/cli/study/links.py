@@ -37,7 +37,7 @@ def links(
 ) -> None:
     """Make personal links, or revoke them with --revoke, also while the study runs.
 
-    Only their hashes are kept: the file is the one place where they are.
+    Only their hashes are kept: the file is the only copy.
     """
     from diffusion4k.web.extra import require_web
 

@@ -47,7 +47,7 @@ def _tar(path: Path, keys: tuple[str, ...]) -> Iterator[CurationEntry]:
     try:
         stat = path.stat()
         found.stamp = (stat.st_size, stat.st_mtime_ns)
-        # Uncompressed: in others a member has no place of its own.
+        # Uncompressed: in others a member has no offset of its own.
         with tarfile.open(path, "r:") as tar:
             for member in members(tar):
                 try:

@@ -62,7 +62,7 @@ class CaptionsStep:
         daft = load_daft()
         captions = as_frame(_read_ledger(self._ledger))
         found = captions.select(daft.col("picture").alias("file_hash"), daft.col("caption"))
-        # A picture that was written anew is known to the captioner as it was published.
+        # The captioner knows a picture that was re-encoded as it was published.
         again = self._published.join(captions, left_on="sha256", right_on="picture")
         again = again.select(daft.col("source_hash").alias("file_hash"), daft.col("caption"))
         found = found.concat(again).groupby("file_hash").agg(daft.col("caption").min())

@@ -2,7 +2,7 @@
 
 The share of a model is its wins and half its ties among all answers about a pair. Its interval is
 Wilson's, as if answers were independent; those of one person are not quite, so it is a little too
-narrow (`diffusion4k study report` draws people and prompts anew instead).
+narrow (`diffusion4k study report` resamples people and prompts instead).
 """
 
 import math

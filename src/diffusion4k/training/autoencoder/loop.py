@@ -4,7 +4,7 @@
                      clip, AdamW for both, weight average, curves
                      now and then validation, checkpoint
 
-Whatever is random is a function of (seed, place of a crop), and everything else is in the
+Whatever is random is a function of (seed, position of a crop), and everything else is in the
 checkpoint: a run that was killed and started again ends with the same weights, bit for bit.
 
 Gradients are averaged over processes here rather than by DistributedDataParallel, which does not

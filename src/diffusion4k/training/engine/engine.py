@@ -7,7 +7,7 @@
     deepspeed   each holds all weights and a share of gradients and moments (ZeRO-2; see `zero`)
 
 Accelerate knows the processes and their devices, however they were launched; the networks are
-spread by torch or DeepSpeed, on GPUs (NCCL) and on processors (gloo) alike.
+spread by torch or DeepSpeed, on GPUs (NCCL) and on CPUs (gloo) alike.
 """
 
 import math

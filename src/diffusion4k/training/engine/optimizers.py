@@ -90,7 +90,7 @@ class Muon(torch.optim.Optimizer):
 
     The factor (Liu et al., arXiv:2502.16982) gives a step the size of AdamW's, whose learning rate
     and weight decay it can take. Groups without `matrices` are AdamW's. torch's own Muon iterates
-    in bfloat16, which processors emulate; here that is done on GPUs alone.
+    in bfloat16, which CPUs emulate; here that is done only on GPUs.
     """
 
     def __init__(

@@ -183,7 +183,7 @@ class SnrHuberRecipe(Section):
 
 
 class EnergyMaskRecipe(Section):
-    """All places up to noise level `lower`, beyond it only those rich in detail."""
+    """All positions up to noise level `lower`, beyond it only those rich in detail."""
 
     lower: Probability = 0.3
     of: Literal["latents", "noisy"] = "latents"
