@@ -1,10 +1,10 @@
-"""All runs of a study, each trained, looked at, and never twice.
+"""All runs of a study, each trained and measured, and never twice.
 
     OUTPUT/runs/<arm>/seed-<n>/recipe.yaml        the run, for `diffusion4k train` on a cluster
     OUTPUT/runs/<arm>/seed-<n>/conditions.json    what it was started under
     OUTPUT/runs/<arm>/seed-<n>/training/          checkpoints, curves, the model
     OUTPUT/runs/<arm>/seed-<n>/look-<steps>/      see `looks`
-    OUTPUT/start/                                 a look at the model before any training
+    OUTPUT/start/                                 the same of the model before any training
 
 The same command in several processes, or on several machines that share the output folder, shares
 the runs out: each takes one that nobody works on, by a lock that ends with its process. A run that
@@ -43,12 +43,12 @@ __all__ = ["check_study", "check_time", "look_folder", "notes_of", "run_study", 
 
 
 def start_folder(study: AblationRecipe) -> Path:
-    """Folder of the look before training."""
+    """Folder of the measurements before training."""
     return study.output / "start"
 
 
 def look_folder(run: Run, steps: int) -> Path:
-    """Folder of the look at a run after this many steps."""
+    """Folder of a run's measurements after this many steps."""
     return run.folder / f"look-{steps:06}"
 
 
@@ -113,7 +113,7 @@ def _ready(study: AblationRecipe, *, skip_bad: bool) -> tuple[list[Run], StudySe
 
 
 def check_study(study: AblationRecipe, *, skip_bad: bool = False) -> list[Run]:
-    """The runs, after everything that would end one of them late was looked for.
+    """The runs, after a check for everything that would end one of them late.
 
     Raises:
         UsageError: all problems in one line.
@@ -202,7 +202,7 @@ def _carry_out(runs: Sequence[Run], ground: StudySetup) -> dict[str, str]:
 
 
 def _one(run: Run, ground: StudySetup) -> None:
-    """Train to each of the study's steps, and look."""
+    """Train to each of the study's steps, and measure."""
     _refuse_other_conditions(run, ground)
     _write_conditions(run, ground)
     for steps in ground.study.steps:
@@ -224,7 +224,7 @@ def _one(run: Run, ground: StudySetup) -> None:
 
 
 def _look_at_start(ground: StudySetup, run: Run) -> None:
-    """First of all, as what fails in a look then fails before any training."""
+    """First of all, so that what fails in measuring fails before any training."""
     folder = start_folder(ground.study)
     with taken(folder) as ours:
         if ours and not has_look(ground, folder, None):
@@ -232,7 +232,7 @@ def _look_at_start(ground: StudySetup, run: Run) -> None:
 
 
 def _looks_to_do(runs: Sequence[Run], ground: StudySetup) -> list[tuple[Run, int]]:
-    """Steps that are left until each look that is missing."""
+    """Steps that are left until each missing measurement."""
     left = []
     for run in runs:
         done = _trained_steps(run)

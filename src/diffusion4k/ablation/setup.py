@@ -30,7 +30,7 @@ from diffusion4k.training.recipe.recipe import Recipe
 
 __all__ = ["StudySetup", "prepare", "taken", "waiting"]
 
-_SECONDS = 1.0  # between two looks at a lock
+_SECONDS = 1.0  # between two tries of a lock
 
 
 @dataclass

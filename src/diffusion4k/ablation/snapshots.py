@@ -1,10 +1,10 @@
-"""A look at a run: images of all prompts and seeds, their measures, and the velocity's error.
+"""A snapshot of a run: images of all prompts and seeds, their measures, the velocity's error.
 
     FOLDER/images/               one image a prompt and seed
     FOLDER/errors.safetensors    velocity errors, see `questions`
     FOLDER/look.json             written last: what it was made under
 
-A look that was made under other questions than the study's is made again.
+A snapshot made under other settings than the study's is made again.
 """
 
 import json
@@ -37,7 +37,7 @@ _ERRORS = "errors"
 
 @dataclass(frozen=True)
 class Look:
-    """What a look found."""
+    """What a snapshot found."""
 
     shots: list[GeneratedImage]
     errors: NDArray[np.float64]
@@ -45,7 +45,7 @@ class Look:
 
 
 def has_look(ground: StudySetup, folder: Path, arm: str | None) -> bool:
-    """Whether a whole look is there that was made under the study's questions."""
+    """Whether there is a whole snapshot made under the study's settings."""
     try:
         record = json_of((folder / "look.json").read_bytes())
     except (OSError, ValueError):
@@ -61,7 +61,7 @@ def take_look(
     """Make it; images that are there already are kept.
 
     Args:
-        arm: whose run has exported the model; None: look at the model as it starts.
+        arm: whose run has exported the model; None: the model at its start.
         name: for progress.
 
     Raises:
@@ -165,7 +165,7 @@ def _model(recipe: Recipe, *, trained: bool) -> tuple[str, dict[str, Any]]:
 def _asked(ground: StudySetup, arm: str | None) -> dict[str, Any]:
     study = ground.study
     keys = ("width", "height", "sampling_steps", "guidance", "sample_seeds", "velocity")
-    # Left out where they are not stated: looks that were taken before there were any stay good.
+    # Left out where they are not stated: older snapshots stay valid.
     stages = study.staging(arm).model_dump(mode="json", exclude_none=True)
     return (
         study.model_dump(mode="json", include=set(keys))

@@ -1,4 +1,4 @@
-"""From the looks at all runs to values, paired differences and curves.
+"""From the snapshots of all runs to values, paired differences and curves.
 
 Images of an arm are those of all its training seeds together; intervals come from drawing training
 seeds and prompts (of the velocity's error: seeds and pictures), and a difference is one of the same
@@ -55,7 +55,7 @@ Array: TypeAlias = NDArray[np.float64]
 
 
 class _Side:
-    """All looks at an arm after so many steps: rows, each of a training seed and a prompt."""
+    """All snapshots of an arm at one step: rows, each of a training seed and a prompt."""
 
     def __init__(
         self,

@@ -66,7 +66,7 @@ def run_benchmark(recipe: BenchmarkRecipe, *, skip_bad: bool = False) -> Benchma
     with held:
         if team.is_main and any(entry.model is not None for entry in recipe.models):
             # Weights that cannot be used end the run before images are made; they are let go, for
-            # the models want the memory.
+            # the models need the memory.
             _measures(recipe, prompts, team)
         for entry in recipe.models:
             if entry.model is not None and team.world > 1:

@@ -207,7 +207,7 @@ class _People:
         self._measures, self._missing = measures_of_one_image(settings, networks, device, own)
 
     def compare(self, images: list[Path], kept: Path) -> dict[str, Any]:
-        """Print, draw, and give what the results file shall hold."""
+        """Print, draw, and return the content of the results file."""
         from diffusion4k.benchmark.ratings_agreement import compare_with_ratings
         from diffusion4k.benchmark.scatter import draw_scatter, show_agreement
         from diffusion4k.metrics.store import MeasureStore

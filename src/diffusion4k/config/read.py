@@ -44,7 +44,7 @@ def read_partly(
 ) -> tuple[AnyConfig | None, list[str], set[str]]:
     """As `read_config`, but problems are returned, with the outermost keys that they concern.
 
-    What is read is then without these keys, so that the rest can be looked at; None if there is
+    What is read is then without these keys, so that the rest can be checked; None if there is
     none without them. In place of a key that must be there stands what `instead` makes of the value
     found (None if there is none).
 

@@ -1,4 +1,4 @@
-"""Connections to servers that a list of URLs names, which nobody has looked at.
+"""Connections to servers that an unchecked list of URLs names.
 
 Only http and https are followed, at every redirect, and by default no address of one's own: this
 machine, its network, or the metadata service of a cloud. The address is checked once connected, so

@@ -207,5 +207,5 @@ _CALLS = _Calls()
 
 def _called(function: Callable[[list[Row]], list[Row]], series: Any) -> list[Row]:
     with _CALLS:
-        # What comes after the end is not looked at any more.
+        # Nothing after the end is read.
         return [{}] * len(series) if _CALLS.stopping else function(series.to_pylist())

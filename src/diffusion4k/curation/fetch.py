@@ -28,7 +28,7 @@ class FetchError(Exception):
 
 
 def fetch(url: str, path: Path, wanted: FetchRecipe) -> Path:
-    """`path`, with what the URL gives in it; nothing is asked for if it is there.
+    """`path`, with the content of the URL; nothing is fetched if it exists.
 
     Raises:
         FetchError: all tries failed, or the answer is over `max_bytes`.

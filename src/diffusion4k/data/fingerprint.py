@@ -73,7 +73,7 @@ class FileHashes:
         return digest
 
     def save(self) -> None:
-        """Write down what was asked for, if the disk lets it: the memory only saves time."""
+        """Save the known hashes, if the disk lets us: they only save time."""
         if self._used != self._known:
             with contextlib.suppress(OSError):
                 write_text(self._memory, json.dumps(self._used, indent=0))

@@ -1,4 +1,4 @@
-"""What a cache shall hold, and what of it is not there yet."""
+"""What a cache is to hold, and which part is missing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -101,7 +101,7 @@ class CacheEntry:
 
 @dataclass(frozen=True)
 class CachePlan:
-    """Everything a cache shall hold."""
+    """Everything a cache is to hold."""
 
     settings: CacheSettings
     fingerprints: dict[str, str]

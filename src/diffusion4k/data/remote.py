@@ -1,4 +1,4 @@
-"""Where the files of a cache are: in a folder, or far away and fetched when first asked for.
+"""Where the files of a cache are: in a folder, or at an address and fetched when first needed.
 
 Far away is whatever `fsspec` reads: `s3://`, `gs://`, `https://`, ... The files are kept in a
 folder of this machine, which its processes share: `DIFFUSION4K_CACHE`, or `~/.cache/diffusion4k`.

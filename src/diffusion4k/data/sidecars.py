@@ -72,7 +72,7 @@ class Sidecars:
         return files
 
     def orphans(self) -> Iterator[str]:
-        """Caption files that no picture asked for was the owner of."""
+        """Caption files to which no requested picture belongs."""
         for name, found in self._found.items():
             base = posixpath.basename(name)
             if name not in self._used and not base.lower().startswith(_OTHER_TEXTS):

@@ -18,7 +18,7 @@ _FILES = "/files/"
 
 
 class TooLargeError(Exception):
-    """An answer of more bytes than any that was asked for."""
+    """An answer with more bytes than any possible one."""
 
 
 def bounded_client() -> Any:

@@ -103,7 +103,7 @@ def model_defaults(model: Path, family: Defaults) -> Defaults:
 def model_memory(model: Path) -> int | str | None:
     """What the folder's own `diffusion4k.json` states as `max_memory`: bytes or `"512MiB"`.
 
-    It bounds the autoencoder's feature maps where nothing else is asked for.
+    It limits the autoencoder's feature maps by default.
 
     Raises:
         Diffusion4kError: neither a whole number nor a text.
@@ -180,13 +180,13 @@ class Family(Protocol):
         """
 
     def settings(self, model: Path) -> dict[str, Any]:
-        """What a model trained so shall state in its `diffusion4k.json`."""
+        """What a model trained with them has to state in its `diffusion4k.json`."""
 
     def defaults(self, model: Path) -> Defaults:
         """Sampling defaults: the family's, or the model's own."""
 
     def max_side(self, model: Path) -> int:
-        """Longest side in pixels that the model can be asked for at once, without windows."""
+        """Longest side in pixels that the model can make at once, without windows."""
 
     def at_factor(self, factor: int | None) -> "Family":
         """This family with the same options at another factor; None: at its own.

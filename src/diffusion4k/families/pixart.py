@@ -165,7 +165,7 @@ class PixArtSigma(AutoencoderKLFamily):
         negative: dict[str, Tensor] | None = None,
         after_step: AfterStep | None = None,
     ) -> dict[str, Any]:
-        """As in all families, but for the callback; the size is made as asked for, not binned."""
+        """As in all families, except the callback; the size is not binned."""
         arguments = super().call_arguments(conditioning, guidance=guidance, negative=negative)
         arguments |= {"negative_prompt": None, "use_resolution_binning": False}
         if after_step:

@@ -55,7 +55,7 @@ def check_weights_option(weights: str | None) -> None:
 def load_transformer(
     family: Family, model: Path, *, dtype: torch.dtype, weights: str | None
 ) -> nn.Module:
-    """The model's transformer with the weights asked for, after `check_weights_option`.
+    """The model's transformer with the requested weights, after `check_weights_option`.
 
     For fp8 they are still whole: `cast_layers` follows when adapters are in their places.
 

@@ -167,7 +167,7 @@ class Sana(StockFamily):
         negative: dict[str, Tensor] | None = None,
         after_step: AfterStep | None = None,
     ) -> dict[str, Any]:
-        """As in all families; the size is made as asked for, not binned."""
+        """As in all families; the size is not binned."""
         arguments = super().call_arguments(
             conditioning, guidance=guidance, negative=negative, after_step=after_step
         )

@@ -214,7 +214,7 @@ class StockFamily:
             return self._class("transformer").from_config(config)
 
     def settings(self, model: Path) -> dict[str, Any]:
-        """What a model trained so shall state in its `diffusion4k.json`: the folder's and ours."""
+        """What a model trained with them states in `diffusion4k.json`: the folder's and ours."""
         settings = model_settings(model)
         settings.pop(PARTS_FROM, None)  # it is written whole
         if self.given_text_tokens:
@@ -243,7 +243,7 @@ class StockFamily:
         )
 
     def scale_positions(self, transformer: Any, wanted: HighResolution) -> None:
-        """Change the positions as asked for, by one of `position_methods`."""
+        """Change the positions as requested, by one of `position_methods`."""
         raise NotImplementedError
 
     def load_text_encoders(self, model: Path, *, dtype: torch.dtype) -> Any:
@@ -326,7 +326,7 @@ class StockFamily:
         return arguments
 
     def spatial_latents(self, latents: Tensor, width: int, height: int) -> Tensor:
-        """They are spatial as they come."""
+        """Latents are already spatial."""
         return latents
 
     def noise_level(self, transformer: Any, timestep: Tensor) -> NoiseLevel:

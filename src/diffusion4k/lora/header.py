@@ -1,6 +1,6 @@
 """What the header of an adapter's file says of its weights: PEFT's configuration, and its origin.
 
-Both are JSON under keys of their own, and looked at before they are used: a header that contradicts
+Both are JSON under keys of their own, and checked before they are used: a header that contradicts
 the weights would have them applied in part, or with another strength.
 """
 

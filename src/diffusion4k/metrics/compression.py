@@ -43,7 +43,7 @@ _SUBSAMPLING_420 = 2
 def compression_ratio(paths: Iterable[str | Path], *, reencode: bool = False) -> float:
     """Raw RGB bytes of the images over the bytes of their JPEG files.
 
-    Without `reencode` all files must be JPEG and are only looked at (header and size); with it each
+    Without `reencode` all files must be JPEG and only header and size are read; with it each
     image is decoded and encoded at quality 95 in memory. Raises `UsageError` for an empty list or
     a file that is no JPEG, `Diffusion4kError` for one that cannot be read.
     """

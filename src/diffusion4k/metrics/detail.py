@@ -116,7 +116,7 @@ def detail_distance(image: ImageLike, model: DetailModel | None = None) -> float
 
 @lru_cache(maxsize=1)
 def bundled_model() -> DetailModel:
-    """The model of the bundled photographs, fitted when it is first asked for."""
+    """The model of the bundled photographs, fitted when it is first needed."""
     paths = sorted(PHOTOGRAPHS.glob("*.jpg"))
     return DetailModel.fit([path for path in paths if path.name != _NO_PHOTOGRAPH])
 

@@ -66,7 +66,7 @@ class Folder:
         return [image.numbers[name] for image in self.images.values()]
 
     def features(self, name: str) -> Iterator[NDArray[np.float32]]:
-        """One array of every image, read from the store as it is asked for."""
+        """One array of every image, read from the store when it is needed."""
         return (image.features(name) for image in self.images.values())
 
     def mean(self, metric: str) -> float:

@@ -9,7 +9,7 @@ asked of it (pyiqa 0.1.16):
     metric(pixels)                           # (1, 3, H, W) in [0, 1], RGB -> one number
 
 with its default variants: `niqe` on luma, `musiq` of KonIQ-10k, `maniqa` of KonIQ-10k on 20 evenly
-placed crops of 224x224. All look at the picture at its own size.
+placed crops of 224x224. All see the picture at its own size.
 
 Sources: Mittal et al. 2013 (NIQE), Ke et al., arXiv 2108.05997 (MUSIQ), Yang et al., arXiv
 2204.08958 (MANIQA); chaofengc/IQA-PyTorch.

@@ -1,8 +1,8 @@
 """What a measure is, and the columns of a table that come of it.
 
-A measure looks at one picture and finds numbers and features. A column says how those of a whole
+A measure reads one picture and finds numbers and features. A column says how those of a whole
 folder become one value: a mean, a ratio of sums, or a distance from the reference folder. With this
-split every picture is looked at once, what was found can be kept, and intervals come from drawing
+split every picture is measured once, results can be kept, and intervals come from resampling
 pictures without measuring them again.
 """
 

@@ -1,7 +1,7 @@
-"""What measures found in pictures, kept on disk: no picture is looked at twice by one measure.
+"""Results of measures, kept on disk: no picture is measured twice by one measure.
 
 A file per picture and measure. Its name comes of the picture's content, the measure's name and its
-protocol (of the prompt and the original's content as well, where the measure looks at them), so
+protocol (of the prompt and the original's content as well, where the measure reads them), so
 that renamed pictures are known again, a new measure is made alone, and nothing found under one
 protocol is taken for another's. A file that is damaged counts as absent.
 """

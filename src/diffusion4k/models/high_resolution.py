@@ -41,7 +41,7 @@ class HighResolution:
     positions: str | None = None
     """How position embeddings go beyond the training size; None: as the model has them."""
     side: int | None = None
-    """Longest side in pixels that a table of positions shall reach."""
+    """Longest side in pixels that a table of positions has to reach."""
     trained_tokens: int = 64
     """Tokens a side of the training images: rotary positions are scaled beyond it."""
     time_dependent: bool = False

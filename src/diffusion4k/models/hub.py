@@ -47,7 +47,7 @@ def published_parts_from(folder: Path) -> str | None:
 
 
 def cached_snapshot(hub_id: str) -> Path | None:
-    """The folder of a pipeline in the hub's cache, without a look at the network."""
+    """The folder of a pipeline in the hub's cache, without using the network."""
     from huggingface_hub import try_to_load_from_cache
 
     index = try_to_load_from_cache(hub_id, INDEX)

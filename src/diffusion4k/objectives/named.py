@@ -136,7 +136,7 @@ class LatentWaveletDiffusion(_Named):
 
     Args:
         lower: noise level up to which all positions learn, in [0, 1].
-        of: what the mask looks at, `latents` or `noisy`.
+        of: what the mask is computed from, `latents` or `noisy`.
 
     Raises:
         ValueError: an argument out of its range.

@@ -1,6 +1,6 @@
 """What a training run or an image would take, known before it starts.
 
-`Blueprint` is a model without weights, `Machine` where it shall run; `plan_training` and
+`Blueprint` is a model without weights, `Machine` where it is to run; `plan_training` and
 `plan_generation` run its real networks on shapes alone (`tracker`) and come to a `Plan`.
 """
 

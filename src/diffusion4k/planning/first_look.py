@@ -1,6 +1,6 @@
 """What is wrong with a recipe as far as it shows before any library is loaded that takes seconds.
 
-`preflight` looks on from there, with the model's own code. Nothing is written here.
+`preflight` continues from there, with the model's own code. Nothing is written here.
 """
 
 import os

@@ -65,7 +65,7 @@ def look_over(
     Args:
         unknown: keys whose values are those of `INSTEAD`: what depends on them is left out.
         world: number of processes; by default the launcher's.
-        machine: on which it shall run; by default this one.
+        machine: on which it is to run; by default this one.
         planned: whether memory and time are planned, which takes a second or more.
         skip_bad: broken photographs are no problem.
         changed_inputs: nor are other photographs or weights than those of the checkpoint.

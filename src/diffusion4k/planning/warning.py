@@ -91,7 +91,7 @@ def _warning(plan: Plan) -> str | None:
 def _layers(model: Blueprint) -> tuple[int, int]:
     """Parameters, and outputs of the transformer's linear layers for a token.
 
-    Of text encoders only the files are looked at, which hold two bytes a parameter or more.
+    For text encoders only the sizes of files count, which hold two bytes a parameter or more.
     """
     linears = [part for part in model.transformer.modules() if isinstance(part, nn.Linear)]
     own = count_parameters(model.transformer)

@@ -26,7 +26,7 @@ _LOW_DECODER = 2**30
 
 
 def check_level(level: str) -> None:
-    """Refuse what is no level.
+    """Refuse anything that is not a level.
 
     Raises:
         UsageError: names the levels.

@@ -1,4 +1,4 @@
-"""What is asked for, checked, and completed with the model's defaults to what will be done."""
+"""Requests, checked and completed with the model's defaults."""
 
 import math
 from dataclasses import dataclass
@@ -36,10 +36,10 @@ class Request:
     Sizes are in pixels. Guidance is the classifier-free guidance scale; up to 1 it is off.
     `init` is an image to start from: its last `strength` (0 to 1) of the steps are made again.
 
-    An image is made in stages where its model states them, or where they are asked for: `stages`
-    are their longer sides, the draft's first (`()`: directly), `draft` is the first one, which is
-    doubled until the size is reached. Then `steps` are the draft's, and `stage_options` those of
-    all stages after it; see `sampling.stages`.
+    An image is made in stages where its model states them, or where the request asks for them:
+    `stages` are their longer sides, the draft's first (`()`: directly), `draft` is the first one,
+    which is doubled until the size is reached. Then `steps` are the draft's, and `stage_options`
+    those of all stages after it; see `sampling.stages`.
     """
 
     prompt: str
@@ -59,7 +59,7 @@ class Request:
 
     @property
     def asks_for_stages(self) -> bool:
-        """Whether stages are asked for, and not left to the model."""
+        """Whether the request asks for stages, and does not leave them to the model."""
         return bool(self.stages or self.draft or self.stage_options)
 
 

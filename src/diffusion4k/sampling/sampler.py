@@ -309,7 +309,7 @@ class Sampler:
         return pipeline
 
     def _load_transformer(self, folder: Path, adapter: Any = None) -> Any:
-        """A transformer with its weights stored as asked for, and the LoRA's layers in it."""
+        """A transformer with its weights stored as requested, and the LoRA's layers in it."""
         dtype = self.torch_dtype
         transformer = load_transformer(self.family, folder, dtype=dtype, weights=self.weights)
         if adapter:

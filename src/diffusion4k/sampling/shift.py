@@ -1,4 +1,4 @@
-"""How sampling shifts the noise levels of an image: by its model's schedule, or as asked for.
+"""How sampling shifts the noise levels of an image: by its model's schedule, or as requested.
 
 sigma' = s sigma / (1 + (s - 1) sigma) (Esser et al., arXiv 2403.03206, section 5.3.2). The more,
 the more steps are spent on the layout and the fewer on detail.
@@ -21,7 +21,7 @@ def check_shift(
     """Refuse a shift that is none, and a size at which the model's own leaves no step for detail.
 
     Args:
-        shift: as asked for; None: the model's own.
+        shift: as requested; None: the model's own.
         natural: the model's own at that size.
 
     Raises:

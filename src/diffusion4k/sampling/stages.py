@@ -103,7 +103,7 @@ def resolve_stages(
     """The stages of an image of `width` x `height` pixels, the draft first; None: made directly.
 
     Args:
-        family, model, defaults: the family at the factor asked for, and the model's folder.
+        family, model, defaults: the family at the requested factor, and the model's folder.
         steps: asked for the draft; None: as the model's draft has it.
         guidance: asked for all stages; None: as the model has it for each.
         stages: longer sides in pixels, the draft's first; the image's own is added where it is

@@ -33,7 +33,7 @@ _BLOCK = 1 << 22  # counts in memory at once
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and the bounds between which it lies at the level asked for.
+    """A value and the bounds between which it lies at the requested level.
 
     The bounds are NaN where there are too few rows to know.
     """
@@ -76,7 +76,7 @@ def bootstrap(
         rows: how many there are.
         clusters: a label for each row; rows of one label are drawn together.
         resamples: draws.
-        level: the probability that the interval shall hold the truth.
+        level: the probability with which the interval should hold the truth.
 
     Returns:
         Bounds that are NaN for fewer than two rows (or clusters), or where more than half of the

@@ -61,7 +61,7 @@ def new_figure(width: float, height: float) -> Iterator["Figure"]:
 
 
 def tidy(axes: "Axes", grid: Literal["x", "y"] = "y") -> None:
-    """Take away what is no information."""
+    """Remove what carries no information."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis=grid, color=_LINE)
     axes.set_axisbelow(True)

@@ -83,7 +83,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 def write_text(path: str | Path, content: str) -> None:
     """Write `content` to `path` as UTF-8, wholly or not at all.
 
-    What is no text, of file names that are no UTF-8, is written as JSON escapes it.
+    Characters that are not text, from file names that are not UTF-8, are written as JSON escapes.
     """
     write_bytes(path, content.encode(errors="backslashreplace"))
 

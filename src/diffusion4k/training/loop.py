@@ -1,7 +1,8 @@
 """The training run: recipe in, pipeline folder out.
 
     for every step:  for every micro-batch: loss of (latents, noise, sigma) -> gradients
-                     clip, AdamW, weight average, curves; now and then validation, checkpoint
+                     clip, optimizer step, weight average, curves; now and then validation,
+                     checkpoint
 
 Whatever is random is a function of the seed and of a sample's position in the run; everything else
 is in the checkpoint: a run that was killed and started again ends with the same weights to the bit.

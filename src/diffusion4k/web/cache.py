@@ -59,7 +59,7 @@ class BoundedCache(Generic[Value]):
             return self._held
 
     def _shrink(self, newest: Hashable) -> None:
-        """Let go of values, those first that were not asked for longest."""
+        """Let go of values, least recently used first."""
         leaving = []
         for key, future in self._values.items():
             if self._held <= self._limit:

@@ -1,4 +1,4 @@
-"""The libraries that only web pages need, asked for before anything is started."""
+"""The libraries that only web pages need, checked before anything is started."""
 
 from importlib.util import find_spec
 

@@ -1,4 +1,4 @@
-"""`diffusion4k dataset inspect`: a person looks at candidates."""
+"""`diffusion4k dataset inspect`: a person reviews candidates."""
 
 from pathlib import Path
 from typing import Annotated

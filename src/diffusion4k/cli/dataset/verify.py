@@ -38,7 +38,7 @@ def verify(
         typer.Option("--json", help="Write all problems here, too.", show_default=False),
     ] = None,
 ) -> None:
-    """Decode every picture, look at every caption, list all problems, each with its kind.
+    """Decode every picture, check every caption, list all problems, each with its kind.
 
     Exits with 0 if there is none, 1 if there is any, 2 on wrong usage.
     """

@@ -98,7 +98,7 @@ def find_duplicates(
 ) -> Groups:
     """Group the pictures. `distance` 0 and more, `least_correlation` above 0, up to 1.
 
-    `progress` shows how many of the suggested matches have been looked at.
+    `progress` shows how many of the suggested matches have been checked.
     """
     union, links = Union(len(fingerprints)), []
     first: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""One person's way through the candidates: what to look at, what was decided, how far it is.
+"""One person's way through the candidates: what to show, what was decided, how far it is.
 
 Candidates are known by their number, from 0 in the order of the manifest.
 """

@@ -1,4 +1,4 @@
-"""One picture of a dataset looked at: decoded to its last pixel, its name and caption judged."""
+"""A check of one picture of a dataset: decoded to its last pixel, its name and caption judged."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -22,7 +22,7 @@ _SHORT_SIDES = (1024, 2048, 4096)
 
 @dataclass(frozen=True)
 class Report:
-    """A dataset, looked through whole."""
+    """What a check of a whole dataset found."""
 
     folder: Path
     pictures: list[VerifiedPhoto]

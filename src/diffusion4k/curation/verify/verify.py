@@ -1,4 +1,4 @@
-"""Every picture of a dataset looked at, one part after the other."""
+"""A check of every picture of a dataset, one part after the other."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -50,7 +50,7 @@ class View:
 
     @property
     def asked(self) -> list[str]:
-        """Names of the questions that it is asked for."""
+        """Names of the questions that it asks."""
         return [DETAILS] if self.patch else [question.name for question in PAPER]
 
     def messages(self) -> list[dict[str, Any]] | None:

@@ -14,7 +14,7 @@
     GET  /tiles/NAME/LEVEL/COLUMN/ROW
     ...  /api/owner/...             see `dashboard`
 
-Images are asked for by names from a table. What goes wrong is answered in one line of plain text.
+Images are requested by names from a table. Errors are answered in one line of plain text.
 """
 
 from pathlib import Path

@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 
 class Gallery:
-    """A table of image files; what is not in it cannot be asked for.
+    """A table of image files; nothing else can be requested.
 
     Size and time of each file are noted at the start. A file that differs later is not shown: the
     answers before and after would be about different images. What is wrong with a file is printed

@@ -62,7 +62,7 @@ def allowed(config: StudyConfig) -> dict[str, tuple[str, ...]]:
 
 
 def check_reply(config: StudyConfig, reply: Reply, *, broken: bool) -> None:
-    """Refuse what is no answer to the study's questions; of a `broken` image all are skipped.
+    """Refuse anything but answers to the study's questions; for a `broken` image all are skipped.
 
     Raises:
         Refusal: 422.

@@ -37,7 +37,7 @@ __all__ = ["answers_in", "describe", "make_links", "revoke_links", "run", "take_
 
 
 def describe(config: StudyConfig) -> list[str]:
-    """What the study shows, in a few lines; looks at every folder but begins nothing.
+    """What the study shows, in a few lines; reads every folder but begins nothing.
 
     Raises:
         Diffusion4kError: what is wrong with it.

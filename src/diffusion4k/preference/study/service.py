@@ -33,7 +33,7 @@ from diffusion4k.preference.study.writer import Writer
 __all__ = ["EXPIRED", "Study"]
 
 EXPIRED = "this link is no longer valid: ask whoever sent it to you for a new one"
-_LOOK_EVERY = 1.0  # seconds until links that were revoked are looked for again
+_LOOK_EVERY = 1.0  # seconds until revoked links are checked again
 
 Result = TypeVar("Result")
 

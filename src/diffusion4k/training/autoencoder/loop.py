@@ -1,7 +1,7 @@
 """Scale-consistent training: recipe in, F=16 autoencoder out.
 
     for every step:  for every micro-batch: reconstruct; student's loss, discriminator's loss
-                     clip, AdamW for both, weight average, curves
+                     clip, optimizer step for both, weight average, curves
                      now and then validation, checkpoint
 
 Whatever is random is a function of (seed, position of a crop), and everything else is in the

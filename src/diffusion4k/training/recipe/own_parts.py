@@ -73,7 +73,7 @@ def check_own_distribution(recipe: Recipe, timesteps: TimestepDistribution) -> N
     """Draw some noise levels of a distribution of one's own.
 
     Raises:
-        UsageError: it fails, or draws what is no noise level.
+        UsageError: it fails, or draws values that are not noise levels.
     """
     codes = ", ".join(own_codes(recipe.timesteps))
     if not codes:

@@ -50,7 +50,7 @@ class _Pair:
 
 
 def write_run_report(recipe: Recipe, result: Path) -> Path | None:
-    """Write `OUTPUT/report.html` of a run that has its result; None if the recipe wants none.
+    """Write `OUTPUT/report.html` of a run that has its result; None if the recipe asks for none.
 
     What keeps pictures from being made stands in the page, and on standard error: the result is
     there, and no reason to fail.
