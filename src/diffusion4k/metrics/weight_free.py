@@ -121,7 +121,7 @@ class JpegSize:
 
     def __init__(self, reencode: bool = False) -> None:
         self._reencode = reencode
-        kind = "every picture" if reencode else "files other than JPEG"
+        kind = "every picture" if reencode else "what is no JPEG"
         self.protocol = f"{kind} encoded at quality {QUALITY}, 4:2:0"
 
     def __call__(self, picture: MeasuredImage) -> Found:
