@@ -144,5 +144,9 @@ class AblationRecipe(Section):
 
 
 def load_study(path: Path, overrides: list[str] | None = None) -> AblationRecipe:
-    """Read and check a study. Raises `UsageError` in one line that names every problem."""
+    """Read and check a study.
+
+    Raises:
+        UsageError: one line that names every problem.
+    """
     return read_config(path, overrides, AblationRecipe)

@@ -114,12 +114,20 @@ class BenchmarkRecipe(Section):
 
 
 def load_benchmark_recipe(path: Path, overrides: list[str] | None = None) -> BenchmarkRecipe:
-    """Read and check a recipe. Raises `UsageError` in one line that names every problem."""
+    """Read and check a recipe.
+
+    Raises:
+        UsageError: one line that names every problem.
+    """
     return read_config(path, overrides, BenchmarkRecipe)
 
 
 def checked_recipe(values: dict[str, Any]) -> BenchmarkRecipe:
-    """A recipe of options. Raises `UsageError` as `load_benchmark_recipe` does."""
+    """A recipe from options.
+
+    Raises:
+        UsageError: as `load_benchmark_recipe`.
+    """
     try:
         return BenchmarkRecipe.model_validate(values)
     except ValidationError as error:

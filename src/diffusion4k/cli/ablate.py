@@ -1,4 +1,4 @@
-"""`diffusion4k ablate`: objectives side by side, on common ground."""
+"""`diffusion4k ablate`: objectives side by side, under the same conditions."""
 
 from pathlib import Path
 from shutil import get_terminal_size
@@ -44,8 +44,8 @@ def ablate(
     """Train a model with several objectives and say what differs, and what does not.
 
     Runs of one seed see the same pictures, crops, noise and start. The same command continues a
-    study that was stopped or killed; started several times at once, on one machine or several that
-    share the output folder, it shares the runs out.
+    study that was stopped or killed. Started several times at once, on one machine or several that
+    share the output folder, it divides the runs among them.
     """
     from diffusion4k.ablation.recipe import load_study
 

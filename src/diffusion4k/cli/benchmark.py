@@ -64,9 +64,9 @@ def benchmark(
 ) -> None:
     """Make images of the same prompts with several models and measure them side by side.
 
-    Tables with 95% intervals beside published figures, as JSON, CSV and LaTeX, and a report.
-    Images that are there are kept: a run that was stopped continues. `accelerate launch` shares the
-    images out over several processes or machines.
+    Writes tables with 95% intervals beside published figures, as JSON, CSV and LaTeX, and a report.
+    Existing images are kept: a run that was stopped continues. `accelerate launch` distributes
+    the images over several processes or machines.
     """
     from diffusion4k.benchmark.recipe import checked_recipe, load_benchmark_recipe
     from diffusion4k.errors import Diffusion4kError, UsageError

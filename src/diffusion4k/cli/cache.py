@@ -51,7 +51,7 @@ def cache(
 ) -> None:
     """Encode photographs and captions once, so that training loads neither encoder.
 
-    What is there already and did not change is kept: a build that was stopped
+    Existing entries that did not change are kept: a build that was stopped
     continues where it was. One cache folder serves one model at one resolution.
     """
     from diffusion4k.data.folder import photo_folder, scan_folder

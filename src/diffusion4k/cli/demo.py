@@ -1,4 +1,4 @@
-"""`diffusion4k demo`: the whole road in one command."""
+"""`diffusion4k demo`: everything in one command."""
 
 from pathlib import Path
 from typing import Annotated
@@ -35,7 +35,7 @@ def demo(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of training and sampling.", min=0)] = 0,
 ) -> None:
-    """Photographs to measured 4K images: check, cache, fine-tune, sample, report.
+    """Go from photographs to measured 4K images: check, cache, fine-tune, sample, report.
 
     About eight minutes on two CPU cores, without any download. A run that was
     stopped continues where it was. Prints a table and, on standard output, the

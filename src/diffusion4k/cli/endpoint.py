@@ -1,4 +1,4 @@
-"""Options of the verbs that ask a model behind an address, and the settings they come to."""
+"""Options of the verbs that ask a model behind an address, and the settings made of them."""
 
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 

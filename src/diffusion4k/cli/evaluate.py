@@ -108,8 +108,8 @@ def evaluate(
 ) -> None:
     """Measure images: GLCM Score and entropy, Compression Ratio, Fréchet distance.
 
-    With --all every metric that the benchmark has. With --against, every metric of one image is
-    correlated with people's ratings.
+    With --all, every metric of the benchmark is measured. With --against, every metric of single
+    images is correlated with people's ratings.
     """
     from diffusion4k.benchmark.ratings import read_ratings
     from diffusion4k.config.read import read_config

@@ -130,10 +130,10 @@ def generate(
         str, typer.Option(help="auto, float32, bfloat16 or float16; auto chooses by device.")
     ] = "auto",
 ) -> None:
-    """Make images from prompts, at the model's own size by default.
+    """Make images from prompts, by default at the model's own size.
 
-    Each image carries its prompt, seed, settings and model. Images that are
-    already there with the same settings are kept: a run that was stopped
+    Each image carries its prompt, seed, settings and model. Images that
+    already exist with the same settings are kept: a run that was stopped
     continues where it was.
     """
     from diffusion4k.errors import UsageError

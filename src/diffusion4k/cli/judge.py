@@ -1,4 +1,4 @@
-"""`diffusion4k judge`: GPT-4o, or another model that sees, compares the images of models."""
+"""`diffusion4k judge`: GPT-4o, or another vision model, compares the images of models."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -90,10 +90,10 @@ def judge(
     """Have a judge compare models' images by the three questions of Diffusion-4K.
 
     Images belong together by file name or by prompt, or as in a study, whose `study report` then
-    has its judge beside people. Every pair is asked in both orders, which
-    shows the judge's bias for a position and takes it out. The key is read from the environment
-    variable OPENAI_API_KEY. The same command continues after any stop; what is paid is not paid
-    again. Exits with 1 if an answer is missing.
+    shows its judge beside people. Every pair is asked about in both orders, which shows the judge's
+    position bias and removes it. The key is read from the environment variable OPENAI_API_KEY. The
+    same command continues after any stop; paid answers are not paid for again. Exits with 1
+    if an answer is missing.
     """
     from diffusion4k.preference.judge.run import JudgingStopped, estimate_judging
     from diffusion4k.preference.judge.run import judge as judge_models
@@ -137,7 +137,7 @@ def judge(
 
 
 def study_of(models: list[str], prompts: Path | None) -> "StudyConfig | None":
-    """The study that is named in place of folders; None if it is folders.
+    """The study that is named in place of folders; None if folders are named.
 
     Raises:
         UsageError: the study's file is wrong, or --prompts is given beside it.

@@ -1,4 +1,4 @@
-"""Which command a YAML file is for, said where it is given to another one."""
+"""Which command a YAML file is for, reported when it is given to another one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

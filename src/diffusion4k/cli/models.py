@@ -27,9 +27,9 @@ def models(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List what `--model` can take.
+    """List what `--model` accepts.
 
-    First every family with the checkpoints it is known to take, their
+    First every family with the checkpoints it is known to accept, their
     sampling defaults and licences, then the models on this machine: the
     bundled one, those in the hub's cache and those in the given folders.
     """

@@ -108,8 +108,8 @@ def plan(
     """Say what a training run or an image takes: memory, computations, time, disk.
 
     Nothing is loaded, downloaded or computed: the network's code runs on
-    shapes alone. For a model its configurations are enough; those of the
-    published ones are built in. Exit code 0 also where it does not fit.
+    shapes alone. The configurations of a model are enough; those of published
+    models are built in. The exit code is 0 even if it does not fit.
     """
     image = {
         "model": model,

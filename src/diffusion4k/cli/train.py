@@ -1,4 +1,4 @@
-"""`diffusion4k train`: a recipe to a fine-tuned model."""
+"""`diffusion4k train`: from a recipe to a fine-tuned model."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -51,7 +51,7 @@ def train(
 
     The same command resumes from the newest checkpoint of a run that was stopped or killed. The
     result, OUTPUT/model, is a folder that `generate --model` and plain diffusers load;
-    OUTPUT/report.html shows what came of it.
+    OUTPUT/report.html shows the outcome.
     """
     from diffusion4k.config.read import read_partly
     from diffusion4k.errors import UsageError

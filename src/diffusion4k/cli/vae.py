@@ -109,10 +109,11 @@ def evaluate(
         bool, typer.Option("--skip-bad", help="Leave out photographs that cannot be used.")
     ] = False,
 ) -> None:
-    """Measure how well autoencoders give photographs back, side by side.
+    """Measure how well autoencoders reconstruct photographs, side by side.
 
-    PSNR, SSIM, NMSE and EffNet-PD per image and their means with 95% intervals, Fréchet distances
-    of EfficientNet-Lite0 features, results.json and a figure. With weights also LPIPS and rFID.
+    Reports PSNR, SSIM, NMSE and EffNet-PD per image and their means with 95% intervals, Fréchet
+    distances of EfficientNet-Lite0 features, results.json and a figure; with weights also LPIPS
+    and rFID.
     """
     from diffusion4k.errors import UsageError
 

@@ -138,11 +138,12 @@ def list_images(folder: str | Path, *, quiet: bool = False) -> list[Path]:
 
     What looks like one but is not read is reported, unless `quiet`: by whoever lists it again.
 
-    `pocket` is the folder of the bundled photographs. Left out are hidden files, image folders
-    within it (with a `metadata.jsonl` of their own), and the stages of images that `generate
-    --keep-stages` leaves beside them.
+    `pocket` is the folder of the bundled photographs. Hidden files are left out, as are image
+    folders within it (with a `metadata.jsonl` of their own) and the stages of images that
+    `generate --keep-stages` leaves beside them.
 
-    Raises `UsageError` if there is none.
+    Raises:
+        UsageError: there is none.
     """
     folder = photo_folder(folder)
     if not folder.is_dir():

@@ -31,7 +31,7 @@ def build(
 
     The same command continues after a build that was stopped or killed; with changed thresholds
     only what they let in is measured again. OUTPUT/manifest.parquet has every measured value,
-    OUTPUT/dropped.csv the reason of every rejection.
+    OUTPUT/dropped.csv the reason for every rejection.
     """
     from diffusion4k.curation.recipe import load_dataset_recipe
 

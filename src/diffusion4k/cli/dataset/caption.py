@@ -74,10 +74,10 @@ def caption(
     ] = False,
     estimate: Estimate = False,
 ) -> None:
-    """Caption the pictures of a folder, with the prompt of Diffusion-4K by default.
+    """Caption the pictures of a folder, by default with the prompt of Diffusion-4K.
 
     The key is read from the environment variable OPENAI_API_KEY. The same command continues after
-    any stop; what is paid is in DIR/captions.sqlite and is not paid again. Exits with 1 if a
+    any stop; paid answers are in DIR/captions.sqlite and are not paid for again. Exits with 1 if a
     picture is left without a caption.
     """
     from diffusion4k.curation.captions.publish import caption_folder, estimate_folder

@@ -39,9 +39,9 @@ def stats(
         bool, typer.Option("--force", help="Replace a README.md that someone wrote by hand.")
     ] = False,
 ) -> None:
-    """Sizes beside the paper's, histograms, words, samples, quality: figures and one HTML page.
+    """Describe a dataset: sizes beside the paper's, words, samples, quality; figures and one page.
 
-    Only headers are read, and the pixels of the samples.
+    Only headers and the pixels of the samples are read.
     """
     from diffusion4k.data.folder import photo_folder
 

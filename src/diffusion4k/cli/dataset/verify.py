@@ -1,4 +1,4 @@
-"""`diffusion4k dataset verify`: an existing dataset checked whole."""
+"""`diffusion4k dataset verify`: a check of a whole existing dataset."""
 
 from pathlib import Path
 from typing import Annotated

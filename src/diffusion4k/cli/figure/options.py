@@ -47,13 +47,13 @@ Width: TypeAlias = Annotated[int, typer.Option(help="Width of the figure, pixels
 
 
 def say_left_out(shown: int, there: int, what: str) -> None:
-    """Report on standard error that a figure has less than there is."""
+    """Report on standard error that a figure does not show everything."""
     if shown < there:
         typer.echo(f"{shown} of {counted(there, what)}; --most shows more", err=True)
 
 
 def entries_of(folder: Path, images: Sequence[str] | None) -> "list[ImageSetEntry]":
-    """The folder's images, or those that are named, in that order."""
+    """The folder's images, or the named ones, in that order."""
     from diffusion4k.errors import UsageError
     from diffusion4k.imagesets.models import read_models
 

@@ -1,4 +1,4 @@
-"""The option `--address` of `links` and `serve`, which stands before the study's key."""
+"""The option `--address` of `links` and `serve`, which overrides the study's key."""
 
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ def with_address(config: "StudyConfig", address: str | None) -> "StudyConfig":
     """The study with another address, if one is given.
 
     Raises:
-        UsageError: it is no address of a site.
+        UsageError: it is not the address of a site.
     """
     from diffusion4k.errors import UsageError
     from diffusion4k.preference.study.config import origin_of

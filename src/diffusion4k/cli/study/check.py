@@ -19,7 +19,7 @@ def check(
     study: Annotated[Path, typer.Argument(help="The study's YAML file.")],
     overrides: Annotated[list[str] | None, key_values("study", "views=5")] = None,
 ) -> None:
-    """Look at a study's folders and say what it shows, or what is wrong with it."""
+    """Check a study's folders and say what it shows, or what is wrong with it."""
     from diffusion4k.web.extra import require_web
 
     require_web()

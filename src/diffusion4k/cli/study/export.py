@@ -20,7 +20,7 @@ def export(
     out: Annotated[Path, typer.Argument(help="A .csv, .jsonl or .parquet file.")],
     overrides: Annotated[list[str] | None, key_values("study", "views=5")] = None,
 ) -> None:
-    """Write the answers that hold, also while the study runs."""
+    """Write the valid answers to a file, also while the study runs."""
     from diffusion4k.web.extra import require_web
 
     require_web()

@@ -41,10 +41,10 @@ def report(
         typer.Option("--keep-flagged", help="Leave out nobody, not even flagged participants."),
     ] = False,
 ) -> None:
-    """Win rates with intervals, rankings, agreement: as a page, LaTeX, JSON and a figure.
+    """Report win rates with intervals, rankings and agreement: a page, LaTeX, JSON and a figure.
 
-    Who failed several attention checks, or is flagged otherwise on the dashboard, is left out and
-    named; the report is written whoever is left.
+    Participants who failed several attention checks, or are otherwise flagged on the dashboard, are
+    left out and named; the report is written whoever is left.
     """
     from diffusion4k.preference.analysis.page import headlines, warning_of
     from diffusion4k.preference.analysis.run import report as write_report

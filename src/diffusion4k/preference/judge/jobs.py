@@ -124,7 +124,11 @@ def make_plan(
 
 
 def verdicts_of(stored: StoredJudgement, asked: Sequence[str]) -> dict[str, Verdict]:
-    """What a stored answer says. Raises `Unparsable`."""
+    """What a stored answer says.
+
+    Raises:
+        Unparsable: it cannot be read.
+    """
     return read_verdicts(stored.text, asked, refusal=stored.refusal, finish=stored.finish)
 
 

@@ -355,6 +355,7 @@ def _any_of(numbers: list[int]) -> str:
 def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     """Read and check a recipe; `overrides` are strings `key.key=value`.
 
-    Raises `UsageError` with one line that names every problem found.
+    Raises:
+        UsageError: one line that names every problem found.
     """
     return read_config(path, overrides, Recipe)
