@@ -39,7 +39,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """Name of the run in messages."""
         return f"{self.arm}, seed {self.seed}"
 
     def until(self, steps: int) -> Recipe:

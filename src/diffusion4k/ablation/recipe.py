@@ -39,7 +39,7 @@ def _several(value: Any) -> Any:
 
 
 class VelocityQuestions(Section):
-    """On what the velocity's error of every arm is measured: see `ablation.questions`."""
+    """Pictures and noise levels for the velocity's error of every arm."""
 
     data: Text | None = None
     """Photographs that are not trained on; null: the first `pictures` of those that are."""
@@ -74,7 +74,7 @@ class AblationRecipe(Section):
     """When each run is measured; the last is its end."""
     prompts: Text = SUPPLEMENT
     limit: Count | None = None
-    """At most the first so many prompts."""
+    """Number of prompts to use, from the first."""
     sample_seeds: tuple[Seed, ...] = Field((0,), min_length=1)
     width: Pixels | None = None
     height: Pixels | None = None

@@ -44,9 +44,9 @@ class StudySetup:
     asked: LatentCache
     """Cache of the pictures on which the velocity's error is measured."""
     photographs: list[Path]
-    """As training sees them; none without a reference."""
+    """Photographs as training sees them; none without a reference."""
     decoded: list[Path]
-    """The same, through the autoencoder."""
+    """The same photographs, encoded and decoded."""
     device: torch.device
     notes: list[str] = field(default_factory=list)
 
@@ -88,7 +88,7 @@ class StudySetup:
 
     @property
     def measures(self) -> list[Measure]:
-        """Those that can be made here, of pictures without an original."""
+        """Measures that can be made here, of pictures without an original."""
         return self._measures[0]
 
     @property

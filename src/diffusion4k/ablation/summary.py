@@ -47,7 +47,7 @@ DECODED_COLUMN = Distance(
     "spectrum",
     log_distance,
 )
-"""Without what the autoencoder loses, which is the same for all arms."""
+"""Distance without what the autoencoder loses, which is the same for all arms."""
 
 Key: TypeAlias = tuple[str, int, int]
 """Arm, seed, steps."""

@@ -74,7 +74,7 @@ class WindowCount:
     count: float
     """Windows of the whole image; a mean where the number differs from step to step."""
     per_call: int
-    """As many go through the network together."""
+    """Windows that go through the network together."""
 
 
 def text_encoding_stage(model: Blueprint, dtype: torch.dtype, *, gpu: bool) -> PlannedStage:

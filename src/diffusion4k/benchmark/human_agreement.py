@@ -43,7 +43,7 @@ class Indicator:
     label: str
     values: NDArray[np.float64]
     correlations: dict[str, Interval]
-    """By `srcc`, `plcc` and `kendall`; NaN where the metric is constant."""
+    """Correlations by `srcc`, `plcc` and `kendall`; NaN where the metric is constant."""
     published: tuple[float, float] | None
     """SRCC and PLCC in the paper."""
 

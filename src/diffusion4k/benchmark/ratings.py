@@ -42,7 +42,7 @@ class Ratings:
             return np.asarray(np.nansum(self.table, 0) / (~np.isnan(self.table)).sum(0))
 
     def of_images(self, names: Sequence[str]) -> "Ratings":
-        """Those of the images of these names; a warning tells of any others, and of gaps."""
+        """Ratings of the images of these names; a warning names any others, and gaps."""
         given = np.asarray((~np.isnan(self.table)).any(axis=0))
         rated = {name for name, any_given in zip(self.images, given, strict=True) if any_given}
         known = set(names)

@@ -73,7 +73,7 @@ class BenchmarkRecipe(Section):
 
     prompts: Text = SUPPLEMENT
     limit: Count | None = None
-    """At most the first so many prompts."""
+    """Number of prompts to use, from the first."""
     seeds: tuple[Seed, ...] = Field((0,), min_length=1)
     models: tuple[BenchmarkEntry, ...] = Field(min_length=1)
     reference: Path | None = None

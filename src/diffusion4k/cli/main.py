@@ -27,7 +27,7 @@ _PANELS = {
     "Measuring": ("evaluate", "benchmark", "compare", "figure"),
     "People and judges": ("study", "judge"),
 }
-"""In the order of the help; a module of this package each."""
+"""Verbs in the order of the help; each is a module of this package."""
 VERBS = tuple(verb for verbs in _PANELS.values() for verb in verbs)
 
 _WrongUsage: type[Any] = typer.BadParameter.__mro__[1]

@@ -36,7 +36,7 @@ from diffusion4k.support.text_files import json_of, read_table
 __all__ = ["Heading", "Numbers", "headings", "numbers_of", "read_results"]
 
 Numbers: TypeAlias = dict[str, float]
-"""By the name of the measure."""
+"""Values by the name of the measure."""
 
 # What the page says anyway, or what no one compares.
 _LEFT_OUT = ("width", "height", "jpeg_bytes", "raw_bytes", "seed")

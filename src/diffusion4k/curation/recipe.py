@@ -189,7 +189,7 @@ class SplitRecipe(Section):
 
     share: Probability = 0.0
     count: Annotated[int, Field(strict=True, ge=0)] | None = None
-    """In place of a share."""
+    """Number of pictures set aside, in place of a share."""
     min_shorter_side: Count = 1
     """Smaller pictures are not evaluated on: 2048 or 4096, as Aesthetic-Eval@2048 and @4096."""
     seed: Seed = 0

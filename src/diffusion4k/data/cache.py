@@ -48,7 +48,7 @@ class CacheReport:
     reused: int
     """Found complete."""
     skipped: list[Problem] = field(default_factory=list)
-    """By this process."""
+    """Photographs skipped by this process."""
     absent: int = 0
     """Skipped by all processes."""
     enlarged: int = 0

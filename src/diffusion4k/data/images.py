@@ -55,7 +55,7 @@ ENDINGS = {
     "JPEG2000": (".jp2", ".j2k", ".jpf", ".jpx"),
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
-"""By Pillow's name of a format, the usual one first."""
+"""File endings by Pillow's name of a format, the usual one first."""
 
 SUFFIXES = frozenset(ending for endings in ENDINGS.values() for ending in endings)
 """Endings by which a file in a folder is taken for an image."""

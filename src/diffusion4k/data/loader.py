@@ -38,7 +38,7 @@ class Batch(TypedDict):
     drafts: Tensor | None
     """Latents of the enlarged draft at the same positions, if the cache has them (see `draft`)."""
     conditioning: dict[str, Tensor]
-    """As `Family.encode_text` gives it, first axis B; floats in float32."""
+    """Conditioning of `Family.encode_text`, first axis B; floats in float32."""
     indices: Tensor
     """`(B,)` int64: which photographs of the cache."""
     places: Tensor

@@ -40,13 +40,13 @@ class CacheSettings:
     flip: bool
     dtype: str
     longest: float | None = None
-    """With aspect buckets their greatest aspect; else the shorter side is the resolution."""
+    """Greatest aspect of aspect buckets; without them the shorter side is the resolution."""
     posterior: bool = False
     """Whether mean and deviation of latents are stored, to be drawn from, or the mean alone."""
     enlarge: bool = True
     """Whether photographs below the resolution are enlarged to it, or keep their own size."""
     enlargement: int | None = None
-    """With it the latents of the photograph reduced and enlarged again are stored, too: see
+    """With it, latents of the photograph reduced and enlarged again are stored, too: see
     `draft`."""
 
     def __post_init__(self) -> None:

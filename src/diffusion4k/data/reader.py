@@ -35,7 +35,7 @@ class CachedSample:
     flipped: Tensor | None
     """Latents of the mirrored photograph; None if the cache was built without."""
     conditioning: dict[str, Tensor]
-    """As `Family.encode_text` gives it, without the first axis."""
+    """Conditioning of `Family.encode_text`, without the first axis."""
 
 
 class LatentCache:
@@ -65,7 +65,7 @@ class LatentCache:
         self.posterior: bool = settings.get("posterior", False)
         """Whether latents have twice the channels: mean and deviation, from which to draw."""
         self.enlargement: int | None = settings.get("enlargement")
-        """With it latents have twice the channels: the photograph's, and the enlarged draft's."""
+        """With it, latents have twice the channels: the photograph's and the enlarged draft's."""
         self.dtype: str = settings["dtype"]
         self.family: str = settings["family"]
         self.factor: int = settings["factor"]
@@ -181,7 +181,7 @@ class LatentCache:
 
 
 def stored_dtype(folder: Path) -> str:
-    """That of the cache in a folder, or `float16` where there is none yet."""
+    """Type of the cache in a folder, or `float16` where there is none yet."""
     try:
         return str(Index(folder).settings["dtype"])
     except Diffusion4kError:

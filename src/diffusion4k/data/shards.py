@@ -58,7 +58,7 @@ class Location:
     shard: str
     """File name."""
     offset: int
-    """In bytes from the beginning of the file."""
+    """Bytes from the beginning of the file."""
     dtype: str
     """torch's name, for example `float16`."""
     shape: tuple[int, ...]

@@ -188,7 +188,7 @@ def _distance(ours: NDArray[np.float32], theirs: Sequence[NDArray[np.float32]]) 
 
 
 def _portable(measured: dict[str, Any]) -> dict[str, Any]:
-    """Without the folders' paths, which mean nothing elsewhere."""
+    """Measurements without the folders' paths, which mean nothing elsewhere."""
     for side in ("evaluated", "reference"):
         measured[side].pop("folder")
     return measured

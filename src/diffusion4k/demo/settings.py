@@ -112,7 +112,7 @@ def demo_recipe(demo: Demo) -> Recipe:
 
 
 def metric_settings(demo: Demo) -> MetricSettings:
-    """As many patches of a photograph as a square image of the demo holds, at most the default."""
+    """Settings with as many patches per photograph as a demo image holds, up to the default."""
     fitting = (demo.side // _PATCH) ** 2
     return MetricSettings(
         reencode=True, patches_per_image=min(fitting, MetricSettings.patches_per_image)

@@ -38,7 +38,7 @@ class EndpointAnswer:
     finish: str | None
     """Why it ended: `stop`; `length`, at `max_output_tokens`; `content_filter`."""
     input_tokens: int | None
-    """As the endpoint counted; None if it does not say."""
+    """Tokens as the endpoint counted them; None if it does not say."""
     output_tokens: int | None
     request_id: str | None
 

@@ -79,7 +79,7 @@ def unchecked_family_of(
     high_resolution: Mapping[str, Any] | None = None,
     max_sequence_length: int | None = None,
 ) -> "Family":
-    """As `family_of`, of a folder that may hold no more than configurations.
+    """Family of a folder that may hold no more than configurations; see `family_of`.
 
     Raises:
         Diffusion4kError: no `model_index.json`, or a pipeline class that no family handles.

@@ -75,7 +75,7 @@ class Checkpoint:
 
 
 def known_defaults(model: Path, checkpoints: tuple[Checkpoint, ...]) -> Defaults | None:
-    """Those of a known checkpoint, if the folder is the hub's cache of it."""
+    """Defaults of a known checkpoint, if the folder is the hub's cache of it."""
     ids = {hub_id_of(part) for part in model.parts}
     return next((each.defaults for each in checkpoints if each.hub_id in ids), None)
 

@@ -156,7 +156,7 @@ class Sana(StockFamily):
         )[0]
 
     def noise_level(self, transformer: Any, timestep: Tensor) -> NoiseLevel:
-        """That of a timestep as the transformer takes it."""
+        """Noise level of a timestep as the transformer takes it."""
         return NoiseLevel.flow(timestep / (_TIMESTEPS * config_of(transformer).timestep_scale))
 
     def call_arguments(
@@ -167,7 +167,7 @@ class Sana(StockFamily):
         negative: dict[str, Tensor] | None = None,
         after_step: AfterStep | None = None,
     ) -> dict[str, Any]:
-        """As in all families; the size is not binned."""
+        """Arguments as in all families; the size is not binned."""
         arguments = super().call_arguments(
             conditioning, guidance=guidance, negative=negative, after_step=after_step
         )

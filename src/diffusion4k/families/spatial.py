@@ -28,7 +28,7 @@ class NoiseLevel:
 
     @classmethod
     def flow(cls, sigma: Tensor, sign: float = 1.0) -> "NoiseLevel":
-        """That of a flow whose network predicts the velocity `noise - latents` times `sign`."""
+        """Noise level of a flow whose network predicts `noise - latents` times `sign`."""
         sigma = sigma.float()
         return cls(sigma, torch.ones_like(sigma), -sign * sigma)
 

@@ -145,7 +145,7 @@ class ModelStages:
     def stated(
         cls, entries: Any, *, draft: StageOptions, later: StageOptions, where: str
     ) -> "ModelStages":
-        """Those of a model folder, over the family's `draft` and `later` options.
+        """Stages of a model folder, over the family's `draft` and `later` options.
 
         Raises:
             Diffusion4kError: no list, an unknown option, a value out of range, sides that do not

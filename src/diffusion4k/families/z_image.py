@@ -109,7 +109,7 @@ class ZImage(AutoencoderKLFamily):
         negative: dict[str, Tensor] | None = None,
         after_step: AfterStep | None = None,
     ) -> dict[str, Any]:
-        """As in all families, embeddings as lists of rows without padding."""
+        """Arguments as in all families, with embeddings as lists of rows without padding."""
         arguments = super().call_arguments({}, guidance=0.0, after_step=after_step)
         arguments["prompt_embeds"] = _rows(conditioning)
         if negative:

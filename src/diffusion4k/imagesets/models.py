@@ -59,7 +59,7 @@ def read_models(arguments: Sequence[str], least: int, most: int) -> list[Model]:
 
 
 def named_folders(arguments: Sequence[str], least: int, most: int) -> dict[str, Path]:
-    """As `read_models`, the folders by name, without reading them.
+    """The folders of `read_models` by name, without reading them.
 
     Raises:
         UsageError: too few or too many, no such folder, or two of one name.

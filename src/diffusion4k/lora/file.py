@@ -53,7 +53,7 @@ class Adapter:
     made_for: dict[str, str]
 
     def fitted(self, transformer: nn.Module) -> "Adapter":
-        """With layers named as in the transformer; those of diffusers' layout are already."""
+        """The adapter with layers named as in the transformer, as diffusers' layout has them."""
         if self.config:
             return self
         known = [name for name, part in transformer.named_modules() if isinstance(part, nn.Linear)]

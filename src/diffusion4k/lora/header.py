@@ -35,7 +35,7 @@ class _Config(BaseModel):
     use_rslora: bool = False
 
     def rank_of(self, layer: str) -> int:
-        """As PEFT finds it: the first pattern that the end of the layer's name fits."""
+        """Rank as PEFT finds it: by the first pattern that the end of the layer's name fits."""
         for pattern, rank in self.rank_pattern.items():
             if re.fullmatch(rf"(.*\.)?({pattern})", layer):
                 return rank

@@ -72,7 +72,7 @@ class Ratio(Column):
 
 @dataclass(frozen=True)
 class Distance(Column):
-    """From the folder's features to those of the reference folder."""
+    """Distance from the folder's features to those of the reference folder."""
 
     features: str
     distance: Callable[[Features, Features], float]

@@ -155,7 +155,7 @@ def _parts_from(folder: Path) -> str | None:
 
 
 def _named_folder(folder: Path, others: str) -> Path | None:
-    """That folder where the name is that of a folder or a bundled model."""
+    """The folder, if the name is that of a folder or a bundled model."""
     for named in (folder / others, bundled_models().get(others)):
         # One that takes its parts from elsewhere itself would make a chain, or a circle.
         if named is not None and (named / INDEX).is_file():
@@ -224,7 +224,7 @@ def index_entry(folder: Path, component: str) -> tuple[str, str] | None:
 
 
 def needed_entry(folder: Path, component: str, whose: str) -> tuple[str, str]:
-    """As `index_entry`, of a component that `whose` ("sd3 models") need.
+    """`index_entry` of a component that `whose` ("sd3 models") need.
 
     Raises:
         Diffusion4kError: also if there is none.

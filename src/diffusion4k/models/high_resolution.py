@@ -103,7 +103,7 @@ class HighResolution:
 
 
 def given_options(sides: tuple[int | None, int | None], **options: Any) -> dict[str, Any]:
-    """Those of the options that are given; a table of positions reaches the longer of the sides."""
+    """The options that are given; a table of positions reaches the longer of the sides."""
     given = {key: value for key, value in options.items() if value is not None}
     known = [side for side in sides if side is not None]
     if given.get("positions") in TABLE and known:

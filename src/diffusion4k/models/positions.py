@@ -96,7 +96,7 @@ def _table(positions: Tensor, width: int) -> Tensor:
 
 
 class ScaledRotaryEmbedding(nn.Module):
-    """In place of Flux' `pos_embed`; see above.
+    """Replacement of Flux's `pos_embed`; see above.
 
     Args:
         theta, axes_dim: base and channels per axis, as the stock module has them.

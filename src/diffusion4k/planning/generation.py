@@ -50,7 +50,7 @@ class GenerationSetup:
     weights: str | None = None
     max_memory: int | None = None
     stages: tuple[Stage, ...] = ()
-    """Those the image is made in, the draft first; none: made directly."""
+    """Stages the image is made in, the draft first; none: made directly."""
 
     @classmethod
     def of(

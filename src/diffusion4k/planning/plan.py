@@ -31,7 +31,7 @@ class Plan:
     what: str
     machine: Machine
     parameters: dict[str, int]
-    """By component."""
+    """Numbers of parameters by component."""
     stages: list[PlannedStage]
     """What happens one after the other; the highest decides."""
     others: list[PlannedStage]

@@ -121,7 +121,7 @@ def _photographs(
     skip_bad: bool,
     sized: bool,
 ) -> int | None:
-    """Their number, at most; None if there are none.
+    """Largest possible number of photographs; None if there are none.
 
     Args:
         made_for: model and family that the cache must be of; None: that is not known.

@@ -45,7 +45,7 @@ class Savings:
 
     @property
     def cost(self) -> float:
-        """In time, or in what the result is worth."""
+        """Cost in time, or in what the result is worth."""
         doubt = 0.1 * self.eight_bit + 1.0 * self.offload + 3.0 * self.lora
         time = 0.3 * self.checkpointing + 0.1 * math.log2(self.divided) + 0.5 * self.shared
         return time + doubt

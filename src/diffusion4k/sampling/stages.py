@@ -30,7 +30,7 @@ class Stage:
 
     width: int
     height: int
-    """In pixels."""
+    """Height in pixels."""
     steps: int
     """Steps of the whole schedule; `steps_made` are the last `strength` of them."""
     guidance: float
@@ -53,7 +53,7 @@ class Stage:
     solver: str | None = None
     """`dpm++`; None: the model's own scheduler."""
     model: str | None = None
-    """Whose transformer makes it; None: that of the model itself."""
+    """Model whose transformer makes the stage; None: the model itself."""
     model_fingerprint: str | None = None
     """Fingerprint of that transformer's folder; None before it is read (see `Sampler.settle`)."""
 

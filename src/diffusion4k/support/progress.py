@@ -68,7 +68,7 @@ class Counter:
 
     @property
     def rate(self) -> float:
-        """In units a second, since the beginning."""
+        """Units a second since the beginning."""
         elapsed = max(time.monotonic() - self._start, 1e-9)
         return self._each * (self._done - self._first) / elapsed
 

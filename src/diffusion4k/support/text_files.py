@@ -44,7 +44,7 @@ class Table:
     """A header and its rows, each with the number of its line, counted from 1."""
 
     columns: tuple[str, ...]
-    """Without blanks around the names."""
+    """Column names, without blanks around them."""
     rows: tuple[tuple[int, tuple[str, ...]], ...]
     """Rows with anything in them; each may have fewer or more cells than there are columns."""
 

@@ -53,7 +53,7 @@ class Inputs:
     code: dict[str, str] = field(default_factory=dict)
 
     def state(self) -> dict[str, Any]:
-        """For `state.json`: a line a photograph."""
+        """Entries for `state.json`: a line for each photograph."""
         return {"weights": self.weights, "code": self.code, self.source: self.photographs}
 
     def changes(self, state: dict[str, Any], step: int) -> list[str]:

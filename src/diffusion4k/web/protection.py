@@ -57,7 +57,7 @@ def own_address(host: str) -> str:
 
 
 def own_names(host: str) -> list[str]:
-    """By what others can call a server that listens on `host`."""
+    """Names by which others can call a server that listens on `host`."""
     return list(dict.fromkeys([own_address(host), socket.gethostname()]))
 
 

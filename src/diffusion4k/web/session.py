@@ -34,7 +34,7 @@ class Session:
         self.token = secrets.token_urlsafe(32)
         """256 random bits; part of the address that is printed."""
         self.csrf = hmac.new(self.token.encode(), b"csrf", hashlib.sha256).hexdigest()
-        """For the page's own requests; nothing about `token` follows from it."""
+        """Token for the page's own requests; nothing about `token` follows from it."""
 
     def admits(self, token: str) -> bool:
         """Whether it is the token; takes the same time whatever is wrong with it."""

@@ -10,7 +10,7 @@ __all__ = ["DatabaseKind", "address_of", "refusal"]
 
 @dataclass(frozen=True)
 class DatabaseKind:
-    """Whose file it is and which version of its tables: two numbers in the header of the file."""
+    """Application and table version of a database: two numbers in the header of the file."""
 
     application: int
     """`PRAGMA application_id`."""

@@ -194,7 +194,7 @@ def _enlarged(
 
 
 def _centred(wholes: Sequence[Image.Image]) -> list[Image.Image]:
-    """On sheets of one height, so that what comes below is in line."""
+    """The images on sheets of one height, so that what is below them is aligned."""
     height = max(whole.height for whole in wholes)
     sheets = []
     for whole in wholes:

@@ -28,7 +28,7 @@ class Fingerprint:
     """Grey, about 25,600 pixels, as JPEG."""
 
     def to_columns(self) -> dict[str, str | bytes]:
-        """As values of a table's row: `pixel_hash`, `perceptual_hash` and `thumbnail`.
+        """Values of a table's row: `pixel_hash`, `perceptual_hash` and `thumbnail`.
 
         `perceptual_hash` is 24 bytes for the whole picture and each window: hash and position.
         """

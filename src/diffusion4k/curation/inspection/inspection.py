@@ -35,7 +35,7 @@ class Progress:
     rejected: int
     total: int
     per_minute: float | None
-    """From the median time between decisions, so that pauses do not count; None at the start."""
+    """Rate by the median time between decisions, so that pauses do not count; None at first."""
 
 
 class Inspection:

@@ -64,7 +64,7 @@ class StatsPart:
 
     @property
     def bytes(self) -> int:
-        """On the disk."""
+        """Bytes on the disk."""
         return sum(photo.path.stat().st_size for photo in self.photos)
 
     def size_row(self) -> SizeRow:

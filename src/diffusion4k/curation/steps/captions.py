@@ -40,7 +40,7 @@ class CaptionsStep:
         self._ledger = output / LEDGER
 
     def run(self, table: "DataFrame") -> "DataFrame":
-        """With `text` as it is to be published."""
+        """Set `text` as it is to be published."""
         if self._ledger.is_file():
             table = self._with_models(table)
         corrected = [

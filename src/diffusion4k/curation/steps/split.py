@@ -40,7 +40,7 @@ class SplitStep:
         self._is_lenient = self._alike != duplicates
 
     def run(self, table: "DataFrame") -> "DataFrame":
-        """With the column split: train, eval, or null for what was dropped."""
+        """Add the column split: train, eval, or null for dropped candidates."""
         wanted = self._wanted
         table = _with_names_once(table).collect()
         columns = columns_of(table, self._fingerprints() if self._is_lenient else None, _COLUMNS)

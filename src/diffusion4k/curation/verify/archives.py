@@ -43,7 +43,7 @@ class _RefusedError(Exception):
 
 
 class _BombError(_RefusedError):
-    """It would unpack to more than pictures do."""
+    """An archive would unpack to more than pictures do."""
 
 
 def unpack(archive: Path, folder: Path) -> list[Problem]:

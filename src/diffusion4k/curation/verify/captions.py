@@ -73,7 +73,7 @@ def _is_strange(letter: str) -> bool:
 
 
 def _shortened(text: str) -> str:
-    """As many whole sentences as are allowed, or words if the first sentence is too long."""
+    """The whole sentences that fit, or words if the first sentence is too long."""
     text = text[: MAX_CHARACTERS + 1]
     ends = [end.end() for end in _SENTENCE_END.finditer(text) if end.end() <= MAX_CHARACTERS]
     if ends:

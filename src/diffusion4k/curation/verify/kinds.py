@@ -54,7 +54,7 @@ KINDS = {
     ),
     "caption-repeated": ProblemKind("one caption on many photographs"),
 }
-"""By name; every `Problem.kind` is one of these."""
+"""Kinds of problems by name; every `Problem.kind` is one of these."""
 
 _DROPPED = ("named-twice", "duplicate", "near-duplicate", "overlap")
 

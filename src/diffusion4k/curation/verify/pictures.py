@@ -29,7 +29,7 @@ class VerifiedPhoto:
     fingerprint: Fingerprint | None = None
     """None if it cannot be decoded."""
     ending: str = ""
-    """That its content asks for."""
+    """Ending that matches the content."""
     problems: list[Problem] = field(default_factory=list)
 
     @property

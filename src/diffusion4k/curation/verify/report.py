@@ -26,7 +26,7 @@ class Report:
 
     folder: Path
     pictures: list[VerifiedPhoto]
-    """Those that were found with a caption, good or bad."""
+    """Pictures found with a caption, good or bad."""
     others: list[Problem]
     """What is wrong with lines and files that are no such picture."""
 

@@ -144,7 +144,7 @@ def _order(found: Ready, ours: str | None) -> list[str]:
 
 
 def _questions(found: Ready, titles: Mapping[str, str]) -> list[str]:
-    """Those with titles first, in their order: the paper's, then a study's own."""
+    """Questions, those with titles first, in their order: the paper's, then a study's own."""
     names = {answer.question for answers in found.answers.values() for answer in answers}
     known = [name for name in titles if name in names]
     return known + sorted(names - set(known))

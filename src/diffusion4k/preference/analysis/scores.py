@@ -113,7 +113,7 @@ def column(scores: Iterable[Score], name: str) -> NDArray[np.str_]:
 
 
 def _last(answers: Iterable[Answer]) -> list[Answer]:
-    """Without what is twice, as where a file is given with an older export of the same study."""
+    """Answers without duplicates, as when a file comes with an older export of its study."""
     found: dict[tuple[str, ...], Answer] = {}
     for answer in answers:
         # A judge has two answers about a pair, one for each order.
@@ -140,7 +140,7 @@ def _apart(answers: list[Answer]) -> list[Answer]:
 
 
 def _flagged(answers: list[Answer], checks: list[Answer], tolerated: int | None) -> list[Flagged]:
-    """Whom the study flags, in its own words; with `tolerated` checks are counted anew, as they are
+    """Flagged participants and why; with `tolerated` checks are counted again, as they are
     for files that know of no flags."""
     with_ties = {answer.study for answer in answers if answer.choice == "tie"}
     said: dict[str, str] = {}

@@ -84,7 +84,7 @@ def position_bias(answers: Iterable[Answer]) -> list[Row]:
 
 
 def as_json(interval: Interval) -> dict[str, float | None]:
-    """Its numbers; None for NaN, which JSON does not know."""
+    """Numbers of an interval; None for NaN, which JSON does not know."""
     values = {"value": interval.value, "low": interval.low, "high": interval.high}
     return {name: None if np.isnan(value) else value for name, value in values.items()}
 
@@ -122,7 +122,7 @@ def _win_rate(one: str, two: str, question: str, scores: list[Score]) -> Row:
 
 
 def _clusterings(scores: Sequence[Score]) -> tuple[list[Any], str]:
-    """By people and prompts; by prompts where there are too few people to speak of others."""
+    """Clusters by people and prompts, or by prompts only if there are too few people."""
     people, prompts = column(scores, "rater"), column(scores, "prompt")
     if len(np.unique(people)) >= FEWEST:
         return [people, prompts], "people and prompts"

@@ -102,7 +102,7 @@ class JudgePlan:
     views: list[View] = field(default_factory=list)
     open: list[View] = field(default_factory=list)
     problems: dict[str, Problem] = field(default_factory=dict)
-    """By the pair's name."""
+    """Problems by the pair's name."""
 
 
 def make_plan(
@@ -167,7 +167,7 @@ def _views(plan: JudgePlan, pair: Pair) -> list[View]:
 
 
 def _patches(settings: JudgeSettings, pair: Pair) -> int:
-    """As many as wanted, if there is room."""
+    """Number of patches: as many as requested, if they fit."""
     if not settings.patches:
         return 0
     first, second = (image_size(path) for path in pair.paths)

@@ -98,7 +98,7 @@ class JudgeLedger(LedgerFile):
         return StoredJudgement(clean_text(row[0]), *row[1:]) if row else None
 
     def scale(self, model: str) -> float:
-        """By how much a model was seen to count more input tokens than expected; at least 1."""
+        """Factor by which a model counts more input tokens than expected; at least 1."""
         row = self.connection.execute(
             "SELECT MAX(CAST(input_tokens AS REAL) / most_tokens) FROM judgements WHERE model = ?",
             (model,),

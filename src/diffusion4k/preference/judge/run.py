@@ -53,7 +53,7 @@ class JudgeReport:
     problems: list[Problem]
     """Pairs that cannot be judged, and images without a partner."""
     summary: dict[str, Any]
-    """As in `summary.json`."""
+    """Content of `summary.json`."""
 
     @property
     def complete(self) -> bool:

@@ -35,7 +35,7 @@ class ScenePictures:
     prompt: str
     """Empty where it is not known."""
     images: dict[str, Path]
-    """By model."""
+    """Image of each model."""
 
 
 @dataclass(frozen=True)

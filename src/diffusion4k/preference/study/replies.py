@@ -36,7 +36,7 @@ class Reply(Section):
         ],
         Field(min_length=1, max_length=64),
     ]
-    """By name of the question: left, right, tie; 1 to 10; accepted, rejected."""
+    """Choice by name of the question: left, right, tie; 1 to 10; accepted, rejected."""
     seconds: NonNegative
     """Since the images were seen, without the time during which the page was not."""
     reason: Annotated[str, StringConstraints(max_length=64)] | None = None

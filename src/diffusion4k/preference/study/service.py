@@ -61,7 +61,7 @@ class Study:
         self._writer.close()
 
     async def find(self, secret: str) -> Participant | None:
-        """Whose personal link it is, also one that was made meanwhile."""
+        """Participant of a personal link, even one that was made meanwhile."""
         link = hash_of(secret)
         self._looked = -_LOOK_EVERY  # Whoever enters is looked up at once.
         if known := self.state.by_link(link):

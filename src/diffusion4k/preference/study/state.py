@@ -110,7 +110,7 @@ class StudyState:
         return self.each + self.checks_each
 
     def by_link(self, link: str) -> Participant | None:
-        """Whose link has this hash."""
+        """Participant whose link has this hash."""
         return self._by_link.get(link)
 
     def revoke(self, numbers: Iterable[int]) -> None:

@@ -33,8 +33,10 @@ _AGREE = {"nominal": "same choice", "interval": "same rating"}
 
 
 def summarise(config: StudyConfig, state: StudyState, *, without_flagged: bool) -> dict[str, Any]:
-    """All of it, as JSON; `without_flagged` leaves out whoever has a flag from agreement and wins,
-    as the report does."""
+    """The whole summary, as JSON.
+
+    `without_flagged` leaves flagged people out of agreement and wins, as the report does.
+    """
     people = list(state.people.values())
     counted = [person for person in people if not (without_flagged and person.flags)]
     names = {person.name for person in counted}

@@ -72,7 +72,7 @@ class Retention:
     milestone: int | None = None
 
     def outdated(self, folder: Path) -> list[Path]:
-        """Those that may go, oldest first."""
+        """Checkpoints that may be deleted, oldest first."""
         older = checkpoints(folder)[: -self.newest]
         return [
             path for path in older if not (self.milestone and _step(path) % self.milestone == 0)

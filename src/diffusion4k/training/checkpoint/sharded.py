@@ -51,7 +51,7 @@ class TrainingState:
 
     @torch.no_grad()
     def tensors(self) -> dict[str, Tensor]:
-        """All of it by name, in the memory in which it lives; shares of it as `DTensor`.
+        """All tensors by name, in the memory in which they live; shares as `DTensor`.
 
         Of what DeepSpeed has shared out, what begins in this process (see `ZeroOptimizer.state`).
         """

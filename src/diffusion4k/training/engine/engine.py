@@ -161,7 +161,7 @@ class Engine:
         return self._zero
 
     def local_gradients(self, network: nn.Module) -> AbstractContextManager[None]:
-        """In the block gradients stay in the process: they travel with the last micro-batch.
+        """Keep gradients in the process within the block: the last micro-batch exchanges them.
 
         With `fsdp2` and `deepspeed` they travel with each, as a process has no room for those of
         all weights.

@@ -218,7 +218,7 @@ def _initialize(
 
 @contextmanager
 def _quiet(device: torch.device) -> Iterator[None]:
-    """In the block DeepSpeed finds its device; its variables and words stay in it."""
+    """Let DeepSpeed find its device within the block; its variables and output stay in it."""
     before = dict(os.environ)
     os.environ["DS_ACCELERATOR"] = device.type
     os.environ.setdefault("LOCAL_RANK", str(device.index or 0))

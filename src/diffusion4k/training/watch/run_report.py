@@ -130,7 +130,7 @@ def _pictures(
 
 
 def _prompts(recipe: Recipe) -> list[str]:
-    """Those of the recipe, else captions from all over the photographs."""
+    """Prompts of the recipe, else captions taken evenly from the photographs."""
     assert recipe.report
     count = recipe.report.pictures
     if recipe.validation.prompts:

@@ -68,7 +68,7 @@ def open_trackers(
 
 
 class TensorBoard:
-    """On resume the viewer forgets the steps that are computed again."""
+    """TensorBoard files; on resume the viewer forgets the steps that are computed again."""
 
     def __init__(self, folder: Path, resume_after: int = -1) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -148,7 +148,7 @@ def _identity(path: Path) -> str:
 
 
 def _small(image: Image.Image) -> Image.Image:
-    """At most 1024 pixels wide and high, for the viewer; the whole one is in the output."""
+    """Image of at most 1024 pixels a side for the viewer; the whole one is in the output."""
     small = image.copy()
     small.thumbnail((1024, 1024))
     return small
