@@ -60,7 +60,7 @@ class Spending:
         return number
 
     def pay(self, number: int, cost: float) -> None:
-        """Record the cost of an answer, inside the transaction of the caller, who stores the answer."""
+        """Record the cost of an answer, inside the transaction in which the caller stores it."""
         self._connection.execute(
             "UPDATE requests SET state = 'paid', cost = ? WHERE id = ?", (cost, number)
         )
