@@ -1,6 +1,6 @@
-"""A study as a YAML file: one training recipe, the arms that change its objective, and how to look.
+"""A study as a YAML file: one training recipe, arms that change its objective, and the measures.
 
-arms x seeds    runs, each trained to the last of `steps` and looked at after each of them
+arms x seeds    runs, each trained to the last of `steps` and measured after each of them
 """
 
 from pathlib import Path
@@ -71,7 +71,7 @@ class AblationRecipe(Section):
     """Pairs of arms that must come out equal, as their objectives are: they prove the harness."""
     seeds: tuple[Seed, ...] = Field(min_length=1)
     steps: Annotated[tuple[Count, ...], BeforeValidator(_several), Field(min_length=1)]
-    """When each run is looked at; the last is its end."""
+    """The steps after which each run is measured; the last is its end."""
     prompts: Text = SUPPLEMENT
     limit: Count | None = None
     """At most the first so many prompts."""

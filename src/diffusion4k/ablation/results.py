@@ -49,7 +49,7 @@ class EqualArms:
     loss: float
     """Of the loss of a training step, over all steps and seeds."""
     velocity_error: float
-    """Of the mean error of the velocity, over all looks and seeds."""
+    """Of the mean error of the velocity, over all snapshots and seeds."""
 
     @property
     def holds(self) -> bool:

@@ -35,7 +35,7 @@ def demo(
 ) -> None:
     """Photographs to measured 4K images: check, cache, fine-tune, sample, report.
 
-    About eight minutes on two CPU cores, without any download. A run that was
+    Seven to nine minutes on two CPU cores, without any download. A run that was
     stopped goes on where it was. Prints a table and, on standard output, the
     report's path.
     """
