@@ -1,4 +1,4 @@
-"""A study as a YAML file: a training recipe, the arms that change its objective, and measurements.
+"""A study as a YAML file: one training recipe, arms that change its objective, and the measures.
 
 arms x seeds    runs, each trained to the last of `steps` and measured after each of them
 """
@@ -71,7 +71,7 @@ class AblationRecipe(Section):
     """Pairs of arms that must come out equal, as their objectives are: they prove the harness."""
     seeds: tuple[Seed, ...] = Field(min_length=1)
     steps: Annotated[tuple[Count, ...], BeforeValidator(_several), Field(min_length=1)]
-    """When each run is measured; the last is its end."""
+    """The steps after which each run is measured; the last is its end."""
     prompts: Text = SUPPLEMENT
     limit: Count | None = None
     """Number of prompts to use, from the first."""

@@ -49,7 +49,7 @@ class EqualArms:
     loss: float
     """Largest difference in the loss of a training step, over all steps and seeds."""
     velocity_error: float
-    """Largest difference in the mean error of the velocity, over all looks and seeds."""
+    """Largest difference in the mean error of the velocity, over all snapshots and seeds."""
 
     @property
     def holds(self) -> bool:

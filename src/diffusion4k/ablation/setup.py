@@ -28,7 +28,7 @@ from diffusion4k.training.engine.engine import Engine
 from diffusion4k.training.pictures import complete_cache
 from diffusion4k.training.recipe.recipe import Recipe
 
-__all__ = ["StudySetup", "prepare", "taken", "waiting"]
+__all__ = ["StudySetup", "prepare", "try_lock", "wait_for_lock"]
 
 _SECONDS = 1.0  # between two tries of a lock
 
@@ -41,8 +41,8 @@ class StudySetup:
     recipe: Recipe
     prompts: PromptSet
     cache: LatentCache
-    asked: LatentCache
-    """Cache of the pictures on which the velocity's error is measured."""
+    velocity_cache: LatentCache
+    """Latents of the pictures on which the velocity's error is measured."""
     photographs: list[Path]
     """Photographs as training sees them; none without a reference."""
     decoded: list[Path]
@@ -52,7 +52,7 @@ class StudySetup:
 
     @cached_property
     def checksum(self) -> str:
-        """Checksum of the cache."""
+        """The checksum of the cache."""
         return self.cache.checksum()
 
     @cached_property
@@ -61,7 +61,7 @@ class StudySetup:
         return fingerprint(resolve(self.recipe.model))
 
     def require_cache(self) -> None:
-        """Check that the cache is still what it was: each run reads it again.
+        """See that the cache still is what it was: a run reads it again.
 
         Raises:
             UsageError: another study or `diffusion4k cache` has put other pictures there.
@@ -114,24 +114,24 @@ def prepare(study: AblationRecipe, *, skip_bad: bool = False) -> StudySetup:
     family = family_of(model, **recipe.model_options)
     prompts = read_prompt_set(study.prompts, study.limit, skip_bad=skip_bad)
     engine = Engine("auto")
-    with waiting(study.output / ".prepare", "another process prepares the study"):
+    with wait_for_lock(study.output / ".prepare", "another process prepares the study"):
         cache = complete_cache(recipe, family, model, engine, skip_bad=skip_bad)
-        asked = cache
+        velocity_cache = cache
         if study.velocity.data:
             folder = study.output / "velocity-cache"
             own = {"data": study.velocity.data, "cache": folder, "flip": False}
             held_out = recipe.model_copy(update=own)
-            asked = complete_cache(held_out, family, model, engine, skip_bad=skip_bad)
+            velocity_cache = complete_cache(held_out, family, model, engine, skip_bad=skip_bad)
         photographs, notes = as_trained(study, recipe, prompts, skip_bad=skip_bad)
         decoded = through_autoencoder(photographs, family, model, engine.device)
-    assert isinstance(cache, LatentCache) and isinstance(asked, LatentCache)
+    assert isinstance(cache, LatentCache) and isinstance(velocity_cache, LatentCache)
     return StudySetup(
-        study, recipe, prompts, cache, asked, photographs, decoded, engine.device, notes
+        study, recipe, prompts, cache, velocity_cache, photographs, decoded, engine.device, notes
     )
 
 
 @contextmanager
-def taken(folder: Path) -> Iterator[bool]:
+def try_lock(folder: Path) -> Iterator[bool]:
     """Hold the folder (made if absent) if no other process does; whether it is held."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as handle:
@@ -144,11 +144,11 @@ def taken(folder: Path) -> Iterator[bool]:
 
 
 @contextmanager
-def waiting(folder: Path, busy: str) -> Iterator[None]:
+def wait_for_lock(folder: Path, busy: str) -> Iterator[None]:
     """Hold the folder, as soon as no other process does; `busy` is said once."""
     said = False
     while True:
-        with taken(folder) as ours:
+        with try_lock(folder) as ours:
             if ours:
                 yield
                 return

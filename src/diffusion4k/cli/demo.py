@@ -37,7 +37,7 @@ def demo(
 ) -> None:
     """Go from photographs to measured 4K images: check, cache, fine-tune, sample, report.
 
-    About eight minutes on two CPU cores, without any download. A run that was
+    Seven to nine minutes on two CPU cores, without any download. A run that was
     stopped continues where it was. Prints a table and, on standard output, the
     report's path.
     """
