@@ -1,6 +1,6 @@
 """Errors that a user can act on: one line that names the file and value and says what to do.
 
-The command line prints the message of a `Diffusion4kError` without a traceback and leaves with
+The command line prints the message of a `Diffusion4kError` without a traceback and exits with
 its `exit_code`: 2 when the command itself was wrong, 1 when the work failed.
 """
 

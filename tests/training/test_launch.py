@@ -114,7 +114,7 @@ def test_a_job_that_slurm_stops_is_queued_again_and_goes_on(recipe: Make, tmp_pa
     command.append(f"steps={done + 2}")
     again = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
-    assert "going on from" in again.stderr
+    assert "resuming from" in again.stderr
     assert len(Curve.read(wanted.output / "loss.csv")) == done + 2
     assert queue.read_text().count("requeue") == 1
 

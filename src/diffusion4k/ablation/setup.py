@@ -35,18 +35,18 @@ class StudySetup:
     recipe: Recipe
     prompts: PromptSet
     cache: LatentCache
-    asked: LatentCache
-    """Of the pictures on which the velocity's error is measured."""
+    velocity_cache: LatentCache
+    """Latents of the pictures on which the velocity's error is measured."""
     photographs: list[Path]
-    """As training sees them; none without a reference."""
+    """Photographs as training sees them; none without a reference."""
     decoded: list[Path]
-    """The same, through the autoencoder."""
+    """The same photographs, encoded and decoded."""
     device: torch.device
     notes: list[str] = field(default_factory=list)
 
     @cached_property
     def checksum(self) -> str:
-        """Of the cache."""
+        """The checksum of the cache."""
         return self.cache.checksum()
 
     @cached_property
@@ -55,14 +55,14 @@ class StudySetup:
         return fingerprint(resolve(self.recipe.model))
 
     def require_cache(self) -> None:
-        """See that the cache still is what it was: a run reads it anew.
+        """See that the cache still is what it was: a run reads it again.
 
         Raises:
             UsageError: another study or `diffusion4k cache` has put other pictures there.
         """
         if LatentCache(self.cache.path).checksum() != self.checksum:
             raise UsageError(
-                f"{self.cache.path}: has other pictures now than when this study began: undo "
+                f"{self.cache.path}: has different pictures than when this study began: undo "
                 "what changed them, or choose another output"
             )
 
@@ -82,7 +82,7 @@ class StudySetup:
 
     @property
     def measures(self) -> list[Measure]:
-        """Those that can be made here, of pictures without an original."""
+        """Measures that can be made here, of pictures without an original."""
         return self._measures[0]
 
     @property
@@ -92,7 +92,7 @@ class StudySetup:
 
     @property
     def columns(self) -> list[Column]:
-        """Of all measures; distances only where there are photographs."""
+        """Columns of all measures; distances only where there are photographs."""
         every = [column for measure in self.measures for column in measure.columns]
         return [c for c in every if self.photographs or not isinstance(c, Distance)]
 
@@ -110,15 +110,15 @@ def prepare(study: AblationRecipe, *, skip_bad: bool = False) -> StudySetup:
     engine = Engine("auto")
     with wait_for(study.output / ".prepare", "another process prepares the study"):
         cache = complete_cache(recipe, family, model, engine, skip_bad=skip_bad)
-        asked = cache
+        velocity_cache = cache
         if study.velocity.data:
             folder = study.output / "velocity-cache"
             own = {"data": study.velocity.data, "cache": folder, "flip": False}
             held_out = recipe.model_copy(update=own)
-            asked = complete_cache(held_out, family, model, engine, skip_bad=skip_bad)
+            velocity_cache = complete_cache(held_out, family, model, engine, skip_bad=skip_bad)
         photographs, notes = as_trained(study, recipe, prompts, skip_bad=skip_bad)
         decoded = through_autoencoder(photographs, family, model, engine.device)
-    assert isinstance(cache, LatentCache) and isinstance(asked, LatentCache)
+    assert isinstance(cache, LatentCache) and isinstance(velocity_cache, LatentCache)
     return StudySetup(
-        study, recipe, prompts, cache, asked, photographs, decoded, engine.device, notes
+        study, recipe, prompts, cache, velocity_cache, photographs, decoded, engine.device, notes
     )

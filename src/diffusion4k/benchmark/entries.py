@@ -2,7 +2,7 @@
 
 Images are made by as many processes as there are (Accelerate starts them, on one machine or
 several that share the output folder): each makes every n-th one. What is there already is kept, so
-a run that was stopped, or killed, goes on. Images of the same prompt and seed in two rows are a
+a run that was stopped, or killed, continues. Images of the same prompt and seed in two rows are a
 pair.
 """
 

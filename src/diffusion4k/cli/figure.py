@@ -59,17 +59,17 @@ Images: TypeAlias = Annotated[
 Match: TypeAlias = Annotated[
     str, typer.Option(help="What images of one row share: name, prompt (and seed), or auto.")
 ]
-Most: TypeAlias = Annotated[int, typer.Option(help="At most so many prompts.", min=1)]
+Most: TypeAlias = Annotated[int, typer.Option(help="Largest number of prompts.", min=1)]
 Out: TypeAlias = Annotated[Path, typer.Option(help="A .png, .jpg or .pdf file.")]
 Patches: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
         "--patch",
         help="X,Y,SIDE in pixels of the first folder's images; several times. By default the two "
-        "places with most detail.",
+        "regions with most detail.",
     ),
 ]
-Width: TypeAlias = Annotated[int, typer.Option(help="Of the figure, pixels.")]
+Width: TypeAlias = Annotated[int, typer.Option(help="Width of the figure, pixels.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -100,16 +100,16 @@ def side_by_side(
     width: Width = 2400,
     out: Out = Path("side-by-side.png"),
 ) -> None:
-    """Images of the same prompts, with the same places marked and enlarged (Fig. 7 and 8)."""
+    """Images of the same prompts, with the same regions marked and enlarged (Fig. 7 and 8)."""
     _draw_pairs(folders, patch or [], image or [], match=match, most=most, width=width, out=out)
 
 
 def ablation(
-    without: Annotated[Path, typer.Argument(help="Images made without.", show_default=False)],
+    without: Annotated[Path, typer.Argument(help="Images made without it.", show_default=False)],
     with_: Annotated[
-        Path, typer.Argument(metavar="WITH", help="Images made with.", show_default=False)
+        Path, typer.Argument(metavar="WITH", help="Images made with it.", show_default=False)
     ],
-    name: Annotated[str, typer.Option(help="Of what is left out.")] = "WLF",
+    name: Annotated[str, typer.Option(help="Name of what is left out.")] = "WLF",
     patch: Patches = None,
     image: Images = None,
     match: Match = "auto",
@@ -125,7 +125,7 @@ def ablation(
 def gallery(
     folder: Folder,
     image: Images = None,
-    most: Annotated[int, typer.Option(help="At most so many images.", min=1)] = 12,
+    most: Annotated[int, typer.Option(help="Largest number of images.", min=1)] = 12,
     columns: Annotated[int, typer.Option(help="Images in a line.", min=1)] = 3,
     width: Width = 2400,
     out: Out = Path("gallery.png"),
@@ -164,14 +164,14 @@ def variations(
 def text(
     folder: Folder,
     image: Images = None,
-    most: Annotated[int, typer.Option(help="At most so many images.", min=1)] = 12,
+    most: Annotated[int, typer.Option(help="Largest number of images.", min=1)] = 12,
     columns: Annotated[int, typer.Option(help="Images in a line.", min=1)] = 3,
     width: Width = 2400,
     out: Out = Path("text.png"),
 ) -> None:
     """Images whose prompts ask for text in quotation marks, and what can be read (Fig. 12).
 
-    With Tesseract or EasyOCR installed the share of characters and words that are right is told.
+    With Tesseract or EasyOCR installed the share of correct characters and words is reported.
     """
     from diffusion4k.benchmark.figures.canvas import check_output, save_figure
     from diffusion4k.benchmark.figures.spelled_text import (
@@ -207,15 +207,15 @@ def reconstructions(
     ],
     vae: Annotated[
         list[str] | None,
-        typer.Option(help="As of `diffusion4k vae eval`; several times; by default pocket."),
+        typer.Option(help="As in `diffusion4k vae eval`; several times; by default pocket."),
     ] = None,
     size: Annotated[int, typer.Option(help="Side, pixels, a multiple of 32.")] = 512,
     image: Images = None,
-    most: Annotated[int, typer.Option(help="At most so many photographs.", min=1)] = 4,
+    most: Annotated[int, typer.Option(help="Largest number of photographs.", min=1)] = 4,
     width: Width = 1200,
     out: Out = Path("reconstructions.png"),
 ) -> None:
-    """Photographs and what autoencoders give back, places and errors enlarged (Fig. 16)."""
+    """Photographs and their reconstructions, with regions and errors enlarged (Fig. 16)."""
     from diffusion4k.benchmark.figures.canvas import check_output, save_figure
     from diffusion4k.data.sizes import check_multiple
 
@@ -276,7 +276,7 @@ def _draw_pairs(
 
 
 def _entries_of(folder: Path, images: Sequence[str] | None) -> "list[ImageSetEntry]":
-    """The folder's images, or those that are named, in that order."""
+    """The folder's images, or the named ones, in that order."""
     from diffusion4k.errors import UsageError
     from diffusion4k.imagesets.models import read_models
 
@@ -289,6 +289,6 @@ def _entries_of(folder: Path, images: Sequence[str] | None) -> "list[ImageSetEnt
 
 
 def _say_left_out(shown: int, there: int, what: str) -> None:
-    """Report on standard error that a figure has less than there is."""
+    """Report on standard error that a figure does not show everything."""
     if shown < there:
         typer.echo(f"{shown} of {counted(there, what)}; --most shows more", err=True)

@@ -82,30 +82,34 @@ def plan(
     window: Window = None,
     low_bands: LowBands = None,
     images: Annotated[
-        int | None, typer.Option(help="Photographs of a training set that is not here.")
+        int | None, typer.Option(help="Number of photographs of a training set that is not here.")
     ] = None,
     gpus: Annotated[
-        int | None, typer.Option(help="GPUs of the machine; without any such option: this one.")
+        int | None,
+        typer.Option(help="GPUs of the machine; without any such option, plan for this one."),
     ] = None,
-    gpu_memory: Annotated[str | None, typer.Option(help="Of each GPU; by default 80GiB.")] = None,
-    ram: Annotated[str | None, typer.Option(help="Of the processor, e.g. 512GiB.")] = None,
-    disk: Annotated[str | None, typer.Option(help="Free space, e.g. 2TiB.")] = None,
+    gpu_memory: Annotated[
+        str | None, typer.Option(help="Memory of each GPU; by default 80GiB.")
+    ] = None,
+    ram: Annotated[str | None, typer.Option(help="Main memory, e.g. 512GiB.")] = None,
+    disk: Annotated[str | None, typer.Option(help="Free disk space, e.g. 2TiB.")] = None,
     bandwidth: Annotated[
-        str | None, typer.Option(help="Between a GPU and anything else, by default 23.3GiB/s.")
+        str | None,
+        typer.Option(help="Bandwidth between a GPU and anything else, by default 23.3GiB/s."),
     ] = None,
     teraflops: Annotated[
-        float | None, typer.Option(help="Of a GPU in bfloat16; by default 312, an A100's.")
+        float | None, typer.Option(help="Speed of a GPU in bfloat16; by default 312, an A100's.")
     ] = None,
     utilisation: Annotated[
-        float | None, typer.Option(help="Share of those that is reached; by default 0.4.")
+        float | None, typer.Option(help="Share of that speed that is reached; by default 0.4.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a training run or an image takes: memory, computations, time, disk.
 
     Nothing is loaded, downloaded or computed: the network's code runs on
-    shapes alone. For a model its configurations are enough; those of the
-    published ones are built in. Exit code 0 also where it does not fit.
+    shapes alone. The configurations of a model are enough; those of published
+    models are built in. The exit code is 0 even if it does not fit.
     """
     image = {
         "model": model,

@@ -55,7 +55,7 @@ Overrides: TypeAlias = Annotated[list[str] | None, key_values("study", "views=5"
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
     group = typer.Typer(
-        no_args_is_help=True, help="Ask people which images are better, and keep what they say."
+        no_args_is_help=True, help="Ask people which images are better, and keep their answers."
     )
     group.command(epilog=_CHECK)(check)
     group.command(epilog=_LINKS)(links)
@@ -67,7 +67,7 @@ def register(app: typer.Typer) -> None:
 
 
 def check(study: Study, overrides: Overrides = None) -> None:
-    """Look at a study's folders and say what it shows, or what is wrong with it."""
+    """Check a study's folders and say what it shows, or what is wrong with it."""
     config = _read(study, overrides)
 
     from diffusion4k.preference.study.run import describe
@@ -85,17 +85,17 @@ def links(
         str | None,
         typer.Option(
             help="How participants reach the study, for example http://192.168.1.20:8765; by "
-            "default its key `address`, or this machine alone."
+            "default its key `address`, or only this machine."
         ),
     ] = None,
     revoke: Annotated[
         list[str] | None,
-        typer.Option(help="A participant, as p-0003, whose link is to open nothing any more."),
+        typer.Option(help="A participant, as p-0003, whose link is to be revoked."),
     ] = None,
 ) -> None:
     """Make personal links, or revoke them with --revoke, also while the study runs.
 
-    Only their hashes are kept: the file is the one place where they are.
+    Only their hashes are kept: the file is the only copy.
     """
     config = _read(study, overrides, address)
 
@@ -142,7 +142,7 @@ def serve(
 ) -> None:
     """Serve a study until Ctrl-C; prints the address of its dashboard.
 
-    Every answer is on the disk before the page goes on. What was shown and
+    Every answer is on the disk before the page continues. What was shown and
     asked cannot be changed once the study has begun.
     """
     config = _read(study, overrides, address)
@@ -157,7 +157,7 @@ def export(
     out: Annotated[Path, typer.Argument(help="A .csv, .jsonl or .parquet file.")],
     overrides: Overrides = None,
 ) -> None:
-    """Write the answers that hold, also while the study runs."""
+    """Write the valid answers to a file, also while the study runs."""
     config = _read(study, overrides)
 
     from diffusion4k.preference.study.run import take_out
@@ -191,7 +191,7 @@ def report(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("report"),
     ours: Annotated[
-        str | None, typer.Option(help="The model that stands first; by default the best.")
+        str | None, typer.Option(help="The model listed first; by default the best.")
     ] = None,
     tolerate: Annotated[
         int | None,
@@ -201,13 +201,14 @@ def report(
         ),
     ] = None,
     keep_flagged: Annotated[
-        bool, typer.Option("--keep-flagged", help="Leave nobody out, whatever speaks against them.")
+        bool,
+        typer.Option("--keep-flagged", help="Leave out nobody, not even flagged participants."),
     ] = False,
 ) -> None:
-    """Win rates with intervals, rankings, agreement: as a page, LaTeX, JSON and a figure.
+    """Report win rates with intervals, rankings and agreement: a page, LaTeX, JSON and a figure.
 
-    Who failed several attention checks, or is flagged otherwise on the dashboard, is left out and
-    named; the report is written whoever is left.
+    Participants who failed several attention checks, or are otherwise flagged on the dashboard, are
+    left out and named; the report is written whoever is left.
     """
     from diffusion4k.preference.analysis.page import headlines, warning_of
     from diffusion4k.preference.analysis.run import report as write_report
@@ -221,10 +222,10 @@ def report(
 
 
 def _read(study: Path, overrides: list[str] | None, address: str | None = None) -> "StudyConfig":
-    """The study, with the address that `--address` puts in place of its own.
+    """The study, with the address of `--address`, which overrides its own.
 
     Raises:
-        UsageError: the study's file is wrong, or `address` is no address of a site.
+        UsageError: the study's file is wrong, or `address` is not the address of a site.
     """
     from diffusion4k.web.extra import require_web
 

@@ -1,7 +1,7 @@
 """`diffusion4k dataset build`: all steps in their order.
 
-Every build begins with the list of candidates and decides anew about each; headers, measures,
-scores and files that are there already are not made again. So the same command goes on after
+Every build begins with the list of candidates and decides again about each; headers, measures,
+scores and files that are there already are not made again. So the same command continues after
 whatever ended it, and with another threshold only what that threshold lets in is measured.
 """
 

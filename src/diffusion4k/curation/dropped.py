@@ -47,7 +47,7 @@ def dropped_table(output: Path) -> Iterator[Callable[[Iterable[Row]], None]]:
 
 
 def _cells(row: Row) -> Iterator[str]:
-    """Of several reasons the first one is taken apart."""
+    """Cells of a row; of several reasons the first one is split."""
     measured = _MEASURED.match(row["reason"])
     yield row["source"]
     yield row["step"]

@@ -1,7 +1,7 @@
 """Daft, set up: the same pipeline on this machine or on a Ray cluster.
 
 Tables are lazy data frames. `mapped` adds columns that a Python function computes from batches of
-rows; it runs in as many threads as there are processors, on every machine of a cluster.
+rows; it runs in as many threads as there are CPU cores, on every machine of a cluster.
 """
 
 import logging
@@ -207,5 +207,5 @@ _CALLS = _Calls()
 
 def _called(function: Callable[[list[Row]], list[Row]], series: Any) -> list[Row]:
     with _CALLS:
-        # What comes after the end is not looked at any more.
+        # Nothing after the end is read.
         return [{}] * len(series) if _CALLS.stopping else function(series.to_pylist())

@@ -28,7 +28,7 @@ class FetchError(Exception):
 
 
 def fetch(url: str, path: Path, wanted: FetchRecipe) -> Path:
-    """`path`, with what the URL gives in it; nothing is asked for if it is there.
+    """`path`, with the content of the URL; nothing is fetched if it exists.
 
     Raises:
         FetchError: all tries failed, or the answer is over `max_bytes`.
@@ -80,7 +80,7 @@ def _get(url: str, wanted: FetchRecipe) -> bytes:
     except (OSError, http.client.HTTPException) as error:
         raise _Later(one_line(getattr(error, "reason", None) or error)) from None
     except (ValueError, UnicodeError) as error:
-        raise FetchError(f"no valid URL: {error}") from None
+        raise FetchError(f"not a valid URL: {error}") from None
 
 
 def _read(answer: http.client.HTTPResponse, wanted: FetchRecipe, until: float) -> bytes:

@@ -112,7 +112,7 @@ class _Column:
             self._values = (value for batch in batches for value in batch.column(0))
 
     def cell(self, row: int) -> object:
-        """Its value; rows before it are skipped."""
+        """Value of a row; rows before it are skipped."""
         with self._told():
             while self.next < row:
                 next(self._values)

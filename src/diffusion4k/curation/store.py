@@ -33,7 +33,7 @@ A `Diffusion4kError` is a result, too: the column `problem`. A `DiskError` ends 
 """
 
 SECONDS = 20.0
-"""At most so much work is lost when a build is killed."""
+"""Seconds of work that are lost at most when a build is killed."""
 _ROWS_PER_PART = 50_000
 _PASSING = "passing"
 

@@ -29,7 +29,7 @@ class Summary:
         self._splits: Counter[str] = Counter()
         self.candidates = 0
         self.without_caption = 0
-        """Of those published: training refuses them."""
+        """Published pictures without a caption: training refuses them."""
 
     def add(self, rows: Iterable[Row]) -> None:
         """Count rows by `step`, `reason`, `split`, and whether there is a `text`."""

@@ -5,7 +5,7 @@
     CACHE/files.json             hashes of files by path, size and time, to save time
 
 A build computes what no shard holds. Killed at any moment, it leaves the last complete build
-readable and goes on where it was; shards that nothing refers to are removed at its end.
+readable and continues where it was; shards that nothing refers to are removed at its end.
 """
 
 import sys
@@ -49,11 +49,11 @@ class CacheReport:
     reused: int
     """Found complete."""
     skipped: list[Problem] = field(default_factory=list)
-    """By this process."""
+    """Photographs skipped by this process."""
     absent: int = 0
     """Skipped by all processes."""
     enlarged: int = 0
-    """Of all that are stored, those with a shorter side below the resolution."""
+    """Number of stored photographs with a shorter side below the resolution."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def build_cache(
     after the other. Latents are computed in float32, on GPUs with convolutions as torch has them
     there (TF32).
 
-    Arguments:
+    Args:
         model: local folder of the model, of the family `family`.
         resolution: shorter side in pixels at which photographs are encoded, a multiple of 32.
         flip: encode every photograph mirrored too.

@@ -55,13 +55,13 @@ ENDINGS = {
     "JPEG2000": (".jp2", ".j2k", ".jpf", ".jpx"),
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
-"""By Pillow's name of a format, the usual one first."""
+"""File endings by Pillow's name of a format, the usual one first."""
 
 SUFFIXES = frozenset(ending for endings in ENDINGS.values() for ending in endings)
 """Endings by which a file in a folder is taken for an image."""
 
 _MOST_BYTES = 4 << 30
-"""Of a file; beyond it no photograph is looked for."""
+"""Largest file in which a photograph is expected."""
 
 # Pillow also reads formats that start other programs (EPS) or are no photographs; not here.
 _FORMATS = tuple(ENDINGS)

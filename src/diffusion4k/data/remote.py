@@ -1,4 +1,4 @@
-"""Where the files of a cache are: in a folder, or far away and fetched when first asked for.
+"""Where the files of a cache are: in a folder, or at an address and fetched when first needed.
 
 Far away is whatever `fsspec` reads: `s3://`, `gs://`, `https://`, ... The files are kept in a
 folder of this machine, which its processes share: `DIFFUSION4K_CACHE`, or `~/.cache/diffusion4k`.
@@ -67,7 +67,7 @@ class RemoteFiles:
         self._sizes: dict[str, int] = {}
 
     def index_folder(self) -> Path:
-        """Where the index is, fetched anew unless it is there already."""
+        """Path of the index, which is fetched again each time."""
         self._fetch(INDEX, anew=True)
         for table in table_names(self._folder):
             self._fetch(table)

@@ -57,7 +57,7 @@ class Location:
     shard: str
     """File name."""
     offset: int
-    """In bytes from the beginning of the file."""
+    """Bytes from the beginning of the file."""
     dtype: str
     """torch's name, for example `float16`."""
     shape: tuple[int, ...]
@@ -208,7 +208,7 @@ def _shards(folder: Path) -> list[Path]:
 
 
 def _entries(path: Path) -> dict[str, dict[str, Location]]:
-    """Of a safetensors file: https://huggingface.co/docs/safetensors, "Format"."""
+    """Entries of a safetensors file: https://huggingface.co/docs/safetensors, "Format"."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         start, size = 8 + length, path.stat().st_size

@@ -25,7 +25,7 @@ _COLOURS = ("#e4a700", "#d1345b")
 
 @dataclass(frozen=True)
 class _Mark:
-    """A marked place: its colour, its frame in percent of the image, and the crops of it."""
+    """A marked region: its colour, its frame in percent of the image, and the crops of it."""
 
     colour: str
     left: float
@@ -39,7 +39,7 @@ class _Mark:
 def write_report(result: DemoResult, facts: dict[str, Any], path: Path) -> Path:
     """Write the report of a finished run to `path`; images are embedded, nothing is linked.
 
-    Arguments:
+    Args:
         facts: what `result.json` holds.
     """
     before, after, aspect, direct = (

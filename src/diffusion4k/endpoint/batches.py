@@ -117,7 +117,7 @@ async def _download(sender: Sender, file: str) -> list[BatchResult]:
 
 
 def _parsed(sender: Sender, content: bytes) -> Iterator[BatchResult]:
-    """Of each line its answer, or why there is none; `ValueError` if the file is cut off."""
+    """The answer of each line, or why there is none; `ValueError` if the file is cut off."""
     for line in content.splitlines():
         if not line.strip():
             continue

@@ -38,7 +38,7 @@ class EndpointAnswer:
     finish: str | None
     """Why it ended: `stop`; `length`, at `max_output_tokens`; `content_filter`."""
     input_tokens: int | None
-    """As the endpoint counted; None if it does not say."""
+    """Tokens as the endpoint counted them; None if it does not say."""
     output_tokens: int | None
     request_id: str | None
 
@@ -106,7 +106,7 @@ class Endpoint:
         )
         if answer is None:
             raise Passing(
-                f"{self.settings.url}: the answer is no chat completion", perhaps_billed=True
+                f"{self.settings.url}: the answer is not a chat completion", perhaps_billed=True
             )
         return self.hidden(answer)
 
@@ -115,7 +115,7 @@ class Endpoint:
     ) -> Result:
         """Whatever else the library can do, with its errors turned into ours.
 
-        After `within` seconds it is cut off: the library's own limit begins anew with each byte.
+        After `within` seconds it is cut off: the library's own limit restarts with each byte.
         """
         import openai
 

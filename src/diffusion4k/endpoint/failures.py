@@ -99,13 +99,13 @@ def _by_status(error: Any, settings: EndpointSettings, hidden: Callable[[str], s
         return Diffusion4kError(f"{where}: not permitted ({detail}): check key and endpoint")
     if status == 404:
         return NotFound(
-            f"{where}: no model {settings.model!r} there, or no such address ({detail}): check "
+            f"{where}: there is no model {settings.model!r}, or no such address ({detail}): check "
             "model and endpoint"
         )
     if status == 402 or error.code == "insufficient_quota":
         return Diffusion4kError(
             f"{where}: the account has no money left ({detail}): top it up; finished work is kept, "
-            "the same command goes on"
+            "the same command continues"
         )
     if status in _PASSING or status >= 500:
         return Passing(f"{where}: {detail}", after=retry_after(error.response.headers))

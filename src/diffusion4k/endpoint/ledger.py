@@ -43,7 +43,7 @@ _RACY_SECONDS = 2.0  # A file changed just now may change again without its time
 class LedgerFile:
     """An SQLite file held by one process at a time, as `with Ledger(path) as ledger`.
 
-    Arguments:
+    Args:
         schema: the caller's tables, as `CREATE TABLE IF NOT EXISTS ...;`.
         doing: what a run with it does, for the message that another one holds it.
 
@@ -91,7 +91,7 @@ class LedgerFile:
         except sqlite3.Error as error:
             raise Diffusion4kError(
                 f"{self.path}: cannot be read or written ({error}): make room, or move the file "
-                "away if it is damaged; finished work is kept, the same command goes on"
+                "away if it is damaged; finished work is kept, the same command continues"
             ) from error
 
     @contextmanager

@@ -41,7 +41,7 @@ class BudgetReached(Diffusion4kError):
     def __init__(self, budget: float, spent: float) -> None:
         super().__init__(
             f"budget of ${budget:.2f} reached (${spent:.4f} spent, the next request may cost more "
-            "than is left): finished work is kept, the same command with a higher budget goes on"
+            "than is left): finished work is kept, the same command with a higher budget continues"
         )
 
 
@@ -116,7 +116,7 @@ class Sender:
             if after > _PATIENCE:
                 raise Diffusion4kError(
                     f"{self.endpoint.settings.url}: asks to wait for {after:.0f} s: finished work "
-                    "is kept, the same command goes on later"
+                    "is kept, the same command continues later"
                 )
             self.limits.pause(after)
             backoff = min(_LONGEST_WAIT, _FIRST_WAIT * 2**turn) * random.uniform(0.5, 1)

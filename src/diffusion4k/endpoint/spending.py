@@ -60,20 +60,20 @@ class Spending:
         return number
 
     def pay(self, number: int, cost: float) -> None:
-        """An answer came; inside the transaction of the caller, who stores the answer with it."""
+        """Record the cost of an answer, inside the transaction in which the caller stores it."""
         self._connection.execute(
             "UPDATE requests SET state = 'paid', cost = ? WHERE id = ?", (cost, number)
         )
         self.spent += cost - self._reserved.pop(number)
 
     def strike(self, number: int) -> None:
-        """It surely cost nothing."""
+        """Delete a reservation whose request surely cost nothing."""
         with self._connection:
             self._connection.execute("DELETE FROM requests WHERE id = ?", (number,))
         self.spent -= self._reserved.pop(number)
 
     def lose(self, number: int) -> None:
-        """It was perhaps billed, but no answer came."""
+        """Count a request that was perhaps billed, but had no answer."""
         with self._connection:
             self._connection.execute("UPDATE requests SET state = 'lost' WHERE id = ?", (number,))
         self._reserved.pop(number)

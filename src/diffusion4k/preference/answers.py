@@ -62,7 +62,7 @@ class Answer:
     """Which of the two stood left, or was sent first."""
     choice: Choice
     pair_seconds: float | None
-    """How long the pair was looked at until all its questions were answered, so the same in the
+    """How long the pair was viewed until all its questions were answered, so the same in the
     rows of all of them; None if not known."""
     at: str
     """Time in UTC, ISO 8601."""

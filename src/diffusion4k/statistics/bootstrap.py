@@ -1,6 +1,6 @@
 """Bootstrap intervals: what a statistic would be, had other rows of the same kind been drawn.
 
-Rows (pictures, prompts, answers) are drawn anew with replacement, as many as there are. A draw is
+Rows (pictures, prompts, answers) are resampled with replacement, as many as there are. A draw is
 written down as counts: how often each row came. A statistic is a function of many draws at once,
 
     counts (B, n) -> values (B,)
@@ -42,7 +42,7 @@ _BLOCK = 1 << 22  # counts in memory at once
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and the bounds between which it lies at the level asked for.
+    """A value and the bounds between which it lies at the requested level.
 
     The bounds are NaN where there are too few rows to know.
     """
@@ -86,11 +86,11 @@ def bootstrap(
 ) -> Interval:
     """The value of `statistic` on all rows, and its bootstrap interval.
 
-    Arguments:
+    Args:
         rows: how many there are.
         clusters: a label for each row; rows of one label are drawn together.
         resamples: draws.
-        level: the probability that the interval shall hold the truth.
+        level: the probability with which the interval should hold the truth.
 
     Returns:
         Bounds that are NaN for fewer than two rows (or clusters), or where more than half of the

@@ -17,7 +17,7 @@ neither people nor prompts matter, and there are as many degrees of freedom as c
 Where all answers are equal, V says nothing: the interval is Wilson's for as many answers as there
 are clusters. So it is for answers that do not belong together.
 
-The cluster bootstrap draws whole clusters anew, as many as there are, and takes the standard
+The cluster bootstrap resamples whole clusters, as many as there are, and takes the standard
 deviation of the log-odds over the draws in place of sqrt(V) / (p (1 - p)). Drawn clusters vary less
 than clusters do, by (G - 1) / G, which is made good. Percentiles of the draws would be too narrow
 for few clusters, and quantiles of studentised draws wild.
@@ -52,7 +52,7 @@ def clustered_share(
 ) -> Interval:
     """The mean of scores `(n,)` in [0, 1], and its interval.
 
-    Arguments:
+    Args:
         clusterings: of each kind a label for each score; none, one or two kinds.
 
     Returns:
@@ -110,7 +110,7 @@ def cluster_bootstrap(
 def clustered_variance(influence: Array, groups: Sequence[ArrayLike]) -> tuple[Array, Array]:
     """Variance and degrees of freedom of k estimates, each `(k,)`.
 
-    Arguments:
+    Args:
         influence: `(n, k)`: by how much each answer moves each estimate; columns sum to 0.
         groups: one or two clusterings, a label `(n,)` for each answer.
     """

@@ -32,7 +32,7 @@ __all__ = [
 INK, SOFT, _LINE = "#1d2733", "#5d6b7a", "#e8ebee"
 KEPT, DROPPED, LIMIT = "#0b6e4f", "#c3ccd4", "#d1345b"
 PARTS = ("#0b6e4f", "#e4a700", "#4a6fa5", "#d1345b", "#7a5195", "#6f8296")
-"""Of the parts of a dataset, in their order."""
+"""Colours of the parts of a dataset, in their order."""
 
 _SETTINGS = {
     "font.family": "sans-serif",
@@ -63,7 +63,7 @@ def new_figure(width: float, height: float) -> Iterator["Figure"]:
 
 
 def tidy(axes: "Axes", grid: Literal["x", "y"] = "y") -> None:
-    """Take away what is no information."""
+    """Remove what carries no information."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis=grid, color=_LINE)
     axes.set_axisbelow(True)

@@ -21,7 +21,7 @@ def locked(
     folder: Path,
     *,
     other: str = "output",
-    busy: str = "another run is at work there: wait for it, or choose another output",
+    busy: str = "another run is using it: wait for it, or choose another output",
 ) -> Iterator[None]:
     """Hold the folder (made if absent).
 
@@ -30,7 +30,7 @@ def locked(
             (`busy` says what that does, and what to do).
     """
     if folder.exists() and not folder.is_dir():
-        raise Diffusion4kError(f"{folder}: a file, no folder: choose another {other}")
+        raise Diffusion4kError(f"{folder}: is a file, not a folder: choose another {other}")
     with try_lock(folder) as is_ours:
         if not is_ours:
             raise Diffusion4kError(f"{folder}: {busy}")
@@ -71,10 +71,10 @@ def acquire(path: Path) -> BaseFileLock | None:
     The file is made if absent, and nothing is written to it.
 
     Raises:
-        Diffusion4kError: a link, whose target is none of ours, or no plain file.
+        Diffusion4kError: a link, whose target is none of ours, or not a regular file.
     """
     if path.is_symlink() or not (path.is_file() or not path.exists()):
-        raise Diffusion4kError(f"{path}: a lock must be a plain file, this is none: remove it")
+        raise Diffusion4kError(f"{path}: not a regular file, as a lock must be: remove it")
     lock = FileLock(path, thread_local=False)
     try:
         lock.acquire(blocking=False)

@@ -33,7 +33,7 @@ def is_own(name: object) -> bool:
 def load_own(name: str, key: str) -> Any:
     """The class or function; its module lies in the working folder or on PYTHONPATH.
 
-    Arguments:
+    Args:
         key: of the recipe, or the option, that named it, for the message.
 
     Raises:

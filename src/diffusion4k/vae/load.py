@@ -41,7 +41,7 @@ def load_stock_autoencoder(folder: str | Path, dtype: torch.dtype = torch.float3
         Diffusion4kError: no folder, another class, or absent, damaged or incomplete weights.
     """
     classes = (AutoencoderKL, PartitionedAutoencoderKL)
-    found = _load(folder, dtype, classes, "holds no F=8 autoencoder")
+    found = _load(folder, dtype, classes, "does not hold an F=8 autoencoder")
     return found.to_autoencoder() if isinstance(found, PartitionedAutoencoderKL) else found
 
 

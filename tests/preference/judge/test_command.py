@@ -54,7 +54,7 @@ def test_judges_and_says_what_came_out(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "12 requests for 6 pairs in both orders" in result.stderr
     assert "fine_details: blue 0.0 % [0.0, 52.4] against red, 6 pairs" in result.stdout
-    assert "36 answers; $0.0284 spent in all" in result.stdout
+    assert "36 answers; $0.0284 spent in total" in result.stdout
 
 
 @pytest.mark.parametrize(

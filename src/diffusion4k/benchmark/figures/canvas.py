@@ -82,7 +82,7 @@ def text_size(width: int) -> int:
 
 
 def fitting_size(texts: Sequence[str], width: int, size: int) -> int:
-    """At most `size`, and so small that no word of the texts is wider than `width` pixels."""
+    """Font size, at most `size`, at which no word of the texts is wider than `width` pixels."""
     widest = max(
         (_font(size).getlength(word) for text in texts for word in text.split()), default=0
     )

@@ -64,7 +64,7 @@ class BatchRun:
                     return
         except Failure as failure:
             raise Diffusion4kError(
-                f"{failure}: finished work is kept, the same command goes on"
+                f"{failure}: finished work is kept, the same command continues"
             ) from None
 
     def _refuse_others(self) -> None:
@@ -193,7 +193,7 @@ class BatchRun:
         if faults:
             raise Diffusion4kError(
                 f"a batch was not accepted ({self._sender.endpoint.hide(faults[0])}): finished "
-                "work is kept; mend the cause and run the same command"
+                "work is kept; fix the cause and run the same command"
             )
 
     async def _wait(self, batch: _Batch) -> Any:

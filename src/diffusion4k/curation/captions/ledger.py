@@ -133,7 +133,7 @@ class CaptionLedger(LedgerFile):
         return StoredCaption(text, flag, attempt + 1)
 
     def scale(self, question: CaptionRequest) -> float:
-        """By how much a model was seen to count more input tokens than expected; at least 1."""
+        """Factor by which a model counts more input tokens than expected; at least 1."""
         row = self.connection.execute(
             "SELECT MAX(CAST(input_tokens AS REAL) / most_tokens) FROM captions WHERE model = ? "
             "AND settings = ?",

@@ -40,7 +40,7 @@ class CaptionTask:
             return None
 
     def key(self) -> str:
-        """Of the picture, the question and the attempt."""
+        """Key of the picture, the question and the attempt."""
         return self._plan.question.key(self._job.picture, self._job.attempts)
 
     def is_open(self) -> bool:

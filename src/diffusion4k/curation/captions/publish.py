@@ -93,7 +93,7 @@ def caption_folder(
     if photo_folder(folder) == PHOTOGRAPHS:
         raise UsageError(
             f"{folder}: comes with the package, where nothing is written: copy {PHOTOGRAPHS} and "
-            "caption the copy; --estimate tells what it costs"
+            "caption the copy; --estimate reports the cost"
         )
     found = find_pictures(folder, overwrite=overwrite)
     try:

@@ -46,7 +46,7 @@ class CaptionReport:
     def summary(self) -> str:
         """Counts and money, in one line."""
         line = f"{counted(len(self.captions), 'caption')}, {len(self.flagged)} flagged, "
-        line += f"{counted(len(self.problems), 'problem')}; ${self.spent:.4f} spent in all"
+        line += f"{counted(len(self.problems), 'problem')}; ${self.spent:.4f} spent in total"
         number, cost = self.lost
         if number:
             line += f", of it ${cost:.4f} for {counted(number, 'request')} whose answer was lost"
@@ -77,7 +77,7 @@ def caption(
     """Caption pictures through an endpoint; what the ledger file has is not asked again.
 
     Pictures of the same bytes are asked about once. A picture that cannot be read, or that the
-    endpoint does not answer, is reported, and the others go on.
+    endpoint does not answer, is reported, and the others continue.
 
     Raises:
         UsageError: no key for OpenAI's endpoint, or a budget without a price.

@@ -10,7 +10,7 @@
     POST /api/undo
     GET  /tiles/NUMBER/LEVEL/COLUMN/ROW
 
-Pictures are asked for by number alone. What goes wrong is answered in one line of plain text.
+Pictures are requested by number alone. Errors are answered in one line of plain text.
 """
 
 import html
@@ -55,7 +55,7 @@ def create_app(inspection: Inspection, session: Session, *, host: str, cookie: s
     """The whole application, behind its door.
 
     Args:
-        inspection: What is looked at.
+        inspection: The inspection that is served.
         session: Who may.
         host: The address that the server listens on.
         cookie: Name of the session's cookie; cookies do not tell ports apart, names must.
@@ -129,7 +129,8 @@ def picture(inspection: Inspection, number: int) -> Path:
     candidate = inspection.candidate(number)
     if candidate.path is None:
         raise Diffusion4kError(
-            f"{candidate.name}: its picture is not a file here: only what is kept can be seen"
+            f"{candidate.name}: its picture is not a file on this machine: only kept "
+            "pictures can be shown"
         )
     return candidate.path
 

@@ -1,4 +1,4 @@
-"""Candidates to be looked at: those of a dataset's manifest, or of a plain image folder.
+"""Candidates to review: those of a dataset's manifest, or of a plain image folder.
 
 Where a candidate's picture is: its `source` if that is a file, otherwise the file of its name in
 `train` or `eval` of the dataset. Measures are the manifest's columns of floating point numbers.
@@ -63,7 +63,7 @@ class Candidates:
 def read_candidates(folder: Path) -> Candidates:
     """The candidates of a folder that `dataset build` wrote, or of an image folder.
 
-    Pictures are not looked at; of an image folder, what cannot be used is reported and left out.
+    Pictures are not read; in an image folder, unusable files are reported and left out.
 
     Raises:
         UsageError: no such folder, or neither manifest nor metadata in it.

@@ -72,7 +72,7 @@ class _Rows:
             if names.count(name) > 1:
                 raise UsageError(
                     f"{self._path}: {names.count(name)} columns are called {name!r}: give each a "
-                    "name of its own"
+                    "different name"
                 )
         if source.file or source.url:
             return [wanted, *columns]
@@ -123,11 +123,11 @@ class _Rows:
             real = path.resolve(strict=True)
             stat = real.stat()
         except (OSError, RuntimeError) as error:
-            reason = getattr(error, "strerror", None) or "a link in a circle"
+            reason = getattr(error, "strerror", None) or "a circular link"
             return CurationEntry(str(path), name, problem=f"cannot be read: {reason}")
         if not real.is_file():
             return CurationEntry(
-                str(path), name, problem="no plain file: put the picture itself there"
+                str(path), name, problem="not a regular file: put the picture itself there"
             )
         if not real.is_relative_to(root.resolve()):
             return CurationEntry(

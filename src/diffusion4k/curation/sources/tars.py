@@ -47,7 +47,7 @@ def _tar(path: Path, keys: tuple[str, ...]) -> Iterator[CurationEntry]:
     try:
         stat = path.stat()
         found.stamp = (stat.st_size, stat.st_mtime_ns)
-        # Uncompressed: in others a member has no place of its own.
+        # Uncompressed: in others a member has no offset of its own.
         with tarfile.open(path, "r:") as tar:
             for member in members(tar):
                 try:
@@ -99,7 +99,7 @@ class _Found:
             self._names.append(member.name)
             self._texts.append(None)
             if member.size > MOST_BYTES:
-                raise ValueError(f"{member.size} bytes: no caption")
+                raise ValueError(f"{member.size} bytes: too large for a caption")
             content = tar.extractfile(member)
             ending = posixpath.splitext(member.name)[1]
             self._texts[-1] = text_from(content.read() if content else b"", ending, keys)
@@ -123,7 +123,7 @@ class _Found:
             reason = f"not read: {ending} files: save it as PNG, TIFF or JPEG"
             return _entry(path, member.name, problem=reason)
         if not member.is_file:
-            return _entry(path, member.name, problem="a link or device in the tar, no file")
+            return _entry(path, member.name, problem="a link or device in the tar, not a file")
         if member.size < 0 or member.start + member.size > self.stamp[0]:
             return _entry(path, member.name, problem="cut: the tar ends before it")
         return replace(

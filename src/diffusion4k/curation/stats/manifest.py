@@ -53,7 +53,7 @@ class Manifest:
     limits: dict[str, list[Limit]]
     """Thresholds by measure."""
     steps: list[StepCount]
-    """In their order."""
+    """Counts of the steps, in their order."""
 
 
 def read_manifest(dataset: Path) -> Manifest | None:
@@ -111,7 +111,7 @@ def _recipe(dataset: Path) -> Any:
 
 
 def _thresholds(pairs: Mapping[str, tuple[float | None, float | None]]) -> dict[str, list[Limit]]:
-    """From the least and the most that is allowed of each measure."""
+    """Thresholds from the least and the most allowed value of each measure."""
     return {
         name: [
             Limit(k, float(v)) for k, v in zip(("min", "max"), pair, strict=True) if v is not None

@@ -44,7 +44,7 @@ class _RefusedError(Exception):
 
 
 class _BombError(_RefusedError):
-    """It would unpack to more than pictures do."""
+    """An archive would unpack to more than pictures do."""
 
 
 def unpack(archive: Path, folder: Path) -> list[Problem]:
@@ -82,7 +82,7 @@ def _write(name: str, opened: Opened, folder: Path, room: int) -> int:
     """Write a member of at most `room` bytes; its size."""
     content = opened()
     if content is None:
-        raise _RefusedError("no plain file: left out")
+        raise _RefusedError("not a regular file: left out")
     parts = posixpath.normpath(name).split("/")
     if "\0" in name or "\\" in name or posixpath.isabs(name) or ".." in parts:
         raise _RefusedError("leads out of the folder: left out")
@@ -94,8 +94,8 @@ def _write(name: str, opened: Opened, folder: Path, room: int) -> int:
                 size += len(block)
                 if size > room:
                     raise _BombError(
-                        f"unpacks to more than {_RATIO} times the archive: left out, as is what "
-                        "follows it in a tar"
+                        f"unpacks to more than {_RATIO} times the archive: left out, as is "
+                        "everything after it in a tar"
                     )
                 target.write(block)
         except BaseException:
@@ -110,7 +110,7 @@ def _created(path: Path) -> IO[bytes]:
         return path.open("xb")
     except OSError as error:
         if error.errno == errno.EEXIST and path.is_file():
-            reason = "is in the archive twice: the first is taken"
+            reason = "is in the archive twice: the first is used"
         elif error.errno in _BAD_NAMES:
             reason = f"cannot be unpacked under this name ({error.strerror}): left out"
         else:

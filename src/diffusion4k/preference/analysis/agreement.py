@@ -19,7 +19,7 @@ from diffusion4k.statistics.correlation import plcc, srcc
 
 __all__ = ["among_people", "judge_against_people"]
 
-_FEWEST = 3  # win rates that a correlation is told of
+_FEWEST = 3  # win rates for which a correlation is reported
 Item = tuple[str, str, str, str]
 
 

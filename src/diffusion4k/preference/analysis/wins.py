@@ -48,7 +48,7 @@ def ranking(scores: Sequence[Score]) -> Row:
         return {"models": [], "note": str(why)}
     note = ""
     if found.separated:
-        note = "some models never lost to the others: the distances are at least these"
+        note = "some models never lost to the others: the distances are lower bounds"
     elif np.isnan(found.low).any():
         note = f"no intervals: fewer than {FEWEST} prompts"
     return {
@@ -66,7 +66,7 @@ def ranking(scores: Sequence[Score]) -> Row:
 
 
 def position_bias(answers: Iterable[Answer]) -> list[Row]:
-    """Of each question how often the first (left) image was chosen, ties left out."""
+    """How often the first (left) image was chosen, for each question, ties left out."""
     groups: dict[str, list[Answer]] = defaultdict(list)
     for answer in answers:
         if answer.preferred:
@@ -115,7 +115,7 @@ def _win_rate(one: str, two: str, question: str, scores: list[Score]) -> Row:
 
 
 def _clusterings(scores: Sequence[Score]) -> tuple[list[Any], str]:
-    """By people and prompts; by prompts where there are too few people to speak of others."""
+    """Clusters by people and prompts, or by prompts only if there are too few people."""
     people, prompts = column(scores, "rater"), column(scores, "prompt")
     if len(np.unique(people)) >= FEWEST:
         return [people, prompts], "people and prompts"

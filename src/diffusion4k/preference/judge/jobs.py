@@ -49,7 +49,7 @@ class View:
 
     @property
     def asked(self) -> list[str]:
-        """Names of the questions that it is asked for."""
+        """Names of the questions that it asks."""
         return [DETAILS] if self.patch else [question.name for question in PAPER]
 
     def messages(self) -> list[dict[str, Any]] | None:
@@ -67,7 +67,7 @@ class View:
         ]
 
     def key(self) -> str:
-        """Of the question and the attempt."""
+        """Key of the question and the attempt."""
         return self.question.key(self.attempts)
 
     def is_open(self) -> bool:
@@ -101,7 +101,7 @@ class JudgePlan:
     views: list[View] = field(default_factory=list)
     open: list[View] = field(default_factory=list)
     problems: dict[str, Problem] = field(default_factory=dict)
-    """By the pair's name."""
+    """Problems by the pair's name."""
 
 
 def make_plan(
@@ -123,7 +123,11 @@ def make_plan(
 
 
 def verdicts_of(stored: StoredJudgement, asked: Sequence[str]) -> dict[str, Verdict]:
-    """What a stored answer says. Raises `Unparsable`."""
+    """What a stored answer says.
+
+    Raises:
+        Unparsable: it cannot be read.
+    """
     return read_verdicts(stored.text, asked, refusal=stored.refusal, finish=stored.finish)
 
 
@@ -162,7 +166,7 @@ def _views(plan: JudgePlan, pair: Pair) -> list[View]:
 
 
 def _patches(settings: JudgeSettings, pair: Pair) -> int:
-    """As many as wanted, if there is room."""
+    """Number of patches: as many as requested, if they fit."""
     if not settings.patches:
         return 0
     first, second = (image_size(path) for path in pair.paths)

@@ -1,4 +1,4 @@
-"""The judge's ledger: each paid answer by the two images in their order, the caption, the place.
+"""The judge's ledger: each paid answer by the two images in their order, the caption, the region.
 
 Nothing is paid twice (`endpoint.ledger`). Tables:
 
@@ -7,7 +7,7 @@ Nothing is paid twice (`endpoint.ledger`). Tables:
         caption TEXT      SHA-256 of the images' prompt
         prompt TEXT       SHA-256 of what is asked (`judge.prompt`)
         model TEXT        as asked for
-        settings TEXT     how the images were sent, and which place of them, JSON
+        settings TEXT     how the images were sent, and which region of them, JSON
         attempt INTEGER   0, 1, ...: after an answer that cannot be read it is asked again
         text TEXT         as answered, cleaned (`endpoint.answer_text`)
         refusal, finish TEXT         as the endpoint gave them
@@ -98,7 +98,7 @@ class JudgeLedger(LedgerFile):
         return StoredJudgement(clean_text(row[0]), *row[1:]) if row else None
 
     def scale(self, model: str) -> float:
-        """By how much a model was seen to count more input tokens than expected; at least 1."""
+        """Factor by which a model counts more input tokens than expected; at least 1."""
         row = self.connection.execute(
             "SELECT MAX(CAST(input_tokens AS REAL) / most_tokens) FROM judgements WHERE model = ?",
             (model,),

@@ -73,7 +73,7 @@ def collect(plan: JudgePlan) -> Outcome:
 
 
 def preferences(answers: Iterable[Answer]) -> list[dict[str, Any]]:
-    """Of each two models and question: preference without position bias, and the bias."""
+    """For each two models and question, preference without position bias, and the bias."""
     grouped: dict[tuple[str, str, str], dict[str, dict[str, Answer]]] = {}
     for answer in answers:
         pairs = grouped.setdefault((answer.model_a, answer.model_b, answer.question), {})

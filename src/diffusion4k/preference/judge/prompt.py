@@ -53,6 +53,6 @@ class JudgeSettings(Section):
     patches: Annotated[int, Field(strict=True, ge=0, le=64)] = 0
     """Places at native size that decide about fine details; 0: the whole image does."""
     patch_side: Annotated[Count, Field(ge=64, le=2048)] = 768
-    """Pixels; GPT-4o looks at 768 pixels of the shorter side, so such a patch loses nothing."""
+    """Pixels; GPT-4o sees 768 pixels of the shorter side, so such a patch loses nothing."""
     tries: Annotated[Count, Field(le=10)] = 3
     """Answers to pay for, at most, when they cannot be read."""

@@ -52,7 +52,7 @@ class JudgeReport:
     problems: list[Problem]
     """Pairs that cannot be judged, and images without a partner."""
     summary: dict[str, Any]
-    """As in `summary.json`."""
+    """Content of `summary.json`."""
 
     @property
     def complete(self) -> bool:
@@ -67,7 +67,7 @@ class JudgeReport:
             lines.append(f"no answer: {more} more")
         lines += [f"unparsable: {n} answers: {why}" for why, n in self.outcome.unparsable.items()]
         lines += [_line(row) for row in self.summary["results"] if row["pairs"]]
-        money = f"${self.summary['spent']:.4f} spent in all"
+        money = f"${self.summary['spent']:.4f} spent in total"
         return [*lines, f"{len(self.outcome.answers)} answers; {money}"]
 
 
@@ -89,7 +89,7 @@ def judge(
 ) -> JudgeReport:
     """Judge every two models' images of each prompt; what the ledger has is not asked again.
 
-    Arguments:
+    Args:
         models: `FOLDER` or `NAME=FOLDER` each; or a study, whose pairs are judged.
         prompts: A file of prompts for images that carry none.
 

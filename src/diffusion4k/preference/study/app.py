@@ -14,7 +14,7 @@
     GET  /tiles/NAME/LEVEL/COLUMN/ROW
     ...  /api/owner/...             see `dashboard`
 
-Images are asked for by names from a table. What goes wrong is answered in one line of plain text.
+Images are requested by names from a table. Errors are answered in one line of plain text.
 """
 
 from pathlib import Path
@@ -79,7 +79,7 @@ def create_api(study: Study, *, cookie: str, origin: str | None) -> FastAPI:
     # All `async`, though nothing is waited for: others would each be sent to a thread and back.
     async def own_page(request: Request) -> None:
         if not same_origin(request, origin):
-            raise Refusal(403, "not asked by this page: reload it and try again")
+            raise Refusal(403, "not requested by this page: reload it and try again")
 
     async def participant(request: Request) -> Participant:
         person = study.state.by_link(hash_of(door.read(request)))
@@ -245,7 +245,7 @@ def describe(study: Study, person: Participant, cookie: str) -> dict[str, Any]:
 
 
 def describe_shown(study: Study, person: Participant, shown: Presentation) -> dict[str, Any]:
-    """What a page is told of what it shows: nothing about models, nothing about checks."""
+    """What a page learns about what it shows: nothing about models or checks."""
     paths = shown.unit.paths[::-1] if shown.turned else shown.unit.paths
     return {
         "position": shown.position,

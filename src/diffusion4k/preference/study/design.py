@@ -10,7 +10,7 @@ when someone asks for it, by what has been seen until then:
 4. of these, the groups and then the items (prompts) that this participant has seen least often;
 5. of these, one at random.
 
-So numbers of views differ by at most one as long as everybody goes on with what they have not seen,
+So numbers of views differ by at most one as long as everybody gets what they have not seen yet,
 and are equal once every unit has its `views`. Of two images the one stands left that has stood left
 less often: of this unit, else of its group, else by lot; no unit has one image left more than once
 more often than the other.

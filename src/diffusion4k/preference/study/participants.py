@@ -27,7 +27,7 @@ class Presentation:
     since: float | None = None
     """When this server first sent it, monotonic."""
     choices: dict[str, str] = field(default_factory=dict)
-    """By question; empty until it is answered."""
+    """Choices by question; empty until they are answered."""
     detail: dict[str, Any] = field(default_factory=dict)
     seconds: float | None = None
     at: str = ""

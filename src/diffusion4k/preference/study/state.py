@@ -54,7 +54,7 @@ class StudyState:
             with self._making_sense(person):
                 self.add(person)
         self.addresses: set[str] = set()
-        """Of the study, as they stand in the links that were made, where that is known."""
+        """Addresses of the study in the links that were made, where known."""
         for event in rows.events:
             with self._making_sense(event):
                 self._happened(event)
@@ -110,7 +110,7 @@ class StudyState:
         return self.each + self.checks_each
 
     def by_link(self, link: str) -> Participant | None:
-        """Whose link has this hash."""
+        """Participant whose link has this hash."""
         return self._by_link.get(link)
 
     def revoke(self, numbers: Iterable[int]) -> None:
@@ -215,8 +215,8 @@ class StudyState:
         unit = self._material.by_name.get(row.unit)
         if unit is None:
             raise Diffusion4kError(
-                f"{self._config.place}: {row.unit!r} was shown and is no part of the study now: "
-                "put its images back"
+                f"{self._config.place}: {row.unit!r} was shown, but is not in the study any "
+                "longer: put its images back"
             )
         person = self.people[row.participant]
         if row.position != len(person.shown):
