@@ -124,17 +124,17 @@ def main() -> None:
         # The reader of our output left (for example `| head`); that is no failure of ours.
         _give_up_output()
     except OSError as failure:
-        error = _first(failure)
-        if error.errno in _DISK:
-            what = error.filename2 or error.filename or "output"  # of a copy: where it goes
-            if error.errno == errno.ENOSPC:
+        cause = _first(failure)
+        if cause.errno in _DISK:
+            what = cause.filename2 or cause.filename or "output"  # of a copy: where it goes
+            if cause.errno == errno.ENOSPC:
                 what = f"disk full while writing {what}: free some space"
             else:
-                what = f"{what}: cannot be written ({error.strerror}): make room or check the disk"
+                what = f"{what}: cannot be written ({cause.strerror}): make room or check the disk"
             _fail(f"{what} and run the same command to continue", 1)
-        if error.filename is None:
+        if cause.filename is None:
             raise
-        _fail(f"{error.filename}: {error.strerror}", 1)
+        _fail(f"{cause.filename}: {cause.strerror}", 1)
 
 
 def _first(error: OSError) -> OSError:
