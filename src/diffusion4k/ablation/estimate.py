@@ -116,7 +116,11 @@ def _image_seconds(setup: StudySetup) -> tuple[float, float]:
     sampler = Sampler(setup.recipe.model, device=setup.device)
     prompt = setup.prompts.prompts[0]
     request = Request(
-        prompt, 0, "", study.width, study.height, study.sampling_steps, study.guidance
+        prompt,
+        width=study.width,
+        height=study.height,
+        steps=study.sampling_steps,
+        guidance=study.guidance,
     )
     settings = sampler.settle(request)
     sampler.encode_for([settings])

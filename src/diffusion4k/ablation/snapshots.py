@@ -84,11 +84,10 @@ def take_snapshot(
         Request(
             prompt,
             seed,
-            "",
-            study.width,
-            study.height,
-            study.sampling_steps,
-            study.guidance,
+            width=study.width,
+            height=study.height,
+            steps=study.sampling_steps,
+            guidance=study.guidance,
             stages=staging.stages,
             stage_options=staging.stage_options,
         )

@@ -156,11 +156,22 @@ def generate(
         window=window,
         low_bands=low_bands,
     )
+    size: dict[str, Any] = {
+        "width": width,
+        "height": height,
+        "steps": steps,
+        "guidance": guidance,
+    }
     requests = [
         sampling.Request(
-            *(text, each, negative_prompt, width, height, steps, guidance, init, strength),
-            **how,
+            text,
+            each,
+            negative_prompt=negative_prompt,
+            **size,
+            init=init,
+            strength=strength,
             shift=shift,
+            **how,
         )
         for text in texts
         for each in seed or [0]
@@ -189,7 +200,6 @@ def generate(
     )
     if memory:
         typer.echo(str(sampler.placement), err=True)
-    size = {"width": width, "height": height, "steps": steps, "guidance": guidance}
     usual = sampler.family.defaults(sampler.folder).guidance
     if guidance is not None and guidance > 1 >= usual:
         typer.echo(

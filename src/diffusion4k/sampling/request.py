@@ -1,7 +1,7 @@
 """Requests, checked and completed with the model's defaults."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,7 @@ class Request:
 
     prompt: str
     seed: int = 0
+    _: KW_ONLY
     negative_prompt: str = ""
     width: int | None = None
     height: int | None = None
