@@ -49,7 +49,7 @@ class JudgeSettings(Section):
     endpoint: EndpointSettings = EndpointSettings(max_output_tokens=defaults.JUDGE_TOKENS)
     image: ImageSettings = ImageSettings(quality=defaults.JUDGE_QUALITY)
     patches: Annotated[int, Field(strict=True, ge=0, le=64)] = 0
-    """Places at native size that decide about fine details; 0: the whole image does."""
+    """Regions at native size that decide about fine details; 0: the whole image does."""
     patch_side: Annotated[Count, Field(ge=64, le=2048)] = defaults.PATCH_SIDE
     tries: Annotated[Count, Field(le=10)] = defaults.TRIES
     """Answers to pay for, at most, when they cannot be read."""
