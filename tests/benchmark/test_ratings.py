@@ -80,7 +80,7 @@ def test_files_that_are_no_csv(tmp_path: Path) -> None:
 def test_another_scale(tmp_path: Path) -> None:
     path = written(tmp_path, "image,rater,rating\na.jpg,anna,97.5\n")
     assert read_ratings(path, (0, 100)).table.tolist() == [[97.5]]
-    with pytest.raises(UsageError, match="the lower end comes first"):
+    with pytest.raises(UsageError, match="give the lower end first"):
         read_ratings(path, (10, 1))
 
 

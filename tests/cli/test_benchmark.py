@@ -56,7 +56,7 @@ def test_broken_images_fail_unless_skipped(tmp_path: Path) -> None:
     [
         ([], "give a recipe, or at least one --model or --images"),
         (["none.yaml"], "none.yaml: cannot be read"),
-        (["r.yaml", "--model", "pocket"], "with a recipe, other values are given as KEY=VALUE"),
+        (["r.yaml", "--model", "pocket"], "with a recipe, give other values as KEY=VALUE"),
         (["r.yaml", "limits=3"], "did you mean limit?"),
         (["--images", "missing"], "missing: no such folder"),
         (["--model", "pocket", "--prompts", "none.txt"], "none.txt: no such file"),

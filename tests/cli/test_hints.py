@@ -66,7 +66,7 @@ def test_keys_as_other_programs_have_them(given: str, meant: str) -> None:
 def test_fewer_steps_than_warm_up_says_both_ways_out() -> None:
     told = refused("train", RECIPES / "pocket-wlf.yaml", "steps=20")
     assert told.endswith(
-        "schedule.warmup_steps: found 20, allowed less than steps=20: take more steps, or fewer of "
+        "schedule.warmup_steps: found 20, allowed less than steps=20: use more steps, or fewer of "
         "warm-up (schedule.warmup_steps=0)"
     )
 

@@ -119,9 +119,7 @@ def test_a_working_directory_that_is_gone_is_told_in_one_line(tmp_path: Path) ->
         [sys.executable, "-c", code, "models"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert done.stderr == (
-        "error: the working directory is gone: change to a folder that is there\n"
-    )
+    assert done.stderr == ("error: the working directory is gone: change to a folder that exists\n")
 
 
 RUN = "from diffusion4k.cli.main import main; main()"

@@ -157,7 +157,7 @@ def test_places_that_are_refused(folder: Callable[..., Path], tmp_path: Path) ->
     (tmp_path / "mine" / "thesis.tex").touch()
     with pytest.raises(UsageError, match="not empty and not of a comparison"):
         compare([str(a), str(b)], tmp_path / "mine")
-    with pytest.raises(UsageError, match="a file, no folder"):
+    with pytest.raises(UsageError, match="a file, not a folder"):
         compare([str(a), str(b)], tmp_path / "mine" / "thesis.tex")
     with pytest.raises(UsageError, match=r"lies in .*, one of the image folders"):
         compare([str(a), str(b)], a / "page")

@@ -65,11 +65,17 @@ output: out
 sources: [{path: pictures}]
 header: {min_shorter_side: 64}
 """
+ANSWERS = """study,question,prompt_id,prompt,participant,model_a,model_b,first,choice,at,check
+s,fine_details,0,A lake.,p-0001,a,b,a,model_a,2026-01-01T10:00:00Z,
+s,fine_details,1,A hill.,p-0001,a,b,b,model_b,2026-01-01T10:01:00Z,
+"""
 FILES = {
+    "answers.csv": ANSWERS,
     "run.yaml": RUN,
     "vae.yaml": VAE,
     "study.yaml": STUDY,
     "people.yaml": PEOPLE,
+    "ugly-people.yaml": PEOPLE.replace("folder: out", "folder: ugly"),
     "bench.yaml": BENCH,
     "build.yaml": BUILD,
     "prompts.txt": 'A "0" of noise.\nA "1" of noise.\n',

@@ -60,7 +60,9 @@ def test_claim_is_for_one_demo(tiny: Path, tmp_path: Path) -> None:
     out, family = tmp_path / "out", family_of(tiny)
     claim(Demo(out, str(tiny), 512), tiny, family)
     claim(Demo(out, str(tiny), 512), tiny, family)
-    with pytest.raises(UsageError, match=r"demo\.json: another demo: side was 512, is 384: choose"):
+    with pytest.raises(
+        UsageError, match=r"demo\.json: belongs to another demo: side was 512, is 384: choose"
+    ):
         claim(Demo(out, str(tiny), 384), tiny, family)
 
 

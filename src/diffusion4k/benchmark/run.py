@@ -1,7 +1,7 @@
 """The whole road: prompts -> images -> findings -> rows, differences and everything written.
 
-Any step that was stopped goes on with the same command: images are kept by what made them, findings
-by the content of the picture and the protocol, and the rest takes seconds.
+Any step that was stopped continues with the same command: images are kept by what made them,
+findings by the content of the picture and the protocol, and the rest takes seconds.
 """
 
 from collections.abc import Sequence
@@ -66,7 +66,7 @@ def run_benchmark(recipe: BenchmarkRecipe, *, skip_bad: bool = False) -> Benchma
     with held:
         if team.is_main and any(entry.model is not None for entry in recipe.models):
             # Weights that cannot be used end the run before images are made; they are let go, for
-            # the models want the memory.
+            # the models need the memory.
             _measures(recipe, prompts, team)
         for entry in recipe.models:
             if entry.model is not None and team.world > 1:

@@ -1,4 +1,4 @@
-"""Random crops of photographs as pixels, each a function of its place in the run.
+"""Random crops of photographs as pixels, each a function of its position in the run.
 
 The photographs form one endless sequence (see `sequence`).
 """
@@ -61,7 +61,7 @@ class ImageCrops:
         self._sequence = EndlessSequence(len(self._photos), seed)
 
     def sample(self, place: int) -> Tensor:
-        """The crop at a place of the sequence, `(3, H, W)` float32 in [-1, 1].
+        """The crop at a position of the sequence, `(3, H, W)` float32 in [-1, 1].
 
         Raises:
             Diffusion4kError: pixels that cannot be decoded, unless they are to be skipped.
@@ -112,7 +112,7 @@ class ImageCrops:
                     self._broken.add(index)
                     reason = str(error).removeprefix(f"{photo.path}: ")
                     report_skipped([Problem(str(photo.path), reason)])
-        raise Diffusion4kError("no photograph can be read any more: see the reasons above")
+        raise Diffusion4kError("no photograph can be read any longer: see the reasons above")
 
     def _size(self, width: int, height: int) -> tuple[int, int]:
         """Width and height after scaling."""

@@ -145,7 +145,7 @@ def _enough_memory(what: str) -> Iterator[None]:
         return
     raise Diffusion4kError(
         f"{what}: not enough memory to encode it: lower the resolution or choose another device; "
-        "what is finished is kept"
+        "finished work is kept"
     ) from reason
 
 

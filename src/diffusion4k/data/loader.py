@@ -1,9 +1,9 @@
 """Batches of latent crops, each a function of its number.
 
-Where the cache holds the autoencoder's posterior, latents are drawn from it anew each time.
+Where the cache holds the autoencoder's posterior, latents are drawn from it again each time.
 
 The training photographs form one endless sequence (see `sequence`; with aspect buckets one for each
-of these, see `buckets`). Crop, mirroring and caption dropout are drawn for each of its places.
+of these, see `buckets`). Crop, mirroring and caption dropout are drawn for each of its positions.
 """
 
 from collections.abc import Sequence
@@ -31,9 +31,9 @@ class Batch(TypedDict):
     latents: Tensor
     """`(B, C, h, w)` float32, normalised."""
     drafts: Tensor | None
-    """Those of the enlarged draft at the same places, of a cache that has them (see `draft`)."""
+    """Latents of the enlarged draft at the same positions, if the cache has them (see `draft`)."""
     conditioning: dict[str, Tensor]
-    """As `Family.encode_text` gives it, first axis B; floats in float32."""
+    """Conditioning of `Family.encode_text`, first axis B; floats in float32."""
     indices: Tensor
     """`(B,)` int64: which photographs of the cache."""
     places: Tensor
@@ -158,7 +158,7 @@ class LatentBatches:
         return rows
 
     def _pictures(self, step: int, places: range, parts: int) -> tuple[tuple[int, int], list[int]]:
-        """Width and height in latents, and the photographs at the places of a step."""
+        """Width and height in latents, and the photographs at the positions of a step."""
         if self._cache.longest is None:
             return self._size, [self._sequence[place] for place in places]
         whole = self._batch_size * parts

@@ -4,14 +4,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from diffusion4k.config.part_section import section_of
 from diffusion4k.errors import UsageError
 from diffusion4k.metrics.measure import Measure
 from diffusion4k.metrics.weight_free import MeasureSettings as MetricSettings
 from diffusion4k.metrics.weight_free import weight_free_measures
-from diffusion4k.support.devices import multiplies_bfloat16
 from diffusion4k.timesteps import Uniform
 from diffusion4k.training.recipe.recipe import (
     CheckpointRecipe,
@@ -42,7 +39,7 @@ ASPECT_PROMPT = "A dandelion seed head in a meadow, backlit by warm evening sun.
 MODEL = "pocket-base"
 STEPS = 160
 DIRECT_STEPS = 4
-"""Of the image without stages: it takes all tokens at once, and shows why not to."""
+"""Steps of the image without stages: it takes all tokens at once, and shows why not to."""
 WINDOW = 1024
 """Pixels a side of the training crops: what a window of a stage shows the pocket model."""
 
@@ -76,10 +73,14 @@ class Demo:
     @property
     def in_bfloat16(self) -> bool:
         """Whether a CPU computes it in bfloat16, where that is the faster: half the time."""
+        import torch  # not before the settings are looked at, which takes no library
+
+        from diffusion4k.support.devices import multiplies_bfloat16
+
         return not torch.cuda.is_available() and multiplies_bfloat16()
 
     def to_json(self) -> dict[str, Any]:
-        """The settings, without the place."""
+        """The settings, without the output path."""
         return {name: value for name, value in asdict(self).items() if name != "out"}
 
 
@@ -113,7 +114,7 @@ def demo_recipe(demo: Demo) -> Recipe:
 
 
 def metric_settings(demo: Demo) -> MetricSettings:
-    """As many patches of a photograph as a square image of the demo holds, at most the default."""
+    """Settings with as many patches per photograph as a demo image holds, up to the default."""
     fitting = (demo.side // _PATCH) ** 2
     return MetricSettings(
         reencode=True, patches_per_image=min(fitting, MetricSettings.patches_per_image)

@@ -75,7 +75,7 @@ class Checkpoint:
 
 
 def known_defaults(model: Path, checkpoints: tuple[Checkpoint, ...]) -> Defaults | None:
-    """Those of a known checkpoint, if the folder is the hub's cache of it."""
+    """Defaults of a known checkpoint, if the folder is the hub's cache of it."""
     ids = {hub_id_of(part) for part in model.parts}
     return next((each.defaults for each in checkpoints if each.hub_id in ids), None)
 
@@ -103,7 +103,7 @@ def model_defaults(model: Path, family: Defaults) -> Defaults:
 def model_memory(model: Path) -> int | str | None:
     """What the folder's own `diffusion4k.json` states as `max_memory`: bytes or `"512MiB"`.
 
-    It bounds the autoencoder's feature maps where nothing else is asked for.
+    It limits the autoencoder's feature maps by default.
 
     Raises:
         Diffusion4kError: neither a whole number nor a text.
@@ -148,7 +148,7 @@ class Family(Protocol):
     size_step: int
     """Width and height in pixels are multiples of this: autoencoder factor times patch size."""
     lora_targets: tuple[str, ...]
-    """Ends of the names of the linear layers that LoRA adapts unless told otherwise."""
+    """Ends of the names of the linear layers that LoRA adapts by default."""
     image_to_image_class: str | None
     """The stock pipeline that starts from an image; None where diffusers has none."""
     decodes_in_strips: bool
@@ -159,7 +159,7 @@ class Family(Protocol):
     """Tokens of the longest text, in place of what a model states; None: the model's."""
 
     def check(self, model: Path) -> None:
-        """See from file names and headers, in no time, that the folder is complete.
+        """Check from file names and headers alone that the folder is complete.
 
         Raises:
             Diffusion4kError: a component is missing, damaged, or of another class.
@@ -180,13 +180,13 @@ class Family(Protocol):
         """
 
     def settings(self, model: Path) -> dict[str, Any]:
-        """What a model trained so shall state in its `diffusion4k.json`."""
+        """What a model trained with them has to state in its `diffusion4k.json`."""
 
     def defaults(self, model: Path) -> Defaults:
         """Sampling defaults: the family's, or the model's own."""
 
     def max_side(self, model: Path) -> int:
-        """Longest side in pixels that the model can be asked for at once, without windows."""
+        """Longest side in pixels that the model can make at once, without windows."""
 
     def at_factor(self, factor: int | None) -> "Family":
         """This family with the same options at another factor; None: at its own.

@@ -130,7 +130,7 @@ class Sana(StockFamily):
         if max_memory is not None:
             raise UsageError(
                 f"memory limit: the {type(autoencoder).__name__} of {self.name} models decodes an "
-                "image as a whole, as its attention sees all of it: leave the limit out, or ask "
+                "image as a whole, as its attention sees all of it: leave out the limit, or ask "
                 "for a smaller size"
             )
 
@@ -156,7 +156,7 @@ class Sana(StockFamily):
         )[0]
 
     def noise_level(self, transformer: Any, timestep: Tensor) -> NoiseLevel:
-        """That of a timestep as the transformer takes it."""
+        """Noise level of a timestep as the transformer takes it."""
         return NoiseLevel.flow(timestep / (_TIMESTEPS * config_of(transformer).timestep_scale))
 
     def call_arguments(
@@ -167,7 +167,7 @@ class Sana(StockFamily):
         negative: dict[str, Tensor] | None = None,
         after_step: AfterStep | None = None,
     ) -> dict[str, Any]:
-        """As in all families; the size is made as asked for, not binned."""
+        """Arguments as in all families; the size is not binned."""
         arguments = super().call_arguments(
             conditioning, guidance=guidance, negative=negative, after_step=after_step
         )

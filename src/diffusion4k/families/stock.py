@@ -1,6 +1,6 @@
 """What families of stock diffusers pipelines share: their components are named, and loaded by name.
 
-Nothing heavy is imported before something is loaded, so that all families can be listed in no time.
+Nothing heavy is imported before something is loaded, so that listing all families is quick.
 """
 
 import importlib
@@ -53,7 +53,7 @@ __all__ = ["StockFamily", "config_of", "meta_tensor"]
 class StockFamily:
     """A family whose folders hold a stock pipeline; a subclass says what is its own.
 
-    Arguments:
+    Args:
         factor: F, pixels a side of one latent; one of `factors`, by default the first.
         high_resolution: options of `families.high_resolution` in place of a model's own, by key.
         max_sequence_length: tokens of the longest text in place of what the model states.
@@ -106,7 +106,7 @@ class StockFamily:
         self._factor_given = factor
 
     def check(self, model: Path) -> None:
-        """See from file names and headers, in no time, that the folder is complete."""
+        """Check from file names and headers alone that the folder is complete."""
         self.high_resolution(model)
         self.text_tokens(model)
         for name in self.components:
@@ -214,7 +214,7 @@ class StockFamily:
             return self._class("transformer").from_config(config)
 
     def settings(self, model: Path) -> dict[str, Any]:
-        """What a model trained so shall state in its `diffusion4k.json`: the folder's and ours."""
+        """What a model trained with them states in `diffusion4k.json`: the folder's and ours."""
         settings = model_settings(model)
         settings.pop(PARTS_FROM, None)  # it is written whole
         if self.given_text_tokens:
@@ -243,7 +243,7 @@ class StockFamily:
         )
 
     def scale_positions(self, transformer: Any, wanted: HighResolution) -> None:
-        """Change the positions as asked for, by one of `position_methods`."""
+        """Change the positions as requested, by one of `position_methods`."""
         raise NotImplementedError
 
     def load_text_encoders(self, model: Path, *, dtype: torch.dtype) -> Any:
@@ -326,11 +326,11 @@ class StockFamily:
         return arguments
 
     def spatial_latents(self, latents: Tensor, width: int, height: int) -> Tensor:
-        """They are spatial as they come."""
+        """Latents are already spatial."""
         return latents
 
     def noise_level(self, transformer: Any, timestep: Tensor) -> NoiseLevel:
-        """That of a timestep as the transformer takes it: of a flow in thousandths of sigma."""
+        """Noise level of a timestep as the transformer takes it, in thousandths of sigma."""
         return NoiseLevel.flow(timestep / 1000.0)
 
     def spatial_call(

@@ -66,7 +66,7 @@ class Folder:
         return [image.numbers[name] for image in self.images.values()]
 
     def features(self, name: str) -> Iterator[NDArray[np.float32]]:
-        """One array of every image, read from the store as it is asked for."""
+        """One array of every image, read from the store when it is needed."""
         return (image.features(name) for image in self.images.values())
 
     def mean(self, metric: str) -> float:
@@ -79,7 +79,7 @@ class Folder:
         return sum(self.numbers("raw_bytes")) / sum(self.numbers("jpeg_bytes"))
 
     def values(self) -> dict[str, float]:
-        """Of the further columns: the means over the images."""
+        """Means of the further columns over the images."""
         return {column.name: self.mean(column.name) for column in self.further}
 
     @property
@@ -195,11 +195,11 @@ def evaluate(
     """Measure all images of `folder` and, with `reference`, its distance from that folder.
 
     The extractor defaults to `EfficientNetLite0` and is only loaded for a reference; it is called
-    by several threads. `on_image` is told each file's name once it is done. Files that cannot be
+    by several threads. `on_image` gets each file's name once it is done. Files that cannot be
     measured are listed in the result, not raised; an error is raised only if a folder has no good
     image at all. Features can be had from the result only if they are kept, in `cache`.
 
-    Arguments:
+    Args:
         further: measures beside those that are always made (`metrics.selection` lists all).
         prompts: of the images, for those of the further measures that need them; a folder in which
             one is not known does not get these.

@@ -137,7 +137,7 @@ class PatchFidMeasure:
 
 
 def _central_square(x: Tensor, side: int) -> Tensor:
-    """Of `(1, 3, H, W)` with whole values; torchvision's arithmetic, to the bit."""
+    """Central square of `(1, 3, H, W)`, whole values; torchvision's arithmetic, to the bit."""
     height, width = x.shape[2:]
     short, long = min(height, width), max(height, width)
     new_long = int(side * long / short)

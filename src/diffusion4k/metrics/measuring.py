@@ -49,7 +49,7 @@ def measure_all(
 ) -> Iterator[Measured]:
     """The findings in each picture, in order; `workers` pictures at a time (None: one per core).
 
-    A picture that one of the measures cannot look at has no findings at all but its `problem`, so
+    A picture that one of the measures cannot measure has no findings at all but its `problem`, so
     that every column is of the same pictures.
 
     Raises:

@@ -1,8 +1,8 @@
 """The measures with networks that can be made on this machine, and what is missing.
 
-What cannot be made is told with its reason: no weights named, or a package that is not installed.
-Its columns stay empty; nothing stands in for it. Weights that are named and are not there, damaged
-or of another network end the run: an empty column after hours of work is not what was asked for.
+Unavailable measures are reported with the reason: no weights named, or a missing package.
+Their columns stay empty; nothing replaces them. Weights that are named but missing, damaged or of
+another network end the run: nobody wants an empty column after hours of work.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def network_measures(
     """What can be made of `settings`, with PSNR and SSIM, and what is missing.
 
     All models are loaded here, so that a long run does not fail in its middle. Columns that are
-    missing for one reason are told together.
+    missing for one reason are reported together.
 
     Raises:
         Diffusion4kError: weights that are named and cannot be used.
@@ -126,6 +126,6 @@ def _named(key: str, weights: str | None) -> str:
     """The weights, or a `MetricUnavailable` that says which setting names them."""
     if weights is None:
         raise MetricUnavailable(
-            f"no weights: `{key}` names none; docs/metric-networks.md tells which"
+            f"no weights: `{key}` names none; docs/metric-networks.md says which"
         )
     return weights

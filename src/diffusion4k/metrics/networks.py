@@ -24,7 +24,7 @@ class Networks(Section):
     """
 
     inception: Text | None = None
-    """For FID, KID and patch-FID: pt_inception-2015-12-05-6726825d.pth."""
+    """Weights for FID, KID and patch-FID: pt_inception-2015-12-05-6726825d.pth."""
     fid_resize: Resize = "tensorflow"
     """The paper's; see `fid`."""
     fid_side: Count | None = 2048
@@ -33,7 +33,7 @@ class Networks(Section):
     patch_size: Count = 299
     patches_per_image: Count = 64
     clip: Text | None = None
-    """For CLIPScore: openai/clip-vit-base-patch16."""
+    """Model for CLIPScore: openai/clip-vit-base-patch16."""
     long_prompts: LongTexts = "cut"
     aesthetics_clip: Text | None = None
     """openai/clip-vit-large-patch14."""
@@ -49,7 +49,7 @@ class Networks(Section):
     """alexnet-owt-7be5be79.pth; vgg16-397923af.pth with `lpips_network: vgg`."""
     lpips_network: Literal["vgg", "alex"] = "alex"
     lpips_heads: Text | None = None
-    """By default those of the installed package lpips."""
+    """LPIPS heads; by default those of the installed package lpips."""
     pyiqa: tuple[Text, ...] = ("niqe", "musiq", "maniqa")
     """Scores of the package pyiqa, where it is installed; it fetches its weights itself."""
     hpsv3: Text | None = None

@@ -67,7 +67,7 @@ class MeasureSettings:
 def weight_free_measures(
     settings: MeasureSettings | None = None, model: DetailModel | None = None
 ) -> list[Measure]:
-    """All of them, each for one picture in one thread.
+    """All measures without weights, each for one picture in one thread.
 
     `model` is of the photographs that detail is compared with, the bundled ones if None.
     """

@@ -41,7 +41,7 @@ class HighResolution:
     positions: str | None = None
     """How position embeddings go beyond the training size; None: as the model has them."""
     side: int | None = None
-    """Longest side in pixels that a table of positions shall reach."""
+    """Longest side in pixels that a table of positions has to reach."""
     trained_tokens: int = 64
     """Tokens a side of the training images: rotary positions are scaled beyond it."""
     time_dependent: bool = False
@@ -61,9 +61,9 @@ class HighResolution:
     ) -> "HighResolution":
         """The options as they were stated.
 
-        Arguments:
+        Args:
             methods: what `positions` may be in models of the `family`.
-            where: the place to name in errors.
+            where: what to name in errors.
 
         Raises:
             error: an unknown option, a value of the wrong kind, or options that have no effect.
@@ -83,7 +83,7 @@ class HighResolution:
             )
         wanted = cls(**stated)
         if wanted.positions is not None and wanted.positions not in methods:
-            allowed = ", ".join(methods) or "none, as they need none or have no such choice"
+            allowed = ", ".join(methods) or "none: they need none or have no such choice"
             raise error(
                 f"{where}.positions: found {wanted.positions!r}, allowed in {family} models: "
                 f"{allowed}"
@@ -92,7 +92,7 @@ class HighResolution:
             if stated.get(key) and wanted.positions not in ROTARY:
                 raise error(
                     f"{where}.{key}: has no effect without positions {' or '.join(ROTARY)}: give "
-                    "one of them, where the family has them, or leave it out"
+                    "one of them, if the family has them, or leave it out"
                 )
         if wanted.positions in TABLE and wanted.side is None:
             raise error(
@@ -103,7 +103,7 @@ class HighResolution:
 
 
 def given_options(sides: tuple[int | None, int | None], **options: Any) -> dict[str, Any]:
-    """Those of the options that are given; a table of positions reaches the longer of the sides."""
+    """The options that are given; a table of positions reaches the longer of the sides."""
     given = {key: value for key, value in options.items() if value is not None}
     known = [side for side in sides if side is not None]
     if given.get("positions") in TABLE and known:

@@ -2,7 +2,7 @@
 
 import torch
 
-from diffusion4k.errors import UsageError
+from diffusion4k.errors import UsageError, first_line
 
 __all__ = ["multiplies_bfloat16", "usable_device"]
 
@@ -18,8 +18,9 @@ def usable_device(name: str | torch.device | None = None) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"device {name}: cannot be used here ({reason}): try cpu") from None
+        raise UsageError(
+            f"device {name}: cannot be used here ({first_line(error)}): try cpu"
+        ) from None
     return device
 
 

@@ -4,7 +4,7 @@
                      clip, optimizer step, weight average, curves; now and then validation,
                      checkpoint
 
-Whatever is random is a function of the seed and of a sample's place in the run, and everything else
+Whatever is random is a function of the seed and of a sample's position in the run; everything else
 is in the checkpoint: a run that was killed and started again ends with the same weights to the bit.
 """
 
@@ -47,7 +47,7 @@ def train(recipe: Recipe, *, skip_bad: bool = False, changed_inputs: bool = Fals
     That is a pipeline, or with `lora` in the recipe the adapters alone.
 
     Builds the cache first where it is not complete; `skip_bad` leaves out broken photographs.
-    `changed_inputs`: goes on with other photographs, captions or base weights than it began with.
+    `changed_inputs`: continues with other photographs, captions or base weights than it began with.
 
     Raises:
         UsageError: a recipe that cannot be run, or that is not the one of the checkpoint, or leads
@@ -123,7 +123,7 @@ def fit(run: Run, watchers: Watchers, saving: Saving, *, after: int) -> None:
                 saving.finish()
                 raise TrainingStopped(
                     f"stopped by signal {signal} after step {done} of {recipe.steps}, saved in "
-                    f"{saving.latest()}: run the same command to go on",
+                    f"{saving.latest()}: run the same command to continue",
                     signal,
                 )
     saving.finish()

@@ -54,7 +54,7 @@ class Method:
         return moved(question, self.device)
 
     def drawn(self, seed: int, batch: Batch) -> dict[str, Any]:
-        """The question of a training batch, whose noise follows from the seed and its places."""
+        """The question of a training batch, whose noise follows from the seed and its positions."""
         shape = batch["latents"].shape[1:]
         return self.question(batch, *draw_noise(seed, batch["places"], shape, self.timesteps))
 

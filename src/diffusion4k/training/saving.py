@@ -1,4 +1,4 @@
-"""The checkpoints of a run of a transformer: written beside it, and gone on from."""
+"""The checkpoints of a run of a transformer: written beside it, and resumed from."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -33,7 +33,7 @@ class Saving:
         Raises:
             Diffusion4kError: the checkpoint is damaged.
         """
-        self._run.engine.say(f"going on from {checkpoint}")
+        self._run.engine.say(f"resuming from {checkpoint}")
         self._state.load(checkpoint, alone=self._run.engine.world == 1)
         about = read_state(checkpoint)
         self._run.guard.load(about["guard"])

@@ -19,7 +19,7 @@ class StartingPoint:
     """Where a run begins.
 
     Attributes:
-        checkpoint: from which it goes on, if there is one.
+        checkpoint: from which it is resumed, if there is one.
         done: the steps that are done there.
         inputs: what the run is made of; only in the first process, and with a checkpoint.
     """
@@ -48,7 +48,7 @@ def starting_point(
     """
     if engine.is_main:
         for damaged in set_aside_damaged(recipe.output / "checkpoints"):
-            print(f"{damaged}: incomplete files, going on without it", file=sys.stderr)
+            print(f"{damaged}: incomplete files, continuing without it", file=sys.stderr)
     engine.wait()
     checkpoint, done = resume_point(recipe, engine.data_world)
     found = None

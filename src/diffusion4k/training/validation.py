@@ -27,7 +27,7 @@ __all__ = ["Validation", "build_validation"]
 
 
 class Validation:
-    """Loss and images of a network, asked for whenever the recipe says so."""
+    """Loss and images of a network, made whenever the recipe says so."""
 
     def __init__(
         self,

@@ -151,7 +151,10 @@ def another_program(path: Path) -> None:
     [
         (another_version, "version 7 of its tables, known here is 1"),
         (another_program, "another program's database: move it away"),
-        (lambda path: path.write_bytes(b"no database at all" * 100), "not a sound SQLite database"),
+        (
+            lambda path: path.write_bytes(b"no database at all" * 100),
+            "not an intact SQLite database",
+        ),
         (lambda path: path.mkdir(), "cannot be opened"),
     ],
 )
@@ -202,5 +205,5 @@ def read_only() -> Iterator[Path]:
 
 def test_a_log_that_may_only_be_read(read_only: Path) -> None:
     assert latest_decisions(read_only)["a"].decision == "accepted"
-    with pytest.raises(Diffusion4kError, match="may not be written: check the rights"):
+    with pytest.raises(Diffusion4kError, match="not writable: check the permissions"):
         DecisionLog(read_only)

@@ -116,7 +116,7 @@ BAD = [
     (link, "symlink", "outside of the dataset"),
     (linked_folder, "symlink", "outside of the dataset"),
     (other_case, "name", "named Lake.PNG"),
-    (normal_form, "name", "name it as the file is"),
+    (normal_form, "name", "use the file's own name"),
     (two_cases, "name", "Lake.png is the same name"),
     (wrong_ending, "ending", 'ends in ".jpg", its content is .png'),
     (no_ending, "ending", "has no ending"),

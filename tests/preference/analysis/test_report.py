@@ -13,7 +13,7 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from diffusion4k.cli.study.report import report
+from diffusion4k.cli.study import report
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.preference.answers import write_answers
 from tests.preference.analysis.simulate import answer, judge, people

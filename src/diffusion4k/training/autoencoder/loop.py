@@ -4,7 +4,7 @@
                      clip, a step of both optimizers, weight average, curves
                      now and then validation, checkpoint
 
-Whatever is random is a function of (seed, place of a crop), and everything else is in the
+Whatever is random is a function of (seed, position of a crop), and everything else is in the
 checkpoint: a run that was killed and started again ends with the same weights, bit for bit.
 
 Every process holds both networks whole, and gradients are averaged at the end of a step rather than
@@ -65,7 +65,7 @@ def train_autoencoder(
     """Run a recipe to its end, from its newest checkpoint if there is one; the student's folder.
 
     `skip_bad` leaves out photographs that cannot be read or are smaller than the crop.
-    `changed_inputs`: goes on with other photographs or another teacher than it began with.
+    `changed_inputs`: continues with other photographs or another teacher than it began with.
 
     Raises:
         UsageError: a recipe that cannot be run, or that is not the one of the checkpoint, or leads
@@ -140,7 +140,7 @@ class _AutoencoderRun:
     def _open_logs(self, skip_bad: bool) -> None:
         recipe, wanted = self.recipe, self.recipe.validation
         if self.checkpoint:
-            self.engine.say(f"going on from {self.checkpoint}")
+            self.engine.say(f"resuming from {self.checkpoint}")
         require_space(recipe, self.trained.student, self.trained.discriminator)
         self.validation = None
         if wanted.every:
@@ -191,7 +191,7 @@ class _AutoencoderRun:
                 if signal:
                     raise TrainingStopped(
                         f"stopped by signal {signal} after step {done} of {recipe.steps}, saved in "
-                        f"{self.checkpoint}: run the same command to go on",
+                        f"{self.checkpoint}: run the same command to continue",
                         signal,
                     )
 
@@ -268,7 +268,7 @@ class _AutoencoderRun:
         # A sum is finite only if all of it is.
         if self.guard.judge(values[0], sum((*values[1:], judge_norm))):
             raise Diffusion4kError(
-                f"step {step + 1}: loss {values[0]}, gradient norm {norm}, of the discriminator "
+                f"step {step + 1}: loss {values[0]}, gradient norm {norm}, discriminator's "
                 f"{judge_norm}; last good checkpoint: {self.checkpoint or 'none'}; in a new "
                 "output, try a lower optimizer.learning_rate or precision=fp32"
             )
@@ -283,7 +283,7 @@ class _AutoencoderRun:
         return dict(zip(_COLUMNS, values, strict=True))
 
     def _noise(self, places: range) -> Tensor | None:
-        """Of the latents of each crop, whichever process has it."""
+        """Noise for the latents of each crop, the same whichever process has it."""
         recipe = self.recipe
         if recipe.posterior == "mean":
             return None
