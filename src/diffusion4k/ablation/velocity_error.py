@@ -27,11 +27,9 @@ from diffusion4k.support.progress import track
 from diffusion4k.training.engine.randomness import generator_at
 from diffusion4k.training.recipe.build import build_precision
 from diffusion4k.training.recipe.recipe import Recipe
-from diffusion4k.wavelet import dwt2
+from diffusion4k.wavelet import SUB_BANDS, dwt2
 
-__all__ = ["SUB_BANDS", "levels_of", "network_of", "velocity_errors"]
-
-SUB_BANDS = ("LL", "LH", "HL", "HH")
+__all__ = ["levels_of", "network_of", "velocity_errors"]
 
 
 def levels_of(study: AblationRecipe) -> NDArray[np.float64]:

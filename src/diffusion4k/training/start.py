@@ -47,8 +47,8 @@ def starting_point(
         UsageError: see `resume_point` and `require_same_inputs`.
     """
     if engine.is_main:
-        for damaged in set_aside_damaged(recipe.output / "checkpoints"):
-            print(f"{damaged}: incomplete files, continuing without it", file=sys.stderr)
+        for folder in set_aside_damaged(recipe.output / "checkpoints"):
+            print(f"{folder}: incomplete files, continuing without it", file=sys.stderr)
     engine.wait()
     checkpoint, done = resume_point(recipe, engine.data_world)
     found = None
