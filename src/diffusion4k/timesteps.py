@@ -6,17 +6,19 @@ sigma lies in (0, 1); z = (1 - sigma) x + sigma noise. A resolution shift s (the
 sigma to s sigma / (1 + (s - 1) sigma): more noise for s > 1.
 """
 
+from __future__ import annotations
+
 import math
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Protocol
-
-import torch
-from torch import Generator, Tensor
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 from diffusion4k.config.part import OrWord, Part, check_range
 from diffusion4k.config.types import Number, Positive
+
+if TYPE_CHECKING:  # a recipe is read without waiting for torch
+    import torch
+    from torch import Generator, Tensor
 
 __all__ = [
     "Beta",
@@ -69,13 +71,17 @@ class Shifted(Part, TimestepDistribution):
     """
 
     key = "distribution"
-    drawn: ClassVar[Callable[..., Tensor]] = staticmethod(torch.rand)
-    """Draws the numbers that `quantile` maps: uniform ones in [0, 1)."""
     shift: Annotated[Positive, OrWord("auto")] = field(default=1.0, kw_only=True)
 
     @abstractmethod
     def quantile(self, u: Tensor) -> Tensor:
         """sigma in [0, 1] before the shift, `(B,)` like the numbers drawn."""
+
+    def drawn(self, batch: int, generator: Generator | None) -> Tensor:
+        """The numbers that `quantile` maps, `(batch,)`: uniform ones in [0, 1)."""
+        import torch
+
+        return torch.rand(batch, generator=generator, device=_device(generator))
 
     def sample(
         self,
@@ -84,8 +90,7 @@ class Shifted(Part, TimestepDistribution):
         device: torch.device | str | None = None,
     ) -> Tensor:
         """See `TimestepDistribution.sample`."""
-        place = generator.device if generator is not None else torch.device("cpu")
-        sigma = self.quantile(self.drawn(batch, generator=generator, device=place))
+        sigma = self.quantile(self.drawn(batch, generator))
         shifted = shift_sigma(sigma.clamp(_EDGE, 1 - _EDGE), self.shift)
         return shifted.clamp(_EDGE, 1 - _EDGE).to(device)
 
@@ -95,13 +100,18 @@ class LogitNormal(Shifted):
     """logit(sigma) is normal with `mean` and `std`; Esser et al. choose (0, 1)."""
 
     name = "logit-normal"
-    drawn = staticmethod(torch.randn)
     mean: Number = 0.0
     std: Positive = 1.0
 
     def quantile(self, u: Tensor) -> Tensor:
-        """See `Shifted`; of standard normal numbers."""
-        return torch.sigmoid(self.mean + self.std * u)
+        """See `Shifted`; `u` is normal."""
+        return (self.mean + self.std * u).sigmoid()
+
+    def drawn(self, batch: int, generator: Generator | None) -> Tensor:
+        """Standard normal numbers."""
+        import torch
+
+        return torch.randn(batch, generator=generator, device=_device(generator))
 
 
 @dataclass(frozen=True)
@@ -132,7 +142,7 @@ class Mode(Shifted):
 
     def quantile(self, u: Tensor) -> Tensor:
         """See `Shifted`."""
-        return 1 - u - self.scale * (torch.cos(math.pi / 2 * u).square() - 1 + u)
+        return 1 - u - self.scale * ((math.pi / 2 * u).cos().square() - 1 + u)
 
 
 @dataclass(frozen=True)
@@ -150,10 +160,15 @@ class Beta(Shifted):
 
     def quantile(self, u: Tensor) -> Tensor:
         """See `Shifted`."""
+        import torch
         from scipy.special import betaincinv
 
         sigma = betaincinv(self.alpha, self.beta, u.double().cpu().numpy())
         return torch.from_numpy(sigma).to(u.device, torch.float32)
+
+
+def _device(generator: Generator | None) -> torch.device | str:
+    return generator.device if generator is not None else "cpu"
 
 
 @dataclass(frozen=True)

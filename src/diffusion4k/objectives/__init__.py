@@ -13,6 +13,9 @@ composition of four parts, `composed.Composed`:
 
 Those that have a name in a paper are in `named`: plain flow matching, wavelet-based latent
 fine-tuning (WLF), the SNR-aware Huber wavelet, latent wavelet diffusion (LWD).
+
+A recipe's sections follow from these classes, and it is read without waiting for torch: so torch is
+imported where it computes.
 """
 
 import importlib

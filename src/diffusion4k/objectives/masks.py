@@ -1,15 +1,15 @@
 r"""Which positions of the latents count, at which noise level."""
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from diffusion4k.config.part import Part
 from diffusion4k.config.types import Probability
-from diffusion4k.wavelet import dwt2
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["EnergyMask", "Mask"]
 
@@ -44,20 +44,23 @@ class EnergyMask(Part, Mask):
     lower: Probability = 0.3
     of: Literal["latents", "noisy"] = "latents"
 
-    @torch.no_grad()
     def __call__(self, latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         """See `Mask`. Height and width must be even."""
-        level = sigma.view(-1, 1, 1, 1)
-        shown = latents.to(sigma)
+        level = sigma.detach().view(-1, 1, 1, 1)
+        shown = latents.detach().to(sigma)
         if self.of == "noisy":
-            shown = (1 - level) * shown + level * noise.to(sigma)
+            shown = (1 - level) * shown + level * noise.detach().to(sigma)
         return (energy_map(shown) + self.lower >= level).to(sigma)
 
 
 def energy_map(latents: Tensor) -> Tensor:
     """A in [0, 1] of latents `(B, C, H, W)`: `(B, 1, H, W)`."""
+    from torch.nn.functional import interpolate
+
+    from diffusion4k.wavelet import dwt2
+
     detail = dwt2(latents)[:, latents.shape[1] :]  # all channels' LH, HL, HH
     energy = 3 * detail.square().mean(dim=1, keepdim=True)
-    energy = F.interpolate(energy, size=latents.shape[-2:], mode="bilinear", align_corners=False)
+    energy = interpolate(energy, size=latents.shape[-2:], mode="bilinear", align_corners=False)
     least, most = energy.amin(dim=(2, 3), keepdim=True), energy.amax(dim=(2, 3), keepdim=True)
     return (energy - least) / (most - least + 1e-8)

@@ -11,11 +11,11 @@ frequencies. A frequency effect needs unequal weights, another norm, or a mask. 
 taken with equal weights too: no hidden short cut.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from diffusion4k.config.part import Part
 from diffusion4k.config.types import NonNegative, Positive, Probability, Text, not_all_zero
@@ -24,6 +24,9 @@ from diffusion4k.objectives.masks import EnergyMask
 from diffusion4k.objectives.norms import SnrHuber
 from diffusion4k.objectives.transforms import Bands, Wavelet
 from diffusion4k.objectives.weightings import PathMinSnr
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["FlowMatching", "LatentWaveletDiffusion", "SnrHuberWavelet", "WaveletFlow"]
 

@@ -5,14 +5,17 @@ an outlier pulls with the force c at most. It is computed as r^2 / (1 + sqrt(1 +
 without a difference of nearly equal numbers; for c to infinity it is half the squared error.
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from __future__ import annotations
 
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from diffusion4k.config.part import Part
 from diffusion4k.config.types import Positive, Probability
 from diffusion4k.objectives.weightings import signal_to_noise
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Absolute", "Norm", "PseudoHuber", "SnrHuber", "Squared"]
 

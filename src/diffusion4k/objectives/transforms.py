@@ -5,19 +5,21 @@ level L (the coarsest), and one LL, what is left. An orthonormal wavelet keeps t
 (Parseval): with equal weights and the squared norm it changes nothing, at any number of levels.
 """
 
+from __future__ import annotations
+
 import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeAlias
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from diffusion4k.config.part import REQUIRED, Part
 from diffusion4k.config.types import Count, NonNegative, Probability, Text
-from diffusion4k.wavelet import dwt2, is_orthonormal
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Bands", "Identity", "Transform", "Wavelet"]
 
@@ -108,6 +110,8 @@ class Wavelet(Part, Transform):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        from diffusion4k.wavelet import is_orthonormal
+
         is_orthonormal(self.wavelet)  # refuses an unknown wavelet
         for each in self.bands:
             if len(each.detail) != self.levels:
@@ -121,6 +125,8 @@ class Wavelet(Part, Transform):
 
     def __call__(self, error: Tensor) -> Sequence[Tensor]:
         """See `Transform`."""
+        from diffusion4k.wavelet import dwt2
+
         step = 2**self.levels
         if error.shape[2] % step or error.shape[3] % step:
             raise ValueError(
@@ -141,5 +147,5 @@ class Wavelet(Part, Transform):
         weights = rows[:1]
         for i, (here, there) in enumerate(itertools.pairwise(self.bands)):
             passed = ((sigma - here.sigma) / (there.sigma - here.sigma)).clamp(0, 1)
-            weights = weights + torch.outer(passed, rows[i + 1] - rows[i])
+            weights = weights + passed.outer(rows[i + 1] - rows[i])
         return weights

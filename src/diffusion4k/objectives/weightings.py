@@ -10,15 +10,17 @@ Whatever divides by sigma or 1 - sigma takes sigma no nearer to 0 and 1 than 1/1
 schedule of 1000 steps: so every weight is finite for every sigma in [0, 1].
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
-from typing import Protocol
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol
 
 from diffusion4k.config.part import Part
 from diffusion4k.config.types import NonNegative, Positive
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "Constant",
@@ -56,7 +58,7 @@ class Constant(Part, Weighting):
 
     def __call__(self, sigma: Tensor) -> Tensor:
         """See `Weighting`."""
-        return torch.ones_like(sigma)
+        return sigma.new_ones(sigma.shape)
 
 
 @dataclass(frozen=True)

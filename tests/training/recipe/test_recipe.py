@@ -1,5 +1,7 @@
 """Recipes: what is accepted, and one line that names everything that is not."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -186,6 +188,12 @@ def test_files_that_are_no_recipe(tmp_path: Path, content: bytes, problem: str) 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     assert "No such file" in _refusal(tmp_path / "absent.yaml")
+
+
+def test_a_recipe_is_read_without_torch() -> None:
+    """What is wrong with it is reported before any library is loaded that takes seconds."""
+    code = "import sys, diffusion4k.training.recipe.recipe; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_known_keys_are_those_of_all_choices() -> None:
