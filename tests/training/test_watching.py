@@ -18,7 +18,7 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.training import loop, method
 from diffusion4k.training.loop import train
 from diffusion4k.training.recipe.recipe import GuardRecipe, LogRecipe, Recipe
-from diffusion4k.training.run import Run
+from diffusion4k.training.run import TrainingRun
 from diffusion4k.training.watch.bands import BANDS, LossBySigma
 from diffusion4k.training.watch.curve import Curve
 from diffusion4k.training.watch.step_guard import Guard
@@ -103,7 +103,7 @@ def test_a_bad_step_changes_nothing_and_enough_of_them_stop_the_run(
     seen: list[tuple[int, torch.Tensor]] = []
     step = loop.take_step
 
-    def watched(run: Run, number: int) -> tuple[float, float, float]:
+    def watched(run: TrainingRun, number: int) -> tuple[float, float, float]:
         result = step(run, number)
         seen.append((number + 1, run.transformer.proj_out.weight.detach().clone()))
         return result

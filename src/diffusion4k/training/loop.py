@@ -28,7 +28,7 @@ from diffusion4k.training.method import build_method
 from diffusion4k.training.pictures import complete_cache, training_batches
 from diffusion4k.training.recipe.build import chosen_engine
 from diffusion4k.training.recipe.recipe import Recipe
-from diffusion4k.training.run import Run, set_up
+from diffusion4k.training.run import TrainingRun, set_up
 from diffusion4k.training.saving import Saving
 from diffusion4k.training.signals import StopRequest, TrainingStopped
 from diffusion4k.training.start import starting_point
@@ -52,7 +52,7 @@ def train(recipe: Recipe, *, skip_bad: bool = False, changed_inputs: bool = Fals
     Raises:
         UsageError: a recipe that cannot be run, or that is not the one of the checkpoint, or leads
             to other photographs or weights.
-        Stopped: SIGTERM or Ctrl-C came; a checkpoint of the last step is written.
+        TrainingStopped: SIGTERM or Ctrl-C came; a checkpoint of the last step is written.
         Diffusion4kError: model, photographs or cache unusable, or a loss that is not finite.
     """
     model = resolve(recipe.model)
@@ -89,7 +89,7 @@ def train(recipe: Recipe, *, skip_bad: bool = False, changed_inputs: bool = Fals
         return _export(run)
 
 
-def fit(run: Run, watchers: Watchers, saving: Saving, *, after: int) -> None:
+def fit(run: TrainingRun, watchers: Watchers, saving: Saving, *, after: int) -> None:
     """All steps that are left; `after` is the last one done, -1 of a run that begins.
 
     Raises:
@@ -130,7 +130,7 @@ def fit(run: Run, watchers: Watchers, saving: Saving, *, after: int) -> None:
     watchers.finish()
 
 
-def take_step(run: Run, step: int) -> tuple[float, float, float]:
+def take_step(run: TrainingRun, step: int) -> tuple[float, float, float]:
     """One optimizer step; loss, norm of the gradient before clipping, learning rate.
 
     A step that the guard refuses changes nothing.
@@ -168,7 +168,7 @@ def take_step(run: Run, step: int) -> tuple[float, float, float]:
     return loss_value, norm, rate
 
 
-def _loss(run: Run, step: int, micro: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _loss(run: TrainingRun, step: int, micro: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean loss of a micro-batch, and what `LossBySigma` measures of it."""
     batch = run.batches.batch(step, micro, run.engine.data_rank, run.engine.data_world)
     question = run.method.drawn(run.recipe.seed, batch)
@@ -191,7 +191,7 @@ def _diverged(done: int, reason: str, saving: Saving) -> Diffusion4kError:
     )
 
 
-def _export(run: Run) -> Path:
+def _export(run: TrainingRun) -> Path:
     """Write the result as a pipeline folder, or as one of adapters."""
     recipe, family = run.recipe, run.method.family
     path = recipe.output / ("lora" if recipe.lora else "model")

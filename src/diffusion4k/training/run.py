@@ -21,11 +21,11 @@ from diffusion4k.training.recipe.recipe import Recipe
 from diffusion4k.training.watch.bands import LossBySigma
 from diffusion4k.training.watch.step_guard import Guard
 
-__all__ = ["Run", "set_up"]
+__all__ = ["TrainingRun", "set_up"]
 
 
 @dataclass
-class Run:
+class TrainingRun:
     """The parts of a run.
 
     Attributes:
@@ -76,13 +76,13 @@ def set_up(
     model: Path,
     method: Method,
     batches: LatentBatches,
-) -> Run:
+) -> TrainingRun:
     """Load the network and what trains it, spread over the engine's processes."""
     transformer = engine.place(
         lambda: load_network(recipe, family, model, engine.device),
         bfloat16=computes_in_bf16(recipe, engine.device),
     )
-    return Run(
+    return TrainingRun(
         recipe=recipe,
         engine=engine,
         model=model,

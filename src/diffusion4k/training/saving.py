@@ -8,7 +8,7 @@ from diffusion4k.support.versions import versions
 from diffusion4k.training.checkpoint.checkpoint import Retention, latest_checkpoint, read_state
 from diffusion4k.training.checkpoint.sharded import CheckpointWriter, TrainingState
 from diffusion4k.training.inputs import Inputs
-from diffusion4k.training.run import Run
+from diffusion4k.training.run import TrainingRun
 
 __all__ = ["Saving"]
 
@@ -18,7 +18,7 @@ _FAILED = 1 << 16  # above all signals
 class Saving:
     """Saves a run as it stands."""
 
-    def __init__(self, run: Run, inputs: Inputs | None) -> None:
+    def __init__(self, run: TrainingRun, inputs: Inputs | None) -> None:
         """`inputs` are noted in each checkpoint; the first process has them."""
         wanted = run.recipe.checkpoint
         self.folder = run.recipe.output / "checkpoints"

@@ -4,7 +4,7 @@ from PIL import Image
 
 from diffusion4k.training.background import BackgroundImages
 from diffusion4k.training.engine.parameters import trained_parameters
-from diffusion4k.training.run import Run
+from diffusion4k.training.run import TrainingRun
 from diffusion4k.training.validation import Validation
 from diffusion4k.training.watch.bands import BANDS
 from diffusion4k.training.watch.curve import Curve
@@ -20,7 +20,12 @@ class Watchers:
     """All who watch a run; only the first process writes."""
 
     def __init__(
-        self, run: Run, validation: Validation, throughput: Throughput | None, *, resume_after: int
+        self,
+        run: TrainingRun,
+        validation: Validation,
+        throughput: Throughput | None,
+        *,
+        resume_after: int,
     ) -> None:
         """Steps after `resume_after` are forgotten: the run computes them anew."""
         self._run, self._validation, self._throughput = run, validation, throughput

@@ -70,7 +70,7 @@ def train_autoencoder(
     Raises:
         UsageError: a recipe that cannot be run, or that is not the one of the checkpoint, or leads
             to other photographs or weights.
-        Stopped: SIGTERM or Ctrl-C came; a checkpoint of the last step is written.
+        TrainingStopped: SIGTERM or Ctrl-C came; a checkpoint of the last step is written.
         Diffusion4kError: teacher or photographs unusable, or a loss that is not finite.
     """
     check_wavelet(recipe)
