@@ -30,7 +30,7 @@ from bad_copies import CLASSES, GOOD, copies
 from common import save
 
 from diffusion4k.curation.measures import MEASURES, measure
-from diffusion4k.curation.steps.quality import judge
+from diffusion4k.curation.steps.quality import rejections
 from diffusion4k.curation.thresholds import Thresholds
 from diffusion4k.data.images import open_pixels
 
@@ -97,7 +97,7 @@ def table(rows: list[Row], values: list[Row], thresholds: Thresholds) -> dict[st
             return [
                 f"{v['photograph']}: {v['copy']}"
                 for v in group
-                if step in {r.step for r in judge(v["values"], thresholds)}
+                if step in {r.step for r in rejections(v["values"], thresholds)}
             ]
 
         positives = [v for v in mine if v["class"] == kind]

@@ -19,6 +19,7 @@ from diffusion4k.cli.endpoint import (
     Url,
     settings_of,
 )
+from diffusion4k.endpoint import defaults
 
 if TYPE_CHECKING:
     from diffusion4k.preference.study.config import StudyConfig
@@ -65,18 +66,22 @@ def judge(
     patches: Annotated[
         int, typer.Option(help="Regions at native size that decide about fine details; 0: none.")
     ] = 0,
-    patch_side: Annotated[int, typer.Option(help="Side of such a region, pixels.")] = 768,
-    endpoint: Url = "https://api.openai.com/v1",
-    model: Model = "gpt-4o",
-    longest: Longest = 1536,
-    quality: Quality = 95,
-    detail: Detail = "high",
-    concurrency: Concurrency = 8,
+    patch_side: Annotated[
+        int, typer.Option(help="Side of such a region, pixels.")
+    ] = defaults.PATCH_SIDE,
+    endpoint: Url = defaults.URL,
+    model: Model = defaults.MODEL,
+    longest: Longest = defaults.LONGEST,
+    quality: Quality = defaults.JUDGE_QUALITY,
+    detail: Detail = defaults.DETAIL,
+    concurrency: Concurrency = defaults.CONCURRENCY,
     requests_per_minute: RateLimit = None,
     tokens_per_minute: RateLimit = None,
-    timeout: Timeout = 120.0,
-    retries: Retries = 6,
-    max_tokens: Annotated[int, typer.Option(help="Longest answer, tokens.")] = 500,
+    timeout: Timeout = defaults.TIMEOUT,
+    retries: Retries = defaults.RETRIES,
+    max_tokens: Annotated[
+        int, typer.Option(help="Longest answer, tokens.")
+    ] = defaults.JUDGE_TOKENS,
     budget: Annotated[
         float | None, typer.Option(help="Dollars that all runs with one --out may spend.")
     ] = None,
@@ -84,7 +89,7 @@ def judge(
     output_price: Price = None,
     tries: Annotated[
         int, typer.Option(help="Largest number of answers to pay for when they cannot be read.")
-    ] = 3,
+    ] = defaults.TRIES,
     estimate: Estimate = False,
 ) -> None:
     """Have a judge compare models' images by the three questions of Diffusion-4K.

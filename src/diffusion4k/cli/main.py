@@ -123,18 +123,22 @@ def main() -> None:
     except BrokenPipeError:
         # The reader of our output left (for example `| head`); that is no failure of ours.
         _give_up_output()
-    except OSError as failure:
-        cause = _first(failure)
-        if cause.errno in _DISK:
-            what = cause.filename2 or cause.filename or "output"  # of a copy: where it goes
-            if cause.errno == errno.ENOSPC:
-                what = f"disk full while writing {what}: free some space"
-            else:
-                what = f"{what}: cannot be written ({cause.strerror}): make room or check the disk"
-            _fail(f"{what} and run the same command to continue", 1)
-        if cause.filename is None:
+    except OSError as error:
+        if not (refusal := _disk_refusal(_first(error))):
             raise
-        _fail(f"{cause.filename}: {cause.strerror}", 1)
+        _fail(refusal, 1)
+
+
+def _disk_refusal(error: OSError) -> str:
+    """What the system refuses about a file, and what to do; empty if it names none."""
+    if error.errno not in _DISK:
+        return f"{error.filename}: {error.strerror}" if error.filename is not None else ""
+    written = error.filename2 or error.filename or "output"  # of a copy the second one
+    if error.errno == errno.ENOSPC:
+        what = f"disk full while writing {written}: free some space"
+    else:
+        what = f"{written}: cannot be written ({error.strerror}): make room or check the disk"
+    return f"{what} and run the same command to continue"
 
 
 def _first(error: OSError) -> OSError:

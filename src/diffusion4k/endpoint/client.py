@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
 
+from diffusion4k.endpoint import defaults
 from diffusion4k.endpoint.answer_text import clean_text
 from diffusion4k.endpoint.bounded import TooLargeError, bounded_client
 from diffusion4k.endpoint.failures import Passing, classified
-from diffusion4k.endpoint.settings import OPENAI, EndpointSettings
+from diffusion4k.endpoint.settings import EndpointSettings
 from diffusion4k.errors import Diffusion4kError, UsageError
 
 __all__ = ["Endpoint", "EndpointAnswer", "chat_body", "parse_answer"]
@@ -187,7 +188,7 @@ def parse_answer(body: Any, request_id: Any) -> EndpointAnswer | None:
 
 def _key_from_environment(settings: EndpointSettings) -> str:
     key = os.environ.get(KEY, "").strip()
-    if not key and settings.url.startswith(OPENAI):
+    if not key and settings.url.startswith(defaults.URL):
         raise UsageError(
             f"{settings.url}: needs a key: set the environment variable {KEY}, or name a "
             "model on this "

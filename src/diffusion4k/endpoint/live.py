@@ -100,7 +100,7 @@ class LiveRun:
                     )
             except Exception as error:
                 self._stop(error)
-            self._counter.advance(self._sender.book.told)
+            self._counter.advance(self._sender.spending.summary)
 
     async def _ask(self, task: Task) -> None:
         messages = await asyncio.to_thread(task.messages)

@@ -19,6 +19,7 @@ from diffusion4k.cli.endpoint import (
     Url,
     settings_of,
 )
+from diffusion4k.endpoint import defaults
 
 __all__ = ["EXAMPLE", "caption"]
 
@@ -37,16 +38,16 @@ def caption(
         Path,
         typer.Argument(help="Folder of pictures, or one that dataset build made.", metavar="DIR"),
     ],
-    endpoint: Url = "https://api.openai.com/v1",
-    model: Model = "gpt-4o",
-    longest: Longest = 1536,
-    quality: Quality = 90,
-    detail: Detail = "high",
-    concurrency: Concurrency = 8,
+    endpoint: Url = defaults.URL,
+    model: Model = defaults.MODEL,
+    longest: Longest = defaults.LONGEST,
+    quality: Quality = defaults.QUALITY,
+    detail: Detail = defaults.DETAIL,
+    concurrency: Concurrency = defaults.CONCURRENCY,
     requests_per_minute: RateLimit = None,
     tokens_per_minute: RateLimit = None,
-    timeout: Timeout = 120.0,
-    retries: Retries = 6,
+    timeout: Timeout = defaults.TIMEOUT,
+    retries: Retries = defaults.RETRIES,
     prompt: Annotated[
         str | None,
         typer.Option(help="Prompt for the model, in place of the paper's sentence."),
@@ -62,10 +63,12 @@ def caption(
     batch: Annotated[
         bool, typer.Option("--batch", help="Batch API: half the price, within 24 hours.")
     ] = False,
-    max_words: Annotated[int, typer.Option(help="A longer caption is flagged.")] = 80,
+    max_words: Annotated[
+        int, typer.Option(help="A longer caption is flagged.")
+    ] = defaults.CAPTION_WORDS,
     tries: Annotated[
         int, typer.Option(help="Largest number of answers to pay for when they are flagged.")
-    ] = 3,
+    ] = defaults.TRIES,
     keep_flagged: Annotated[
         bool, typer.Option("--keep-flagged", help="Accept refusals and long captions, too.")
     ] = False,

@@ -107,7 +107,7 @@ class BatchRun:
                 self._adopt(batch, await batches.create_batch(self._sender, file, batch.name))
 
     def _affordable(self, jobs: list[Job]) -> tuple[list[Job], Diffusion4kError | None]:
-        budget, spent = self._sender.endpoint.settings.budget, self._sender.book.spent
+        budget, spent = self._sender.endpoint.settings.budget, self._sender.spending.spent
         if budget is None:
             return jobs, None
         total = spent
@@ -147,7 +147,7 @@ class BatchRun:
         ]
         cost = sum(self._sender.worst_cost(job.tokens) for job in jobs)
         with self._ledger.durable():
-            number = self._sender.book.reserve_many(batch, cost)
+            number = self._sender.spending.reserve_many(batch, cost)
             connection.execute(
                 "INSERT INTO batches VALUES (?, NULL, ?, ?, ?, ?, ?)",
                 (batch, number, *self._asked()),
@@ -208,7 +208,7 @@ class BatchRun:
     def _close(self, batch: _Batch, found: list[batches.BatchResult]) -> None:
         """Store the answers of a batch that has ended, and forget it, in one transaction."""
         plan, endpoint = self._plan, self._sender.endpoint.settings
-        connection, book = self._ledger.connection, self._sender.book
+        connection, spending = self._ledger.connection, self._sender.spending
         query = "SELECT key, picture, attempt, tokens FROM batch_pictures WHERE batch = ?"
         asked = {key: rest for key, *rest in connection.execute(query, (batch.name,)).fetchall()}
         closed = 0
@@ -224,7 +224,7 @@ class BatchRun:
                     continue
                 answer = result.answer
                 payment = self._sender.payment(batch.request, answer, tokens)
-                payment = replace(payment, number=book.pay_part(result.key, payment.cost))
+                payment = replace(payment, number=spending.pay_part(result.key, payment.cost))
                 flag = flag_of(answer.text, answer.refusal, answer.finish, plan.settings.most_words)
                 self._ledger.record(
                     picture, plan.question, attempt, flag, answer, payment, endpoint.url
@@ -234,9 +234,9 @@ class BatchRun:
                     closed += not self._is_open(job)
             for table, column in (("batch_pictures", "batch"), ("batches", "name")):
                 connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (batch.name,))
-            book.close(batch.request)
+            spending.release(batch.request)
         for _ in range(closed):
-            self._counter.advance(book.told)
+            self._counter.advance(spending.summary)
 
 
 def _errors(batch: Any) -> str:

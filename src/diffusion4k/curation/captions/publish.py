@@ -115,8 +115,8 @@ def estimate_folder(folder: Path, settings: CaptionSettings, *, overwrite: bool 
     """
     folder = photo_folder(folder)
     found = find_pictures(folder, overwrite=overwrite)
-    with scratch_copy(folder / LEDGER) as copy, CaptionLedger(copy) as book:
-        plan = make_plan(found.pictures, settings, book, progress=True)
+    with scratch_copy(folder / LEDGER) as copy, CaptionLedger(copy) as ledger:
+        plan = make_plan(found.pictures, settings, ledger, progress=True)
     return estimate(plan.jobs, settings)
 
 

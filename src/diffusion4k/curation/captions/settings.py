@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field, StrictBool
 
 from diffusion4k.config.types import Count, Section, Text
+from diffusion4k.endpoint import defaults
 from diffusion4k.endpoint.settings import EndpointSettings, ImageSettings
 
 __all__ = ["PROMPT", "CaptionSettings"]
@@ -24,9 +25,8 @@ class CaptionSettings(Section):
     endpoint: EndpointSettings = EndpointSettings()
     image: ImageSettings = ImageSettings()
     prompt: Text = PROMPT
-    most_words: Count = 80
-    """A longer caption is flagged; those of Aesthetic-4K have about 25 words."""
-    tries: Annotated[Count, Field(le=10)] = 3
+    most_words: Count = defaults.CAPTION_WORDS
+    tries: Annotated[Count, Field(le=10)] = defaults.TRIES
     """Answers to pay for, at most, when they are flagged."""
     keep_flagged: StrictBool = False
     """Take the last answer even if it is flagged, unless it is empty."""

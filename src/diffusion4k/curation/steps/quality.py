@@ -15,7 +15,7 @@ from diffusion4k.curation.thresholds import Thresholds
 if TYPE_CHECKING:
     from daft import DataFrame
 
-__all__ = ["QualityStep", "Rejection", "judge"]
+__all__ = ["QualityStep", "Rejection", "rejections"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Rejection:
     """The value found and the value allowed."""
 
 
-def judge(values: Mapping[str, float | None], thresholds: Thresholds) -> list[Rejection]:
+def rejections(values: Mapping[str, float | None], thresholds: Thresholds) -> list[Rejection]:
     """All that is wrong with a photograph; empty if nothing is.
 
     `values` are by the names of the measures. What was not measured (absent, None or NaN) is not
@@ -57,7 +57,7 @@ class QualityStep:
 
 def _reasons(section: str, thresholds: Thresholds, row: Row) -> str | None:
     values = {name: row[name] for name in MEASURES}
-    found = [each.reason for each in judge(values, thresholds) if each.step == section]
+    found = [each.reason for each in rejections(values, thresholds) if each.step == section]
     return "; ".join(found) or None
 
 

@@ -11,12 +11,12 @@ from diffusion4k.endpoint.client import EndpointAnswer
 from diffusion4k.endpoint.estimate import estimate as endpoint_estimate
 from diffusion4k.endpoint.estimate import likely_text_tokens
 from diffusion4k.endpoint.images import sent_size
-from diffusion4k.endpoint.ledger import text_hash
+from diffusion4k.endpoint.ledger import StoredAnswer, text_hash
 from diffusion4k.endpoint.prices import image_tokens, text_tokens_at_most
 from diffusion4k.endpoint.sender import Payment
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.preference.judge.image_parts import ImageParts, patch_side, room
-from diffusion4k.preference.judge.ledger import JudgeLedger, JudgeQuestion, StoredJudgement
+from diffusion4k.preference.judge.ledger import JudgeLedger, JudgeQuestion
 from diffusion4k.preference.judge.pairs import Pair
 from diffusion4k.preference.judge.prompt import SYSTEM, TEMPLATE, JudgeSettings, judge_text
 from diffusion4k.preference.judge.verdicts import Unparsable, Verdict, read_verdicts
@@ -79,7 +79,7 @@ class View:
         """Pay for an answer and store it."""
         ledger = self.plan.ledger
         with ledger.durable():
-            ledger.book.pay(payment.number, payment.cost)
+            ledger.spending.pay(payment.number, payment.cost)
             ledger.record(
                 self.question, self.attempts, answer, payment, self.plan.settings.endpoint.url
             )
@@ -122,7 +122,7 @@ def make_plan(
     return plan
 
 
-def verdicts_of(stored: StoredJudgement, asked: Sequence[str]) -> dict[str, Verdict]:
+def verdicts_of(stored: StoredAnswer, asked: Sequence[str]) -> dict[str, Verdict]:
     """What a stored answer says.
 
     Raises:

@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from diffusion4k.config.types import Count, Section
+from diffusion4k.endpoint import defaults
 from diffusion4k.endpoint.settings import EndpointSettings, ImageSettings
 from diffusion4k.preference.study.questions import PAPER
 
@@ -36,9 +37,6 @@ TEMPLATE = "\n".join(
     ]
 )
 
-_REASONS = 500
-"""Output tokens that three verdicts with their reasons surely fit in; GPT-4o takes about 200."""
-
 
 def judge_text(prompt: str) -> str:
     """What is asked about two images made from `prompt`."""
@@ -48,11 +46,10 @@ def judge_text(prompt: str) -> str:
 class JudgeSettings(Section):
     """Endpoint, how the images are sent, and how often is asked."""
 
-    endpoint: EndpointSettings = EndpointSettings(max_output_tokens=_REASONS)
-    image: ImageSettings = ImageSettings(quality=95)
+    endpoint: EndpointSettings = EndpointSettings(max_output_tokens=defaults.JUDGE_TOKENS)
+    image: ImageSettings = ImageSettings(quality=defaults.JUDGE_QUALITY)
     patches: Annotated[int, Field(strict=True, ge=0, le=64)] = 0
-    """Places at native size that decide about fine details; 0: the whole image does."""
-    patch_side: Annotated[Count, Field(ge=64, le=2048)] = 768
-    """Pixels; GPT-4o sees 768 pixels of the shorter side, so such a patch loses nothing."""
-    tries: Annotated[Count, Field(le=10)] = 3
+    """Regions at native size that decide about fine details; 0: the whole image does."""
+    patch_side: Annotated[Count, Field(ge=64, le=2048)] = defaults.PATCH_SIDE
+    tries: Annotated[Count, Field(le=10)] = defaults.TRIES
     """Answers to pay for, at most, when they cannot be read."""

@@ -101,7 +101,7 @@ def judge(
     """
     price_of(settings.endpoint)
     pairs, problems = _pairs(models, prompts)
-    with JudgeLedger(out / LEDGER) as ledger, ledger.told():
+    with JudgeLedger(out / LEDGER) as ledger, ledger.translating_errors():
         plan = make_plan(pairs, settings, ledger, progress=progress)
         stopped: Diffusion4kError | None = None
         if plan.open:
@@ -148,8 +148,8 @@ def _pairs(
 async def _work(plan: JudgePlan, progress: bool) -> None:
     settings, ledger = plan.settings.endpoint, plan.ledger
     async with Endpoint(settings) as endpoint:
-        scale = ledger.scale(settings.model)
-        sender = Sender(endpoint, ledger.book, price_of(settings), scale=scale)
+        scale = ledger.scale(model=settings.model)
+        sender = Sender(endpoint, ledger.spending, price_of(settings), scale=scale)
         total = len(plan.open)
         with Counter("judgements", total, shown=progress) as counter:
             await LiveRun(plan.open, sender, counter, "pairs").run()
@@ -158,8 +158,8 @@ async def _work(plan: JudgePlan, progress: bool) -> None:
 def _report(plan: JudgePlan, problems: list[Problem]) -> JudgeReport:
     outcome = collect(plan)
     problems = [*problems, *plan.problems.values()]
-    settings, book = plan.settings, plan.ledger.book
-    lost, lost_cost = book.lost()
+    settings, spending = plan.settings, plan.ledger.spending
+    lost, lost_cost = spending.lost()
     summary = {
         "judge": settings.endpoint.model,
         "endpoint": settings.endpoint.url,
@@ -171,7 +171,7 @@ def _report(plan: JudgePlan, problems: list[Problem]) -> JudgeReport:
         "unparsable": dict(sorted(outcome.unparsable.items())),
         "unanswered": len(outcome.unanswered),
         "problems": [str(problem) for problem in problems],
-        "spent": book.spent,
+        "spent": spending.spent,
         "lost": {"requests": lost, "dollars": lost_cost},
         "results": preferences(outcome.answers),
     }

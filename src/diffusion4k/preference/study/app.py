@@ -246,7 +246,7 @@ def describe(study: Study, person: Participant, cookie: str) -> dict[str, Any]:
 
 def describe_shown(study: Study, person: Participant, shown: Presentation) -> dict[str, Any]:
     """What a page learns about what it shows: nothing about models or checks."""
-    paths = shown.unit.paths[::-1] if shown.turned else shown.unit.paths
+    paths = shown.unit.paths[::-1] if shown.swapped else shown.unit.paths
     return {
         "position": shown.position,
         "done": person.done,

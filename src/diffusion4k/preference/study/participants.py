@@ -20,7 +20,7 @@ class Presentation:
 
     position: int
     unit: Unit
-    turned: bool
+    swapped: bool
     """Whether the second image stands left."""
     kept: bool = True
     """Whether its row is on the disk."""

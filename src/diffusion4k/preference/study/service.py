@@ -129,7 +129,7 @@ class Study:
                     participant=person.number,
                     position=shown.position,
                     unit=shown.unit.name,
-                    turned=shown.turned,
+                    turned=shown.swapped,
                     at=now(),
                 )
                 await _kept(self._writer.add([row]))

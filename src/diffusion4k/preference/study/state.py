@@ -129,13 +129,13 @@ class StudyState:
         self._release()
         position = len(person.shown)
         if unit := person.checks.get(position):
-            turned = Random(f"{self._config.seed}/{person.number}/{position}").random() < 0.5
+            swapped = Random(f"{self._config.seed}/{person.number}/{position}").random() < 0.5
         elif position >= person.total or (chosen := self.design.choose(person.number)) is None:
             return None
         else:
-            number, turned = chosen
+            number, swapped = chosen
             unit = self._material.units[number]
-        return self._show(person, Presentation(position, unit, turned, kept=False))
+        return self._show(person, Presentation(position, unit, swapped, kept=False))
 
     def answered(self, person: Participant, shown: Presentation) -> None:
         """An answer to it is on the disk."""
@@ -174,7 +174,7 @@ class StudyState:
     def _show(self, person: Participant, shown: Presentation) -> Presentation:
         person.shown.append(shown)
         if not shown.unit.check:
-            self.design.give(person.number, self._numbers[shown.unit.name], shown.turned)
+            self.design.give(person.number, self._numbers[shown.unit.name], shown.swapped)
             shown.counted = True
             self._settle(person, shown)
         return shown
@@ -191,7 +191,7 @@ class StudyState:
         if counts != shown.counted:
             shown.counted = counts
             count = self.design.retain if counts else self.design.release
-            count(self._numbers[shown.unit.name], shown.turned)
+            count(self._numbers[shown.unit.name], shown.swapped)
 
     def _release(self) -> None:
         """What was left unanswered for long is to be seen by others."""

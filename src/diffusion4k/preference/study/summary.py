@@ -187,7 +187,7 @@ def _choices(people: list[Participant]) -> list[dict[str, Any]]:
 def _meant(shown: Presentation, side: str) -> str:
     """A side as what stood there; a tie as the empty name."""
     if side in ("left", "right"):
-        return shown.unit.models[(side == "right") != shown.turned]
+        return shown.unit.models[(side == "right") != shown.swapped]
     return "" if side == "tie" else side
 
 

@@ -57,7 +57,7 @@ def passed_of(task: PairwiseTask, shown: Presentation, question: Question) -> Pa
     return passed(
         shown.unit.check,
         # The copy is the second of the pair.
-        copy=choice == ("left" if shown.turned else "right"),
+        copy=choice == ("left" if shown.swapped else "right"),
         tie=choice == "tie",
         sharp=question.sharp,
         ties_allowed=task.tie,
