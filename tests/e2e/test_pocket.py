@@ -95,7 +95,7 @@ def weights(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
 def settings(folder: Path) -> dict[str, dict[str, Any]]:
     """All JSON files of a folder by name, but what differs between models of the same make.
 
-    Of a tokenizer's pairs that are equally frequent, either may be learnt first: sizes are compared.
+    Of a tokenizer's equally frequent pairs either may be learnt first: their number is compared.
     """
     found = {}
     for path in sorted(folder.rglob("*.json")):
