@@ -36,8 +36,8 @@ from diffusion4k.metrics.measuring import measure_all
 from diffusion4k.metrics.own import own_measures
 from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.metrics.selection import measures_for, takes_prompts
+from diffusion4k.metrics.settings import MeasureSettings
 from diffusion4k.metrics.store import MeasureStore
-from diffusion4k.metrics.weight_free import MeasureSettings
 from diffusion4k.support.lock import locked
 from diffusion4k.support.progress import track
 from diffusion4k.support.wording import counted

@@ -26,20 +26,16 @@ from numpy.typing import NDArray
 from diffusion4k import __version__
 from diffusion4k.data.picture_files import list_images
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.metrics import measure as columns
-from diffusion4k.metrics.features import EfficientNetLite0, FeatureExtractor
+from diffusion4k.metrics.compression import JpegSize
+from diffusion4k.metrics.features import EfficientNetLite0, ExtractedFeatures, FeatureExtractor
 from diffusion4k.metrics.frechet import FewSamplesWarning
-from diffusion4k.metrics.measure import Column, Mean, Measure
+from diffusion4k.metrics.glcm import GlcmTexture
+from diffusion4k.metrics.measure import Column, Distance, Mean, Measure
 from diffusion4k.metrics.measuring import Measured, measure_all
 from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.metrics.selection import takes_prompts
+from diffusion4k.metrics.settings import MeasureSettings
 from diffusion4k.metrics.store import MeasureStore
-from diffusion4k.metrics.weight_free import (
-    ExtractedFeatures,
-    GlcmTexture,
-    JpegSize,
-    MeasureSettings,
-)
 from diffusion4k.support.bundled import photo_folder
 from diffusion4k.support.files import write_text
 from diffusion4k.support.wording import counted
@@ -225,7 +221,7 @@ def evaluate(
             _distance(column, *folders)
             for measure in (measures if reference is not None else [])
             for column in measure.columns
-            if isinstance(column, columns.Distance)
+            if isinstance(column, Distance)
         ]
     return Evaluation(
         images=folders[0],
@@ -279,7 +275,7 @@ def _measure_folder(
     return result
 
 
-def _distance(column: columns.Distance, images: Folder, reference: Folder) -> DistanceResult:
+def _distance(column: Distance, images: Folder, reference: Folder) -> DistanceResult:
     sides = [_Counted(folder, column.features) for folder in (images, reference)]
     value, notes = None, []
     with warnings.catch_warnings(record=True) as caught:

@@ -2,8 +2,8 @@
 
 from torch import nn
 
-from diffusion4k.metrics.lpips import Lpips
-from diffusion4k.metrics.perceptual import EffNetDistance
+from diffusion4k.metrics.architectures.lpips import Lpips
+from diffusion4k.metrics.architectures.perceptual import EffNetDistance
 from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe, LpipsRecipe
 
 __all__ = ["build_perceptual"]
