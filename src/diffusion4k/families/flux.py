@@ -23,10 +23,12 @@ from diffusion4k.families.base import (
     AfterStep,
     Checkpoint,
     Defaults,
+    Family,
     GuidanceKind,
+    config_of,
+    meta_tensor,
 )
 from diffusion4k.families.spatial import NoiseLevel, SpatialCall, of_samples
-from diffusion4k.families.stock import StockFamily, config_of, meta_tensor
 from diffusion4k.models.folder import (
     transformer_config,
 )
@@ -40,7 +42,7 @@ _NON_COMMERCIAL = "FLUX.1 [dev] Non-Commercial License"
 
 
 class Flux(AutoencoderKLFamily):
-    """Family of `FluxPipeline` folders; see `families.base.Family` for the contract."""
+    """Family of `FluxPipeline` folders; see `families.base.Family`."""
 
     name = "flux"
     pipeline_class = "FluxPipeline"
@@ -59,7 +61,7 @@ class Flux(AutoencoderKLFamily):
         Checkpoint("black-forest-labs/FLUX.1-schnell", "Apache-2.0", gated=True),
     )
     # The single-stream blocks' MLP as well, which has a name of its own.
-    lora_targets = (*StockFamily.lora_targets, "proj_mlp")
+    lora_targets = (*Family.lora_targets, "proj_mlp")
     image_to_image_class = "FluxImg2ImgPipeline"
 
     def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
@@ -107,7 +109,6 @@ class Flux(AutoencoderKLFamily):
         return {"prompt_embeds": prompt_embeds, "pooled_prompt_embeds": pooled_prompt_embeds}
 
     def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
-        """Embeddings of `encode_text` without contents."""
         config = transformer_config(model)
         tokens, width = self.text_tokens(model), config["joint_attention_dim"]
         return {
