@@ -35,6 +35,7 @@ from diffusion4k.families.defaults import (
 from diffusion4k.families.schedule import check_schedule, shift_of
 from diffusion4k.families.stages import USUAL, ModelStages, StageOptions
 from diffusion4k.families.text_components import is_tokenizer, load_text_components, stock_class
+from diffusion4k.models.attention import chunk_attention
 from diffusion4k.models.folder import (
     PARTS_FROM,
     SETTINGS,
@@ -45,7 +46,7 @@ from diffusion4k.models.folder import (
     read_json,
     transformer_config,
 )
-from diffusion4k.models.high_resolution import HighResolution, chunk_attention
+from diffusion4k.models.high_resolution import HighResolution
 
 __all__ = [
     "NO_LIMIT",

@@ -32,7 +32,7 @@ from diffusion4k.families.spatial import NoiseLevel, SpatialCall, of_samples
 from diffusion4k.models.folder import (
     transformer_config,
 )
-from diffusion4k.models.high_resolution import ROTARY, HighResolution
+from diffusion4k.models.high_resolution import ROTARY, TRAINED_TOKENS, HighResolution
 from diffusion4k.models.positions import replace_rotary
 
 __all__ = ["TRAINING_GUIDANCE", "Flux"]
@@ -84,8 +84,8 @@ class Flux(AutoencoderKLFamily):
         replace_rotary(
             transformer,
             method=str(wanted.positions),
-            trained_tokens=wanted.trained_tokens,
-            time_dependent=wanted.time_dependent,
+            trained_tokens=wanted.trained_tokens or TRAINED_TOKENS,
+            time_dependent=bool(wanted.time_dependent),
         )
 
     def guidance_kind(self, model: Path) -> GuidanceKind:

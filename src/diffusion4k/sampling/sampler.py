@@ -54,7 +54,7 @@ class Sampler:
         weights: `fp8`, `int8`, `nf4` or `gguf:FILE`; by default those of the model's folder.
         lora: folder or file of a LoRA in diffusers' layout.
         lora_scale: how strongly it counts; 0 is not at all.
-        high_resolution: options of `families.high_resolution` in place of those that the model
+        high_resolution: options of `models.high_resolution` in place of those that the model
             states, key by key.
 
     Raises:
