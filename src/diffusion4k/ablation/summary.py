@@ -69,7 +69,7 @@ class _Side:
         self.findings = [each for seed in looks for each in findings[seed]]
         shots = [(seed, shot) for seed, look in looks.items() for shot in look.shots]
         self.seeds = [seed for seed, _ in shots]
-        self.prompts = [shot.prompt or "" for _, shot in shots]
+        self.prompts = [shot.prompt for _, shot in shots]
         self.errors = np.stack([look.errors for look in looks.values()])
         """`(seeds, pictures, levels, 4)`."""
 
@@ -132,7 +132,7 @@ def results_of(
         tuple(notes),
         _facts(ground, before, photographs),
         {
-            arm: tuple((shot.prompt or "", str(shot.path)) for shot in look.shots)
+            arm: tuple((shot.prompt, str(shot.path)) for shot in look.shots)
             for arm, look in {BEFORE: read_look(start), **firsts}.items()
         },
     )

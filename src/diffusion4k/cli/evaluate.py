@@ -130,7 +130,7 @@ def evaluate(
     weights = read_config(networks, [], Networks) if networks else Networks()
     ratings = read_ratings(against, scale) if against else None
 
-    from diffusion4k.benchmark.entries import prompts_of
+    from diffusion4k.imagesets.provenance import prompts_of
     from diffusion4k.metrics import report
     from diffusion4k.metrics.evaluate import evaluate as run
     from diffusion4k.metrics.own import own_measures

@@ -31,14 +31,13 @@ from diffusion4k.metrics.features import EfficientNetLite0, ExtractedFeatures, F
 from diffusion4k.metrics.frechet import FewSamplesWarning
 from diffusion4k.metrics.glcm import GlcmTexture
 from diffusion4k.metrics.measure import Column, Distance, Mean, Measure
-from diffusion4k.metrics.measuring import Measured, measure_all
+from diffusion4k.metrics.measuring import Measured, measure_folder
 from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.metrics.selection import takes_prompts
 from diffusion4k.metrics.settings import MeasureSettings
 from diffusion4k.metrics.store import MeasureStore
 from diffusion4k.support.bundled import photo_folder
 from diffusion4k.support.files import write_text
-from diffusion4k.support.wording import counted
 
 __all__ = ["DistanceResult", "Evaluation", "Folder", "evaluate", "image_facts"]
 
@@ -256,23 +255,23 @@ def _measure_folder(
     on_image: Progress | None,
 ) -> Folder:
     pictures = [MeasuredImage(path, prompts.get(path)) for path in paths]
-    measures = takes_prompts(measures, [picture.prompt for picture in pictures])
-    means = [c for measure in measures for c in measure.columns if isinstance(c, Mean)]
-    result = Folder(folder, further=[column for column in means if column.name in asked])
-    for found in measure_all(pictures, measures, store):
-        file_name = found.path.relative_to(folder).as_posix()
-        if found.problem:
-            result.bad[file_name] = found.problem
-        else:
-            result.images[file_name] = found
+
+    def name_of(found: Measured) -> str:
+        return found.path.relative_to(folder).as_posix()
+
+    def on_each(found: Measured) -> None:
         if on_image:
-            on_image(file_name)
-    if not result.images:
-        name, why = next(iter(result.bad.items()))
-        raise Diffusion4kError(
-            f"{folder}: none of its {counted(len(paths), 'image')} could be measured; {name}: {why}"
-        )
-    return result
+            on_image(name_of(found))
+
+    measures = takes_prompts(measures, [picture.prompt for picture in pictures])
+    good, bad = measure_folder(folder, pictures, measures, store, on_each)
+    means = [c for measure in measures for c in measure.columns if isinstance(c, Mean)]
+    return Folder(
+        folder,
+        {name_of(found): found for found in good},
+        {name_of(found): found.problem for found in bad},
+        [column for column in means if column.name in asked],
+    )
 
 
 def _distance(column: Distance, images: Folder, reference: Folder) -> DistanceResult:
