@@ -7,7 +7,7 @@ __all__ = ["grey_of_pixel"]
 
 
 @njit(nogil=True)
-def grey_of_pixel(red: int, green: int, blue: int) -> int:
+def grey_of_pixel(red: np.integer, green: np.integer, blue: np.integer) -> np.uint32:
     """`0.299 R + 0.587 G + 0.114 B`, 0 to 255, in OpenCV's 15-bit fixed point, rounded."""
     weighed = (
         np.uint32(red) * np.uint32(9798)
