@@ -64,7 +64,7 @@ def _square(image: np.ndarray, side: int) -> np.ndarray:
         return x
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("diffusion4k.metrics.fid.resize_like_tensorflow", catch)
+        patch.setattr("diffusion4k.metrics.architectures.inception.resize_like_tensorflow", catch)
         InceptionResize("tensorflow", side).pixels(image)
     (x,) = caught
     assert torch.equal(x, x.round())
