@@ -1,4 +1,4 @@
-# Every target sets up what it needs; a fresh machine wants nothing but Python 3.10 to 3.13.
+# Every target sets up what it needs; a fresh machine needs only Python 3.10 to 3.13.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,15 +21,15 @@ demo: setup  ## the main job: photographs -> wavelet fine-tuning -> 4096x4096 im
 	$(BIN)/diffusion4k demo --out demo
 
 test: setup  ## all tests but the long proofs
-	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup  ## without what trains, samples or builds something whole: LENGTHY in tests/conftest.py
-	$(BIN)/python -m pytest -m "not slow and not e2e and not lengthy" --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not e2e and not lengthy" --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-proofs: setup  ## the long proofs: random kills, whole roads at full size
+proofs: setup  ## the long proofs: random kills, whole runs at full size
 	$(BIN)/python -m pytest -m slow
 
-lint: setup  ## format, lint, types, and imports that run down the road
+lint: setup  ## format, lint, types, and the layers of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -41,7 +41,7 @@ bench: setup  ## speed and memory, each against a reference in the same run; res
 		$(BIN)/python benchmarks/$$benchmark.py || exit 1; done
 	$(BIN)/diffusion4k ablate recipes/pocket-ablation-small.yaml
 
-pocket: setup  ## train the pocket model anew, from Debian's wallpaper packages (hours)
+pocket: setup  ## train the pocket model again, from Debian's wallpaper packages (hours)
 	$(BIN)/python recipes/pocket/dataset.py
 	$(BIN)/python recipes/pocket/train_text_encoders.py
 	$(BIN)/python recipes/pocket/train_autoencoder.py

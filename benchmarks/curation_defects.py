@@ -7,7 +7,7 @@ Of each photograph of `curation_photographs.jsonl` the window with the most deta
 100%; `--window 0 0` for the whole) is taken, and 37 copies of it are made (`bad_copies.py`).
 Half of the photographs are those that the thresholds were tuned on; the other half was not looked
 at before they were fixed. Values are kept in OUT/values.jsonl, so that other thresholds need no
-other measurement and a killed run goes on.
+other measurement and a killed run continues.
 
 A class is found if its own step rejects the copy. Positives are the class's copies. Negatives are
 the good pictures: the originals, their half-size copies and those saved again at quality 85;
@@ -30,7 +30,7 @@ from bad_copies import CLASSES, GOOD, copies
 from common import save
 
 from diffusion4k.curation.measures import MEASURES, measure
-from diffusion4k.curation.quality import judge
+from diffusion4k.curation.steps.quality import rejections
 from diffusion4k.curation.thresholds import Thresholds
 from diffusion4k.data.images import open_pixels
 
@@ -97,7 +97,7 @@ def table(rows: list[Row], values: list[Row], thresholds: Thresholds) -> dict[st
             return [
                 f"{v['photograph']}: {v['copy']}"
                 for v in group
-                if step in {r.step for r in judge(v["values"], thresholds)}
+                if step in {r.step for r in rejections(v["values"], thresholds)}
             ]
 
         positives = [v for v in mine if v["class"] == kind]

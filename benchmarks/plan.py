@@ -56,7 +56,9 @@ STEPS = 2
 
 def training_job(case: dict[str, Any], folder: Path) -> tuple[Any, Callable[..., Any]]:
     """The plan of a case, and the run."""
-    from diffusion4k import planning
+    from diffusion4k.accounting.blueprint import Blueprint
+    from diffusion4k.accounting.machine import present_machine
+    from diffusion4k.planning.training import plan_training
     from diffusion4k.training.loop import train
     from diffusion4k.training.recipe.recipe import Recipe
 
@@ -81,8 +83,8 @@ def training_job(case: dict[str, Any], folder: Path) -> tuple[Any, Callable[...,
         train(recipe(steps=steps, **changes))
 
     def predicted() -> tuple[int, int]:
-        blueprint = planning.Blueprint(recipe().model)
-        plan = planning.plan_training(blueprint, recipe(), planning.present_machine())
+        blueprint = Blueprint(recipe().model)
+        plan = plan_training(blueprint, recipe(), present_machine())
         return max(stage.peak for stage in plan.stages[2:]), STEPS * plan.step_flops
 
     # The cache is filled, and libraries are loaded, before anything is measured.
@@ -92,7 +94,9 @@ def training_job(case: dict[str, Any], folder: Path) -> tuple[Any, Callable[...,
 
 def sampling_job(case: dict[str, Any], folder: Path) -> tuple[Any, Callable[..., Any]]:
     """The plan of a case, and the run."""
-    from diffusion4k import planning
+    from diffusion4k.accounting.blueprint import Blueprint
+    from diffusion4k.accounting.machine import present_machine
+    from diffusion4k.planning.generation import GenerationSetup, plan_generation
     from diffusion4k.sampling import Request, Sampler
 
     name = model(case["model"], folder)
@@ -106,9 +110,9 @@ def sampling_job(case: dict[str, Any], folder: Path) -> tuple[Any, Callable[...,
             pass
 
     def predicted() -> tuple[int, int]:
-        blueprint = planning.Blueprint(name)
-        setup = planning.GenerationSetup.of(blueprint, on_gpu=False, **request, **options)
-        plan = planning.plan_generation(blueprint, setup, planning.present_machine())
+        blueprint = Blueprint(name)
+        setup = GenerationSetup.of(blueprint, on_gpu=False, **request, **options)
+        plan = plan_generation(blueprint, setup, present_machine())
         return plan.peak, plan.total_flops
 
     run(width=64, height=64)

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Two nodes of eight GPUs:  sbatch recipes/cluster/slurm.sh recipes/flux-12b-wlf.yaml
 # When the time is nearly over Slurm sends SIGTERM to every process, and the run saves and stops;
-# the last lines queue the job again, and it goes on where it was. After a crash --requeue does that.
+# the last lines queue the job again, and it continues. After a crash --requeue does that.
 #SBATCH --job-name=diffusion4k
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=8

@@ -179,7 +179,7 @@ def batch_loss(
     count: int,
 ) -> tuple[Tensor, list[float]]:
     """The squared error of a step's crops at every stride, weighted, and the PSNR of each."""
-    # A step's numbers follow from its own, so that a run that goes on sees what one in one go sees.
+    # A step's numbers follow from its own, so a resumed run sees what an uninterrupted one sees.
     generator = np.random.default_rng([0, step])
     torch.manual_seed(step)
     total, psnr = torch.zeros((), device=device), []

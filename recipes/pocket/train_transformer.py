@@ -5,7 +5,7 @@
 
 What it sees are windows as pictures of their own (see `windows`). Larger sizes it never sees: those
 are for `diffusion4k train recipes/pocket-wlf.yaml`. On a GPU if there is one, in bfloat16 there.
-Progress is saved; the same command goes on. Several processes (`torchrun`) share a batch.
+Progress is saved; the same command continues. Several processes (`torchrun`) share a batch.
 """
 
 import argparse

@@ -56,7 +56,7 @@ def shift_sigma(sigma: Tensor, shift: float) -> Tensor:
 
 @dataclass(frozen=True)
 class LogitNormal:
-    """logit(sigma) is normal with `mean` and `std`; the paper's choice is (0, 1)."""
+    """logit(sigma) is normal with `mean` and `std`; Esser et al. choose (0, 1)."""
 
     mean: float = 0.0
     std: float = 1.0

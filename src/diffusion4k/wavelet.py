@@ -116,7 +116,7 @@ def _widened(x: Tensor) -> Tensor:
 
 
 def _unrounded(device: torch.device) -> AbstractContextManager[object]:
-    """Without autocast, which would round the convolutions to 16 bits; `meta` has none."""
+    """Context without autocast, which would round to 16 bits; `meta` has none."""
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 

@@ -118,7 +118,7 @@ def test_what_cannot_be_meant_is_refused(study: Make, keys: dict[str, Any], told
         ("equal=[[plain, none]]", r"equal: found none, allowed one of the arms"),
         ("equal=[[none, plain]]", r"equal: found none, allowed one of the arms"),
         ("equal=[[plain, plain]]", r"equal: found plain twice, allowed two different arms"),
-        ("steps=[3, 2]", r"steps: found \[3, 2\], allowed numbers that grow"),
+        ("steps=[3, 2]", r"steps: found \[3, 2\], allowed increasing numbers"),
         ("seeds=[1, 1]", r"seeds: one is given twice"),
         ("seeds=1", r"seeds: found 1, allowed a list"),
         ("arms=1", r"arms: found 1, allowed a section"),

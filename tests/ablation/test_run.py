@@ -13,12 +13,13 @@ from diffusion4k.ablation import run as running
 from diffusion4k.ablation.arms import Run, runs_of
 from diffusion4k.ablation.recipe import AblationRecipe
 from diffusion4k.ablation.results import AblationResults
-from diffusion4k.ablation.run import look_folder, run_study
-from diffusion4k.ablation.setup import prepare, taken
+from diffusion4k.ablation.run import run_study, snapshot_folder
+from diffusion4k.ablation.setup import prepare
 from diffusion4k.cli.ablate import lines_of
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics import glcm_score
 from diffusion4k.metrics.spectrum import grey_of, ring_powers
+from diffusion4k.support.lock import try_lock
 from diffusion4k.training.recipe.recipe import Recipe
 from diffusion4k.training.watch.curve import Curve
 from tests.ablation.conftest import ARMS, tiny_study
@@ -30,7 +31,7 @@ Make = Callable[..., AblationRecipe]
 def wanted(
     tiny_model: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AblationRecipe:
-    """Two arms that must be equal, two seeds, looked at twice."""
+    """Two arms that must be equal, two seeds, measured twice."""
     output = tmp_path_factory.mktemp("finished") / "study"
     batches = {"batch_size": 1, "global_batch_size": 2}
     equal = [["plain", "velocity"]]
@@ -130,16 +131,16 @@ def test_two_seeds_tell_nothing_and_the_report_says_so(
 def test_finished_runs_are_not_repeated(
     copied: AblationRecipe, finished: tuple[Path, AblationResults], trained: list[tuple[str, int]]
 ) -> None:
-    shutil.rmtree(look_folder(runs_of(copied)[1], 3))
+    shutil.rmtree(snapshot_folder(runs_of(copied)[1], 3))
     results = run_study(copied)
     assert trained == [("velocity/seed-0/training", 3)]
     assert results and results.entries == finished[1].entries
     assert results.identities == finished[1].identities
 
 
-def test_a_look_that_is_gone_and_cannot_be_made_again_is_told(copied: AblationRecipe) -> None:
-    shutil.rmtree(look_folder(runs_of(copied)[1], 2))
-    with pytest.raises(UsageError, match=r"trained to step 3, and its look at step 2 is missing"):
+def test_a_snapshot_that_is_gone_and_cannot_be_made_again_is_told(copied: AblationRecipe) -> None:
+    shutil.rmtree(snapshot_folder(runs_of(copied)[1], 2))
+    with pytest.raises(UsageError, match="trained to step 3, and its snapshot at step 2 is"):
         run_study(copied)
 
 
@@ -165,13 +166,13 @@ def test_a_cache_that_another_study_changed_is_refused(
     copied: AblationRecipe, pictures: Path, tmp_path: Path
 ) -> None:
     assert isinstance(copied.recipe, dict)
-    ground = prepare(copied)
-    ground.require_cache()
+    setup = prepare(copied)
+    setup.require_cache()
     others = shutil.copytree(pictures, tmp_path / "others")
     shutil.copyfile(others / "0.png", others / "1.png")
     prepare(copied.model_copy(update={"recipe": copied.recipe | {"data": str(others)}}))
-    with pytest.raises(UsageError, match="has other pictures now than when this study began"):
-        ground.require_cache()
+    with pytest.raises(UsageError, match="has different pictures than when this study began"):
+        setup.require_cache()
 
 
 def test_fewer_steps_than_before_are_compared(
@@ -184,9 +185,9 @@ def test_fewer_steps_than_before_are_compared(
 def test_other_prompts_ask_anew_without_training(
     copied: AblationRecipe, trained: list[tuple[str, int]]
 ) -> None:
-    asked = copied.model_copy(update={"limit": 2, "steps": (3,), "seeds": (0,)})
+    smaller = copied.model_copy(update={"limit": 2, "steps": (3,), "seeds": (0,)})
     before = _losses(copied.output, "plain", 0)
-    results = run_study(asked)
+    results = run_study(smaller)
     assert results and results.facts["images"] == 2 and len(trained) == 2
     assert _losses(copied.output, "plain", 0) == before
 
@@ -196,11 +197,13 @@ class _Stand:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.runs: list[str] = []
-        self.looks: set[Path] = set()
+        self.snapshots: set[Path] = set()
         self.bad = ""
         monkeypatch.setattr(running, "train", self.train)
-        monkeypatch.setattr(running, "has_look", lambda ground, folder, arm: folder in self.looks)
-        monkeypatch.setattr(running, "take_look", self.look)
+        monkeypatch.setattr(
+            running, "has_snapshot", lambda setup, folder, arm: folder in self.snapshots
+        )
+        monkeypatch.setattr(running, "take_snapshot", self.snapshot)
         monkeypatch.setattr(running, "prepare", lambda study, **_: _Ground(study))
         monkeypatch.setattr(running, "estimate", lambda *_: "")
         monkeypatch.setattr(running, "notes_of", lambda *_: [])
@@ -213,8 +216,8 @@ class _Stand:
             raise Diffusion4kError("step 1: loss nan")
         self.runs.append(name)
 
-    def look(self, ground: object, recipe: Recipe, folder: Path, **_: object) -> None:
-        self.looks.add(folder)
+    def snapshot(self, setup: object, recipe: Recipe, folder: Path, **_: object) -> None:
+        self.snapshots.add(folder)
 
 
 class _Ground:
@@ -243,7 +246,7 @@ def test_processes_share_the_runs(study: Make, monkeypatch: pytest.MonkeyPatch) 
     stand = _Stand(monkeypatch)
     wanted = study()
     other: Run = runs_of(wanted)[0]
-    with taken(other.folder) as ours:
+    with try_lock(other.folder) as ours:
         assert ours and run_study(wanted) is None
     assert "plain/seed-0" not in stand.runs and len(stand.runs) == 3
     assert run_study(wanted) == "results" and len(stand.runs) == 4
@@ -262,22 +265,22 @@ def test_the_model_and_with_a_cosine_the_steps_are_conditions(
         run_study(study(recipe=cosine))
 
 
-def test_the_report_waits_for_the_look_before_training(
+def test_the_report_waits_for_the_snapshot_before_training(
     study: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand, wanted = _Stand(monkeypatch), study()
     start = running.start_folder(wanted)
-    holder = taken(start)
+    holder = try_lock(start)
     assert holder.__enter__()
 
     @contextmanager
-    def waiting(folder: Path, busy: str) -> Iterator[None]:
-        assert folder == start and start not in stand.looks and len(stand.runs) == 4
+    def wait_for(folder: Path, busy: str) -> Iterator[None]:
+        assert folder == start and start not in stand.snapshots and len(stand.runs) == 4
         holder.__exit__(None, None, None)
         yield
 
-    monkeypatch.setattr(running, "waiting", waiting)
-    monkeypatch.setattr(running, "results_of", lambda *_: start in stand.looks)
+    monkeypatch.setattr(running, "wait_for", wait_for)
+    monkeypatch.setattr(running, "results_of", lambda *_: start in stand.snapshots)
     assert run_study(wanted) is True
 
 
@@ -292,7 +295,7 @@ def test_runs_that_others_trained_under_other_conditions_are_not_reported(
         if recipe.output == first.recipe.output:  # meanwhile another process does the second
             (second.folder).mkdir(parents=True, exist_ok=True)
             (second.folder / "conditions.json").write_text('{"batch_size": 7}')
-            stand.looks.add(look_folder(second, 3))
+            stand.snapshots.add(snapshot_folder(second, 3))
 
     monkeypatch.setattr(running, "train", other)
     with pytest.raises(UsageError, match=r"velocity/seed-0: was trained with another .*batch_size"):
@@ -304,7 +307,7 @@ def test_many_processes_of_one_launcher_are_refused(
     study: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match="shares its runs out by itself"):
+    with pytest.raises(UsageError, match="distributes its own runs"):
         run_study(study())
 
 

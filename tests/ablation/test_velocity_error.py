@@ -21,7 +21,7 @@ def test_the_mean_of_the_sub_bands_is_the_squared_error(
     study: Callable[..., AblationRecipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = study(velocity={"pictures": 3, "levels": 4})
-    ground, [run, *_] = prepare(wanted), runs_of(wanted)
+    setup, [run, *_] = prepare(wanted), runs_of(wanted)
     network = network_of(run.recipe, CPU, trained=False)
     family = family_of(resolve(run.recipe.model))
     seen: list[tuple[float, float]] = []
@@ -36,21 +36,21 @@ def test_the_mean_of_the_sub_bands_is_the_squared_error(
         seen.append((float(sigma), float((found - (noise - x)).square().mean())))
         return found
 
-    batches = LatentBatches(ground.cache, batch_size=1, crop=(64, 64), seed=0)
+    batches = LatentBatches(setup.cache, batch_size=1, crop=(64, 64), seed=0)
     pictures = batches.first(3)[0]["latents"][:, None]
     monkeypatch.setattr(type(family), "velocity", watched)
-    errors = velocity_errors(wanted, run.recipe, ground.asked, network, CPU)
+    errors = velocity_errors(wanted, run.recipe, setup.velocity_cache, network, CPU)
     assert errors.shape == (3, 4, 4)
     sigmas, plain = (np.array(each).reshape(3, 4) for each in zip(*seen, strict=True))
     assert np.allclose(sigmas, levels_of(wanted)) and np.allclose(levels_of(wanted)[0], 0.125)
     assert np.allclose(errors.mean(-1), plain, rtol=1e-4)
-    again = velocity_errors(wanted, run.recipe, ground.asked, network, CPU)
+    again = velocity_errors(wanted, run.recipe, setup.velocity_cache, network, CPU)
     assert np.array_equal(errors, again)
 
 
 def test_pictures_that_are_not_trained_on_have_a_cache_of_their_own(
     study: Callable[..., AblationRecipe], pictures: Path
 ) -> None:
-    ground = prepare(study(velocity={"data": str(pictures), "pictures": 2, "levels": 2}))
-    assert ground.asked.path != ground.cache.path
-    assert ground.asked.checksum() == ground.cache.checksum()
+    setup = prepare(study(velocity={"data": str(pictures), "pictures": 2, "levels": 2}))
+    assert setup.velocity_cache.path != setup.cache.path
+    assert setup.velocity_cache.checksum() == setup.cache.checksum()

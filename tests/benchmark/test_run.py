@@ -164,7 +164,9 @@ def test_named_weights_that_fail_end_it_before_images_are_made(
         "models": [{"name": "pocket", "model": "pocket"}],
         "networks": {"inception": str(tmp_path / "cut.pth")},
     }
-    monkeypatch.setattr("diffusion4k.benchmark.run.make_images", lambda *_, **__: pytest.fail())
+    monkeypatch.setattr(
+        "diffusion4k.benchmark.run.make_images", lambda *_, **__: pytest.fail("made images")
+    )
     with pytest.raises(Diffusion4kError, match=r"cut\.pth: cannot be read as weights"):
         run_benchmark(checked_recipe(settings))
 
@@ -223,7 +225,7 @@ def test_a_ratio_of_foreign_jpegs_is_marked_wherever_it_stands(tmp_path: Path) -
         compares = {
             (line["row"], line["metric"]): line["compares"] for line in csv.DictReader(file)
         }
-    assert compares["foreign", "compression_ratio"] == "weighs JPEG files of another quality"
+    assert compares["foreign", "compression_ratio"] == "uses sizes of JPEG files of another quality"
     assert compares["ours", "compression_ratio"] == "yes"
     anew = run(tmp_path / "anew", foreign, ours, reencode=True)
     assert row(anew, "foreign").cells["compression_ratio"].mark == ""
@@ -241,7 +243,7 @@ def test_folders_that_cannot_be_meant(tmp_path: Path) -> None:
     with pytest.raises(Diffusion4kError, match=r"broken: none of its 1 image .*; a\.jpg: "):
         run(tmp_path / "out", good, broken)
     (tmp_path / "file").write_text("")
-    with pytest.raises(Diffusion4kError, match="a file, no folder"):
+    with pytest.raises(Diffusion4kError, match="a file, not a folder"):
         run(tmp_path / "file", good)
     (good / "metadata.jsonl").write_text('{"file_name": "00.jpg"\n')
     with pytest.raises(Diffusion4kError, match=r"metadata\.jsonl:1"):

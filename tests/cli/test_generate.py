@@ -11,10 +11,11 @@ from diffusers import SD3Transformer2DModel
 from PIL import Image
 from typer.testing import CliRunner
 
+from diffusion4k.accounting.machine import Machine
 from diffusion4k.cli import generate
 from diffusion4k.errors import UsageError
 from diffusion4k.lora import add_adapter, write_adapter
-from diffusion4k.planning import Machine, warning
+from diffusion4k.planning import warning
 from diffusion4k.sampling import read_metadata
 
 app = typer.Typer()

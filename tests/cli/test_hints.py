@@ -66,7 +66,7 @@ def test_keys_as_other_programs_have_them(given: str, meant: str) -> None:
 def test_fewer_steps_than_warm_up_says_both_ways_out() -> None:
     told = refused("train", RECIPES / "pocket-wlf.yaml", "steps=20")
     assert told.endswith(
-        "schedule.warmup_steps: found 20, allowed less than steps=20: take more steps, or fewer of "
+        "schedule.warmup_steps: found 20, allowed less than steps=20: use more steps, or fewer of "
         "warm-up (schedule.warmup_steps=0)"
     )
 
@@ -95,7 +95,7 @@ def test_guidance_of_a_model_without_any_is_warned_of(monkeypatch, tmp_path: Pat
         words = ("generate", "a lake", "--width", "256", "--height", "256", *words)
         return CliRunner().invoke(app, [*words, "--out", str(tmp_path)]).stderr
 
-    assert "warning: guidance 5: pocket was made for 1, which is none" in told("--guidance", "5")
+    assert "warning: guidance 5: pocket was made for 1 (off)" in told("--guidance", "5")
     assert "guidance" not in told() and "guidance" not in told("--guidance", "1")
 
 

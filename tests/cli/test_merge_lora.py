@@ -32,7 +32,7 @@ def test_the_result_is_a_model_of_the_family(tiny_model: Path, tmp_path: Path) -
     told = _run(tmp_path, "--model", tiny_model, "--out", out, "--scale", 0.5)
     assert told.split() == [str(out)]
     assert family_of(out).name == "sd3"
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         _run(tmp_path, "--model", tiny_model, "--out", out)
 
 

@@ -6,9 +6,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from diffusion4k.accounting.machine import Machine
 from diffusion4k.cli import train
 from diffusion4k.errors import UsageError
-from diffusion4k.planning import Machine, warning
+from diffusion4k.planning import warning
 from diffusion4k.training import loop
 from diffusion4k.training.recipe.recipe import Recipe, load_recipe
 from diffusion4k.training.watch import run_report

@@ -131,7 +131,7 @@ def test_without_weights_the_table_says_so(
 ) -> None:
     run(photographs, [str(model)], [64], tmp_path / "out")
     said = " ".join(capsys.readouterr().out.split())
-    assert "Not measured, as no weights are given: rFID (--inception), LPIPS (--lpips)" in said
+    assert "Not measured, because no weights are given: rFID (--inception), LPIPS (--lpips)" in said
     with pytest.raises(UsageError, match=r"nowhere\.pth: no such file"):
         run(photographs, [str(model)], [64], tmp_path / "out", weights=Weights("nowhere.pth"))
 

@@ -7,9 +7,11 @@ gets a path that is not there and a folder of good things beside it (`Good`).
 import io
 import json
 import os
+import sqlite3
 import struct
 import tarfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from PIL import Image
 __all__ = [
     "ANSWERS",
     "DAMAGED",
+    "DATABASES",
     "FAULTS",
     "PLACES",
     "PROMPTS",
@@ -289,6 +292,43 @@ ANSWERS: dict[str, Maker] = {
     "deep": text("[" * 100_000 + "\n"),
     "no-such-key": text('{"a": 1}\n'),
     "number": text("5\n"),
+}
+
+
+def database(make_file: Maker) -> Maker:
+    """A study's folder with that as its database."""
+
+    def make(path: Path, model: Path) -> None:
+        path.mkdir()
+        make_file(path / "study.sqlite", model)
+
+    return make
+
+
+def foreign_database(path: Path, _: Path) -> None:
+    """Tables of another program."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE answer (id INTEGER)")
+
+
+def cut_database(path: Path, model: Path) -> None:
+    """Of which the first page alone is there."""
+    foreign_database(path, model)
+    path.write_bytes(path.read_bytes()[:4096])
+
+
+DATABASES: dict[str, Maker] = {
+    kind: database(make)
+    for kind, make in {
+        "none": missing,
+        "folder": a_folder,
+        "fifo": fifo,
+        "device": device,
+        "dangling": dangling,
+        "text": text("No database.\n"),
+        "cut": cut_database,
+        "foreign": foreign_database,
+    }.items()
 }
 
 

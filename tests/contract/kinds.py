@@ -19,5 +19,6 @@ KINDS = {
     "lines": inputs.PROMPT_LINES,
     "table": inputs.TABLES,
     "answers": inputs.ANSWERS,
+    "database": inputs.DATABASES,
     "tar": inputs.TARS,
 }

@@ -133,6 +133,12 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         "study report UGLY.csv --out out",
         "compare PICTURES MORE --results PICTURES=UGLY.json --out out",
     ),
+    "database": (
+        "study export people.yaml out.jsonl folder=UGLY",
+        "study backup people.yaml out.sqlite folder=UGLY",
+        "study report ugly-people.yaml --out out",
+        "study links people.yaml folder=UGLY --revoke p-0001",
+    ),
     "tar": ("dataset verify UGLY",),
 }
 
@@ -146,9 +152,7 @@ def verb_of(command: str) -> str:
 def _cases() -> list[Case]:
     cases = []
     for slot, commands in COMMANDS.items():
-        for command in commands:
-            for kind in KINDS[slot]:
-                cases.append(Case(command, slot, kind))
+        cases += [Case(command, slot, kind) for command in commands for kind in KINDS[slot]]
     return cases + [Case(command, None, kind, names) for command, kind, names in VALUES]
 
 

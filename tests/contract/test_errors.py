@@ -29,7 +29,7 @@ SAMPLE = {verb_of(case.command): case for case in reversed(CASES) if case.kind i
 def put(case: Case, world: Path, model: Path) -> None:
     """Lay what is wrong where the command looks for it."""
     if case.slot:
-        given = next(word for word in re.split("[ ,]", case.command) if "UGLY" in word)
+        given = next((word for word in re.split("[ ,]", case.command) if "UGLY" in word), "UGLY")
         ending = Path(given).suffix if given.partition("UGLY")[2].startswith(".") else ""
         KINDS[case.slot][case.kind](world / f"ugly{ending}", model)
 

@@ -2,7 +2,9 @@
 
 import hashlib
 import shlex
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 
 from tests.contract.inputs import write_pictures
@@ -65,11 +67,17 @@ output: out
 sources: [{path: pictures}]
 header: {min_shorter_side: 64}
 """
+ANSWERS = """study,question,prompt_id,prompt,participant,model_a,model_b,first,choice,at,check
+s,fine_details,0,A lake.,p-0001,a,b,a,model_a,2026-01-01T10:00:00Z,
+s,fine_details,1,A hill.,p-0001,a,b,b,model_b,2026-01-01T10:01:00Z,
+"""
 FILES = {
+    "answers.csv": ANSWERS,
     "run.yaml": RUN,
     "vae.yaml": VAE,
     "study.yaml": STUDY,
     "people.yaml": PEOPLE,
+    "ugly-people.yaml": PEOPLE.replace("folder: out", "folder: ugly"),
     "bench.yaml": BENCH,
     "build.yaml": BUILD,
     "prompts.txt": 'A "0" of noise.\nA "1" of noise.\n',
@@ -94,10 +102,20 @@ def contents(folder: Path) -> dict[str, str]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and not path.is_symlink():
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            found[name] = hashlib.sha256(_content(path)).hexdigest()
         elif not path.is_dir():
             found[name] = "special"
     return found
+
+
+def _content(path: Path) -> bytes:
+    """Bytes of a file; of a database its rows, as whoever opens one may change other bytes."""
+    if path.suffix == ".sqlite":
+        with suppress(sqlite3.Error):
+            address = f"{path.absolute().as_uri()}?immutable=1"
+            with closing(sqlite3.connect(address, uri=True)) as database:
+                return "\n".join(database.iterdump()).encode()
+    return path.read_bytes()
 
 
 def arguments(command: str, model: Path, **places: str) -> list[str]:

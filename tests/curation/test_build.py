@@ -193,14 +193,14 @@ def test_the_first_section_that_objects_drops_and_says_all_it_has(
 ) -> None:
     limit = sorted(row["brightness"] for row in build(photos).rows)[2]
 
-    def judge(values: dict[str, float | None], _: object) -> list[quality_step.Rejection]:
+    def rejections(values: dict[str, float | None], _: object) -> list[quality_step.Rejection]:
         # The brighter half is blurred twice over and badly exposed.
         if (values["brightness"] or 0) < limit:
             return []
         found = [("exposure", "brightness"), ("blur", "edges 1, 2 allowed"), ("blur", "motion")]
         return [quality_step.Rejection(*each) for each in found]
 
-    monkeypatch.setattr(quality_step, "judge", judge)
+    monkeypatch.setattr(quality_step, "rejections", rejections)
     built = build(photos)
     order = [step["step"] for step in built.summary.counts()["steps"]]
     first = min(("exposure", "blur"), key=order.index)
@@ -244,7 +244,7 @@ def test_endings_do_not_make_two_names_one(tmp_path: Path, build: Build) -> None
     save(tmp_path / "in/a.png.jpg", 1, quality=95)
     built = build(tmp_path / "in", publish={"format": "jpeg"})
     assert built.summary.kept == 1 and len(built.files()) == 2
-    assert built.reason("a.png.jpg").startswith("split: name: a.png.jpg is that of another")
+    assert built.reason("a.png.jpg").startswith("split: name: a.png.jpg is also that of another")
 
 
 def test_counts_agree_with_the_manifest(photos: Path, build: Build) -> None:

@@ -91,7 +91,7 @@ def test_two_builds_do_not_share_an_output(tmp_path: Path, many: Path) -> None:
     _wait_for_work(tmp_path / "out", one)
     other = start(wanted(tmp_path / "out", many))
     said, _ = other.communicate()
-    assert other.returncode == 1 and "another run is at work there" in said
+    assert other.returncode == 1 and "another run is using it" in said
     one.kill()
     one.communicate()
 

@@ -197,7 +197,7 @@ def test_every_picture_is_listed_or_named(
     assert {path.name for path in list_images(tmp_path)} == LOOK_ALIKES.keys()
     said = capsys.readouterr().err
     assert "iphone.heic: not read" in said
-    assert "gone.png: a link that leads nowhere" in said
+    assert "gone.png: a broken link" in said
 
 
 def test_what_a_line_names_is_read_whatever_it_is_called(tmp_path: Path) -> None:
@@ -224,4 +224,4 @@ def test_a_fifo_that_a_line_names_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "photo.jpg")
     (tmp_path / "metadata.jsonl").write_text('{"file_name": "photo.jpg", "text": "A lake."}\n')
     [entry] = folder_entries(FolderSource(path=str(tmp_path)))
-    assert entry.problem and "no plain file" in entry.problem
+    assert entry.problem and "not a regular file" in entry.problem

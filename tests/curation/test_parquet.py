@@ -135,13 +135,13 @@ def test_a_row_that_names_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "photo.jpg")
     path = make(tmp_path / "a.parquet", [{"file": "photo.jpg"}])
     [entry] = entries(path, file="file")
-    assert entry.problem and "no plain file" in entry.problem
+    assert entry.problem and "not a regular file" in entry.problem
     path = make(tmp_path / "b.parquet", [{"image": {"bytes": None, "path": "photo.jpg"}}])
     [entry] = entries(path, bytes="image")
     with pytest.raises(Diffusion4kError, match="found NoneType, allowed bytes"):
         read(Reader(tmp_path, FetchRecipe()), entry)
     os.mkfifo(tmp_path / "c.parquet")
-    with pytest.raises(UsageError, match=r"c\.parquet: cannot be read: no plain file"):
+    with pytest.raises(UsageError, match=r"c\.parquet: cannot be read: not a regular file"):
         entries(tmp_path / "c.parquet", bytes="image")
 
 

@@ -9,9 +9,8 @@ import pytest
 
 import diffusion4k.curation.store as stores
 from diffusion4k.curation.engine import as_frame
-from diffusion4k.curation.files import DiskError
 from diffusion4k.curation.store import PassingError, Store
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, DiskError
 
 
 class Squares:

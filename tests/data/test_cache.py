@@ -336,7 +336,7 @@ def test_requests_that_cannot_be_met(build: Build, model: Path, tmp_path: Path) 
         build(resolution=100)
     with pytest.raises(UsageError, match="resolution -64: too small, the smallest is 32"):
         build(resolution=-64)
-    with pytest.raises(UsageError, match="buckets: found 20 as longest aspect, allowed 1 to 8"):
+    with pytest.raises(UsageError, match="buckets: found 20 as the longest aspect, allowed 1 to 8"):
         build(longest=20.0)
     assert not (tmp_path / "cache").exists()
     with pytest.raises(UsageError, match="dtype int8: allowed are float16"):
@@ -345,7 +345,7 @@ def test_requests_that_cannot_be_met(build: Build, model: Path, tmp_path: Path) 
         with pytest.raises(UsageError, match=f"device {device}: cannot be used here"):
             build(device=device)
     (tmp_path / "file").touch()
-    with pytest.raises(Diffusion4kError, match="a file, no folder"):
+    with pytest.raises(Diffusion4kError, match="a file, not a folder"):
         build(cache=tmp_path / "file")
     (model / "vae").rename(model / "gone")
     with pytest.raises(Diffusion4kError, match="vae: no such folder"):

@@ -45,7 +45,7 @@ def test_photographs_give_as_many_patches_as_images() -> None:
 
 def test_refuses_a_folder_of_something_else(tmp_path: Path) -> None:
     (tmp_path / "photo.txt").write_text("mine")
-    with pytest.raises(UsageError, match="not empty and not of a demo"):
+    with pytest.raises(UsageError, match="not empty and not a demo"):
         run_demo(Demo(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["photo.txt"]
 
@@ -60,7 +60,9 @@ def test_claim_is_for_one_demo(tiny: Path, tmp_path: Path) -> None:
     out, family = tmp_path / "out", family_of(tiny)
     claim(Demo(out, str(tiny), 512), tiny, family)
     claim(Demo(out, str(tiny), 512), tiny, family)
-    with pytest.raises(UsageError, match=r"demo\.json: another demo: side was 512, is 384: choose"):
+    with pytest.raises(
+        UsageError, match=r"demo\.json: belongs to another demo: side was 512, is 384: choose"
+    ):
         claim(Demo(out, str(tiny), 384), tiny, family)
 
 

@@ -38,6 +38,6 @@ def test_says_which_of_how_many(tmp_path: Path, capsys: pytest.CaptureFixture[st
             stages.say("a line")
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
-        "1/2 stage a", "    a line", "    0 s, 0 s in all",
-        "2/2 stage b", "    a line", "    0 s, 0 s in all",
+        "1/2 stage a", "    a line", "    0 s, 0 s in total",
+        "2/2 stage b", "    a line", "    0 s, 0 s in total",
     ]  # fmt: skip

@@ -179,9 +179,9 @@ def small_autoencoder(recipe: Path, full_size: Path) -> list[str]:
 
 
 def _slow(line: str) -> tuple[pytest.MarkDecorator, ...]:
-    """Studies of many arms are long at any size; the reduced one stands for them in `make test`."""
-    is_long = "ablate recipes/pocket-ablation" in line and "-small" not in line
-    return (pytest.mark.slow,) if is_long else ()
+    """What is long at any size; in `make test` the tests of the same verbs stand for it."""
+    verbs = ("ablate recipes/", "benchmark recipes/pocket-stages", "demo --side")
+    return (pytest.mark.slow,) if any(verb in line for verb in verbs) else ()
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_what_fills_the_memory_is_cut_off(
     answer: Callable[[Send], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bounded, "_MOST_BYTES", 1 << 20)
-    with answering(answer) as (url, _), pytest.raises(Passing, match="the answer has no end"):
+    with answering(answer) as (url, _), pytest.raises(Passing, match="the answer is endless"):
         ask(url, timeout=60)
 
 

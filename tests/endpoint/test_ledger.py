@@ -44,6 +44,6 @@ def test_one_holder_at_a_time_and_a_copy_beside_it(tmp_path: Path) -> None:
 def test_what_a_killed_run_left_under_way_is_lost(tmp_path: Path) -> None:
     path = tmp_path / "l.sqlite"
     with LedgerFile(path, SCHEMA, "asking") as ledger:
-        ledger.book.reserve("key", 0.5)
+        ledger.spending.reserve("key", 0.5)
     with LedgerFile(path, SCHEMA, "asking") as ledger:
-        assert ledger.book.lost() == (1, 0.5)
+        assert ledger.spending.lost() == (1, 0.5)

@@ -1,4 +1,4 @@
-"""The account book against plain addition, in any order of events and over restarts."""
+"""Spending against plain addition, in any order of events and over restarts."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -16,25 +16,25 @@ COST = st.floats(0, 100)
 @given(st.lists(st.tuples(EVENTS, COST, COST), max_size=30))
 def test_spent(events: list[tuple[str, float, float]]) -> None:
     connection = sqlite3.connect(":memory:")
-    book = Spending(connection)
+    spending = Spending(connection)
     expected, lost, reserved = 0.0, 0, 0.0
     for event, cost, price in events:
-        number = book.reserve("key", cost)
+        number = spending.reserve("key", cost)
         if event == "pay":
             with connection:
-                book.pay(number, price)
+                spending.pay(number, price)
             expected += price
         elif event == "strike":
-            book.strike(number)
+            spending.strike(number)
         else:
             expected += cost
             lost += 1
             if event == "lose":
-                book.lose(number)
+                spending.lose(number)
             else:
                 reserved += cost
-        assert book.spent == pytest.approx(expected, abs=1e-9)
-        assert book.settled == pytest.approx(expected - reserved, abs=1e-9)
+        assert spending.spent == pytest.approx(expected, abs=1e-9)
+        assert spending.settled == pytest.approx(expected - reserved, abs=1e-9)
     # A new process: what was under way is lost, and nothing is forgotten.
     again = Spending(connection)
     again.lose_killed([])
@@ -49,14 +49,14 @@ def connection() -> Iterator[sqlite3.Connection]:
 
 
 def test_many_reserved_as_one(connection: sqlite3.Connection) -> None:
-    book = Spending(connection)
+    spending = Spending(connection)
     with connection:
-        number = book.reserve_many("batch", 10.0)
-    assert book.spent == 10.0
-    book.lose_killed([number])
+        number = spending.reserve_many("batch", 10.0)
+    assert spending.spent == 10.0
+    spending.lose_killed([number])
     with connection:
         for _ in range(3):
-            book.pay_part("key", 2.0)
-        book.close(number)
-    assert book.spent == Spending(connection).spent == 6.0
-    assert book.lost() == (0, 0.0)
+            spending.pay_part("key", 2.0)
+        spending.release(number)
+    assert spending.spent == Spending(connection).spent == 6.0
+    assert spending.lost() == (0, 0.0)

@@ -492,7 +492,9 @@ class FamilyContract:
         sampler = Sampler(model, factor=self.factor)
         step = sampler.family.size_step
         options = StageOptions(window=2, strength=0.5)
-        request = Request(PROMPT, 1, "", 6 * step, 4 * step, 2, 0.0, draft=3 * step)
+        request = Request(
+            PROMPT, 1, width=6 * step, height=4 * step, steps=2, guidance=0.0, draft=3 * step
+        )
         settings = sampler.settle(replace(request, stage_options=options))
         assert [stage.name for stage in settings.stages or ()] == [
             f"{3 * step}x{2 * step}",

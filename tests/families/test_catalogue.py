@@ -110,7 +110,9 @@ def test_a_component_of_another_model_is_refused_before_it_is_loaded(
     model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
     path = model / "transformer" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"_class_name": "FluxTransformer"}))
-    with pytest.raises(Diffusion4kError, match=r"it is of a FluxTransformer, allowed is SD3Tr"):
+    with pytest.raises(
+        Diffusion4kError, match=r"it is that of a FluxTransformer, allowed is SD3Tr"
+    ):
         family_of(model)
 
 

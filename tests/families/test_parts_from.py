@@ -84,9 +84,9 @@ def test_its_own_transformer_is_never_that_of_the_other(alone: Path) -> None:
 @pytest.mark.parametrize(
     ("stated", "message"),
     [
-        ("../absent", r"parts_from is '\.\./absent', which is no folder .*: correct it"),
+        ("../absent", r"parts_from is '\.\./absent', which is not a folder .*: correct it"),
         ("owner/name", r"not in the hub's cache: `hf download owner/name` gets it"),
-        (".", "parts_from is '.', which is no folder in diffusers layout"),
+        (".", "parts_from is '.', which is not a folder in diffusers layout"),
         (3, "parts_from is 3: allowed is a folder"),
     ],
 )

@@ -133,7 +133,7 @@ def test_folders_that_are_refused(folder: Callable[..., Path], tmp_path: Path) -
     (tmp_path / "other" / "a").mkdir(parents=True)
     with pytest.raises(UsageError, match=r"1 image folder given: allowed are 2 to 6"):
         read_models([str(a)], 2, 6)
-    with pytest.raises(UsageError, match="both called a: give one another name, as in other="):
+    with pytest.raises(UsageError, match="both called a: rename one, as in other="):
         read(a, tmp_path / "other" / "a")
     with pytest.raises(UsageError, match="no such folder"):
         read(a, "b=nowhere")
@@ -142,7 +142,7 @@ def test_folders_that_are_refused(folder: Callable[..., Path], tmp_path: Path) -
     with pytest.raises(Diffusion4kError, match="no images in it"):
         read(a, f"b={tmp_path / 'other' / 'a'}")
     Image.new("RGB", SMALL).save(a / "x.jpg")
-    with pytest.raises(Diffusion4kError, match=r"x.png: differs from x.jpg by its ending only"):
+    with pytest.raises(Diffusion4kError, match=r"x.png: differs from x.jpg only by its ending"):
         read(a)
 
 

@@ -149,12 +149,12 @@ def test_z_image_s_output_has_another_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("weights", "reason"),
     [
-        ({"lora_unet_a.lokr_w1": torch.ones(2, 2)}, "lokr_w1, which is no part of a plain LoRA"),
+        ({"lora_unet_a.lokr_w1": torch.ones(2, 2)}, "lokr_w1, which is not part of a plain LoRA"),
         ({"lora_unet_a.lora_down.weight": torch.ones(2, 4)}, "a has no lora_B"),
-        ({"lora_te1_a.lora_down.weight": torch.ones(2, 4)}, "found nothing of a transformer"),
+        ({"lora_te1_a.lora_down.weight": torch.ones(2, 4)}, "found nothing for a transformer"),
         (
             {"double_blocks.3.processor.ip_adapter_double_stream_k_proj.weight": torch.ones(2, 4)},
-            "k_proj.weight, which is no part of a plain LoRA",
+            "k_proj.weight, which is not part of a plain LoRA",
         ),
         (
             {"double_blocks.3.processor.qkv_lora1.down.weight": torch.ones(2, 4)},

@@ -184,7 +184,7 @@ def test_bad_folders(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no images"):
         evaluate(tmp_path)
     (tmp_path / "file.jpg").touch()
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         evaluate(tmp_path / "file.jpg")
     with pytest.raises(Diffusion4kError, match=r"none of its 1 image.*file\.jpg"):
         evaluate(tmp_path)

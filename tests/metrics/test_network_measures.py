@@ -117,8 +117,8 @@ def test_nothing_named_nothing_installed(monkeypatch: pytest.MonkeyPatch) -> Non
     [
         ("inception", "cut.pth", "cannot be read as weights"),
         ("aesthetics_mlp", "cut.pth#sha256=" + "a" * 64, "expected " + "a" * 64),
-        ("dinov2", "clip", "its config is of a clip model"),
-        ("cmmd_clip", "nowhere", "no clip model loads from there"),
+        ("dinov2", "clip", "its config is that of a clip model"),
+        ("cmmd_clip", "nowhere", "no clip model can be loaded from there"),
         ("lpips", "gone.pth", "gone.pth: no such file"),
     ],
 )

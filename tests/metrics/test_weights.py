@@ -99,25 +99,25 @@ def test_models_that_do_not_load(tmp_path: Path) -> None:
 
     cases = {
         f"{clip}#sha256={'0' * 64}": f"SHA-256 is {right}, expected {'0' * 64}",
-        dino: "its config is of a dinov2 model",
-        str(tmp_path / "nowhere"): "no clip model loads from there",
+        dino: "its config is that of a dinov2 model",
+        str(tmp_path / "nowhere"): "no clip model can be loaded from there",
     }
     cut = shutil.copytree(clip, tmp_path / "cut")
     (cut / "model.safetensors").write_bytes(file.read_bytes()[:-500])
-    cases[str(cut)] = "no clip model loads from there"
+    cases[str(cut)] = "no clip model can be loaded from there"
     part = shutil.copytree(clip, tmp_path / "part")
     kept = {k: v for k, v in load_file(file).items() if "vision" not in k}
     save_file(kept, part / "model.safetensors", metadata={"format": "pt"})
     cases[str(part)] = "its weights lack"
     broken = shutil.copytree(clip, tmp_path / "broken")
     (broken / "config.json").write_text("{")
-    cases[str(broken)] = "no clip model loads from there"
+    cases[str(broken)] = "no clip model can be loaded from there"
     for name, message in cases.items():
         with pytest.raises(Diffusion4kError) as caught:
             load_model(CLIPModel, name, ID)
         text = str(caught.value)
         assert message in text and name.partition("#")[0] in text and "\n" not in text
-    with pytest.raises(Diffusion4kError, match="its config is of a clip model"):
+    with pytest.raises(Diffusion4kError, match="its config is that of a clip model"):
         load_model(Dinov2Model, str(clip), ID)
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from diffusion4k.planning import Blueprint, described_machine, plan_training
+from diffusion4k.accounting.blueprint import Blueprint
+from diffusion4k.accounting.machine import described_machine
+from diffusion4k.planning.training import plan_training
 from diffusion4k.training.recipe.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]

@@ -10,18 +10,15 @@ import pytest
 import torch
 
 from benchmarks.measured import allocated_peak, counted_flops
+from diffusion4k.accounting.blueprint import Blueprint
+from diffusion4k.accounting.machine import described_machine
 from diffusion4k.accounting.stages import lean_encoding_stage
 from diffusion4k.errors import UsageError
 from diffusion4k.families import family_of
 from diffusion4k.families.stages import StageOptions
-from diffusion4k.planning import (
-    Blueprint,
-    GenerationSetup,
-    Plan,
-    described_machine,
-    plan_generation,
-    report,
-)
+from diffusion4k.planning.generation import GenerationSetup, plan_generation
+from diffusion4k.planning.plan import Plan
+from diffusion4k.planning.report import report
 from diffusion4k.planning.warning import generation_warning
 from diffusion4k.planning.windows import count_windows
 from diffusion4k.sampling import Request, Sampler

@@ -31,7 +31,16 @@ def test_latents_are_those_of_the_stock_pipeline(
 ) -> None:
     sampler = Sampler(tiny_model, factor=factor)
     settings = sampler.settle(
-        Request("a cat", 3, "", 96, 64, steps, 4.0, init=photograph, strength=strength)
+        Request(
+            "a cat",
+            3,
+            width=96,
+            height=64,
+            steps=steps,
+            guidance=4.0,
+            init=photograph,
+            strength=strength,
+        )
     )
     calls: list[None] = []
     ours = sampler.denoise(settings, lambda: calls.append(None))
@@ -53,7 +62,9 @@ def test_latents_are_those_of_the_stock_pipeline(
 
 
 def test_bounded_memory_starts_from_the_same(tiny_model: Path, photograph: Path) -> None:
-    request = Request("a cat", 3, "", 96, 64, 4, 0, init=photograph, strength=0.5)
+    request = Request(
+        "a cat", 3, width=96, height=64, steps=4, guidance=0, init=photograph, strength=0.5
+    )
     whole, lean = (Sampler(tiny_model, max_memory=most) for most in (None, "200K"))
     torch.testing.assert_close(
         lean.denoise(lean.settle(request)), whole.denoise(whole.settle(request)), rtol=0, atol=1e-4
@@ -74,7 +85,7 @@ def test_the_middle_is_taken_of_another_aspect(tmp_path: Path) -> None:
 def test_the_image_says_what_it_started_from(
     tiny_model: Path, photograph: Path, tmp_path: Path
 ) -> None:
-    request = Request("a cat", 0, "", 64, 64, 2, init=photograph)
+    request = Request("a cat", 0, width=64, height=64, steps=2, init=photograph)
     (made,) = generate([request], tiny_model, out=tmp_path, progress=False)
     record = read_metadata(made.path)
     assert record["init"] == str(photograph) and record["strength"] == 0.35
@@ -84,8 +95,8 @@ def test_the_image_says_what_it_started_from(
     plain, stronger = (
         generate([other], tiny_model, out=tmp_path, progress=False)[0]
         for other in (
-            Request("a cat", 0, "", 64, 64, 2),
-            Request("a cat", 0, "", 64, 64, 2, init=photograph, strength=0.5),
+            Request("a cat", 0, width=64, height=64, steps=2),
+            Request("a cat", 0, width=64, height=64, steps=2, init=photograph, strength=0.5),
         )
     )
     assert len({made.path, plain.path, stronger.path}) == 3

@@ -118,7 +118,7 @@ def test_merged_is_unmerged_and_needs_no_lora(tiny_model: Path, lora: Path, tmp_
     torch.testing.assert_close(
         _stock(merged, settings, None), unmerged.denoise(settings), rtol=0, atol=1e-4
     )
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         merge_lora(lora, tiny_model, merged)
 
 

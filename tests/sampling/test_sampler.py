@@ -22,7 +22,15 @@ def _equal(a: Image.Image, b: Image.Image) -> bool:
 )
 def test_equals_the_stock_pipeline(sampler: Sampler, guidance: float, negative: str) -> None:
     settings = sampler.settle(
-        Request("a red cat", 5, negative, width=96, height=64, steps=3, guidance=guidance)
+        Request(
+            "a red cat",
+            5,
+            negative_prompt=negative,
+            width=96,
+            height=64,
+            steps=3,
+            guidance=guidance,
+        )
     )
     stock = sampler.family.load_pipeline(sampler.folder, dtype=torch.float32)
     expected = stock(

@@ -1,15 +1,15 @@
-"""Wilson's interval against statsmodels, and its level on drawn shares."""
+"""Wilson's interval against statsmodels, its level on drawn shares; the sign test against SciPy."""
 
 import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom
+from scipy.stats import binom, binomtest
 from statsmodels.stats.proportion import proportion_confint
 
 from diffusion4k.errors import UsageError
-from diffusion4k.statistics.proportions import wilson
+from diffusion4k.statistics.proportions import sign_test, wilson
 
 
 @given(
@@ -42,3 +42,17 @@ def test_no_case_and_what_is_no_share() -> None:
     for successes, cases, level in ((3, 2, 0.95), (-1, 2, 0.95), (1, 2, 1.0), (1, 2, 0.0)):
         with pytest.raises(UsageError):
             wilson(successes, cases, level)
+
+
+def test_the_sign_test_equals_scipy() -> None:
+    for wins in (*range(0, 30), 112, 1000):
+        for losses in (*range(0, 30), 60, 1400):
+            if wins + losses:
+                expected = binomtest(wins, wins + losses).pvalue
+                assert sign_test(wins, losses) == pytest.approx(expected, rel=1e-9, abs=1e-300)
+
+
+def test_the_sign_test_at_its_edges() -> None:
+    assert sign_test(0, 0) == 1
+    with pytest.raises(UsageError, match="allowed from 0"):
+        sign_test(-1, 3)

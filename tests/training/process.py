@@ -24,7 +24,6 @@ from diffusion4k.training.watch.curve import Curve
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
-        "standins",
         "diffusion4k.training.loop",
         "diffusion4k.training.autoencoder.loop",
         "diffusion4k.families.sd3",

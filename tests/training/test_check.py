@@ -53,7 +53,7 @@ def test_a_disk_that_is_too_small(recipe: Make, monkeypatch: pytest.MonkeyPatch)
 
 def test_two_runs_in_one_output(recipe: Make) -> None:
     wanted = recipe()
-    with locked(wanted.output), pytest.raises(Diffusion4kError, match="another run is at work"):
+    with locked(wanted.output), pytest.raises(Diffusion4kError, match="another run is using it"):
         train(wanted)
     with locked(wanted.output):
         pass
@@ -62,7 +62,7 @@ def test_two_runs_in_one_output(recipe: Make) -> None:
 def test_an_output_that_is_a_file(recipe: Make) -> None:
     wanted = recipe()
     wanted.output.touch()
-    with pytest.raises(Diffusion4kError, match="a file, no folder"):
+    with pytest.raises(Diffusion4kError, match="a file, not a folder"):
         train(wanted)
 
 

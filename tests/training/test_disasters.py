@@ -142,7 +142,7 @@ def _cut_share(recipe: Recipe, processes: int, chance: random.Random) -> None:
             process.kill()
         join(started)
         assert damaged.is_dir()
-        assert "incomplete files, going on without it" in said(recipe)
+        assert "incomplete files, continuing without it" in said(recipe)
     _kill_all(recipe, processes, chance)
 
 

@@ -74,7 +74,7 @@ def _reordered(data: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (_fewer_and_others, "data: 14 photographs, 12 at step 2: 4 no longer there, 6 new"),
+        (_fewer_and_others, "data: 14 photographs, 12 at step 2: 4 missing now, 6 new"),
         (_repainted, "data: 12 photographs, 12 at step 2: 1 with another picture"),
         (_recaptioned, "data: 12 photographs, 12 at step 2: 3 with another caption"),
         (_reordered, "data: 12 photographs, 12 at step 2: in another order"),
@@ -97,7 +97,7 @@ def test_other_photographs_under_the_same_path(
     assert (tmp_path / "run/cache/index.json").read_bytes() == index  # nothing encoded yet
     assert not look_over(begun(steps=3), planned=False, changed_inputs=True).problems
     train(begun(steps=3), changed_inputs=True)
-    assert f"going on with changed inputs: {told}" in capsys.readouterr().err
+    assert f"resuming with changed inputs: {told}" in capsys.readouterr().err
     # From there on it is they that a checkpoint speaks of.
     train(begun(steps=4))
     noted = read_state(tmp_path / "run/checkpoints/step-000004")["inputs"]["data"]

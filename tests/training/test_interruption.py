@@ -66,7 +66,7 @@ def test_a_signal_saves_the_step_it_finds(recipe: Make, tmp_path: Path, number: 
     done = read_state(saved)["step"]
     assert done == len(Curve.read(wanted.output / "loss.csv"))
     last = said(wanted).splitlines()[-1]
-    assert f"after step {done} of 400" in last and "run the same command to go on" in last
+    assert f"after step {done} of 400" in last and "run the same command to continue" in last
     whole = train(recipe(steps=done + 1, output=str(tmp_path / "whole"))).parent
     assert_same_end(whole, train(recipe(steps=done + 1)).parent, [WEIGHTS])
 

@@ -79,6 +79,7 @@ def _until(holds: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_job_that_slurm_stops_is_queued_again_and_goes_on(recipe: Make, tmp_path: Path) -> None:
     wanted = recipe(steps=2000, batch_size=1, checkpoint={"every": 1000})
     path = tmp_path / "recipe.yaml"
@@ -114,7 +115,7 @@ def test_a_job_that_slurm_stops_is_queued_again_and_goes_on(recipe: Make, tmp_pa
     command.append(f"steps={done + 2}")
     again = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
-    assert "going on from" in again.stderr
+    assert "resuming from" in again.stderr
     assert len(Curve.read(wanted.output / "loss.csv")) == done + 2
     assert queue.read_text().count("requeue") == 1
 
@@ -123,12 +124,13 @@ def test_a_job_that_slurm_stops_is_queued_again_and_goes_on(recipe: Make, tmp_pa
     ("launcher", "overrides"),
     [
         (("torchrun", "--nproc-per-node", "2", "--standalone", "--no-python"), ()),
-        (
+        pytest.param(
             (
                 *("accelerate", "launch", "--num_processes", "2", "--no_python", "--config_file"),
                 str(ROOT / "recipes/accelerate/deepspeed-zero2.yaml"),
             ),
             ("engine=deepspeed", "offload=true"),
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["torchrun", "accelerate"],

@@ -131,7 +131,9 @@ def test_validation_images_are_those_of_generate(recipe: Make, tmp_path: Path) -
         "guidance": 4.0,
     }
     model = train(recipe(steps=1, validation=validation))
-    requests = [Request(p, 3, "", 96, 64, 2, 4.0) for p in ("a cat", "a dog")]
+    requests = [
+        Request(p, 3, width=96, height=64, steps=2, guidance=4.0) for p in ("a cat", "a dog")
+    ]
     images = generate(requests, model, out=tmp_path / "images", progress=False)
     for number, image in enumerate(images, 1):
         preview = Image.open(model.parent / f"validation/step-000001/{number:02}.png")

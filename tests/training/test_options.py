@@ -98,7 +98,7 @@ def test_other_optimizers_resume_to_the_bit_and_lower_the_loss(
     assert kept < 1.7 * weights and state_share(name) < state_share("adamw")
 
 
-@pytest.mark.parametrize("name", ["muon", "adafactor"])
+@pytest.mark.parametrize("name", ["adafactor", pytest.param("muon", marks=pytest.mark.slow)])
 def test_other_optimizers_in_several_processes(recipe: Make, tmp_path: Path, name: str) -> None:
     losses = []
     for processes in (1, 2):

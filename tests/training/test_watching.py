@@ -120,7 +120,7 @@ def test_a_bad_step_changes_nothing_and_enough_of_them_stop_the_run(
 
 
 def test_images_beside_training_are_the_same(recipe: Make, tmp_path: Path) -> None:
-    validation = {"every": 2, "prompts": ["a cat"], "sampling_steps": 2, "samples": 2}
+    validation = {"every": 4, "prompts": ["a cat"], "sampling_steps": 2, "samples": 2}
     for name, beside in (("waiting", False), ("beside", True)):
         for engine_keys in ({},) if not beside else ({}, {"lora": {"rank": 2}}):
             output = tmp_path / f"{name}{len(engine_keys)}"
@@ -128,7 +128,7 @@ def test_images_beside_training_are_the_same(recipe: Make, tmp_path: Path) -> No
             train(recipe(**keys, **engine_keys, steps=4, ema=0.5))
             assert not list((output / "validation").glob("step-*.safetensors"))
             assert (output / "validation/step-000004/01.png").is_file()
-    for step in (0, 2, 4):
+    for step in (0, 4):
         first, second = (
             Image.open(tmp_path / name / f"validation/step-{step:06}/01.png")
             for name in ("waiting0", "beside0")

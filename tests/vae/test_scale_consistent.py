@@ -173,7 +173,7 @@ def test_refuses_other_teachers_and_starts(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot go back to F=8"):
         student.to_autoencoder()
     student.save_pretrained(tmp_path)
-    with pytest.raises(Diffusion4kError, match="holds no F=8 autoencoder; supported"):
+    with pytest.raises(Diffusion4kError, match="does not hold an F=8 autoencoder; supported"):
         load_stock_autoencoder(tmp_path)
 
 

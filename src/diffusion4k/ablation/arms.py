@@ -1,6 +1,6 @@
 """The recipes of all runs, and the proof that they differ in what was asked and nothing else.
 
-Every random number of a run belongs to its seed and to a picture's place in the run: runs of one
+Every random number of a run belongs to its seed and to a picture's position in the run: runs of one
 seed see the same pictures in the same order, with the same crops, noise and start, whatever the
 objective.
 """
@@ -24,7 +24,7 @@ VARIED = ("objective", "timesteps")
 """All in which the training of arms may differ."""
 
 _OURS = ("output", "steps", "seed", "validation")
-"""Of the study."""
+"""Keys that are the study's."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """Name of the run in messages."""
         return f"{self.arm}, seed {self.seed}"
 
     def until(self, steps: int) -> Recipe:
@@ -59,7 +59,7 @@ def base_recipe(study: AblationRecipe) -> Recipe:
     if recipe.schedule.name == "cosine" and len(study.steps) > 1:
         raise UsageError(
             f"steps: found {len(study.steps)} numbers with recipe.schedule.name=cosine, whose "
-            "learning rate depends on where a run ends: give one, or schedule.name=constant"
+            "learning rate depends on where a run ends: give only one, or schedule.name=constant"
         )
     if study.equal and recipe.precision != "fp32":
         raise UsageError(

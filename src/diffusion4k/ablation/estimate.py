@@ -31,31 +31,33 @@ __all__ = ["estimate"]
 _TIMES = 3
 
 
-def estimate(ground: StudySetup, runs: Sequence[Run], left: Sequence[tuple[Run, int]]) -> str:
+def estimate(setup: StudySetup, runs: Sequence[Run], left: Sequence[tuple[Run, int]]) -> str:
     """One line: runs, what is left, and the time for it on this machine alone.
 
-    `left`: the looks that are missing, each with the training steps before it.
+    `left`: the snapshots that are missing, each with the training steps before it.
     """
-    study, recipe = ground.study, runs[0].recipe
-    step = _seconds(_stepper(ground, runs[0]))
-    images = len(ground.prompts.prompts) * len(study.sample_seeds)
-    image, loading = _image_seconds(ground)
-    network = network_of(recipe, ground.device, trained=False)
+    study, recipe = setup.study, runs[0].recipe
+    step = _seconds(_stepper(setup, runs[0]))
+    images = len(setup.prompts.prompts) * len(study.sample_seeds)
+    image, loading = _image_seconds(setup)
+    network = network_of(recipe, setup.device, trained=False)
     one = study.model_copy(
         update={"velocity": study.velocity.model_copy(update={"pictures": 1, "levels": 2})}
     )
-    question = _seconds(lambda: velocity_errors(one, recipe, ground.asked, network, ground.device))
-    pictures = min(study.velocity.pictures, len(ground.asked))
+    question = _seconds(
+        lambda: velocity_errors(one, recipe, setup.velocity_cache, network, setup.device)
+    )
+    pictures = min(study.velocity.pictures, len(setup.velocity_cache))
     # The model is loaded for training, for images and for the questions.
-    look = 3 * loading + images * image + pictures * study.velocity.levels * question / 2
+    snapshot = 3 * loading + images * image + pictures * study.velocity.levels * question / 2
     steps = sum(count for _, count in left)
-    total = steps * step + len(left) * look
+    total = steps * step + len(left) * snapshot
     todo = len({run.folder for run, _ in left})
     return (
         f"{counted(len(runs), 'run')} of {counted(study.steps[-1], 'step')}, {todo} to do: "
         f"about {duration(total)} on this machine alone: "
-        f"{counted(steps, 'step')} of {duration(step)}, {counted(len(left), 'look')} of "
-        f"{duration(look)} ({counted(images, 'image')} of {duration(image)} each)"
+        f"{counted(steps, 'step')} of {duration(step)}, {counted(len(left), 'snapshot')} of "
+        f"{duration(snapshot)} ({counted(images, 'image')} of {duration(image)} each)"
     )
 
 
@@ -70,16 +72,16 @@ def _seconds(function: Callable[[], object]) -> float:
     return min(times)
 
 
-def _stepper(ground: StudySetup, run: Run) -> Callable[[], None]:
+def _stepper(setup: StudySetup, run: Run) -> Callable[[], None]:
     """A whole training step, on the study's own pictures."""
-    recipe, device = run.recipe.for_processes(1), ground.device
+    recipe, device = run.recipe.for_processes(1), setup.device
     model = resolve(recipe.model)
     family = family_of(model, **recipe.model_options)
     network = load_network(recipe, family, model, device).to(device)
     optimizer = make_optimizer(recipe.optimizer, network)
     objective, precision = build_objective(recipe), build_precision(recipe, device)
     timesteps = build_timesteps(recipe, family, model)
-    batches = training_batches(recipe, ground.cache)
+    batches = training_batches(recipe, setup.cache)
 
     def step() -> None:
         for micro in range(recipe.gradient_accumulation):
@@ -105,16 +107,20 @@ def _stepper(ground: StudySetup, run: Run) -> Callable[[], None]:
     return step
 
 
-def _image_seconds(ground: StudySetup) -> tuple[float, float]:
-    """Of an image with all its steps and measures; and of loading the model.
+def _image_seconds(setup: StudySetup) -> tuple[float, float]:
+    """Seconds for an image with all its steps and measures, and for loading the model.
 
     The steps come from the difference of an image of two and one of one.
     """
-    study, start = ground.study, time.monotonic()
-    sampler = Sampler(ground.recipe.model, device=ground.device)
-    prompt = ground.prompts.prompts[0]
+    study, start = setup.study, time.monotonic()
+    sampler = Sampler(setup.recipe.model, device=setup.device)
+    prompt = setup.prompts.prompts[0]
     request = Request(
-        prompt, 0, "", study.width, study.height, study.sampling_steps, study.guidance
+        prompt,
+        width=study.width,
+        height=study.height,
+        steps=study.sampling_steps,
+        guidance=study.guidance,
     )
     settings = sampler.settle(request)
     sampler.encode_for([settings])
@@ -129,6 +135,6 @@ def _image_seconds(ground: StudySetup) -> tuple[float, float]:
         path = Path(folder) / "image.png"
         image.save(path)
         measured = [
-            _seconds(partial(measure, MeasuredImage(path, prompt))) for measure in ground.measures
+            _seconds(partial(measure, MeasuredImage(path, prompt))) for measure in setup.measures
         ]
     return seconds + sum(measured) / cores(), loading

@@ -154,11 +154,11 @@ def _spectra(results: AblationResults, folder: Path) -> Path:
     with new_figure(11, 3.8) as figure:
         places = figure.subplots(1, 2 if photographs else 1, squeeze=False)[0]
         for curve in results.spectra:
-            looks = _look(results, curve.arm)
-            places[0].plot(results.frequencies, curve.values, label=curve.arm, **looks)
+            style = _line_style(results, curve.arm)
+            places[0].plot(results.frequencies, curve.values, label=curve.arm, **style)
             if photographs and curve is not photographs:
                 pairs = zip(curve.values, photographs.values, strict=True)
-                places[1].plot(results.frequencies, [a - b for a, b in pairs], **looks)
+                places[1].plot(results.frequencies, [a - b for a, b in pairs], **style)
         places[0].set_ylabel("power, log2")
         if photographs:
             places[1].axhline(0, color=INK, linewidth=1)
@@ -170,7 +170,7 @@ def _spectra(results: AblationResults, folder: Path) -> Path:
         return write_figure(figure, folder, "spectra")
 
 
-def _look(results: AblationResults, arm: str) -> dict[str, object]:
+def _line_style(results: AblationResults, arm: str) -> dict[str, object]:
     if arm in _OTHERS:
         return {"color": INK, "linewidth": 1.6, "linestyle": _OTHERS[arm]}
     colour, style = _style(results, arm)
@@ -209,7 +209,7 @@ def _by_column(
 
 
 def _samples(results: AblationResults, path: Path) -> Path:
-    """Images of the first prompts and seed, the same places enlarged (as the supplement's Fig. 9).
+    """Images of the first prompts and seed, the same regions enlarged (as the supplement's Fig. 9).
 
     One arm beside the next in sheets, the baseline first; before training stands in each.
     """

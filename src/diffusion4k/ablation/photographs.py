@@ -39,7 +39,7 @@ def as_trained(
     """
     folder = photo_folder(study.reference) if study.reference else prompts.reference
     if folder is None:
-        return [], ["no photographs: no distances to them; reference names their folder"]
+        return [], ["no photographs, so no distances to them: name their folder as reference"]
     if (folder / METADATA).is_file():
         paths = [photo.path for photo in read_folder(folder, skip_bad=skip_bad)]
     else:

@@ -1,6 +1,6 @@
-"""A study as a YAML file: one training recipe, the arms that change its objective, and how to look.
+"""A study as a YAML file: one training recipe, arms that change its objective, and the measures.
 
-arms x seeds    runs, each trained to the last of `steps` and looked at after each of them
+arms x seeds    runs, each trained to the last of `steps` and measured after each of them
 """
 
 from pathlib import Path
@@ -39,7 +39,7 @@ def _several(value: Any) -> Any:
 
 
 class VelocityQuestions(Section):
-    """On what the velocity's error of every arm is measured: see `ablation.questions`."""
+    """Pictures and noise levels for the velocity's error of every arm."""
 
     data: Text | None = None
     """Photographs that are not trained on; null: the first `pictures` of those that are."""
@@ -55,14 +55,14 @@ class Staging(Section):
     stages: Stages | None = None
     """Longer sides of the images' stages, the draft's first; `[]`: made directly."""
     stage_options: StageOptions | None = None
-    """Of all stages after the draft."""
+    """Options of all stages after the draft."""
 
 
 class AblationRecipe(Section):
     """All that decides the results. Sizes and steps of sampling are null for the model's own."""
 
     recipe: GivenRecipe
-    """Of all runs; output, steps and seed are the study's."""
+    """Recipe of all runs; output, steps and seed are the study's."""
     arms: dict[FolderName, GivenRecipe] = Field(min_length=2)
     """What each changes: `objective` and `timesteps`, and how its images are made (`Staging`)."""
     baseline: FolderName
@@ -71,10 +71,10 @@ class AblationRecipe(Section):
     """Pairs of arms that must come out equal, as their objectives are: they prove the harness."""
     seeds: tuple[Seed, ...] = Field(min_length=1)
     steps: Annotated[tuple[Count, ...], BeforeValidator(_several), Field(min_length=1)]
-    """When each run is looked at; the last is its end."""
+    """The steps after which each run is measured; the last is its end."""
     prompts: Text = SUPPLEMENT
     limit: Count | None = None
-    """At most the first so many prompts."""
+    """Number of prompts to use, from the first."""
     sample_seeds: tuple[Seed, ...] = Field((0,), min_length=1)
     width: Pixels | None = None
     height: Pixels | None = None
@@ -83,7 +83,7 @@ class AblationRecipe(Section):
     stages: Stages | None = None
     """Longer sides of the images' stages, the draft's first; `[]`: made directly."""
     stage_options: StageOptions | None = None
-    """Of all stages after the draft."""
+    """Options of all stages after the draft."""
     reference: Text | None = None
     """Folder of photographs for spectra and distances; by default that of the prompts."""
     velocity: VelocityQuestions = VelocityQuestions()
@@ -128,7 +128,7 @@ class AblationRecipe(Section):
         if again := next((name for name in small if small.count(name) > 1), None):
             raise PydanticCustomError(
                 "arms",
-                "arms: {name} is given twice, as folders have it: choose another name",
+                "arms: {name} is given twice as the name of a folder: choose another name",
                 {"name": again},
             )
         for key in ("seeds", "sample_seeds"):
@@ -137,12 +137,16 @@ class AblationRecipe(Section):
         if list(self.steps) != sorted(set(self.steps)):
             raise PydanticCustomError(
                 "steps",
-                "steps: found {found}, allowed numbers that grow",
+                "steps: found {found}, allowed increasing numbers",
                 {"found": list(self.steps)},
             )
         return self
 
 
 def load_study(path: Path, overrides: list[str] | None = None) -> AblationRecipe:
-    """Read and check a study. Raises `UsageError` in one line that names every problem."""
+    """Read and check a study.
+
+    Raises:
+        UsageError: one line that names every problem.
+    """
     return read_config(path, overrides, AblationRecipe)

@@ -35,15 +35,15 @@ def write_everything(results: AblationResults, folder: Path) -> None:
 
 
 def sentences(results: AblationResults) -> list[tuple[str, list[str]]]:
-    """Of each arm but the baseline: what differs from it, and what does not."""
-    told = []
+    """For each arm but the baseline, what differs from it and what does not."""
+    found = []
     for arm in results.arms:
         if arm == results.baseline:
             continue
         sorted_out = results.sorted_out(arm)
         parts = [f"{words}: {'; '.join(sorted_out[v])}" for v, words in _SAID if v in sorted_out]
-        told.append((arm, parts))
-    return told
+        found.append((arm, parts))
+    return found
 
 
 def _page(results: AblationResults, figures: dict[str, Path]) -> str:

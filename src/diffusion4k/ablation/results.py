@@ -15,7 +15,7 @@ __all__ = ["AblationEntry", "AblationResults", "ArmCurve", "EqualArms", "Verdict
 Verdict: TypeAlias = Literal["better", "worse", "differs", "equal", "cannot tell", ""]
 
 SHARE_OF_LOSS = 1e-5
-"""Of the loss: by how much equal objectives may differ in float32."""
+"""Share of the loss by which equal objectives may differ in float32."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class EqualArms:
     first: str
     second: str
     loss: float
-    """Of the loss of a training step, over all steps and seeds."""
+    """Largest difference in the loss of a training step, over all steps and seeds."""
     velocity_error: float
-    """Of the mean error of the velocity, over all looks and seeds."""
+    """Largest difference in the mean error of the velocity, over all snapshots and seeds."""
 
     @property
     def holds(self) -> bool:
@@ -59,7 +59,7 @@ class EqualArms:
 
 @dataclass(frozen=True)
 class AblationResults:
-    """All of it."""
+    """All results of a study."""
 
     arms: tuple[str, ...]
     baseline: str
@@ -69,7 +69,7 @@ class AblationResults:
     levels: tuple[float, ...]
     """Noise levels of `by_level`."""
     by_level: dict[str, tuple[ArmCurve, ...]]
-    """By sub-band: the velocity's error relative to the baseline's, less 1."""
+    """Velocity error relative to the baseline's, less 1, by sub-band."""
     frequencies: tuple[float, ...]
     """Cycles per pixel of `spectra`."""
     spectra: tuple[ArmCurve, ...]
@@ -79,7 +79,7 @@ class AblationResults:
     notes: tuple[str, ...]
     facts: dict[str, Any]
     shown: dict[str, tuple[tuple[str, str], ...]]
-    """For the figures: by arm, prompt and file of each image of the first seed."""
+    """Prompt and file of each image of the first seed, by arm, for the figures."""
 
     def entry(self, arm: str, column: str, steps: int | None = None) -> AblationEntry | None:
         """After the last steps, if no others are named."""
@@ -87,7 +87,7 @@ class AblationResults:
         return next((e for e in self.entries if (e.arm, e.column, e.steps) == wanted), None)
 
     def main_columns(self) -> list[Column]:
-        """Those that say which way is better, and have a value."""
+        """Columns that say which way is better, and have a value."""
         there = {e.column for e in self.entries if e.value.value is not None}
         return [c for c in self.columns if c.better and c.name in there]
 

@@ -1,10 +1,10 @@
-"""All runs of a study, each trained, looked at, and never twice.
+"""All runs of a study, each trained, measured, and never twice.
 
     OUTPUT/runs/<arm>/seed-<n>/recipe.yaml        the run, for `diffusion4k train` on a cluster
     OUTPUT/runs/<arm>/seed-<n>/conditions.json    what it was started under
     OUTPUT/runs/<arm>/seed-<n>/training/          checkpoints, curves, the model
-    OUTPUT/runs/<arm>/seed-<n>/look-<steps>/      see `looks`
-    OUTPUT/start/                                 a look at the model before any training
+    OUTPUT/runs/<arm>/seed-<n>/look-<steps>/      see `snapshots`
+    OUTPUT/start/                                 a snapshot of the model before any training
 
 The same command in several processes, or on several machines that share the output folder, shares
 the runs out: each takes one that nobody works on, by a lock that ends with its process. A run that
@@ -22,8 +22,8 @@ from diffusion4k.ablation.estimate import estimate
 from diffusion4k.ablation.recipe import AblationRecipe
 from diffusion4k.ablation.report import write_everything
 from diffusion4k.ablation.results import AblationResults
-from diffusion4k.ablation.setup import StudySetup, prepare, taken, waiting
-from diffusion4k.ablation.snapshots import has_look, take_look
+from diffusion4k.ablation.setup import StudySetup, prepare
+from diffusion4k.ablation.snapshots import has_snapshot, take_snapshot
 from diffusion4k.ablation.summary import results_of
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import family_of, resolve
@@ -32,6 +32,7 @@ from diffusion4k.planning.preflight import look_over
 from diffusion4k.sampling.stages import resolve_stages
 from diffusion4k.statistics import FEWEST_CROSSED
 from diffusion4k.support.files import write_text
+from diffusion4k.support.lock import try_lock, wait_for
 from diffusion4k.support.text_files import json_of
 from diffusion4k.support.wording import counted
 from diffusion4k.training.checkpoint.checkpoint import latest_checkpoint, read_state
@@ -39,16 +40,16 @@ from diffusion4k.training.loop import train
 from diffusion4k.training.recipe.recipe import Recipe
 from diffusion4k.training.signals import TrainingStopped
 
-__all__ = ["check_study", "check_time", "look_folder", "notes_of", "run_study", "start_folder"]
+__all__ = ["check_study", "check_time", "notes_of", "run_study", "snapshot_folder", "start_folder"]
 
 
 def start_folder(study: AblationRecipe) -> Path:
-    """Of the look before training."""
+    """The folder of the snapshot before training."""
     return study.output / "start"
 
 
-def look_folder(run: Run, steps: int) -> Path:
-    """Of the look at a run after so many steps."""
+def snapshot_folder(run: Run, steps: int) -> Path:
+    """The folder of a run's snapshot after so many steps."""
     return run.folder / f"look-{steps:06}"
 
 
@@ -60,35 +61,37 @@ def run_study(study: AblationRecipe, *, skip_bad: bool = False) -> AblationResul
         Stopped: a signal came; what is done is kept.
         Diffusion4kError: runs that failed, after all others have been done.
     """
-    runs, ground = _ready(study, skip_bad=skip_bad)
+    runs, setup = _ready(study, skip_bad=skip_bad)
     for run in runs:
         write_text(run.folder / "recipe.yaml", run.recipe.as_yaml())
-    for note in notes_of(study, ground):
+    for note in notes_of(study, setup):
         print(note, file=sys.stderr, flush=True)
-    if any(not _is_done(run, ground) for run in runs):
-        print(estimate(ground, runs, _looks_to_do(runs, ground)), file=sys.stderr, flush=True)
-    _look_at_start(ground, runs[0])
-    failed = _carry_out(runs, ground)
+    if any(not _is_done(run, setup) for run in runs):
+        print(estimate(setup, runs, _snapshots_to_do(runs, setup)), file=sys.stderr, flush=True)
+    _snapshot_of_start(setup, runs[0])
+    failed = _carry_out(runs, setup)
     if failed:
-        told = "; ".join(f"{name}: {why}" for name, why in failed.items())
+        reasons = "; ".join(f"{name}: {why}" for name, why in failed.items())
         raise Diffusion4kError(
-            f"{len(failed)} of {len(runs)} runs failed, the others are done: {told}; leave their "
-            "arm out of the study to see the others' results"
+            f"{len(failed)} of {len(runs)} runs failed, the others are done: {reasons}; leave "
+            "their arm out of the study to see the others' results"
         )
-    if not all(_is_done(run, ground) for run in runs):
+    if not all(_is_done(run, setup) for run in runs):
         return None
-    with taken(study.output / ".report") as ours:
+    with try_lock(study.output / ".report") as ours:
         if not ours:
             return None
         for run in runs:  # which others may have trained
-            _refuse_other_conditions(run, ground)
-        with waiting(start_folder(study), "another process looks at the model as it starts"):
+            _refuse_other_conditions(run, setup)
+        with wait_for(start_folder(study), "another process takes the snapshot before training"):
             pass
-        _look_at_start(ground, runs[0])
-        looks = {(run.arm, run.seed, s): look_folder(run, s) for run in runs for s in study.steps}
+        _snapshot_of_start(setup, runs[0])
+        snapshots = {
+            (run.arm, run.seed, s): snapshot_folder(run, s) for run in runs for s in study.steps
+        }
         curves = {(run.arm, run.seed): run.recipe.output / "loss.csv" for run in runs}
-        notes = notes_of(study, ground)
-        results = results_of(ground, looks, start_folder(study), curves, notes)
+        notes = notes_of(study, setup)
+        results = results_of(setup, snapshots, start_folder(study), curves, notes)
         write_everything(results, study.output)
     return results
 
@@ -99,30 +102,30 @@ def check_time(study: AblationRecipe, *, skip_bad: bool = False) -> str:
     Raises:
         UsageError: as `run_study`.
     """
-    runs, ground = _ready(study, skip_bad=skip_bad)
-    todo = _looks_to_do(runs, ground)
-    return "\n".join(["no problem found", *notes_of(study, ground), estimate(ground, runs, todo)])
+    runs, setup = _ready(study, skip_bad=skip_bad)
+    todo = _snapshots_to_do(runs, setup)
+    return "\n".join(["no problem found", *notes_of(study, setup), estimate(setup, runs, todo)])
 
 
 def _ready(study: AblationRecipe, *, skip_bad: bool) -> tuple[list[Run], StudySetup]:
     runs = check_study(study, skip_bad=skip_bad)
-    ground = prepare(study, skip_bad=skip_bad)
+    setup = prepare(study, skip_bad=skip_bad)
     for run in runs:
-        _refuse_other_conditions(run, ground)
-    return runs, ground
+        _refuse_other_conditions(run, setup)
+    return runs, setup
 
 
 def check_study(study: AblationRecipe, *, skip_bad: bool = False) -> list[Run]:
-    """The runs, after everything that would end one of them late was looked for.
+    """The runs, after everything that would end one of them late was checked.
 
     Raises:
         UsageError: all problems in one line.
     """
     if processes() > 1:
         raise UsageError(
-            "a study shares its runs out by itself: start the same command several times, each "
+            "a study distributes its own runs: start the same command several times, each "
             "with its own GPU (CUDA_VISIBLE_DEVICES), without accelerate launch or torchrun; or "
-            "train runs that need many GPUs by their recipe.yaml, see docs/ablation.md"
+            "train runs that need many GPUs from their recipe.yaml, see docs/ablation.md"
         )
     runs = runs_of(study)
     _refuse_images_of_others(study, runs[0].recipe)
@@ -160,18 +163,19 @@ def _refuse_images_of_others(study: AblationRecipe, recipe: Recipe) -> None:
             )
 
 
-def notes_of(study: AblationRecipe, ground: StudySetup) -> list[str]:
+def notes_of(study: AblationRecipe, setup: StudySetup) -> list[str]:
     """What a reader must know before he believes a number."""
-    notes = list(ground.notes)
-    for count, what in ((len(study.seeds), "seed"), (len(ground.prompts.prompts), "prompt")):
+    notes = list(setup.notes)
+    for count, what in ((len(study.seeds), "seed"), (len(setup.prompts.prompts), "prompt")):
         if count < FEWEST_CROSSED:
             notes.append(
-                f"{counted(count, what)}: too few for an interval, and no difference "
-                f"can be told from chance: give at least {FEWEST_CROSSED}"
+                f"{counted(count, what)}: too few for an interval, so no difference "
+                f"can be distinguished from chance: give at least {FEWEST_CROSSED}"
             )
-    if min(study.velocity.pictures, len(ground.asked)) < FEWEST_CROSSED:
+    if min(study.velocity.pictures, len(setup.velocity_cache)) < FEWEST_CROSSED:
         notes.append(
-            f"{counted(len(ground.asked), 'picture')}: too few for an interval of velocity errors"
+            f"{counted(len(setup.velocity_cache), 'picture')}: too few for an interval of velocity "
+            "errors"
         )
     if not study.velocity.data:
         notes.append(
@@ -182,17 +186,17 @@ def notes_of(study: AblationRecipe, ground: StudySetup) -> list[str]:
     return notes
 
 
-def _carry_out(runs: Sequence[Run], ground: StudySetup) -> dict[str, str]:
+def _carry_out(runs: Sequence[Run], setup: StudySetup) -> dict[str, str]:
     """Every run that is not done and that nobody works on; why some failed."""
     failed: dict[str, str] = {}
     for run in runs:
-        with taken(run.folder) as ours:
-            if not ours or _is_done(run, ground):
+        with try_lock(run.folder) as ours:
+            if not ours or _is_done(run, setup):
                 continue
             place = f"{runs.index(run) + 1} of {len(runs)}"
             print(f"run {place}: {run.name}", file=sys.stderr, flush=True)
             try:
-                _one(run, ground)
+                _train_and_evaluate(run, setup)
             except (UsageError, TrainingStopped):
                 raise
             except Diffusion4kError as error:
@@ -201,50 +205,52 @@ def _carry_out(runs: Sequence[Run], ground: StudySetup) -> dict[str, str]:
     return failed
 
 
-def _one(run: Run, ground: StudySetup) -> None:
-    """Train to each of the study's steps, and look."""
-    _refuse_other_conditions(run, ground)
-    _write_conditions(run, ground)
-    for steps in ground.study.steps:
-        folder = look_folder(run, steps)
-        if has_look(ground, folder, run.arm):
+def _train_and_evaluate(run: Run, setup: StudySetup) -> None:
+    """Train to each of the study's steps, and take a snapshot there."""
+    _refuse_other_conditions(run, setup)
+    _write_conditions(run, setup)
+    for steps in setup.study.steps:
+        folder = snapshot_folder(run, steps)
+        if has_snapshot(setup, folder, run.arm):
             continue
         done = _trained_steps(run)
         if done > steps:
             raise UsageError(
-                f"{run.folder}: has been trained to step {done}, and its look at step {steps} is "
-                "missing, or was made with other prompts, sizes or pictures: undo that, leave "
+                f"{run.folder}: has been trained to step {done}, and its snapshot at step {steps} "
+                "is missing, or was made with other prompts, sizes or pictures: undo that, leave "
                 f"{steps} out of `steps`, or choose another output"
             )
         recipe = run.until(steps)
-        ground.require_cache()
+        setup.require_cache()
         train(recipe)
         name = f"{run.name}, step {steps}"
-        take_look(ground, recipe, folder, arm=run.arm, name=name)
+        take_snapshot(setup, recipe, folder, arm=run.arm, name=name)
 
 
-def _look_at_start(ground: StudySetup, run: Run) -> None:
-    """First of all, as what fails in a look then fails before any training."""
-    folder = start_folder(ground.study)
-    with taken(folder) as ours:
-        if ours and not has_look(ground, folder, None):
-            take_look(ground, run.recipe, folder, arm=None, name="the model as it starts")
+def _snapshot_of_start(setup: StudySetup, run: Run) -> None:
+    """First of all, as what fails in a snapshot then fails before any training."""
+    folder = start_folder(setup.study)
+    with try_lock(folder) as ours:
+        if ours and not has_snapshot(setup, folder, None):
+            take_snapshot(setup, run.recipe, folder, arm=None, name="the model at its start")
 
 
-def _looks_to_do(runs: Sequence[Run], ground: StudySetup) -> list[tuple[Run, int]]:
-    """Steps that are left until each look that is missing."""
+def _snapshots_to_do(runs: Sequence[Run], setup: StudySetup) -> list[tuple[Run, int]]:
+    """Steps that are left until each snapshot that is missing."""
     left = []
     for run in runs:
         done = _trained_steps(run)
-        for steps in ground.study.steps:
-            if not has_look(ground, look_folder(run, steps), run.arm):
+        for steps in setup.study.steps:
+            if not has_snapshot(setup, snapshot_folder(run, steps), run.arm):
                 left.append((run, max(steps - done, 0)))
                 done = max(done, steps)
     return left
 
 
-def _is_done(run: Run, ground: StudySetup) -> bool:
-    return all(has_look(ground, look_folder(run, steps), run.arm) for steps in ground.study.steps)
+def _is_done(run: Run, setup: StudySetup) -> bool:
+    return all(
+        has_snapshot(setup, snapshot_folder(run, steps), run.arm) for steps in setup.study.steps
+    )
 
 
 def _trained_steps(run: Run) -> int:
@@ -252,27 +258,27 @@ def _trained_steps(run: Run) -> int:
     return int(read_state(checkpoint)["step"]) if checkpoint else 0
 
 
-def _conditions(run: Run, ground: StudySetup) -> dict[str, Any]:
-    """All that decides about a run's result; of cache and model the content and not the place."""
+def _conditions(run: Run, setup: StudySetup) -> dict[str, Any]:
+    """All that decides about a run's result; of cache and model the content and not the path."""
     free = {"output", "seed", "cache", "model"}
     if run.recipe.schedule.name == "constant":
         free.add("steps")  # else the learning rate depends on where the run ends
     recipe = run.recipe.model_dump(mode="json", exclude=free)
-    return {"cache content": ground.checksum, "model content": ground.model, **recipe}
+    return {"cache content": setup.checksum, "model content": setup.model, **recipe}
 
 
-def _write_conditions(run: Run, ground: StudySetup) -> None:
-    content = json.dumps(_conditions(run, ground), indent=1)
+def _write_conditions(run: Run, setup: StudySetup) -> None:
+    content = json.dumps(_conditions(run, setup), indent=1)
     write_text(run.folder / "conditions.json", content + "\n")
 
 
-def _refuse_other_conditions(run: Run, ground: StudySetup) -> None:
+def _refuse_other_conditions(run: Run, setup: StudySetup) -> None:
     """Refuse a run that was started under something else than the study says now."""
     try:
         before = json_of((run.folder / "conditions.json").read_bytes())
     except (OSError, ValueError):
         return
-    now = json.loads(json.dumps(_conditions(run, ground)))
+    now = json.loads(json.dumps(_conditions(run, setup)))
     free = {"checkpoint", "validation", "log", "guard", "engine", "offload"}
     changes = [
         f"{key} ({before.get(key)} -> {now.get(key)})"
@@ -281,6 +287,6 @@ def _refuse_other_conditions(run: Run, ground: StudySetup) -> None:
     ]
     if changes:
         raise UsageError(
-            f"{run.folder}: was trained with another {', '.join(changes)}, and would not compare: "
-            "undo that, or choose another output"
+            f"{run.folder}: was trained with another {', '.join(changes)}: undo "
+            "that, or choose another output, as the results would not be comparable"
         )

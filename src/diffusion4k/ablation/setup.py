@@ -1,9 +1,5 @@
 """What all runs of a study stand on, made once: the cache, the prompts, the photographs."""
 
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,21 +11,19 @@ from diffusion4k.ablation.photographs import as_trained, through_autoencoder
 from diffusion4k.ablation.recipe import AblationRecipe
 from diffusion4k.benchmark.prompts import PromptSet, read_prompt_set
 from diffusion4k.data.cache import LatentCache
-from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.errors import UsageError
 from diffusion4k.families import family_of, resolve
 from diffusion4k.metrics.measure import Column, Distance, Measure, Unavailable
 from diffusion4k.metrics.selection import measures_for
 from diffusion4k.metrics.settings import MeasureSettings
 from diffusion4k.metrics.store import MeasureStore
 from diffusion4k.sampling.fingerprint import fingerprint
-from diffusion4k.support.lock import hold
+from diffusion4k.support.lock import wait_for
 from diffusion4k.training.engine.engine import Engine
 from diffusion4k.training.pictures import complete_cache
 from diffusion4k.training.recipe.recipe import Recipe
 
-__all__ = ["StudySetup", "prepare", "taken", "waiting"]
-
-_SECONDS = 1.0  # between two looks at a lock
+__all__ = ["StudySetup", "prepare"]
 
 
 @dataclass
@@ -40,18 +34,18 @@ class StudySetup:
     recipe: Recipe
     prompts: PromptSet
     cache: LatentCache
-    asked: LatentCache
-    """Of the pictures on which the velocity's error is measured."""
+    velocity_cache: LatentCache
+    """Latents of the pictures on which the velocity's error is measured."""
     photographs: list[Path]
-    """As training sees them; none without a reference."""
+    """Photographs as training sees them; none without a reference."""
     decoded: list[Path]
-    """The same, through the autoencoder."""
+    """The same photographs, encoded and decoded."""
     device: torch.device
     notes: list[str] = field(default_factory=list)
 
     @cached_property
     def checksum(self) -> str:
-        """Of the cache."""
+        """The checksum of the cache."""
         return self.cache.checksum()
 
     @cached_property
@@ -60,14 +54,14 @@ class StudySetup:
         return fingerprint(resolve(self.recipe.model))
 
     def require_cache(self) -> None:
-        """See that the cache still is what it was: a run reads it anew.
+        """See that the cache still is what it was: a run reads it again.
 
         Raises:
             UsageError: another study or `diffusion4k cache` has put other pictures there.
         """
         if LatentCache(self.cache.path).checksum() != self.checksum:
             raise UsageError(
-                f"{self.cache.path}: has other pictures now than when this study began: undo "
+                f"{self.cache.path}: has different pictures than when this study began: undo "
                 "what changed them, or choose another output"
             )
 
@@ -85,7 +79,7 @@ class StudySetup:
 
     @property
     def measures(self) -> list[Measure]:
-        """Those that can be made here, of pictures without an original."""
+        """Measures that can be made here, of pictures without an original."""
         return self._measures[0]
 
     @property
@@ -95,7 +89,7 @@ class StudySetup:
 
     @property
     def columns(self) -> list[Column]:
-        """Of all measures; distances only where there are photographs."""
+        """Columns of all measures; distances only where there are photographs."""
         every = [column for measure in self.measures for column in measure.columns]
         return [c for c in every if self.photographs or not isinstance(c, Distance)]
 
@@ -111,45 +105,17 @@ def prepare(study: AblationRecipe, *, skip_bad: bool = False) -> StudySetup:
     family = family_of(model, **recipe.model_options)
     prompts = read_prompt_set(study.prompts, study.limit, skip_bad=skip_bad)
     engine = Engine("auto")
-    with waiting(study.output / ".prepare", "another process prepares the study"):
+    with wait_for(study.output / ".prepare", "another process prepares the study"):
         cache = complete_cache(recipe, family, model, engine, skip_bad=skip_bad)
-        asked = cache
+        velocity_cache = cache
         if study.velocity.data:
             folder = study.output / "velocity-cache"
             own = {"data": study.velocity.data, "cache": folder, "flip": False}
             held_out = recipe.model_copy(update=own)
-            asked = complete_cache(held_out, family, model, engine, skip_bad=skip_bad)
+            velocity_cache = complete_cache(held_out, family, model, engine, skip_bad=skip_bad)
         photographs, notes = as_trained(study, recipe, prompts, skip_bad=skip_bad)
         decoded = through_autoencoder(photographs, family, model, engine.device)
-    assert isinstance(cache, LatentCache) and isinstance(asked, LatentCache)
+    assert isinstance(cache, LatentCache) and isinstance(velocity_cache, LatentCache)
     return StudySetup(
-        study, recipe, prompts, cache, asked, photographs, decoded, engine.device, notes
+        study, recipe, prompts, cache, velocity_cache, photographs, decoded, engine.device, notes
     )
-
-
-@contextmanager
-def taken(folder: Path) -> Iterator[bool]:
-    """Hold the folder (made if absent) if no other process does; whether it is held."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as handle:
-        try:
-            hold(handle, "")
-        except Diffusion4kError:
-            yield False
-            return
-        yield True
-
-
-@contextmanager
-def waiting(folder: Path, busy: str) -> Iterator[None]:
-    """Hold the folder, as soon as no other process does; `busy` is said once."""
-    said = False
-    while True:
-        with taken(folder) as ours:
-            if ours:
-                yield
-                return
-        if not said:
-            print(f"{folder.parent}: {busy}: waiting", file=sys.stderr, flush=True)
-        said = True
-        time.sleep(_SECONDS)

@@ -1,4 +1,4 @@
-"""From the looks at all runs to values, paired differences and curves.
+"""From the snapshots of all runs to values, paired differences and curves.
 
 Images of an arm are those of all its training seeds together; intervals come from drawing training
 seeds and prompts (of the velocity's error: seeds and pictures), and a difference is one of the same
@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from diffusion4k import __version__
 from diffusion4k.ablation.results import AblationEntry, AblationResults, ArmCurve, EqualArms, judge
 from diffusion4k.ablation.setup import StudySetup
-from diffusion4k.ablation.snapshots import Look, findings_of, photographs_of, read_look
+from diffusion4k.ablation.snapshots import Snapshot, findings_of, photographs_of, read_snapshot
 from diffusion4k.ablation.velocity_error import SUB_BANDS, levels_of
 from diffusion4k.benchmark.values import EMPTY, Cell, Values, from_zero
 from diffusion4k.metrics.measure import Column, Distance, Mean
@@ -47,7 +47,7 @@ DECODED_COLUMN = Distance(
     "spectrum",
     log_distance,
 )
-"""Without what the autoencoder loses, which is the same for all arms."""
+"""Distance without what the autoencoder loses, which is the same for all arms."""
 
 Key: TypeAlias = tuple[str, int, int]
 """Arm, seed, steps."""
@@ -55,22 +55,22 @@ Array: TypeAlias = NDArray[np.float64]
 
 
 class _Side:
-    """All looks at an arm after so many steps: rows, each of a training seed and a prompt."""
+    """All snapshots of an arm after so many steps: rows, each of a training seed and a prompt."""
 
     def __init__(
         self,
-        looks: Mapping[int, Look],
+        snapshots: Mapping[int, Snapshot],
         findings: Mapping[int, Sequence[Measured]],
         *,
         is_start: bool = False,
     ) -> None:
         """`is_start`: before training, where there are no seeds that others might replace."""
         self.is_start = is_start
-        self.findings = [each for seed in looks for each in findings[seed]]
-        shots = [(seed, shot) for seed, look in looks.items() for shot in look.shots]
+        self.findings = [each for seed in snapshots for each in findings[seed]]
+        shots = [(seed, shot) for seed, snapshot in snapshots.items() for shot in snapshot.shots]
         self.seeds = [seed for seed, _ in shots]
         self.prompts = [shot.prompt for _, shot in shots]
-        self.errors = np.stack([look.errors for look in looks.values()])
+        self.errors = np.stack([snapshot.errors for snapshot in snapshots.values()])
         """`(seeds, pictures, levels, 4)`."""
 
     @property
@@ -88,23 +88,23 @@ class _Side:
 
 
 def results_of(
-    ground: StudySetup,
-    looks: Mapping[Key, Path],
+    setup: StudySetup,
+    snapshots: Mapping[Key, Path],
     start: Path,
     loss_curves: Mapping[tuple[str, int], Path],
     notes: Sequence[str],
 ) -> AblationResults:
-    """All results; `looks` and `start` are folders of looks."""
-    study = ground.study
-    photographs = photographs_of(ground, ground.photographs)
-    decoded = photographs_of(ground, ground.decoded)
+    """All results; `snapshots` and `start` are folders of snapshots."""
+    study = setup.study
+    photographs = photographs_of(setup, setup.photographs)
+    decoded = photographs_of(setup, setup.decoded)
     sides = {
-        (arm, steps): _side(ground, {s: looks[arm, s, steps] for s in study.seeds}, arm)
+        (arm, steps): _side(setup, {s: snapshots[arm, s, steps] for s in study.seeds}, arm)
         for arm in study.arms
         for steps in study.steps
     }
-    before = _side(ground, {0: start}, BEFORE)
-    work = _Work(ground, Values(photographs), Values(decoded))
+    before = _side(setup, {0: start}, BEFORE)
+    work = _Work(setup, Values(photographs), Values(decoded))
     every = [(arm, steps) for steps in study.steps for arm in study.arms]
     entries = [*work.entries(BEFORE, 0, before, None)]
     for arm, steps in track(every, len(every), "intervals"):
@@ -116,7 +116,9 @@ def results_of(
     if photographs:
         spectra.append(_spectrum(PHOTOGRAPHS, photographs))
         spectra.append(_spectrum(DECODED, decoded))
-    firsts = {arm: read_look(looks[arm, study.seeds[0], study.steps[-1]]) for arm in study.arms}
+    firsts = {
+        arm: read_snapshot(snapshots[arm, study.seeds[0], study.steps[-1]]) for arm in study.arms
+    }
     return AblationResults(
         tuple(study.arms),
         study.baseline,
@@ -127,34 +129,36 @@ def results_of(
         work.by_level(last),
         tuple(((np.arange(RINGS) + 0.5) / 64).tolist()),
         tuple(spectra),
-        _identities(ground, sides, loss_curves),
-        tuple(ground.missing),
+        _identities(setup, sides, loss_curves),
+        tuple(setup.missing),
         tuple(notes),
-        _facts(ground, before, photographs),
+        _facts(setup, before, photographs),
         {
-            arm: tuple((shot.prompt, str(shot.path)) for shot in look.shots)
-            for arm, look in {BEFORE: read_look(start), **firsts}.items()
+            arm: tuple((shot.prompt, str(shot.path)) for shot in snapshot.shots)
+            for arm, snapshot in {BEFORE: read_snapshot(start), **firsts}.items()
         },
     )
 
 
-def _side(ground: StudySetup, folders: Mapping[int, Path], name: str) -> _Side:
-    looks = {seed: read_look(folder) for seed, folder in folders.items()}
-    findings = {seed: findings_of(ground, look.shots, name) for seed, look in looks.items()}
-    return _Side(looks, findings, is_start=name == BEFORE)
+def _side(setup: StudySetup, folders: Mapping[int, Path], name: str) -> _Side:
+    snapshots = {seed: read_snapshot(folder) for seed, folder in folders.items()}
+    findings = {
+        seed: findings_of(setup, snapshot.shots, name) for seed, snapshot in snapshots.items()
+    }
+    return _Side(snapshots, findings, is_start=name == BEFORE)
 
 
 class _Work:
     """Values with their intervals."""
 
-    def __init__(self, ground: StudySetup, values: Values, beside_decoded: Values) -> None:
-        self._ground, self._values, self._beside_decoded = ground, values, beside_decoded
-        self._levels = levels_of(ground.study)
-        of_decoded = (DECODED_COLUMN,) if ground.decoded else ()
-        self.columns: tuple[Column, ...] = (*VELOCITY_COLUMNS, *of_decoded, *ground.columns)
+    def __init__(self, setup: StudySetup, values: Values, beside_decoded: Values) -> None:
+        self._ground, self._values, self._beside_decoded = setup, values, beside_decoded
+        self._levels = levels_of(setup.study)
+        of_decoded = (DECODED_COLUMN,) if setup.decoded else ()
+        self.columns: tuple[Column, ...] = (*VELOCITY_COLUMNS, *of_decoded, *setup.columns)
 
     def entries(self, arm: str, steps: int, side: _Side, base: _Side | None) -> list[AblationEntry]:
-        """Of all columns; without a `base` there is no difference."""
+        """Entries of all columns; without a `base` there is no difference."""
         return [self._entry(arm, steps, column, side, base) for column in self.columns]
 
     def _entry(
@@ -221,11 +225,11 @@ def _spectrum(arm: str, findings: Sequence[Measured]) -> ArmCurve:
 
 
 def _identities(
-    ground: StudySetup,
+    setup: StudySetup,
     sides: Mapping[tuple[str, int], _Side],
     loss_curves: Mapping[tuple[str, int], Path],
 ) -> tuple[EqualArms, ...]:
-    study, last = ground.study, ground.study.steps[-1]
+    study, last = setup.study, setup.study.steps[-1]
     found = []
     for first, second in study.equal:
         losses = [
@@ -241,7 +245,7 @@ def _identities(
 
 
 def _losses(path: Path, last: int) -> Array:
-    """Of all steps to the `last`: a run may have been trained further by an earlier study."""
+    """Losses of all steps to the `last`: an earlier study may have trained a run further."""
     rows = LossCurve.read(path)
     return np.array([float(row["loss"]) for row in rows if int(row["step"]) <= last])
 
@@ -255,22 +259,22 @@ def _finite(number: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _facts(ground: StudySetup, before: _Side, photographs: Sequence[Measured]) -> dict[str, Any]:
-    study, recipe = ground.study, ground.recipe.for_processes(1)
+def _facts(setup: StudySetup, before: _Side, photographs: Sequence[Measured]) -> dict[str, Any]:
+    study, recipe = setup.study, setup.recipe.for_processes(1)
     libraries = ("torch", "diffusers", "transformers", "numpy", "pillow", "numba")
     return {
         "study": study.model_dump(mode="json", exclude={"output"}),
         "seeds": list(study.seeds),
-        "prompts": len(ground.prompts.prompts),
+        "prompts": len(setup.prompts.prompts),
         "images": len(before.findings),
         "photographs": len(photographs),
-        "training_pictures": len(ground.cache),
+        "training_pictures": len(setup.cache),
         "velocity_pictures": before.errors.shape[1],
-        "cache": ground.checksum,
+        "cache": setup.checksum,
         "model": recipe.model,
         "size": f"{recipe.crop_size[0]}x{recipe.crop_size[1]}",
         "batch": recipe.batch_size * recipe.gradient_accumulation,
-        "protocols": {measure.name: measure.protocol for measure in ground.measures},
+        "protocols": {measure.name: measure.protocol for measure in setup.measures},
         "versions": {"diffusion4k": __version__, "python": platform.python_version()}
         | {name: version(name) for name in libraries},
     }

@@ -58,8 +58,8 @@ def velocity_errors(
     batches = LatentBatches(cache, batch_size=1, crop=recipe.crop_size, seed=wanted.seed)
     pictures = list(_pictures(batches, min(wanted.pictures, len(cache))))
     errors = np.empty((len(pictures), len(levels), len(SUB_BANDS)))
-    asked = [(p, at) for p in range(len(pictures)) for at in range(len(levels))]
-    for p, at in track(asked, len(asked), what):
+    velocity_cache = [(p, at) for p in range(len(pictures)) for at in range(len(levels))]
+    for p, at in track(velocity_cache, len(velocity_cache), what):
         latents = pictures[p]["latents"]
         generator = generator_at(wanted.seed, _NOISE, p, at)
         noise = torch.randn(latents.shape, generator=generator).to(device)

@@ -31,7 +31,7 @@ __all__ = ["Blueprint"]
 class Blueprint:
     """What can be known of a model without its weights.
 
-    Arguments:
+    Args:
         model: `pocket`, a folder in diffusers layout (its configurations are enough), a published
             model's hub id, or that id's short form such as `sd3-medium` or `flux.1-dev`.
         factor: pixels a side of one latent; by default the family's own choice.
@@ -99,7 +99,7 @@ class Blueprint:
         return [block for part in parts if isinstance(part, nn.ModuleList) for block in part]
 
     def adaptable(self) -> list[tuple[int, int]]:
-        """Inputs and outputs of the linear layers that LoRA adapts unless told otherwise."""
+        """Inputs and outputs of the linear layers that LoRA adapts by default."""
         layers = linear_layers(self.transformer, self.family.lora_targets)
         return [(layer.in_features, layer.out_features) for layer in layers.values()]
 

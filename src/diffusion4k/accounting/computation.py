@@ -51,7 +51,7 @@ class Autocast(TorchFunctionMode):
 
     Inside `forward()` the copies of weights are kept for the whole block, as autocast keeps them;
     outside, where gradient checkpointing computes blocks again, each for itself. Copies are made
-    within `copying()`, by which they can be told apart.
+    within `copying()`, by which they can be distinguished.
     """
 
     def __init__(

@@ -31,13 +31,13 @@ class Machine:
     """Sizes in bytes; None is not known and not checked."""
 
     gpus: int
-    """0: the processor computes, and `memory` is what is free of its own."""
+    """0: the CPU computes, and `memory` is what is free of its own."""
     memory: int
-    """Of each device."""
+    """Bytes of memory of each device."""
     ram: int | None
     disk: int | None
     bandwidth: float
-    """Bytes a second between a GPU and the processor's memory, or another GPU."""
+    """Bytes a second between a GPU and main memory, or another GPU."""
     flops: float
     """Floating-point operations a second that a device could do at most."""
     utilisation: float
@@ -100,7 +100,7 @@ def present_machine(
 ) -> Machine:
     """This machine as it is now; free disk is that of `folder`.
 
-    Its speed is that of one matrix product: a GPU's in bfloat16, the processor's in float32; not
+    Its speed is that of one matrix product: a GPU's in bfloat16, the CPU's in float32; not
     `measured`, an A100's.
 
     Raises:
@@ -122,7 +122,7 @@ def present_machine(
 
 
 def free_memory() -> int:
-    """Bytes of the processor's memory that programs can still have."""
+    """Bytes of main memory that programs can still have."""
     information = Path("/proc/meminfo")
     if information.is_file():
         for line in information.read_text().splitlines():

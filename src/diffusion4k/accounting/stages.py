@@ -48,7 +48,7 @@ class PlannedStage:
     name: str
     parts: dict[str, int]
     flops: int
-    """Of one time."""
+    """FLOPs of doing it once."""
     times: int = 1
     """How often it is done, such as the steps of sampling."""
     moved: int = 0
@@ -72,9 +72,9 @@ class WindowCount:
     height: int
     """Pixels of each."""
     count: float
-    """Of the whole image; a mean where it differs from step to step."""
+    """Windows of the whole image; a mean where the number differs from step to step."""
     per_call: int
-    """As many go through the network together."""
+    """Windows that go through the network together."""
 
 
 def text_encoding_stage(model: Blueprint, dtype: torch.dtype, *, gpu: bool) -> PlannedStage:
@@ -120,7 +120,7 @@ def denoising_stage(
 ) -> PlannedStage:
     """One sampling step, the autoencoder waiting on the device.
 
-    Arguments:
+    Args:
         guided: with two predictions.
         windows: in which the image is seen; None: whole.
     """

@@ -82,7 +82,7 @@ class CostTracker(TorchDispatchMode):
             self._watch(tensor, part)
 
     def forget_peak(self) -> None:
-        """Begin to look for the highest point anew, from what is held now."""
+        """Restart the search for the peak from what is held now."""
         self.peak, self.at_peak = self.total, dict(self.held)
 
     @contextmanager

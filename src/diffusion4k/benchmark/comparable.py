@@ -21,7 +21,7 @@ class Conditions:
     """What the numbers of a row depend on beside the model."""
 
     sizes: tuple[Size, ...]
-    """Of every image, as it was measured."""
+    """Size of every image, as it was measured."""
     prompts: frozenset[str]
     unprompted: int
     """Images whose prompt is not known."""
@@ -36,7 +36,7 @@ class Conditions:
 
 
 def why_not(row: Conditions, base: Conditions) -> list[str]:
-    """In what a row of ours differs from the first, a phrase each."""
+    """Differences of one of our rows from the first, a phrase each."""
     found = []
     if (ours := said_size(row.sizes)) != (theirs := said_size(base.sizes)):
         found.append(f"other size: {ours}, not {theirs}")
@@ -54,7 +54,7 @@ def why_not(row: Conditions, base: Conditions) -> list[str]:
 
 
 def why_not_published(row: PublishedRow, base: Conditions, prompts: str | None) -> list[str]:
-    """In what a published row differs from the first row of ours.
+    """Differences of a published row from our first row.
 
     `prompts` is the published set that ours are taken for, if any.
     """

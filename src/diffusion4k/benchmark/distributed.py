@@ -26,10 +26,10 @@ class Processes:
 
     @property
     def share(self) -> slice:
-        """Of a list that all processes have: the part of this one."""
+        """This process's part of a list that all processes have."""
         return slice(self.rank, None, self.world)
 
     def gather(self) -> None:
-        """Wait until all are here, and end the talk between them: the first goes on alone."""
+        """Wait for all processes and end their communication: the first continues alone."""
         self._accelerator.wait_for_everyone()
         self._accelerator.end_training()

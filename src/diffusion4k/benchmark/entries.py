@@ -2,7 +2,7 @@
 
 Images are made by as many processes as there are (Accelerate starts them, on one machine or
 several that share the output folder): each makes every n-th one. What is there already is kept, so
-a run that was stopped, or killed, goes on. Images of the same prompt and seed in two rows are a
+a run that was stopped, or killed, continues. Images of the same prompt and seed in two rows are a
 pair.
 """
 
@@ -106,11 +106,11 @@ def requests_of(
         Request(
             prompt,
             seed,
-            entry.negative_prompt,
-            entry.width or recipe.width,
-            entry.height or recipe.height,
-            entry.steps or recipe.steps,
-            entry.guidance,
+            negative_prompt=entry.negative_prompt,
+            width=entry.width or recipe.width,
+            height=entry.height or recipe.height,
+            steps=entry.steps or recipe.steps,
+            guidance=entry.guidance,
             stages=entry.stages if has_stages else recipe.stages,
             draft=entry.draft,
             stage_options=entry.stage_options,

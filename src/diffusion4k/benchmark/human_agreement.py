@@ -43,7 +43,7 @@ class Indicator:
     label: str
     values: NDArray[np.float64]
     correlations: dict[str, Interval]
-    """By `srcc`, `plcc` and `kendall`; NaN where the metric is constant."""
+    """Correlations by `srcc`, `plcc` and `kendall`; NaN where the metric is constant."""
     published: tuple[float, float] | None
     """SRCC and PLCC in the paper."""
 
@@ -98,7 +98,7 @@ def agreement_with_people(
 ) -> Agreement:
     """Correlate every column that has a number for each image with the mean ratings.
 
-    Arguments:
+    Args:
         findings: by file name.
 
     Raises:
@@ -115,8 +115,8 @@ def agreement_with_people(
     means = ratings.mean()
     if (means == means[0]).all():
         raise Diffusion4kError(
-            f"all {len(means)} images have the mean rating {means[0]:g}: nothing correlates with "
-            "a constant"
+            f"all {len(means)} images have the mean rating {means[0]:g}: a constant "
+            "has no correlation"
         )
     rated = [findings[image] for image in ratings.images]
     warnings = list(ratings.warnings)

@@ -26,7 +26,7 @@ class ModelRun:
 
     @property
     def findings(self) -> list[Measured]:
-        """Of the images in their order."""
+        """Measurements of the images in their order."""
         return list(self.found.values())
 
     def by_pair(self) -> dict[tuple[str, int], Measured]:
@@ -36,7 +36,7 @@ class ModelRun:
 
 
 def conditions_of(shots: Sequence[ImageSetEntry], sizes: Sequence[Size]) -> Conditions:
-    """Of images as they are saved, and of the sizes that are measured."""
+    """Conditions of images as they are saved, and of the sizes that are measured."""
     prompts = [shot.prompt for shot in shots]
     suffixes = {shot.path.suffix.lower().lstrip(".") for shot in shots}
     formats = {"JPEG" if suffix in ("jpg", "jpeg") else suffix.upper() for suffix in suffixes}

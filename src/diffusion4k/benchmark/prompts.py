@@ -61,7 +61,7 @@ def read_prompt_set(name: str, limit: int | None = None, *, skip_bad: bool = Fal
     elif (folder := photo_folder(name)).is_dir():
         if not (folder / METADATA).is_file():
             raise UsageError(
-                f"{folder}: no {METADATA} in it, which would give each photograph its prompt: add "
+                f"{folder}: no {METADATA} in it, which gives each photograph its prompt: add "
                 f"one, or name a file of prompts, or {SUPPLEMENT}"
             )
         prompts = [photo.text for photo in read_folder(folder, skip_bad=skip_bad)]

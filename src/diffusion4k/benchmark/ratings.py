@@ -37,12 +37,12 @@ class Ratings:
     warnings: tuple[str, ...] = ()
 
     def mean(self) -> NDArray[np.float64]:
-        """Of each image over those who rated it."""
+        """Mean rating of each image over those who rated it."""
         with np.errstate(invalid="ignore"):
             return np.asarray(np.nansum(self.table, 0) / (~np.isnan(self.table)).sum(0))
 
     def of_images(self, names: Sequence[str]) -> "Ratings":
-        """Those of the images of these names; a warning tells of any others, and of gaps."""
+        """Ratings of the images of these names; a warning names any others, and gaps."""
         given = np.asarray((~np.isnan(self.table)).any(axis=0))
         rated = {name for name, any_given in zip(self.images, given, strict=True) if any_given}
         known = set(names)
@@ -61,7 +61,7 @@ class Ratings:
             if 0 < len(own) < 3:
                 warnings.append(f"rater {rater}: rated only {len(own)} of these images")
             elif len(own) and (own == own[0]).all():
-                warnings.append(f"rater {rater}: gave every image {own[0]:g}, which orders none")
+                warnings.append(f"rater {rater}: gave every image {own[0]:g}, which ranks nothing")
         kept = tuple(self.images[n] for n in places)
         return Ratings(kept, self.raters, table, tuple(warnings))
 
@@ -75,7 +75,7 @@ def read_ratings(path: str | Path, scale: tuple[float, float] = (1, 10)) -> Rati
     """
     path = Path(path)
     if not scale[0] < scale[1]:
-        raise UsageError(f"scale {scale[0]:g} to {scale[1]:g}: the lower end comes first")
+        raise UsageError(f"scale {scale[0]:g} to {scale[1]:g}: give the lower end first")
     found: dict[tuple[str, str], tuple[float, int]] = {}
     for line, image, rater, text in _entries(path):
         place = f"{path}:{line}"
@@ -113,7 +113,7 @@ def _entries(path: Path) -> Iterator[tuple[int, str, str, str]]:
             "rating, or image and a column for each rater"
         )
     if again := [name for name in names if name and names.count(name) > 1]:
-        raise UsageError(f"{path}: the column {again[0]} stands there twice: rename one")
+        raise UsageError(f"{path}: the column {again[0]} occurs twice: rename one")
     image = names.index("image")
     if "rating" in names:
         rater = next((names.index(name) for name in _RATERS if name in names), None)
@@ -141,7 +141,7 @@ def _number(text: str, place: str, scale: tuple[float, float]) -> float:
         rating = math.nan
     if not math.isfinite(rating):
         raise Diffusion4kError(
-            f"{place}: rating {text!r} is no number: give one, or leave it empty"
+            f"{place}: rating {text!r} is not a number: give one, or leave it empty"
         )
     if not low <= rating <= high:
         raise Diffusion4kError(

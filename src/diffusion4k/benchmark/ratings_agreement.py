@@ -60,7 +60,7 @@ def compare_with_ratings(
 def _found(
     paths: Sequence[Path], measures: Sequence[Measure], store: MeasureStore
 ) -> dict[str, Measured]:
-    """By file name, without the images that a measure cannot take."""
+    """Measurements by file name, without the images that a measure cannot read."""
     found = measure_all(map(MeasuredImage, paths), measures, store)
     return {
         finding.path.name: finding

@@ -52,7 +52,7 @@ class BenchmarkEntry(Section):
     """Longer sides of the stages in pixels, the draft's first; `[]`: made directly."""
     draft: Count | None = None
     stage_options: StageOptions | None = None
-    """Of all stages after the draft."""
+    """Options of all stages after the draft."""
 
     @model_validator(mode="after")
     def _either(self) -> "BenchmarkEntry":
@@ -73,7 +73,7 @@ class BenchmarkRecipe(Section):
 
     prompts: Text = SUPPLEMENT
     limit: Count | None = None
-    """At most the first so many prompts."""
+    """Number of prompts to use, from the first."""
     seeds: tuple[Seed, ...] = Field((0,), min_length=1)
     models: tuple[BenchmarkEntry, ...] = Field(min_length=1)
     reference: Path | None = None
@@ -82,10 +82,10 @@ class BenchmarkRecipe(Section):
     output: Output = Path("runs/benchmark")
     width: Count | None = None
     height: Count | None = None
-    """Of all models that do not state their own."""
+    """Size of images of all models that do not state their own."""
     steps: Count | None = None
     stages: Stages | None = None
-    """Of all models that state neither `stages` nor `draft`; as those of an entry."""
+    """Stages of all models that state neither `stages` nor `draft`; as those of an entry."""
     format: Literal["jpeg", "png"] = "jpeg"
     crop: Literal["common"] | Annotated[tuple[Count, Count], BeforeValidator(square)] | None = None
     """The centre of every image that is measured, in place of the whole: width and height, or
@@ -94,7 +94,7 @@ class BenchmarkRecipe(Section):
     patch_size: Count = 224
     patches_per_image: Count = 64
     grid_period: Count = 32
-    """Of the token-grid ratio: pixels a side of a token, or of a window."""
+    """Period of the token-grid ratio: pixels a side of a token, or of a window."""
     networks: Networks = Networks()
     """Weights of the metrics with networks; those that are not named are left empty."""
     metrics: tuple[Text, ...] = ()
@@ -114,12 +114,20 @@ class BenchmarkRecipe(Section):
 
 
 def load_benchmark_recipe(path: Path, overrides: list[str] | None = None) -> BenchmarkRecipe:
-    """Read and check a recipe. Raises `UsageError` in one line that names every problem."""
+    """Read and check a recipe.
+
+    Raises:
+        UsageError: one line that names every problem.
+    """
     return read_config(path, overrides, BenchmarkRecipe)
 
 
 def checked_recipe(values: dict[str, Any]) -> BenchmarkRecipe:
-    """A recipe of options. Raises `UsageError` as `load_benchmark_recipe` does."""
+    """A recipe from options.
+
+    Raises:
+        UsageError: as `load_benchmark_recipe`.
+    """
     try:
         return BenchmarkRecipe.model_validate(values)
     except ValidationError as error:

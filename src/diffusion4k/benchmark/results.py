@@ -16,7 +16,7 @@ from diffusion4k.support.text_files import as_cell
 
 __all__ = ["BenchmarkResults", "Difference", "ImageRow", "TableRow", "shown"]
 
-_FOREIGN = "weighs JPEG files of another quality"
+_FOREIGN = "uses sizes of JPEG files of another quality"
 
 Kind = Literal["ours", "photographs", "published"]
 
@@ -35,7 +35,7 @@ class TableRow:
     images: int
     size: str
     cells: dict[str, Cell]
-    """By the name of the column; what is not there is empty."""
+    """Cells by the name of the column; missing ones are empty."""
     notes: tuple[str, ...] = ()
     """Why the row does not compare with the first; none if it does."""
     source: str = ""
@@ -65,7 +65,7 @@ class ImageRow:
 
 @dataclass(frozen=True)
 class BenchmarkResults:
-    """All of it; what is shown is made of this alone."""
+    """All results; everything shown is made of this alone."""
 
     columns: tuple[Column, ...]
     rows: tuple[TableRow, ...]
@@ -73,7 +73,7 @@ class BenchmarkResults:
     missing: tuple[Unavailable, ...]
     """Columns that could not be measured here, and why."""
     bad: dict[str, dict[str, str]]
-    """By row, then file: why it could not be measured."""
+    """Why files could not be measured, by row, then file."""
     notes: tuple[str, ...]
     images: tuple[ImageRow, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)

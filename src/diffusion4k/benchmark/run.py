@@ -1,7 +1,7 @@
 """The whole road: prompts -> images -> findings -> rows, differences and everything written.
 
-Any step that was stopped goes on with the same command: images are kept by what made them, findings
-by the content of the picture and the protocol, and the rest takes seconds.
+Any step that was stopped continues with the same command: images are kept by what made them,
+findings by the content of the picture and the protocol, and the rest takes seconds.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from diffusion4k.data.folder import METADATA, photo_folder, read_folder
 from diffusion4k.data.picture_files import list_images
 from diffusion4k.imagesets.models import ImageSetEntry
 from diffusion4k.metrics.measure import Measure, Unavailable
-from diffusion4k.metrics.measuring import measure_folder
+from diffusion4k.metrics.measuring import measure_folder, name_in
 from diffusion4k.metrics.own import own_measures
 from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.metrics.selection import measures_for
@@ -64,7 +64,7 @@ def run_benchmark(recipe: BenchmarkRecipe, *, skip_bad: bool = False) -> Benchma
     with held:
         if team.is_main and any(entry.model is not None for entry in recipe.models):
             # Weights that cannot be used end the run before images are made; they are let go, for
-            # the models want the memory.
+            # the models need the memory.
             _measures(recipe, prompts, team)
         for entry in recipe.models:
             if entry.model is not None and team.world > 1:
@@ -182,4 +182,4 @@ def _measure(entrant: ModelRun, measures: Sequence[Measure], store: MeasureStore
             entrant.folder, pictures, measures, store, lambda _: counter.advance()
         )
     entrant.found |= {finding.path: finding for finding in good}
-    entrant.bad |= {finding.path.name: finding.problem for finding in bad}
+    entrant.bad |= {name_in(entrant.folder, finding.path): finding.problem for finding in bad}

@@ -11,8 +11,7 @@ from rich.table import Table
 
 from diffusion4k.benchmark.human_agreement import Agreement, Indicator
 from diffusion4k.statistics import Interval
-from diffusion4k.support.figures import KEPT, SOFT, new_figure, tidy
-from diffusion4k.support.files import atomic_path
+from diffusion4k.support.figures import KEPT, SOFT, new_figure, tidy, write_plot
 from diffusion4k.support.wording import counted
 
 if TYPE_CHECKING:
@@ -71,8 +70,7 @@ def draw_scatter(agreement: Agreement, path: Path) -> None:
         metadata = {".png": {"Software": None}, ".svg": {"Date": None}}.get(
             path.suffix.lower(), {"CreationDate": None}
         )
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, dpi=180, metadata=metadata)
+        write_plot(figure, path, metadata)
 
 
 def _draw(axes: "Axes", each: Indicator, agreement: Agreement) -> None:

@@ -73,7 +73,7 @@ def _cells(
 def differences_of(
     entrants: Sequence[ModelRun], columns: Sequence[Column], values: Values
 ) -> tuple[Difference, ...]:
-    """Of every two rows that have at least two pairs of images."""
+    """Differences of every two rows that have at least two pairs of images."""
     found = []
     for first, second in combinations(entrants, 2):
         ours, theirs = first.by_pair(), second.by_pair()
@@ -134,7 +134,7 @@ def notes_of(
             notes.append(
                 f"{first.name} and {second.name}: {counted(common, 'pair')} of "
                 f"{len(first.shots)} and "
-                f"{len(second.shots)} images; the others have no partner and do not count in their "
+                f"{len(second.shots)} images; the others have no partner and are left out of their "
                 "difference"
             )
     fewest = min(len(entrant.found) for entrant in entrants)

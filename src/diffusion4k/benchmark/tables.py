@@ -37,19 +37,19 @@ def show(results: BenchmarkResults, console: Console | None = None) -> None:
         console.print(_differences(results))
     console.print(_beside(results))
     if further := results.further_columns():
-        told = ", ".join(column.heading for column in further)
-        console.print(f"in results.csv and the report as well: {told}", markup=False)
+        headings = ", ".join(column.heading for column in further)
+        console.print(f"in results.csv and the report as well: {headings}", markup=False)
     for name, notes in _marked(results):
         console.print(f"† {name}: {'; '.join(notes)}", markup=False, highlight=False)
     for missing in results.missing:
-        told = f"not measured: {', '.join(missing.columns)}: {missing.reason}"
-        console.print(told, markup=False, highlight=False)
+        line = f"not measured: {', '.join(missing.columns)}: {missing.reason}"
+        console.print(line, markup=False, highlight=False)
     for note in results.notes:
         console.print(note, markup=False, highlight=False)
 
 
 def _measured(results: BenchmarkResults) -> Table:
-    title = "Measured, with 95% intervals († does not compare with the first row)"
+    title = "Measured, with 95% intervals († not comparable with the first row)"
     table = Table(title=title, title_justify="left")
     table.add_column("")
     rows = results.of_kind("ours", "photographs")
@@ -86,7 +86,7 @@ def _differences(results: BenchmarkResults) -> Table:
 
 
 def _beside(results: BenchmarkResults) -> Table:
-    title = "Beside published figures († does not compare with the first row)"
+    title = "Beside published figures († not comparable with the first row)"
     table = Table(title=title, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", overflow="fold")
     columns = results.published_columns()

@@ -1,4 +1,4 @@
-"""From findings to the values of a table, each with a 95% interval from drawing pictures anew.
+"""From findings to the values of a table, each with a 95% interval from resampling pictures.
 
     mean, ratio of sums    percentile bootstrap over pictures
     distance               jackknife over 20 groups of the row's pictures, with all patches of a
@@ -41,9 +41,11 @@ EMPTY = Cell(None)
 
 
 def from_zero(cell: Cell) -> Cell:
-    """Of what is never below zero: an interval that is symmetric, as few pictures or seeds make it
-    wide, is cut there. An estimate that may be below zero (of KID, of CMMD) keeps its own where it
-    is."""
+    """The cell of a quantity that is never below zero, with its interval cut off there.
+
+    A symmetric interval is wide with few pictures or seeds. An estimate that may itself be below
+    zero (of KID, of CMMD) keeps its interval.
+    """
     if cell.value is None or cell.low is None or cell.value < 0 or cell.low >= 0:
         return cell
     return replace(cell, low=0.0)

@@ -1,4 +1,4 @@
-"""`diffusion4k ablate`: objectives side by side, on common ground."""
+"""`diffusion4k ablate`: objectives side by side, under the same conditions."""
 
 from pathlib import Path
 from shutil import get_terminal_size
@@ -38,14 +38,14 @@ def ablate(
     ] = False,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Look for everything that is wrong, estimate the time, stop."),
+        typer.Option("--check", help="Check everything, estimate the time, and stop."),
     ] = False,
 ) -> None:
     """Train a model with several objectives and say what differs, and what does not.
 
-    Runs of one seed see the same pictures, crops, noise and start. The same command goes on with a
-    study that was stopped or killed; started several times at once, on one machine or several that
-    share the output folder, it shares the runs out.
+    Runs of one seed see the same pictures, crops, noise and start. The same command continues a
+    study that was stopped or killed. Started several times at once, on one machine or several that
+    share the output folder, it divides the runs among them.
     """
     from diffusion4k.ablation.recipe import load_study
 
@@ -66,7 +66,8 @@ def ablate(
     results = run_study(wanted, skip_bad=skip_bad)
     if results is None:
         typer.echo(
-            "other processes have the last runs, and will report; if they stopped, run this again",
+            "other processes have the last runs and will report; if they stopped, run this command "
+            "again",
             err=True,
         )
         return
@@ -86,7 +87,7 @@ def lines_of(results: "AblationResults", width: int) -> list[str]:
         for part in parts or ["nothing measured"]:
             lines += wrap(part, width, initial_indent="  ", subsequent_indent="    ")
     for each in results.identities:
-        told = "equal" if each.holds else "NOT EQUAL"
+        verdict = "equal" if each.holds else "NOT EQUAL"
         largest = max(each.loss, each.velocity_error)
-        lines.append(f"{each.first} = {each.second}: {told} (largest difference {largest:.1e})")
+        lines.append(f"{each.first} = {each.second}: {verdict} (largest difference {largest:.1e})")
     return lines

@@ -10,7 +10,7 @@ __all__ = ["as_utf8", "key_values", "stages_asked"]
 
 
 def as_utf8(text: str) -> str:
-    """An argument as terminals send it, also where the locale says ASCII or Latin-1."""
+    """An argument as terminals send it, even where the locale says ASCII or Latin-1."""
     try:
         return os.fsencode(text).decode("utf-8")
     except UnicodeError:
@@ -18,7 +18,7 @@ def as_utf8(text: str) -> str:
 
 
 def key_values(what: str, example: str) -> ArgumentInfo:
-    """`[KEY=VALUE]...` behind a file of settings, which is called `what`."""
+    """`[KEY=VALUE]...` after a file of settings, which is called `what`."""
     given: ArgumentInfo = typer.Argument(
         help=f"Keys of the {what} with other values, for example {example}.",
         metavar="KEY=VALUE",
@@ -35,13 +35,13 @@ def stages_asked(
     `options` are those of all stages after the draft, None where they are not given.
 
     Raises:
-        UsageError: `--direct` beside one of the others, or stages that are no numbers.
+        UsageError: `--direct` beside one of the others, or stages that are not numbers.
     """
     from diffusion4k.errors import UsageError
     from diffusion4k.families.stages import StageOptions
 
     if direct and (stages is not None or draft is not None):
-        raise UsageError("--direct contradicts --stages and --draft: leave one of them out")
+        raise UsageError("--direct contradicts --stages and --draft: leave out one of them")
     sides: tuple[int, ...] | None = () if direct else None
     if stages is not None:
         try:

@@ -64,9 +64,9 @@ def benchmark(
 ) -> None:
     """Make images of the same prompts with several models and measure them side by side.
 
-    Tables with 95% intervals beside published figures, as JSON, CSV and LaTeX, and a report.
-    Images that are there are kept: a run that was stopped goes on. `accelerate launch` shares the
-    images out over several processes or machines.
+    Writes tables with 95% intervals beside published figures, as JSON, CSV and LaTeX, and a report.
+    Existing images are kept: a run that was stopped continues. `accelerate launch` distributes
+    the images over several processes or machines.
     """
     from diffusion4k.benchmark.recipe import checked_recipe, load_benchmark_recipe
     from diffusion4k.errors import Diffusion4kError, UsageError
@@ -85,12 +85,12 @@ def benchmark(
             raise UsageError("give a recipe, or at least one --model or --images")
         checked = checked_recipe(given | {"models": _entries(model or [], images or [])})
     elif model or images or given:
-        raise UsageError(f"{recipe}: with a recipe, other values are given as KEY=VALUE")
+        raise UsageError(f"{recipe}: with a recipe, give other values as KEY=VALUE")
     else:
         with of_this_kind(recipe, "benchmark"):
             checked = load_benchmark_recipe(recipe, overrides)
 
-    from diffusion4k.benchmark.entries import check_entries
+    from diffusion4k.benchmark.entries import check_entries, images_folder
     from diffusion4k.cli.early import check_image
 
     for entry in checked.models:
@@ -109,14 +109,17 @@ def benchmark(
     for name in FILES:
         typer.echo(checked.output / name)
     if results.bad:
+        folders = {entry.name: images_folder(checked, entry) for entry in checked.models}
         bad = [
-            f"{row}: {file}: {why}" for row, bad in results.bad.items() for file, why in bad.items()
+            f"{Path(folders.get(row, checked.reference or row), file)}: {why}"
+            for row, found in results.bad.items()
+            for file, why in found.items()
         ]
-        told = f"{counted(len(bad), 'image')} could not be measured: " + "; ".join(bad[:5])
-        told += "; ..." if len(bad) > 5 else ""
+        problem = f"{counted(len(bad), 'image')} could not be measured: " + "; ".join(bad[:5])
+        problem += "; ..." if len(bad) > 5 else ""
         if not skip_bad:
-            raise Diffusion4kError(f"{told}; replace them, or pass --skip-bad")
-        typer.echo(f"skipped {told}", err=True)
+            raise Diffusion4kError(f"{problem}; replace them, or pass --skip-bad")
+        typer.echo(f"skipped {problem}", err=True)
 
 
 def _entries(models: list[str], folders: list[Path]) -> list[dict[str, Any]]:

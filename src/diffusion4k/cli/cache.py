@@ -40,7 +40,7 @@ def cache(
     ] = None,
     flip: Annotated[bool, typer.Option("--flip", help="Encode mirrored photographs too.")] = False,
     dtype: Annotated[
-        str, typer.Option(help="Of what is stored: float16, bfloat16 or float32.")
+        str, typer.Option(help="Type of what is stored: float16, bfloat16 or float32.")
     ] = "float16",
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Report broken photographs and leave them out.")
@@ -51,8 +51,8 @@ def cache(
 ) -> None:
     """Encode photographs and captions once, so that training loads neither encoder.
 
-    What is there already and did not change is kept: a build that was stopped
-    goes on where it was. One cache folder serves one model at one resolution.
+    Existing entries that did not change are kept: a build that was stopped
+    continues where it was. One cache folder serves one model at one resolution.
     """
     from diffusion4k.data.folder import photo_folder, scan_folder
     from diffusion4k.data.sizes import check_multiple

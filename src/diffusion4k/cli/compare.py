@@ -53,7 +53,7 @@ def compare(
 ) -> None:
     """Write a web page that compares the images of two to six models, down to the pixel.
 
-    It needs no server: open its index.html. The same command goes on where a stopped one was.
+    It needs no server: open its index.html. The same command continues where a stopped one was.
     """
     from diffusion4k.errors import UsageError
 

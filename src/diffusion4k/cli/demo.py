@@ -1,4 +1,4 @@
-"""`diffusion4k demo`: the whole road in one command."""
+"""`diffusion4k demo`: everything in one command."""
 
 from pathlib import Path
 from typing import Annotated
@@ -28,15 +28,17 @@ def demo(
     ] = "pocket-base",
     side: Annotated[int, typer.Option(help="Side of the square images, a multiple of 128.")] = 4096,
     sampling_steps: Annotated[
-        int | None, typer.Option(help="By default the model's own.", min=1)
+        int | None, typer.Option(help="Sampling steps; by default the model's own.", min=1)
     ] = None,
-    training_steps: Annotated[int | None, typer.Option(help="By default 120.", min=2)] = None,
-    seed: Annotated[int, typer.Option(help="Of training and sampling.", min=0)] = 0,
+    training_steps: Annotated[
+        int | None, typer.Option(help="Training steps; by default 120.", min=2)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of training and sampling.", min=0)] = 0,
 ) -> None:
-    """Photographs to measured 4K images: check, cache, fine-tune, sample, report.
+    """Go from photographs to measured 4K images: check, cache, fine-tune, sample, report.
 
-    About eight minutes on two CPU cores, without any download. A run that was
-    stopped goes on where it was. Prints a table and, on standard output, the
+    Seven to nine minutes on two CPU cores, without any download. A run that was
+    stopped continues where it was. Prints a table and, on standard output, the
     report's path.
     """
     from diffusion4k.demo.settings import Demo
@@ -45,8 +47,8 @@ def demo(
     asked = Demo(out, model, side, sampling_steps, training_steps, seed)
     resolve(model)
 
+    from diffusion4k.demo.report import show
     from diffusion4k.demo.run import run_demo
-    from diffusion4k.demo.table import show
 
     report, result = run_demo(asked)
     show(result.rows)

@@ -13,7 +13,7 @@ __all__ = ["check_generation", "check_image", "require_folder"]
 def check_image(
     model: str, width: int | None, height: int | None, steps: int | None, factor: int | None
 ) -> None:
-    """Refuse sizes that no model makes, and numbers of steps that no schedule has.
+    """Refuse sizes that no model can make, and numbers of steps that no schedule has.
 
     The model itself may ask for more: `sampling.settle` knows.
 
@@ -45,11 +45,11 @@ def check_generation(
     lora: Path | None,
     init: Path | None,
 ) -> None:
-    """As `check_image`, and files and models that are not there.
+    """Refuse what `check_image` refuses, and files and models that do not exist.
 
     Raises:
         UsageError: names what is wrong.
-        Diffusion4kError: a hub id that cannot be had.
+        Diffusion4kError: a hub id that is not available.
     """
     check_image(model, width, height, steps, factor)
     if lora is not None and not lora.exists():
@@ -62,7 +62,7 @@ def check_generation(
 
 
 def require_folder(folder: Path, what: str = "images") -> None:
-    """Raise `UsageError` unless a folder of `what` is there."""
+    """Raise `UsageError` unless a folder of `what` exists."""
     if not folder.is_dir():
-        found = "is no folder" if folder.exists() else "no such folder"
+        found = "is not a folder" if folder.exists() else "no such folder"
         raise UsageError(f"{folder}: {found}: give a folder of {what}")

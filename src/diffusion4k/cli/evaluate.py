@@ -47,17 +47,23 @@ def evaluate(
         bool, typer.Option("--skip-bad", help="Leave out broken images and exit with 0.")
     ] = False,
     reencode: Annotated[
-        bool, typer.Option("--reencode", help="Weigh every image as a new JPEG of quality 95.")
+        bool,
+        typer.Option("--reencode", help="Measure every image's size as a new JPEG of quality 95."),
     ] = False,
     patch_size: Annotated[
         int, typer.Option(help="Side of the patches of FD-EffNet-patch, in pixels.")
     ] = 224,
-    patches_per_image: Annotated[int, typer.Option(help="At most so many patches per image.")] = 64,
+    patches_per_image: Annotated[
+        int, typer.Option(help="Largest number of patches per image.")
+    ] = 64,
     grid_period: Annotated[
-        int, typer.Option(help="Of the token-grid ratio: pixels a side of a token, or a window.")
+        int,
+        typer.Option(
+            help="Period of the token-grid ratio: pixels a side of a token, or of a window."
+        ),
     ] = 32,
     cache: Annotated[
-        Path | None, typer.Option(help="Folder that keeps measurements, to go on or to reuse.")
+        Path | None, typer.Option(help="Folder that keeps measurements, to continue or to reuse.")
     ] = None,
     all_: Annotated[
         bool,
@@ -102,8 +108,8 @@ def evaluate(
 ) -> None:
     """Measure images: GLCM Score and entropy, Compression Ratio, Fréchet distance.
 
-    With --all every metric that the benchmark has. With --against, every metric of one image is
-    correlated with people's ratings.
+    With --all, every metric of the benchmark is measured. With --against, every metric of single
+    images is correlated with people's ratings.
     """
     from diffusion4k.benchmark.ratings import read_ratings
     from diffusion4k.config.read import read_config
@@ -119,7 +125,7 @@ def evaluate(
     if out is not None and out.is_dir():
         raise UsageError(f"--out {out}: is a folder; name a file such as {out / 'results.json'}")
     if out is not None and out.parent.exists() and not out.parent.is_dir():
-        raise UsageError(f"--out {out}: {out.parent} is a file, no folder: name another")
+        raise UsageError(f"--out {out}: {out.parent} is a file, not a folder: name another")
     if against is None and figure:
         raise UsageError("--figure: goes with --against")
     settings = MeasureSettings(reencode, patch_size, patches_per_image, grid_period)
@@ -201,7 +207,7 @@ class _People:
         self._measures, self._missing = measures_of_one_image(settings, networks, device, own)
 
     def compare(self, images: list[Path], kept: Path) -> dict[str, Any]:
-        """Print, draw, and give what the results file shall hold."""
+        """Print, draw, and return the content of the results file."""
         from diffusion4k.benchmark.ratings_agreement import compare_with_ratings
         from diffusion4k.benchmark.scatter import draw_scatter, show_agreement
         from diffusion4k.metrics.store import MeasureStore

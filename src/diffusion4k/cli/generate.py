@@ -44,7 +44,7 @@ def register(app: typer.Typer) -> None:
 
 def generate(
     prompt: Annotated[
-        str | None, typer.Argument(help="What the image shall show.", show_default=False)
+        str | None, typer.Argument(help="What the image should show.", show_default=False)
     ] = None,
     prompts: Annotated[
         Path | None,
@@ -63,15 +63,15 @@ def generate(
     shift: Annotated[
         float | None,
         typer.Option(
-            help="Of noise levels, with --direct: lower spends more steps on detail; by default "
-            "the model's own, by size with Flux."
+            help="Shift of noise levels, with --direct: lower spends more steps on detail; by "
+            "default the model's own, by size with Flux."
         ),
     ] = None,
     seed: Annotated[
         list[int] | None, typer.Option(help="By default 0; may be given several times.")
     ] = None,
     negative_prompt: Annotated[
-        str, typer.Option(help="What the image shall not show; needs guidance.")
+        str, typer.Option(help="What the image should not show; needs guidance.")
     ] = "",
     out: Annotated[
         Path, typer.Option(help="A folder, or for one image a .png or .jpg file.")
@@ -84,7 +84,7 @@ def generate(
     ] = None,
     strength: Annotated[
         float | None,
-        typer.Option(help="With --init, the share of the steps made anew; by default 0.35."),
+        typer.Option(help="With --init, the share of the steps made again; by default 0.35."),
     ] = None,
     stages: Stages = None,
     draft: Draft = None,
@@ -94,7 +94,7 @@ def generate(
     window: Window = None,
     low_bands: LowBands = None,
     keep_stages: Annotated[
-        bool, typer.Option("--keep-stages", help="Leave the picture of each stage beside it.")
+        bool, typer.Option("--keep-stages", help="Keep the picture of each stage beside the image.")
     ] = False,
     lora: Annotated[
         Path | None, typer.Option(help="Folder of a LoRA, as `train` and diffusers write it.")
@@ -110,7 +110,7 @@ def generate(
     ] = None,
     memory: Annotated[
         str | None,
-        typer.Option(help="low, balanced (default) or high; what it does is said on stderr."),
+        typer.Option(help="low, balanced (default) or high; stderr says what it does."),
     ] = None,
     max_memory: MaxMemory = None,
     factor: Factor = None,
@@ -124,17 +124,17 @@ def generate(
         typer.Option("--time-dependent", help="With ntk or yarn: scale by the noise level."),
     ] = None,
     attention_chunk: Annotated[
-        int | None, typer.Option(help="Queries that one attention call sees at most.")
+        int | None, typer.Option(help="Largest number of queries of one attention call.")
     ] = None,
     dtype: Annotated[
-        str, typer.Option(help="auto, float32, bfloat16 or float16; auto: by the device.")
+        str, typer.Option(help="auto, float32, bfloat16 or float16; auto chooses by device.")
     ] = "auto",
 ) -> None:
-    """Make images from prompts, at the model's own size unless told otherwise.
+    """Make images from prompts, by default at the model's own size.
 
-    Each image carries its prompt, seed, settings and model. Images that are
-    already there with the same settings are kept: a run that was stopped
-    goes on where it was.
+    Each image carries its prompt, seed, settings and model. Images that
+    already exist with the same settings are kept: a run that was stopped
+    continues where it was.
     """
     from diffusion4k.errors import UsageError
 
@@ -156,11 +156,22 @@ def generate(
         window=window,
         low_bands=low_bands,
     )
+    size: dict[str, Any] = {
+        "width": width,
+        "height": height,
+        "steps": steps,
+        "guidance": guidance,
+    }
     requests = [
         sampling.Request(
-            *(text, each, negative_prompt, width, height, steps, guidance, init, strength),
-            **how,
+            text,
+            each,
+            negative_prompt=negative_prompt,
+            **size,
+            init=init,
+            strength=strength,
             shift=shift,
+            **how,
         )
         for text in texts
         for each in seed or [0]
@@ -189,11 +200,10 @@ def generate(
     )
     if memory:
         typer.echo(str(sampler.placement), err=True)
-    size = {"width": width, "height": height, "steps": steps, "guidance": guidance}
     usual = sampler.family.defaults(sampler.folder).guidance
     if guidance is not None and guidance > 1 >= usual:
         typer.echo(
-            f"warning: guidance {guidance:g}: {model} was made for {usual:g}, which is none, and "
+            f"warning: guidance {guidance:g}: {model} was made for {usual:g} (off), and "
             "more makes garish images: leave --guidance out",
             err=True,
         )

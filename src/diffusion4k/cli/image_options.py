@@ -55,7 +55,7 @@ Positions: TypeAlias = Annotated[
 MaxMemory: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="For the decoder's feature maps, e.g. 2GiB; by default no limit.",
+        help="Limit for the decoder's feature maps, e.g. 2GiB; by default none.",
         rich_help_panel=IMAGE,
     ),
 ]
@@ -85,27 +85,28 @@ Direct: TypeAlias = Annotated[
 StageStrength: TypeAlias = Annotated[
     float | None,
     typer.Option(
-        help="Of stages after the draft, the share of the steps made anew.",
+        help="Share of the steps that stages after the draft make again.",
         rich_help_panel=_STAGES,
     ),
 ]
 StageSteps: TypeAlias = Annotated[
     int | None,
     typer.Option(
-        help="Steps of their schedule; by default the model's own.", rich_help_panel=_STAGES
+        help="Steps of the later stages' schedule; by default the model's own.",
+        rich_help_panel=_STAGES,
     ),
 ]
 Window: TypeAlias = Annotated[
     int | None,
     typer.Option(
-        help="Tokens a side that the model sees at once in them; 0: the whole image.",
+        help="Tokens a side that later stages see at once; 0: the whole image.",
         rich_help_panel=_STAGES,
     ),
 ]
 LowBands: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="How they keep to the stage before: off, constant, falling or replaced.",
+        help="How later stages keep to the one before: off, constant, falling or replaced.",
         rich_help_panel=_STAGES,
     ),
 ]

@@ -1,4 +1,4 @@
-"""`diffusion4k judge`: GPT-4o, or another model that sees, compares the images of models."""
+"""`diffusion4k judge`: GPT-4o, or another vision model, compares the images of models."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +19,7 @@ from diffusion4k.cli.endpoint import (
     Url,
     settings_of,
 )
+from diffusion4k.endpoint import defaults
 
 if TYPE_CHECKING:
     from diffusion4k.preference.study.config import StudyConfig
@@ -53,7 +54,7 @@ def judge(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for answers, summary and the ledger of what is paid; by default judged, "
+            help="Folder for answers, summary and the ledger of payments; by default judged, "
             "of a study in its own folder.",
             show_default=False,
         ),
@@ -63,41 +64,45 @@ def judge(
         typer.Option(help=".txt or .jsonl file of the prompts of images that carry none."),
     ] = None,
     patches: Annotated[
-        int, typer.Option(help="Places at native size that decide about fine details; 0: none.")
+        int, typer.Option(help="Regions at native size that decide about fine details; 0: none.")
     ] = 0,
-    patch_side: Annotated[int, typer.Option(help="Side of such a place, pixels.")] = 768,
-    endpoint: Url = "https://api.openai.com/v1",
-    model: Model = "gpt-4o",
-    longest: Longest = 1536,
-    quality: Quality = 95,
-    detail: Detail = "high",
-    concurrency: Concurrency = 8,
+    patch_side: Annotated[
+        int, typer.Option(help="Side of such a region, pixels.")
+    ] = defaults.PATCH_SIDE,
+    endpoint: Url = defaults.URL,
+    model: Model = defaults.MODEL,
+    longest: Longest = defaults.LONGEST,
+    quality: Quality = defaults.JUDGE_QUALITY,
+    detail: Detail = defaults.DETAIL,
+    concurrency: Concurrency = defaults.CONCURRENCY,
     requests_per_minute: RateLimit = None,
     tokens_per_minute: RateLimit = None,
-    timeout: Timeout = 120.0,
-    retries: Retries = 6,
-    max_tokens: Annotated[int, typer.Option(help="Longest answer, tokens.")] = 500,
+    timeout: Timeout = defaults.TIMEOUT,
+    retries: Retries = defaults.RETRIES,
+    max_tokens: Annotated[
+        int, typer.Option(help="Longest answer, tokens.")
+    ] = defaults.JUDGE_TOKENS,
     budget: Annotated[
         float | None, typer.Option(help="Dollars that all runs with one --out may spend.")
     ] = None,
     input_price: Price = None,
     output_price: Price = None,
     tries: Annotated[
-        int, typer.Option(help="Answers to pay for, at most, when they cannot be read.")
-    ] = 3,
+        int, typer.Option(help="Largest number of answers to pay for when they cannot be read.")
+    ] = defaults.TRIES,
     estimate: Estimate = False,
 ) -> None:
     """Have a judge compare models' images by the three questions of Diffusion-4K.
 
     Images belong together by file name or by prompt, or as in a study, whose `study report` then
-    has its judge beside people. Every pair is asked in both orders, which
-    shows the judge's bias for a position and takes it out. The key is read from the environment
-    variable OPENAI_API_KEY. The same command goes on after any stop; what is paid is not paid
-    again. Leaves with 1 if an answer is missing.
+    shows its judge beside people. Every pair is asked about in both orders, which shows the judge's
+    position bias and removes it. The key is read from the environment variable OPENAI_API_KEY. The
+    same command continues after any stop; paid answers are not paid for again. Exits with 1
+    if an answer is missing.
     """
+    from diffusion4k.preference.judge.prompt import JudgeSettings
     from diffusion4k.preference.judge.run import JudgingStopped, estimate_judging
     from diffusion4k.preference.judge.run import judge as judge_models
-    from diffusion4k.preference.judge.settings import JudgeSettings
 
     settings = settings_of(
         JudgeSettings,
@@ -137,7 +142,7 @@ def judge(
 
 
 def study_of(models: list[str], prompts: Path | None) -> "StudyConfig | None":
-    """The study that is named in place of folders; None if it is folders.
+    """The study that is named in place of folders; None if folders are named.
 
     Raises:
         UsageError: the study's file is wrong, or --prompts is given beside it.

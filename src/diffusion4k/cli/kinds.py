@@ -1,4 +1,4 @@
-"""Which command a YAML file is for, said where it is given to another one."""
+"""Which command a YAML file is for, reported when it is given to another one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ _SIGNS = {
 
 
 def refuse_other_kinds(path: Path, verb: str) -> None:
-    """Of a file that cannot be read for `verb`: name the command that it is for.
+    """If a file that cannot be read for `verb` is for another command, name that command.
 
     Raises:
         UsageError: it is for another command.

@@ -5,6 +5,8 @@ import importlib
 import inspect
 import io
 import os
+import re
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any, NoReturn
 import typer
 
 from diffusion4k import __version__
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, one_line
 from diffusion4k.support.text_files import visible
 
 __all__ = ["app", "main"]
@@ -27,13 +29,13 @@ _PANELS = {
     "Measuring": ("evaluate", "benchmark", "compare", "figure"),
     "People and judges": ("study", "judge"),
 }
-"""In the order of the help; a module of this package each."""
+"""Verbs in the order of the help; each is a module of this package."""
 VERBS = tuple(verb for verbs in _PANELS.values() for verb in verbs)
 
 _WrongUsage: type[Any] = typer.BadParameter.__mro__[1]
-"""Of all that Typer refuses."""
+"""Base class of everything that Typer refuses."""
 _INTERRUPTED = 130
-_STOPPED = "interrupted; finished work is kept, run the same command to go on"
+_STOPPED = "interrupted; finished work is kept, run the same command to continue"
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 app = typer.Typer(
@@ -55,7 +57,7 @@ def _version(show: bool) -> None:
 @app.callback()
 def _options(
     version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version and leave."
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
     ),
 ) -> None:
     pass
@@ -93,7 +95,7 @@ def main() -> None:
         Path.cwd()
     except OSError:
         # Libraries that are imported later end the process over it.
-        _fail("the working directory is gone: change to a folder that is there", 1)
+        _fail("the working directory is gone: change to a folder that exists", 1)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name may hold what is no text here; standard error does the same by itself.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -102,7 +104,7 @@ def main() -> None:
     try:
         code = app(prog_name="diffusion4k", standalone_mode=False)
         if sys.stdout:
-            sys.stdout.flush()  # Here, where it can be told that there was no room.
+            sys.stdout.flush()  # Here, where a lack of room can be reported.
         # Typer turns Ctrl-C into its code, in silence.
         if code == _INTERRUPTED:
             raise KeyboardInterrupt
@@ -122,16 +124,31 @@ def main() -> None:
         # The reader of our output left (for example `| head`); that is no failure of ours.
         _give_up_output()
     except OSError as error:
-        if error.errno in _DISK:
-            what = error.filename or "output"
-            if error.errno == errno.ENOSPC:
-                what = f"disk full while writing {what}: free some space"
-            else:
-                what = f"{what}: cannot be written ({error.strerror}): make room or check the disk"
-            _fail(f"{what} and run the same command to go on", 1)
-        if error.filename is None:
+        if not (refusal := _disk_refusal(_first(error))):
             raise
-        _fail(f"{error.filename}: {error.strerror}", 1)
+        _fail(refusal, 1)
+
+
+def _disk_refusal(error: OSError) -> str:
+    """What the system refuses about a file, and what to do; empty if it names none."""
+    if error.errno not in _DISK:
+        return f"{error.filename}: {error.strerror}" if error.filename is not None else ""
+    written = error.filename2 or error.filename or "output"  # of a copy the second one
+    if error.errno == errno.ENOSPC:
+        what = f"disk full while writing {written}: free some space"
+    else:
+        what = f"{written}: cannot be written ({error.strerror}): make room or check the disk"
+    return f"{what} and run the same command to continue"
+
+
+def _first(error: OSError) -> OSError:
+    """The first of the errors that `shutil.copytree` collects as texts."""
+    if not isinstance(error, shutil.Error):
+        return error
+    _, target, reason = error.args[0][0]
+    found = re.search(r"Errno (\d+)", reason)
+    number = int(found[1]) if found else errno.EIO
+    return OSError(number, os.strerror(number), target)
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
@@ -146,7 +163,7 @@ def _interrupted(number: int, frame: FrameType | None) -> None:
 
 
 def _refusal(error: Any) -> str:
-    """What Typer refuses, told as our own errors are."""
+    """What Typer refuses, reported as our own errors are."""
     from pydantic import ValidationError
 
     from diffusion4k.config.problems import allowed
@@ -156,12 +173,12 @@ def _refusal(error: Any) -> str:
         name = error.param.get_error_hint().replace("'", "")
         if words := allowed(problem):
             return f"{name} {problem['input']}: allowed {words}"
-    told = error.format_message().rstrip(".")
-    return f"{told} (see `{error.ctx.command_path} --help`)" if error.ctx else told
+    message = error.format_message().rstrip(".")
+    return f"{message} (see `{error.ctx.command_path} --help`)" if error.ctx else message
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"error: {visible(' '.join(message.split()))}", err=True)
+    typer.echo(f"error: {visible(one_line(message, None))}", err=True)
     try:
         if sys.stdout:
             sys.stdout.flush()

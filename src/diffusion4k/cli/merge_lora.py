@@ -1,4 +1,4 @@
-"""`diffusion4k merge-lora`: a LoRA into the weights it was made for."""
+"""`diffusion4k merge-lora`: merge a LoRA into the weights it was made for."""
 
 from pathlib import Path
 from typing import Annotated

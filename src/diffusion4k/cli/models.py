@@ -23,15 +23,13 @@ def register(app: typer.Typer) -> None:
 def models(
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(
-            help="Folders in and below which to look for models, too.", show_default=False
-        ),
+        typer.Argument(help="Further folders in which to look for models.", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List what `--model` can take.
+    """List what `--model` accepts.
 
-    First every family with the checkpoints it is known to take, their
+    First every family with the checkpoints it is known to accept, their
     sampling defaults and licences, then the models on this machine: the
     bundled one, those in the hub's cache and those in the given folders.
     """

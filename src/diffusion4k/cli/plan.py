@@ -82,30 +82,34 @@ def plan(
     window: Window = None,
     low_bands: LowBands = None,
     images: Annotated[
-        int | None, typer.Option(help="Photographs of a training set that is not here.")
+        int | None, typer.Option(help="Number of photographs of a training set that is not here.")
     ] = None,
     gpus: Annotated[
-        int | None, typer.Option(help="GPUs of the machine; without any such option: this one.")
+        int | None,
+        typer.Option(help="GPUs of the machine; without any such option, plan for this one."),
     ] = None,
-    gpu_memory: Annotated[str | None, typer.Option(help="Of each GPU; by default 80GiB.")] = None,
-    ram: Annotated[str | None, typer.Option(help="Of the processor, e.g. 512GiB.")] = None,
-    disk: Annotated[str | None, typer.Option(help="Free space, e.g. 2TiB.")] = None,
+    gpu_memory: Annotated[
+        str | None, typer.Option(help="Memory of each GPU; by default 80GiB.")
+    ] = None,
+    ram: Annotated[str | None, typer.Option(help="Main memory, e.g. 512GiB.")] = None,
+    disk: Annotated[str | None, typer.Option(help="Free disk space, e.g. 2TiB.")] = None,
     bandwidth: Annotated[
-        str | None, typer.Option(help="Between a GPU and anything else, by default 23.3GiB/s.")
+        str | None,
+        typer.Option(help="Bandwidth between a GPU and anything else, by default 23.3GiB/s."),
     ] = None,
     teraflops: Annotated[
-        float | None, typer.Option(help="Of a GPU in bfloat16; by default 312, an A100's.")
+        float | None, typer.Option(help="Speed of a GPU in bfloat16; by default 312, an A100's.")
     ] = None,
     utilisation: Annotated[
-        float | None, typer.Option(help="Share of those that is reached; by default 0.4.")
+        float | None, typer.Option(help="Share of that speed that is reached; by default 0.4.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a training run or an image takes: memory, computations, time, disk.
 
     Nothing is loaded, downloaded or computed: the network's code runs on
-    shapes alone. For a model its configurations are enough; those of the
-    published ones are built in. Exit code 0 also where it does not fit.
+    shapes alone. The configurations of a model are enough; those of published
+    models are built in. The exit code is 0 even if it does not fit.
     """
     image = {
         "model": model,
@@ -177,21 +181,25 @@ def _plan(
     if not checked:
         check_image(model, *(given.get(key) for key in ("width", "height", "steps", "factor")))
 
-    from diffusion4k import planning
+    from diffusion4k.accounting.blueprint import Blueprint
+    from diffusion4k.accounting.machine import described_machine, present_machine
 
     machine = (
-        planning.described_machine(**described, utilisation=utilisation)
+        described_machine(**described, utilisation=utilisation)
         if any(value is not None for value in described.values())
-        else planning.present_machine(utilisation, folder=checked.output if checked else None)
+        else present_machine(utilisation, folder=checked.output if checked else None)
     )
     if checked:
-        blueprint = planning.Blueprint(checked.model, **checked.model_options)
-        return planning.plan_training(blueprint, checked, machine, images)
+        blueprint = Blueprint(checked.model, **checked.model_options)
+        from diffusion4k.planning.training import plan_training
+
+        return plan_training(blueprint, checked, machine, images)
     if images is not None:
         raise UsageError("--images belongs to a training run: give a recipe")
     from diffusion4k.models.high_resolution import given_options
+    from diffusion4k.planning.generation import GenerationSetup, plan_generation
 
-    blueprint = planning.Blueprint(
+    blueprint = Blueprint(
         given.pop("model", "pocket"),
         given.pop("factor", None),
         given_options(
@@ -199,5 +207,5 @@ def _plan(
             positions=given.pop("positions", None),
         ),
     )
-    setup = planning.GenerationSetup.of(blueprint, on_gpu=machine.on_gpu, **given)
-    return planning.plan_generation(blueprint, setup, machine)
+    setup = GenerationSetup.of(blueprint, on_gpu=machine.on_gpu, **given)
+    return plan_generation(blueprint, setup, machine)

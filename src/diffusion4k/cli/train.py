@@ -1,4 +1,4 @@
-"""`diffusion4k train`: a recipe to a fine-tuned model."""
+"""`diffusion4k train`: from a recipe to a fine-tuned model."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -40,18 +40,18 @@ def train(
         bool,
         typer.Option(
             "--changed-inputs",
-            help="Go on with other photographs, captions or base weights than the run began with.",
+            help="Continue with other photographs, captions or base weights than before.",
         ),
     ] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Look for everything that is wrong, and do no more.")
+        bool, typer.Option("--check", help="Check everything that could be wrong, and stop.")
     ] = False,
 ) -> None:
     """Fine-tune a model's transformer, by a recipe.
 
-    The same command goes on from the newest checkpoint of a run that was stopped or killed. The
+    The same command resumes from the newest checkpoint of a run that was stopped or killed. The
     result, OUTPUT/model, is a folder that `generate --model` and plain diffusers load;
-    OUTPUT/report.html shows what came of it.
+    OUTPUT/report.html shows the outcome.
     """
     from diffusion4k.config.read import read_partly
     from diffusion4k.errors import UsageError

@@ -46,13 +46,13 @@ def train(
         bool,
         typer.Option(
             "--changed-inputs",
-            help="Go on with other photographs or another teacher than it began with.",
+            help="Continue with other photographs or another teacher than before.",
         ),
     ] = False,
 ) -> None:
     """Train an F=16 autoencoder from a model's F=8 one, by a recipe.
 
-    The same command goes on from the newest checkpoint of a run that was stopped or killed. The
+    The same command resumes from the newest checkpoint of a run that was stopped or killed. The
     result, OUTPUT/vae, is an autoencoder folder in diffusers layout.
     """
     from diffusion4k.training.autoencoder.recipe import load_autoencoder_recipe
@@ -85,7 +85,7 @@ def evaluate(
         list[int] | None,
         typer.Option(help="Shorter side, pixels, a multiple of 32; several times; by default 512."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of results, kept to go on.")] = Path("vae-eval"),
+    out: Annotated[Path, typer.Option(help="Folder that keeps results.")] = Path("vae-eval"),
     inception: Annotated[
         str | None,
         typer.Option(help="Weights of FID's Inception-v3, for rFID: file or OWNER/NAME/FILE."),
@@ -100,7 +100,7 @@ def evaluate(
         typer.Option(help="LPIPS's heads; by default those of the installed package lpips."),
     ] = None,
     max_memory: Annotated[
-        str | None, typer.Option(help="For feature maps, e.g. 2GiB; by default no limit.")
+        str | None, typer.Option(help="Limit for feature maps, e.g. 2GiB; by default none.")
     ] = None,
     allow_enlarging: Annotated[
         bool, typer.Option("--allow-enlarging", help="Use photographs that are too small, too.")
@@ -109,10 +109,11 @@ def evaluate(
         bool, typer.Option("--skip-bad", help="Leave out photographs that cannot be used.")
     ] = False,
 ) -> None:
-    """Measure how well autoencoders give photographs back, side by side.
+    """Measure how well autoencoders reconstruct photographs, side by side.
 
-    PSNR, SSIM, NMSE and EffNet-PD per image and their means with 95% intervals, Fréchet distances
-    of EfficientNet-Lite0 features, results.json and a figure. With weights also LPIPS and rFID.
+    Reports PSNR, SSIM, NMSE and EffNet-PD per image and their means with 95% intervals, Fréchet
+    distances of EfficientNet-Lite0 features, results.json and a figure; with weights also LPIPS
+    and rFID.
     """
     from diffusion4k.errors import UsageError
 

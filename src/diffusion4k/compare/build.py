@@ -58,7 +58,7 @@ def compare(
 
     What a stopped run has finished is taken over. An image without a partner leaves cells empty.
 
-    Arguments:
+    Args:
         results: `NAME=FILE` each: numbers of a model's images, instead of measuring them here.
         small: highest levels as JPEG of quality 95 instead of without loss.
         skip_bad: images that cannot be decoded leave their cells empty.

@@ -23,7 +23,7 @@ from diffusion4k.support.text_files import json_of, read_table
 __all__ = ["Heading", "Numbers", "headings", "numbers_of", "read_results"]
 
 Numbers: TypeAlias = dict[str, float]
-"""By the name of the measure."""
+"""Values by the name of the measure."""
 
 # What the page says anyway, or what no one compares.
 _LEFT_OUT = ("width", "height", "jpeg_bytes", "raw_bytes", "seed")
@@ -46,7 +46,7 @@ def headings(found: Sequence[Numbers]) -> list[Heading]:
 
 
 def numbers_of(entry: ImageSetEntry, about: About, results: dict[str, Numbers] | None) -> Numbers:
-    """Of the results of the entry's model if they are given; none for an image they leave out."""
+    """Numbers from the results of the entry's model if given; none for an image they leave out."""
     if results is not None:
         return results.get(entry.file_name) or results.get(entry.path.name) or {}
     own = {"glcm_score": about.glcm_score, "compression_ratio": about.compression_ratio}

@@ -32,11 +32,11 @@ def claim(out: Path) -> None:
         UsageError: a file, or a folder that holds something else.
     """
     if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out}: a file, no folder: choose another")
+        raise UsageError(f"--out {out}: is a file, not a folder: choose another")
     if (out / _NOTE).is_file():
         return
     if out.exists() and any(path.name != ".lock" for path in out.iterdir()):
-        raise UsageError(f"--out {out}: not empty and not of a comparison: choose another")
+        raise UsageError(f"--out {out}: not empty and not a comparison: choose another")
     write_text(out / _NOTE, json.dumps({"diffusion4k": __version__}) + "\n")
 
 

@@ -48,7 +48,7 @@ class About:
     glcm_score: float | None
     """None for images smaller than one patch."""
     compression_ratio: float
-    """Of the file itself if it is a JPEG of quality 95, else of one made so."""
+    """Ratio of the file itself if it is a JPEG of quality 95, else of one made from it."""
 
 
 def identity(path: Path, *, small: bool) -> str:

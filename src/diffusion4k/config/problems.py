@@ -131,7 +131,7 @@ def _wrong(key: str, problems: list[Any]) -> str:
         return f"{key}: unknown key"
     # Items of a list that all miss, or are wrong in one way, are one problem: the last tells.
     words = {problem["type"]: allowed(problem) for problem in problems}.values()
-    if None in words:  # a rule of our own, told in a sentence
+    if None in words:  # a rule of our own, stated in a sentence
         message = str(first["msg"])
         return message if message.startswith(key) else f"{key}: {message}"
     found = shortened(first.get("ctx", {}).get("tag", first["input"]))

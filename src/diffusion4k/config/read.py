@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from diffusion4k.config.problems import describe_problems, list_problems
-from diffusion4k.errors import UsageError
+from diffusion4k.errors import UsageError, one_line
 from diffusion4k.support.text_files import check_plain, shortened
 
 __all__ = ["read_config", "read_partly", "top_keys"]
@@ -42,9 +42,9 @@ def read_partly(
     *,
     instead: Mapping[str, Callable[[Any], Any]] | None = None,
 ) -> tuple[AnyConfig | None, list[str], set[str]]:
-    """As `read_config`, but for what is wrong: told, with the outermost keys that it concerns.
+    """As `read_config`, but problems are returned, with the outermost keys that they concern.
 
-    What is read is then without these keys, so that the rest can be looked at; None if there is
+    What is read is then without these keys, so that the rest can be checked; None if there is
     none without them. In place of a key that must be there stands what `instead` makes of the value
     found (None if there is none).
 
@@ -82,7 +82,7 @@ def _content(path: Path, overrides: list[str] | None) -> dict[str, Any]:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise UsageError(f"{path}: cannot be read: {reason}") from None
     if len(text) > _MOST_BYTES:
-        raise UsageError(f"{path}: more than {_MOST_BYTES} bytes: a recipe is no data")
+        raise UsageError(f"{path}: more than {_MOST_BYTES} bytes: a recipe is not data")
     if content is None:
         raise UsageError(f"{path}: is empty, allowed a mapping `key: value`")
     if not isinstance(content, dict):
@@ -107,8 +107,8 @@ def _parse(text: str, origin: str) -> Any:
     except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError) as error:
         reason = str(error) or type(error).__name__
     except ValueError as error:
-        reason = f"{error} (a text that looks like a date or number stands in quotation marks)"
-    raise UsageError(f"{origin}: not valid YAML: {' '.join(reason.split())[:300]}")
+        reason = f"{error} (put a text that looks like a date or number in quotation marks)"
+    raise UsageError(f"{origin}: not valid YAML: {one_line(reason, 300)}")
 
 
 def _written_out(node: yaml.Node | None, known: dict[int, int]) -> int:
@@ -128,7 +128,7 @@ def _parts(entry: yaml.Node | tuple[yaml.Node, yaml.Node]) -> tuple[yaml.Node, .
 
 def _check_texts(value: Any) -> None:
     if isinstance(value, str) and any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value):
-        raise yaml.YAMLError(f"{shortened(value)} holds a character that is no text")
+        raise yaml.YAMLError(f"{shortened(value)} holds a character that is not text")
     if isinstance(value, Mapping):
         value = [*value, *value.values()]
     if isinstance(value, (list, tuple, set)):

@@ -69,12 +69,12 @@ def square(value: Any) -> Any:
 
 
 def named(key: str, choice: str) -> BeforeValidator:
-    """Of a section that is chosen by `key`, which may be left out: then it is `choice`."""
+    """Default the discriminator `key` of a section to `choice`."""
     return BeforeValidator(lambda value: {key: choice} | value if type(value) is dict else value)
 
 
 def matching(pattern: str, words: str) -> AfterValidator:
-    """Of a text that as a whole matches a pattern, as `words` say."""
+    """Validate that a text as a whole matches a pattern, described by `words`."""
 
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
@@ -107,7 +107,7 @@ FolderName = Annotated[
     str,
     matching(
         r"[^/\\\x00-\x1f.][^/\\\x00-\x1f]{0,79}",
-        "a name for a folder: 1 to 80 characters, no slash, no dot in front",
+        "a name for a folder: 1 to 80 characters, no slash, not beginning with a dot",
     ),
 ]
 

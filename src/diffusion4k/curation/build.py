@@ -1,7 +1,7 @@
 """`diffusion4k dataset build`: all steps in their order.
 
-Every build begins with the list of candidates and decides anew about each; headers, measures,
-scores and files that are there already are not made again. So the same command goes on after
+Every build begins with the list of candidates and decides again about each; headers, measures,
+scores and files that are there already are not made again. So the same command continues after
 whatever ended it, and with another threshold only what that threshold lets in is measured.
 """
 
@@ -9,9 +9,8 @@ from pathlib import Path
 
 from diffusion4k.curation.engine import calls_ended, interrupts_noted, load_daft, use_ray
 from diffusion4k.curation.entries import write_entries
-from diffusion4k.curation.files import written
+from diffusion4k.curation.files import COUNTS, DECISIONS, DROPPED, SPLITS
 from diffusion4k.curation.inspection.decisions import latest_decisions
-from diffusion4k.curation.layout import COUNTS, DECISIONS, DROPPED, SPLITS
 from diffusion4k.curation.manifest import write_manifest, write_metadata
 from diffusion4k.curation.publish import PublishStep, ending_of, remove_others
 from diffusion4k.curation.reading import Reader
@@ -29,6 +28,7 @@ from diffusion4k.curation.steps.scores import ScoresStep
 from diffusion4k.curation.steps.split import SplitStep
 from diffusion4k.curation.summary import Summary
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.support.files import writing
 from diffusion4k.support.lock import locked
 
 __all__ = ["build_dataset"]
@@ -62,7 +62,7 @@ def build_dataset(recipe: DatasetRecipe, *, ray: str | None = None) -> Summary:
 
 def _build(recipe: DatasetRecipe, work: Path) -> Summary:
     output, entries = recipe.output, work.absolute() / "entries"
-    with written(work):
+    with writing(work):
         work.mkdir(exist_ok=True)
         reader = Reader(work.absolute() / "fetched", recipe.fetch)
         measures = MeasureStep(reader, work)

@@ -1,4 +1,4 @@
-"""Connections to servers that a list of URLs names, which nobody has looked at.
+"""Connections to servers that an unchecked list of URLs names.
 
 Only http and https are followed, at every redirect, and by default no address of one's own: this
 machine, its network, or the metadata service of a cloud. The address is checked once connected, so
@@ -28,7 +28,7 @@ def opened(
 ) -> Iterator[http.client.HTTPResponse]:
     """The answer to a request.
 
-    Arguments:
+    Args:
         timeout: seconds without a byte.
         deadline: seconds until the connection is cut off; what is read then ends or fails.
         internal: whether addresses that are not public may be asked.
@@ -93,7 +93,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
         if not newurl.lower().startswith(("http://", "https://")):
-            raise RefusedError(f"HTTP {code}: leads to {newurl[:200]}, which is no http(s) URL")
+            raise RefusedError(f"HTTP {code}: leads to {newurl[:200]}, which is not an http(s) URL")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 

@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from diffusion4k.curation.engine import Row
-from diffusion4k.curation.files import written
-from diffusion4k.curation.layout import DROPPED
-from diffusion4k.support.files import atomic_path
+from diffusion4k.curation.files import DROPPED
+from diffusion4k.support.files import atomic_path, writing
 from diffusion4k.support.text_files import as_cell
 
 __all__ = ["dropped_table"]
@@ -32,7 +31,7 @@ def dropped_table(output: Path) -> Iterator[Callable[[Iterable[Row]], None]]:
     """
     path = output / DROPPED
     with (
-        written(path),
+        writing(path),
         atomic_path(path) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
@@ -48,7 +47,7 @@ def dropped_table(output: Path) -> Iterator[Callable[[Iterable[Row]], None]]:
 
 
 def _cells(row: Row) -> Iterator[str]:
-    """Of several reasons the first one is taken apart."""
+    """Cells of a row; of several reasons the first one is split."""
     measured = _MEASURED.match(row["reason"])
     yield row["source"]
     yield row["step"]

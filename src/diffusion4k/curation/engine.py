@@ -1,7 +1,7 @@
 """Daft, set up: the same pipeline on this machine or on a Ray cluster.
 
 Tables are lazy data frames. `mapped` adds columns that a Python function computes from batches of
-rows; it runs in as many threads as there are processors, on every machine of a cluster.
+rows; it runs in as many threads as there are CPU cores, on every machine of a cluster.
 """
 
 import logging
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, one_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,7 +67,7 @@ def use_ray(address: str) -> None:
     except ImportError:
         raise Diffusion4kError("--ray needs Ray: pip install 'diffusion4k[ray]'") from None
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise Diffusion4kError(
             f"--ray {address}: no Ray cluster answers there ({reason}): start one with "
             "`ray start --head`, or leave --ray out"
@@ -207,5 +207,5 @@ _CALLS = _Calls()
 
 def _called(function: Callable[[list[Row]], list[Row]], series: Any) -> list[Row]:
     with _CALLS:
-        # What comes after the end is not looked at any more.
+        # Nothing after the end is read.
         return [{}] * len(series) if _CALLS.stopping else function(series.to_pylist())

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from diffusion4k import __version__
 from diffusion4k.curation.connections import RefusedError, opened
-from diffusion4k.curation.files import written
 from diffusion4k.curation.recipe import FetchRecipe
-from diffusion4k.support.files import write_bytes
+from diffusion4k.errors import one_line
+from diffusion4k.support.files import write_bytes, writing
 
 __all__ = ["FetchError", "fetch"]
 
@@ -28,7 +28,7 @@ class FetchError(Exception):
 
 
 def fetch(url: str, path: Path, wanted: FetchRecipe) -> Path:
-    """`path`, with what the URL gives in it; nothing is asked for if it is there.
+    """`path`, with the content of the URL; nothing is fetched if it exists.
 
     Raises:
         FetchError: all tries failed, or the answer is over `max_bytes`.
@@ -44,7 +44,7 @@ def fetch(url: str, path: Path, wanted: FetchRecipe) -> Path:
             if tried == wanted.retries:
                 raise FetchError(f"not fetched in {tried + 1} tries: {error}") from None
             time.sleep(min(error.pause or wanted.pause * 2**tried, _LONGEST_PAUSE))
-    with written(path):
+    with writing(path):
         write_bytes(path, content)
     return path
 
@@ -78,10 +78,9 @@ def _get(url: str, wanted: FetchRecipe) -> bytes:
             raise _Later(f"HTTP {error.code}", float(pause) if pause.isdecimal() else 0) from None
         raise FetchError(f"HTTP {error.code}: {error.reason}") from None
     except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        raise _Later(" ".join(str(reason).split())[:200] or type(error).__name__) from None
+        raise _Later(one_line(getattr(error, "reason", None) or error)) from None
     except (ValueError, UnicodeError) as error:
-        raise FetchError(f"no valid URL: {error}") from None
+        raise FetchError(f"not a valid URL: {error}") from None
 
 
 def _read(answer: http.client.HTTPResponse, wanted: FetchRecipe, until: float) -> bytes:

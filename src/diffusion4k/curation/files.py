@@ -1,29 +1,16 @@
-"""What the disk refuses while a dataset is written, in one line."""
+"""What lies where in the folder of a dataset that `dataset build` writes."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+__all__ = ["COUNTS", "DECISIONS", "DROPPED", "EVAL", "LEDGER", "MANIFEST", "SPLITS", "TRAIN"]
 
-from diffusion4k.errors import Diffusion4kError
-
-__all__ = ["DiskError", "written"]
-
-
-class DiskError(Diffusion4kError):
-    """A file of the dataset cannot be written: nothing of what comes after it could be, either."""
-
-
-@contextmanager
-def written(path: Path) -> Iterator[None]:
-    """Around the writing of `path`.
-
-    Raises:
-        DiskError: it cannot be written.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise DiskError(
-            f"{path}: cannot be written ({error.strerror or error}): make room or choose another "
-            "output; what is finished is kept, the same command goes on"
-        ) from error
+TRAIN, EVAL = SPLITS = ("train", "eval")
+"""Image folders: pictures to train on, and those set aside for evaluation."""
+MANIFEST = "manifest.parquet"
+"""One row per candidate, kept or not."""
+COUNTS = "counts.json"
+"""Per step: kept, dropped, why."""
+DROPPED = "dropped.csv"
+"""One row per candidate that was left out, with the reason."""
+LEDGER = "captions.sqlite"
+"""What the captioner has asked and paid."""
+DECISIONS = "decisions.sqlite"
+"""What people have decided."""

@@ -11,14 +11,13 @@ import pyarrow.parquet as pq
 from diffusion4k import __version__
 from diffusion4k.curation.dropped import dropped_table
 from diffusion4k.curation.engine import batches_of, joined, load_daft, rows_of
-from diffusion4k.curation.files import written
-from diffusion4k.curation.layout import MANIFEST, SPLITS
+from diffusion4k.curation.files import MANIFEST, SPLITS
 from diffusion4k.curation.measures import MEASURES
 from diffusion4k.curation.recipe import DatasetRecipe
 from diffusion4k.curation.summary import Summary
 from diffusion4k.curation.thresholds import Thresholds
 from diffusion4k.data.folder import METADATA
-from diffusion4k.support.files import atomic_path
+from diffusion4k.support.files import atomic_path, writing
 
 if TYPE_CHECKING:
     from daft import DataFrame
@@ -49,7 +48,7 @@ def write_manifest(
     path = recipe.output / MANIFEST
     with (
         dropped_table(recipe.output) as add_dropped,
-        written(path),
+        writing(path),
         atomic_path(path) as temporary,
         pq.ParquetWriter(temporary, schema) as file,
     ):
@@ -89,7 +88,7 @@ def _limits(thresholds: Thresholds) -> dict[str, list[float | None]]:
 def _metadata(folder: Path) -> Iterator[IO[str]]:
     path = folder / METADATA
     with (
-        written(path),
+        writing(path),
         atomic_path(path) as temporary,
         temporary.open("w", encoding="utf-8") as file,
     ):

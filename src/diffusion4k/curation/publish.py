@@ -16,14 +16,13 @@ from PIL import Image
 
 from diffusion4k.curation.engine import Row, load_daft, mapped
 from diffusion4k.curation.entries import LOCATION
-from diffusion4k.curation.files import written
 from diffusion4k.curation.reading import Opened, Reader
 from diffusion4k.curation.recipe import PublishRecipe
 from diffusion4k.curation.steps.base import drop, kept
 from diffusion4k.curation.store import Store, Work
 from diffusion4k.data.images import ENDINGS, open_rgb
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.support.files import atomic_path, sha256_of, write_bytes
+from diffusion4k.support.files import atomic_path, sha256_of, write_bytes, writing
 
 if TYPE_CHECKING:
     from daft import DataFrame
@@ -108,7 +107,7 @@ def _publish(reader: Reader, wanted: PublishRecipe, output: Path, row: Row) -> R
     path = output / row["split"] / row["name"]
     with reader.open(row) as file:
         content = None if wanted.format == "copy" else _encoded(open_rgb(file), wanted)
-        with written(path):
+        with writing(path):
             if content is None:
                 _copy(file, path)
             else:

@@ -12,10 +12,9 @@ import pyarrow.parquet as pq
 
 from diffusion4k.curation.engine import Row
 from diffusion4k.curation.fetch import FetchError, fetch
-from diffusion4k.curation.files import DiskError
 from diffusion4k.curation.recipe import FetchRecipe
 from diffusion4k.curation.store import PassingError
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, DiskError, one_line
 
 __all__ = ["Opened", "Reader"]
 
@@ -113,7 +112,7 @@ class _Column:
             self._values = (value for batch in batches for value in batch.column(0))
 
     def cell(self, row: int) -> object:
-        """Its value; rows before it are skipped."""
+        """Value of a row; rows before it are skipped."""
         with self._told():
             while self.next < row:
                 next(self._values)
@@ -126,7 +125,7 @@ class _Column:
         try:
             yield
         except (pa.ArrowException, StopIteration, ValueError) as error:
-            reason = " ".join(str(error).split())[:200] or "it has no such row any more"
+            reason = one_line(str(error) or "it has no such row any more")
             raise Diffusion4kError(f"parquet: cannot be read: {reason}") from None
 
 

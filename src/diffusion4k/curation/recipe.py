@@ -142,7 +142,7 @@ class DuplicatesRecipe(Section):
     distance: Annotated[int, Field(strict=True, ge=0, le=128)] = DISTANCE
     """Bits of 128 in which perceptual hashes differ at most."""
     least_correlation: Annotated[Number, Field(gt=0, le=1)] = CORRELATION
-    """Of two thumbnails laid over each other."""
+    """Least correlation of two thumbnails laid over each other."""
 
 
 class CaptionsRecipe(Section):
@@ -176,7 +176,7 @@ class HookRecipe(Section):
     """A function of yours: takes an RGB array `(H, W, 3)` of uint8 and gives a number."""
 
     name: Annotated[
-        str, matching(r"[a-z][a-z0-9_]*", "small letters, digits and `_`, a letter in front")
+        str, matching(r"[a-z][a-z0-9_]*", "small letters, digits and `_`, beginning with a letter")
     ]
     function: Annotated[str, matching(r"[\w.]+:\w+", "`module:function`")]
     """`module:function`."""
@@ -189,18 +189,18 @@ class SplitRecipe(Section):
 
     share: Probability = 0.0
     count: Annotated[int, Field(strict=True, ge=0)] | None = None
-    """In place of a share."""
+    """Number of pictures set aside, in place of a share."""
     min_shorter_side: Count = 1
     """Smaller pictures are not evaluated on: 2048 or 4096, as Aesthetic-Eval@2048 and @4096."""
     seed: Seed = 0
 
 
 class PublishRecipe(Section):
-    """`copy`: byte for byte; else pictures are written anew, upright and in sRGB, never larger."""
+    """`copy`: byte for byte; else pictures are written again, upright and in sRGB, never larger."""
 
     format: Literal["copy", "jpeg", "png", "webp"] = "copy"
     quality: Annotated[int, Field(strict=True, ge=1, le=100)] = 95
-    """Of JPEG and WebP."""
+    """Quality of JPEG and WebP."""
     max_shorter_side: Count | None = None
     """Larger pictures are made smaller (Lanczos); not with `copy`."""
 
@@ -237,7 +237,7 @@ def load_dataset_recipe(path: str | Path, overrides: list[str] | None = None) ->
     names = [hook.name for hook in recipe.hooks]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise UsageError(f"{path}: hooks: two are named {twice[0]}: give each a name of its own")
+        raise UsageError(f"{path}: hooks: two are named {twice[0]}: give each its own name")
     taken = sorted({name for name in names if name in (*_COLUMNS.split(), *MEASURES)})
     if taken:
         raise UsageError(f"{path}: hooks: {taken[0]} is a column of the manifest: rename the hook")

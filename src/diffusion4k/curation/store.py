@@ -17,9 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from diffusion4k.curation.engine import Row, joined, load_daft, mapped, rows_of
-from diffusion4k.curation.files import DiskError, written
-from diffusion4k.errors import Diffusion4kError
-from diffusion4k.support.files import atomic_path
+from diffusion4k.errors import Diffusion4kError, DiskError
+from diffusion4k.support.files import atomic_path, writing
 from diffusion4k.support.progress import track
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ A `Diffusion4kError` is a result, too: the column `problem`. A `DiskError` ends 
 """
 
 SECONDS = 20.0
-"""At most so much work is lost when a build is killed."""
+"""Seconds of work that are lost at most when a build is killed."""
 _ROWS_PER_PART = 50_000
 _PASSING = "passing"
 
@@ -133,7 +132,7 @@ class Store:
             if part:
                 digest = hashlib.sha256("".join(row["key"] for row in part).encode()).hexdigest()
                 path = folder / f"{digest[:32]}.parquet"
-                with written(path), atomic_path(path) as temporary:
+                with writing(path), atomic_path(path) as temporary:
                     pq.write_table(pa.Table.from_pylist(part, self._schema), temporary)
 
     def _parts(self) -> list[Path]:

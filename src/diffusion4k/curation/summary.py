@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffusion4k.curation.engine import Row
-from diffusion4k.curation.files import written
-from diffusion4k.curation.layout import COUNTS, EVAL, SPLITS, TRAIN
-from diffusion4k.support.files import write_text
+from diffusion4k.curation.files import COUNTS, EVAL, SPLITS, TRAIN
+from diffusion4k.support.files import write_text, writing
 from diffusion4k.support.wording import counted
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ class Summary:
         self._splits: Counter[str] = Counter()
         self.candidates = 0
         self.without_caption = 0
-        """Of those published: training refuses them."""
+        """Published pictures without a caption: training refuses them."""
 
     def add(self, rows: Iterable[Row]) -> None:
         """Count rows by `step`, `reason`, `split`, and whether there is a `text`."""
@@ -69,7 +68,7 @@ class Summary:
     def write(self, folder: Path) -> None:
         """Write `counts.json`."""
         path = folder / COUNTS
-        with written(path):
+        with writing(path):
             write_text(path, json.dumps(self.counts(), indent=2) + "\n")
 
     def table(self) -> "Table":

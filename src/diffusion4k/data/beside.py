@@ -40,7 +40,7 @@ def rows_of_table(table: Path) -> Iterator[Row | Problem]:
 def rows_beside(folder: Path, *, as_written: bool = False) -> Iterator[Row | Problem]:
     """Pictures of a folder with the captions that lie beside them, and captions without a picture.
 
-    Arguments:
+    Args:
         as_written: line ends and repeated blanks are left in the captions.
     """
     sidecars: dict[Path, Sidecars] = {}
@@ -58,7 +58,9 @@ def rows_beside(folder: Path, *, as_written: bool = False) -> Iterator[Row | Pro
         yield problem
     for parent, found in sidecars.items():
         for name in found.orphans():
-            reason = "no picture of this name is beside it: put it there, or remove the caption"
+            reason = (
+                "there is no picture of this name beside it: put it there, or remove the caption"
+            )
             yield Problem(str(parent / name), reason, "caption-alone")
 
 

@@ -4,7 +4,7 @@ A photograph goes to the size whose shape is nearest to its own, is cached just 
 cover it, and what stands over is cropped in latents.
 
 Every bucket has its own endless sequence: pass after pass, each a permutation of its photographs.
-A global batch takes the next `batch` places of one bucket's sequence. After e epochs a bucket of
+A global batch takes the next `batch` positions of one bucket's sequence. After e epochs a bucket of
 n photographs has given floor(e * n / batch) batches: what does not fill a batch is carried over
 and comes first in the next epoch. So in every pass each photograph comes exactly once, none is
 dropped, and any step follows from (seed, step) alone: a resumed run needs no state.
@@ -50,7 +50,8 @@ def bucket_sizes(
     check_multiple("resolution", resolution)
     if not 1 <= longest <= LONGEST:
         raise UsageError(
-            f"buckets: found {longest:g} as longest aspect, allowed 1 to {LONGEST}, for example 2.4"
+            f"buckets: found {longest:g} as the longest aspect, allowed 1 to {LONGEST}, for "
+            "example 2.4"
         )
     step = max(round(resolution / 16 / multiple), 1) * multiple
     widest = int(resolution * sqrt(longest)) // multiple * multiple

@@ -5,7 +5,7 @@
     CACHE/files.json             hashes of files by path, size and time, to save time
 
 A build computes what no shard holds. Killed at any moment, it leaves the last complete build
-readable and goes on where it was; shards that nothing refers to are removed at its end.
+readable and continues where it was; shards that nothing refers to are removed at its end.
 """
 
 import sys
@@ -20,13 +20,14 @@ from diffusion4k.data.encode import encode_photos, encode_texts
 from diffusion4k.data.folder import Photo
 from diffusion4k.data.index import INDEX, SampleKeys, write_index
 from diffusion4k.data.plan import CachePlan, CacheSettings, make_plan
-from diffusion4k.data.problems import Problem, writing
+from diffusion4k.data.problems import Problem
 from diffusion4k.data.reader import SHARDS, CachedSample, LatentCache
 from diffusion4k.data.shards import SHARD_BYTES, Shards, remove_leftovers, remove_unused
 from diffusion4k.data.team import ALONE, EncodingTeam
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import Family
 from diffusion4k.support.devices import usable_device
+from diffusion4k.support.files import writing
 from diffusion4k.support.lock import locked
 
 __all__ = [
@@ -48,11 +49,11 @@ class CacheReport:
     reused: int
     """Found complete."""
     skipped: list[Problem] = field(default_factory=list)
-    """By this process."""
+    """Photographs skipped by this process."""
     absent: int = 0
     """Skipped by all processes."""
     enlarged: int = 0
-    """Of all that are stored, those with a shorter side below the resolution."""
+    """Number of stored photographs with a shorter side below the resolution."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def build_cache(
     after the other. Latents are computed in float32, on GPUs with convolutions as torch has them
     there (TF32).
 
-    Arguments:
+    Args:
         model: local folder of the model, of the family `family`.
         resolution: shorter side in pixels at which photographs are encoded, a multiple of 32.
         flip: encode every photograph mirrored too.
@@ -213,5 +214,5 @@ def _write_index(plan: CachePlan, cache: Path) -> None:
         "flip": all(sample.flipped for sample in samples),
         "fingerprints": plan.fingerprints,
     }
-    with writing(cache / INDEX):
+    with writing(cache / INDEX, instead="another cache folder"):
         write_index(cache, shards, samples, empty=plan.empty, settings=about)

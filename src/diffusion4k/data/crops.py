@@ -1,9 +1,9 @@
-"""Random crops of photographs as pixels, each a function of its place in the run.
+"""Random crops of photographs as pixels, each a function of its position in the run.
 
-The photographs form one endless sequence: epoch after epoch, each a permutation of all.
-Micro-batch (step, micro, rank) takes the next `batch_size` places of it, in the order step, micro,
-rank. Photograph, crop and mirroring follow from (seed, place) alone: a resumed run needs no state,
-and the same crops come in a step however it is divided among processes and micro-batches.
+The photographs form one endless sequence: epoch after epoch, each a permutation of all. Micro-batch
+(step, micro, rank) takes the next `batch_size` positions of it, in the order step, micro, rank.
+Photograph, crop and mirroring follow from (seed, position) alone: a resumed run needs no state, and
+the same crops come in a step however it is divided among processes and micro-batches.
 """
 
 from collections import deque
@@ -25,7 +25,7 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 __all__ = ["ImageCrops", "Step", "places_of"]
 
 Step = list[range]
-"""For each micro-batch of a step the places of its crops."""
+"""For each micro-batch of a step, the positions of its crops."""
 
 _EPOCH, _PLACE = 0, 1
 
@@ -69,7 +69,7 @@ class ImageCrops:
         self._permutation = lru_cache(maxsize=2)(self._permutation_of)
 
     def sample(self, place: int) -> Tensor:
-        """The crop at a place of the sequence, `(3, H, W)` float32 in [-1, 1].
+        """The crop at a position of the sequence, `(3, H, W)` float32 in [-1, 1].
 
         Raises:
             Diffusion4kError: pixels that cannot be decoded, unless they are to be skipped.
@@ -122,7 +122,7 @@ class ImageCrops:
                     self._broken.add(index)
                     reason = str(error).removeprefix(f"{photo.path}: ")
                     report_skipped([Problem(str(photo.path), reason)])
-        raise Diffusion4kError("no photograph can be read any more: see the reasons above")
+        raise Diffusion4kError("no photograph can be read any longer: see the reasons above")
 
     def _size(self, width: int, height: int) -> tuple[int, int]:
         """Width and height after scaling."""
@@ -141,7 +141,7 @@ class ImageCrops:
 def places_of(
     step: int, *, batch_size: int, gradient_accumulation: int, rank: int, world: int
 ) -> Step:
-    """For each micro-batch of a step the places that process `rank` of `world` takes."""
+    """For each micro-batch of a step, the positions that process `rank` of `world` takes."""
     numbers = [
         (step * gradient_accumulation + micro) * world + rank
         for micro in range(gradient_accumulation)

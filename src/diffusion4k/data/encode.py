@@ -138,5 +138,5 @@ def _size(image: Tensor) -> str:
 def _enough_memory(what: str) -> AbstractContextManager[None]:
     return enough_memory(
         f"{what}: not enough memory to encode it: lower the resolution or choose another device; "
-        "what is finished is kept"
+        "finished work is kept"
     )

@@ -3,8 +3,8 @@
     key of a text embedding  = H(caption, text encoders and tokenizers, family, dtype, format)
     key of latents           = H(image bytes, autoencoder, F, resolution, mirrored, dtype, format)
 
-Whatever changes one of these gives another key, so that the entry is computed anew; whatever
-changes none of them (names, places and times of files) does not.
+Whatever changes one of these gives another key, so that the entry is computed again; whatever
+changes none of them (names, paths and times of files) does not.
 """
 
 import contextlib
@@ -65,7 +65,7 @@ class FileHashes(RememberedHashes):
         self._used[str(path)] = [*stamp, digest]
 
     def save(self) -> None:
-        """Write down what was asked for, if the disk lets it: the memory only saves time."""
+        """Save the known hashes, if the disk lets us: they only save time."""
         if self._used != self._known:
             with contextlib.suppress(OSError):
                 write_text(self._memory, json.dumps(self._used, indent=0))
@@ -74,7 +74,7 @@ class FileHashes(RememberedHashes):
 def text_encoders_fingerprint(
     model: Path, hashes: FileHashes, max_sequence_length: int | None = None
 ) -> str:
-    """Of all tokenizers and text encoders of a model folder.
+    """Fingerprint of all tokenizers and text encoders of a model folder.
 
     The transformer's configuration counts too: it says how wide embeddings are where an encoder
     is left out; so does the length of the text, where it is given or the model states its own.
@@ -95,7 +95,7 @@ def text_encoders_fingerprint(
 
 
 def autoencoder_fingerprint(model: Path, hashes: FileHashes) -> str:
-    """Of the autoencoder in a model folder."""
+    """Fingerprint of the autoencoder in a model folder."""
     return _hash(_component(component_folder(model, "vae"), hashes))
 
 

@@ -118,7 +118,7 @@ def scan_folder(
 ) -> FolderScan:
     """All usable photographs of a folder, and everything that is wrong in it.
 
-    Arguments:
+    Args:
         min_side: pixels; photographs with a shorter side are a problem.
         captioned: photographs without a caption are a problem.
 
@@ -171,7 +171,7 @@ def metadata_of(folder: Path) -> Path | None:
         UsageError: no folder, or no caption in it.
     """
     if not folder.is_dir():
-        what = "is no folder" if folder.exists() else "no such folder"
+        what = "is not a folder" if folder.exists() else "no such folder"
         raise UsageError(
             f"{folder}: {what}: give a folder with {METADATA} in it, or {POCKET} for the bundled "
             f"photographs{where_from(folder)}"

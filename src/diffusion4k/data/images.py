@@ -20,7 +20,7 @@ from diffusion4k.data.damage import check_finished
 from diffusion4k.data.depth import eight_bits
 from diffusion4k.data.jpeg import decode_jpeg
 from diffusion4k.data.without_metadata import without_metadata
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, one_line
 
 __all__ = [
     "ENDINGS",
@@ -55,13 +55,13 @@ ENDINGS = {
     "JPEG2000": (".jp2", ".j2k", ".jpf", ".jpx"),
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
-"""By Pillow's name of a format, the usual one first."""
+"""File endings by Pillow's name of a format, the usual one first."""
 
 SUFFIXES = frozenset(ending for endings in ENDINGS.values() for ending in endings)
 """Endings by which a file in a folder is taken for an image."""
 
 _MOST_BYTES = 4 << 30
-"""Of a file; beyond it no photograph is looked for."""
+"""Largest file in which a photograph is expected."""
 
 # Pillow also reads formats that start other programs (EPS) or are no photographs; not here.
 _FORMATS = tuple(ENDINGS)
@@ -235,9 +235,9 @@ def _in_one_line(path: str | Path) -> Iterator[None]:
         raise Diffusion4kError(f"{path}: may not be read: check its permissions") from None
     except Exception as error:
         # Decoders raise whatever they stumble upon: OSError, SyntaxError, struct.error, ...
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise Diffusion4kError(
-            f"{path}: damaged or truncated image ({reason}): copy it again, replace or remove it"
+            f"{path}: damaged or truncated image ({one_line(error)}): copy it "
+            "again, replace or remove it"
         ) from error
 
 

@@ -95,7 +95,7 @@ class Index:
         return np.asarray(self._samples["latents"]["shape"][:, 2:0:-1])
 
     def file_name(self, sample: int) -> str:
-        """Of a photograph, in the image folder."""
+        """File name of a photograph, in the image folder."""
         start = self._samples["name_end"][sample - 1] if sample else 0
         return bytes(self._names[start : self._samples["name_end"][sample]]).decode()
 
@@ -206,7 +206,7 @@ def table_names(folder: Path) -> tuple[str, ...]:
 
 def _checked_name(name: str) -> str:
     if not is_file_name(name):
-        raise PydanticCustomError("file_name", "Input should be the name of a file, no path")
+        raise PydanticCustomError("file_name", "Input should be the name of a file, not a path")
     return name
 
 
@@ -257,7 +257,7 @@ def _read(path: Path) -> _Content:
     if not path.is_file():
         raise Diffusion4kError(
             f"{path.parent}: no complete cache ({INDEX} is missing): build it with "
-            "`diffusion4k cache`; a build that was stopped goes on where it was"
+            "`diffusion4k cache`; a build that was stopped continues where it was"
         )
     if path.stat().st_size > _MOST_BYTES:
         raise _damaged(path, f"{path.stat().st_size} bytes")

@@ -27,7 +27,7 @@ def decode_jpeg(content: bytes, mode: str, size: tuple[int, int]) -> NDArray[np.
 
     None if it is to be decoded by Pillow.
 
-    Arguments:
+    Args:
         mode: what Pillow calls the picture's channels.
         size: width and height in pixels; those of the file, or a half, a quarter or an eighth.
 

@@ -1,12 +1,13 @@
 """Batches of latent crops, each a function of its number.
 
-Where the cache holds the autoencoder's posterior, latents are drawn from it anew each time.
+Where the cache holds the autoencoder's posterior, latents are drawn from it again each time.
 
 Without aspect buckets (see `buckets` for these) the training photographs form one endless sequence:
 epoch after epoch, each a permutation of all. Micro-batch (step, micro, rank) takes the next
-`batch_size` places of it, in the order step, micro, rank. Permutation, crop, mirroring and caption
-dropout are drawn from (seed, epoch) and (seed, place) alone, so that a resumed run needs no state,
-and the same pictures come in a step however it is divided among processes and micro-batches.
+`batch_size` positions of it, in the order step, micro, rank. Permutation, crop, mirroring and
+caption dropout are drawn from (seed, epoch) and (seed, position) alone, so that a resumed run needs
+no state, and the same pictures come in a step however it is divided among processes and
+micro-batches.
 """
 
 from collections.abc import Sequence
@@ -35,9 +36,9 @@ class Batch(TypedDict):
     latents: Tensor
     """`(B, C, h, w)` float32, normalised."""
     drafts: Tensor | None
-    """Those of the enlarged draft at the same places, of a cache that has them (see `draft`)."""
+    """Latents of the enlarged draft at the same positions, if the cache has them (see `draft`)."""
     conditioning: dict[str, Tensor]
-    """As `Family.encode_text` gives it, first axis B; floats in float32."""
+    """Conditioning of `Family.encode_text`, first axis B; floats in float32."""
     indices: Tensor
     """`(B,)` int64: which photographs of the cache."""
     places: Tensor
@@ -158,7 +159,7 @@ class LatentBatches:
         return rows
 
     def _pictures(self, step: int, places: range, parts: int) -> tuple[tuple[int, int], list[int]]:
-        """Width and height in latents, and the photographs at the places of a step."""
+        """Width and height in latents, and the photographs at the positions of a step."""
         if self._cache.longest is None:
             found = (divmod(place, len(self._cache)) for place in places)
             return self._size, [int(self._permutation(epoch)[at]) for epoch, at in found]

@@ -90,7 +90,7 @@ def row_from(values: dict[str, Any], where: str) -> Row | Problem:
             found = type(value).__name__ if key in values else "no such key"
             return Problem(where, f'"{key}": found {found}, allowed is a string', kind)
         if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
-            return Problem(where, f'"{key}" holds a character that is no text', "encoding")
+            return Problem(where, f'"{key}" holds a character that is not text', "encoding")
     file_name = values["file_name"]
     if not file_name.strip():
         return Problem(where, '"file_name" is empty: name the photograph', "metadata")

@@ -57,8 +57,8 @@ def why_unread(path: Path) -> str | None:
     if ending not in SUFFIXES or path.is_file():
         return None
     if path.is_symlink() and not path.exists():
-        return "a link that leads nowhere: put the picture itself here, or remove it"
-    return "no plain file: put the picture itself here, or remove it"
+        return "a broken link: put the picture itself here, or remove it"
+    return "not a regular file: put the picture itself here, or remove it"
 
 
 def looks_like_picture(name: str) -> bool:
@@ -75,7 +75,7 @@ def image_files(folder: Path) -> Iterator[Path]:
 def unread_files(folder: Path, named: Iterable[str] = ()) -> Iterator[Problem]:
     """Why each other file in there that looks like a picture is not read.
 
-    Arguments:
+    Args:
         named: names relative to the folder that are left out.
     """
     known = set(named)
@@ -87,7 +87,7 @@ def unread_files(folder: Path, named: Iterable[str] = ()) -> Iterator[Problem]:
 def report_unread(folder: Path, read: int) -> None:
     """Say on standard error which files of a folder are not read, and how many of how many.
 
-    Arguments:
+    Args:
         read: how many of its pictures are.
     """
     unread = list(unread_files(folder))
@@ -138,15 +138,16 @@ def list_images(folder: str | Path, *, quiet: bool = False) -> list[Path]:
 
     What looks like one but is not read is reported, unless `quiet`: by whoever lists it again.
 
-    `pocket` is the folder of the bundled photographs. Left out are hidden files, image folders
-    within it (with a `metadata.jsonl` of their own), and the stages of images that `generate
-    --keep-stages` leaves beside them.
+    `pocket` is the folder of the bundled photographs. Hidden files are left out, as are image
+    folders within it (with a `metadata.jsonl` of their own) and the stages of images that
+    `generate --keep-stages` leaves beside them.
 
-    Raises `UsageError` if there is none.
+    Raises:
+        UsageError: there is none.
     """
     folder = photo_folder(folder)
     if not folder.is_dir():
-        what = "is no folder" if folder.exists() else "no such folder"
+        what = "is not a folder" if folder.exists() else "no such folder"
         raise UsageError(f"{folder}: {what}: give a folder of images")
     paths = [
         path

@@ -1,4 +1,4 @@
-"""What a cache shall hold, and what of it is not there yet."""
+"""What a cache is to hold, and which part is missing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,13 +40,13 @@ class CacheSettings:
     flip: bool
     dtype: str
     longest: float | None = None
-    """With aspect buckets their greatest aspect; else the shorter side is the resolution."""
+    """Greatest aspect of aspect buckets; without them the shorter side is the resolution."""
     posterior: bool = False
     """Whether mean and deviation of latents are stored, to be drawn from, or the mean alone."""
     enlarge: bool = True
     """Whether photographs below the resolution are enlarged to it, or keep their own size."""
     enlargement: int | None = None
-    """With it the latents of the photograph reduced and enlarged again are stored, too: see
+    """With it, latents of the photograph reduced and enlarged again are stored, too: see
     `draft`."""
 
     def __post_init__(self) -> None:
@@ -59,7 +59,7 @@ class CacheSettings:
         if self.longest is not None and not self.enlarge:
             raise UsageError(
                 "buckets: have one area for all photographs, so that small ones must be "
-                "enlarged: leave enlarge=false out, or buckets"
+                "enlarged: leave out enlarge=false, or buckets"
             )
         if self.posterior and self.enlargement:
             raise UsageError(
@@ -77,7 +77,7 @@ class CacheSettings:
 
     @cached_property
     def bucket_sizes(self) -> list[tuple[int, int]]:
-        """Of aspect buckets, in pixels; none without them."""
+        """Sizes of aspect buckets, in pixels; none without them."""
         return sizes_for(self.family.factor, self.resolution, self.longest)
 
     def stored_size(self, width: int, height: int) -> tuple[int, int]:
@@ -101,7 +101,7 @@ class CacheEntry:
 
 @dataclass(frozen=True)
 class CachePlan:
-    """Everything a cache shall hold."""
+    """Everything a cache is to hold."""
 
     settings: CacheSettings
     fingerprints: dict[str, str]
@@ -110,7 +110,7 @@ class CachePlan:
     """Key of the empty caption, which caption dropout needs."""
 
     def all_keys(self) -> set[str]:
-        """Of all entries that are of use: mirrored ones too, wanted now or not."""
+        """Keys of all entries of use, including mirrored ones, needed now or not."""
         keys = {self.empty}
         for entry in self.entries:
             keys |= {entry.text, entry.latents, entry.flipped}

@@ -1,15 +1,12 @@
 """What is wrong with a photograph or a line of metadata, by name."""
 
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
-from diffusion4k.errors import Diffusion4kError
 from diffusion4k.support.text_files import visible
 
-__all__ = ["Problem", "report_skipped", "writing"]
+__all__ = ["Problem", "report_skipped"]
 
 
 @dataclass(frozen=True)
@@ -30,15 +27,3 @@ def report_skipped(problems: Iterable[Problem]) -> None:
     """Say on standard error what is left out, one line each."""
     for problem in problems:
         print(f"skipped: {problem}", file=sys.stderr, flush=True)
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn what the disk refuses while `path` is written into one line that names it."""
-    try:
-        yield
-    except OSError as error:
-        raise Diffusion4kError(
-            f"{path}: cannot be written ({error.strerror}): make room or choose another cache "
-            "folder; what is finished is kept, the same command goes on"
-        ) from error

@@ -35,7 +35,7 @@ class CachedSample:
     flipped: Tensor | None
     """Latents of the mirrored photograph; None if the cache was built without."""
     conditioning: dict[str, Tensor]
-    """As `Family.encode_text` gives it, without the first axis."""
+    """Conditioning of `Family.encode_text`, without the first axis."""
 
 
 class LatentCache:
@@ -65,7 +65,7 @@ class LatentCache:
         self.posterior: bool = settings.get("posterior", False)
         """Whether latents have twice the channels: mean and deviation, from which to draw."""
         self.enlargement: int | None = settings.get("enlargement")
-        """With it latents have twice the channels: the photograph's, and the enlarged draft's."""
+        """With it, latents have twice the channels: the photograph's and the enlarged draft's."""
         self.dtype: str = settings["dtype"]
         self.family: str = settings["family"]
         self.factor: int = settings["factor"]
@@ -80,11 +80,11 @@ class LatentCache:
 
     @property
     def file_names(self) -> list[str]:
-        """Of the photographs, in the order of the image folder."""
+        """Names of the photographs, in the order of the image folder."""
         return [self.file_name(index) for index in range(len(self))]
 
     def file_name(self, index: int) -> str:
-        """Of a photograph."""
+        """File name of a photograph."""
         return self._index.file_name(index)
 
     @property
@@ -130,7 +130,7 @@ class LatentCache:
         return self._read(self._index.conditioning(None))
 
     def checksums(self, index: int) -> tuple[str, str]:
-        """Of a photograph's latents (and those of its mirror image) and of its conditioning."""
+        """Checksums of a photograph's latents (with its mirror image's) and of its conditioning."""
         latents = [self._index.latents(index, flipped=flipped) for flipped in (False, True)]
         parts = self._index.conditioning(index)
         return (
@@ -139,7 +139,7 @@ class LatentCache:
         )
 
     def checksum(self) -> str:
-        """Of all names and tensors: equal for equal content, however shards divide it."""
+        """Checksum of all names and tensors: equal for equal content, however it is sharded."""
         digest = hashlib.sha256(f"{self.dtype} {self.resolution} {self.longest}".encode())
         for index in range(len(self)):
             places = [self._index.latents(index, flipped=flipped) for flipped in (False, True)]
@@ -181,7 +181,7 @@ class LatentCache:
 
 
 def stored_dtype(folder: Path) -> str:
-    """That of the cache in a folder, or `float16` where there is none yet."""
+    """Type of the cache in a folder, or `float16` where there is none yet."""
     try:
         return str(Index(folder).settings["dtype"])
     except Diffusion4kError:
@@ -214,7 +214,7 @@ def refuse_other_build(
     if dtype and settings["dtype"] != dtype:
         raise Diffusion4kError(
             f"{folder}: dtype of this cache: found {settings['dtype']}, expected {dtype}: leave "
-            "cache_dtype out to take it as it is, or give another cache folder"
+            "out cache_dtype to use it as it is, or give another cache folder"
         )
     _require(
         folder,
@@ -261,7 +261,7 @@ def _require(
         if found != expected:
             raise Diffusion4kError(
                 f"{path}: {what} of this cache: found {str(found)[:12]}, expected "
-                f"{str(expected)[:12]}: give another cache folder, or build this one anew for "
+                f"{str(expected)[:12]}: give another cache folder, or build this one again for "
                 f"{model} at {resolution} with `diffusion4k cache`"
             )
 

@@ -1,4 +1,4 @@
-"""Where the files of a cache are: in a folder, or far away and fetched when first asked for.
+"""Where the files of a cache are: in a folder, or at an address and fetched when first needed.
 
 Far away is whatever `fsspec` reads: `s3://`, `gs://`, `https://`, ... The files are kept in a
 folder of this machine, which its processes share: `DIFFUSION4K_CACHE`, or `~/.cache/diffusion4k`.
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusion4k.data.index import INDEX, table_names
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, first_line
 from diffusion4k.support.files import atomic_path
 
 __all__ = ["SHARDS", "LocalFiles", "RemoteFiles", "is_remote"]
@@ -67,7 +67,7 @@ class RemoteFiles:
         self._sizes: dict[str, int] = {}
 
     def index_folder(self) -> Path:
-        """Where the index is, fetched anew unless it is there already."""
+        """Path of the index, which is fetched again each time."""
         self._fetch(INDEX, anew=True)
         for table in table_names(self._folder):
             self._fetch(table)
@@ -94,10 +94,9 @@ class RemoteFiles:
                     raise OSError(f"{temporary.stat().st_size} of {size} bytes came")
         except Exception as error:
             cause = error.__cause__ or error  # as it was before the file was named
-            reason = (str(cause).splitlines() or [""])[0] or type(cause).__name__
             raise Diffusion4kError(
-                f"{self._address}/{name}: cannot be fetched ({reason}): check the address and your "
-                "rights, or fetch the cache by other means and give its folder"
+                f"{self._address}/{name}: cannot be fetched ({first_line(cause)}): check the "
+                "address and your rights, or fetch the cache by other means and give its folder"
             ) from None
         return path
 
@@ -109,7 +108,7 @@ def _system(address: str) -> tuple[Any, str]:
         return fsspec.core.url_to_fs(address)
     except ImportError as error:
         raise Diffusion4kError(
-            f"{address}: {str(error).splitlines()[0]}: `pip install 'diffusion4k[remote]'` brings "
+            f"{address}: {first_line(error)}: `pip install 'diffusion4k[remote]'` brings "
             "what s3:// and https:// need"
         ) from None
     except ValueError as error:

@@ -21,9 +21,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from diffusion4k.data.problems import writing
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.support.files import write_bytes
+from diffusion4k.support.files import write_bytes, writing
 from diffusion4k.support.text_files import json_of
 
 __all__ = [
@@ -58,7 +57,7 @@ class Location:
     shard: str
     """File name."""
     offset: int
-    """In bytes from the beginning of the file."""
+    """Bytes from the beginning of the file."""
     dtype: str
     """torch's name, for example `float16`."""
     shape: tuple[int, ...]
@@ -184,7 +183,7 @@ class ShardWriter:
             path = self._folder / f"{self._kind}-{first[:16]}.safetensors"
             checksums = {name: _checksum(tensor) for name, tensor in self._entries.items()}
             content = save(self._entries, metadata=checksums)
-            with writing(path):
+            with writing(path, instead="another cache folder"):
                 write_bytes(path, content)
         self._entries = {}
         self._opened = time.monotonic()
@@ -209,7 +208,7 @@ def _shards(folder: Path) -> list[Path]:
 
 
 def _entries(path: Path) -> dict[str, dict[str, Location]]:
-    """Of a safetensors file: https://huggingface.co/docs/safetensors, "Format"."""
+    """Entries of a safetensors file: https://huggingface.co/docs/safetensors, "Format"."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         start, size = 8 + length, path.stat().st_size

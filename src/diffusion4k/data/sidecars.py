@@ -29,7 +29,7 @@ __all__ = [
 CAPTION_KEYS = ("text", "caption")
 """Keys of a JSON object that may hold the caption; the first that does, counts."""
 MOST_BYTES = 1 << 20
-"""Of a caption's file: a caption is no book."""
+"""Largest caption file: a caption is not a book."""
 
 _ENDINGS = (".txt", ".caption", ".json")
 _OTHER_TEXTS = ("readme", "license", "licence", "copying", "notice", "changelog", "requirements")
@@ -38,7 +38,7 @@ _OTHER_TEXTS = ("readme", "license", "licence", "copying", "notice", "changelog"
 class Sidecars:
     """The caption files among names, and which pictures they belong to.
 
-    Arguments:
+    Args:
         names: of all files, in order; a name may be there several times, as in a tar.
         by_key: a file with the name up to the first dot belongs to all that share it.
     """
@@ -54,7 +54,7 @@ class Sidecars:
                 self._found[_folded(name)].append(name)
 
     def of(self, picture: str, occurrence: int = 0) -> list[tuple[int, str]]:
-        """Caption files of the picture, the best first: each one's place among the names, and name.
+        """Caption files of the picture, the best first: each one's rank among the names, and name.
 
         Where names are there several times, the picture's first `occurrence` (0) goes with the
         first file of a name, its second with the second.
@@ -72,7 +72,7 @@ class Sidecars:
         return files
 
     def orphans(self) -> Iterator[str]:
-        """Caption files that no picture asked for was the owner of."""
+        """Caption files to which no requested picture belongs."""
         for name, found in self._found.items():
             base = posixpath.basename(name)
             if name not in self._used and not base.lower().startswith(_OTHER_TEXTS):
@@ -96,10 +96,12 @@ def caption_of(path: Path, keys: Sequence[str], *, as_written: bool = False) -> 
         ValueError: also if it cannot be read, or is no plain file.
     """
     if not path.is_file():
-        raise ValueError("no plain file: put the caption itself here")
+        raise ValueError("not a regular file: put the caption itself here")
     try:
         if path.stat().st_size > MOST_BYTES:
-            raise ValueError(f"{path.stat().st_size} bytes, allowed {MOST_BYTES}: no caption")
+            raise ValueError(
+                f"{path.stat().st_size} bytes, allowed {MOST_BYTES}: too large for a caption"
+            )
         content = path.read_bytes()
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
@@ -111,7 +113,7 @@ def text_from(
 ) -> str | None:
     """The caption that a file with this ending holds; None if it is empty.
 
-    Arguments:
+    Args:
         keys: of a JSON object, those that may hold it.
         as_written: line ends, repeated blanks and characters that are no text are left in it.
 
@@ -144,7 +146,7 @@ def _first(row: dict[str, Any], keys: Sequence[str]) -> str | None:
 
 def _clean(text: str) -> str | None:
     if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise ValueError("the caption holds a character that is no text")
+        raise ValueError("the caption holds a character that is not text")
     return " ".join(text.split()) or None
 
 

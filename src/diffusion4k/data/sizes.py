@@ -17,5 +17,5 @@ def fitted_size(width: int, height: int, resolution: int) -> tuple[int, int]:
 
 
 def kept_size(width: int, height: int, resolution: int) -> tuple[int, int]:
-    """As `fitted_size`, but not enlarged: a smaller photograph keeps its own size."""
+    """Size of `fitted_size`, but not enlarged: a smaller photograph keeps its own."""
     return fitted_size(width, height, min(resolution, min(width, height) // PATCH * PATCH))

@@ -25,7 +25,7 @@ class EncodingTeam:
         return self.rank == 0
 
     def share(self, keys: Iterable[str]) -> set[str]:
-        """Those of this process: every nth of all keys, a key that comes twice counted once.
+        """Keys of this process: every nth of all keys, repeated keys counted once.
 
         Of all and not of what is missing, as another process may have begun to write.
         """

@@ -71,7 +71,7 @@ class UncachedLatents:
         return len(self._photos)
 
     def file_name(self, index: int) -> str:
-        """Of a photograph."""
+        """File name of a photograph."""
         return self._photos[index].file_name
 
     def latents_size(self, index: int) -> tuple[int, int]:
@@ -80,8 +80,8 @@ class UncachedLatents:
         return width, height
 
     def prefetch(self, indices: Sequence[int]) -> None:
-        """Begin to decode photographs that are asked for next."""
-        # What was begun and not asked for (its latents were still there) is let go.
+        """Begin to decode photographs that are needed next."""
+        # Decoded photographs that were not needed (their latents still existed) are let go.
         self._ahead = {i: picture for i, picture in self._ahead.items() if i in indices}
         for index in indices:
             if index not in self._ahead:

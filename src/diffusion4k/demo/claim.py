@@ -26,16 +26,18 @@ def claim(demo: Demo, model: Path, family: Family) -> None:
     """
     note = demo.out / "demo.json"
     if demo.out.exists() and not demo.out.is_dir():
-        raise UsageError(f"{demo.out}: a file, no folder: choose another --out")
+        raise UsageError(f"{demo.out}: is a file, not a folder: choose another --out")
     wanted = demo.to_json() | {
         "model_fingerprint": fingerprint(model),
         "model_defaults": asdict(family.defaults(model)),
     }
     if note.exists():
         if changes := _changes(_read(note), wanted):
-            raise UsageError(f"{note}: another demo: {', '.join(changes)}: choose another --out")
+            raise UsageError(
+                f"{note}: belongs to another demo: {', '.join(changes)}: choose another --out"
+            )
     elif demo.out.exists() and any(demo.out.iterdir()):
-        raise UsageError(f"{demo.out}: not empty and not of a demo: choose another --out")
+        raise UsageError(f"{demo.out}: not empty and not a demo: choose another --out")
     else:
         write_text(note, json.dumps(wanted, indent=1) + "\n")
 

@@ -1,18 +1,22 @@
-"""The demo's report: one HTML file that needs nothing else."""
+"""The demo's numbers: as one HTML file that needs nothing else, and as a table on the terminal."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.table import Table
+
 from diffusion4k.demo.figures import crop_uri, reduced_uri
-from diffusion4k.demo.result import DemoResult, PromptChange
+from diffusion4k.demo.result import DemoResult, DemoRow, PromptChange
 from diffusion4k.metrics.regions import busiest_places
 from diffusion4k.sampling import Output
 from diffusion4k.support.files import write_text
 from diffusion4k.support.report_page import render
 from diffusion4k.training.watch.loss_figure import loss_curve
 
-__all__ = ["write_report"]
+__all__ = ["show", "write_report"]
 
 _CROP = 512
 _CELL = 64
@@ -21,7 +25,7 @@ _COLOURS = ("#e4a700", "#d1345b")
 
 @dataclass(frozen=True)
 class _Mark:
-    """A marked place: its colour, its frame in percent of the image, and the crops of it."""
+    """A marked region: its colour, its frame in percent of the image, and the crops of it."""
 
     colour: str
     left: float
@@ -35,7 +39,7 @@ class _Mark:
 def write_report(result: DemoResult, facts: dict[str, Any], path: Path) -> Path:
     """Write the report of a finished run to `path`; images are embedded, nothing is linked.
 
-    Arguments:
+    Args:
         facts: what `result.json` holds.
     """
     before, after, aspect, direct = (
@@ -57,6 +61,31 @@ def write_report(result: DemoResult, facts: dict[str, Any], path: Path) -> Path:
     )
     write_text(path, page)
     return path
+
+
+def show(rows: Sequence[DemoRow], console: Console | None = None) -> None:
+    """Print the table, by default on standard error."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for heading in (
+        "images",
+        "detail",
+        "FD-EffNet-patch",
+        "grid",
+        "GLCM Score",
+    ):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        distance = "-" if row.fd_effnet_patch is None else f"{row.fd_effnet_patch:.1f}"
+        table.add_row(
+            row.label,
+            str(row.images),
+            f"{row.detail_distance:.2f}",
+            distance,
+            f"{row.token_grid_ratio:.3f}",
+            f"{row.glcm_score:.3f}",
+        )
+    (console or Console(stderr=True)).print(table)
 
 
 def _pair(before: Output, after: Output, change: PromptChange) -> dict[str, Any]:

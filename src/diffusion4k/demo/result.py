@@ -106,7 +106,7 @@ class DemoResult:
         return photographs
 
     def _patch_distance(self, patches: NDArray[np.float32]) -> float:
-        """Of one image's patches to those of all photographs."""
+        """Distance of one image's patches to those of all photographs."""
         return _distance(patches, list(self._photographs.features("effnet_patch")))
 
     def to_json(self) -> dict[str, Any]:
@@ -188,7 +188,7 @@ def _distance(ours: NDArray[np.float32], theirs: Sequence[NDArray[np.float32]]) 
 
 
 def _portable(measured: dict[str, Any]) -> dict[str, Any]:
-    """Without the folders' places, which mean nothing elsewhere."""
+    """Measurements without the folders' paths, which mean nothing elsewhere."""
     for side in ("evaluated", "reference"):
         measured[side].pop("folder")
     return measured

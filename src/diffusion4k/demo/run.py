@@ -143,7 +143,7 @@ def _measure(demo: Demo, name: str, outputs: list[Output], photographs: Path) ->
     images = list_images(folder)
     if strangers := sorted(set(images) - {output.path for output in outputs}):
         raise Diffusion4kError(
-            f"{strangers[0]}: not made by this demo, and would be measured with it: move it away"
+            f"{strangers[0]}: not made by this demo, but would be measured with it: move it away"
         )
     total = len(images) + len(list_images(photographs))
     with Counter("measuring", total, unit="images") as counter:

@@ -4,8 +4,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from diffusion4k.errors import UsageError
 from diffusion4k.metrics.detail import DetailLikeness
 from diffusion4k.metrics.measure import Measure
@@ -13,7 +11,6 @@ from diffusion4k.metrics.registry import make_measures
 from diffusion4k.metrics.settings import MeasureSettings as MetricSettings
 from diffusion4k.metrics.spectrum import SpectrumMeasure
 from diffusion4k.metrics.token_grid import TokenGrid
-from diffusion4k.support.devices import multiplies_bfloat16
 from diffusion4k.training.recipe.recipe import (
     CheckpointRecipe,
     OptimizerRecipe,
@@ -44,7 +41,7 @@ ASPECT_PROMPT = "A dandelion seed head in a meadow, backlit by warm evening sun.
 MODEL = "pocket-base"
 STEPS = 160
 DIRECT_STEPS = 4
-"""Of the image without stages: it takes all tokens at once, and shows why not to."""
+"""Steps of the image without stages: it takes all tokens at once, and shows why not to."""
 WINDOW = 1024
 """Pixels a side of the training crops: what a window of a stage shows the pocket model."""
 
@@ -78,10 +75,14 @@ class Demo:
     @property
     def in_bfloat16(self) -> bool:
         """Whether a CPU computes it in bfloat16, where that is the faster: half the time."""
+        import torch  # not before the settings are looked at, which takes no library
+
+        from diffusion4k.support.devices import multiplies_bfloat16
+
         return not torch.cuda.is_available() and multiplies_bfloat16()
 
     def to_json(self) -> dict[str, Any]:
-        """The settings, without the place."""
+        """The settings, without the output path."""
         return {name: value for name, value in asdict(self).items() if name != "out"}
 
 
@@ -115,7 +116,7 @@ def demo_recipe(demo: Demo) -> Recipe:
 
 
 def metric_settings(demo: Demo) -> MetricSettings:
-    """As many patches of a photograph as a square image of the demo holds, at most the default."""
+    """Settings with as many patches per photograph as a demo image holds, up to the default."""
     fitting = (demo.side // _PATCH) ** 2
     return MetricSettings(
         reencode=True, patches_per_image=min(fitting, MetricSettings.patches_per_image)

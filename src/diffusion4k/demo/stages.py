@@ -21,7 +21,7 @@ class Stages:
 
     A stage that Ctrl-C or an error ends counts; one that the system kills does not.
 
-    Arguments:
+    Args:
         path: JSON file that keeps the sums between runs.
         total: number of stages of a run.
     """
@@ -55,7 +55,7 @@ class Stages:
             now = time.monotonic()
             self.seconds[name] = self.seconds.get(name, 0.0) + now - start
             self._write()
-        self.say(f"{_clock(now - start)}, {_clock(now - self._start)} in all")
+        self.say(f"{_clock(now - start)}, {_clock(now - self._start)} in total")
 
     def say(self, text: str) -> None:
         """A line about the running stage."""

@@ -17,6 +17,7 @@ from typing import Any
 from diffusion4k.endpoint.client import EndpointAnswer, chat_body, parse_answer
 from diffusion4k.endpoint.sender import Sender
 from diffusion4k.endpoint.settings import EndpointSettings
+from diffusion4k.errors import one_line
 
 __all__ = [
     "MOST_BYTES",
@@ -116,7 +117,7 @@ async def _download(sender: Sender, file: str) -> list[BatchResult]:
 
 
 def _parsed(sender: Sender, content: bytes) -> Iterator[BatchResult]:
-    """Of each line its answer, or why there is none; `ValueError` if the file is cut off."""
+    """The answer of each line, or why there is none; `ValueError` if the file is cut off."""
     for line in content.splitlines():
         if not line.strip():
             continue
@@ -129,5 +130,5 @@ def _parsed(sender: Sender, content: bytes) -> Iterator[BatchResult]:
         answer = parse_answer(body, response.get("request_id")) if status == 200 else None
         error = row.get("error") or (body.get("error") if isinstance(body, dict) else None)
         said = error.get("message") if isinstance(error, dict) else None
-        reason = sender.endpoint.hide(" ".join(str(said or "no answer").split())[:200])
+        reason = sender.endpoint.hide(one_line(said or "no answer"))
         yield BatchResult(key, answer and sender.endpoint.hidden(answer), reason)

@@ -18,7 +18,7 @@ _FILES = "/files/"
 
 
 class TooLargeError(Exception):
-    """An answer of more bytes than any that was asked for."""
+    """An answer with more bytes than any possible one."""
 
 
 def bounded_client() -> Any:
@@ -36,7 +36,9 @@ def bounded_client() -> Any:
             async for part in self._stream:
                 self._left -= len(part)
                 if self._left < 0:
-                    raise TooLargeError("the answer has no end, or is none to this question")
+                    raise TooLargeError(
+                        "the answer is endless, or does not belong to this question"
+                    )
                 yield part
 
         async def aclose(self) -> None:

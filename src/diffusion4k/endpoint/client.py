@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
 
+from diffusion4k.endpoint import defaults
 from diffusion4k.endpoint.answer_text import clean_text
 from diffusion4k.endpoint.bounded import TooLargeError, bounded_client
 from diffusion4k.endpoint.failures import Passing, classified
-from diffusion4k.endpoint.settings import OPENAI, EndpointSettings
+from diffusion4k.endpoint.settings import EndpointSettings
 from diffusion4k.errors import Diffusion4kError, UsageError
 
 __all__ = ["Endpoint", "EndpointAnswer", "chat_body", "parse_answer"]
@@ -38,7 +39,7 @@ class EndpointAnswer:
     finish: str | None
     """Why it ended: `stop`; `length`, at `max_output_tokens`; `content_filter`."""
     input_tokens: int | None
-    """As the endpoint counted; None if it does not say."""
+    """Tokens as the endpoint counted them; None if it does not say."""
     output_tokens: int | None
     request_id: str | None
 
@@ -106,7 +107,7 @@ class Endpoint:
         )
         if answer is None:
             raise Passing(
-                f"{self.settings.url}: the answer is no chat completion", perhaps_billed=True
+                f"{self.settings.url}: the answer is not a chat completion", perhaps_billed=True
             )
         return self.hidden(answer)
 
@@ -115,7 +116,7 @@ class Endpoint:
     ) -> Result:
         """Whatever else the library can do, with its errors turned into ours.
 
-        After `within` seconds it is cut off: the library's own limit begins anew with each byte.
+        After `within` seconds it is cut off: the library's own limit restarts with each byte.
         """
         import openai
 
@@ -187,7 +188,7 @@ def parse_answer(body: Any, request_id: Any) -> EndpointAnswer | None:
 
 def _key_from_environment(settings: EndpointSettings) -> str:
     key = os.environ.get(KEY, "").strip()
-    if not key and settings.url.startswith(OPENAI):
+    if not key and settings.url.startswith(defaults.URL):
         raise UsageError(
             f"{settings.url}: needs a key: set the environment variable {KEY}, or name a "
             "model on this "

@@ -27,7 +27,7 @@ def estimate(
 ) -> str:
     """One line: about how many tokens, dollars and how much time.
 
-    Arguments:
+    Args:
         what: what is asked for: "12 pictures to caption".
         most: the greatest number of input tokens of each request.
         used: input tokens that all are likely to have.

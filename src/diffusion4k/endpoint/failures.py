@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from diffusion4k.endpoint.settings import EndpointSettings
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, one_line
 
 __all__ = ["Failure", "NotFound", "Passing", "Unwanted", "classified", "retry_after"]
 
@@ -62,7 +62,7 @@ def classified(
             what = f"no answer within {settings.timeout:g} s" if sent else "no connection in time"
         else:
             what = "connection lost" if sent else "no connection"
-        detail = hidden(" ".join(str(error.__cause__ or "").split())[:120])
+        detail = hidden(one_line(error.__cause__, 120) if error.__cause__ else "")
         reason = f"{where}: {what}{f' ({detail})' if detail else ''}"
         return Passing(reason, perhaps_billed=sent)
     # Of a body that is cut off or no JSON, whatever the parser stumbled upon.
@@ -89,8 +89,8 @@ def retry_after(headers: Any) -> float | None:
 
 def _by_status(error: Any, settings: EndpointSettings, hidden: Callable[[str], str]) -> Exception:
     status, where = error.status_code, settings.url
-    said = hidden(" ".join(_message(error).split())[:200])
-    detail = f"HTTP {status}{f': {said}' if said else ''}"
+    message = _message(error).strip()
+    detail = f"HTTP {status}{f': {hidden(one_line(message))}' if message else ''}"
     if status == 401:
         return Diffusion4kError(
             f"{where}: the key in OPENAI_API_KEY is not accepted ({detail}): set another one"
@@ -99,13 +99,13 @@ def _by_status(error: Any, settings: EndpointSettings, hidden: Callable[[str], s
         return Diffusion4kError(f"{where}: not permitted ({detail}): check key and endpoint")
     if status == 404:
         return NotFound(
-            f"{where}: no model {settings.model!r} there, or no such address ({detail}): check "
+            f"{where}: there is no model {settings.model!r}, or no such address ({detail}): check "
             "model and endpoint"
         )
     if status == 402 or error.code == "insufficient_quota":
         return Diffusion4kError(
             f"{where}: the account has no money left ({detail}): top it up; finished work is kept, "
-            "the same command goes on"
+            "the same command continues"
         )
     if status in _PASSING or status >= 500:
         return Passing(f"{where}: {detail}", after=retry_after(error.response.headers))

@@ -17,7 +17,7 @@ _WINDOW = 60.0
 
 
 class RateLimits:
-    """Both limits, each None for none; clock and sleep can be replaced in tests."""
+    """Limits on requests and tokens, None for none; tests can replace clock and sleep."""
 
     def __init__(
         self,

@@ -95,12 +95,12 @@ class LiveRun:
                     self._stop(
                         Diffusion4kError(
                             f"{'' if down else count}{failure}: check the endpoint; finished work "
-                            "is kept, the same command goes on"
+                            "is kept, the same command continues"
                         )
                     )
             except Exception as error:
                 self._stop(error)
-            self._counter.advance(self._sender.book.told)
+            self._counter.advance(self._sender.spending.summary)
 
     async def _ask(self, task: Task) -> None:
         messages = await asyncio.to_thread(task.messages)
@@ -134,9 +134,7 @@ class LiveRun:
             if self._fault:
                 main.cancel()
                 return
-            self._counter.say(
-                "stopping: waiting for answers under way; Ctrl-C again leaves at once"
-            )
+            self._counter.say("stopping: waiting for answers under way; Ctrl-C again exits at once")
             self._stop(KeyboardInterrupt())
 
         try:

@@ -41,13 +41,13 @@ class BudgetReached(Diffusion4kError):
     def __init__(self, budget: float, spent: float) -> None:
         super().__init__(
             f"budget of ${budget:.2f} reached (${spent:.4f} spent, the next request may cost more "
-            "than is left): finished work is kept, the same command with a higher budget goes on"
+            "than is left): finished work is kept, the same command with a higher budget continues"
         )
 
 
 @dataclass(frozen=True)
 class Payment:
-    """What an answer cost: its number in the account book, tokens, dollars."""
+    """What an answer cost: its number in the table of requests, tokens, dollars."""
 
     number: int
     most_tokens: int
@@ -70,12 +70,12 @@ class Sender:
     def __init__(
         self,
         endpoint: Endpoint,
-        book: Spending,
+        spending: Spending,
         price: Price,
         *,
         scale: float = 1.0,
     ) -> None:
-        self.endpoint, self.book, self.price = endpoint, book, price
+        self.endpoint, self.spending, self.price = endpoint, spending, price
         wanted = endpoint.settings
         self.limits = RateLimits(wanted.requests_per_minute, wanted.tokens_per_minute)
         self.stopping = False
@@ -95,7 +95,7 @@ class Sender:
         """The answer, after `record(answer, payment)` has stored it.
 
         `tokens` is the greatest number of input tokens; `key` the same whenever the same question
-        is asked. `record` must call `book.pay` in the transaction that stores the answer.
+        is asked. `record` must call `spending.pay` in the transaction that stores the answer.
 
         Raises:
             Passing, Unwanted: no answer to this question.
@@ -116,7 +116,7 @@ class Sender:
             if after > _PATIENCE:
                 raise Diffusion4kError(
                     f"{self.endpoint.settings.url}: asks to wait for {after:.0f} s: finished work "
-                    "is kept, the same command goes on later"
+                    "is kept, the same command continues later"
                 )
             self.limits.pause(after)
             backoff = min(_LONGEST_WAIT, _FIRST_WAIT * 2**turn) * random.uniform(0.5, 1)
@@ -139,21 +139,21 @@ class Sender:
         self, messages: list[dict[str, Any]], tokens: int, key: str, record: Record
     ) -> EndpointAnswer:
         number = await self._reserve(key, tokens)
-        settle: Callable[[int], None] | None = self.book.strike
+        settle: Callable[[int], None] | None = self.spending.strike
         task = asyncio.current_task()
         try:
             # As OpenAI counts against the limit: with the longest possible answer.
             most_output = self.endpoint.settings.max_output_tokens
             await self.limits.wait(round(tokens * self._scale) + most_output)
             self._under_way.add(task)
-            settle = self.book.lose
+            settle = self.spending.lose
             answer = await self.endpoint.chat(messages, key=key)
             settle = None  # Should storing fail, the reservation stays and counts as spent.
             record(answer, self.payment(number, answer, tokens))
             return answer
         except (Failure, Diffusion4kError) as failure:
             if settle and not getattr(failure, "perhaps_billed", False):
-                settle = self.book.strike
+                settle = self.spending.strike
             raise
         finally:
             if settle:
@@ -164,10 +164,10 @@ class Sender:
 
     async def _reserve(self, key: str, tokens: int) -> int:
         budget = self.endpoint.settings.budget
-        while budget is not None and self.book.spent + self.worst_cost(tokens) > budget:
+        while budget is not None and self.spending.spent + self.worst_cost(tokens) > budget:
             if not self._reserved:
-                raise BudgetReached(budget, self.book.spent)
+                raise BudgetReached(budget, self.spending.spent)
             self._settled.clear()
             await self._settled.wait()
         self._reserved += 1
-        return self.book.reserve(key, self.worst_cost(tokens))
+        return self.spending.reserve(key, self.worst_cost(tokens))

@@ -7,10 +7,9 @@ from pydantic import AfterValidator, Field, StrictBool
 from pydantic_core import PydanticCustomError
 
 from diffusion4k.config.types import Address, Count, NonNegative, Positive, Section, Text
+from diffusion4k.endpoint import defaults
 
-__all__ = ["OPENAI", "EndpointSettings", "ImageSettings"]
-
-OPENAI = "https://api.openai.com/v1"
+__all__ = ["EndpointSettings", "ImageSettings"]
 
 
 def _web_address(value: str) -> str:
@@ -20,7 +19,7 @@ def _web_address(value: str) -> str:
     except ValueError:
         usable = False
     if not usable:
-        raise PydanticCustomError("url", "Input should be an address like {a}", {"a": OPENAI})
+        raise PydanticCustomError("url", "Input should be an address like {a}", {"a": defaults.URL})
     if parts.username or parts.password or parts.query:
         # The value is shown in messages and stored in ledgers.
         raise PydanticCustomError(
@@ -37,10 +36,10 @@ class ImageSettings(Section):
     loses it nothing up to an aspect of 2 to 1. `detail: low` shows it 512 pixels for 85 tokens.
     """
 
-    longest: Annotated[Count, Field(ge=64)] = 1536
+    longest: Annotated[Count, Field(ge=64)] = defaults.LONGEST
     """Pixels of the longer side; larger pictures are made smaller, smaller ones stay."""
-    quality: Annotated[Count, Field(le=95)] = 90
-    detail: Literal["low", "high"] = "high"
+    quality: Annotated[Count, Field(le=95)] = defaults.QUALITY
+    detail: Literal["low", "high"] = defaults.DETAIL
 
 
 class EndpointSettings(Section):
@@ -49,18 +48,18 @@ class EndpointSettings(Section):
     The key comes from the environment variable OPENAI_API_KEY and from nowhere else.
     """
 
-    url: Annotated[Address, AfterValidator(_web_address)] = OPENAI
+    url: Annotated[Address, AfterValidator(_web_address)] = defaults.URL
     """Up to and with the version, `http://localhost:8000/v1`; without a path, /v1 is added."""
-    model: Text = "gpt-4o"
-    concurrency: Annotated[Count, Field(le=256)] = 8
+    model: Text = defaults.MODEL
+    concurrency: Annotated[Count, Field(le=256)] = defaults.CONCURRENCY
     """Requests under way at a time."""
     requests_per_minute: Count | None = None
     tokens_per_minute: Count | None = None
-    timeout: Positive = 120.0
+    timeout: Positive = defaults.TIMEOUT
     """Seconds until a request without an answer is given up and sent again."""
-    retries: Annotated[int, Field(strict=True, ge=0)] = 6
+    retries: Annotated[int, Field(strict=True, ge=0)] = defaults.RETRIES
     """How often a request is sent again, with waits of 0.5, 1, 2, ... seconds."""
-    max_output_tokens: Count = 200
+    max_output_tokens: Count = defaults.OUTPUT_TOKENS
     input_price: NonNegative | None = None
     """Dollars per million tokens; null: as `endpoint.prices` knows it."""
     output_price: NonNegative | None = None

@@ -1,11 +1,11 @@
-"""The account book of an endpoint: every request is written down before it is sent.
+"""Spending at an endpoint: every request is written down before it is sent.
 
     sent     under way; its greatest possible cost is reserved
     paid     answered; its cost by the tokens that the endpoint reported
     lost     perhaps billed, but no answer came (time-out, cut off, killed while under way): the
              reserved cost counts as spent
 
-    spent = sum of all three, over all runs with one book
+    spent = sum of all three, over all runs with one ledger
 
 A request that surely cost nothing (429, 5xx, no connection) is struck out. Table:
 
@@ -48,7 +48,7 @@ class Spending:
         return self.spent - sum(self._reserved.values())
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """The dollars spent or perhaps spent, for people."""
         return f"${self.settled:.4f}"
 
@@ -60,20 +60,20 @@ class Spending:
         return number
 
     def pay(self, number: int, cost: float) -> None:
-        """An answer came; inside the transaction of the caller, who stores the answer with it."""
+        """Record the cost of an answer, inside the transaction in which the caller stores it."""
         self._connection.execute(
             "UPDATE requests SET state = 'paid', cost = ? WHERE id = ?", (cost, number)
         )
         self.spent += cost - self._reserved.pop(number)
 
     def strike(self, number: int) -> None:
-        """It surely cost nothing."""
+        """Delete a reservation whose request surely cost nothing."""
         with self._connection:
             self._connection.execute("DELETE FROM requests WHERE id = ?", (number,))
         self.spent -= self._reserved.pop(number)
 
     def lose(self, number: int) -> None:
-        """It was perhaps billed, but no answer came."""
+        """Count a request that was perhaps billed, but had no answer."""
         with self._connection:
             self._connection.execute("UPDATE requests SET state = 'lost' WHERE id = ?", (number,))
         self._reserved.pop(number)
@@ -90,7 +90,7 @@ class Spending:
         self.spent += cost
         return number
 
-    def close(self, number: int) -> None:
+    def release(self, number: int) -> None:
         """Nothing more is to come of what was reserved; inside the caller's transaction."""
         row = self._connection.execute("SELECT cost FROM requests WHERE id = ?", (number,))
         self.spent -= row.fetchone()[0]

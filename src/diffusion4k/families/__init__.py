@@ -1,4 +1,4 @@
-"""Base-model families: the only place that knows what differs between them.
+"""Base-model families: the only code that knows what differs between them.
 
 `resolve(model)` finds the local folder of a model and `family_of(folder)` who can handle it. Every
 file of this package whose class names a `pipeline_class` is a family; there is no other list.
@@ -57,7 +57,7 @@ def family_of(
 ) -> "Family":
     """The family of a model folder, by the `_class_name` in its `model_index.json`.
 
-    Arguments:
+    Args:
         factor: pixels a side of one latent; by default the family's own choice (16 where the
             autoencoder can do it).
         high_resolution: options of `models.high_resolution` in place of the folder's, by key.
@@ -79,7 +79,7 @@ def unchecked_family_of(
     high_resolution: Mapping[str, Any] | None = None,
     max_sequence_length: int | None = None,
 ) -> "Family":
-    """As `family_of`, of a folder that may hold no more than configurations.
+    """Family of a folder that may hold no more than configurations; see `family_of`.
 
     Raises:
         Diffusion4kError: no `model_index.json`, or a pipeline class that no family handles.

@@ -37,7 +37,7 @@ class AutoencoderKLFamily(Family):
 
     @property
     def default_side(self) -> int:
-        """Of images of 128 tokens a side, as many as the paper's: 4096 pixels at F=16."""
+        """Side of images of 128 tokens a side, as many as the paper's: 4096 pixels at F=16."""
         return 128 * self.size_step
 
     def native_factor(self, model: Path) -> int:
@@ -47,7 +47,7 @@ class AutoencoderKLFamily(Family):
         return 16 if only_16 else super().native_factor(model)
 
     def load_autoencoder(self, model: Path, *, dtype: torch.dtype) -> nn.Module:
-        """At F=16 the `PartitionedAutoencoderKL`, at F=8 the stock one, whichever is there."""
+        """The `PartitionedAutoencoderKL` at F=16, the stock one at F=8, whatever the folder has."""
         from diffusion4k.vae import load_autoencoder, load_stock_autoencoder
 
         folder = component_folder(model, "vae")

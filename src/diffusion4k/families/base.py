@@ -1,7 +1,7 @@
 """A base-model family: what the rest of the project may ask of it, and what most have in common.
 
 Families are of stock diffusers pipelines: their components are named, and loaded by name. Nothing
-heavy is imported before something is loaded, so that all families can be listed quickly.
+heavy is imported before something is loaded, so that listing all families is quick.
 """
 
 from abc import abstractmethod
@@ -105,7 +105,7 @@ class Family(Autoencoding, TransformerCalls):
         *("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"),
         *("ff_context.net.0.proj", "ff_context.net.2"),
     )
-    """Ends of the names of the linear layers that LoRA adapts unless others are asked for:
+    """Ends of the names of the linear layers that LoRA adapts by default:
     attention and MLP as diffusers names them, and those of a text stream where there is one."""
     image_to_image_class: str | None = None
     """The stock pipeline that starts from an image; None where diffusers has none."""
@@ -180,11 +180,11 @@ class Family(Autoencoding, TransformerCalls):
         )
 
     def scale_positions(self, transformer: Any, wanted: HighResolution) -> None:
-        """Change the positions as asked for, by one of `position_methods`."""
+        """Change the positions as requested, by one of `position_methods`."""
         raise NotImplementedError
 
     def settings(self, model: Path) -> dict[str, Any]:
-        """What a model trained so shall state in its `diffusion4k.json`."""
+        """What a model trained with them states in `diffusion4k.json`: the folder's and ours."""
         settings = model_settings(model)
         settings.pop(PARTS_FROM, None)  # it is written whole
         if self.given_text_tokens:
@@ -207,7 +207,7 @@ class Family(Autoencoding, TransformerCalls):
 
     @abstractmethod
     def max_side(self, model: Path) -> int:
-        """Longest side in pixels that the model can be asked for at once, without windows."""
+        """Longest side in pixels that the model can make at once, without windows."""
 
     def at_factor(self, factor: int | None) -> "Family":
         """This family with the same options at another factor; None: at its own.

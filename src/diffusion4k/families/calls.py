@@ -64,7 +64,7 @@ class TransformerCalls(ABC):
         return latents
 
     def noise_level(self, transformer: Any, timestep: Tensor) -> NoiseLevel:
-        """That of a timestep as the transformer takes it: of a flow in thousandths of sigma."""
+        """Noise level of a timestep as the transformer takes it, in thousandths of sigma."""
         return NoiseLevel.flow(timestep / 1000.0)
 
     def spatial_call(

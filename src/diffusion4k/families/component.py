@@ -171,8 +171,9 @@ def check_class(component: Path, allowed: Collection[str]) -> None:
     found = read_json(component / "config.json").get("_class_name")
     if found is not None and found not in allowed:
         raise Diffusion4kError(
-            f"{component / 'config.json'}: it is of a {found}, allowed is {' or '.join(allowed)}: "
-            "the folder mixes two models: take it from its source again"
+            f"{component / 'config.json'}: it is that of a {found}, allowed is "
+            f"{' or '.join(allowed)}: the folder mixes two models: download it again from its "
+            "source"
         )
 
 
@@ -203,7 +204,7 @@ def check_vocabulary(folder: Path, tokenizer: Any, text_encoder: Any) -> None:
     if known and max((number for number in ids if number is not None), default=0) >= known:
         raise Diffusion4kError(
             f"{folder}: has special tokens beyond the {known} of its text encoder, so that its "
-            "vocabulary lacks some: take the model from its source again"
+            "vocabulary lacks some: download the model again from its source"
         )
 
 

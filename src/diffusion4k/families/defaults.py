@@ -44,7 +44,7 @@ class Checkpoint:
 
 
 def known_defaults(model: Path, checkpoints: tuple[Checkpoint, ...]) -> Defaults | None:
-    """Those of a known checkpoint, if the folder is the hub's cache of it."""
+    """Defaults of a known checkpoint, if the folder is the hub's cache of it."""
     ids = {hub_id_of(part) for part in model.parts}
     return next((each.defaults for each in checkpoints if each.hub_id in ids), None)
 
@@ -72,7 +72,7 @@ def model_defaults(model: Path, family: Defaults) -> Defaults:
 def model_memory(model: Path) -> int | str | None:
     """What the folder's own `diffusion4k.json` states as `max_memory`: bytes or `"512MiB"`.
 
-    It bounds the autoencoder's feature maps where nothing else is asked for.
+    It limits the autoencoder's feature maps by default.
 
     Raises:
         Diffusion4kError: neither a whole number nor a text.

@@ -143,7 +143,7 @@ class Flux(AutoencoderKLFamily):
         negative: dict[str, Tensor] | None = None,
         after_step: AfterStep | None = None,
     ) -> dict[str, Any]:
-        """As in all families; the stock pipeline's `guidance_scale` is the embedded one."""
+        """Arguments as in all families; the pipeline's `guidance_scale` is the embedded one."""
         return super().call_arguments(conditioning, guidance=guidance, after_step=after_step)
 
     def spatial_latents(self, latents: Tensor, width: int, height: int) -> Tensor:

@@ -147,7 +147,7 @@ class PixArtSigma(AutoencoderKLFamily):
         return (noise - noisy) / (1 - s)
 
     def noise_level(self, transformer: Any, timestep: Tensor) -> NoiseLevel:
-        """That of a whole timestep: x = (x_t - sigma_t noise) / alpha_t."""
+        """Noise level of a whole timestep: x = (x_t - sigma_t noise) / alpha_t."""
         sigmas = torch.tensor(_flow_sigmas(), dtype=torch.float64)
         s = sigmas[timestep.long().cpu()].to(timestep.device)
         # s / (1 - s) = sigma_t / alpha_t, and the squares of alpha_t and sigma_t sum to one.
@@ -163,7 +163,7 @@ class PixArtSigma(AutoencoderKLFamily):
         negative: dict[str, Tensor] | None = None,
         after_step: AfterStep | None = None,
     ) -> dict[str, Any]:
-        """As in all families, but for the callback; the size is made as asked for, not binned."""
+        """Arguments as in all families, except the callback; the size is not binned."""
         arguments = super().call_arguments(conditioning, guidance=guidance, negative=negative)
         arguments |= {"negative_prompt": None, "use_resolution_binning": False}
         if after_step:

@@ -48,14 +48,14 @@ def check_weights_option(weights: str | None) -> None:
     if package and importlib.util.find_spec(package) is None:
         raise Diffusion4kError(
             f"weights {kind} need the package {package}, which is not installed: "
-            f"pip install {package}, or take fp8, which needs none"
+            f"pip install {package}, or use fp8, which needs none"
         )
 
 
 def load_transformer(
     family: Family, model: Path, *, dtype: torch.dtype, weights: str | None
 ) -> nn.Module:
-    """The model's transformer with the weights asked for, after `check_weights_option`.
+    """The model's transformer with the requested weights, after `check_weights_option`.
 
     For fp8 they are still whole: `cast_layers` follows when adapters are in their places.
 

@@ -133,7 +133,7 @@ class Sana(Family):
         if max_memory is not None:
             raise UsageError(
                 f"memory limit: the {type(autoencoder).__name__} of {self.name} models decodes an "
-                "image as a whole, as its attention sees all of it: leave the limit out, or ask "
+                "image as a whole, as its attention sees all of it: leave out the limit, or ask "
                 "for a smaller size"
             )
 
@@ -168,7 +168,7 @@ class Sana(Family):
         negative: dict[str, Tensor] | None = None,
         after_step: AfterStep | None = None,
     ) -> dict[str, Any]:
-        """As in all families; the size is made as asked for, not binned."""
+        """Arguments as in all families; the size is not binned."""
         arguments = super().call_arguments(
             conditioning, guidance=guidance, negative=negative, after_step=after_step
         )

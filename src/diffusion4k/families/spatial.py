@@ -22,13 +22,13 @@ class NoiseLevel:
     """
 
     sigma: Tensor
-    """Of the flow, in [0, 1]; of other schedules noise over the sum of noise and signal."""
+    """Sigma of the flow, in [0, 1]; for other schedules, noise over the sum of noise and signal."""
     of_latents: Tensor
     of_prediction: Tensor
 
     @classmethod
     def flow(cls, sigma: Tensor, sign: float = 1.0) -> "NoiseLevel":
-        """That of a flow whose network predicts the velocity `noise - latents` times `sign`."""
+        """Noise level of a flow whose network predicts `noise - latents` times `sign`."""
         sigma = sigma.float()
         return cls(sigma, torch.ones_like(sigma), -sign * sigma)
 
@@ -41,8 +41,8 @@ class SpatialCall:
     """`(B, C, h, w)`, as noisy as the transformer is to see them."""
     level: NoiseLevel
     predict: Callable[[Tensor, Tensor], Tensor]
-    """Of latents `(N, C, height, width)`, whole or cut out, and the sample `(N,)` int64 that each
-    belongs to, the prediction `(N, C', height, width)`; each is a picture of its own."""
+    """The prediction `(N, C', height, width)` for latents `(N, C, height, width)`, whole or
+    cropped, each a picture of its own, and the sample `(N,)` int64 that each belongs to."""
     output: Callable[[Tensor], Any]
     """A prediction `(B, C', h, w)` as the pipeline takes it."""
 

@@ -1,7 +1,7 @@
 """How a model makes an image in stages: a draft, then larger stages, each with options of its own.
 
 The defaults follow from the size that the family's models were trained at; a model folder states
-its own in `diffusion4k.json`, the draft first, and is then sampled in stages unless told otherwise:
+its own in `diffusion4k.json`, the draft first, and is then sampled in stages by default:
 
     {"stages": [{"side": 512, "steps": 20}, {"side": 1024, "steps": 10, "strength": 0.6}]}
 
@@ -26,7 +26,7 @@ with a weight that stays or falls in proportion to the noise level; or, `replace
 its finished picture."""
 _MOST_LEVELS = 4
 SOLVERS = ("own", "dpm++")
-"""Of the sampling equation: the model's own scheduler, or DPM-Solver++(2M) (Lu et al., arXiv
+"""Solvers of the sampling equation: the model's own, or DPM-Solver++(2M) (Lu et al., arXiv
 2211.01095), which errs less in few steps."""
 
 
@@ -50,10 +50,10 @@ class StageOptions:
     low_bands_weight: float | None = None
     """Weight of that, above 0 to 1 (at the first step)."""
     wavelet: str | None = None
-    """Of these sub-bands, a discrete wavelet of PyWavelets."""
+    """Wavelet of these sub-bands, a discrete one of PyWavelets."""
     further_levels: int | None = None
     """Levels of that transform beyond as many as the picture was doubled: each leaves the stage an
-    octave more to make anew, as the picture before may be softer than its size could show."""
+    octave more to make again, as the picture before may be softer than its size could show."""
     solver: str | None = None
     """One of `SOLVERS`."""
     model: str | None = None
@@ -118,7 +118,7 @@ USUAL = StageOptions(
     further_levels=0,
     solver="own",
 )
-"""Of every stage after the draft, where neither family, model folder nor request say otherwise."""
+"""Options of a stage after the draft unless family, model folder or request say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,9 @@ class ModelStages:
     sides: tuple[int, ...]
     """Longer sides in pixels, growing; the first is the draft's. Sizes double above the last."""
     options: tuple[StageOptions, ...]
-    """Of each side; all but the draft's say a strength, a window and the kind of guidance."""
+    """Options of each side; all but the draft's state strength, window and kind of guidance."""
     later: StageOptions
-    """Of stages where the model says nothing but its draft."""
+    """Options of later stages of a model that states only its draft."""
     is_default: bool = False
     """Whether an image is made in stages unless the request says otherwise."""
 
@@ -145,7 +145,7 @@ class ModelStages:
     def stated(
         cls, entries: Any, *, draft: StageOptions, later: StageOptions, where: str
     ) -> "ModelStages":
-        """Those of a model folder, over the family's `draft` and `later` options.
+        """Stages of a model folder, over the family's `draft` and `later` options.
 
         Raises:
             Diffusion4kError: no list, an unknown option, a value out of range, sides that do not

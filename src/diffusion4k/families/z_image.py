@@ -106,7 +106,7 @@ class ZImage(AutoencoderKLFamily):
         negative: dict[str, Tensor] | None = None,
         after_step: AfterStep | None = None,
     ) -> dict[str, Any]:
-        """As in all families, embeddings as lists of rows without padding."""
+        """Arguments as in all families, with embeddings as lists of rows without padding."""
         arguments = super().call_arguments({}, guidance=0.0, after_step=after_step)
         arguments["prompt_embeds"] = _rows(conditioning)
         if negative:
@@ -135,6 +135,6 @@ class ZImage(AutoencoderKLFamily):
 
 
 def _rows(conditioning: dict[str, Tensor]) -> list[Tensor]:
-    """Of each prompt the embeddings `(tokens, D)` of its own tokens."""
+    """Embeddings `(tokens, D)` of each prompt's own tokens."""
     pairs = zip(conditioning["prompt_embeds"], conditioning["prompt_mask"], strict=True)
     return [embeds[mask.bool()] for embeds, mask in pairs]

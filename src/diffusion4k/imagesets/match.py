@@ -25,7 +25,7 @@ class MatchedRow:
     """One image of each model, in the models' order; None where a model has none."""
 
     prompt: str
-    """Of the first image that has one, else the file name."""
+    """Prompt of the first image that has one, else the file name."""
     entries: tuple[ImageSetEntry | None, ...]
 
     @property
@@ -56,8 +56,9 @@ def match_images(models: Sequence[Model], match: Match = "auto") -> list[Matched
     what = {"name": "file name", "prompt": "prompt"}.get(match, "file name or prompt")
     folders = " and ".join(str(model.folder) for model in models)
     raise Diffusion4kError(
-        f"{folders}: no two images share a {what}: name "
-        'them alike, or write their prompts into metadata.jsonl ({"file_name": ..., "text": ...})'
+        f"{folders}: no two images share a {what}: give "
+        "them the same name, or write their prompts into metadata.jsonl "
+        '({"file_name": ..., "text": ...})'
     )
 
 

@@ -64,7 +64,7 @@ def read_models(arguments: Sequence[str], least: int, most: int) -> list[Model]:
 
 
 def named_folders(arguments: Sequence[str], least: int, most: int) -> dict[str, Path]:
-    """As `read_models`, the folders by name without a look into them.
+    """The folders of `read_models` by name, without reading them.
 
     Raises:
         UsageError: too few or too many, no such folder, or two of one name.
@@ -78,11 +78,11 @@ def named_folders(arguments: Sequence[str], least: int, most: int) -> dict[str, 
     for argument in arguments:
         name, folder = _split(argument)
         if not folder.is_dir():
-            found = "is no folder" if folder.exists() else "no such folder"
+            found = "is not a folder" if folder.exists() else "no such folder"
             raise UsageError(f"{folder}: {found}: give a folder of images")
         if name in named:
             raise UsageError(
-                f"{named[name]} and {folder} are both called {name}: give one another name, as in "
+                f"{named[name]} and {folder} are both called {name}: rename one, as in "
                 f"other={folder}"
             )
         named[name] = folder
@@ -125,7 +125,7 @@ def _entries(folder: Path) -> list[ImageSetEntry]:
         other = named.setdefault(entry.name, entry)
         if other is not entry:
             raise Diffusion4kError(
-                f"{entry.path}: differs from {other.path.name} by its ending only: move one of "
+                f"{entry.path}: differs from {other.path.name} only by its ending: move one of "
                 "them away"
             )
     return entries

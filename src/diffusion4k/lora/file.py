@@ -53,7 +53,7 @@ class Adapter:
     made_for: dict[str, str]
 
     def fitted(self, transformer: nn.Module) -> "Adapter":
-        """With layers named as in the transformer; those of diffusers' layout are already."""
+        """The adapter with layers named as in the transformer, as diffusers' layout has them."""
         if self.config:
             return self
         known = [name for name, part in transformer.named_modules() if isinstance(part, nn.Linear)]
@@ -138,7 +138,7 @@ def read_adapter(place: str | Path) -> Adapter:
         else:
             if converted:
                 return Adapter(path, converted, {}, {})
-            reason = "found nothing of a transformer"
+            reason = "found nothing for a transformer"
         raise Diffusion4kError(
             f"{path}: not a LoRA of a transformer in a known layout: {reason}; allowed are "
             f"{_PREFIX}LAYER{_ENDS[0]} and {_ENDS[1]}, and what kohya-ss/sd-scripts, OneTrainer, "

@@ -1,6 +1,6 @@
 """What the header of an adapter's file says of its weights: PEFT's configuration, and its origin.
 
-Both are JSON under keys of their own, and looked at before they are used: a header that contradicts
+Both are JSON under keys of their own, and checked before they are used: a header that contradicts
 the weights would have them applied in part, or with another strength.
 """
 
@@ -23,7 +23,7 @@ _Alpha = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class _Config(BaseModel):
-    """Of PEFT's configuration, what decides about the output of plain LoRA layers."""
+    """The part of PEFT's configuration that decides about the output of plain LoRA layers."""
 
     model_config = ConfigDict(strict=True)
 
@@ -35,7 +35,7 @@ class _Config(BaseModel):
     use_rslora: bool = False
 
     def rank_of(self, layer: str) -> int:
-        """As PEFT finds it: the first pattern that the end of the layer's name fits."""
+        """Rank as PEFT finds it: by the first pattern that the end of the layer's name fits."""
         for pattern, rank in self.rank_pattern.items():
             if re.fullmatch(rf"(.*\.)?({pattern})", layer):
                 return rank
@@ -82,13 +82,13 @@ def config_of(metadata: dict[str, str], prefix: str, ranks: dict[str, int]) -> d
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        reason = "is not there" if first["type"] == "missing" else f"({first['msg']})"
+        reason = "is missing" if first["type"] == "missing" else f"({first['msg']})"
         raise ValueError(f"the header's {CONFIG_KEY}: {place} {reason}") from None
     for layer, rank in ranks.items():
         try:
             expected = config.rank_of(layer)
         except re.error as error:
-            raise ValueError(f"the header's rank_pattern is no pattern ({error})") from None
+            raise ValueError(f"the header's rank_pattern is not a pattern ({error})") from None
         if rank != expected:
             raise ValueError(f"{layer}: the header says rank {expected}, its weights have {rank}")
     return known
@@ -98,12 +98,12 @@ def origin_of(metadata: dict[str, str]) -> dict[str, str]:
     """Family and base model, as far as the header says them.
 
     Raises:
-        ValueError: it is no object of texts.
+        ValueError: it is not an object of texts.
     """
     record = _object(metadata, RECORD_KEY)
     for key, value in record.items():
         if not isinstance(value, str):
-            raise ValueError(f"the header's {RECORD_KEY}: {key} is no text")
+            raise ValueError(f"the header's {RECORD_KEY}: {key} is not a text")
     return record
 
 
@@ -111,9 +111,9 @@ def _object(metadata: dict[str, str], key: str) -> dict[str, Any]:
     try:
         value = json_of(metadata.get(key, "{}"))
     except ValueError as error:
-        raise ValueError(f"the header's {key} is no JSON ({error})") from None
+        raise ValueError(f"the header's {key} is not JSON ({error})") from None
     if not isinstance(value, dict):
-        raise ValueError(f"the header's {key} is no object")
+        raise ValueError(f"the header's {key} is not an object")
     return value
 
 

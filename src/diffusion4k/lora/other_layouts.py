@@ -83,7 +83,7 @@ def dotted(layer: str, known: Iterable[str]) -> str:
 def _end(key: str, ends: Iterable[str]) -> str:
     if end := next((end for end in ends if key.endswith(end)), None):
         return end
-    raise ValueError(f"found {key}, which is no part of a plain LoRA")
+    raise ValueError(f"found {key}, which is not part of a plain LoRA")
 
 
 def _without_prefixes(layer: str) -> str:

@@ -32,7 +32,7 @@ __all__ = ["AestheticMeasure", "AestheticPredictor"]
 class AestheticPredictor:
     """The linear layers on top of CLIP's embeddings.
 
-    Arguments:
+    Args:
         weights: the predictor's file, or `OWNER/NAME/FILE` on the hub.
         clip: the model whose embeddings it is given.
 

@@ -63,7 +63,7 @@ def crop_then_resize(picture: "Image.Image", side: int) -> "Image.Image":
 class Clip:
     """A CLIP model with its tokenizer; may be used from several threads.
 
-    Arguments:
+    Args:
         name: folder or hub id in transformers' layout, or that with `#sha256=...`.
         texts: whether texts are embedded: without them no tokenizer is needed.
 
@@ -121,7 +121,7 @@ class Clip:
         return fingerprint(self._model.state_dict())
 
     def _tokens(self, text: str) -> list[int]:
-        """Without start and end."""
+        """Tokens of a text, without start and end."""
         if self._tokenizer is None:
             raise UsageError(f"{self.name}: loaded for pictures only, asked for a text")
         with self._lock:
@@ -149,7 +149,7 @@ class Clip:
 
 
 def _tokenizer(name: str, vocabulary: int) -> Any:
-    """With at most `vocabulary` tokens."""
+    """The tokenizer, with at most `vocabulary` tokens."""
     from transformers import CLIPTokenizer
 
     advice = "copy tokenizer.json, or vocab.json and merges.txt, beside the weights"

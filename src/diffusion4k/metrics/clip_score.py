@@ -4,7 +4,7 @@
 
 The protocol of Diffusion-4K: openai/clip-vit-base-patch16, factor 100, mean over the pictures.
 (Hessel et al. scale by 2.5 instead and use ViT-B/32: other papers' numbers may be of that.) CLIP
-reads no more than 77 tokens; what becomes of longer prompts is told in `clip`, and the share of
+reads no more than 77 tokens; `clip` says what becomes of longer prompts, and the share of
 prompts that were longer stands beside the score.
 
 Source: Hessel et al., arXiv 2104.08718.
@@ -62,7 +62,7 @@ class ClipSection(Section):
     """Weights of CLIPScore."""
 
     clip: Text | None = None
-    """openai/clip-vit-base-patch16."""
+    """Model for CLIPScore: openai/clip-vit-base-patch16."""
     long_prompts: LongTexts = "cut"
 
 
@@ -101,5 +101,5 @@ def prompt_of(picture: MeasuredImage) -> str:
         Diffusion4kError: it has none.
     """
     if not picture.prompt or not picture.prompt.strip():
-        raise Diffusion4kError(f"{picture.path}: has no prompt to be matched with")
+        raise Diffusion4kError(f"{picture.path}: has no prompt to match")
     return picture.prompt

@@ -46,7 +46,7 @@ _SUBSAMPLING_420 = 2
 def compression_ratio(paths: Iterable[str | Path], *, reencode: bool = False) -> float:
     """Raw RGB bytes of the images over the bytes of their JPEG files.
 
-    Without `reencode` all files must be JPEG and are only looked at (header and size); with it each
+    Without `reencode` all files must be JPEG and only header and size are read; with it each
     image is decoded and encoded at quality 95 in memory. Raises `UsageError` for an empty list or
     a file that is no JPEG, `Diffusion4kError` for one that cannot be read.
     """
@@ -60,7 +60,7 @@ def why_marked(files: int, remedy: str) -> str:
     """What `MARK` says, and the option by which all ratios compare."""
     return (
         f"{MARK} {counted(files, 'JPEG file')} not written at quality {QUALITY} with 4:2:0: such a "
-        f"Compression Ratio does not compare; {remedy} makes it so"
+        f"Compression Ratio is not comparable; {remedy} makes it so"
     )
 
 

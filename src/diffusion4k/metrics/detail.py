@@ -74,7 +74,7 @@ class DetailModel:
 
     @classmethod
     def fit(cls, photographs: Sequence[str | Path]) -> "DetailModel":
-        """Of at least two photographs, each of at least 128x128.
+        """Model of at least two photographs, each of at least 128x128 pixels.
 
         Raises:
             UsageError: fewer than two.
@@ -119,7 +119,7 @@ def detail_distance(image: ImageLike, model: DetailModel | None = None) -> float
 
 @lru_cache(maxsize=1)
 def bundled_model() -> DetailModel:
-    """The model of the bundled photographs, fitted when it is first asked for."""
+    """The model of the bundled photographs, fitted when it is first needed."""
     paths = sorted(PHOTOGRAPHS.glob("*.jpg"))
     return DetailModel.fit([path for path in paths if path.name != _NO_PHOTOGRAPH])
 

@@ -7,11 +7,11 @@ for the levels l = 1, 2, 3:
     slope     log2 E_l / E_(l+1): how detail falls off towards the pixel
     diagonal  log2 of the energy of HH over that of LH and HL
     shape     log2 (mean |c|)^2 / mean c^2, of LH and HL and of HH: low in photographs, where most
-              places are smooth and few are not; -0.65 for Gaussian noise
+              regions are smooth and few are not; -0.65 for Gaussian noise
     along,    correlation of neighbouring coefficients along the lines of their band, as edges go
     across    on, and across them, where halos turn the sign
-    cross     correlation of |LH| and |HL| at the same place
-    parent    correlation of the magnitude with that of the next level at the same place
+    cross     correlation of |LH| and |HL| at the same position
+    parent    correlation of the magnitude with that of the next level at the same position
 
 and the steps d between neighbouring pixels:
 

@@ -35,7 +35,7 @@ _STD = (0.229, 0.224, 0.225)
 class DinoV2:
     """DINOv2's class token; may be used from several threads.
 
-    Arguments:
+    Args:
         name: folder or hub id in transformers' layout, or that with `#sha256=...`.
 
     Raises:

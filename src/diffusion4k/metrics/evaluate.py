@@ -31,7 +31,7 @@ from diffusion4k.metrics.features import EfficientNetLite0, ExtractedFeatures, F
 from diffusion4k.metrics.frechet import FewSamplesWarning
 from diffusion4k.metrics.glcm import GlcmTexture
 from diffusion4k.metrics.measure import Column, Distance, Mean, Measure
-from diffusion4k.metrics.measuring import Measured, measure_folder
+from diffusion4k.metrics.measuring import Measured, measure_folder, name_in
 from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.metrics.selection import takes_prompts
 from diffusion4k.metrics.settings import MeasureSettings
@@ -61,7 +61,7 @@ class Folder:
         return [image.numbers[name] for image in self.images.values()]
 
     def features(self, name: str) -> Iterator[NDArray[np.float32]]:
-        """One array of every image, read from the store as it is asked for."""
+        """One array of every image, read from the store when it is needed."""
         return (image.features(name) for image in self.images.values())
 
     def mean(self, metric: str) -> float:
@@ -74,7 +74,7 @@ class Folder:
         return sum(self.numbers("raw_bytes")) / sum(self.numbers("jpeg_bytes"))
 
     def values(self) -> dict[str, float]:
-        """Of the further columns: the means over the images."""
+        """Means of the further columns over the images."""
         return {column.name: self.mean(column.name) for column in self.further}
 
     @property
@@ -190,11 +190,11 @@ def evaluate(
     """Measure all images of `folder` and, with `reference`, its distance from that folder.
 
     The extractor defaults to `EfficientNetLite0` and is only loaded for a reference; it is called
-    by several threads. `on_image` is told each file's name once it is done. Files that cannot be
+    by several threads. `on_image` gets each file's name once it is done. Files that cannot be
     measured are listed in the result, not raised; an error is raised only if a folder has no good
     image at all. Features can be had from the result only if they are kept, in `cache`.
 
-    Arguments:
+    Args:
         further: measures beside those that are always made (`metrics.selection` lists all).
         prompts: of the images, for those of the further measures that need them; a folder in which
             one is not known does not get these.
@@ -257,7 +257,7 @@ def _measure_folder(
     pictures = [MeasuredImage(path, prompts.get(path)) for path in paths]
 
     def name_of(found: Measured) -> str:
-        return found.path.relative_to(folder).as_posix()
+        return name_in(folder, found.path)
 
     def on_each(found: Measured) -> None:
         if on_image:

@@ -112,7 +112,7 @@ class InceptionSection(Section):
     """Weights of Inception-v3, and how pictures come to it."""
 
     inception: Text | None = None
-    """For FID, KID and patch-FID: pt_inception-2015-12-05-6726825d.pth."""
+    """Weights for FID, KID and patch-FID: pt_inception-2015-12-05-6726825d.pth."""
     fid_resize: Resize = "tensorflow"
     """The paper's; see `fid`."""
     fid_side: Count | None = 2048
@@ -184,7 +184,7 @@ def _inception(setup: MeasureSetup) -> "InceptionV3":
 
 
 def _central_square(x: "Tensor", side: int) -> "Tensor":
-    """Of `(1, 3, H, W)` with whole values; torchvision's arithmetic, to the bit."""
+    """Central square of `(1, 3, H, W)`, whole values; torchvision's arithmetic, to the bit."""
     height, width = x.shape[2:]
     short, long = min(height, width), max(height, width)
     new_long = int(side * long / short)

@@ -37,7 +37,8 @@ def _sums(image: ImageLike, original: ImageLike) -> tuple[int, int, int]:
     x, y = as_array(image), as_array(original)
     if x.shape != y.shape:
         raise UsageError(
-            f"images of {x.shape[1]}x{x.shape[0]} and {y.shape[1]}x{y.shape[0]}: they must be alike"
+            f"images of {x.shape[1]}x{x.shape[0]} and {y.shape[1]}x{y.shape[0]}: they must have "
+            "the same size"
         )
     squares = power = 0
     for a, b in zip(x, y, strict=True):

@@ -64,7 +64,7 @@ ANGLES = (0.0, math.pi / 4, math.pi / 2, 3 * math.pi / 4)
 
 
 class GlcmMap(NamedTuple):
-    """All of every 64x64 patch, the entropies in bits; each array `(H // 64, W // 64)` float64."""
+    """Values of every 64x64 patch, entropies in bits; arrays `(H // 64, W // 64)` float64."""
 
     score: NDArray[np.float64]
     entropy: NDArray[np.float64]
@@ -107,7 +107,7 @@ def glcm_properties(image: ImageLike) -> dict[str, float]:
 
 
 def glcm_map(image: ImageLike, threads: int | None = None) -> GlcmMap:
-    """All of them patch by patch, from one pass over the image. Raises as `glcm_score` does.
+    """All values patch by patch, from one pass over the image. Raises as `glcm_score` does.
 
     `threads` share the work, as many as there are cores if None.
     """
@@ -132,7 +132,7 @@ def glcm_map(image: ImageLike, threads: int | None = None) -> GlcmMap:
 
 
 def glcm_map_of_grey(grey: NDArray[np.uint8], threads: int | None = None) -> GlcmMap:
-    """As `glcm_map`, of grey values `(H, W)`, OpenCV's, of at least one patch."""
+    """`glcm_map` of OpenCV's grey values `(H, W)`, of at least one patch."""
     rows, columns = grey.shape[0] // PATCH, grey.shape[1] // PATCH
 
     def levels(first: int, last: int) -> NDArray[np.uint8]:

@@ -41,7 +41,7 @@ __all__ = ["HpsV3", "HpsV3Measure"]
 class HpsV3:
     """The scorer; one picture at a time.
 
-    Arguments:
+    Args:
         weights: the checkpoint, a file or `OWNER/NAME/FILE` on the hub.
 
     Raises:

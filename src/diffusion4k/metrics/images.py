@@ -69,7 +69,7 @@ def check_batches(images: "Tensor", references: "Tensor") -> None:
     if images.shape != references.shape or images.ndim != 4 or images.shape[1] != 3:
         raise UsageError(
             f"images of shapes {tuple(images.shape)} and {tuple(references.shape)}: both must "
-            "be (batch, 3, height, width), and alike"
+            "be (batch, 3, height, width), and equal"
         )
 
 

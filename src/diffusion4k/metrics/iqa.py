@@ -9,7 +9,7 @@ asked of it (pyiqa 0.1.16):
     metric(pixels)                           # (1, 3, H, W) in [0, 1], RGB -> one number
 
 with its default variants: `niqe` on luma, `musiq` of KonIQ-10k, `maniqa` of KonIQ-10k on 20 evenly
-placed crops of 224x224. All look at the picture at its own size.
+placed crops of 224x224. All see the picture at its own size.
 
 Sources: Mittal et al. 2013 (NIQE), Ke et al., arXiv 2108.05997 (MUSIQ), Yang et al., arXiv
 2204.08958 (MANIQA); chaofengc/IQA-PyTorch.
@@ -60,7 +60,7 @@ class IqaScore:
             self._metric: Any = pyiqa.create_metric(name, device=torch.device(device))
         except Exception as error:
             raise Diffusion4kError(
-                f"pyiqa makes no score {name!r} here ({one_line(error)}): `pyiqa -ls` tells its "
+                f"pyiqa cannot make {name!r} here ({one_line(error)}): `pyiqa -ls` lists its "
                 "names; the first use fetches weights from the hub"
             ) from None
         self.name = name
@@ -103,7 +103,7 @@ class IqaMeasure(Measure):
         Mean("musiq", "MUSIQ", "higher", 3),
         Mean("maniqa", "MANIQA", "higher", 3),
     )
-    """The usual ones; others are called as pyiqa calls them."""
+    """Columns of the usual scores; others are named as pyiqa names them."""
     position = 200
     section = IqaSection
 

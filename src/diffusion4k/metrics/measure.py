@@ -1,9 +1,9 @@
 """What a measure is, what it is made of, and the columns of a table that come of it.
 
-A measure looks at one picture and finds numbers and features. A column says how those of a whole
+A measure reads one picture and finds numbers and features. A column says how those of a whole
 folder become one value: a mean, a ratio of sums, or a distance from the reference folder. With this
-split every picture is looked at once, what was found can be kept, and intervals come from drawing
-pictures anew without looking at them again.
+split every picture is measured once, results can be kept, and intervals come from resampling
+pictures without measuring them again.
 """
 
 from abc import ABC, abstractmethod
@@ -78,13 +78,13 @@ class Ratio(Column):
     """A number that is 1 for each picture by which the ratio does not compare."""
 
     def doubtful(self, found: Iterable[Mapping[str, float]]) -> int:
-        """Of the pictures with these numbers, how many are such."""
+        """Number of doubtful pictures among those with these numbers."""
         return sum(bool(numbers.get(self.doubt)) for numbers in found)
 
 
 @dataclass(frozen=True)
 class Distance(Column):
-    """From the folder's features to those of the reference folder."""
+    """Distance from the folder's features to those of the reference folder."""
 
     features: str
     distance: Callable[[Features, Features], float]
@@ -125,7 +125,7 @@ class MeasureSetup:
         name: str | None = getattr(self.networks, key, None)
         if name is None:
             raise MetricUnavailable(
-                f"no weights: `{key}` names none; docs/metric-networks.md lists them"
+                f"no weights: `{key}` names none; docs/metric-networks.md says which"
             )
         return name
 

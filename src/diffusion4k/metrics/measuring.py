@@ -24,7 +24,7 @@ from diffusion4k.support.cores import cores
 from diffusion4k.support.prefetch import prefetch
 from diffusion4k.support.wording import counted
 
-__all__ = ["Measured", "measure_all", "measure_folder"]
+__all__ = ["Measured", "measure_all", "measure_folder", "name_in"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def measure_all(
 ) -> Iterator[Measured]:
     """The findings in each picture, in order; `workers` pictures at a time (None: one per core).
 
-    A picture that one of the measures cannot look at has no findings at all but its `problem`, so
+    A picture that one of the measures cannot measure has no findings at all but its `problem`, so
     that every column is of the same pictures.
 
     Raises:
@@ -88,12 +88,16 @@ def measure_folder(
         (bad if found.problem else good).append(found)
         on_each(found)
     if bad and not good:
-        path, why = bad[0].path, bad[0].problem
-        name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+        name, why = name_in(folder, bad[0].path), bad[0].problem
         raise Diffusion4kError(
             f"{folder}: none of its {counted(len(bad), 'image')} could be measured; {name}: {why}"
         )
     return good, bad
+
+
+def name_in(folder: Path, path: Path) -> str:
+    """An image's name below its folder; a cropped one lies elsewhere."""
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
 
 
 @contextmanager

@@ -48,7 +48,7 @@ class OwnMetric(Measure):
         return Found({self.name: self.value(picture.pixels)})
 
     def value(self, pixels: NDArray[np.uint8]) -> float:
-        """Of one picture; raises as a call does."""
+        """Value of one picture; raises as a call does."""
         try:
             value = float(self._function(pixels))
         except Exception as error:  # somebody's code may raise anything
@@ -61,7 +61,7 @@ class OwnMetric(Measure):
 def own_measures(codes: Sequence[str], key: str) -> list[Measure]:
     """The measures of these names, each tried on a small picture of noise if it takes pixels.
 
-    Arguments:
+    Args:
         key: of the recipe, or the option, that names them.
 
     Raises:

@@ -75,7 +75,7 @@ class LpipsSection(Section):
     """alexnet-owt-7be5be79.pth; vgg16-397923af.pth with `lpips_network: vgg`."""
     lpips_network: Literal["vgg", "alex"] = "alex"
     lpips_heads: Text | None = None
-    """By default those of the installed package lpips."""
+    """LPIPS heads; by default those of the installed package lpips."""
 
 
 class LpipsMeasure(Measure):
@@ -120,7 +120,7 @@ def _slices(side: int) -> list[slice]:
 
 def _pair(picture: MeasuredImage) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     if picture.original is None:
-        raise Diffusion4kError(f"{picture.path}: has no original to be compared with")
+        raise Diffusion4kError(f"{picture.path}: has no original to compare with")
     image, original = picture.pixels, as_array(picture.original)
     if image.shape != original.shape:
         sizes = [f"{x.shape[1]}x{x.shape[0]}" for x in (image, original)]

@@ -1,4 +1,4 @@
-"""An image file as several measures look at it: decoded once, when the first one asks."""
+"""An image file that several measures read: decoded once, when the first one needs it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ __all__ = ["MeasuredImage"]
 
 
 class MeasuredImage:
-    """One image file, the prompt it was made from, and the original it shall equal, where known."""
+    """One image file, the prompt it was made from, and the original it should equal, if known."""
 
     def __init__(self, path: Path, prompt: str | None = None, original: Path | None = None) -> None:
         self.path, self.prompt, self.original = path, prompt, original

@@ -32,7 +32,7 @@ def detail_map(image: ImageLike) -> NDArray[np.float64]:
 def busiest_places(images: Sequence[ImageLike], side: int, count: int = 2) -> list[Box]:
     """Squares with most detail in the mean of all images, which do not overlap.
 
-    Boxes are pixels of the first image; of images of other sizes the same relative places count.
+    Boxes are pixels of the first image; of images of other sizes the same relative positions count.
     Their side is `side` rounded down to a multiple of 64, or less if the image is smaller; of an
     image below 64 pixels it is the whole image. There may be fewer than `count`.
     """
@@ -86,7 +86,7 @@ def _structure(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def _sampled(values: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """The map at the relative places of one of another shape."""
+    """The map at the relative positions of one of another shape."""
     rows, columns = (
         (np.arange(wanted) + 0.5) * found // wanted
         for wanted, found in zip(shape, values.shape, strict=True)

@@ -47,10 +47,10 @@ def make_measures(
 ) -> tuple[list[Measure], list[Unavailable]]:
     """The measures that can be made here, with all their models loaded, and what is missing.
 
-    What cannot be made is reported with its reason: no weights named, or a package that is not
-    installed. Columns that are missing for one reason are reported together, and stay empty;
-    nothing stands in for them. Weights that are named and cannot be used end the run: an empty
-    column after hours of work is not what was asked for.
+    Unavailable measures are reported with the reason: no weights named, or a missing package.
+    Columns that are missing for one reason are reported together, and stay empty; nothing replaces
+    them. Weights that are named but missing, damaged or of another network end the run: nobody
+    wants an empty column after hours of work.
 
     Args:
         settings: options of those that need no weights.

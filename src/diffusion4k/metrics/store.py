@@ -1,7 +1,7 @@
-"""What measures found in pictures, kept on disk: no picture is looked at twice by one measure.
+"""Results of measures, kept on disk: no picture is measured twice by one measure.
 
 A file per picture and measure. Its name comes of the picture's content, the measure's name and its
-protocol (of the prompt and the original's content as well, where the measure looks at them), so
+protocol (of the prompt and the original's content as well, where the measure reads them), so
 that renamed pictures are known again, a new measure is made alone, and nothing found under one
 protocol is taken for another's. A file that is damaged counts as absent.
 """
@@ -90,7 +90,7 @@ class MeasureStore:
         except OSError as error:
             raise StoreError(
                 f"{place.parent}: cannot be written ({error.strerror}): make room there, or keep "
-                "what is measured in another folder"
+                "measurements in another folder"
             ) from error
 
 
@@ -107,7 +107,7 @@ def read_features(place: Path, name: str) -> NDArray[np.float32]:
             array: NDArray[np.float32] = file.get_tensor(name)
     except (OSError, SafetensorError) as error:
         raise Diffusion4kError(
-            f"{place}: kept findings that are gone or damaged: run the same command again"
+            f"{place}: kept measurements are missing or damaged: run the same command again"
         ) from error
     return array
 

@@ -13,8 +13,8 @@ for each border, so that a flat picture has 1.
 
 Why multiples of 8: a photograph that was ever a JPEG has larger steps between its 8x8 blocks, and a
 decoder between what it enlarged by 2, 4 and 8. Token borders are such positions as well, so that
-against all other columns photographs have 1.1 to 1.9. Why neighbours: detail differs from place to
-place more than a faint grid is strong.
+against all other columns photographs have 1.1 to 1.9. Why neighbours: detail differs from region
+to region more than a faint grid is strong.
 """
 
 import math

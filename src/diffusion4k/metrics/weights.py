@@ -72,7 +72,7 @@ def read_weights(path: Path) -> "dict[str, Tensor]":
     except Exception as error:
         raise Diffusion4kError(f"{path}: cannot be read as weights: {one_line(error)}") from None
     if not isinstance(weights, dict):
-        raise Diffusion4kError(f"{path}: holds a {type(weights).__name__}, no weights by name")
+        raise Diffusion4kError(f"{path}: holds a {type(weights).__name__}, not weights by name")
     return {name: value for name, value in weights.items() if isinstance(value, torch.Tensor)}
 
 
@@ -96,19 +96,19 @@ def load_model(kind: Any, name: str, example: str) -> Any:
             _check(_model_file(place), expected)
         found = kind.config_class.get_config_dict(place)[0].get("model_type")
         if found not in (wanted, None):
-            raise ValueError(f"its config is of a {found} model")
+            raise ValueError(f"its config is that of a {found} model")
         model, report = kind.from_pretrained(place, dtype=torch.float32, output_loading_info=True)
     except Diffusion4kError:
         raise
     except Exception as error:
         raise Diffusion4kError(
-            f"{place}: no {wanted} model loads from there ({one_line(error)}): {advice}"
+            f"{place}: no {wanted} model can be loaded from there ({one_line(error)}): {advice}"
         ) from None
     # transformers fills what a file lacks with random numbers.
     if report["missing_keys"]:
         lacking = sorted(report["missing_keys"])
         raise Diffusion4kError(
-            f"{place}: no {wanted} model: its weights lack {len(lacking)} tensors, "
+            f"{place}: not a {wanted} model: its weights lack {len(lacking)} tensors, "
             f"such as {lacking[0]}: {advice}"
         )
     return model.eval().requires_grad_(False)
@@ -161,7 +161,7 @@ def _from_hub(name: str) -> Path:
         return Path(hf_hub_download(parts[1], parts[2]))
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise Diffusion4kError(
-            f"{name}: not on this machine, and the hub does not give it ({type(error).__name__}): "
+            f"{name}: not on this machine, and not provided by the hub ({type(error).__name__}): "
             "download the file where there is a network and give its path"
         ) from None
 

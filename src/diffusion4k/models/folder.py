@@ -106,8 +106,8 @@ def parts_folder(folder: Path) -> Path:
     if named is None:
         how = f"`hf download {others}` gets it" if is_hub_id(others) else "correct it"
         raise Diffusion4kError(
-            f"{folder / SETTINGS}: {PARTS_FROM} is {others!r}, which is no folder in diffusers "
-            f"layout from there, no bundled model, and not in the hub's cache: {how}"
+            f"{folder / SETTINGS}: {PARTS_FROM} is {others!r}, which is not a folder in "
+            f"diffusers layout from there, not a bundled model, and not in the hub's cache: {how}"
         )
     return named
 
@@ -155,7 +155,7 @@ def _parts_from(folder: Path) -> str | None:
 
 
 def _named_folder(folder: Path, others: str) -> Path | None:
-    """That folder where the name is that of a folder or a bundled model."""
+    """The folder, if the name is that of a folder or a bundled model."""
     for named in (folder / others, bundled_models().get(others)):
         # One that takes its parts from elsewhere itself would make a chain, or a circle.
         if named is not None and (named / INDEX).is_file():
@@ -218,13 +218,13 @@ def index_entry(folder: Path, component: str) -> tuple[str, str] | None:
     if not (isinstance(entry, list) and len(entry) == 2 and all(isinstance(e, str) for e in entry)):
         raise Diffusion4kError(
             f"{folder / INDEX}: {component} is {shortened(entry)}: allowed is a list of library "
-            "and class: take the model from its source again"
+            "and class: download the model again from its source"
         )
     return entry[0], entry[1]
 
 
 def needed_entry(folder: Path, component: str, whose: str) -> tuple[str, str]:
-    """As `index_entry`, of a component that `whose` ("sd3 models") need.
+    """`index_entry` of a component that `whose` ("sd3 models") need.
 
     Raises:
         Diffusion4kError: also if there is none.
@@ -282,7 +282,7 @@ class _Stated(dict[str, Any]):
 
     def __missing__(self, key: str) -> Any:
         raise Diffusion4kError(
-            f"{self._path}: `{key}` is missing: take the model from its source again"
+            f"{self._path}: `{key}` is missing: download the model again from its source"
         )
 
 

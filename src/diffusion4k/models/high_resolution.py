@@ -36,7 +36,7 @@ class HighResolution(Section):
     positions: Literal["extend", "interpolate", "ntk", "yarn"] | None = None
     """How position embeddings go beyond the training size; None: as the model has them."""
     side: Count | None = None
-    """Longest side in pixels that a table of positions shall reach."""
+    """Longest side in pixels that a table of positions has to reach."""
     trained_tokens: Count | None = None
     """Tokens a side of the training images: rotary positions are scaled beyond it; None: 64."""
     time_dependent: Annotated[bool, Field(strict=True)] | None = None
@@ -58,7 +58,7 @@ class HighResolution(Section):
 
         Args:
             methods: what `positions` may be in models of the `family`.
-            where: the place to name in errors.
+            where: what to name in errors.
 
         Raises:
             error: an unknown option, a value of the wrong kind, or options that have no effect.
@@ -71,7 +71,7 @@ class HighResolution(Section):
             found = list_problems(problem, cls, dict(stated))
             raise error("; ".join(f"{where}.{each}" for each in found)) from None
         if wanted.positions is not None and wanted.positions not in methods:
-            allowed = ", ".join(methods) or "none, as they need none or have no such choice"
+            allowed = ", ".join(methods) or "none: they need none or have no such choice"
             raise error(
                 f"{where}.positions: found {wanted.positions!r}, allowed in {family} models: "
                 f"{allowed}"
@@ -80,7 +80,7 @@ class HighResolution(Section):
             if getattr(wanted, key) and wanted.positions not in ROTARY:
                 raise error(
                     f"{where}.{key}: has no effect without positions {' or '.join(ROTARY)}: give "
-                    "one of them, where the family has them, or leave it out"
+                    "one of them, if the family has them, or leave it out"
                 )
         if wanted.positions in TABLE and wanted.side is None:
             raise error(
@@ -91,7 +91,7 @@ class HighResolution(Section):
 
 
 def given_options(sides: tuple[int | None, int | None], **options: Any) -> dict[str, Any]:
-    """Those of the options that are given; a table of positions reaches the longer of the sides."""
+    """The options that are given; a table of positions reaches the longer of the sides."""
     given = {key: value for key, value in options.items() if value is not None}
     known = [side for side in sides if side is not None]
     if given.get("positions") in TABLE and known:

@@ -47,7 +47,7 @@ def published_parts_from(folder: Path) -> str | None:
 
 
 def cached_snapshot(hub_id: str) -> Path | None:
-    """The folder of a pipeline in the hub's cache, without a look at the network."""
+    """The folder of a pipeline in the hub's cache, without using the network."""
     from huggingface_hub import try_to_load_from_cache
 
     index = try_to_load_from_cache(hub_id, INDEX)
@@ -59,7 +59,7 @@ def download(
 ) -> Path:
     """The local folder of a hub id: downloaded to the hub's cache, or taken from there.
 
-    Arguments:
+    Args:
         wanted: the components to have; by default all.
         transformer: whether the transformer is among them.
 
@@ -130,6 +130,7 @@ def _object(hub_id: str, path: Path) -> dict[str, Any]:
         content = None
     if not isinstance(content, dict):
         raise Diffusion4kError(
-            f"{hub_id}: its {path.name} is no JSON object: the repository is damaged; use another"
+            f"{hub_id}: its {path.name} is not a JSON object: the repository is damaged; use "
+            "another"
         )
     return content

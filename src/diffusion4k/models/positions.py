@@ -5,7 +5,7 @@ and takes the middle. Where they begin and how far they are apart is read from t
 begins a new one at 0, the published ones lie around the middle of their training size, 64 tokens a
 side, at `(p - (N - 64) / 2) * 16 / 64` (arXiv 2403.03206, section 5.3.2).
 
-- `extend`: positions go on at the same spacing on all sides. Sizes up to N are unchanged.
+- `extend`: positions continue at the same spacing on all sides. Sizes up to N are unchanged.
 - `interpolate`: the same span is divided finer, so that no position lies outside what was trained.
 
 Rotary embeddings (Flux) rotate pairs of channels by position times frequency. With s the number of
@@ -96,9 +96,9 @@ def _table(positions: Tensor, width: int) -> Tensor:
 
 
 class ScaledRotaryEmbedding(nn.Module):
-    """In place of Flux' `pos_embed`; see above.
+    """Replacement of Flux's `pos_embed`; see above.
 
-    Arguments:
+    Args:
         theta, axes_dim: base and channels per axis, as the stock module has them.
         method: `ntk` or `yarn`.
         trained_tokens: tokens a side of the training images.

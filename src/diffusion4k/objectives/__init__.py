@@ -6,7 +6,7 @@ composition of four parts, `composed.Composed`:
     weighting(sigma) * mean over coefficients of  norm(transform(mask * error))
 
 - the error, of the velocity or of the clean latents (`space`);
-- `masks`: which places of the latents count;
+- `masks`: which positions of the latents count;
 - `transforms`: none, or the sub-bands of a wavelet with a weight each;
 - `norms`: squared, absolute, pseudo-Huber;
 - `weightings`: how much a noise level counts.

@@ -58,7 +58,7 @@ class Composed:
         weighting: of the whole loss, by noise level.
         transform: what the error is taken apart into, with weights.
         norm: of each coefficient.
-        mask: of the places in the latents, before the transform.
+        mask: of the positions in the latents, before the transform.
 
     Raises:
         ValueError: unknown space.

@@ -1,4 +1,4 @@
-r"""Which places of the latents count, at which noise level."""
+r"""Which positions of the latents count, at which noise level."""
 
 import math
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ __all__ = ["EnergyMask", "Mask"]
 
 
 class Mask(Protocol):
-    """Factors of the error, place by place."""
+    """Factors of the error, position by position."""
 
     def __call__(self, latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
-        """Of latents and noise `(B, C, H, W)` and sigma `(B,)`: `(B, 1, H, W)`, sigma's dtype."""
+        """Mask `(B, 1, H, W)`, in sigma's dtype, for `(B, C, H, W)` and sigma `(B,)`."""
         ...
 
 
@@ -26,7 +26,7 @@ class EnergyMask:
     """1 where A + lower >= sigma, else 0: latent wavelet diffusion (LWD), arXiv 2506.00433, eq. 6.
 
     A is where the detail is: LH^2 + HL^2 + HH^2 of a one-level Haar transform, mean over channels,
-    enlarged to the latents' size (bilinear), and brought to [0, 1] picture by picture. All places
+    enlarged to the latents' size (bilinear), and scaled to [0, 1] picture by picture. All positions
     learn at noise levels up to `lower`; only those rich in detail learn beyond. Latents without any
     detail have A = 0.
 

@@ -132,11 +132,11 @@ class SnrHuberWavelet(_Named):
 class LatentWaveletDiffusion(_Named):
     """Latent wavelet diffusion (LWD), arXiv 2506.00433, eq. 7: flow matching where detail is.
 
-    The squared error of the velocity times `masks.EnergyMask`, mean over all places.
+    The squared error of the velocity times `masks.EnergyMask`, mean over all positions.
 
     Args:
-        lower: noise level up to which all places learn, in [0, 1].
-        of: what the mask looks at, `latents` or `noisy`.
+        lower: noise level up to which all positions learn, in [0, 1].
+        of: what the mask is computed from, `latents` or `noisy`.
 
     Raises:
         ValueError: an argument out of its range.

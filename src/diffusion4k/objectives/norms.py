@@ -19,7 +19,7 @@ class Norm(Protocol):
     """An even function of every coefficient."""
 
     def __call__(self, error: Tensor, sigma: Tensor) -> Tensor:
-        """Of `error` and of noise levels that broadcast with it: the shape of `error`."""
+        """Norm of each `error`, in its shape, at noise levels that broadcast with it."""
         ...
 
 

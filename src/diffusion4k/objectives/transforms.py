@@ -23,11 +23,11 @@ class Transform(Protocol):
     """A linear map of the error, in bands."""
 
     def __call__(self, error: Tensor) -> Sequence[Tensor]:
-        """Of `(B, C, H, W)`: groups of bands of equal size, each `(B, bands, coefficients)`."""
+        """Groups of bands of equal size, each `(B, bands, coefficients)`, for `(B, C, H, W)`."""
         ...
 
     def weights(self, sigma: Tensor) -> Tensor:
-        """Of sigma `(B,)`: the weights of all bands in the order of the groups, `(B or 1, all)`."""
+        """Band weights at noise levels `sigma` `(B,)`, ordered by group, `(B or 1, all)`."""
         ...
 
 

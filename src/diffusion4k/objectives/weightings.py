@@ -36,7 +36,7 @@ class Weighting(Protocol):
     """A factor of the loss for each noise level."""
 
     def __call__(self, sigma: Tensor) -> Tensor:
-        """Of sigma in [0, 1], float32 or float64, any shape: the same shape, finite."""
+        """Weights at noise levels `sigma` in [0, 1], float32 or float64: same shape, finite."""
         ...
 
 
@@ -71,7 +71,7 @@ class SigmaSquared:
 class InverseSigmaSquared:
     """1 / sigma^2, `sigma_sqrt` in the training scripts of Stable Diffusion 3.
 
-    Meant for the latents, where it gives back plain flow matching, but for sigma below 1/1000.
+    Meant for the latents, where it restores plain flow matching, except for sigma below 1/1000.
     """
 
     def __call__(self, sigma: Tensor) -> Tensor:

@@ -1,30 +1,7 @@
 """What a training run or an image would take, known before it starts.
 
-`Blueprint` is a model without weights, `Machine` where it shall run; `plan_training` and
-`plan_generation` run its real networks on shapes alone (`tracker`) and come to a `Plan`.
+`training.plan_training` and `generation.plan_generation` run a model's real networks on shapes
+alone and come to a `plan.Plan`; `accounting.blueprint.Blueprint` is the model without weights,
+`accounting.machine.Machine` where it is to run. `first_look` refuses a recipe before any of that is
+imported, so nothing is imported here.
 """
-
-from diffusion4k.accounting.blueprint import Blueprint
-from diffusion4k.accounting.machine import Machine, described_machine, present_machine
-from diffusion4k.accounting.stages import PlannedStage
-from diffusion4k.planning.generation import GenerationSetup, plan_generation
-from diffusion4k.planning.plan import Change, Plan
-from diffusion4k.planning.report import report, verdict
-from diffusion4k.planning.training import plan_training
-from diffusion4k.training.step_cost import TrainingSetup
-
-__all__ = [
-    "Blueprint",
-    "Change",
-    "GenerationSetup",
-    "Machine",
-    "Plan",
-    "PlannedStage",
-    "TrainingSetup",
-    "described_machine",
-    "plan_generation",
-    "plan_training",
-    "present_machine",
-    "report",
-    "verdict",
-]

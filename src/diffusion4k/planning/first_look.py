@@ -1,6 +1,6 @@
 """What is wrong with a recipe as far as it shows before any library is loaded that takes seconds.
 
-`preflight` looks on from there, with the model's own code. Nothing is written here.
+`preflight` continues from there, with the model's own code. Nothing is written here.
 """
 
 import os
@@ -70,7 +70,7 @@ def is_first_here() -> bool:
 
 
 def processes() -> int:
-    """Of this run, as its launcher says."""
+    """Number of processes of this run, as its launcher says."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -92,13 +92,13 @@ def refuse_problems(name: str, findings: PreflightFindings) -> None:
 def refuse_file(output: Path) -> None:
     """Raise `UsageError` where the folder of results is a file."""
     if output.exists() and not output.is_dir():
-        raise UsageError(f"{output}: a file, no folder: choose another output")
+        raise UsageError(f"{output}: is a file, not a folder: choose another output")
 
 
 def first_look(recipe: Recipe, unknown: Collection[str] = ()) -> PreflightFindings:
     """Places that are not there, and packages that are not installed.
 
-    Arguments:
+    Args:
         unknown: keys whose values are those of `INSTEAD`.
     """
     findings = PreflightFindings()

@@ -51,7 +51,7 @@ class GenerationSetup:
     weights: str | None = None
     max_memory: int | None = None
     stages: tuple[Stage, ...] = ()
-    """Those the image is made in, the draft first; none: made directly."""
+    """Stages the image is made in, the draft first; none: made directly."""
 
     @classmethod
     def of(
@@ -165,7 +165,7 @@ def generation_stages(model: Blueprint, setup: GenerationSetup, *, gpu: bool) ->
 def _stage_parts(
     model: Blueprint, setup: GenerationSetup, stage: Stage, gpu: bool, *, is_draft: bool
 ) -> list[PlannedStage]:
-    """Of one stage of an image: encoding but for the draft, a sampling step, decoding."""
+    """Plans of one stage of an image: encoding (not of a draft), a sampling step, decoding."""
     size = stage.width, stage.height, setup.dtype
     limit = _decoder_limit(model, setup)
     guided = is_guided(model.family.guidance_kind(model.folder), stage.guidance)
@@ -274,7 +274,7 @@ def _decoder_limit(model: Blueprint, setup: GenerationSetup) -> int | None:
 
 
 def _bytes(module: nn.Module, setup: GenerationSetup) -> int:
-    """Of a module's weights; linear layers in the kind of weights asked for."""
+    """Bytes of a module's weights; linear layers in the requested kind of weights."""
     item, total = setup.dtype.itemsize, 0
     for layer in module.modules():
         own = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
@@ -284,7 +284,7 @@ def _bytes(module: nn.Module, setup: GenerationSetup) -> int:
 
 
 def _transformer_bytes(model: Blueprint, setup: GenerationSetup, gpu: bool) -> int:
-    """Of the transformer's weights that are on the device at once."""
+    """Bytes of the transformer's weights that are on the device at once."""
     whole = _bytes(model.transformer, setup)
     if not _streams(setup, gpu):
         return whole
@@ -319,5 +319,5 @@ def _weights_moved(model: Blueprint, setup: GenerationSetup) -> int:
 
 
 def _ram(model: Blueprint, setup: GenerationSetup) -> int:
-    """The largest component passes through the processor's memory when it is loaded."""
+    """The largest component passes through main memory when it is loaded."""
     return max(count(model, name) for name in model.components) * setup.dtype.itemsize

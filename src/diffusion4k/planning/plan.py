@@ -31,19 +31,19 @@ class Plan:
     what: str
     machine: Machine
     parameters: dict[str, int]
-    """By component."""
+    """Numbers of parameters by component."""
     stages: list[PlannedStage]
     """What happens one after the other; the highest decides."""
     others: list[PlannedStage]
     """For comparison: what other settings would take."""
     step_flops: int
-    """Of a step; of an image that is made in stages, of the last stage's."""
+    """FLOPs of a step; for an image that is made in stages, of the last stage's."""
     total_flops: int
     step_seconds: float
     total_seconds: float
     steps: int
     ram: int
-    """Bytes of the processor's memory beside the device."""
+    """Bytes of main memory beside the device."""
     disk: dict[str, int] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
     """Cheapest first; empty if it fits."""
@@ -65,7 +65,7 @@ class Plan:
 
     @property
     def fits(self) -> bool:
-        """Whether device, processor's memory and disk suffice, as far as they are known."""
+        """Whether device, main memory and disk suffice, as far as they are known."""
         return not self.shortages
 
     @property

@@ -1,4 +1,4 @@
-"""Everything that would end a run late, looked for in its first seconds and told all at once.
+"""Everything that would end a run late, checked in its first seconds and reported all at once.
 
 Each check stands alone: one that cannot be made because another failed (no model, say) is left out.
 Nothing is written, and no weights are loaded.
@@ -45,7 +45,7 @@ def summary(findings: PreflightFindings) -> str:
             f"disk {sum(plan.disk.values()) / 1e9:.2f} GB",
             f"time {duration(plan.total_seconds)}, about: {plan.steps} steps of "
             f"{duration(plan.step_seconds)}",
-            "`diffusion4k plan` with this recipe says more",
+            "`diffusion4k plan` with this recipe shows more",
         ]
     return "\n".join(lines)
 
@@ -62,10 +62,10 @@ def look_over(
 ) -> PreflightFindings:
     """Everything that is wrong with a recipe here.
 
-    Arguments:
+    Args:
         unknown: keys whose values are those of `INSTEAD`: what depends on them is left out.
         world: number of processes; by default the launcher's.
-        machine: on which it shall run; by default this one.
+        machine: on which it is to run; by default this one.
         planned: whether memory and time are planned, which takes a second or more.
         skip_bad: broken photographs are no problem.
         changed_inputs: nor are other photographs or weights than those of the checkpoint.
@@ -121,9 +121,9 @@ def _photographs(
     skip_bad: bool,
     sized: bool,
 ) -> int | None:
-    """Their number, at most; None if there are none.
+    """Largest possible number of photographs; None if there are none.
 
-    Arguments:
+    Args:
         made_for: model and family that the cache must be of; None: that is not known.
         sized: whether the recipe's resolution is known.
     """
@@ -162,7 +162,7 @@ def _photographs(
 
 
 def _lines(folder: Path) -> int | None:
-    """Of the metadata; None if there is none."""
+    """Number of lines of the metadata; None if there is none."""
     metadata = folder / METADATA
     return metadata.read_bytes().count(b"\n") if metadata.is_file() else None
 

@@ -24,25 +24,25 @@ def verdict(plan: Plan) -> str:
     need = f"{_size(plan.peak)} of {_size(machine.memory)} on {place} ({plan.highest.name})"
     if plan.fits:
         return f"fits: needs {need}"
-    told = f"does not fit: needs {need}"
+    line = f"does not fit: needs {need}"
     if "device" not in plan.shortages:
         short = [
             f"{_size(need)} of {have} ({name})"
             for name, need, have in (
-                ("memory of the processor", plan.ram, _size(machine.ram or 0)),
+                ("main memory", plan.ram, _size(machine.ram or 0)),
                 ("disk", sum(plan.disk.values()), _size(machine.disk or 0)),
             )
-            if {"memory of the processor": "ram", "disk": "disk"}[name] in plan.shortages
+            if {"main memory": "ram", "disk": "disk"}[name] in plan.shortages
         ]
         return f"does not fit: needs {', '.join(short)}"
     for change in plan.changes:
-        told += f"; {' '.join(change.how)}: {_size(change.peak)}"
-        told += "" if change.peak <= machine.memory else ", still too much"
+        line += f"; {' '.join(change.how)}: {_size(change.peak)}"
+        line += "" if change.peak <= machine.memory else ", still too much"
     if plan.changes:
-        return told
+        return line
     is_cache = plan.highest.name in ("text encoding", "image encoding") and plan.notes
     return (
-        f"{told}; {plan.notes[-1] if is_cache else 'no setting makes it fit: a smaller size may'}"
+        f"{line}; {plan.notes[-1] if is_cache else 'no setting makes it fit: a smaller size may'}"
     )
 
 
@@ -70,7 +70,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield f"  step    {_flops(plan.step_flops):>12}  {duration(plan.step_seconds):>9}"
     yield f"  total   {_flops(plan.total_flops):>12}  {duration(plan.total_seconds):>9}"
     if plan.machine.on_gpu:
-        yield f"  memory of the processor  {_size(plan.ram)}"
+        yield f"  main memory  {_size(plan.ram)}"
     for name, size in plan.disk.items():
         yield f"  disk: {name:<18} {_size(size)}"
     yield from (f"  note: {note}" for note in plan.notes)
@@ -81,7 +81,7 @@ def _lines(plan: Plan) -> Iterator[str]:
 def _machine(machine: Machine) -> str:
     speed = f"{machine.flops / 1e12:.3g} TFLOP/s, {machine.utilisation:.0%} of them used"
     if not machine.on_gpu:
-        return f"on this machine's processor: {_size(machine.memory)} free, {speed}"
+        return f"on this machine's CPU: {_size(machine.memory)} free, {speed}"
     known = [
         f"{_size(size)} {name}"
         for size, name in ((machine.ram, "RAM"), (machine.disk, "disk"))

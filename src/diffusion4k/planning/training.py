@@ -45,7 +45,7 @@ class Savings:
 
     @property
     def cost(self) -> float:
-        """In time, or in what the result is worth."""
+        """Cost in time, or in what the result is worth."""
         doubt = 0.1 * self.eight_bit + 1.0 * self.offload + 3.0 * self.lora
         time = 0.3 * self.checkpointing + 0.1 * math.log2(self.divided) + 0.5 * self.shared
         return time + doubt
@@ -56,7 +56,7 @@ def plan_training(
 ) -> Plan:
     """A run of a recipe from an empty cache to its last step, on all GPUs of the machine.
 
-    Arguments:
+    Args:
         images: number of photographs; by default those of the recipe's folder, if it is there.
 
     Raises:

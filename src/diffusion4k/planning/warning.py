@@ -1,6 +1,6 @@
 """A warning before a run that memory will not suffice for, at next to no cost.
 
-What surely fits is told apart by a bound that needs only the sizes of the layers; only where the
+What surely fits is recognised by a bound that needs only the sizes of the layers; only where the
 bound is above the free memory the plan is made, which is nothing beside such a run.
 """
 
@@ -91,7 +91,7 @@ def _warning(plan: Plan) -> str | None:
 def _layers(model: Blueprint) -> tuple[int, int]:
     """Parameters, and outputs of the transformer's linear layers for a token.
 
-    Of text encoders only the files are looked at, which hold two bytes a parameter or more.
+    For text encoders only the sizes of files count, which hold two bytes a parameter or more.
     """
     linears = [part for part in model.transformer.modules() if isinstance(part, nn.Linear)]
     own = count_parameters(model.transformer)

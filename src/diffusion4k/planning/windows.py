@@ -11,7 +11,7 @@ __all__ = ["count_windows"]
 
 
 def count_windows(stage: Stage, family: Family) -> WindowCount | None:
-    """The windows of a step, those of a shifted grid as the mean over all its places.
+    """The windows of a step, those of a shifted grid as the mean over all its positions.
 
     `family` is at the stage's factor. None: the transformer sees the image whole.
     """

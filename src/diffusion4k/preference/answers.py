@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.errors import Diffusion4kError, UsageError, one_line
 from diffusion4k.support.files import atomic_path
 from diffusion4k.support.text_files import (
     as_cell,
@@ -62,7 +62,7 @@ class Answer:
     """Which of the two stood left, or was sent first."""
     choice: Choice
     pair_seconds: float | None
-    """How long the pair was looked at until all its questions were answered, so the same in the
+    """How long the pair was viewed until all its questions were answered, so the same in the
     rows of all of them; None if not known."""
     at: str
     """Time in UTC, ISO 8601."""
@@ -194,8 +194,9 @@ def _read(path: Path) -> Iterator[Any]:
 
             yield from parquet.read_table(path).to_pylist()
     except OSError as error:
-        reason = error.strerror or " ".join(str(error).split())[:200]
+        reason = error.strerror or one_line(error)
         raise Diffusion4kError(f"{path}: cannot be read: {reason}") from None
     except (ValueError, RecursionError) as error:  # pyarrow's errors are ValueErrors
-        reason = " ".join(str(error).split())[:200]
-        raise Diffusion4kError(f"{path}: cannot be read ({reason}): write it again") from None
+        raise Diffusion4kError(
+            f"{path}: cannot be read ({one_line(error)}): write it again"
+        ) from None

@@ -43,14 +43,14 @@ class Attention:
 def passed(check: Check, *, copy: bool, tie: bool, sharp: bool, ties_allowed: bool) -> Passed:
     """What one answer to a check says.
 
-    A blurred copy must not be preferred by a question that looks at sharpness. Of one image shown
+    A blurred copy must not be preferred by a question about sharpness. Of one image shown
     twice no side is better, where "no difference" can be answered.
 
     Args:
         check: What was shown.
         copy: Whether the blurred copy was chosen.
         tie: Whether "no difference" was.
-        sharp: Whether the question looks at sharpness.
+        sharp: Whether the question is about sharpness.
         ties_allowed: Whether "no difference" could be.
     """
     if check == "degraded" and sharp:

@@ -3,8 +3,8 @@
 Each photograph is reduced to the wanted shorter side, its central square is encoded (the
 posterior's mean) and decoded, and the result rounded to eight bits before anything is measured, as
 a saved image would be. Reconstructions and measurements are kept under names that follow from the
-photograph's bytes, the autoencoder's weights and the settings: a run that was stopped goes on where
-it was.
+photograph's bytes, the autoencoder's weights and the settings: a run that was stopped continues
+where it was.
 """
 
 import hashlib
@@ -64,7 +64,7 @@ class Autoencoder:
         self.name = name
         model, _, factor = name.partition("@")
         if factor not in ("", "8", "16"):
-            raise UsageError(f"--vae {name}: behind @ stands 8 or 16")
+            raise UsageError(f"--vae {name}: give 8 or 16 after @")
         folder = resolve_autoencoder(model)
         load = load_stock_autoencoder if factor == "8" else load_autoencoder
         self.network: Any = load(folder).eval()

@@ -1,7 +1,7 @@
 """Originals and their reconstructions side by side, in the manner of the supplement's Fig. 16.
 
-Per photograph: the whole picture with a marked place, that place enlarged, and for each autoencoder
-the same two and a map of its errors.
+Per photograph: the whole picture with a marked region, that region enlarged, and for each
+autoencoder the same two and a map of its errors.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from diffusion4k.support.files import atomic_path
 __all__ = ["ERROR_FACTOR", "draw", "drawn"]
 
 ERROR_FACTOR = 8
-"""By which the error map multiplies absolute differences."""
+"""Factor by which the error map multiplies absolute differences."""
 
 _CELL, _GAP, _TEXT = 300, 8, 16
 _MARK, _SOFT, _GROUND = "#d7263d", "#5d6b7a", "#f5f7f9"
@@ -92,7 +92,7 @@ def _enlarged(image: NDArray[np.uint8], box: Box, cell: int) -> Image.Image:
 
 
 def _busiest(image: NDArray[np.uint8], cell: int) -> Box:
-    """As large as fills a cell when every pixel is a square of whole pixels."""
+    """Busiest box that fills a cell when every pixel is a square of whole pixels."""
     left, top, right, _ = busiest_places([image], _PATCH, 1)[0]
     shorter = min(image.shape[:2])
     side = min(cell // max(1, cell // (right - left)), shorter)

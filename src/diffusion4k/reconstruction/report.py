@@ -162,7 +162,7 @@ def _show(result: ReconstructionResult, console: Console) -> None:
         if not given[name]
     ]
     if missing:
-        console.print(f"Not measured, as no weights are given: {', '.join(missing)}.")
+        console.print(f"Not measured, because no weights are given: {', '.join(missing)}.")
     console.print(
         "In brackets 95% intervals (bootstrap over photographs). With fewer than 1280 samples the "
         "Fréchet distances are too high: compare them within a row only."

@@ -40,7 +40,7 @@ def generate(
 ) -> list[Output]:
     """Make the images of all requests; those already there with the same settings are kept.
 
-    Arguments:
+    Args:
         requests: equal ones are made once.
         model: `pocket`, a folder in diffusers layout, a hub id, or a `Sampler` already loaded.
         out: a folder, or for one image a file ending in .png, .jpg or .jpeg.
@@ -53,7 +53,7 @@ def generate(
         One `Output` per different request, in order.
 
     Raises:
-        UsageError: a request out of range, or an output place that cannot be meant.
+        UsageError: a request out of range, or an output path that is not usable.
         Diffusion4kError: the model cannot be found, loaded or run.
     """
     place = _Destination(Path(out), image_format)

@@ -26,6 +26,7 @@ from diffusion4k.errors import Diffusion4kError
 from diffusion4k.sampling.png import PngWriter
 from diffusion4k.sampling.request import SamplingSettings
 from diffusion4k.support.files import atomic_path
+from diffusion4k.support.text_files import check_plain
 
 __all__ = ["SUFFIXES", "image_name", "is_made_here", "is_present", "read_metadata", "write_image"]
 
@@ -87,6 +88,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
         Diffusion4kError: no such file, no image, or an image without such a record.
     """
     path = Path(path)
+    check_plain(path)
     try:
         with Image.open(path) as image:
             if image.format == "JPEG":
@@ -106,7 +108,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
         # without the system's error number.
         if getattr(error, "errno", None) is not None:
             raise
-        raise Diffusion4kError(f"{path}: not an image that can be read") from None
+        raise Diffusion4kError(f"{path}: not a readable image") from None
     if not isinstance(metadata, dict) or not metadata.keys() >= _RECORD:
         raise Diffusion4kError(f"{path}: carries no record of diffusion4k")
     return metadata

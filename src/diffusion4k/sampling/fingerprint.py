@@ -28,7 +28,7 @@ def fingerprint(model: Path) -> str:
     """Sixteen hexadecimal digits that name the content of a model folder's components.
 
     Files up to 64 MiB count in full; of larger ones the size and 4 KiB of every MiB, so that a
-    change in any tensor of a MiB or more is seen. File times and the folder's own name and place
+    change in any tensor of a MiB or more is seen. File times and the folder's own name and path
     do not count, nor do files beside the components (training state, model card), but for the
     settings of `diffusion4k.json` that change what the model computes.
     """

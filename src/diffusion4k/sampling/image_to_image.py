@@ -64,13 +64,13 @@ def from_latents(
     generator: torch.Generator,
     **options: Any,
 ) -> Any:
-    """What the pipeline makes of clean latents: their last `strength` of the steps made anew.
+    """What the pipeline makes of clean latents: their last `strength` of the steps made again.
 
     By the family's stock image-to-image pipeline; where diffusers has none, or none that takes the
     scheduler, by its stock pipeline from noisy latents on the last steps of the schedule, which is
     the same.
 
-    Arguments:
+    Args:
         pipeline: the family's own; its components are used.
         latents: normalised `(1, C, h, w)`.
         options: of the stock pipeline's call: size, embeddings and so on.

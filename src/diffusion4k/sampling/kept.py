@@ -23,7 +23,7 @@ __all__ = ["KeptStages"]
 class KeptStages:
     """The finished stages of one image.
 
-    Arguments:
+    Args:
         path: of the image.
         stay: keep them after the image is complete, in the folder `NAME-stages` beside it; else
             they are removed. Until then they lie in a hidden folder.

@@ -4,9 +4,9 @@
 - balanced: text encoders are freed once the prompts are encoded; the transformer is off the device
   while an image is decoded.
 - low: text encoders are freed; the transformer's blocks come to the device one by one; the
-  decoder's feature maps take at most 1 GiB unless told otherwise.
+  decoder's feature maps take at most 1 GiB by default.
 
-Off the device means in the processor's memory. Where the processor is the device the transformer
+Off the device means in the CPU's memory. Where the CPU is the device the transformer
 stays: its weights are mapped from their file, and the system drops and reads them as it needs room.
 The autoencoder is small and stays, and is run lean in any case.
 """
@@ -26,7 +26,7 @@ _LOW_DECODER = 2**30
 
 
 def check_level(level: str) -> None:
-    """Refuse what is no level.
+    """Refuse anything that is not a level.
 
     Raises:
         UsageError: names the levels.
@@ -50,7 +50,7 @@ def decoder_limit(level: str, max_memory: int | None, *, decodes_in_strips: bool
 class Placement:
     """Moves a pipeline's parts at the right moments.
 
-    Arguments:
+    Args:
         level: `low`, `balanced` or `high`.
         device: where to compute.
         max_memory: of the decoder's feature maps, in bytes or as `"4GiB"`.
@@ -113,7 +113,7 @@ class Placement:
 
 
 def stream_blocks(transformer: nn.Module, device: torch.device) -> None:
-    """Keep a transformer in the processor's memory; a block is on the device while it computes."""
+    """Keep a transformer in the CPU's memory; a block is on the device while it computes."""
     from diffusers.hooks import apply_group_offloading
 
     apply_group_offloading(

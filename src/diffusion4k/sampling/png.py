@@ -29,7 +29,7 @@ class PngWriter:
 
     Use as a context manager; `write` rows from the top until all are there.
 
-    Arguments:
+    Args:
         texts: keyword and text of iTXt chunks (uncompressed UTF-8), which stand before the pixels.
 
     Raises:

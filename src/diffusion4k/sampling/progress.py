@@ -25,7 +25,7 @@ _SECONDS_BETWEEN_LINES = 10.0
 class SamplingProgress:
     """Counts steps of each image and of the whole run; use as a context manager.
 
-    Arguments:
+    Args:
         images: settings of each image that will be made, in order.
         shown: False prints nothing.
     """

@@ -32,7 +32,7 @@ def with_low_bands(
 ) -> Iterator[NDArray[np.uint8]]:
     """The picture that `strips` make up, its low sub-bands those of `enlarged`; strips again.
 
-    Arguments:
+    Args:
         strips: of rows from the top, `(rows, W, 3)` each.
         enlarged: `(H, W, 3)`.
         levels: of the wavelet transform, from 1.

@@ -1,7 +1,7 @@
-"""What is asked for, checked, and completed with the model's defaults to what will be done."""
+"""Requests, checked and completed with the model's defaults."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,16 +34,17 @@ class Request:
     """One image to make; what is None is taken from the model's defaults.
 
     Sizes are in pixels. Guidance is the classifier-free guidance scale; up to 1 it is off.
-    `init` is an image to start from: its last `strength` (0 to 1) of the steps are made anew.
+    `init` is an image to start from: its last `strength` (0 to 1) of the steps are made again.
 
-    An image is made in stages where its model states them, or where they are asked for: `stages`
-    are their longer sides, the draft's first (`()`: directly), `draft` is the first one, which is
-    doubled until the size is reached. Then `steps` are the draft's, and `stage_options` those of
-    all stages after it; see `sampling.stages`.
+    An image is made in stages where its model states them, or where the request asks for them:
+    `stages` are their longer sides, the draft's first (`()`: directly), `draft` is the first one,
+    which is doubled until the size is reached. Then `steps` are the draft's, and `stage_options`
+    those of all stages after it; see `sampling.stages`.
     """
 
     prompt: str
     seed: int = 0
+    _: KW_ONLY
     negative_prompt: str = ""
     width: int | None = None
     height: int | None = None
@@ -55,11 +56,11 @@ class Request:
     draft: int | None = None
     stage_options: StageOptions | None = None
     shift: float | None = None
-    """Of noise levels, in place of the model's own at that size; of images made directly."""
+    """Shift of noise levels in place of the model's own at that size, for images made directly."""
 
     @property
     def asks_for_stages(self) -> bool:
-        """Whether stages are asked for, and not left to the model."""
+        """Whether the request asks for stages, and does not leave them to the model."""
         return bool(self.stages or self.draft or self.stage_options)
 
 
@@ -93,7 +94,7 @@ class SamplingSettings:
     """How it is made in stages, the draft first; None: directly. `steps` and `guidance` are the
     draft's then."""
     shift: float | None = None
-    """Of noise levels, where it is not the model's own."""
+    """Shift of noise levels, where it is not the model's own."""
 
     @property
     def denoising_steps(self) -> int:
@@ -187,7 +188,7 @@ def _stages(
         if request.asks_for_stages:
             raise UsageError(
                 f"init {request.init}: an image to start from takes the draft's place: leave out "
-                "what says how stages are made"
+                "the options of stages"
             )
         return None
     return resolve_stages(
@@ -303,11 +304,11 @@ def _prompt_of(line: str, place: str) -> str:
 
 def _check_prompt(prompt: str, what: str) -> None:
     if not prompt.strip():
-        raise UsageError(f"the {what} is empty: say what the image shall show")
+        raise UsageError(f"the {what} is empty: say what the image should show")
     if len(prompt) > _MAX_PROMPT:
         raise UsageError(f"the {what} has {len(prompt)} characters: allowed are {_MAX_PROMPT}")
     if odd := [c for c in prompt if ord(c) < 32 and c not in "\t\n\r"]:
-        raise UsageError(f"the {what} holds the control character {odd[0]!r}: take it out")
+        raise UsageError(f"the {what} holds the control character {odd[0]!r}: remove it")
     try:
         prompt.encode()
     except UnicodeEncodeError:

@@ -43,7 +43,7 @@ class Sampler:
     Text encoders are in memory only while `encode` runs, and never beside the transformer unless
     new prompts come after the first image; the pipeline is loaded with the first image.
 
-    Arguments:
+    Args:
         model: `pocket`, a folder in diffusers layout, or a hub id.
         device: where to compute; by default the first GPU if there is one, else the CPU.
         dtype: `float32`, `bfloat16`, `float16`, or `auto`: bfloat16 on a GPU, float32 on the CPU.
@@ -171,7 +171,7 @@ class Sampler:
     ) -> Image.Image:
         """One RGB image of `settings.width` x `settings.height`.
 
-        Arguments:
+        Args:
             on_step: called after each step.
             on_stage: called with the number of each stage, from 0, that begins.
             kept: where the pictures of finished stages are kept.
@@ -235,7 +235,7 @@ class Sampler:
         on_step: Callable[[], None] | None,
         stage: Stage | None = None,
     ) -> dict[str, Any]:
-        """Of the stock pipeline's call: embeddings, guidance, and the look at each step."""
+        """Arguments of the stock pipeline's call: embeddings, guidance, callback of each step."""
         steps, of_stage = settings.denoising_steps, ""
         if stage:
             steps, of_stage = stage.steps_made, f" of stage {stage.name}"
@@ -310,7 +310,7 @@ class Sampler:
         return pipeline
 
     def _load_transformer(self, folder: Path, adapter: Any = None) -> Any:
-        """A transformer with its weights stored as asked for, and the LoRA's layers in it."""
+        """A transformer with its weights stored as requested, and the LoRA's layers in it."""
         dtype = self.torch_dtype
         transformer = load_transformer(self.family, folder, dtype=dtype, weights=self.weights)
         if adapter:
@@ -328,7 +328,7 @@ class Sampler:
         return self.family.guidance_kind(self.folder)
 
     def _fingerprint(self, model: str) -> str:
-        """Of this model or of one that makes a stage; each is read once."""
+        """Fingerprint of this model or of one that makes a stage; each is read once."""
         if model not in self._fingerprints:
             folder = self.folder if model == self.model else resolve(model)
             self._fingerprints[model] = fingerprint(folder)

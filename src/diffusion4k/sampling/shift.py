@@ -1,4 +1,4 @@
-"""How sampling shifts the noise levels of an image: by its model's schedule, or as asked for.
+"""How sampling shifts the noise levels of an image: by its model's schedule, or as requested.
 
 sigma' = s sigma / (1 + (s - 1) sigma) (Esser et al., arXiv 2403.03206, section 5.3.2). The more,
 the more steps are spent on the layout and the fewer on detail.
@@ -20,8 +20,8 @@ def check_shift(
 ) -> None:
     """Refuse a shift that is none, and a size at which the model's own leaves no step for detail.
 
-    Arguments:
-        shift: as asked for; None: the model's own.
+    Args:
+        shift: as requested; None: the model's own.
         natural: the model's own at that size.
 
     Raises:
@@ -34,7 +34,7 @@ def check_shift(
     if natural > MOST:
         raise UsageError(
             f"{width}x{height}: at so many tokens the schedule of {model} shifts noise levels by "
-            f"{natural:,.0f}, by which all steps but the last see noise alone: choose a smaller "
+            f"{natural:,.0f}, so that all steps but the last see only noise: choose a smaller "
             "size or a higher factor, make it in stages, or give a shift (3 to 30, say)"
         )
 

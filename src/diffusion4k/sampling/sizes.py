@@ -1,4 +1,4 @@
-"""Sizes of images and numbers of steps that can be asked for."""
+"""Allowed sizes of images and numbers of steps."""
 
 from diffusion4k.errors import UsageError
 from diffusion4k.support.multiples import check_multiple

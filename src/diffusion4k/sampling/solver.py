@@ -14,7 +14,7 @@ __all__ = ["dpm_solver"]
 def dpm_solver(scheduler: Any, shift: float | None = None) -> Any:
     """The stock DPM-Solver++(2M) for a model of that scheduler; one already stays as it is.
 
-    Arguments:
+    Args:
         shift: of noise levels, where the scheduler's own depends on the number of tokens.
     """
     from diffusers import DPMSolverMultistepScheduler

@@ -44,7 +44,7 @@ def denoise_stages(
 ) -> tuple[Tensor, NDArray[np.uint8] | None]:
     """The normalised latents `(1, C, h, w)` of the last stage, and the picture of the one before.
 
-    Arguments:
+    Args:
         on_stage: called with the number of each stage that begins, from 0.
         kept: where the pictures of finished stages are; the last one there is continued from.
     """
@@ -123,12 +123,12 @@ def _enlargement(stage: Stage, before: NDArray[np.uint8]) -> float:
 
 
 def _levels(stage: Stage, enlargement: float) -> int:
-    """Of the wavelet transform, whose lowest sub-band is what the picture before shows."""
+    """Levels of the wavelet transform whose lowest sub-band is what the picture before shows."""
     return max(1, round(math.log2(enlargement))) + (stage.further_levels or 0)
 
 
 def stage_seed(seed: int, number: int) -> int:
-    """Of the random numbers of a stage; the draft, number 0, has those of the image."""
+    """Seed of the random numbers of a stage; the draft, number 0, has the image's."""
     if number == 0:
         return seed
     return int(hashlib.sha256(f"{seed} stage {number}".encode()).hexdigest()[:15], 16)
@@ -162,7 +162,7 @@ def refine(
 ) -> Tensor:
     """The latents of a stage, `(1, C, h, w)` normalised, from those of the enlarged picture.
 
-    Arguments:
+    Args:
         pipeline: the family's stock pipeline, at the stage's factor.
         enlargement: longer side of the stage over that of the picture.
         seed: of the grid of windows.

@@ -30,9 +30,9 @@ class Stage:
 
     width: int
     height: int
-    """In pixels."""
+    """Height in pixels."""
     steps: int
-    """Of the whole schedule; `steps_made` are the last `strength` of them."""
+    """Steps of the whole schedule; `steps_made` are the last `strength` of them."""
     guidance: float
     factor: int
     """Pixels a side of one latent."""
@@ -47,15 +47,15 @@ class Stage:
     low_bands_weight: float | None = None
     """Weight of that, above 0 to 1; None where it is off."""
     wavelet: str | None = None
-    """Of these sub-bands; None where it is off."""
+    """Wavelet of these sub-bands; None where it is off."""
     further_levels: int | None = None
-    """Of the wavelet transform, beyond as many as the picture was doubled; None where it is off."""
+    """Levels of the wavelet transform beyond the number of doublings; None where it is off."""
     solver: str | None = None
     """`dpm++`; None: the model's own scheduler."""
     model: str | None = None
-    """Whose transformer makes it; None: that of the model itself."""
+    """Model whose transformer makes the stage; None: the model itself."""
     model_fingerprint: str | None = None
-    """Of that transformer's folder; None where nobody has looked at it (see `Sampler.settle`)."""
+    """Fingerprint of that transformer's folder; None before it is read (see `Sampler.settle`)."""
 
     @property
     def steps_made(self) -> int:
@@ -102,8 +102,8 @@ def resolve_stages(
 ) -> tuple[Stage, ...] | None:
     """The stages of an image of `width` x `height` pixels, the draft first; None: made directly.
 
-    Arguments:
-        family, model, defaults: the family at the factor asked for, and the model's folder.
+    Args:
+        family, model, defaults: the family at the requested factor, and the model's folder.
         steps: asked for the draft; None: as the model's draft has it.
         guidance: asked for all stages; None: as the model has it for each.
         stages: longer sides in pixels, the draft's first; the image's own is added where it is

@@ -1,14 +1,14 @@
 r"""Guidance of a stage by the low sub-bands of the stage before.
 
-A stage is to add detail, not to paint anew. In each step the clean latents that the network's
-prediction implies are drawn towards the enlarged picture, in the
-sub-bands that it has and no other:
+A stage is to add detail, not to paint a new picture. In each step the clean latents that the
+network's prediction implies are drawn towards the enlarged picture, only in the sub-bands that it
+has:
 
     x0' = x0 + w(sigma) P(reference - x0),
 
-P keeping the lowest sub-band of as many levels as the picture was doubled. The prediction that
-implies x0' goes on to the scheduler. As this is affine in the prediction, classifier-free guidance
-between predictions so changed is the same as this after it. Compare DiffuseHigh (Kim et al., arXiv
+where P keeps the lowest sub-band of as many levels as the picture was doubled. The prediction that
+implies x0' is passed to the scheduler. This is affine in the prediction, so it may come before or
+after classifier-free guidance. Compare DiffuseHigh (Kim et al., arXiv
 2406.18459), which replaces sub-bands (w = 1), and HiFlow (Bu et al., arXiv 2504.06232).
 """
 
@@ -25,7 +25,7 @@ __all__ = ["WaveletGuidance", "low_band"]
 def low_band(x: Tensor, levels: int, wavelet: str = "haar") -> Tensor:
     """What `x` has in the lowest sub-band of so many levels.
 
-    Arguments:
+    Args:
         x: `(B, C, H, W)`, of any size.
         levels: from 0, which keeps all of `x`.
         wavelet: name of a discrete PyWavelets filter bank; it sees the edges continued.
@@ -51,7 +51,7 @@ def low_band(x: Tensor, levels: int, wavelet: str = "haar") -> Tensor:
 class WaveletGuidance:
     """Changes predictions so that the low sub-bands of the clean latents stay with a reference.
 
-    Arguments:
+    Args:
         reference: clean latents `(1, C, h, w)` of the enlarged picture.
         levels: of the wavelet transform; the picture was enlarged by 2**levels.
         weight: of the reference at the first step, from 0 (none) to 1 (replaces the sub-bands).

@@ -32,7 +32,7 @@ __all__ = ["StageTransformer", "Windows", "overlapping", "shifted", "windows_per
 _TOKENS_PER_CALL = 4096
 
 Axis = list[tuple[int, Tensor]]
-"""Of each window along an axis the origin and the weights `(n,)`, both in latents."""
+"""Origin and weights `(n,)` of each window along an axis, both in latents."""
 
 
 def windows_per_call(tokens: int) -> int:
@@ -76,7 +76,7 @@ def overlapping(size: int, window: int) -> Axis:
 class Windows:
     """How a stage's latents are cut.
 
-    Arguments:
+    Args:
         side: of a window, in latents.
         tokens: of a window of full size.
         grid: one of `families.stages.GRIDS`.
@@ -126,7 +126,7 @@ class Windows:
 class StageTransformer(nn.Module):
     """Stands in the place of a stock transformer, whose other attributes it has.
 
-    Arguments:
+    Args:
         transformer: the stock one, with whatever hooks, adapters and weights it has.
         family: knows how its pipeline calls it.
         rows, columns: of the latents.

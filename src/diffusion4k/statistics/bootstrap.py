@@ -1,6 +1,6 @@
 """Bootstrap intervals: what a statistic would be, had other rows of the same kind been drawn.
 
-Rows (pictures, prompts, answers) are drawn anew with replacement, as many as there are. A draw is
+Rows (pictures, prompts, answers) are resampled with replacement, as many as there are. A draw is
 written down as counts: how often each row came. A statistic is a function of many draws at once,
 
     counts (B, n) -> values (B,)
@@ -16,6 +16,7 @@ Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 1
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import isnan
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -23,7 +24,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from diffusion4k.errors import UsageError
 
-__all__ = ["Interval", "Statistic", "bootstrap", "mean_of", "minus", "ratio_of_sums"]
+__all__ = [
+    "Interval",
+    "Statistic",
+    "bootstrap",
+    "drawn_values",
+    "mean_of",
+    "minus",
+    "ratio_of_sums",
+]
 
 Statistic: TypeAlias = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Counts `(B, n)` to values `(B,)`; NaN where a draw has no value, as a constant has no rank."""
@@ -33,7 +42,7 @@ _BLOCK = 1 << 22  # counts in memory at once
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and the bounds between which it lies at the level asked for.
+    """A value and the bounds between which it lies at the requested level.
 
     The bounds are NaN where there are too few rows to know.
     """
@@ -41,6 +50,11 @@ class Interval:
     value: float
     low: float
     high: float
+
+    def as_json(self) -> dict[str, float | None]:
+        """Its numbers; None for NaN, which JSON does not know."""
+        numbers = {"value": self.value, "low": self.low, "high": self.high}
+        return {name: None if isnan(number) else number for name, number in numbers.items()}
 
 
 def mean_of(values: ArrayLike) -> Statistic:
@@ -72,11 +86,11 @@ def bootstrap(
 ) -> Interval:
     """The value of `statistic` on all rows, and its bootstrap interval.
 
-    Arguments:
+    Args:
         rows: how many there are.
         clusters: a label for each row; rows of one label are drawn together.
         resamples: draws.
-        level: the probability that the interval shall hold the truth.
+        level: the probability with which the interval should hold the truth.
 
     Returns:
         Bounds that are NaN for fewer than two rows (or clusters), or where more than half of the
@@ -94,12 +108,11 @@ def bootstrap(
     unknown = Interval(value, float("nan"), float("nan"))
     if members.max() == 0:
         return unknown
-    units = int(members.max()) + 1
     # Without clusters the counts of the units are those of the rows, and need no copy.
     of_rows = slice(None) if clusters is None else members
-    per_block = max(1, _BLOCK // rows)
-    drawn = np.concatenate(
-        [statistic(counts[:, of_rows]) for counts in _draws(units, resamples, seed, per_block)]
+    units, per_block = int(members.max()) + 1, max(1, _BLOCK // rows)
+    drawn = drawn_values(
+        lambda counts: statistic(counts[:, of_rows]), units, resamples, seed, per_block=per_block
     )
     drawn = drawn[~np.isnan(drawn)]
     if len(drawn) * 2 < resamples or np.isnan(value):
@@ -112,6 +125,20 @@ def bootstrap(
         return Interval(value, value, value)
     low, high = np.quantile(drawn, shares)
     return Interval(value, float(low), float(high))
+
+
+def drawn_values(
+    statistic: Statistic, units: int, resamples: int, seed: int, *, per_block: int | None = None
+) -> NDArray[np.float64]:
+    """The statistic on each of `resamples` draws of `units` from `units`, `(resamples,)`.
+
+    Args:
+        per_block: Draws whose counts are in memory at once; they do not depend on it.
+    """
+    per_block = per_block or max(1, _BLOCK // units)
+    return np.concatenate(
+        [statistic(counts) for counts in _draws(units, resamples, seed, per_block)]
+    )
 
 
 def _draws(units: int, resamples: int, seed: int, per_block: int) -> Iterator[NDArray[np.float64]]:

@@ -3,7 +3,7 @@ r"""Bradley-Terry: a strength for each model from comparisons of two at a time.
     P(i is preferred to j) = 1 / (1 + exp(s_j - s_i)),    sum_i s_i = 0
 
 **Ties** are half a win for each, which leaves a mean share of 1/2 at equal strengths; how often
-people see no difference is told beside it, not modelled.
+people see no difference is reported beside it, not modelled.
 
 **Fit.** Newton's method on the concave log-likelihood; wins W (i over j), expected wins W^ = N P:
 
@@ -61,7 +61,7 @@ def rank(
 ) -> Ranking:
     """Strengths of models from comparisons, each `(n,)`.
 
-    Arguments:
+    Args:
         first, second: numbers of the two models, from 0.
         scores: 1 if the first is preferred, 0 if the second is, 1/2 for a tie.
         clusterings: one or two kinds of labels `(n,)`; without, each comparison is its own.

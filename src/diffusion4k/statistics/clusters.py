@@ -17,7 +17,7 @@ neither people nor prompts matter, and there are as many degrees of freedom as c
 Where all answers are equal, V says nothing: the interval is Wilson's for as many answers as there
 are clusters. So it is for answers that do not belong together.
 
-The cluster bootstrap draws whole clusters anew, as many as there are, and takes the standard
+The cluster bootstrap resamples whole clusters, as many as there are, and takes the standard
 deviation of the log-odds over the draws in place of sqrt(V) / (p (1 - p)). Drawn clusters vary less
 than clusters do, by (G - 1) / G, which is made good. Percentiles of the draws would be too narrow
 for few clusters, and quantiles of studentised draws wild.
@@ -33,8 +33,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diffusion4k.errors import UsageError
-from diffusion4k.statistics.bootstrap import Interval
-from diffusion4k.statistics.proportions import wilson
+from diffusion4k.statistics.bootstrap import Interval, drawn_values, ratio_of_sums
+from diffusion4k.statistics.proportions import wilson, wilson_around
 
 __all__ = ["FEWEST", "cluster_bootstrap", "clustered_share", "clustered_variance"]
 
@@ -52,7 +52,7 @@ def clustered_share(
 ) -> Interval:
     """The mean of scores `(n,)` in [0, 1], and its interval.
 
-    Arguments:
+    Args:
         clusterings: of each kind a label for each score; none, one or two kinds.
 
     Returns:
@@ -71,7 +71,7 @@ def clustered_share(
         return wilson(float(y.sum()), len(y), level)
     variance, freedom = clustered_variance((y - share)[:, None] / len(y), groups)
     if not variance[0] > 0:
-        return _wilson(share, min(counts), _student(min(counts) - 1, level))
+        return wilson_around(share, min(counts), _student(min(counts) - 1, level))
     reach = _student(float(freedom[0]), level) * sqrt(float(variance[0])) / (share * (1 - share))
     odds = log(share / (1 - share))
     return Interval(share, _share(odds - reach), _share(odds + reach))
@@ -97,15 +97,12 @@ def cluster_bootstrap(
     if count < FEWEST:
         return Interval(share, nan, nan)
     sums, sizes = (np.bincount(group, each).astype(float) for each in (y, np.ones(len(y))))
-    chosen = np.random.default_rng(seed).integers(0, count, (resamples, count))
-    places = chosen + np.arange(resamples)[:, None] * count
-    counts = np.bincount(places.ravel(), minlength=resamples * count).reshape(resamples, count)
-    drawn = (counts @ sums) / (counts @ sizes)
+    drawn = drawn_values(ratio_of_sums(sums, sizes), count, resamples, seed)
     drawn = drawn[(drawn > 0) & (drawn < 1)]  # Others have no log-odds.
     spread = float(np.std(np.log(drawn / (1 - drawn)))) if len(drawn) * 2 > resamples else 0.0
     t = _student(count - 1, level)
     if spread < _NONE or not 0 < share < 1:
-        return _wilson(share, count, t)
+        return wilson_around(share, count, t)
     odds, reach = log(share / (1 - share)), t * spread * sqrt(count / (count - 1))
     return Interval(share, _share(odds - reach), _share(odds + reach))
 
@@ -113,7 +110,7 @@ def cluster_bootstrap(
 def clustered_variance(influence: Array, groups: Sequence[ArrayLike]) -> tuple[Array, Array]:
     """Variance and degrees of freedom of k estimates, each `(k,)`.
 
-    Arguments:
+    Args:
         influence: `(n, k)`: by how much each answer moves each estimate; columns sum to 0.
         groups: one or two clusterings, a label `(n,)` for each answer.
     """
@@ -149,13 +146,6 @@ def _numbered(labels: ArrayLike, rows: int) -> Labels:
     if array.shape != (rows,):
         raise UsageError(f"{array.size} cluster labels for {rows} answers: give one for each")
     return np.unique(array, return_inverse=True)[1]
-
-
-def _wilson(share: float, number: float, quantile: float) -> Interval:
-    square = quantile**2 / number
-    reach = quantile * sqrt(share * (1 - share) / number + square / (4 * number))
-    low, high = ((share + square / 2 + side * reach) / (1 + square) for side in (-1, 1))
-    return Interval(share, max(low, 0.0), min(high, 1.0))
 
 
 def _share(log_odds: float) -> float:

@@ -2,7 +2,7 @@ r"""Intervals for a statistic of rows that belong to two kinds of clusters at on
 
 The images of an ablation are of a few training seeds and of some prompts, each seed with each
 prompt. Both were drawn, and other seeds or other prompts would give another value. The variance of
-each kind is that of the statistic when the clusters of this kind are drawn anew with replacement
+each kind is that of the statistic when the clusters of this kind are resampled with replacement
 and the other kind stays as it is; drawn clusters vary less than clusters do, by (G - 1) / G, which
 is made good:
 
@@ -48,7 +48,7 @@ def crossed(
 ) -> Interval:
     """The value of `statistic` on all rows, and its interval.
 
-    Arguments:
+    Args:
         kinds: of each kind of clusters a label for each row.
         repeats: draw clusters with replacement; else leave out each in turn.
 
@@ -89,7 +89,7 @@ def crossed(
 def _drawn(
     statistic: Statistic, labels: NDArray[np.intp], resamples: int, rng: np.random.Generator
 ) -> float:
-    """Variance when clusters are drawn anew with replacement."""
+    """Variance when clusters are resampled with replacement."""
     count = int(labels.max()) + 1
     draws = rng.multinomial(count, np.full(count, 1 / count), resamples).astype(np.float64)
     return float(np.var(statistic(draws[:, labels])) * count / (count - 1))

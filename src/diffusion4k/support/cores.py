@@ -1,4 +1,4 @@
-"""How many processor cores this process may use."""
+"""How many CPU cores this process may use."""
 
 import os
 
@@ -6,6 +6,6 @@ __all__ = ["cores"]
 
 
 def cores() -> int:
-    """Those its affinity allows (containers, `taskset`), or all where a system keeps none."""
+    """Number of cores that the affinity allows (containers, `taskset`), or of all cores."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -11,7 +11,7 @@ __all__ = ["jpeg_uri", "png_uri"]
 
 
 def jpeg_uri(image: "Image.Image", quality: int, *, exact_colours: bool = False) -> str:
-    """As a JPEG; with `exact_colours` its colours are not subsampled."""
+    """Data URI of an image as a JPEG; with `exact_colours` colours are not subsampled."""
     content = io.BytesIO()
     options = {"subsampling": 0} if exact_colours else {}
     image.save(content, "JPEG", quality=quality, **options)

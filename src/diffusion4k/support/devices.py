@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.errors import Diffusion4kError, UsageError, first_line
 
 __all__ = ["enough_memory", "multiplies_bfloat16", "usable_device"]
 
@@ -21,8 +21,9 @@ def usable_device(name: str | torch.device | None = None) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"device {name}: cannot be used here ({reason}): try cpu") from None
+        raise UsageError(
+            f"device {name}: cannot be used here ({first_line(error)}): try cpu"
+        ) from None
     return device
 
 

@@ -1,12 +1,13 @@
 """How the figures look, and how each is written: as PNG and as PDF, the same bytes every time."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from diffusion4k.support.files import atomic_path
+from diffusion4k.support.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,12 +26,13 @@ __all__ = [
     "whole_numbers",
     "wrapped",
     "write_figure",
+    "write_plot",
 ]
 
 INK, SOFT, _LINE = "#1d2733", "#5d6b7a", "#e8ebee"
 KEPT, DROPPED, LIMIT = "#0b6e4f", "#c3ccd4", "#d1345b"
 PARTS = ("#0b6e4f", "#e4a700", "#4a6fa5", "#d1345b", "#7a5195", "#6f8296")
-"""Of the parts of a dataset, in their order."""
+"""Colours of the parts of a dataset, in their order."""
 
 _SETTINGS = {
     "font.family": "sans-serif",
@@ -61,7 +63,7 @@ def new_figure(width: float, height: float) -> Iterator["Figure"]:
 
 
 def tidy(axes: "Axes", grid: Literal["x", "y"] = "y") -> None:
-    """Take away what is no information."""
+    """Remove what carries no information."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis=grid, color=_LINE)
     axes.set_axisbelow(True)
@@ -118,6 +120,15 @@ def write_figure(figure: "Figure", folder: Path, name: str) -> Path:
     """Write `name.png` and `name.pdf`; the path of the former."""
     for ending, metadata in ((".pdf", {"CreationDate": None}), (".png", {"Software": None})):
         path = folder / f"{name}{ending}"
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, dpi=180, metadata=metadata)
+        write_plot(figure, path, metadata)
     return path
+
+
+def write_plot(
+    figure: "Figure", path: Path, metadata: Mapping[str, None], *, dpi: float = 180
+) -> None:
+    """Write a figure in the format that the suffix of `path` names, wholly or not at all."""
+    # From memory: of a disk that is full matplotlib would make an error of its own.
+    content = BytesIO()
+    figure.savefig(content, format=path.suffix[1:].lower(), dpi=dpi, metadata=metadata)
+    write_bytes(path, content.getvalue())

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from diffusion4k.errors import UsageError
+from diffusion4k.errors import DiskError, UsageError
 
 __all__ = [
     "atomic_path",
@@ -23,6 +23,7 @@ __all__ = [
     "sha256_of",
     "write_bytes",
     "write_text",
+    "writing",
 ]
 
 _TEMPORARY = re.compile(r"\.(?P<machine>[0-9a-f]{6})-(?P<process>\d{1,19})\.part(?:\.[^.]*)?$")
@@ -42,7 +43,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if path.exists() and not path.is_file():
         # A device that is replaced by a file would be missed by every other program.
-        raise UsageError(f"{path}: a folder, device or pipe: name a file to write")
+        raise UsageError(f"{path}: is a folder, device or pipe: name a file to write")
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix is kept, as libraries choose the file format by it.
     temporary = path.with_name(f".{path.stem}.{_machine()}-{os.getpid()}.part{path.suffix}")
@@ -83,9 +84,25 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 def write_text(path: str | Path, content: str) -> None:
     """Write `content` to `path` as UTF-8, wholly or not at all.
 
-    What is no text, of file names that are no UTF-8, is written as JSON escapes it.
+    Characters that are not text, from file names that are not UTF-8, are written as JSON escapes.
     """
     write_bytes(path, content.encode(errors="backslashreplace"))
+
+
+@contextmanager
+def writing(path: Path, *, instead: str = "another output") -> Iterator[None]:
+    """Around the writing of `path`, where a run that is stopped by the disk can continue.
+
+    Raises:
+        DiskError: it cannot be written; `instead` is what may be chosen in its place.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(
+            f"{path}: cannot be written ({error.strerror or error}): make room or choose "
+            f"{instead}; finished work is kept, the same command continues"
+        ) from error
 
 
 def is_file_name(name: str) -> bool:
@@ -107,7 +124,7 @@ def leads_out(path: Path, folder: Path) -> bool:
 
 
 def sha256_of(path: str | Path, on_bytes: Callable[[int], None] | None = None) -> str:
-    """Hexadecimal SHA-256 of a file's bytes; `on_bytes(n)` is told of each block read."""
+    """Hexadecimal SHA-256 of a file's bytes; `on_bytes(n)` is called for each block read."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as handle:
         while block := handle.read(1 << 22):

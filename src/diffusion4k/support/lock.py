@@ -1,16 +1,19 @@
 """One process at a time: locks that end with the process that holds them, however that ends."""
 
-import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+
+from filelock import BaseFileLock, FileLock, Timeout
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.support.files import remove_leftovers
 
-__all__ = ["hold", "locked", "opened_lock"]
+__all__ = ["acquire", "locked", "try_lock", "wait_for"]
+
+_SECONDS = 1.0  # between two looks at a lock
 
 
 @contextmanager
@@ -18,7 +21,7 @@ def locked(
     folder: Path,
     *,
     other: str = "output",
-    busy: str = "another run is at work there: wait for it, or choose another output",
+    busy: str = "another run is using it: wait for it, or choose another output",
 ) -> Iterator[None]:
     """Hold the folder (made if absent).
 
@@ -27,37 +30,54 @@ def locked(
             (`busy` says what that does, and what to do).
     """
     if folder.exists() and not folder.is_dir():
-        raise Diffusion4kError(f"{folder}: a file, no folder: choose another {other}")
-    folder.mkdir(parents=True, exist_ok=True)
-    with opened_lock(folder / ".lock") as handle:
-        hold(handle, f"{folder}: {busy}")
+        raise Diffusion4kError(f"{folder}: is a file, not a folder: choose another {other}")
+    with try_lock(folder) as is_ours:
+        if not is_ours:
+            raise Diffusion4kError(f"{folder}: {busy}")
         remove_leftovers(folder)
         yield
 
 
-def opened_lock(path: Path) -> IO[str]:
-    """The file to be locked, made if absent; nothing is written to it.
+@contextmanager
+def wait_for(folder: Path, busy: str) -> Iterator[None]:
+    """Hold the folder, as soon as no other process does; `busy` is said once."""
+    said = False
+    while True:
+        with try_lock(folder) as is_ours:
+            if is_ours:
+                yield
+                return
+        if not said:
+            print(f"{folder.parent}: {busy}: waiting", file=sys.stderr, flush=True)
+        said = True
+        time.sleep(_SECONDS)
+
+
+@contextmanager
+def try_lock(folder: Path) -> Iterator[bool]:
+    """Hold the folder (made if absent) if no other process does; whether it is held."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = acquire(folder / ".lock")
+    try:
+        yield lock is not None
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def acquire(path: Path) -> BaseFileLock | None:
+    """The lock on a file of its own, to be released; None if another process holds it.
+
+    The file is made if absent, and nothing is written to it.
 
     Raises:
-        Diffusion4kError: a link, whose target is none of ours, or no plain file.
+        Diffusion4kError: a link, whose target is none of ours, or not a regular file.
     """
-    # Without O_NONBLOCK a FIFO of this name would be waited for.
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    if not path.is_symlink() and (path.is_file() or not path.exists()):
-        return os.fdopen(os.open(path, flags, 0o666), "r+")
-    raise Diffusion4kError(f"{path}: a lock must be a plain file, this is none: remove it")
-
-
-def hold(handle: IO[str], busy: str) -> None:
-    """Lock an open file until it is closed.
-
-    Raises:
-        Diffusion4kError: another process has it locked; `busy` is the message.
-    """
-    if sys.platform != "win32":
-        import fcntl
-
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Diffusion4kError(busy) from None
+    if path.is_symlink() or not (path.is_file() or not path.exists()):
+        raise Diffusion4kError(f"{path}: not a regular file, as a lock must be: remove it")
+    lock = FileLock(path, thread_local=False)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return None
+    return lock

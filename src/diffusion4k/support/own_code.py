@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from diffusion4k import errors
 from diffusion4k.errors import UsageError
 
 __all__ = ["OWN", "is_own", "load_own", "one_line", "source_hash"]
@@ -32,7 +33,7 @@ def is_own(name: object) -> bool:
 def load_own(name: str, key: str) -> Any:
     """The class or function; its module lies in the working folder or on PYTHONPATH.
 
-    Arguments:
+    Args:
         key: of the recipe, or the option, that named it, for the message.
 
     Raises:
@@ -75,7 +76,7 @@ def source_hash(found: Any) -> str:
 
 def one_line(error: Exception) -> str:
     """Kind and text of an error of somebody's code."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return f"{type(error).__name__}: {errors.one_line(error)}"
 
 
 @contextmanager

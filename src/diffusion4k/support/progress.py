@@ -26,8 +26,8 @@ class Counter:
 
     Without a terminal it says nothing of work of less than ten seconds.
 
-    Arguments:
-        each, unit: the rate is told in these, as `each` images a step.
+    Args:
+        each, unit: the rate is shown in these, as `each` images a step.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Counter:
 
     @property
     def rate(self) -> float:
-        """In units a second, since the beginning."""
+        """Units a second since the beginning."""
         elapsed = max(time.monotonic() - self._start, 1e-9)
         return self._each * (self._done - self._first) / elapsed
 

@@ -44,7 +44,7 @@ class Table:
     """A header and its rows, each with the number of its line, counted from 1."""
 
     columns: tuple[str, ...]
-    """Without blanks around the names."""
+    """Column names, without blanks around them."""
     rows: tuple[tuple[int, tuple[str, ...]], ...]
     """Rows with anything in them; each may have fewer or more cells than there are columns."""
 
@@ -120,7 +120,7 @@ def visible(text: str) -> str:
 
 
 def check_plain(path: Path) -> None:
-    """Refuse what is there and no plain file: a FIFO would be waited for, a device has no end.
+    """Refuse what exists and is not a regular file: a FIFO would block, a device has no end.
 
     What a shell's `<(...)` stands for may be read, and so may standard input.
 
@@ -130,7 +130,7 @@ def check_plain(path: Path) -> None:
     if str(path).startswith(("/dev/fd/", "/proc/self/fd/", "/dev/stdin")):
         return
     if path.exists() and not path.is_file():
-        what = os.strerror(errno.EISDIR) if path.is_dir() else "no plain file"
+        what = os.strerror(errno.EISDIR) if path.is_dir() else "not a regular file"
         raise UsageError(f"{path}: cannot be read: {what}")
 
 
@@ -170,7 +170,7 @@ def read_table(path: Path) -> Table:
             if not is_said and any(cell.strip() for cell in cells):
                 rows.append((reader.line_num, tuple(map(_as_meant, cells))))
     except csv.Error as error:
-        raise Diffusion4kError(f"{path}:{reader.line_num}: no CSV ({error})") from None
+        raise Diffusion4kError(f"{path}:{reader.line_num}: not a CSV file ({error})") from None
     columns = rows.pop(0)[1] if rows else ()
     return Table(tuple(name.strip() for name in columns), tuple(rows))
 

@@ -11,7 +11,7 @@ def counted(number: int, one: str, many: str = "") -> str:
 
 
 def natural_key(name: object) -> tuple[list[str | int], str]:
-    """By this key names stand in the order of the numbers in them: a2, a10; 1, 01, 2."""
+    """Key that sorts names by the numbers in them: a2, a10; 1, 01, 2."""
     text = str(name)
     parts = re.split(r"([0-9]+)", text)
     return [int(part) if place % 2 else part for place, part in enumerate(parts)], text

@@ -1,4 +1,4 @@
-"""Validation images while training goes on: a process of their own makes them of a copy.
+"""Validation images while training continues: a separate process makes them from a copy.
 
     OUTPUT/validation/step-000500.safetensors    the trained weights as they were, until it is done
     OUTPUT/validation/step-000500/01.png         what comes of them
@@ -68,10 +68,10 @@ class BackgroundImages:
         if self._running is None:
             return []
         (step, process), self._running = self._running, None
-        _, told = process.communicate()
+        _, output = process.communicate()
         _snapshot(self._output, step).unlink(missing_ok=True)
         if process.returncode:
-            reason = (told.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+            reason = (output.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
             print(f"validation images of step {step} failed: {reason}", file=sys.stderr)
             return []
         folder = self._output / "validation" / f"step-{step:06}"

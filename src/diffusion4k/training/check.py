@@ -106,7 +106,7 @@ def _check_engine(recipe: Recipe) -> None:
     whole = unshareable(recipe)
     if whole and recipe.engine == "fsdp2":
         raise UsageError(
-            f"{whole} with engine=fsdp2, by which it cannot be shared out: choose engine=ddp, or "
+            f"{whole} with engine=fsdp2, which cannot shard it: choose engine=ddp, or "
             "the optimizer adamw or muon and weights of nf4"
         )
     if recipe.offload and chosen_engine(recipe) == "ddp":
@@ -130,8 +130,8 @@ def _check_buckets(recipe: Recipe, family: Family, largest: int) -> None:
         fitting = math.floor(100 * (largest / recipe.resolution) ** 2) / 100
         raise UsageError(
             f"buckets.longest: found {recipe.longest:g}, by which pictures are up to {widest} "
-            f"pixels wide, allowed at most {largest}, all that {recipe.model} takes: lower it to "
-            f"{fitting:g}, or see high_resolution.positions"
+            f"pixels wide, allowed at most {largest}, the most that {recipe.model} accepts: lower "
+            f"it to {fitting:g}, or see high_resolution.positions"
         )
 
 

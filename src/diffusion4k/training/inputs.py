@@ -1,6 +1,6 @@
 """What a run is made of besides its recipe, which only names it: weights, photographs, own code.
 
-Every checkpoint notes what stood there (`inputs` in its `state.json`), and a run that goes on
+Every checkpoint notes what stood there (`inputs` in its `state.json`), and a run that resumes
 compares: files that were replaced under the same path give another run, as another recipe does.
 """
 
@@ -53,7 +53,7 @@ class Inputs:
     code: dict[str, str] = field(default_factory=dict)
 
     def state(self) -> dict[str, Any]:
-        """For `state.json`: a line a photograph."""
+        """Entries for `state.json`: a line for each photograph."""
         return {"weights": self.weights, "code": self.code, self.source: self.photographs}
 
     def changes(self, state: dict[str, Any], step: int) -> list[str]:
@@ -102,7 +102,7 @@ def inputs_of(recipe: Recipe, model: Path) -> Inputs:
 def require_same_inputs(checkpoint: Path, inputs: Inputs, *, changed: bool) -> None:
     """Compare with what a checkpoint notes; one of an older version notes nothing.
 
-    Arguments:
+    Args:
         changed: differences are reported, and no reason to refuse.
 
     Raises:
@@ -115,9 +115,9 @@ def require_same_inputs(checkpoint: Path, inputs: Inputs, *, changed: bool) -> N
     if not changed:
         raise UsageError(
             f"{checkpoint}: what the recipe's paths lead to has changed since: {changes}: put it "
-            "back, choose another output, or train on all the same with --changed-inputs"
+            "back, choose another output, or train anyway with --changed-inputs"
         )
-    print(f"going on with changed inputs: {changes}", file=sys.stderr, flush=True)
+    print(f"resuming with changed inputs: {changes}", file=sys.stderr, flush=True)
 
 
 def photographs_of(folder: Path, digest: Callable[[Path], str]) -> Iterator[str]:
@@ -145,15 +145,15 @@ def _ofphotographs_of(source: str, before: list[str], after: list[str], step: in
     old, new = ({name: rest for *rest, name in map(_parts, each)} for each in (before, after))
     both = [name for name in new if name in old]
     counts = {
-        "no longer there": len(old.keys() - new.keys()),
+        "missing now": len(old.keys() - new.keys()),
         "new": len(new.keys() - old.keys()),
         "with another picture": sum(old[name][0] != new[name][0] for name in both),
         "with another caption": sum(old[name][1] != new[name][1] for name in both),
     }
-    told = [f"{count} {what}" for what, count in counts.items() if count] or ["in another order"]
+    parts = [f"{count} {what}" for what, count in counts.items() if count] or ["in another order"]
     return (
         f"{source}: {counted(len(after), 'photograph')}, {len(before)} at step {step}: "
-        f"{', '.join(told)}"
+        f"{', '.join(parts)}"
     )
 
 

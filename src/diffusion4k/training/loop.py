@@ -1,9 +1,10 @@
 """The training run: recipe in, pipeline folder out.
 
     for every step:  for every micro-batch: loss of (latents, noise, sigma) -> gradients
-                     clip, AdamW, weight average, curves; now and then validation, checkpoint
+                     clip, optimizer step, weight average, curves; now and then validation,
+                     checkpoint
 
-Whatever is random is a function of the seed and of a sample's place in the run, and everything else
+Whatever is random is a function of the seed and of a sample's position in the run; everything else
 is in the checkpoint: a run that was killed and started again ends with the same weights to the bit.
 """
 
@@ -73,7 +74,7 @@ def train(recipe: Recipe, *, skip_bad: bool = False, changed_inputs: bool = Fals
     That is a pipeline, or with `lora` in the recipe the adapters alone.
 
     Builds the cache first where it is not complete; `skip_bad` leaves out broken photographs.
-    `changed_inputs`: goes on with other photographs, captions or base weights than it began with.
+    `changed_inputs`: continues with other photographs, captions or base weights than it began with.
 
     Raises:
         UsageError: a recipe that cannot be run, or that is not the one of the checkpoint, or leads
@@ -89,7 +90,7 @@ def train(recipe: Recipe, *, skip_bad: bool = False, changed_inputs: bool = Fals
     with locked(recipe.output) if engine.is_main else nullcontext():
         if engine.is_main:
             for damaged in set_aside_damaged(recipe.output / "checkpoints"):
-                print(f"{damaged}: incomplete files, going on without it", file=sys.stderr)
+                print(f"{damaged}: incomplete files, continuing without it", file=sys.stderr)
         engine.wait()
         checkpoint, first = resume_point(recipe, engine.data_world)
         inputs = None
@@ -155,7 +156,7 @@ class _Run:
         keep = Retention(recipe.checkpoint.keep, recipe.checkpoint.keep_every)
         self.writer = CheckpointWriter(self.folder, engine, keep=keep)
         if checkpoint:
-            self._say(f"going on from {checkpoint}")
+            self._say(f"resuming from {checkpoint}")
             self.state.load(checkpoint, alone=engine.world == 1)
             about = read_state(checkpoint)
             self.guard.load(about["guard"])
@@ -215,7 +216,7 @@ class _Run:
                     self.writer.finish()
                     raise TrainingStopped(
                         f"stopped by signal {signal} after step {done} of {recipe.steps}, saved in "
-                        f"{latest_checkpoint(self.folder)}: run the same command to go on",
+                        f"{latest_checkpoint(self.folder)}: run the same command to continue",
                         signal,
                     )
         self.writer.finish()

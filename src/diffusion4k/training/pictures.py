@@ -36,7 +36,7 @@ def complete_cache(
         Diffusion4kError: a broken photograph, unless `skip_bad`, or another reason in the data.
     """
     place = recipe.cache_folder
-    # A cache that is there keeps its dtype: another one would mean to encode everything anew.
+    # An existing cache keeps its dtype: another one would mean encoding everything again.
     dtype = recipe.cache_dtype or ("float16" if isinstance(place, str) else stored_dtype(place))
     if recipe.data is None or isinstance(place, str):
         LatentCache(place).require(model=model, family=family, **recipe.stored)

@@ -33,7 +33,7 @@ class StopRequest:
             # Windows has no SIGHUP.
             names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
             for number in (signal.Signals[name] for name in names):
-                # Whoever starts it with nohup wants it to go on.
+                # Whoever starts it with nohup wants it to continue.
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._note)
         return self

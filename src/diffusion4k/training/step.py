@@ -1,4 +1,4 @@
-"""One look of the network at one batch: noise it, predict the velocity, measure the error.
+"""One pass of the network over one batch: noise it, predict the velocity, measure the error.
 
 z = (1 - sigma) * latents + sigma * noise
 loss = objective(velocity(z, sigma), latents, noise, sigma)

@@ -52,12 +52,12 @@ class TrainingSetup:
     """Computations in bfloat16 by autocast; weights stay float32."""
     average: bool = False
     lora_rank: int | None = None
-    """Of adapters that are trained in place of all weights, which are frozen then."""
+    """Rank of adapters that are trained in place of all weights, which are frozen then."""
     lora_targets: tuple[str, ...] | None = None
     """Layers that are adapted; None: the family's."""
     processes: int = 1
     weights: torch.dtype = torch.float32
-    """Of trained weights, as `train` has them, and of all that goes with them."""
+    """Type of the trained weights, as `train` has them, and of all that goes with them."""
     moments: float = 2
     """Averages that the optimizer keeps of each weight: AdamW's two."""
 

@@ -29,7 +29,7 @@ _LOSS = 1  # separates these random numbers from the images'
 
 
 class Validation:
-    """Loss and images of a network, asked for whenever the recipe says so."""
+    """Loss and images of a network, made whenever the recipe says so."""
 
     def __init__(
         self,

@@ -56,8 +56,8 @@ def accelerate_decoder(autoencoder: Any, enabled: bool = True) -> Any:
     blocks = getattr(getattr(autoencoder, "decoder", None), "up_blocks", None)
     if blocks is None:
         raise UsageError(
-            f"{type(autoencoder).__name__}: has no decoder with up_blocks; what can be folded are "
-            "autoencoders of the AutoencoderKL layout"
+            f"{type(autoencoder).__name__}: has no decoder with up_blocks; only autoencoders of "
+            "the AutoencoderKL layout can be folded"
         )
     found = False
     for block in blocks:

@@ -14,7 +14,7 @@ __all__ = ["PassCost", "decode_cost", "encode_cost"]
 
 @dataclass(frozen=True)
 class PassCost:
-    """Of decoding or encoding one image; without weights and the image itself."""
+    """Cost of decoding or encoding one image, without weights and the image itself."""
 
     memory: int
     """Most bytes of feature maps and strips at once."""
@@ -85,7 +85,7 @@ class _Passes(LeastMemory):
         self._in_residual = False
 
     def cost(self, made: Iterable[Any]) -> PassCost:
-        """Of the passes that make the strips."""
+        """Cost of the passes that make the strips."""
         for _ in made:
             pass
         return PassCost(self.peak, self.flops)

@@ -53,7 +53,7 @@ class SubBandDiscriminator(nn.Module):
     """Judges the Haar sub-bands of an image, brought to like strength, patch by patch.
 
     `layers` times a convolution 4x4 of stride 2 and one of 3x3, on sub-bands of half the image's
-    size. Its slope is bounded by no normalisation: it wants `gradient_penalty`.
+    size. Its slope is bounded by no normalisation: it needs `gradient_penalty`.
     """
 
     # Of photographs in [-1, 1]: their detail has about a twelfth of the amplitude of the rest.

@@ -21,7 +21,7 @@ _PIXELS = 1 << 22
 
 @contextmanager
 def encoding_in_strips(autoencoder: Any, pixels: int = _PIXELS) -> Iterator[None]:
-    """In the block pictures of more than so many pixels are encoded strip by strip."""
+    """Encode pictures of more than `pixels` pixels strip by strip within the block."""
     encoder = autoencoder.encoder
     whole = encoder.forward
 
@@ -52,7 +52,7 @@ def _encode(encoder: nn.Module, images: Tensor, pixels: int) -> Tensor:
 
 
 def _divided(encoder: Any) -> tuple[nn.Sequential, nn.Module]:
-    """Its stages of convolutions alone, and an encoder of the others."""
+    """The encoder's stages of convolutions alone, and an encoder of the others."""
     from diffusers.models.autoencoders.autoencoder_dc import DCDownBlock2d, ResBlock
 
     local = 0

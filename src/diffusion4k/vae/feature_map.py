@@ -29,7 +29,7 @@ _IN_PIECES = ("cpu", "mps")  # the latter has no float64
 class Workspace:
     """Where feature maps live: in memory up to `capacity` bytes in all, beyond that in files.
 
-    Arguments:
+    Args:
         capacity: bytes; `None` for no limit.
         device: of the strips; maps in memory live there too.
         dtype: of the maps.
@@ -128,7 +128,7 @@ class FeatureMap:
         return group_mean.expand_as(mean).flatten(), scale.expand_as(mean).flatten()
 
     def forget_statistics(self) -> None:
-        """Begin to count anew, as all rows are about to be replaced."""
+        """Restart the count, as all rows are about to be replaced."""
         self._strips: list[tuple[int, Tensor, Tensor]] = []
         self._count_of_pixels = 0
         self._mean = torch.zeros(self.channels, dtype=torch.float64)
@@ -161,7 +161,7 @@ class FeatureMap:
             self._strips.append((len(pixels), mean, variance))
             return
         # Sums about the mean of each piece, merged in float64 (Chan et al. 1979), lose no digits;
-        # pieces stay in the processor's cache, and a product with ones is the fastest sum there is.
+        # pieces stay in the CPU's cache, and a product with ones is the fastest sum there is.
         pieces = pixels.float().split(max(1, _PIECE // self.channels))
         ones = pixels.new_ones((1, len(pieces[0])), dtype=torch.float32)
         means, squares = [], []

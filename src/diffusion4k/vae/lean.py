@@ -46,14 +46,14 @@ def parse_memory(value: int | str | None, name: str = "memory") -> int | None:
         # A number of hundreds of digits is infinite as a float.
         size = int(min(float(found[1]) * _UNITS[found[2].upper()], _MOST))
     if size is not None and not 0 < size < _MOST:
-        raise UsageError(f"{name} {shortened(value)}: must be more than nothing, and below 2^60")
+        raise UsageError(f"{name} {shortened(value)}: must be positive and below 2^60")
     return size
 
 
 def lean_decode(autoencoder: Any, latents: Tensor, max_memory: int | str | None = None) -> Tensor:
     """`autoencoder.decode(latents).sample` in bounded memory.
 
-    Arguments:
+    Args:
         autoencoder: `PartitionedAutoencoderKL`, or a diffusers autoencoder of the same layout.
         latents: `(B, C, h, w)`, not normalised.
         max_memory: bytes or a size like `"4GiB"` for feature maps and strips; `None`: no limit.
@@ -119,7 +119,7 @@ def lean_encode(
 ) -> DiagonalGaussianDistribution:
     """`autoencoder.encode(image).latent_dist` in bounded memory.
 
-    Arguments:
+    Args:
         autoencoder: as for `lean_decode`.
         image: `(B, 3, H, W)` in [-1, 1]; sides are multiples of the autoencoder's factor.
         max_memory: as for `lean_decode`; the image itself is not counted.
@@ -199,7 +199,7 @@ def _check_layout(autoencoder: Any, part: str, blocks: str) -> None:
     if not hasattr(network, blocks) or not isinstance(norm, nn.GroupNorm):
         raise UsageError(
             f"{type(autoencoder).__name__}: its {part} is not of the AutoencoderKL layout "
-            f"(conv_in, mid_block, {blocks}, group norm, conv_out), which lean passes know"
+            f"(conv_in, mid_block, {blocks}, group norm, conv_out), as lean passes require"
         )
 
 
@@ -211,7 +211,7 @@ def _check_latents(autoencoder: Any, latents: Tensor) -> None:
             f"latents of shape {tuple(latents.shape)}: expected (batch, {channels}, height, width)"
         )
     if not latents.isfinite().all():
-        raise UsageError("latents hold NaN or infinity: the model that made them is at fault")
+        raise UsageError("latents hold NaN or infinity: the model that made them is broken")
 
 
 def _check_image(autoencoder: Any, image: Tensor) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, one_line
 from diffusion4k.support.bundled import AUTOENCODERS
 from diffusion4k.support.text_files import json_of
 from diffusion4k.vae.partitioned import PartitionedAutoencoderKL
@@ -41,7 +41,7 @@ def load_stock_autoencoder(folder: str | Path, dtype: torch.dtype = torch.float3
         Diffusion4kError: no folder, another class, or absent, damaged or incomplete weights.
     """
     classes = (AutoencoderKL, PartitionedAutoencoderKL)
-    found = _load(folder, dtype, classes, "holds no F=8 autoencoder")
+    found = _load(folder, dtype, classes, "does not hold an F=8 autoencoder")
     return found.to_autoencoder() if isinstance(found, PartitionedAutoencoderKL) else found
 
 
@@ -71,8 +71,7 @@ def _load(name: str | Path, dtype: torch.dtype, classes: tuple[Any, ...], refusa
     except Diffusion4kError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise Diffusion4kError(f"{folder}: cannot be loaded: {reason}") from error
+        raise Diffusion4kError(f"{folder}: cannot be loaded: {one_line(error, 300)}") from error
     # diffusers fills absent weights with random numbers and only logs it.
     if missing := loaded["missing_keys"]:
         raise Diffusion4kError(

@@ -46,7 +46,7 @@ class PartitionedAutoencoderKL(AutoencoderKL):
         blocks = len(_value(config, "down_block_types"))
         if blocks != BLOCKS:
             raise Diffusion4kError(
-                f"down_block_types: {blocks} blocks; F=16 takes an autoencoder of four (F=8)"
+                f"down_block_types: {blocks} blocks; F=16 needs an autoencoder of four (F=8)"
             )
         if len(levels) == BLOCKS:
             raise Diffusion4kError(

@@ -95,7 +95,7 @@ class ScaleConsistentAutoencoderKL(PartitionedAutoencoderKL):
             UsageError: always: its first and last convolutions have no F=8 form.
         """
         raise UsageError(
-            "ScaleConsistentAutoencoderKL: cannot go back to F=8: take the autoencoder it was "
+            "ScaleConsistentAutoencoderKL: cannot go back to F=8: use the autoencoder it was "
             "trained from"
         )
 

@@ -14,7 +14,7 @@ Value = TypeVar("Value")
 class BoundedCache(Generic[Value]):
     """Keeps at most `limit` bytes, or the newest value alone if that is larger.
 
-    What several threads ask for at once is made once; a failure is told to all of them and not
+    What several threads ask for at once is made once; a failure is reported to all of them and not
     kept.
     """
 
@@ -59,7 +59,7 @@ class BoundedCache(Generic[Value]):
             return self._held
 
     def _shrink(self, newest: Hashable) -> None:
-        """Let go of values, those first that were not asked for longest."""
+        """Let go of values, least recently used first."""
         leaving = []
         for key, future in self._values.items():
             if self._held <= self._limit:

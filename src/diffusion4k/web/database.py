@@ -53,7 +53,7 @@ class Database:
         self._file: int | None = None
         if not path.exists():
             _touch(path)
-        # Later on a file that is taken away is not made anew, as if nothing had been decided.
+        # A file removed later is not created again, as if nothing had been decided.
         self._engine = create_engine(
             f"sqlite:///{address_of(path)}&uri=true",
             connect_args={"timeout": wait},
@@ -96,11 +96,11 @@ class Database:
         self._engine.dispose()
 
     def _check_file(self) -> None:
-        # A kept connection would go on writing into a file that has no name any more.
+        # A kept connection would keep writing into a file that has no name any more.
         found = self._path.stat().st_ino if self._path.exists() else None
         if self._file not in (None, found):
             raise Diffusion4kError(
-                f"{self._path}: taken away or replaced: put it back and start the server again"
+                f"{self._path}: removed or replaced: put it back and start the server again"
             )
 
 
@@ -116,7 +116,7 @@ def _share(connection: Any, _: Any) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    # Two that have both read could not both go on to write: each waits here.
+    # Two that have both read could not both write next: each waits here.
     reading = connection.get_execution_options().get("reading")
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
@@ -126,8 +126,8 @@ def _touch(path: Path) -> None:
         path.touch(0o600)  # What people answered is for its owner.
     except OSError as error:
         raise Diffusion4kError(
-            f"{path}: cannot be made ({error.strerror}): check that its folder is there and may be "
-            "written"
+            f"{path}: cannot be created ({error.strerror}): check that its folder exists and is "
+            "writable"
         ) from None
 
 

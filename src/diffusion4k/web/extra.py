@@ -1,4 +1,4 @@
-"""The libraries that only web pages need, asked for before anything is started."""
+"""The libraries that only web pages need, checked before anything is started."""
 
 from importlib.util import find_spec
 
@@ -8,7 +8,7 @@ __all__ = ["require_web"]
 
 
 def require_web() -> None:
-    """Refuse to go on without FastAPI, uvicorn and SQLModel.
+    """Refuse to continue without FastAPI, uvicorn and SQLModel.
 
     Raises:
         Diffusion4kError: names what is missing and how to install it.

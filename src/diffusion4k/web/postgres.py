@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError
 from sqlmodel import Session, SQLModel
 
-from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.errors import Diffusion4kError, UsageError, one_line
 
 __all__ = ["PostgresDatabase"]
 
@@ -39,7 +39,9 @@ class PostgresDatabase:
         try:
             url = make_url(address)
         except ArgumentError:
-            raise UsageError(f"{address}: no address like postgresql://USER@HOST/NAME") from None
+            raise UsageError(
+                f"{address}: not an address like postgresql://USER@HOST/NAME"
+            ) from None
         if url.drivername not in _SCHEMES:
             raise UsageError(f"{url.drivername}: allowed are addresses postgresql://USER@HOST/NAME")
         if find_spec("psycopg") is None:
@@ -47,7 +49,7 @@ class PostgresDatabase:
         self._name = url.render_as_string(hide_password=True)
         self._engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
-            # A connection that was lost meanwhile is made anew before it is used.
+            # A connection that was lost meanwhile is opened again before it is used.
             pool_pre_ping=True,
             connect_args={"connect_timeout": 5, "options": "-c synchronous_commit=on"},
         )
@@ -104,7 +106,7 @@ def _begin(connection: Connection) -> None:
 
 
 def _reason(error: BaseException | None) -> str:
-    found = " ".join(str(error).split())[:200]
+    found = one_line(error)
     if "connect" in found or "closed" in found or "terminat" in found:
         return f"cannot be reached ({found}): check the address, and that the server runs"
     return f"PostgreSQL refuses ({found})"

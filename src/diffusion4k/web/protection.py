@@ -57,7 +57,7 @@ def own_address(host: str) -> str:
 
 
 def own_names(host: str) -> list[str]:
-    """By what others can call a server that listens on `host`."""
+    """Names by which others can call a server that listens on `host`."""
     return list(dict.fromkeys([own_address(host), socket.gethostname()]))
 
 
@@ -111,7 +111,7 @@ class BodyLimit:
             try:
                 message = await asyncio.wait_for(receive(), max(until - time.monotonic(), 0))
             except asyncio.TimeoutError:
-                answer = PlainTextResponse("the request did not come in time", 408)
+                answer = PlainTextResponse("the request did not arrive in time", 408)
                 await answer(scope, receive, send)
                 return
             if message["type"] == "http.disconnect":

@@ -71,7 +71,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def check_proxies(proxies: Sequence[str]) -> None:
-    """Refuse what is no address of a proxy.
+    """Refuse anything that is not an address of a proxy.
 
     Raises:
         UsageError: names it.

@@ -23,7 +23,7 @@ _DOOR = "open the address that the command printed when it started; its token is
 _ENTRANCE = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><title>diffusion4k</title>'
     '<meta http-equiv="refresh" content="0; url=/">'
-    '<link rel="icon" href="/static/icon.svg"><a href="/">Go on</a></html>'
+    '<link rel="icon" href="/static/icon.svg"><a href="/">Continue</a></html>'
 )
 
 
@@ -34,7 +34,7 @@ class Session:
         self.token = secrets.token_urlsafe(32)
         """256 random bits; part of the address that is printed."""
         self.csrf = hmac.new(self.token.encode(), b"csrf", hashlib.sha256).hexdigest()
-        """For the page's own requests; nothing about `token` follows from it."""
+        """Token for the page's own requests; nothing about `token` follows from it."""
 
     def admits(self, token: str) -> bool:
         """Whether it is the token; takes the same time whatever is wrong with it."""
@@ -68,7 +68,7 @@ class SessionDoor:
         elif not self._session.admits(request.cookies.get(self._cookie, "")):
             answer = PlainTextResponse(_DOOR, 403)
         elif request.method not in _READING and not self._session.may_change(request):
-            answer = PlainTextResponse("not asked by this page: reload it and try again", 403)
+            answer = PlainTextResponse("not requested by this page: reload it and try again", 403)
         else:
             answer = self._app
         await answer(scope, receive, send)

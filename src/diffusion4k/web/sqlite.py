@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, one_line
 
 __all__ = ["DatabaseKind", "address_of", "refusal"]
 
 
 @dataclass(frozen=True)
 class DatabaseKind:
-    """Whose file it is and which version of its tables: two numbers in the header of the file."""
+    """Application and table version of a database: two numbers in the header of the file."""
 
     application: int
     """`PRAGMA application_id`."""
@@ -28,7 +28,7 @@ class DatabaseKind:
         if version != self.version:
             raise Diffusion4kError(
                 f"{path}: version {version} of its tables, known here is {self.version}: use the "
-                "diffusion4k that wrote it, or move the file away to begin anew"
+                "diffusion4k that wrote it, or move the file away to start over"
             )
 
 
@@ -42,18 +42,18 @@ def address_of(path: Path) -> str:
 
 def refusal(path: Path, error: BaseException | None) -> Diffusion4kError:
     """What SQLite has against it, and what to do."""
-    return Diffusion4kError(f"{path}: {_reason(' '.join(str(error).split()))}")
+    return Diffusion4kError(f"{path}: {_reason(one_line(error, None))}")
 
 
 def _reason(found: str) -> str:
     if "locked" in found:
         return "another program is writing to it: close that, then try again"
     if "readonly" in found:
-        return "may not be written: check the rights of the file and its folder"
+        return "not writable: check the permissions of the file and its folder"
     if "unable to open" in found:
-        return "cannot be opened: check that it is there, and that its folder may be written"
+        return "cannot be opened: check that it exists, and that its folder is writable"
     if "not a database" in found or "malformed" in found:
-        return f"not a sound SQLite database ({found}): move it away"
+        return f"not an intact SQLite database ({found}): move it away"
     if "full" in found:
         return "the disk is full: make room, then try again"
     return f"SQLite refuses ({found})"

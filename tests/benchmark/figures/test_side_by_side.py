@@ -128,7 +128,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="--patch"):
             parse_patch(text)
     assert parse_patch("1,2,3") == (1, 2, 3)
-    with pytest.raises(Diffusion4kError, match="no prompt of which every folder has an image"):
+    with pytest.raises(Diffusion4kError, match="no prompt for which every folder has an image"):
         complete([MatchedRow("x", (made.entries[0], None))])
 
 

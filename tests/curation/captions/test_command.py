@@ -56,7 +56,7 @@ def test_captions_and_says_what_it_cost(tmp_path: Path) -> None:
         result = run(folder, "--endpoint", url)
         assert result.exit_code == 0, result.output
         assert "3 pictures to caption" in result.stderr and "$0.01" in result.stderr
-        assert "3 captions, 0 flagged, 0 problems; $0.0071 spent in all" in result.stdout
+        assert "3 captions, 0 flagged, 0 problems; $0.0071 spent in total" in result.stdout
         (folder / "bad.png").write_bytes(b"")
         result = run(folder, "--endpoint", url)
         assert result.exit_code == 1 and "bad.png: empty file (0 bytes)" in result.stdout
@@ -68,7 +68,7 @@ def test_what_stops_it(tmp_path: Path) -> None:
     with serving(standin := StandIn()) as url:
         result = run(folder, "--endpoint", url, "--budget", 0.012, "--concurrency", 2)
         assert isinstance(result.exception, Diffusion4kError) and result.exception.exit_code == 1
-        assert "a higher budget goes on" in str(result.exception)
+        assert "a higher budget continues" in str(result.exception)
         kept = (folder / METADATA).read_text().count("stand-in")
         assert kept == standin.answered.total() > 1
         assert f"{kept} captions" in result.stdout

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffusion4k.curation.captions.prompt import PROMPT
+from diffusion4k.curation.captions.settings import PROMPT
 from diffusion4k.endpoint.refusals import flag_of
 
 # The row as the paper's supplement prints it; the outer double quotes are the table's.

@@ -109,7 +109,7 @@ def test_the_budget_is_never_exceeded_and_a_higher_one_goes_on(
         # Each rung of the ladder ends where another first request might break it.
         for budget in (0.05, 0.05, 0.056, 0.06, 0.064, 0.1):
             wanted = settings(url, concurrency=16, timeout=2.5, budget=budget)
-            with pytest.raises(CaptioningStopped, match="a higher budget goes on") as stopped:
+            with pytest.raises(CaptioningStopped, match="a higher budget continues") as stopped:
                 caption(pictures, wanted, tmp_path / "c.sqlite", progress=False)
             report = stopped.value.report
             assert standin.billed <= report.spent + 1e-9 and report.spent <= budget

@@ -210,4 +210,4 @@ def test_a_database_that_fails_is_said_and_nothing_acknowledged(
     (dataset / "decisions.sqlite").write_bytes(b"spoilt" * 1000)
     answer = client.post("/api/candidates/0/decision", json={"decision": "accepted"})
     assert answer.status_code == 422
-    assert "decisions.sqlite: not a sound SQLite database" in answer.text
+    assert "decisions.sqlite: not an intact SQLite database" in answer.text

@@ -189,7 +189,7 @@ def test_a_caption_that_is_being_written_is_not_lost(page: playwright.Page) -> N
     page.keyboard.type("half a sent")
     page.click("#next")
     expect = playwright.expect
-    expect(page.locator("#problem")).to_have_text("Save the caption or leave it first.")
+    expect(page.locator("#problem")).to_have_text("Save or discard the caption first.")
     expect(page.locator("#caption")).to_be_focused()
     expect(page.locator("#name")).to_have_text("0.png")
     page.keyboard.press("Escape")

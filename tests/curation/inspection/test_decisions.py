@@ -151,7 +151,10 @@ def another_program(path: Path) -> None:
     [
         (another_version, "version 7 of its tables, known here is 1"),
         (another_program, "another program's database: move it away"),
-        (lambda path: path.write_bytes(b"no database at all" * 100), "not a sound SQLite database"),
+        (
+            lambda path: path.write_bytes(b"no database at all" * 100),
+            "not an intact SQLite database",
+        ),
         (lambda path: path.mkdir(), "cannot be opened"),
     ],
 )
@@ -178,7 +181,7 @@ def test_a_log_that_is_taken_away(tmp_path: Path) -> None:
     log = DecisionLog(path)
     log.append("a", None, "accepted")
     path.rename(tmp_path / "elsewhere.sqlite")
-    with pytest.raises(Diffusion4kError, match="cannot be opened: check that it is there"):
+    with pytest.raises(Diffusion4kError, match="cannot be opened: check that it exists"):
         log.append("b", None, "accepted")
     assert not path.exists()
 
@@ -202,5 +205,5 @@ def read_only() -> Iterator[Path]:
 
 def test_a_log_that_may_only_be_read(read_only: Path) -> None:
     assert latest_decisions(read_only)["a"].decision == "accepted"
-    with pytest.raises(Diffusion4kError, match="may not be written: check the rights"):
+    with pytest.raises(Diffusion4kError, match="not writable: check the permissions"):
         DecisionLog(read_only)

@@ -201,7 +201,7 @@ def test_two_copies_to_one_place(dataset: Path) -> None:
 def test_places_that_are_refused(dataset: Path, tmp_path: Path) -> None:
     report = verify(dataset)
     for out in (dataset, tmp_path):
-        with pytest.raises(UsageError, match="is there already"):
+        with pytest.raises(UsageError, match="already exists"):
             write_copy(report, out)
     with pytest.raises(UsageError, match="the dataset itself"):
         write_copy(report, dataset / "copy")

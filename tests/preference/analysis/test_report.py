@@ -13,7 +13,7 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from diffusion4k.cli.study.report import report
+from diffusion4k.cli.study import report
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.preference.answers import write_answers
 from tests.preference.analysis.simulate import answer, judge, people
@@ -144,7 +144,7 @@ def test_too_little_data_is_said(tmp_path: Path) -> None:
 def test_a_judge_alone(files: list[Path], tmp_path: Path) -> None:
     assert run(files[1], "--out", tmp_path / "report").exit_code == 0
     text = Text.of((tmp_path / "report" / "report.html").read_text())
-    assert "Among people" not in text and "in one order and the other in the other" in text
+    assert "Among people" not in text and "in one order and the other in the reverse order" in text
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffusion4k.preference.judge.settings import JudgeSettings
+from diffusion4k.preference.judge.prompt import JudgeSettings
 from tests.endpoint.fixtures import hurry, key, settings_of  # noqa: F401
 from tests.preference.judge.server import colour
 

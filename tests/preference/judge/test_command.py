@@ -16,8 +16,8 @@ from typer.testing import CliRunner, Result
 from diffusion4k.cli.judge import register
 from diffusion4k.errors import UsageError
 from diffusion4k.preference.answers import read_answers
+from diffusion4k.preference.judge.prompt import JudgeSettings
 from diffusion4k.preference.judge.run import judge
-from diffusion4k.preference.judge.settings import JudgeSettings
 from tests.endpoint.server import serving
 from tests.preference.judge.conftest import make_models
 from tests.preference.judge.server import MALFORMED, Judge
@@ -54,7 +54,7 @@ def test_judges_and_says_what_came_out(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "12 requests for 6 pairs in both orders" in result.stderr
     assert "fine_details: blue 0.0 % [0.0, 52.4] against red, 6 pairs" in result.stdout
-    assert "36 answers; $0.0284 spent in all" in result.stdout
+    assert "36 answers; $0.0284 spent in total" in result.stdout
 
 
 @pytest.mark.parametrize(

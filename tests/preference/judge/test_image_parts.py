@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from diffusion4k.preference.judge.image_parts import ImageParts, busiest_places, patch_side
-from diffusion4k.preference.judge.settings import JudgeSettings
+from diffusion4k.preference.judge.prompt import JudgeSettings
 
 
 def picture(width: int, height: int, noisy: list[tuple[int, int, int]]) -> Image.Image:

@@ -13,8 +13,8 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.preference.analysis.run import analyse
 from diffusion4k.preference.answers import read_answers
 from diffusion4k.preference.judge.ledger import JudgeLedger
+from diffusion4k.preference.judge.prompt import JudgeSettings
 from diffusion4k.preference.judge.run import JudgingStopped, estimate_judging, judge
-from diffusion4k.preference.judge.settings import JudgeSettings
 from tests.endpoint.server import StandIn, serving
 from tests.preference.judge.conftest import make_models
 from tests.preference.judge.server import MALFORMED, Judge
@@ -175,7 +175,7 @@ def test_three_models_and_other_settings(settings: Make, tmp_path: Path) -> None
         assert standin.requests == 8
         report = judge([red, str(other)], settings(url), tmp_path / "out", progress=False)
     [problem] = report.problems
-    assert "no image beside" in problem.reason and "00001.png" in problem.reason
+    assert "no partner for" in problem.reason and "00001.png" in problem.reason
 
 
 def test_the_budget_is_kept_and_a_higher_one_goes_on(settings: Make, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_the_budget_is_kept_and_a_higher_one_goes_on(settings: Make, tmp_path: P
     standin = Judge(tokens=2500)
     with serving(standin) as url:
         low = settings(url, budget=0.06, concurrency=8)
-        with pytest.raises(JudgingStopped, match="a higher budget goes on") as stopped:
+        with pytest.raises(JudgingStopped, match="a higher budget continues") as stopped:
             judge(models, low, tmp_path / "out", progress=False)
         spent = stopped.value.report.summary["spent"]
         assert standin.billed - 1e-9 <= spent <= 0.06
@@ -235,7 +235,7 @@ def test_wrong_folders(settings: Make, tmp_path: Path) -> None:
         judge([red], wanted, tmp_path / "out")
     for folder in (red, blue):
         (Path(folder) / "metadata.jsonl").unlink()
-    with pytest.raises(Diffusion4kError, match="no prompt is known"):
+    with pytest.raises(Diffusion4kError, match="of its images is not known"):
         judge([red, blue], wanted, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -161,7 +161,7 @@ def test_an_image_that_is_not_what_it_was_is_passed_over(
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     refused = person.client.get(f"/tiles/{picture['key']}/{picture['top']}/0/0")
     assert refused.status_code == 422
-    assert refused.text.startswith("an image cannot be shown: go on")
+    assert refused.text.startswith("an image cannot be shown: continue")
     assert str(path) not in refused.text  # The folder names the model.
     assert str(path) in capsys.readouterr().err
     if how != "broken":

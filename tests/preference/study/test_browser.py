@@ -202,7 +202,7 @@ def test_an_answer_waits_for_a_server_that_is_gone(
         expect(page.locator("#problem")).to_have_text("")
     # Also where the window was closed in between.
     answer(page, "2", "2", "2")
-    expect(page.locator("#problem")).to_contain_text("not kept yet")
+    expect(page.locator("#problem")).to_contain_text("not saved yet")
     page.close(run_before_unload=False)
     assert len(exported(study)) == 3
     with serving(study, port=port):
@@ -252,7 +252,7 @@ def test_an_image_that_is_gone_is_passed_over(
         if page.locator("html").get_attribute("data-seen") == "true":
             answer(page, "1", "1", "1")
         else:
-            expect(page.locator("#problem")).to_contain_text("Go on, and please tell")
+            expect(page.locator("#problem")).to_contain_text("Continue, and please tell")
             page.keyboard.press("Enter")
     expect(page.locator("#notice-title")).to_have_text("Thank you")
     page.close()

@@ -43,7 +43,7 @@ def test_check_says_what_is_shown_and_begins_nothing(tmp_path: Path) -> None:
     assert run("check", study).stdout.splitlines() == [
         "fake: 12 pairs of images",
         "each participant sees 6 and 3 checks: 27 answers, about 4 min",
-        "10 participants show each 5 times: 180 answers in all, checks not counted",
+        "10 participants show each 5 times: 180 answers in total, checks not counted",
     ]
     assert not (tmp_path / "kept" / "study.sqlite").exists()
     (tmp_path / "images-2" / "3.png").unlink()
@@ -61,7 +61,7 @@ def test_from_links_to_answers(tmp_path: Path) -> None:
     rows = list(csv.DictReader(links.open()))
     assert [row["participant"] for row in rows] == ["p-0001", "p-0002", "p-0003"]
     assert all(row["link"].startswith("https://study.example.org/#") for row in rows)
-    assert "is there already" in str(refused("links", study, "--out", links))
+    assert "already exists" in str(refused("links", study, "--out", links))
     with serving(study) as server:
         assert server.lines[0] == "fake: 3 participants, 0 answered; Ctrl-C ends"
         client = httpx.Client(base_url=server.address, trust_env=False, timeout=30)
@@ -75,7 +75,7 @@ def test_from_links_to_answers(tmp_path: Path) -> None:
         assert client.post("api/answers", json=body).is_success
         assert "server" not in client.get("").headers
         # Others work beside it.
-        assert "another server runs this study" in str(refused("serve", study, "--port", 0))
+        assert "another server is running this study" in str(refused("serve", study, "--port", 0))
         assert run("export", study, tmp_path / "answers.csv").stdout.startswith("3 answers in")
         backup = run("backup", study, tmp_path / "backup.sqlite").stdout
         assert (
@@ -148,7 +148,7 @@ def test_colleagues_in_one_network(tmp_path: Path) -> None:
     (row,) = csv.DictReader((tmp_path / "links.csv").open())
     page, _, secret = row["link"].partition("#")
     assert page == f"{address}/"
-    assert ("opens on this machine alone" in made.stderr) is here.startswith("127.")
+    assert ("opens only on this machine" in made.stderr) is here.startswith("127.")
     with serving(study, "--host", "0.0.0.0", port=port) as server:
         assert server.dashboard.startswith(f"{address}/dashboard#")
         client = httpx.Client(base_url=page, trust_env=False, timeout=30)
@@ -159,7 +159,7 @@ def test_colleagues_in_one_network(tmp_path: Path) -> None:
         wrong = client.get("", headers={"Host": "printer.lan"})
         assert wrong.status_code == 421 and f"Open it as {here}:{port}" in wrong.text
         _, _, err = server.stop(signal.SIGINT)
-        assert err == "note: nothing is encrypted on the way: right for a network that you trust\n"
+        assert err == "note: nothing is encrypted on the way: fine in a network that you trust\n"
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_what_is_said_of_who_reaches_it(
 def test_links_that_lead_elsewhere_are_named(tmp_path: Path) -> None:
     study = make_study(tmp_path, prompts=1)
     made = run("links", study, "--count", 2, "--out", tmp_path / "links.csv")
-    assert made.stderr.startswith("warning: http://127.0.0.1:8765 opens on this machine alone")
+    assert made.stderr.startswith("warning: http://127.0.0.1:8765 opens only on this machine")
     with serving(study) as server:
         own = server.address.rstrip("/")
         _, _, err = server.stop(signal.SIGINT)

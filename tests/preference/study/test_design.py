@@ -42,8 +42,8 @@ class Tally:
     def turns(self, of: list[str] | None = None) -> list[int]:
         """Second image left less first image left: of each unit, or of each name in `of`."""
         counts = Counter()
-        for _, unit, turned in self.given:
-            counts[of[unit] if of else unit] += 1 if turned else -1
+        for _, unit, swapped in self.given:
+            counts[of[unit] if of else unit] += 1 if swapped else -1
         return list(counts.values())
 
 
@@ -149,9 +149,9 @@ def test_one_who_leaves_is_replaced_and_may_return() -> None:
     tally = Tally(1, 2, views=1)
     assert tally.show(0)
     assert tally.design.choose(1) is None
-    _, unit, turned = tally.given[0]
-    tally.design.release(unit, turned)
+    _, unit, swapped = tally.given[0]
+    tally.design.release(unit, swapped)
     assert tally.design.choose(1) is not None
     assert tally.design.choose(0) is None  # It is still their own to answer.
-    tally.design.retain(unit, turned)
+    tally.design.retain(unit, swapped)
     assert tally.design.choose(1) is None

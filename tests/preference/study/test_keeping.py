@@ -71,7 +71,7 @@ def test_a_locked_database_refuses_and_the_same_answer_is_kept_later(
     refused = person.reply(0, choices(person), key="sent-twice")
     assert (refused.status_code, refused.text) == (
         503,
-        "the server cannot keep anything at the moment",
+        "the server cannot save anything at the moment",
     )
     assert "study.sqlite: another program is writing to it" in capsys.readouterr().err
     assert person.next()["done"] == 0
@@ -172,7 +172,7 @@ def test_many_at_once(study: Path) -> None:
 def test_a_second_server_is_refused(running: Running) -> None:
     with (
         exclusive(running.config, running.store),
-        pytest.raises(Diffusion4kError, match="another server runs this study"),
+        pytest.raises(Diffusion4kError, match="another server is running this study"),
         exclusive(running.config, running.store),
     ):
         pass
@@ -201,7 +201,7 @@ def test_images_and_prompts_that_were_changed(study: Path, tmp_path: Path) -> No
     image = tmp_path / "images-0" / "1.png"
     before = image.read_bytes()
     Image.new("RGB", (96, 64)).save(image)
-    with pytest.raises(Diffusion4kError, match=r"began: \S*images-0/1.png: the image is another"):
+    with pytest.raises(Diffusion4kError, match=r"began: \S*images-0/1.png: the image has changed"):
         Running(study)
     image.write_bytes(before)
     metadata = tmp_path / "images-1" / "metadata.jsonl"
@@ -215,7 +215,7 @@ def test_images_and_prompts_that_were_changed(study: Path, tmp_path: Path) -> No
     for folder in ("images-0", "images-1"):
         (tmp_path / folder / "metadata.jsonl").write_text(texts)
         (tmp_path / folder / "2.png").unlink()
-    with pytest.raises(Diffusion4kError, match=r"what was shown as .3: .*model-1. is gone"):
+    with pytest.raises(Diffusion4kError, match=r"what was shown as .3: .*model-1. is missing"):
         Running(study, "task.missing=skip")
 
 
@@ -256,7 +256,7 @@ def test_a_backup_of_a_running_study(running: Running, tmp_path: Path) -> None:
     assert counts == {"study": 1, "participant": 1, "event": 1, "shown": 1, "answer": 3}
     assert len(digest) == 64 and path.stat().st_mode & 0o077 == 0
     assert sorted(p.name for p in tmp_path.glob("backup*")) == ["backup.sqlite"]
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         back_up(running.config, path)
     person.next()
     person.reply(1, choices(person))
@@ -316,7 +316,7 @@ def test_postgresql(study: Path, database: str, tmp_path: Path) -> None:
     with exclusive(first.config, first.store):
         other = replace_folder(first, tmp_path / "other")
         with (
-            pytest.raises(Diffusion4kError, match="another server runs this study"),
+            pytest.raises(Diffusion4kError, match="another server is running this study"),
             exclusive(other, open_store(other)),
         ):
             pass

@@ -20,7 +20,7 @@ def right(running: Running, person: Person, position: int, wrong: int = 0) -> di
     """What attention answers; to an attention check the first `wrong` answers are wrong."""
     known = running.study.state.people[int(person.me["participant"][2:])]
     shown = known.shown[position]
-    sides = ("right", "left") if shown.turned else ("left", "right")
+    sides = ("right", "left") if shown.swapped else ("left", "right")
     names = [question["name"] for question in person.me["questions"]]
     choices = dict.fromkeys(names, "tie" if shown.unit.check == "identical" else sides[0])
     for name in names[:wrong] if shown.unit.check else ():

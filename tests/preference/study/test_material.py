@@ -178,7 +178,7 @@ def test_patches_are_parts_of_their_images(tmp_path: Path) -> None:
     assert len(fresh) == 3
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     content["task"]["patches"]["size"] = 256
-    with pytest.raises(UsageError, match=r"200x160 pixels, no room for a patch of 256: lower"):
+    with pytest.raises(UsageError, match=r"200x160 pixels, too small for a patch of 256: lower"):
         find_material(read_study(write_study(tmp_path, content)))
     content["task"]["patches"] = None
     with pytest.raises(UsageError, match=r"0.png: patches of two models have this name"):

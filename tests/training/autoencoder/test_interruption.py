@@ -68,7 +68,7 @@ def test_a_signal_saves_the_step_it_finds(recipe: Make, tmp_path: Path) -> None:
     assert saved
     done = read_state(saved)["step"]
     assert done == len(Curve.read(wanted.output / "loss.csv"))
-    assert "run the same command to go on" in said(wanted).splitlines()[-1]
+    assert "run the same command to continue" in said(wanted).splitlines()[-1]
     whole = train_autoencoder(recipe(steps=done + 1, output=str(tmp_path / "whole"))).parent
     again = train_autoencoder(recipe(steps=done + 1)).parent
     assert_same_end(whole, again, _saved(whole))

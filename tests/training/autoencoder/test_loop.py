@@ -155,7 +155,7 @@ def test_only_a_fitting_student_is_trained_on(recipe: Make, tmp_path: Path) -> N
     PartitionedAutoencoderKL.from_autoencoder(tiny_autoencoder()).save_pretrained(partitioned)
     with pytest.raises(Diffusion4kError, match="found 'middle', allowed average, stride, or"):
         train_autoencoder(recipe(start="middle"))
-    with pytest.raises(Diffusion4kError, match="a PartitionedAutoencoderKL; to train on takes"):
+    with pytest.raises(Diffusion4kError, match="a PartitionedAutoencoderKL; training it"):
         train_autoencoder(recipe(start=str(partitioned)))
     with pytest.raises(Diffusion4kError, match="not of the shape"):
         train_autoencoder(recipe(start="pocket"))
@@ -242,5 +242,7 @@ def test_a_teacher_of_another_class(recipe: Make, tmp_path: Path, name: str) -> 
     tiny_autoencoder().save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"_class_name": name}))
-    with pytest.raises(Diffusion4kError, match=f"{name} holds no F=8 autoencoder; supported: Auto"):
+    with pytest.raises(
+        Diffusion4kError, match=f"{name} does not hold an F=8 autoencoder; supported: Auto"
+    ):
         train_autoencoder(recipe(model=str(folder)))

@@ -110,7 +110,7 @@ def test_prompts_of_the_recipe_come_first(recipe: Callable[..., Recipe], tmp_pat
 
 def test_lora_is_named_beside_its_base(recipe: Callable[..., Recipe]) -> None:
     commands = dict(next_commands(recipe(lora={}), Path("runs/my run/lora")))
-    assert "--lora 'runs/my run/lora'" in commands["make an image by it"]
+    assert "--lora 'runs/my run/lora'" in commands["make an image with it"]
     assert "--lora" not in commands["and one without"]
 
 

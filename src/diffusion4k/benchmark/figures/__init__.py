@@ -4,7 +4,7 @@
     gallery          images with their prompts (10)
     variations       one prompt in several aspect ratios and seeds (11)
     spelled_text     images of prompts that ask for text, with what is read from them (12)
-    reconstructions  photographs and what autoencoders give back (16)
+    reconstructions  photographs and their reconstructions by autoencoders (16)
 
 Each has a function that returns the figure as a PIL image; `canvas.save_figure` writes it.
 """

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from diffusion4k.errors import UsageError
+from diffusion4k.support.figures import write_plot
 from diffusion4k.support.files import atomic_path
 
 __all__ = [
@@ -55,10 +56,11 @@ def save_figure(figure: Image.Image, path: Path) -> None:
 
     The same figure gives the same bytes.
     """
+    if path.suffix.lower() == ".pdf":
+        _save_pdf(figure, path)
+        return
     with atomic_path(path) as temporary:
-        if path.suffix.lower() == ".pdf":
-            _save_pdf(figure, temporary)
-        elif path.suffix.lower() == ".png":
+        if path.suffix.lower() == ".png":
             figure.save(temporary, compress_level=6)
         else:
             figure.save(temporary, quality=95, subsampling=0)
@@ -71,7 +73,7 @@ def _save_pdf(figure: Image.Image, path: Path) -> None:
     dots = 200
     page = Figure(figsize=(figure.width / dots, figure.height / dots), dpi=dots)
     page.figimage(np.asarray(figure))
-    page.savefig(path, format="pdf", dpi=dots, metadata={"CreationDate": None})
+    write_plot(page, path, {"CreationDate": None}, dpi=dots)
 
 
 def text_size(width: int) -> int:
@@ -80,7 +82,7 @@ def text_size(width: int) -> int:
 
 
 def fitting_size(texts: Sequence[str], width: int, size: int) -> int:
-    """At most `size`, and so small that no word of the texts is wider than `width` pixels."""
+    """Font size, at most `size`, at which no word of the texts is wider than `width` pixels."""
     widest = max(
         (_font(size).getlength(word) for text in texts for word in text.split()), default=0
     )

@@ -28,7 +28,7 @@ def draw_gallery(
 ) -> Image.Image:
     """The figure, `width` pixels wide; under each image its prompt, or else its file name.
 
-    Arguments:
+    Args:
         notes: one for each image, below its prompt.
 
     Raises:

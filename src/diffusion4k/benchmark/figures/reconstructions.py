@@ -1,4 +1,4 @@
-"""Photographs and what autoencoders give back at 512x512 (the supplement's Fig. 16)."""
+"""Photographs and their reconstructions by autoencoders at 512x512 (the supplement's Fig. 16)."""
 
 from collections.abc import Sequence
 from pathlib import Path

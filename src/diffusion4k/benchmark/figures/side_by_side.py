@@ -1,4 +1,4 @@
-"""Images of several models from the same prompts, with the same places marked and enlarged.
+"""Images of several models from the same prompts, with the same regions marked and enlarged.
 
 In the manner of the supplement's Fig. 7 to 9: below each whole image its marked patches, every
 pixel of them as a square. Each mark and the patch that belongs to it have the same number. Patches
@@ -67,7 +67,7 @@ def parse_patch(text: str) -> Patch:
 
 
 def same_place(patch: Patch, size: tuple[int, int], other: tuple[int, int]) -> Box:
-    """The box around the same relative place in an image of another size, for the same part of it.
+    """The box at the same relative position in an image of another size, for the same part of it.
 
     Of another aspect ratio, too, it is a square: the part is the same along one side, and less
     along the other.
@@ -91,8 +91,8 @@ def draw_side_by_side(
 ) -> Image.Image:
     """The figure, `width` pixels wide; each row has an image of every name.
 
-    Arguments:
-        patches: the same for every row; without them the busiest places of each row's images.
+    Args:
+        patches: the same for every row; without them the busiest regions of each row's images.
         last_differs: the last name's patches are marked in a colour of their own.
 
     Raises:
@@ -194,7 +194,7 @@ def _enlarged(
 
 
 def _centred(wholes: Sequence[Image.Image]) -> list[Image.Image]:
-    """On sheets of one height, so that what comes below is in line."""
+    """The images on sheets of one height, so that what is below them is aligned."""
     height = max(whole.height for whole in wholes)
     sheets = []
     for whole in wholes:
@@ -218,8 +218,8 @@ def _notes(images: Sequence[Image.Image], patches: Sequence[Patch], factor: int)
     sizes = dict.fromkeys(f"{image.width}x{image.height}" for image in images)
     if len(sizes) > 1:
         notes.append(
-            f"Sizes differ ({', '.join(sizes)}): patches show the same part of each, of the first "
-            "by as many pixels as said."
+            f"Sizes differ ({', '.join(sizes)}): patches show the same part of each image, with "
+            "as many pixels as stated in the first."
         )
     return notes
 
@@ -252,5 +252,5 @@ def complete(rows: Sequence[MatchedRow]) -> list[MatchedRow]:
     """
     whole = [row for row in rows if all(row.entries)]
     if not whole:
-        raise Diffusion4kError("no prompt of which every folder has an image: nothing to draw")
+        raise Diffusion4kError("no prompt for which every folder has an image: nothing to draw")
     return whole

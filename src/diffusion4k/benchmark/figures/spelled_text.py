@@ -77,7 +77,7 @@ def with_text(entries: Sequence[ImageSetEntry]) -> list[ImageSetEntry]:
 
 
 def accuracy(wanted: str, read: str) -> tuple[float, float]:
-    """Of characters and of words, 0 to 1."""
+    """Accuracy of characters and of words, 0 to 1."""
     wanted, read = (" ".join(text.casefold().split()) for text in (wanted, read))
     pairs: list[tuple[Sequence[str], Sequence[str]]] = [
         (wanted, read),
@@ -112,7 +112,7 @@ def draw_spelled_text(
 def find_reader() -> Reader | str:
     """Tesseract or else EasyOCR, whichever is installed with its models; or why there is none."""
     return _tesseract() or _easyocr() or (
-        "no OCR engine is installed, so that the texts are not scored: install tesseract and "
+        "no OCR engine is installed, so the texts are not scored: install tesseract and "
         "`pip install pytesseract`"
     )  # fmt: skip
 

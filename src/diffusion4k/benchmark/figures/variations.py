@@ -20,7 +20,7 @@ from diffusion4k.imagesets.models import ImageSetEntry
 __all__ = ["draw_variations", "variations_of"]
 
 _TALLEST = 0.4
-"""Of a line, in parts of the figure's width: two upright images shall not fill a page."""
+"""Height of a line over the figure's width, so that two upright images do not fill a page."""
 
 
 def variations_of(entries: Sequence[ImageSetEntry]) -> list[list[ImageSetEntry]]:
@@ -37,7 +37,7 @@ def variations_of(entries: Sequence[ImageSetEntry]) -> list[list[ImageSetEntry]]
     if not found:
         folder = entries[0].path.parent
         raise Diffusion4kError(
-            f"{folder}: no two images of one prompt: make some with `diffusion4k generate --seed`"
+            f"{folder}: no prompt has two images: make some with `diffusion4k generate --seed`"
         )
     return found
 

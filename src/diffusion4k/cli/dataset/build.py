@@ -29,9 +29,9 @@ def build(
 ) -> None:
     """Build a curated image folder with train and eval splits from raw photographs.
 
-    The same command goes on after a build that was stopped or killed; with changed thresholds only
-    what they let in is measured anew. OUTPUT/manifest.parquet has every measured value,
-    OUTPUT/dropped.csv the reason of every rejection.
+    The same command continues after a build that was stopped or killed; with changed thresholds
+    only what they let in is measured again. OUTPUT/manifest.parquet has every measured value,
+    OUTPUT/dropped.csv the reason for every rejection.
     """
     from diffusion4k.curation.recipe import load_dataset_recipe
 
@@ -41,7 +41,7 @@ def build(
     from rich.console import Console
 
     from diffusion4k.curation.build import build_dataset
-    from diffusion4k.curation.layout import DROPPED
+    from diffusion4k.curation.files import DROPPED
 
     summary = build_dataset(checked, ray=ray)
     Console().print(summary.table())

@@ -19,6 +19,7 @@ from diffusion4k.cli.endpoint import (
     Url,
     settings_of,
 )
+from diffusion4k.endpoint import defaults
 
 __all__ = ["EXAMPLE", "caption"]
 
@@ -37,22 +38,22 @@ def caption(
         Path,
         typer.Argument(help="Folder of pictures, or one that dataset build made.", metavar="DIR"),
     ],
-    endpoint: Url = "https://api.openai.com/v1",
-    model: Model = "gpt-4o",
-    longest: Longest = 1536,
-    quality: Quality = 90,
-    detail: Detail = "high",
-    concurrency: Concurrency = 8,
+    endpoint: Url = defaults.URL,
+    model: Model = defaults.MODEL,
+    longest: Longest = defaults.LONGEST,
+    quality: Quality = defaults.QUALITY,
+    detail: Detail = defaults.DETAIL,
+    concurrency: Concurrency = defaults.CONCURRENCY,
     requests_per_minute: RateLimit = None,
     tokens_per_minute: RateLimit = None,
-    timeout: Timeout = 120.0,
-    retries: Retries = 6,
+    timeout: Timeout = defaults.TIMEOUT,
+    retries: Retries = defaults.RETRIES,
     prompt: Annotated[
         str | None,
-        typer.Option(help="What the model is asked, in place of the paper's sentence."),
+        typer.Option(help="Prompt for the model, in place of the paper's sentence."),
     ] = None,
     prefix: Annotated[
-        str, typer.Option(help="Stands before each new caption, as a trigger word does.")
+        str, typer.Option(help="Text put before each new caption, such as a trigger word.")
     ] = "",
     budget: Annotated[
         float | None, typer.Option(help="Dollars that all runs in this folder may spend.")
@@ -62,22 +63,24 @@ def caption(
     batch: Annotated[
         bool, typer.Option("--batch", help="Batch API: half the price, within 24 hours.")
     ] = False,
-    max_words: Annotated[int, typer.Option(help="A longer caption is flagged.")] = 80,
+    max_words: Annotated[
+        int, typer.Option(help="A longer caption is flagged.")
+    ] = defaults.CAPTION_WORDS,
     tries: Annotated[
-        int, typer.Option(help="Answers to pay for, at most, when they are flagged.")
-    ] = 3,
+        int, typer.Option(help="Largest number of answers to pay for when they are flagged.")
+    ] = defaults.TRIES,
     keep_flagged: Annotated[
-        bool, typer.Option("--keep-flagged", help="Take refusals and long captions, too.")
+        bool, typer.Option("--keep-flagged", help="Accept refusals and long captions, too.")
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Caption pictures that have a caption, too.")
     ] = False,
     estimate: Estimate = False,
 ) -> None:
-    """Caption the pictures of a folder, with the prompt of Diffusion-4K unless told otherwise.
+    """Caption the pictures of a folder, by default with the prompt of Diffusion-4K.
 
-    The key is read from the environment variable OPENAI_API_KEY. The same command goes on after
-    any stop; what is paid is in DIR/captions.sqlite and is not paid again. Leaves with 1 if a
+    The key is read from the environment variable OPENAI_API_KEY. The same command continues after
+    any stop; paid answers are in DIR/captions.sqlite and are not paid for again. Exits with 1 if a
     picture is left without a caption.
     """
     from diffusion4k.curation.captions.publish import caption_folder, estimate_folder

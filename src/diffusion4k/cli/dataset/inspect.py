@@ -1,4 +1,4 @@
-"""`diffusion4k dataset inspect`: a person looks at candidates."""
+"""`diffusion4k dataset inspect`: a person reviews candidates."""
 
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +28,7 @@ def inspect(
         bool, typer.Option("--all", help="Also show candidates that a step has dropped.")
     ] = False,
 ) -> None:
-    """Look at candidates in a browser: accept, reject, correct captions.
+    """Review candidates in a browser: accept, reject, correct captions.
 
     Prints the page's address and serves it until Ctrl-C. Every decision is in
     OUTPUT/decisions.sqlite before the page shows the next picture; `dataset build` applies them.

@@ -19,26 +19,29 @@ def stats(
     folder: Annotated[
         Path,
         typer.Argument(
-            help="What dataset build wrote, an image folder, or folders of them; or pocket.",
+            help="Output of dataset build, an image folder, folders of them, or pocket.",
             show_default=False,
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of figures and page.")] = Path("dataset-stats"),
     samples: Annotated[int, typer.Option(help="Pictures in the gallery.", min=1)] = 12,
-    seed: Annotated[int, typer.Option(help="Of the choice of samples and the word cloud.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the choice of samples and of the word cloud.")
+    ] = 0,
     card: Annotated[
         bool, typer.Option("--card", help="Write the dataset's README.md for the hub, too.")
     ] = False,
     license_id: Annotated[
-        str, typer.Option("--license", help="Of the card, as the hub names it: cc-by-4.0, ...")
+        str,
+        typer.Option("--license", help="Licence for the card, by the Hub's name: cc-by-4.0, ..."),
     ] = "unknown",
     force: Annotated[
         bool, typer.Option("--force", help="Replace a README.md that someone wrote by hand.")
     ] = False,
 ) -> None:
-    """Sizes beside the paper's, histograms, words, samples, quality: figures and one HTML page.
+    """Describe a dataset: sizes beside the paper's, words, samples, quality; figures and one page.
 
-    Only headers are read, and the pixels of the samples.
+    Only headers and the pixels of the samples are read.
     """
     from diffusion4k.data.folder import photo_folder
 

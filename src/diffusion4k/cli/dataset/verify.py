@@ -1,4 +1,4 @@
-"""`diffusion4k dataset verify`: an existing dataset checked whole."""
+"""`diffusion4k dataset verify`: a check of a whole existing dataset."""
 
 from pathlib import Path
 from typing import Annotated
@@ -31,16 +31,16 @@ def verify(
         typer.Option(help="Write a corrected copy here.", metavar="OUT", show_default=False),
     ] = None,
     min_side: Annotated[
-        int, typer.Option(help="Pixels that the shorter side must have.", min=1)
+        int, typer.Option(help="Smallest allowed shorter side, in pixels.", min=1)
     ] = 64,
     json_file: Annotated[
         Path | None,
         typer.Option("--json", help="Write all problems here, too.", show_default=False),
     ] = None,
 ) -> None:
-    """Decode every picture, look at every caption, list all problems, each with its kind.
+    """Decode every picture, check every caption, list all problems, each with its kind.
 
-    Leaves with 0 if there is none, 1 if there is any, 2 on wrong usage.
+    Exits with 0 if there is none, 1 if there is any, 2 on wrong usage.
     """
     from diffusion4k.curation.verify.fix import LIST, check_target, write_copy
     from diffusion4k.curation.verify.verify import verify_dataset

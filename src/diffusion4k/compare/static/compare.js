@@ -63,7 +63,7 @@ function show(index) {
   $("linked").hidden = sizes.size < 2;
   $("note").textContent = sizes.size < 2 ? "" :
     "Sizes differ. Same part: every picture shows the same share of itself. " +
-    "Same pixels: every picture at the same scale, around the same relative place.";
+    "Same pixels: every picture at the same scale, around the same relative position.";
   history.replaceState(null, "", `#${state.row + 1}`);
   arrange();
 }

@@ -21,7 +21,7 @@ from diffusion4k.endpoint import batches
 from diffusion4k.endpoint.failures import Failure, NotFound
 from diffusion4k.endpoint.refusals import flag_of
 from diffusion4k.endpoint.sender import BudgetReached, Sender
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, one_line
 from diffusion4k.support.progress import Counter
 
 __all__ = ["BatchRun"]
@@ -64,7 +64,7 @@ class BatchRun:
                     return
         except Failure as failure:
             raise Diffusion4kError(
-                f"{failure}: finished work is kept, the same command goes on"
+                f"{failure}: finished work is kept, the same command continues"
             ) from None
 
     def _refuse_others(self) -> None:
@@ -107,7 +107,7 @@ class BatchRun:
                 self._adopt(batch, await batches.create_batch(self._sender, file, batch.name))
 
     def _affordable(self, jobs: list[Job]) -> tuple[list[Job], Diffusion4kError | None]:
-        budget, spent = self._sender.endpoint.settings.budget, self._sender.book.spent
+        budget, spent = self._sender.endpoint.settings.budget, self._sender.spending.spent
         if budget is None:
             return jobs, None
         total = spent
@@ -147,7 +147,7 @@ class BatchRun:
         ]
         cost = sum(self._sender.worst_cost(job.tokens) for job in jobs)
         with self._ledger.durable():
-            number = self._sender.book.reserve_many(batch, cost)
+            number = self._sender.spending.reserve_many(batch, cost)
             connection.execute(
                 "INSERT INTO batches VALUES (?, NULL, ?, ?, ?, ?, ?)",
                 (batch, number, *self._asked()),
@@ -193,7 +193,7 @@ class BatchRun:
         if faults:
             raise Diffusion4kError(
                 f"a batch was not accepted ({self._sender.endpoint.hide(faults[0])}): finished "
-                "work is kept; mend the cause and run the same command"
+                "work is kept; fix the cause and run the same command"
             )
 
     async def _wait(self, batch: _Batch) -> Any:
@@ -208,7 +208,7 @@ class BatchRun:
     def _close(self, batch: _Batch, found: list[batches.BatchResult]) -> None:
         """Store the answers of a batch that has ended, and forget it, in one transaction."""
         plan, endpoint = self._plan, self._sender.endpoint.settings
-        connection, book = self._ledger.connection, self._sender.book
+        connection, spending = self._ledger.connection, self._sender.spending
         query = "SELECT key, picture, attempt, tokens FROM batch_pictures WHERE batch = ?"
         asked = {key: rest for key, *rest in connection.execute(query, (batch.name,)).fetchall()}
         closed = 0
@@ -224,7 +224,7 @@ class BatchRun:
                     continue
                 answer = result.answer
                 payment = self._sender.payment(batch.request, answer, tokens)
-                payment = replace(payment, number=book.pay_part(result.key, payment.cost))
+                payment = replace(payment, number=spending.pay_part(result.key, payment.cost))
                 flag = flag_of(answer.text, answer.refusal, answer.finish, plan.settings.most_words)
                 self._ledger.record(
                     picture, plan.question, attempt, flag, answer, payment, endpoint.url
@@ -234,12 +234,12 @@ class BatchRun:
                     closed += not self._is_open(job)
             for table, column in (("batch_pictures", "batch"), ("batches", "name")):
                 connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (batch.name,))
-            book.close(batch.request)
+            spending.release(batch.request)
         for _ in range(closed):
-            self._counter.advance(book.told)
+            self._counter.advance(spending.summary)
 
 
 def _errors(batch: Any) -> str:
     errors = getattr(batch.errors, "data", None) or []
     said = "; ".join(str(error.message) for error in errors if error.message)
-    return " ".join((said or "no reason given").split())[:300]
+    return one_line(said or "no reason given", 300)

@@ -40,7 +40,7 @@ class CaptionTask:
             return None
 
     def key(self) -> str:
-        """Of the picture, the question and the attempt."""
+        """Key of the picture, the question and the attempt."""
         return self._plan.question.key(self._job.picture, self._job.attempts)
 
     def is_open(self) -> bool:
@@ -53,7 +53,7 @@ class CaptionTask:
         job, plan = self._job, self._plan
         flag = flag_of(answer.text, answer.refusal, answer.finish, plan.settings.most_words)
         with self._ledger.durable():
-            self._ledger.book.pay(payment.number, payment.cost)
+            self._ledger.spending.pay(payment.number, payment.cost)
             self._ledger.record(
                 *(job.picture, plan.question, job.attempts, flag, answer, payment),
                 plan.settings.endpoint.url,

@@ -12,7 +12,7 @@ from diffusion4k.curation.captions.jobs import estimate, make_plan
 from diffusion4k.curation.captions.ledger import CaptionLedger
 from diffusion4k.curation.captions.run import CaptioningStopped, CaptionReport, caption
 from diffusion4k.curation.captions.settings import CaptionSettings
-from diffusion4k.curation.layout import LEDGER, MANIFEST, SPLITS
+from diffusion4k.curation.files import LEDGER, MANIFEST, SPLITS
 from diffusion4k.data.folder import photo_folder
 from diffusion4k.data.images import SUFFIXES
 from diffusion4k.data.metadata import METADATA, read_rows, write_rows
@@ -93,7 +93,7 @@ def caption_folder(
     if photo_folder(folder) == PHOTOGRAPHS:
         raise UsageError(
             f"{folder}: comes with the package, where nothing is written: copy {PHOTOGRAPHS} and "
-            "caption the copy; --estimate tells what it costs"
+            "caption the copy; --estimate reports the cost"
         )
     found = find_pictures(folder, overwrite=overwrite)
     try:
@@ -115,8 +115,8 @@ def estimate_folder(folder: Path, settings: CaptionSettings, *, overwrite: bool 
     """
     folder = photo_folder(folder)
     found = find_pictures(folder, overwrite=overwrite)
-    with scratch_copy(folder / LEDGER) as copy, CaptionLedger(copy) as book:
-        plan = make_plan(found.pictures, settings, book, progress=True)
+    with scratch_copy(folder / LEDGER) as copy, CaptionLedger(copy) as ledger:
+        plan = make_plan(found.pictures, settings, ledger, progress=True)
     return estimate(plan.jobs, settings)
 
 

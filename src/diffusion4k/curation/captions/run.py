@@ -46,7 +46,7 @@ class CaptionReport:
     def summary(self) -> str:
         """Counts and money, in one line."""
         line = f"{counted(len(self.captions), 'caption')}, {len(self.flagged)} flagged, "
-        line += f"{counted(len(self.problems), 'problem')}; ${self.spent:.4f} spent in all"
+        line += f"{counted(len(self.problems), 'problem')}; ${self.spent:.4f} spent in total"
         number, cost = self.lost
         if number:
             line += f", of it ${cost:.4f} for {counted(number, 'request')} whose answer was lost"
@@ -77,7 +77,7 @@ def caption(
     """Caption pictures through an endpoint; what the ledger file has is not asked again.
 
     Pictures of the same bytes are asked about once. A picture that cannot be read, or that the
-    endpoint does not answer, is reported, and the others go on.
+    endpoint does not answer, is reported, and the others continue.
 
     Raises:
         UsageError: no key for OpenAI's endpoint, or a budget without a price.
@@ -85,22 +85,22 @@ def caption(
         Diffusion4kError: the ledger is in use, damaged, or the disk is full.
     """
     price_of(settings.endpoint)
-    with CaptionLedger(ledger) as book, book.told():
-        if book.has_batches and not settings.endpoint.batch:
+    with CaptionLedger(ledger) as opened, opened.translating_errors():
+        if opened.has_batches and not settings.endpoint.batch:
             raise Diffusion4kError(
-                f"{book.path}: a batch is under way: collect it first, with --batch"
+                f"{opened.path}: a batch is under way: collect it first, with --batch"
             )
-        plan = make_plan(pictures, settings, book, progress=progress)
+        plan = make_plan(pictures, settings, opened, progress=progress)
         stopped: Diffusion4kError | None = None
-        if plan.jobs or book.has_batches:
-            book.remember_prompt(settings.prompt)
+        if plan.jobs or opened.has_batches:
+            opened.remember_prompt(settings.prompt)
             if progress:
                 print(estimate(plan.jobs, settings), file=sys.stderr, flush=True)
             try:
-                asyncio.run(_work(plan, book, progress))
+                asyncio.run(_work(plan, opened, progress))
             except Diffusion4kError as error:
                 stopped = error
-        report = _report(plan, book)
+        report = _report(plan, opened)
     if stopped:
         raise CaptioningStopped(stopped, report) from stopped
     return report
@@ -109,8 +109,8 @@ def caption(
 async def _work(plan: CaptionPlan, ledger: CaptionLedger, progress: bool) -> None:
     settings = plan.settings.endpoint
     async with Endpoint(settings) as endpoint:
-        scale = ledger.scale(plan.question)
-        sender = Sender(endpoint, ledger.book, price_of(settings), scale=scale)
+        scale = ledger.scale(model=plan.question.model, settings=plan.question.settings)
+        sender = Sender(endpoint, ledger.spending, price_of(settings), scale=scale)
         total = len(plan.jobs)
         with Counter("captions", total, shown=progress) as counter:
             if settings.batch:
@@ -121,7 +121,7 @@ async def _work(plan: CaptionPlan, ledger: CaptionLedger, progress: bool) -> Non
 
 
 def _report(plan: CaptionPlan, ledger: CaptionLedger) -> CaptionReport:
-    report = CaptionReport(spent=ledger.book.spent, lost=ledger.book.lost())
+    report = CaptionReport(spent=ledger.spending.spent, lost=ledger.spending.lost())
     reasons = {job.picture: job.reason for job in plan.jobs}
     # A copy of a picture that cannot be read cannot be read either.
     reasons |= {plan.hashes.get(path, ""): bad.reason for path, bad in plan.problems.items()}

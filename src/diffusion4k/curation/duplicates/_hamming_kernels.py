@@ -20,7 +20,7 @@ def _ones(word: np.uint64) -> np.int64:
 
 @njit(nogil=True)
 def _chunk_distance(a: NDArray, b: NDArray, first: int, width: int) -> int:
-    """In how many of the bits `first` to `first + width` two hashes differ."""
+    """Number of the bits `first` to `first + width` in which two hashes differ."""
     count = 0
     for bit in range(first, first + width):
         word, shift = bit >> 6, np.uint64(bit & 63)

@@ -36,8 +36,8 @@ def find_blobs(
 ) -> int:
     """Local extrema `(level, y, x)` of `differences (levels, h, w)`; return how many.
 
-    A place counts if it is beyond `contrast`, beyond its 26 neighbours, and if its principal
-    curvatures r and s satisfy (r + s)^2 < `edge` * r * s: along an edge no place is special.
+    A position counts if it is beyond `contrast`, beyond its 26 neighbours, and if its principal
+    curvatures r and s satisfy (r + s)^2 < `edge` * r * s: along an edge no position is special.
     """
     levels, height, width = differences.shape
     count = 0
@@ -78,7 +78,7 @@ def sample_windows(
     """Sample each window `(x, y, half width, half height)` of its level on a square grid.
 
     Bilinear between the centres of pixels, which lie at half integers; outside the picture its
-    border goes on. `samples` is `(windows, side, side)`.
+    border continues. `samples` is `(windows, side, side)`.
     """
     _, height, width = levels.shape
     count, side, _ = samples.shape

@@ -17,7 +17,7 @@ _ROW = np.dtype([("hash", "<u8", 2), ("place", "<u2", 4)])
 
 @dataclass(frozen=True, eq=False)
 class Fingerprint:
-    """Pixels' hash, perceptual hashes with their places, and the thumbnail of one picture."""
+    """Pixel hash, perceptual hashes with their positions, and thumbnail of one picture."""
 
     pixel_hash: str
     hashes: NDArray[np.uint64]
@@ -28,9 +28,9 @@ class Fingerprint:
     """Grey, about 25,600 pixels, as JPEG."""
 
     def to_columns(self) -> dict[str, str | bytes]:
-        """As values of a table's row: `pixel_hash`, `perceptual_hash` and `thumbnail`.
+        """Values of a table's row: `pixel_hash`, `perceptual_hash` and `thumbnail`.
 
-        `perceptual_hash` is 24 bytes for the whole picture and each window: hash and place.
+        `perceptual_hash` is 24 bytes for the whole picture and each window: hash and position.
         """
         rows = np.empty(len(self.hashes), _ROW)
         rows["hash"] = self.hashes
@@ -68,7 +68,7 @@ def fingerprint(pixels: NDArray[np.uint8]) -> Fingerprint:
 def pixel_hash(pixels: NDArray[np.uint8]) -> str:
     """SHA-256 (hexadecimal) of size and pixels: equal for equal pictures, whatever the file.
 
-    Processors have instructions for it: twice as fast as BLAKE2b where they do.
+    CPUs that have instructions for it are twice as fast as with BLAKE2b.
     """
     digest = hashlib.sha256(np.array(pixels.shape, "<i8").tobytes())
     digest.update(np.ascontiguousarray(pixels).reshape(-1).data)

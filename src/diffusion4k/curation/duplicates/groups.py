@@ -33,7 +33,7 @@ __all__ = ["CORRELATION", "DISTANCE", "Groups", "Link", "Union", "find_duplicate
 DISTANCE = 15
 """Bits of 128 in which the hashes of one window differ at most, by default."""
 CORRELATION = 0.9
-"""Of detail in the common part of two thumbnails, at least, by default."""
+"""Default least correlation of detail in the common part of two thumbnails."""
 
 _FEW = 32  # windows with one hash, of which each may be a copy of each other one
 _CROSSED = 4  # windows with a hash that are tried with as many of a near one
@@ -98,7 +98,7 @@ def find_duplicates(
 ) -> Groups:
     """Group the pictures. `distance` 0 and more, `least_correlation` above 0, up to 1.
 
-    `progress` shows how many of the suggested matches have been looked at.
+    `progress` shows how many of the suggested matches have been checked.
     """
     union, links = Union(len(fingerprints)), []
     first: dict[str, int] = {}

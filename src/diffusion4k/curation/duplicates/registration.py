@@ -1,15 +1,15 @@
 """Do two pictures show the same? One thumbnail is laid over the other and correlated with it.
 
-Equal hashes only suggest where. A window at place a in one picture and at place b in the other give
+Equal hashes only suggest where. A window at position a in one picture and b in the other give
 the map between them: scale and shift along either axis. The map tells which part of the pictures
-both show, a window again. Its place in the second picture is then moved and stretched until what is
+both show, a window again. Its position in the second is then moved and stretched until what is
 sampled there matches the first best: Gauss-Newton steps on the squared difference (Lucas and Kanade
 1981), first of blurred samples, then of finer ones; mean and variance are taken out before.
 
 Correlated at the end is the detail alone, samples minus their local mean: two evening skies, bright
 below and dark above, have the same gradient but not the same clouds. Where there is no detail
-nothing can be told, and the answer is no. One small subject on smooth ground correlates with any
-other in the same place: it is laid over the other once more, at its own size.
+nothing can be decided, and the answer is no. One small subject on smooth ground correlates with any
+other in the same position: it is laid over the other once more, at its own size.
 """
 
 import numpy as np
@@ -57,10 +57,10 @@ class Registered:
 def correlation(
     a: Registered, b: Registered, place_a: NDArray[np.float32], place_b: NDArray[np.float32]
 ) -> float:
-    """Correlation of detail in what both pictures show, -1 to 1; 0 where nothing can be told.
+    """Correlation of detail in what both pictures show, -1 to 1; 0 where nothing can be decided.
 
     `place_a` and `place_b`, `(x, y, half width, half height)`, are where they show the same window.
-    Where nearly all detail is in one small subject, its place alone makes the pictures correlate:
+    Where nearly all detail is in one small subject, its region alone makes the pictures correlate:
     then the subject is compared at its own size as well, and more strictly.
     """
     common = _common(a, b, place_a.astype(np.float64), place_b.astype(np.float64))

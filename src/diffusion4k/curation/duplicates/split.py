@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion4k.curation.layout import EVAL, TRAIN
+from diffusion4k.curation.files import EVAL, TRAIN
 
 __all__ = ["EVAL", "TRAIN", "split"]
 

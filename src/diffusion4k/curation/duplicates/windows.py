@@ -1,8 +1,8 @@
 r"""Perceptual hashes of a picture and of windows in it, which a crop of the picture shares.
 
-A hash of the whole picture does not outlive a crop. So windows are hashed, whose places and sizes
+A hash of the whole picture does not survive a crop. So windows are hashed whose positions and sizes
 follow from what is seen in the picture, not from its borders; those that a crop keeps whole are
-found in it again, at their own place and scale.
+found in it again, at their own position and scale.
 
 1. *Windows.* Blobs, bright or dark, are extrema of the thumbnail's differences of Gaussians,
    G(1.26 sigma) - G(sigma), in place and in sigma (Lowe 2004, section 3; the octaves are not
@@ -55,9 +55,9 @@ MIRROR = _pack(_U[_ORDER][None] % 2 == 1)[0]
 
 
 class HashedWindows(NamedTuple):
-    """Hashes `(n, 2)` uint64, and places `(n, 4)` float32 in pixels of the thumbnail.
+    """Hashes `(n, 2)` uint64, and positions `(n, 4)` float32 in pixels of the thumbnail.
 
-    A place is the centre's x and y, half the width and half the height. Window 0 is the whole.
+    A position is the centre's x and y, half the width and half the height. Window 0 is the whole.
     """
 
     hashes: NDArray[np.uint64]
@@ -80,7 +80,7 @@ def windows_of(thumbnail: NDArray[np.uint8]) -> HashedWindows:
 def sample(
     levels: NDArray[np.float32], places: NDArray[np.float32], points: int
 ) -> NDArray[np.float32]:
-    """Sample windows of a picture's `blurred` levels: `(n, 4)` places to `(n, points, points)`."""
+    """Windows of a picture's `blurred` levels: `(n, 4)` positions to `(n, points, points)`."""
     from diffusion4k.curation.duplicates._picture_kernels import sample_windows
 
     # Blurred as far as points lie apart: finer detail would fall between them.

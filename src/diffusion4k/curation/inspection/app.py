@@ -10,7 +10,7 @@
     POST /api/undo
     GET  /tiles/NUMBER/LEVEL/COLUMN/ROW
 
-Pictures are asked for by number alone. What goes wrong is answered in one line of plain text.
+Pictures are requested by number alone. Errors are answered in one line of plain text.
 """
 
 import html
@@ -26,7 +26,7 @@ from starlette.types import ASGIApp
 from diffusion4k.config.types import Section, Typed
 from diffusion4k.curation.inspection.decisions import Verdict
 from diffusion4k.curation.inspection.inspection import REASONS, Inspection
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, one_line
 from diffusion4k.web.assets import SHARED, Assets
 from diffusion4k.web.deepzoom import OVERLAP, TILE, Tiles
 from diffusion4k.web.protection import BodyLimit, HostCheck, SecurityHeaders
@@ -55,7 +55,7 @@ def create_app(inspection: Inspection, session: Session, *, host: str, cookie: s
     """The whole application, behind its door.
 
     Args:
-        inspection: What is looked at.
+        inspection: The inspection that is served.
         session: Who may.
         host: The address that the server listens on.
         cookie: Name of the session's cookie; cookies do not tell ports apart, names must.
@@ -112,7 +112,7 @@ def create_app(inspection: Inspection, session: Session, *, host: str, cookie: s
 
     @app.exception_handler(Diffusion4kError)
     def refused(_: Request, error: Exception) -> Response:
-        return PlainTextResponse(" ".join(str(error).split()), 422)
+        return PlainTextResponse(one_line(error, None), 422)
 
     @app.exception_handler(RequestValidationError)
     def not_understood(_: Request, error: Exception) -> Response:
@@ -129,7 +129,8 @@ def picture(inspection: Inspection, number: int) -> Path:
     candidate = inspection.candidate(number)
     if candidate.path is None:
         raise Diffusion4kError(
-            f"{candidate.name}: its picture is not a file here: only what is kept can be seen"
+            f"{candidate.name}: its picture is not a file on this machine: only kept "
+            "pictures can be shown"
         )
     return candidate.path
 

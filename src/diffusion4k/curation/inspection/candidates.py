@@ -1,4 +1,4 @@
-"""Candidates to be looked at: those of a dataset's manifest, or of a plain image folder.
+"""Candidates to review: those of a dataset's manifest, or of a plain image folder.
 
 Where a candidate's picture is: its `source` if that is a file, otherwise the file of its name in
 `train` or `eval` of the dataset. Measures are the manifest's columns of floating point numbers.
@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from diffusion4k.curation.layout import MANIFEST, SPLITS
+from diffusion4k.curation.files import MANIFEST, SPLITS
 from diffusion4k.data.folder import METADATA, scan_folder
-from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.errors import Diffusion4kError, UsageError, first_line
 from diffusion4k.support.text_files import json_of
 
 __all__ = ["Bounds", "Candidate", "Candidates", "read_candidates"]
@@ -63,7 +63,7 @@ class Candidates:
 def read_candidates(folder: Path) -> Candidates:
     """The candidates of a folder that `dataset build` wrote, or of an image folder.
 
-    Pictures are not looked at; of an image folder, what cannot be used is reported and left out.
+    Pictures are not read; in an image folder, unusable files are reported and left out.
 
     Raises:
         UsageError: no such folder, or neither manifest nor metadata in it.
@@ -119,7 +119,7 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], dict[str, Bounds]]:
         wanted = [name for name in (*_NEEDED, *_OPTIONAL) if name in names and name not in measures]
         rows = table.select([*wanted, *measures]).to_pylist()
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error)[:200]
         raise Diffusion4kError(f"{path}: cannot be read ({reason}): build it again") from None
     for name in _NEEDED:
         if name not in wanted:

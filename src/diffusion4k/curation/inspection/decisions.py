@@ -4,7 +4,7 @@ Table `decision` of `decisions.sqlite`:
 
     id            row number, rising
     name          the candidate's name in the dataset
-    picture_hash  of the picture that was looked at; null if none was known
+    picture_hash  of the picture that was shown; null if none was known
     decision      accepted, rejected or undecided
     reason        why it was rejected; null if none was given
     caption       the caption as the person wrote it; null if it is as it was
@@ -42,7 +42,7 @@ class Decision:
 
     name: str
     picture_hash: str | None
-    """Of the picture that was looked at: the decision is about no other."""
+    """Hash of the picture that was shown: the decision is about no other."""
     decision: Verdict
     reason: str | None
     caption: str | None

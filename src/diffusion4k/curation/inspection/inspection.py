@@ -1,4 +1,4 @@
-"""One person's way through the candidates: what to look at, what was decided, how far it is.
+"""One person's way through the candidates: what to show, what was decided, how far it is.
 
 Candidates are known by their number, from 0 in the order of the manifest.
 """
@@ -10,10 +10,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from diffusion4k.curation.files import DECISIONS
 from diffusion4k.curation.inspection.candidates import Candidate, read_candidates
 from diffusion4k.curation.inspection.decisions import Decision, Verdict
 from diffusion4k.curation.inspection.log import DecisionLog
-from diffusion4k.curation.layout import DECISIONS
 from diffusion4k.errors import Diffusion4kError, UsageError
 
 __all__ = ["REASONS", "Inspection", "Progress"]
@@ -35,7 +35,7 @@ class Progress:
     rejected: int
     total: int
     per_minute: float | None
-    """From the median time between decisions, so that pauses do not count; None at the start."""
+    """Rate by the median time between decisions, so that pauses do not count; None at first."""
 
 
 class Inspection:
@@ -124,7 +124,7 @@ class Inspection:
     def caption(self, number: int) -> str | None:
         """The caption as it was corrected, or else as the candidate has it.
 
-        What was corrected is told apart from what the manifest says even where both are the same:
+        Corrections are distinguished from what the manifest says even where both are the same:
         the manifest may have been built with the correction.
         """
         held = self.holds(number)

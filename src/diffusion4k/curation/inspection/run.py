@@ -17,7 +17,7 @@ def run(folder: Path, *, host: str, port: int, everything: bool) -> None:
     """Print the page's address and serve it until Ctrl-C.
 
     Raises:
-        Diffusion4kError: nothing to look at, or decisions that cannot be written.
+        Diffusion4kError: nothing to review, or decisions that cannot be written.
         UsageError: the port is taken.
     """
     with listen(host, port) as bound:

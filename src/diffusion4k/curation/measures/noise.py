@@ -1,4 +1,4 @@
-"""Noise: the standard deviation of what is random in the grey values, in smooth places.
+"""Noise: the standard deviation of what is random in the grey values, in smooth regions.
 
 Of each tile of 64x64 pixels the median magnitude of the diagonal Haar detail `(a - b - c + d) / 2`
 is taken; over 0.6745 it is the standard deviation if the detail is Gaussian noise. Texture only

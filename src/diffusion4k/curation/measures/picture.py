@@ -13,7 +13,7 @@ from diffusion4k.errors import Diffusion4kError
 __all__ = ["WHITE", "Photograph"]
 
 WHITE = 253
-"""Of 255: what a JPEG may leave of a channel that was clipped."""
+"""Grey value, of 255, that a JPEG may leave of a channel that was clipped."""
 
 
 class _once:

@@ -1,6 +1,6 @@
 """Energy by frequency and direction, of the tiles of a photograph that have most to show.
 
-A photograph with shallow depth of field is sharp in one place alone, so sharpness is looked for
+A photograph with shallow depth of field is sharp in one region alone, so sharpness is looked for
 where it can be: the grey picture is cut into tiles of 256x256 pixels, and of these the eighth (at
 least four) with the most energy between 1/16 and 1/4 cycles a pixel is taken; that is looked up in
 sums of 2x2 pixels, which hold it as well. Each tile taken loses its mean, is weighed by a Hann

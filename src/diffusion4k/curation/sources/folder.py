@@ -101,10 +101,10 @@ class _Walk:
             real = path.resolve(strict=True)
             stat = real.stat()
         except (OSError, RuntimeError) as error:
-            reason = getattr(error, "strerror", None) or "a link in a circle"
+            reason = getattr(error, "strerror", None) or "a circular link"
             return _problem(entry.source, f"cannot be read: {reason}", entry.name)
         if not real.is_file():
-            reason = "no plain file: put the picture itself here, or remove it"
+            reason = "not a regular file: put the picture itself here, or remove it"
             return _problem(entry.source, reason, entry.name)
         if not real.is_relative_to(self._real):
             return _problem(

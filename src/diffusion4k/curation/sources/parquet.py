@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from diffusion4k.curation.entries import CurationEntry
 from diffusion4k.curation.recipe import ParquetSource
 from diffusion4k.data.sidecars import caption_in
-from diffusion4k.errors import UsageError
+from diffusion4k.errors import UsageError, one_line
 from diffusion4k.support.text_files import check_plain
 
 __all__ = ["parquet_entries"]
@@ -55,8 +55,7 @@ class _Rows:
                 for more in range(number, file.metadata.num_rows):
                     yield self._entry(more, {})
         except (OSError, pa.ArrowException) as error:
-            reason = " ".join(str(error).split())[:200]
-            problem = f"no readable parquet file: {reason}"
+            problem = f"no readable parquet file: {one_line(error)}"
             yield CurationEntry(str(path), path.stem, problem=problem)
 
     def _columns(self, schema: pa.Schema) -> list[str]:
@@ -73,7 +72,7 @@ class _Rows:
             if names.count(name) > 1:
                 raise UsageError(
                     f"{self._path}: {names.count(name)} columns are called {name!r}: give each a "
-                    "name of its own"
+                    "different name"
                 )
         if source.file or source.url:
             return [wanted, *columns]
@@ -124,11 +123,11 @@ class _Rows:
             real = path.resolve(strict=True)
             stat = real.stat()
         except (OSError, RuntimeError) as error:
-            reason = getattr(error, "strerror", None) or "a link in a circle"
+            reason = getattr(error, "strerror", None) or "a circular link"
             return CurationEntry(str(path), name, problem=f"cannot be read: {reason}")
         if not real.is_file():
             return CurationEntry(
-                str(path), name, problem="no plain file: put the picture itself there"
+                str(path), name, problem="not a regular file: put the picture itself there"
             )
         if not real.is_relative_to(root.resolve()):
             return CurationEntry(

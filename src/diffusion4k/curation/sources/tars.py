@@ -18,7 +18,7 @@ from diffusion4k.curation.tar_members import DAMAGED, members
 from diffusion4k.data.images import SUFFIXES
 from diffusion4k.data.picture_files import looks_like_picture
 from diffusion4k.data.sidecars import MOST_BYTES, Sidecars, is_sidecar, text_from
-from diffusion4k.errors import UsageError
+from diffusion4k.errors import UsageError, one_line
 from diffusion4k.support.text_files import check_plain
 
 __all__ = ["tar_entries"]
@@ -47,7 +47,7 @@ def _tar(path: Path, keys: tuple[str, ...]) -> Iterator[CurationEntry]:
     try:
         stat = path.stat()
         found.stamp = (stat.st_size, stat.st_mtime_ns)
-        # Uncompressed: in others a member has no place of its own.
+        # Uncompressed: in others a member has no offset of its own.
         with tarfile.open(path, "r:") as tar:
             for member in members(tar):
                 try:
@@ -59,8 +59,7 @@ def _tar(path: Path, keys: tuple[str, ...]) -> Iterator[CurationEntry]:
             place = f"{path}@{end}"
             problem = CurationEntry(place, name, problem=f"the tar is damaged or cut at byte {end}")
     except (*DAMAGED, OSError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        reason = f"the tar is damaged, cut or compressed ({reason[:200]}): give a plain tar"
+        reason = f"the tar is damaged, cut or compressed ({one_line(error)}): give a plain tar"
         problem = CurationEntry(str(path), name, problem=reason)
     yield from found.entries(path)
     if problem:
@@ -100,7 +99,7 @@ class _Found:
             self._names.append(member.name)
             self._texts.append(None)
             if member.size > MOST_BYTES:
-                raise ValueError(f"{member.size} bytes: no caption")
+                raise ValueError(f"{member.size} bytes: too large for a caption")
             content = tar.extractfile(member)
             ending = posixpath.splitext(member.name)[1]
             self._texts[-1] = text_from(content.read() if content else b"", ending, keys)
@@ -124,7 +123,7 @@ class _Found:
             reason = f"not read: {ending} files: save it as PNG, TIFF or JPEG"
             return _entry(path, member.name, problem=reason)
         if not member.is_file:
-            return _entry(path, member.name, problem="a link or device in the tar, no file")
+            return _entry(path, member.name, problem="a link or device in the tar, not a file")
         if member.size < 0 or member.start + member.size > self.stamp[0]:
             return _entry(path, member.name, problem="cut: the tar ends before it")
         return replace(

@@ -59,12 +59,12 @@ class StatsPart:
 
     @property
     def words(self) -> NDArray[np.int64]:
-        """Of each caption, `(N,)`."""
+        """Number of words of each caption, `(N,)`."""
         return np.array([len(photo.text.split()) for photo in self.photos])
 
     @property
     def bytes(self) -> int:
-        """On the disk."""
+        """Bytes on the disk."""
         return sum(photo.path.stat().st_size for photo in self.photos)
 
     def size_row(self) -> SizeRow:

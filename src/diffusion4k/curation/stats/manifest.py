@@ -9,8 +9,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from diffusion4k.curation.layout import COUNTS, MANIFEST
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.curation.files import COUNTS, MANIFEST
+from diffusion4k.errors import Diffusion4kError, one_line
 from diffusion4k.support.text_files import json_of
 
 __all__ = ["Limit", "Manifest", "StepCount", "read_manifest"]
@@ -53,7 +53,7 @@ class Manifest:
     limits: dict[str, list[Limit]]
     """Thresholds by measure."""
     steps: list[StepCount]
-    """In their order."""
+    """Counts of the steps, in their order."""
 
 
 def read_manifest(dataset: Path) -> Manifest | None:
@@ -78,8 +78,9 @@ def read_manifest(dataset: Path) -> Manifest | None:
         recipe = json_of(notes[b"recipe"]) if b"recipe" in notes else _recipe(dataset)
         limits = _limits(recipe) | _thresholds(json_of(notes.get(b"thresholds", "{}")))
     except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise Diffusion4kError(f"{path}: damaged ({reason}): build the dataset again") from None
+        raise Diffusion4kError(
+            f"{path}: damaged ({one_line(error)}): build the dataset again"
+        ) from None
     measures = {name: values for name, values in columns.items() if np.isfinite(values).any()}
     return Manifest(kept, measures, limits, _steps(dataset / COUNTS))
 
@@ -104,12 +105,13 @@ def _recipe(dataset: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise Diffusion4kError(f"{path}: not readable ({reason}): mend or remove it") from None
+        raise Diffusion4kError(
+            f"{path}: not readable ({one_line(error)}): fix or remove it"
+        ) from None
 
 
 def _thresholds(pairs: Mapping[str, tuple[float | None, float | None]]) -> dict[str, list[Limit]]:
-    """From the least and the most that is allowed of each measure."""
+    """Thresholds from the least and the most allowed value of each measure."""
     return {
         name: [
             Limit(k, float(v)) for k, v in zip(("min", "max"), pair, strict=True) if v is not None

@@ -21,7 +21,7 @@ def write_report(
 ) -> Path:
     """Write the page to `path`; pictures are embedded, nothing is linked.
 
-    Arguments:
+    Args:
         facts: what `stats.json` holds.
         figures: data URIs by name; those that are missing are left out.
         samples: `uri`, `text`, `size` and `name` of each.

@@ -1,7 +1,7 @@
 """What steps are made of.
 
 The table has one row per candidate. `step` and `reason` are null as long as it is kept; the step
-that drops it writes its own name and why, and no later step looks at it.
+that drops it writes its own name and why, and no later step sees it.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,7 +48,7 @@ def drop(table: "DataFrame", step: str, rule: Rule, inputs: Sequence[str]) -> "D
 
 
 def drop_by_index(table: "DataFrame", step: str, reasons: dict[int, str]) -> "DataFrame":
-    """Drop the candidates of these numbers, for a step that looks at all of them at once."""
+    """Drop the candidates of these numbers, for a step that sees all of them at once."""
     found = pa.table(
         {
             "index": pa.array(reasons.keys(), pa.int64()),

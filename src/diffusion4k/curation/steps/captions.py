@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from diffusion4k.curation.engine import Row, as_frame, joined, load_daft, mapped
+from diffusion4k.curation.files import LEDGER
 from diffusion4k.curation.inspection.decisions import Decision
-from diffusion4k.curation.layout import LEDGER
 from diffusion4k.curation.recipe import CaptionsRecipe
 from diffusion4k.curation.steps.base import drop
 from diffusion4k.errors import Diffusion4kError
@@ -40,7 +40,7 @@ class CaptionsStep:
         self._ledger = output / LEDGER
 
     def run(self, table: "DataFrame") -> "DataFrame":
-        """With `text` as it is to be published."""
+        """Set `text` as it is to be published."""
         if self._ledger.is_file():
             table = self._with_models(table)
         corrected = [
@@ -62,7 +62,7 @@ class CaptionsStep:
         daft = load_daft()
         captions = as_frame(_read_ledger(self._ledger))
         found = captions.select(daft.col("picture").alias("file_hash"), daft.col("caption"))
-        # A picture that was written anew is known to the captioner as it was published.
+        # The captioner knows a picture that was re-encoded as it was published.
         again = self._published.join(captions, left_on="sha256", right_on="picture")
         again = again.select(daft.col("source_hash").alias("file_hash"), daft.col("caption"))
         found = found.concat(again).groupby("file_hash").agg(daft.col("caption").min())
@@ -99,8 +99,8 @@ def _read_ledger(path: Path) -> pa.Table:
             connection.close()
     except (sqlite3.Error, AttributeError) as error:
         raise Diffusion4kError(
-            f"{path}: cannot be read ({error}): it is not what `diffusion4k dataset caption` "
-            "writes, or damaged; move it away"
+            f"{path}: cannot be read ({error}): it is damaged, or not what "
+            "`diffusion4k dataset caption` writes; move it away"
         ) from None
     return pa.table(
         {

@@ -1,6 +1,6 @@
 """Exact and near-duplicates: of each group the best picture stays.
 
-This step looks at all candidates at once, but only at their fingerprints.
+This step sees all candidates at once, but only at their fingerprints.
 """
 
 from collections.abc import Callable

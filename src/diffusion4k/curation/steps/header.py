@@ -42,9 +42,9 @@ class HeaderStep:
         self._store = Store(work, "headers", _COLUMNS, settings=1)
 
     def run(self, table: "DataFrame") -> "DataFrame":
-        """With the columns width, height, bytes, format; names get an ending.
+        """Add the columns width, height, bytes, format; names get an ending.
 
-        It is `ending` if pictures are to be written anew, else that of the format where none is.
+        It is `ending` if pictures are to be re-encoded, else that of the format where none is.
         """
         begin = partial(_begin, self._reader)
         table = self._store.complete(table, begin, LOCATION, wanted=kept(table), batch=_BATCH)

@@ -43,7 +43,7 @@ class HookStep:
         self._store = Store(work, wanted.name, {wanted.name: pa.float64()}, settings)
 
     def run(self, table: "DataFrame") -> "DataFrame":
-        """With a column of the hook's name."""
+        """Add a column of the hook's name."""
         begin = partial(_begin, self._reader, self._wanted)
         table = self._store.complete(table, begin, LOCATION, wanted=kept(table), batch=_BATCH)
         rule = partial(_violation, self._wanted)
@@ -62,7 +62,7 @@ def _scored(reader: Reader, wanted: HookRecipe, row: Row) -> Row:
     except Exception as error:
         return {
             "fatal": f"hook {wanted.name}: {wanted.function} failed on {row['source']} "
-            f"({one_line(error)}): fix it, the same command continues"
+            f"({one_line(error)}): fix it and run the same command to continue"
         }
 
 

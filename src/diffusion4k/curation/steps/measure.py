@@ -45,7 +45,7 @@ class MeasureStep:
         self._store = Store(work, "measures", _COLUMNS, __version__)
 
     def run(self, table: "DataFrame") -> "DataFrame":
-        """With a column for each measure, and file_hash and pixel_hash."""
+        """Add a column for each measure, and file_hash and pixel_hash."""
         begin = partial(_begin, self._reader)
         table = self._store.complete(
             table, begin, LOCATION, wanted=kept(table), batch=_BATCH, without=_FOR_DUPLICATES

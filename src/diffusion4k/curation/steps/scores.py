@@ -43,7 +43,7 @@ class ScoresStep:
         self._store = Store(work, "scores", _COLUMNS, weights)
 
     def run(self, table: "DataFrame") -> "DataFrame":
-        """With the columns aesthetic and caption_match."""
+        """Add the columns aesthetic and caption_match."""
         wanted = self._wanted
         # The result depends on the caption, too.
         table = mapped(table, _with_text_key, ["key", "text"], {"scored": pa.string()})

@@ -40,7 +40,7 @@ class SplitStep:
         self._is_lenient = self._alike != duplicates
 
     def run(self, table: "DataFrame") -> "DataFrame":
-        """With the column split: train, eval, or null for what was dropped."""
+        """Add the column split: train, eval, or null for dropped candidates."""
         wanted = self._wanted
         table = _with_names_once(table).collect()
         columns = columns_of(table, self._fingerprints() if self._is_lenient else None, _COLUMNS)
@@ -67,7 +67,7 @@ def _with_names_once(table: "DataFrame") -> "DataFrame":
     rows = kept(table).select("index", "name").sort("index").to_arrow().to_pylist()
     first: dict[str, int] = {}
     reasons = {
-        row["index"]: f"name: {row['name']} is that of another picture, too: rename the file"
+        row["index"]: f"name: {row['name']} is also that of another picture: rename the file"
         for row in rows
         if first.setdefault(row["name"].casefold(), row["index"]) != row["index"]
     }

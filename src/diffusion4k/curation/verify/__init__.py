@@ -1,1 +1,1 @@
-"""An existing dataset looked through whole, and a corrected copy of it."""
+"""A check of a whole existing dataset, and a corrected copy of it."""

@@ -17,6 +17,7 @@ from typing import IO
 
 from diffusion4k.curation.tar_members import DAMAGED, members
 from diffusion4k.data.problems import Problem
+from diffusion4k.errors import one_line
 from diffusion4k.support.text_files import shortened
 
 __all__ = ["ARCHIVES", "unpack"]
@@ -43,7 +44,7 @@ class _RefusedError(Exception):
 
 
 class _BombError(_RefusedError):
-    """It would unpack to more than pictures do."""
+    """An archive would unpack to more than pictures do."""
 
 
 def unpack(archive: Path, folder: Path) -> list[Problem]:
@@ -61,7 +62,7 @@ def unpack(archive: Path, folder: Path) -> list[Problem]:
                     if not (is_zip or isinstance(error, _RefusedError)):
                         raise
                     shown = name if len(name) <= _SHOWN else shortened(name, _SHOWN)
-                    problems.append(Problem(f"{archive}/{shown}", _reason(error), "archive"))
+                    problems.append(Problem(f"{archive}/{shown}", one_line(error), "archive"))
                     if isinstance(error, _BombError) and not is_zip:
                         break
     except _DAMAGED as error:
@@ -74,18 +75,14 @@ def unpack(archive: Path, folder: Path) -> list[Problem]:
 
 
 def _damaged(archive: Path, error: Exception) -> Problem:
-    return Problem(str(archive), f"damaged ({_reason(error)}): copy it again", "archive")
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return Problem(str(archive), f"damaged ({one_line(error)}): copy it again", "archive")
 
 
 def _write(name: str, opened: Opened, folder: Path, room: int) -> int:
     """Write a member of at most `room` bytes; its size."""
     content = opened()
     if content is None:
-        raise _RefusedError("no plain file: left out")
+        raise _RefusedError("not a regular file: left out")
     parts = posixpath.normpath(name).split("/")
     if "\0" in name or "\\" in name or posixpath.isabs(name) or ".." in parts:
         raise _RefusedError("leads out of the folder: left out")
@@ -97,8 +94,8 @@ def _write(name: str, opened: Opened, folder: Path, room: int) -> int:
                 size += len(block)
                 if size > room:
                     raise _BombError(
-                        f"unpacks to more than {_RATIO} times the archive: left out, as is what "
-                        "follows it in a tar"
+                        f"unpacks to more than {_RATIO} times the archive: left out, as is "
+                        "everything after it in a tar"
                     )
                 target.write(block)
         except BaseException:
@@ -113,7 +110,7 @@ def _created(path: Path) -> IO[bytes]:
         return path.open("xb")
     except OSError as error:
         if error.errno == errno.EEXIST and path.is_file():
-            reason = "is in the archive twice: the first is taken"
+            reason = "is in the archive twice: the first is used"
         elif error.errno in _BAD_NAMES:
             reason = f"cannot be unpacked under this name ({error.strerror}): left out"
         else:

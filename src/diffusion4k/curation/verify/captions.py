@@ -37,9 +37,9 @@ def caption_problems(text: str) -> list[tuple[str, str]]:
     problems = []
     if strange := sorted({letter for letter in text if _is_strange(letter)}):
         found = ", ".join(f"U+{ord(letter):04X}" for letter in strange[:3])
-        problems.append(("caption-characters", f"holds {found}: take it out"))
+        problems.append(("caption-characters", f"holds {found}: remove it"))
     elif not is_clean(text):
-        reason = "holds a model's thoughts or marks such as <|im_end|>: take them out"
+        reason = "holds a model's thoughts or marks such as <|im_end|>: remove them"
         problems.append(("caption-characters", reason))
     if refusal := refusal_in(text):
         reason = f'refusal ("{refusal} ..."): caption it again'
@@ -73,7 +73,7 @@ def _is_strange(letter: str) -> bool:
 
 
 def _shortened(text: str) -> str:
-    """As many whole sentences as are allowed, or words if the first sentence is too long."""
+    """The whole sentences that fit, or words if the first sentence is too long."""
     text = text[: MAX_CHARACTERS + 1]
     ends = [end.end() for end in _SENTENCE_END.finditer(text) if end.end() <= MAX_CHARACTERS]
     if ends:

@@ -1,7 +1,7 @@
 """A corrected copy of a dataset: what can be mended is, the rest is left out and listed.
 
-The copy is made under a hidden name beside its place and renamed when it is whole, so that it is
-there wholly or not at all. Pictures are hard links where the file system allows, which takes no
+The copy is made under a hidden name beside its destination and renamed when it is whole, so that it
+is complete or absent. Pictures are hard links where the file system allows, which takes no
 room; they are never written to.
 """
 
@@ -66,13 +66,13 @@ class _Folder:
 
 
 def check_target(dataset: Path, out: Path) -> None:
-    """Refuse a place for the copy before anything is looked at.
+    """Refuse a destination for the copy before anything is read.
 
     Raises:
         UsageError: there is something already, or it lies inside of the dataset.
     """
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UsageError(f"{out}: is there already: choose a folder that is not, or remove it")
+        raise UsageError(f"{out}: already exists: choose another folder, or remove it")
     if out.resolve().is_relative_to(dataset.resolve()):
         raise UsageError(f"{out}: lies in {dataset}, the dataset itself: choose another folder")
 

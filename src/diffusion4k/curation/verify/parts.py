@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffusion4k.curation.layout import MANIFEST, SPLITS
+from diffusion4k.curation.files import MANIFEST, SPLITS
 from diffusion4k.curation.verify.archives import ARCHIVES, unpack
 from diffusion4k.data.beside import rows_beside
 from diffusion4k.data.folder import FolderScan, look_at, scan_folder

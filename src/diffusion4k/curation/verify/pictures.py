@@ -1,4 +1,4 @@
-"""One picture of a dataset looked at: decoded to its last pixel, its name and caption judged."""
+"""A check of one picture of a dataset: decoded to its last pixel, its name and caption judged."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,7 @@ class VerifiedPhoto:
     fingerprint: Fingerprint | None = None
     """None if it cannot be decoded."""
     ending: str = ""
-    """That its content asks for."""
+    """Ending that matches the content."""
     problems: list[Problem] = field(default_factory=list)
 
     @property
@@ -71,13 +71,13 @@ def damage(path: Path) -> str | None:
 def look(part: DatasetPart, photo: Photo, root: Path) -> VerifiedPhoto:
     """Decode the photograph and judge it by itself.
 
-    Arguments:
+    Args:
         root: the folder that its file must lie in.
     """
     picture = VerifiedPhoto(part, photo)
     if leads_out(photo.path, root):
         target = photo.path.resolve()
-        picture.add("symlink", f"a link to {target}, outside of the dataset: put the file here")
+        picture.add("symlink", f"a link to {target}, outside the dataset: put the file here")
     try:
         picture.bytes = photo.path.stat().st_size
         endings = endings_of(image_header(photo.path).format)

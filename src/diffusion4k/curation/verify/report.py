@@ -22,11 +22,11 @@ _SHORT_SIDES = (1024, 2048, 4096)
 
 @dataclass(frozen=True)
 class Report:
-    """A dataset, looked through whole."""
+    """What a check of a whole dataset found."""
 
     folder: Path
     pictures: list[VerifiedPhoto]
-    """Those that were found with a caption, good or bad."""
+    """Pictures found with a caption, good or bad."""
     others: list[Problem]
     """What is wrong with lines and files that are no such picture."""
 

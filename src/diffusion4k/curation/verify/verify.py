@@ -1,4 +1,4 @@
-"""Every picture of a dataset looked at, one part after the other."""
+"""A check of every picture of a dataset, one part after the other."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -70,7 +70,7 @@ def _part(
     pictures = list(track(looked, len(photos), what, shown=progress))
     for picture in pictures[len(found.photos) :]:
         named = respelled[picture.photo]
-        picture.add("name", f"named {named}: name it as the file is")
+        picture.add("name", f"named {named}: use the file's own name")
     problems = _decoded(folder, photos, problems, what, progress)
     return pictures, [
         replace(p, where=p.where.replace(str(folder), str(part.path), 1)) for p in problems

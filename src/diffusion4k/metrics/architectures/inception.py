@@ -34,7 +34,7 @@ _UNPADDED = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_4a_3x3")
 class InceptionV3:
     """The 2048 pooled features whose Fréchet distance is FID, each from 0 on.
 
-    Arguments:
+    Args:
         weights: a file, or `OWNER/NAME/FILE` on the hub; see the module's text.
 
     Raises:

@@ -43,7 +43,7 @@ _EPSILON = 1e-10
 class Lpips(nn.Module):
     """Distances `(B,)` from 0 on of two batches of images `(B, 3, H, W)` in [-1, 1].
 
-    Arguments:
+    Args:
         network: `vgg` (as a training loss) or `alex` (the authors' choice for measuring).
         weights: torchvision's weights of that network, a file or `OWNER/NAME/FILE` on the hub.
         heads: the learned heads, a file; by default that of the installed package `lpips`.
@@ -123,6 +123,6 @@ def _installed_heads(network: str) -> Path:
     found = importlib.util.find_spec("lpips")
     if found is None or found.origin is None:
         raise MetricUnavailable(
-            "LPIPS: its heads are not here: `pip install --no-deps lpips`, or give their file"
+            "LPIPS: its heads are missing: `pip install --no-deps lpips`, or give their file"
         )
     return Path(found.origin).parent / "weights" / "v0.1" / f"{network}.pth"

@@ -135,7 +135,7 @@ def tile_sums(grey: NDArray[np.uint8], tile: int, levels: int, out: NDArray[np.f
 
     Of the bands LH (h), HL (v), HH (d), and m = |h| + |v| + |d|, per level: |h|, |v|, |d|, h^2,
     v^2, d^2; products of neighbours along the band's lines and across them; |h||v|; m, m^2; and m
-    times the m of the level above at the same place (0 for the last level).
+    times the m of the level above at the same position (0 for the last level).
     """
     out[:] = 0
     half = tile // 2
@@ -164,7 +164,7 @@ def tile_sums(grey: NDArray[np.uint8], tile: int, levels: int, out: NDArray[np.f
 
 @njit(nogil=True, cache=True)
 def grid_steps(grey: NDArray[np.uint8], tile: int, out: NDArray[np.int64]) -> None:
-    """Sums of |difference| of neighbours in each tile by their place in the 8x8 grid of a JPEG.
+    """Sums of |difference| of neighbours in each tile by their position in the 8x8 grid of a JPEG.
 
     `out (rows, columns, 8)`: at n, between the pixels n and n + 1 of every 8, in both directions.
     """

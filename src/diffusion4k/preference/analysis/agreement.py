@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from diffusion4k.preference.analysis.scores import Score
-from diffusion4k.preference.analysis.wins import Row, as_json
+from diffusion4k.preference.analysis.wins import Row
 from diffusion4k.statistics.agreement import krippendorff_alpha
 from diffusion4k.statistics.clusters import clustered_share
 from diffusion4k.statistics.correlation import plcc, srcc
 
 __all__ = ["among_people", "judge_against_people"]
 
-_FEWEST = 3  # win rates that a correlation is told of
+_FEWEST = 3  # win rates for which a correlation is reported
 Item = tuple[str, str, str, str]
 
 
@@ -34,7 +34,7 @@ def among_people(scores: Sequence[Score]) -> list[Row]:
         for score in found:
             table[raters[score.rater], items[_item(score)]] = score.value
         shared = int(((~np.isnan(table)).sum(0) > 1).sum())
-        alpha = as_json(krippendorff_alpha(table, "ordinal"))
+        alpha = krippendorff_alpha(table, "ordinal").as_json()
         rows.append(
             {"question": question, "people": len(raters), "shared_items": shared, "alpha": alpha}
         )
@@ -79,7 +79,7 @@ def _means(scores: Sequence[Score]) -> dict[Item, float]:
 
 def _same(items: list[Item], own: dict[Item, float], theirs: dict[Item, float]) -> dict[str, Any]:
     agree = [float((own[item] > 0.5) == (theirs[item] > 0.5)) for item in items]
-    return as_json(clustered_share(agree, [[item[1] for item in items]]))
+    return clustered_share(agree, [[item[1] for item in items]]).as_json()
 
 
 def _groups(items: list[Item]) -> list[tuple[str, str, str]]:

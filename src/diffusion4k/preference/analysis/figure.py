@@ -38,7 +38,7 @@ def write_bars(results: dict[str, Any], folder: Path) -> Path:
 
 
 def pairs_of(results: dict[str, Any]) -> dict[tuple[str, str], list[tuple[str, dict[str, Any]]]]:
-    """Of each two models the rows of all groups with the group's name, question by question."""
+    """Rows of all groups for each two models, with the group's name, question by question."""
     found: dict[tuple[str, str], list[tuple[str, dict[str, Any]]]] = {}
     for question in results["questions"]:
         for name, group in results["groups"].items():

@@ -63,9 +63,9 @@ def warning_of(results: dict[str, Any]) -> str:
             return f"only one person has answered, {name}: these are one person's preferences"
         return f"only one person is left of {everybody}, {name}: these are one person's preferences"
     if not checks["flagged"] or checks["kept"]:
-        return "nobody has answered about a pair yet, but to attention checks"
+        return "nobody has answered about a pair yet, only about attention checks"
     return (
-        f"nobody is left of {everybody}, so nothing is known of what people prefer: see who was "
+        f"nobody is left of {everybody}, so nothing is known about what people prefer: see who was "
         "left out and why; --keep-flagged counts them all, --tolerate N those who failed up to N "
         "checks"
     )

@@ -34,7 +34,7 @@ def report(
     """Analyse answers of people and judges and write everything into `out`: also if everybody is
     left out, then it says who and why.
 
-    Arguments:
+    Args:
         files: Files of answers, or YAML files of studies: answers are then those in its database
             and those of its judge.
         ours: the model that stands first; by default the one with the most wins.
@@ -63,7 +63,7 @@ def analyse(
 ) -> dict[str, Any]:
     """All numbers of the report, as `results.json` holds them."""
     if not files:
-        raise UsageError("no file of answers: give at least one .csv, .jsonl or .parquet")
+        raise UsageError("no answers file given: give at least one .csv, .jsonl or .parquet")
     answers, titles = [], dict(_TITLES)
     for file in files:
         given = read_given(file)
@@ -144,7 +144,7 @@ def _order(found: Ready, ours: str | None) -> list[str]:
 
 
 def _questions(found: Ready, titles: Mapping[str, str]) -> list[str]:
-    """Those with titles first, in their order: the paper's, then a study's own."""
+    """Questions, those with titles first, in their order: the paper's, then a study's own."""
     names = {answer.question for answers in found.answers.values() for answer in answers}
     known = [name for name in titles if name in names]
     return known + sorted(names - set(known))

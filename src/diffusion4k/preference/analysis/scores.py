@@ -79,7 +79,7 @@ def ready(
 
     Args:
         answers: Of people and judges, checks among them.
-        keep_flagged: Leave nobody out; who would be is still told.
+        keep_flagged: Leave nobody out; who would be is still reported.
         tolerated: Attention checks that someone may fail; by default as many as the study says.
     """
     answers = _apart(_last(answers))
@@ -113,7 +113,7 @@ def column(scores: Iterable[Score], name: str) -> NDArray[np.str_]:
 
 
 def _last(answers: Iterable[Answer]) -> list[Answer]:
-    """Without what is twice, as where a file is given with an older export of the same study."""
+    """Answers without duplicates, as when a file comes with an older export of its study."""
     found: dict[tuple[str, ...], Answer] = {}
     for answer in answers:
         # A judge has two answers about a pair, one for each order.
@@ -140,7 +140,7 @@ def _apart(answers: list[Answer]) -> list[Answer]:
 
 
 def _flagged(answers: list[Answer], checks: list[Answer], tolerated: int | None) -> list[Flagged]:
-    """Whom the study flags, in its own words; with `tolerated` checks are counted anew, as they are
+    """Flagged participants and why; with `tolerated` checks are counted again, as they are
     for files that know of no flags."""
     with_ties = {answer.study for answer in answers if answer.choice == "tie"}
     said: dict[str, str] = {}
@@ -163,7 +163,7 @@ def _flagged(answers: list[Answer], checks: list[Answer], tolerated: int | None)
 
 
 def _passed(answer: Answer, with_ties: set[str]) -> Passed:
-    """Of files that do not say it: ties could be answered in a study in which anyone did."""
+    """For files that do not say: ties could be answered in a study in which anyone did."""
     return passed(
         answer.check,
         copy=(answer.preferred or "").endswith(DEGRADED),
@@ -189,7 +189,7 @@ def _scores(answers: list[Answer]) -> tuple[list[Score], int]:
 
 
 def _in_both_orders(answers: list[Answer]) -> list[Answer]:
-    """Of each image the two answers, if there are two."""
+    """The two answers of each image, if there are two."""
     orders: dict[str, set[str]] = defaultdict(set)
     for answer in answers:
         orders[answer.prompt_id].add(answer.first)

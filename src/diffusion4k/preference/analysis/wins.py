@@ -17,10 +17,9 @@ from diffusion4k.preference.answers import Answer
 from diffusion4k.statistics.bootstrap import Interval
 from diffusion4k.statistics.bradley_terry import rank
 from diffusion4k.statistics.clusters import FEWEST, cluster_bootstrap, clustered_share
-from diffusion4k.statistics.proportions import wilson
-from diffusion4k.statistics.sign_test import sign_test
+from diffusion4k.statistics.proportions import sign_test, wilson
 
-__all__ = ["as_json", "position_bias", "ranking", "win_rates"]
+__all__ = ["position_bias", "ranking", "win_rates"]
 
 Row = dict[str, Any]
 
@@ -49,16 +48,16 @@ def ranking(scores: Sequence[Score]) -> Row:
         return {"models": [], "note": str(why)}
     note = ""
     if found.separated:
-        note = "some models never lost to the others: the distances are at least these"
+        note = "some models never lost to the others: the distances are lower bounds"
     elif np.isnan(found.low).any():
         note = f"no intervals: fewer than {FEWEST} prompts"
     return {
         "models": [
             {
                 "model": models[i],
-                "strength": as_json(
-                    Interval(*map(float, (found.strengths[i], found.low[i], found.high[i])))
-                ),
+                "strength": Interval(
+                    *map(float, (found.strengths[i], found.low[i], found.high[i]))
+                ).as_json(),
             }
             for i in np.argsort(-found.strengths)
         ],
@@ -67,7 +66,7 @@ def ranking(scores: Sequence[Score]) -> Row:
 
 
 def position_bias(answers: Iterable[Answer]) -> list[Row]:
-    """Of each question how often the first (left) image was chosen, ties left out."""
+    """How often the first (left) image was chosen, for each question, ties left out."""
     groups: dict[str, list[Answer]] = defaultdict(list)
     for answer in answers:
         if answer.preferred:
@@ -79,14 +78,8 @@ def position_bias(answers: Iterable[Answer]) -> list[Row]:
         prompts = [answer.prompt or answer.prompt_id for answer in found]
         kinds = [people, prompts] if len(set(people)) >= FEWEST else [prompts]
         share = clustered_share(first, kinds)
-        rows.append({"question": question, "answers": len(found), "first": as_json(share)})
+        rows.append({"question": question, "answers": len(found), "first": share.as_json()})
     return rows
-
-
-def as_json(interval: Interval) -> dict[str, float | None]:
-    """Its numbers; None for NaN, which JSON does not know."""
-    values = {"value": interval.value, "low": interval.low, "high": interval.high}
-    return {name: None if np.isnan(value) else value for name, value in values.items()}
 
 
 def _win_rate(one: str, two: str, question: str, scores: list[Score]) -> Row:
@@ -107,11 +100,11 @@ def _win_rate(one: str, two: str, question: str, scores: list[Score]) -> Row:
         "wins": int((values > 0.5).sum()),
         "ties": int((values == 0.5).sum()),
         "losses": int((values < 0.5).sum()),
-        "share": as_json(clustered_share(values, clusterings)),
+        "share": clustered_share(values, clusterings).as_json(),
         "share_over": kind,
-        "wilson": as_json(wilson(float(values.sum()), len(values))),
-        "bootstrap_by_prompt": as_json(by_prompt),
-        "bootstrap_by_person": by_person and as_json(by_person),
+        "wilson": wilson(float(values.sum()), len(values)).as_json(),
+        "bootstrap_by_prompt": by_prompt.as_json(),
+        "bootstrap_by_person": by_person and by_person.as_json(),
         "sign_test": {
             "prompts_won": wins,
             "prompts_lost": losses,
@@ -122,7 +115,7 @@ def _win_rate(one: str, two: str, question: str, scores: list[Score]) -> Row:
 
 
 def _clusterings(scores: Sequence[Score]) -> tuple[list[Any], str]:
-    """By people and prompts; by prompts where there are too few people to speak of others."""
+    """Clusters by people and prompts, or by prompts only if there are too few people."""
     people, prompts = column(scores, "rater"), column(scores, "prompt")
     if len(np.unique(people)) >= FEWEST:
         return [people, prompts], "people and prompts"

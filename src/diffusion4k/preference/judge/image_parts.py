@@ -1,8 +1,8 @@
-"""What the judge is shown: whole images made smaller, or the same places of both at native size.
+"""What the judge is shown: whole images made smaller, or the same regions of both at native size.
 
-**Places.** The two images are laid out in squares of a side, from the middle; a place is worth the
-mean gradient of its grey values in that image in which it is lower, so that both have something
-there, and neither model chooses. Of images of unequal sizes places are equal as fractions of width
+**Regions.** The two images are laid out in squares of a side, from the middle; a region is worth
+the mean gradient of its grey values in that image in which it is lower, so that both have something
+there, and neither model chooses. Of images of unequal sizes regions are equal as fractions of width
 and height, and the squares equal in pixels.
 """
 
@@ -17,7 +17,7 @@ from PIL import Image
 
 from diffusion4k.data.images import image_size, open_rgb
 from diffusion4k.endpoint.images import image_part, sent_size
-from diffusion4k.preference.judge.settings import JudgeSettings
+from diffusion4k.preference.judge.prompt import JudgeSettings
 from diffusion4k.support.data_uri import jpeg_uri
 
 __all__ = ["ImageParts", "Place", "busiest_places", "patch_side", "room"]
@@ -87,7 +87,7 @@ def room(first: tuple[int, int], second: tuple[int, int], side: int) -> int:
 
 
 def busiest_places(first: Image.Image, second: Image.Image, side: int, count: int) -> list[Place]:
-    """At most `count` places, the one with the most detail in both images first."""
+    """At most `count` regions, the one with the most detail in both images first."""
     columns, rows = _grid(first.size, second.size, side)
     worth = np.minimum(*(_detail(image, side, columns, rows) for image in (first, second)))
     best = np.argsort(-worth, axis=None, kind="stable")[:count]
@@ -102,7 +102,7 @@ def _grid(first: tuple[int, int], second: tuple[int, int], side: int) -> tuple[i
 
 
 def _detail(image: Image.Image, side: int, columns: int, rows: int) -> NDArray[np.float64]:
-    """Mean absolute gradient of each place `(rows, columns)`."""
+    """Mean absolute gradient of each region `(rows, columns)`."""
     grey = np.asarray(image.convert("L"), np.int16)
     found = np.empty((rows, columns))
     for row in range(rows):

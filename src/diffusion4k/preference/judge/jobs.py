@@ -11,15 +11,14 @@ from diffusion4k.endpoint.client import EndpointAnswer
 from diffusion4k.endpoint.estimate import estimate as endpoint_estimate
 from diffusion4k.endpoint.estimate import likely_text_tokens
 from diffusion4k.endpoint.images import sent_size
-from diffusion4k.endpoint.ledger import text_hash
+from diffusion4k.endpoint.ledger import StoredAnswer, text_hash
 from diffusion4k.endpoint.prices import image_tokens, text_tokens_at_most
 from diffusion4k.endpoint.sender import Payment
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.preference.judge.image_parts import ImageParts, patch_side, room
-from diffusion4k.preference.judge.ledger import JudgeLedger, JudgeQuestion, StoredJudgement
+from diffusion4k.preference.judge.ledger import JudgeLedger, JudgeQuestion
 from diffusion4k.preference.judge.pairs import Pair
-from diffusion4k.preference.judge.prompt import SYSTEM, TEMPLATE, judge_text
-from diffusion4k.preference.judge.settings import JudgeSettings
+from diffusion4k.preference.judge.prompt import SYSTEM, TEMPLATE, JudgeSettings, judge_text
 from diffusion4k.preference.judge.verdicts import Unparsable, Verdict, read_verdicts
 from diffusion4k.preference.study.questions import PAPER
 from diffusion4k.support.progress import track
@@ -50,7 +49,7 @@ class View:
 
     @property
     def asked(self) -> list[str]:
-        """Names of the questions that it is asked for."""
+        """Names of the questions that it asks."""
         return [DETAILS] if self.patch else [question.name for question in PAPER]
 
     def messages(self) -> list[dict[str, Any]] | None:
@@ -68,7 +67,7 @@ class View:
         ]
 
     def key(self) -> str:
-        """Of the question and the attempt."""
+        """Key of the question and the attempt."""
         return self.question.key(self.attempts)
 
     def is_open(self) -> bool:
@@ -80,7 +79,7 @@ class View:
         """Pay for an answer and store it."""
         ledger = self.plan.ledger
         with ledger.durable():
-            ledger.book.pay(payment.number, payment.cost)
+            ledger.spending.pay(payment.number, payment.cost)
             ledger.record(
                 self.question, self.attempts, answer, payment, self.plan.settings.endpoint.url
             )
@@ -102,7 +101,7 @@ class JudgePlan:
     views: list[View] = field(default_factory=list)
     open: list[View] = field(default_factory=list)
     problems: dict[str, Problem] = field(default_factory=dict)
-    """By the pair's name."""
+    """Problems by the pair's name."""
 
 
 def make_plan(
@@ -123,8 +122,12 @@ def make_plan(
     return plan
 
 
-def verdicts_of(stored: StoredJudgement, asked: Sequence[str]) -> dict[str, Verdict]:
-    """What a stored answer says. Raises `Unparsable`."""
+def verdicts_of(stored: StoredAnswer, asked: Sequence[str]) -> dict[str, Verdict]:
+    """What a stored answer says.
+
+    Raises:
+        Unparsable: it cannot be read.
+    """
     return read_verdicts(stored.text, asked, refusal=stored.refusal, finish=stored.finish)
 
 
@@ -163,7 +166,7 @@ def _views(plan: JudgePlan, pair: Pair) -> list[View]:
 
 
 def _patches(settings: JudgeSettings, pair: Pair) -> int:
-    """As many as wanted, if there is room."""
+    """Number of patches: as many as requested, if they fit."""
     if not settings.patches:
         return 0
     first, second = (image_size(path) for path in pair.paths)

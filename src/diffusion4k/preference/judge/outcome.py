@@ -73,7 +73,7 @@ def collect(plan: JudgePlan) -> Outcome:
 
 
 def preferences(answers: Iterable[Answer]) -> list[dict[str, Any]]:
-    """Of each two models and question: preference without position bias, and the bias."""
+    """For each two models and question, preference without position bias, and the bias."""
     grouped: dict[tuple[str, str, str], dict[str, dict[str, Answer]]] = {}
     for answer in answers:
         pairs = grouped.setdefault((answer.model_a, answer.model_b, answer.question), {})
@@ -136,16 +136,11 @@ def _preference(
         "consistent_a": sum(score == 1 for score in scores),
         "consistent_b": sum(score == 0 for score in scores),
         "inconsistent": sum(0 < score < 1 for score in scores),
-        "preference_a": _as_json(clustered_share(scores, [prompts])),
-        "first_chosen": _as_json(share),
-        "position_bias_points": _as_json(bias),
+        "preference_a": clustered_share(scores, [prompts]).as_json(),
+        "first_chosen": share.as_json(),
+        "position_bias_points": bias.as_json(),
     }
 
 
 def _score(answer: Answer) -> float:
     return {"model_a": 1.0, "tie": 0.5, "model_b": 0.0}[answer.choice]
-
-
-def _as_json(interval: Interval) -> dict[str, float | None]:
-    values = {"value": interval.value, "low": interval.low, "high": interval.high}
-    return {name: value if value == value else None for name, value in values.items()}

@@ -19,7 +19,7 @@ __all__ = ["Pair", "find_pairs", "pairs_of_study"]
 
 _MOST_MODELS = 50
 _NO_PROMPT = (
-    "no prompt is known of its images, and the judge is asked about it: give a file of --prompts, "
+    "the prompt of its images is not known, and the judge needs it: give a file of --prompts, "
     'or write metadata.jsonl ({"file_name": ..., "text": ...})'
 )
 
@@ -64,7 +64,7 @@ def find_pairs(
     times: Counter[str] = Counter()
     for row in match_images(models):
         there = {m.name: e for m, e in zip(models, row.entries, strict=True) if e}
-        reason = f"no image beside {row.first.path}: the pair is left out"
+        reason = f"no partner for {row.first.path}: the pair is left out"
         problems += [Problem(str(m.folder), reason) for m in models if m.name not in there]
         if len(there) < 2:
             continue
@@ -73,7 +73,9 @@ def find_pairs(
             problems.append(Problem(str(row.first.path), _NO_PROMPT))
             continue
         if len(set(known)) > 1:
-            reason = f"its namesakes have other prompts ({known[0][:40]!r}, ...): rename one"
+            reason = (
+                f"images of the same name have other prompts ({known[0][:40]!r}, ...): rename one"
+            )
             problems.append(Problem(str(row.first.path), reason))
             continue
         prompt = known[0]
@@ -105,7 +107,7 @@ def pairs_of_study(config: StudyConfig) -> tuple[list[Pair], list[Problem]]:
     if not {each.name for each in task.questions} & {each.name for each in PAPER}:
         raise UsageError(
             f"{config.name}: asks other questions than the judge, which asks the paper's three: "
-            "leave `task.questions` out, or ask people alone"
+            "leave `task.questions` out, or ask only people"
         )
     prompts = Path(task.prompts) if task.prompts else None
     skip = task.missing == "skip"

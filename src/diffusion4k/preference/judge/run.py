@@ -25,8 +25,7 @@ from diffusion4k.preference.judge.jobs import JudgePlan, estimate, make_plan
 from diffusion4k.preference.judge.ledger import JudgeLedger
 from diffusion4k.preference.judge.outcome import Outcome, collect, preferences
 from diffusion4k.preference.judge.pairs import Pair, find_pairs, pairs_of_study
-from diffusion4k.preference.judge.prompt import SYSTEM, TEMPLATE
-from diffusion4k.preference.judge.settings import JudgeSettings
+from diffusion4k.preference.judge.prompt import SYSTEM, TEMPLATE, JudgeSettings
 from diffusion4k.preference.study.config import StudyConfig
 from diffusion4k.support.files import write_text
 from diffusion4k.support.progress import Counter
@@ -53,7 +52,7 @@ class JudgeReport:
     problems: list[Problem]
     """Pairs that cannot be judged, and images without a partner."""
     summary: dict[str, Any]
-    """As in `summary.json`."""
+    """Content of `summary.json`."""
 
     @property
     def complete(self) -> bool:
@@ -68,7 +67,7 @@ class JudgeReport:
             lines.append(f"no answer: {more} more")
         lines += [f"unparsable: {n} answers: {why}" for why, n in self.outcome.unparsable.items()]
         lines += [_line(row) for row in self.summary["results"] if row["pairs"]]
-        money = f"${self.summary['spent']:.4f} spent in all"
+        money = f"${self.summary['spent']:.4f} spent in total"
         return [*lines, f"{len(self.outcome.answers)} answers; {money}"]
 
 
@@ -90,7 +89,7 @@ def judge(
 ) -> JudgeReport:
     """Judge every two models' images of each prompt; what the ledger has is not asked again.
 
-    Arguments:
+    Args:
         models: `FOLDER` or `NAME=FOLDER` each; or a study, whose pairs are judged.
         prompts: A file of prompts for images that carry none.
 
@@ -102,7 +101,7 @@ def judge(
     """
     price_of(settings.endpoint)
     pairs, problems = _pairs(models, prompts)
-    with JudgeLedger(out / LEDGER) as ledger, ledger.told():
+    with JudgeLedger(out / LEDGER) as ledger, ledger.translating_errors():
         plan = make_plan(pairs, settings, ledger, progress=progress)
         stopped: Diffusion4kError | None = None
         if plan.open:
@@ -149,8 +148,8 @@ def _pairs(
 async def _work(plan: JudgePlan, progress: bool) -> None:
     settings, ledger = plan.settings.endpoint, plan.ledger
     async with Endpoint(settings) as endpoint:
-        scale = ledger.scale(settings.model)
-        sender = Sender(endpoint, ledger.book, price_of(settings), scale=scale)
+        scale = ledger.scale(model=settings.model)
+        sender = Sender(endpoint, ledger.spending, price_of(settings), scale=scale)
         total = len(plan.open)
         with Counter("judgements", total, shown=progress) as counter:
             await LiveRun(plan.open, sender, counter, "pairs").run()
@@ -159,8 +158,8 @@ async def _work(plan: JudgePlan, progress: bool) -> None:
 def _report(plan: JudgePlan, problems: list[Problem]) -> JudgeReport:
     outcome = collect(plan)
     problems = [*problems, *plan.problems.values()]
-    settings, book = plan.settings, plan.ledger.book
-    lost, lost_cost = book.lost()
+    settings, spending = plan.settings, plan.ledger.spending
+    lost, lost_cost = spending.lost()
     summary = {
         "judge": settings.endpoint.model,
         "endpoint": settings.endpoint.url,
@@ -172,7 +171,7 @@ def _report(plan: JudgePlan, problems: list[Problem]) -> JudgeReport:
         "unparsable": dict(sorted(outcome.unparsable.items())),
         "unanswered": len(outcome.unanswered),
         "problems": [str(problem) for problem in problems],
-        "spent": book.spent,
+        "spent": spending.spent,
         "lost": {"requests": lost, "dollars": lost_cost},
         "results": preferences(outcome.answers),
     }

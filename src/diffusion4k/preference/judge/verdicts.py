@@ -1,4 +1,4 @@
-"""A judge's answer read: for each question the first or the second image, or why it cannot be told.
+"""A judge's answer read: for each question the first or the second image, or why neither.
 
     1. Visual Aesthetics: the first image is better. The reason is ...
        ^ heading          ^ verdict                 ^ reason
@@ -61,7 +61,7 @@ def read_verdicts(
 ) -> dict[str, Verdict]:
     """The verdict on each question, by its name.
 
-    Arguments:
+    Args:
         text: as the judge answered.
         questions: names of those that are needed.
         refusal, finish: as the endpoint gave them.

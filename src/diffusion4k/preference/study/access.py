@@ -70,7 +70,7 @@ class Secrets:
         return hmac.compare_digest(token.encode(), self.owner.encode())
 
     def csrf(self, cookie: str) -> str:
-        """For the requests of the page that has this cookie."""
+        """Token for the requests of the page that has this cookie."""
         return self._derive(f"csrf/{cookie}")
 
     def picture(self, name: str) -> str:
@@ -98,7 +98,7 @@ class Cookie:
         self._name, self.secure = f"__Host-{name}" if secure else name, secure
 
     def read(self, request: Request) -> str:
-        """Its value; empty if there is none."""
+        """Value of the cookie; empty if there is none."""
         return request.cookies.get(self._name, "")
 
     def give(self, response: Response, value: str) -> None:
@@ -125,7 +125,7 @@ def same_origin(request: Request, origin: str | None) -> bool:
 
 
 def hash_of(secret: str) -> str:
-    """By which a personal link is known."""
+    """Hash by which a personal link is known."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 

@@ -1,6 +1,6 @@
 """A copy of a running study's rows, checked before it is called a backup.
 
-It is an SQLite file with the same tables. SQLite copies its own pages while the server goes on
+It is an SQLite file with the same tables. SQLite copies its own pages while the server continues
 writing; of a PostgreSQL database all rows are read in one transaction.
 """
 
@@ -29,7 +29,7 @@ def back_up(config: StudyConfig, path: Path) -> tuple[dict[str, int], str]:
         Diffusion4kError: the study has not begun, or the copy is not sound.
     """
     if path.exists():
-        raise UsageError(f"{path}: is there already: name another file")
+        raise UsageError(f"{path}: already exists: name another file")
     store = open_store(config)
     try:
         before = _counts(store)
@@ -43,7 +43,7 @@ def back_up(config: StudyConfig, path: Path) -> tuple[dict[str, int], str]:
             for table, count in before.items():
                 if found[table] < count:
                     raise Diffusion4kError(
-                        f"{path}: {found[table]} rows of {table}, {count} were there: try again"
+                        f"{path}: {found[table]} rows of {table}, expected {count}: try again"
                     )
     finally:
         store.close()

@@ -1,6 +1,6 @@
 """Attention checks: where among all that a participant sees they stand.
 
-The positions are cut into as many stretches as there are checks; each has one at a random place,
+The positions are cut into as many stretches as there are checks; each has one at a random position,
 but never the very first position. Which follows from the study's seed and the participant alone.
 """
 

@@ -135,7 +135,7 @@ class StudyConfig(Section):
         BeforeValidator(_text),
         matching(
             r"[a-z0-9][a-z0-9_-]{0,62}",
-            "1 to 63 small letters, digits, `_` and `-`, a letter or digit in front",
+            "1 to 63 small letters, digits, `_` and `-`, beginning with a letter or digit",
         ),
     ]
     title: Text

@@ -10,7 +10,7 @@ when someone asks for it, by what has been seen until then:
 4. of these, the groups and then the items (prompts) that this participant has seen least often;
 5. of these, one at random.
 
-So numbers of views differ by at most one as long as everybody goes on with what they have not seen,
+So numbers of views differ by at most one as long as everybody gets what they have not seen yet,
 and are equal once every unit has its `views`. Of two images the one stands left that has stood left
 less often: of this unit, else of its group, else by lot; no unit has one image left more than once
 more often than the other.
@@ -59,7 +59,7 @@ class Design:
         self._sizes = len(cells), groups, items
 
     def choose(self, participant: int) -> tuple[int, bool] | None:
-        """Number of the next unit and whether it is turned; None if there is none left."""
+        """Number of the next unit and whether it is swapped; None if there is none left."""
         own = self._of(participant)
         open_ = ~own.units
         if self._limit is not None:
@@ -89,24 +89,24 @@ class Design:
             open_ &= self.views < self._limit
         return bool(open_.any())
 
-    def give(self, participant: int, unit: int, turned: bool) -> None:
+    def give(self, participant: int, unit: int, swapped: bool) -> None:
         """Count that a participant was shown a unit."""
         own = self._of(participant)
         own.units[unit] = True
         own.groups[self._groups[unit]] += 1
         own.items[self._items[unit]] += 1
-        self._count(unit, turned, 1)
+        self._count(unit, swapped, 1)
 
-    def release(self, unit: int, turned: bool) -> None:
+    def release(self, unit: int, swapped: bool) -> None:
         """Count no more what was shown to someone who has left; they still may answer."""
-        self._count(unit, turned, -1)
+        self._count(unit, swapped, -1)
 
-    def retain(self, unit: int, turned: bool) -> None:
+    def retain(self, unit: int, swapped: bool) -> None:
         """Take back `release`: they have answered."""
-        self._count(unit, turned, 1)
+        self._count(unit, swapped, 1)
 
-    def _count(self, unit: int, turned: bool, by: int) -> None:
-        side = by if turned else -by
+    def _count(self, unit: int, swapped: bool, by: int) -> None:
+        side = by if swapped else -by
         self.views[unit] += by
         self.turns[unit] += side
         self._group_views[self._groups[unit]] += by

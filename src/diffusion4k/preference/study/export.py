@@ -55,8 +55,8 @@ def answers_of(config: StudyConfig, state: StudyState) -> Iterator[Answer]:
         for question, side in shown.choices.items():
             choice: Choice = "tie"
             if side != "tie":
-                # The first of the pair stands left unless it is turned.
-                choice = "model_a" if (side == "left") != shown.turned else "model_b"
+                # The first of the pair stands left unless the two are swapped.
+                choice = "model_a" if (side == "left") != shown.swapped else "model_b"
             yield Answer(
                 study=config.name,
                 question=question,
@@ -65,7 +65,7 @@ def answers_of(config: StudyConfig, state: StudyState) -> Iterator[Answer]:
                 participant=person.name,
                 model_a=unit.models[0],
                 model_b=unit.models[1],
-                first=unit.models[shown.turned],
+                first=unit.models[shown.swapped],
                 choice=choice,
                 pair_seconds=shown.seconds,
                 at=shown.at,

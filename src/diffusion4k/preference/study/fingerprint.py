@@ -45,7 +45,7 @@ def fingerprint(config: StudyConfig, material: Material) -> dict[str, Any]:
 def differences(
     before: dict[str, Any], now: dict[str, Any], place: Path, material: Material
 ) -> None:
-    """Refuse to go on with another study.
+    """Refuse to continue with another study.
 
     Raises:
         Diffusion4kError: names what differs, of images their files.
@@ -62,7 +62,7 @@ def differences(
         more = f" (and {len(found) - _SHOWN} more)" if len(found) > _SHOWN else ""
         raise Diffusion4kError(
             f"{place}: the study was changed after it began: {'; '.join(found[:_SHOWN])}{more}: "
-            "set it back, or begin another one with a new `folder`"
+            "undo that, or begin another one with a new `folder`"
         )
 
 
@@ -98,10 +98,10 @@ def _of_images(
     }
     other = [files[label] for label in before if before[label] != now.get(label, before[label])]
     given = [path for path in other if not path.is_relative_to(place)]
-    yield from dict.fromkeys(f"{path}: the image is another one now" for path in given or other)
+    yield from dict.fromkeys(f"{path}: the image has changed" for path in given or other)
     for label in before:
         if label not in now:
-            yield f"what was shown as {_short(label)} is gone"
+            yield f"what was shown as {_short(label)} is missing"
     for label in now:
         if label not in before:
             yield f"{files[label]}: shown as {_short(label)}, new"

@@ -16,17 +16,17 @@ from diffusion4k.web.deepzoom import OVERLAP, TILE, Pyramid, Tile, Tiles
 __all__ = ["Gallery"]
 
 _ENCODED = 256 << 20  # bytes of tiles that are kept as they are sent
-_PROBLEM = "an image cannot be shown: go on, and please tell whoever sent you here"
+_PROBLEM = "an image cannot be shown: continue, and please tell whoever sent you here"
 
 Result = TypeVar("Result")
 
 
 class Gallery:
-    """A table of image files; what is not in it cannot be asked for.
+    """A table of image files; nothing else can be requested.
 
     Size and time of each file are noted at the start. A file that differs later is not shown: the
     answers before and after would be about different images. What is wrong with a file is printed
-    for the owner; participants are not told, as its name may name its model.
+    for the owner; participants do not see it, as its name may name its model.
     """
 
     def __init__(self, paths: list[Path], secrets: Secrets) -> None:

@@ -63,7 +63,7 @@ class Material:
     checks: dict[Check, list[Unit]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     inspection: Inspection | None = None
-    """Of an inspection: where its decisions go."""
+    """For an inspection, where its decisions go."""
 
     def __post_init__(self) -> None:
         self.by_name = {unit.name: unit for unit in self.everything()}
@@ -99,8 +99,8 @@ def _pairs(config: StudyConfig, task: PairwiseTask) -> Material:
     found = find_scenes(task.models, prompts, skip_missing=task.missing == "skip")
     if task.questions == PAPER and not any(scene.prompt for scene in found.scenes):
         raise UsageError(
-            f"{next(iter(task.models.values()))}: its images carry no prompts, and the paper's "
-            "questions are about them: give a file of `prompts`, or `questions` of your own, as in "
+            f"{next(iter(task.models.values()))}: its images carry no prompts, which the paper's "
+            "questions need: give a file of `prompts`, or `questions` of your own, as in "
             "docs/study.md"
         )
     units = [
@@ -165,7 +165,7 @@ def _patches(config: StudyConfig, task: RatingTask) -> Material:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UsageError(
-            f"{twice}: patches of two models have this name: give them names of their own, as "
+            f"{twice}: patches of two models have this name: give them different names, as "
             "ratings go by the name of the file"
         )
     return Material(units)
@@ -175,9 +175,13 @@ def _candidates(task: InspectionTask) -> Material:
     inspection = Inspection(Path(task.dataset), everything=task.everything)
     here = [c for c in inspection.candidates if c.path]
     if not here:
-        raise UsageError(f"{task.dataset}: no candidate's picture is a file here: build it again")
+        raise UsageError(
+            f"{task.dataset}: no candidate's picture is a file on this machine: build it again"
+        )
     left_out = len(inspection.candidates) - len(here)
-    notes = [f"{counted(left_out, 'candidate')} left out, as their pictures are no files here"]
+    notes = [
+        f"{counted(left_out, 'candidate')} left out, as their pictures are no files on this machine"
+    ]
     return Material(
         [_candidate(c) for c in here], notes=notes if left_out else [], inspection=inspection
     )

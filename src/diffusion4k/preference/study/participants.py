@@ -20,14 +20,14 @@ class Presentation:
 
     position: int
     unit: Unit
-    turned: bool
+    swapped: bool
     """Whether the second image stands left."""
     kept: bool = True
     """Whether its row is on the disk."""
     since: float | None = None
     """When this server first sent it, monotonic."""
     choices: dict[str, str] = field(default_factory=dict)
-    """By question; empty until it is answered."""
+    """Choices by question; empty until they are answered."""
     detail: dict[str, Any] = field(default_factory=dict)
     seconds: float | None = None
     at: str = ""

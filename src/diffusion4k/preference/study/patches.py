@@ -24,7 +24,7 @@ def cut_patches(
 ) -> list[Path]:
     """Files of `folder`, cut out of each image unless they are there already.
 
-    Their names say model, image, its content, and place: an image that was made anew gets others.
+    Their names say model, image, its content, and position: an image made again gets others.
 
     Raises:
         UsageError: an image has no room for a patch.
@@ -35,10 +35,10 @@ def cut_patches(
         if not places:
             width, height = image_size(path)
             raise UsageError(
-                f"{path}: {width}x{height} pixels, no room for a patch of {config.size}: lower "
+                f"{path}: {width}x{height} pixels, too small for a patch of {config.size}: lower "
                 "`patches.size`"
             )
-        # The same places in images of the same name and size, whichever model made them.
+        # The same positions in images of the same name and size, whichever model made them.
         chosen = Random(f"{seed}/{path.stem}").sample(places, min(config.per_image, len(places)))
         content = sha256_of(path)[:8]
         names = [f"{model}-{path.stem}-{content}-x{x}-y{y}-{config.size}.png" for x, y in chosen]

@@ -35,12 +35,12 @@ class ScenePictures:
     prompt: str
     """Empty where it is not known."""
     images: dict[str, Path]
-    """By model."""
+    """Image of each model."""
 
 
 @dataclass(frozen=True)
 class Scenes:
-    """All scenes of a study, and what is worth to be told about them."""
+    """All scenes of a study, and notes about them."""
 
     scenes: list[ScenePictures]
     notes: list[str]
@@ -123,7 +123,7 @@ def _distinct(path: Path) -> list[str]:
     path = prompts_file(path)
     if not path.is_file():
         raise UsageError(
-            f"task.prompts: found {path}, which is no file: give a .txt or .jsonl file of the "
+            f"task.prompts: found {path}, which is not a file: give a .txt or .jsonl file of the "
             "prompts, or leave the key out where the images carry their own"
         )
     prompts = read_prompts(path)

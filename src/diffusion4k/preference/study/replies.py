@@ -36,7 +36,7 @@ class Reply(Section):
         ],
         Field(min_length=1, max_length=64),
     ]
-    """By name of the question: left, right, tie; 1 to 10; accepted, rejected."""
+    """Choice by name of the question: left, right, tie; 1 to 10; accepted, rejected."""
     seconds: NonNegative
     """Since the images were seen, without the time during which the page was not."""
     reason: Annotated[str, StringConstraints(max_length=64)] | None = None
@@ -62,7 +62,7 @@ def allowed(config: StudyConfig) -> dict[str, tuple[str, ...]]:
 
 
 def check_reply(config: StudyConfig, reply: Reply, *, broken: bool) -> None:
-    """Refuse what is no answer to the study's questions; of a `broken` image all are skipped.
+    """Refuse anything but answers to the study's questions; for a `broken` image all are skipped.
 
     Raises:
         Refusal: 422.

@@ -37,7 +37,7 @@ __all__ = ["answers_in", "describe", "make_links", "revoke_links", "run", "take_
 
 
 def describe(config: StudyConfig) -> list[str]:
-    """What the study shows, in a few lines; looks at every folder but begins nothing.
+    """What the study shows, in a few lines; reads every folder but begins nothing.
 
     Raises:
         Diffusion4kError: what is wrong with it.
@@ -58,7 +58,7 @@ def describe(config: StudyConfig) -> list[str]:
         lines.append(
             f"{counted(people, 'participant shows', 'participants show')} each "
             f"{'once' if views == 1 else f'{views} times'}: {units * views * questions} answers in "
-            "all, checks not counted"
+            "total, checks not counted"
         )
     return lines + [f"note: {note}" for note in [*material.notes, *_views_note(state)]]
 
@@ -72,7 +72,9 @@ def make_links(config: StudyConfig, count: int, path: Path, address: str) -> lis
         UsageError: the file is there already.
     """
     if path.exists():
-        raise UsageError(f"{path}: is there already, with links that only it holds: name another")
+        raise UsageError(
+            f"{path}: is there already, and holds the only copy of its links: name another"
+        )
     store = open_store(config, make=True)
     made = [new_participant(config.participants.days) for _ in range(count)]
     # The file gets its name when the rows are kept: a link without a row would open nothing.
@@ -98,7 +100,7 @@ def make_links(config: StudyConfig, count: int, path: Path, address: str) -> lis
     if not is_loopback(host):
         return []
     return [
-        f"warning: {address} opens on this machine alone: for people elsewhere make links with "
+        f"warning: {address} opens only on this machine: for people elsewhere make links with "
         "--address, or the key `address` of the study (docs/study.md, For colleagues in one "
         "network)"
     ]
@@ -118,7 +120,7 @@ def revoke_links(config: StudyConfig, names: Sequence[str]) -> None:
             numbers = {f"p-{number:04d}": number for number in known}
             if unknown := [name for name in names if name not in numbers]:
                 raise UsageError(
-                    f"--revoke {unknown[0]}: no such participant: names stand in the file of links "
+                    f"--revoke {unknown[0]}: no such participant: names are in the file of links "
                     "and on the dashboard, as p-0001"
                 )
             is_revoked = col(EventRow.kind) == REVOKED
@@ -222,7 +224,7 @@ def _views_note(state: StudyState) -> list[str]:
         return []
     return [
         f"more people are invited than {state.views} views have room for: raise `views` to "
-        f"{needed}, or who comes last finds nothing left"
+        f"{needed}, or the last ones will find nothing left"
     ]
 
 
@@ -242,7 +244,7 @@ def _reach(host: str, port: int, address: str | None) -> list[str]:
             f"note: port {port} can also be reached from other machines without the proxy: "
             "--host 127.0.0.1 closes that if the proxy runs here"
         ]
-    return ["note: nothing is encrypted on the way: right for a network that you trust"]
+    return ["note: nothing is encrypted on the way: fine in a network that you trust"]
 
 
 def _other_addresses(known: set[str], public: str, address: str | None) -> list[str]:

@@ -33,7 +33,7 @@ from diffusion4k.preference.study.writer import Writer
 __all__ = ["EXPIRED", "Study"]
 
 EXPIRED = "this link is no longer valid: ask whoever sent it to you for a new one"
-_LOOK_EVERY = 1.0  # seconds until links that were revoked are looked for again
+_LOOK_EVERY = 1.0  # seconds until revoked links are checked again
 
 Result = TypeVar("Result")
 
@@ -61,7 +61,7 @@ class Study:
         self._writer.close()
 
     async def find(self, secret: str) -> Participant | None:
-        """Whose personal link it is, also one that was made meanwhile."""
+        """Participant of a personal link, even one that was made meanwhile."""
         link = hash_of(secret)
         self._looked = -_LOOK_EVERY  # Whoever enters is looked up at once.
         if known := self.state.by_link(link):
@@ -129,7 +129,7 @@ class Study:
                     participant=person.number,
                     position=shown.position,
                     unit=shown.unit.name,
-                    turned=shown.turned,
+                    turned=shown.swapped,
                     at=now(),
                 )
                 await _kept(self._writer.add([row]))
@@ -201,4 +201,4 @@ async def _kept(writing: "Future[Result]") -> Result:
     except Diffusion4kError as error:
         # Participants need not know where the database is.
         print(f"error: {error}", file=sys.stderr, flush=True)
-        raise Refusal(503, "the server cannot keep anything at the moment") from None
+        raise Refusal(503, "the server cannot save anything at the moment") from None

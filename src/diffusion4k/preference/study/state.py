@@ -11,7 +11,7 @@ from random import Random
 
 from sqlmodel import SQLModel
 
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, one_line
 from diffusion4k.preference.answers import Check
 from diffusion4k.preference.study.checks import check_positions
 from diffusion4k.preference.study.config import InspectionTask, PairwiseTask, StudyConfig
@@ -54,7 +54,7 @@ class StudyState:
             with self._making_sense(person):
                 self.add(person)
         self.addresses: set[str] = set()
-        """Of the study, as they stand in the links that were made, where that is known."""
+        """Addresses of the study in the links that were made, where known."""
         for event in rows.events:
             with self._making_sense(event):
                 self._happened(event)
@@ -78,7 +78,7 @@ class StudyState:
             raise Diffusion4kError(
                 f"{self._config.place}: row {getattr(row, 'id', None)} of the database's table "
                 f"{row.__tablename__} makes no sense ({type(error).__name__}: "
-                f"{' '.join(str(error).split())[:100]}): put a backup in its place"
+                f"{one_line(error, 100)}): put a backup in its place"
             ) from None
 
     def add(self, row: ParticipantRow) -> Participant:
@@ -110,7 +110,7 @@ class StudyState:
         return self.each + self.checks_each
 
     def by_link(self, link: str) -> Participant | None:
-        """Whose link has this hash."""
+        """Participant whose link has this hash."""
         return self._by_link.get(link)
 
     def revoke(self, numbers: Iterable[int]) -> None:
@@ -129,13 +129,13 @@ class StudyState:
         self._release()
         position = len(person.shown)
         if unit := person.checks.get(position):
-            turned = Random(f"{self._config.seed}/{person.number}/{position}").random() < 0.5
+            swapped = Random(f"{self._config.seed}/{person.number}/{position}").random() < 0.5
         elif position >= person.total or (chosen := self.design.choose(person.number)) is None:
             return None
         else:
-            number, turned = chosen
+            number, swapped = chosen
             unit = self._material.units[number]
-        return self._show(person, Presentation(position, unit, turned, kept=False))
+        return self._show(person, Presentation(position, unit, swapped, kept=False))
 
     def answered(self, person: Participant, shown: Presentation) -> None:
         """An answer to it is on the disk."""
@@ -174,7 +174,7 @@ class StudyState:
     def _show(self, person: Participant, shown: Presentation) -> Presentation:
         person.shown.append(shown)
         if not shown.unit.check:
-            self.design.give(person.number, self._numbers[shown.unit.name], shown.turned)
+            self.design.give(person.number, self._numbers[shown.unit.name], shown.swapped)
             shown.counted = True
             self._settle(person, shown)
         return shown
@@ -191,7 +191,7 @@ class StudyState:
         if counts != shown.counted:
             shown.counted = counts
             count = self.design.retain if counts else self.design.release
-            count(self._numbers[shown.unit.name], shown.turned)
+            count(self._numbers[shown.unit.name], shown.swapped)
 
     def _release(self) -> None:
         """What was left unanswered for long is to be seen by others."""
@@ -215,8 +215,8 @@ class StudyState:
         unit = self._material.by_name.get(row.unit)
         if unit is None:
             raise Diffusion4kError(
-                f"{self._config.place}: {row.unit!r} was shown and is no part of the study now: "
-                "put its images back"
+                f"{self._config.place}: {row.unit!r} was shown, but is not in the study any "
+                "longer: put its images back"
             )
         person = self.people[row.participant]
         if row.position != len(person.shown):

@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 DATABASE = "study.sqlite"
-_BUSY = "another server runs this study: end that first"
+_BUSY = "another server is running this study: end it first"
 
 Table = TypeVar("Table", bound=SQLModel)
 
@@ -120,7 +120,7 @@ def begin(
             return
     if row.name != config.name:
         raise Diffusion4kError(
-            f"{config.place}: its database holds the study {row.name}: give this one another"
+            f"{config.place}: its database holds the study {row.name}: use another for this one"
         )
     try:
         before = json_of(row.fingerprint)

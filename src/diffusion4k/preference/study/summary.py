@@ -2,7 +2,7 @@
 
 The share of a model is its wins and half its ties among all answers about a pair. Its interval is
 Wilson's, as if answers were independent; those of one person are not quite, so it is a little too
-narrow (`diffusion4k study report` draws people and prompts anew instead).
+narrow (`diffusion4k study report` resamples people and prompts instead).
 """
 
 import math
@@ -26,15 +26,17 @@ from diffusion4k.preference.study.trust import attention_of
 from diffusion4k.statistics.agreement import Level, krippendorff_alpha
 from diffusion4k.statistics.proportions import wilson
 
-__all__ = ["agreement", "summarise", "win_rates"]
+__all__ = ["agreement", "summarise", "wins_so_far"]
 
 _RESAMPLES = 200  # of alpha's interval: the page is asked for every few seconds
 _AGREE = {"nominal": "same choice", "interval": "same rating"}
 
 
 def summarise(config: StudyConfig, state: StudyState, *, without_flagged: bool) -> dict[str, Any]:
-    """All of it, as JSON; `without_flagged` leaves out whoever has a flag from agreement and wins,
-    as the report does."""
+    """The whole summary, as JSON.
+
+    `without_flagged` leaves flagged people out of agreement and wins, as the report does.
+    """
     people = list(state.people.values())
     counted = [person for person in people if not (without_flagged and person.flags)]
     names = {person.name for person in counted}
@@ -60,21 +62,21 @@ def summarise(config: StudyConfig, state: StudyState, *, without_flagged: bool) 
     }
     if isinstance(config.task, PairwiseTask):
         answers = [a for a in answers_of(config, state) if a.participant in names]
-        summary["wins"] = win_rates(answers, titles_of(config))
+        summary["wins"] = wins_so_far(answers, titles_of(config))
     else:
         summary["choices"] = _choices(counted)
     return summary
 
 
 def titles_of(config: StudyConfig) -> dict[str, str]:
-    """Of each question, by its name, what people read."""
+    """Title of each question, as people read it, by its name."""
     if isinstance(config.task, PairwiseTask):
         return {question.name: question.title for question in config.task.questions}
     return {RATING: "Rating", DECISION: "Decision"}
 
 
 def agreement(config: StudyConfig, people: Iterable[Participant]) -> list[dict[str, Any]]:
-    """Of each question: how often two people said the same of the same, and alpha."""
+    """For each question, how often two people agreed on the same item, and alpha."""
     given: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
     for person in people:
         for shown in person.shown:
@@ -102,8 +104,8 @@ def agreement(config: StudyConfig, people: Iterable[Participant]) -> list[dict[s
     return found
 
 
-def win_rates(answers: Iterable[Answer], titles: dict[str, str]) -> list[dict[str, Any]]:
-    """Of each question and pair of models the first one's share, with its 95% interval."""
+def wins_so_far(answers: Iterable[Answer], titles: dict[str, str]) -> list[dict[str, Any]]:
+    """Share of the first model for each question and pair, with its 95% interval."""
     counts: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
     for answer in answers:
         if not answer.check:
@@ -185,7 +187,7 @@ def _choices(people: list[Participant]) -> list[dict[str, Any]]:
 def _meant(shown: Presentation, side: str) -> str:
     """A side as what stood there; a tie as the empty name."""
     if side in ("left", "right"):
-        return shown.unit.models[(side == "right") != shown.turned]
+        return shown.unit.models[(side == "right") != shown.swapped]
     return "" if side == "tie" else side
 
 

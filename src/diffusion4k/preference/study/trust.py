@@ -57,7 +57,7 @@ def passed_of(task: PairwiseTask, shown: Presentation, question: Question) -> Pa
     return passed(
         shown.unit.check,
         # The copy is the second of the pair.
-        copy=choice == ("left" if shown.turned else "right"),
+        copy=choice == ("left" if shown.swapped else "right"),
         tie=choice == "tie",
         sharp=question.sharp,
         ties_allowed=task.tie,
@@ -65,7 +65,7 @@ def passed_of(task: PairwiseTask, shown: Presentation, question: Question) -> Pa
 
 
 def _rating_flags(answered: list[Presentation]) -> list[str]:
-    """Of one who rates patches."""
+    """Flags of a participant who rates patches."""
     found = _fast(answered, ChecksConfig().fastest)
     ratings = [shown.choices[RATING] for shown in answered]
     if len(ratings) >= _FEWEST and len(set(ratings)) == 1:

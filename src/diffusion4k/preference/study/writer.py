@@ -2,7 +2,7 @@
 
 A transaction has to wait for the disk, some milliseconds each; with a hundred answers a second one
 for each would be the whole server's time. While one is being written the next gather; all of them
-are told only when theirs is on the disk.
+are answered only when theirs is on the disk.
 """
 
 import queue
@@ -79,7 +79,7 @@ class Writer:
                 session.flush()
                 _add(session, [row for job in batch for row in job.rows])
         except BaseException as error:
-            if len(batch) > 1:  # One of them is to blame, and only that one shall be told so.
+            if len(batch) > 1:  # One of them is to blame, and only that one gets the error.
                 for each in batch:
                     self._write([each])
             else:

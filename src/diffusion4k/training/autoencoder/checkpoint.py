@@ -60,7 +60,7 @@ class Trained:
         Raises:
             Diffusion4kError: it is damaged.
         """
-        # Copied, as weights mapped from a file lie at addresses for which a processor may sum in
+        # Copied, as weights mapped from a file lie at addresses for which a CPU may sum in
         # another order.
         self.student.load_state_dict(load_autoencoder(checkpoint / "student").state_dict())
         load_weights(checkpoint / _DISCRIMINATOR, self.discriminator)

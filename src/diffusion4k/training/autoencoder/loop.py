@@ -1,10 +1,10 @@
 """Scale-consistent training: recipe in, F=16 autoencoder out.
 
     for every step:  for every micro-batch: reconstruct; student's loss, discriminator's loss
-                     clip, AdamW for both, weight average, curves
+                     clip, optimizer step for both, weight average, curves
                      now and then validation, checkpoint
 
-Whatever is random is a function of (seed, place of a crop), and everything else is in the
+Whatever is random is a function of (seed, position of a crop), and everything else is in the
 checkpoint: a run that was killed and started again ends with the same weights, bit for bit.
 
 Gradients are averaged over processes here rather than by DistributedDataParallel, which does not
@@ -68,7 +68,7 @@ def train_autoencoder(
     """Run a recipe to its end, from its newest checkpoint if there is one; the student's folder.
 
     `skip_bad` leaves out photographs that cannot be read or are smaller than the crop.
-    `changed_inputs`: goes on with other photographs or another teacher than it began with.
+    `changed_inputs`: continues with other photographs or another teacher than it began with.
 
     Raises:
         UsageError: a recipe that cannot be run, or that is not the one of the checkpoint, or leads
@@ -142,7 +142,7 @@ class _AutoencoderRun:
     def _open_logs(self, skip_bad: bool) -> None:
         recipe, wanted = self.recipe, self.recipe.validation
         if self.checkpoint:
-            print(f"going on from {self.checkpoint}", file=sys.stderr, flush=True)
+            print(f"resuming from {self.checkpoint}", file=sys.stderr, flush=True)
         require_space(recipe, self.trained.student, self.trained.discriminator)
         self.validation = None
         if wanted.every:
@@ -189,7 +189,7 @@ class _AutoencoderRun:
                 if signal:
                     raise TrainingStopped(
                         f"stopped by signal {signal} after step {done} of {recipe.steps}, saved in "
-                        f"{self.checkpoint}: run the same command to go on",
+                        f"{self.checkpoint}: run the same command to continue",
                         signal,
                     )
 
@@ -261,7 +261,7 @@ class _AutoencoderRun:
         values = [*(self._mean(total) / len(batches)).tolist(), rate, norm]
         if not all(map(math.isfinite, (*values, judge_norm))):
             raise Diffusion4kError(
-                f"step {step + 1}: loss {values[0]}, gradient norm {norm}, of the discriminator "
+                f"step {step + 1}: loss {values[0]}, gradient norm {norm}, discriminator's "
                 f"{judge_norm}; last good checkpoint: {self.checkpoint or 'none'}; in a new "
                 "output, try a lower optimizer.learning_rate or precision=fp32"
             )
@@ -276,7 +276,7 @@ class _AutoencoderRun:
         return dict(zip(_COLUMNS, values, strict=True))
 
     def _noise(self, places: range) -> Tensor | None:
-        """Of the latents of each crop, whichever process has it."""
+        """Noise for the latents of each crop, the same whichever process has it."""
         recipe = self.recipe
         if recipe.posterior == "mean":
             return None

@@ -76,7 +76,7 @@ def adaptive_weight(
 ) -> Tensor:
     """Weight that gives the adversarial loss a gradient as long as the reconstruction's.
 
-    Arguments:
+    Args:
         reconstruction, adversarial: scalars, both functions of `last_layer`; the graph stays.
         last_layer: weights of the last convolution.
         average: takes a gradient to its mean over processes, so that all have the same weight.

@@ -29,7 +29,7 @@ __all__ = ["check_wavelet", "initial_student", "load_teacher", "training_crops",
 def load_teacher(model: str, device: torch.device) -> AutoencoderKL:
     """The F=8 autoencoder of a model, frozen.
 
-    Arguments:
+    Args:
         model: a folder or hub id of a whole model, the folder of an autoencoder alone, or a bundled
             one (`resolve_autoencoder`).
 
@@ -68,7 +68,7 @@ def initial_student(recipe: AutoencoderRecipe, teacher: AutoencoderKL) -> Autoen
     student = load_autoencoder(folder)
     if not isinstance(student, ScaleConsistentAutoencoderKL):
         raise Diffusion4kError(
-            f"start: {folder} holds a {type(student).__name__}; to train on takes a "
+            f"start: {folder} holds a {type(student).__name__}; training it further needs a "
             "ScaleConsistentAutoencoderKL, the result of an earlier `vae train`"
         )
     expected = ScaleConsistentAutoencoderKL.from_autoencoder(teacher)

@@ -1,4 +1,4 @@
-"""One look at one batch: reconstruct it, compare with image and teacher, ask the discriminator."""
+"""One step on one batch: reconstruct it, compare with image and teacher, ask the discriminator."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

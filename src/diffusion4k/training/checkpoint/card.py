@@ -60,7 +60,7 @@ def _own_code(recipe: Recipe) -> str:
     return f"""
 ## Code of its own
 
-Named in the recipe, and not part of this folder (SHA-256 of the file, its beginning):
+Named in the recipe, but not part of this folder (first digits of each file's SHA-256):
 
 {codes}
 """
@@ -81,7 +81,7 @@ F={family.factor}. The transformer was fine-tuned"""
     }
     absent = "".join(f", {name}=None" for name in _absent(model))
     called = "".join(f"    {name}={value},\n" for name, value in options.items())
-    usage = f"""In plain diffusers (on a processor with `torch.float32`; one dtype for all parts):
+    usage = f"""In plain diffusers (on a CPU with `torch.float32`; one dtype for all parts):
 
 ```python
 import diffusion4k  # for the class of an F=16 autoencoder

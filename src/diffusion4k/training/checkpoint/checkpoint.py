@@ -72,7 +72,7 @@ class Retention:
     milestone: int | None = None
 
     def outdated(self, folder: Path) -> list[Path]:
-        """Those that may go, oldest first."""
+        """Checkpoints that may be deleted, oldest first."""
         older = checkpoints(folder)[: -self.newest]
         return [
             path for path in older if not (self.milestone and _step(path) % self.milestone == 0)
@@ -236,7 +236,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 def _damaged(path: Path, error: Exception) -> Diffusion4kError:
     return Diffusion4kError(
-        f"{path}: damaged checkpoint ({error}): delete {path.parent} to go on from the one before"
+        f"{path}: damaged checkpoint ({error}): delete {path.parent} to resume from the one before"
     )
 
 

@@ -25,7 +25,7 @@ def merge_lora(lora: str | Path, model: str | Path, out: str | Path, *, scale: f
     """
     path = Path(out)
     if path.exists():
-        raise UsageError(f"{path}: is there already: choose another name")
+        raise UsageError(f"{path}: already exists: choose another name")
     folder = resolve(model)
     family, adapter = family_of(folder), read_adapter(lora)
     skeleton = family.transformer_skeleton(folder)

@@ -1,4 +1,4 @@
-"""Where a run goes on, and whether it may: only what does not touch the weights may change."""
+"""Where a run resumes, and whether it may: only what does not touch the weights may change."""
 
 from pathlib import Path
 from typing import Any
@@ -42,11 +42,11 @@ def resume_point(recipe: RunRecipe, processes: int) -> tuple[Path | None, int]:
         before = kind.model_validate(state["recipe"])
         steps, processes_before = int(state["step"]), int(state["processes"])
     except (KeyError, ValidationError) as error:
-        told: object = error
+        problem: object = error
         if isinstance(error, ValidationError):
-            told = describe_problems(error, kind, state["recipe"])
+            problem = describe_problems(error, kind, state["recipe"])
         raise UsageError(
-            f"{checkpoint / 'state.json'}: not of this version ({told}): choose another output"
+            f"{checkpoint / 'state.json'}: not from this version ({problem}): choose another output"
         ) from None
     changes = changed_keys(before, recipe)
     batches = [

@@ -33,7 +33,7 @@ from diffusion4k.training.engine.zero import ZeroOptimizer
 
 __all__ = ["CheckpointWriter", "TrainingState", "whole_tensors"]
 
-# Of one process, which is told to it.
+# Of one process, which receives it.
 warnings.filterwarnings("ignore", "torch.distributed is disabled", module="torch.distributed")
 
 
@@ -51,7 +51,7 @@ class TrainingState:
 
     @torch.no_grad()
     def tensors(self) -> dict[str, Tensor]:
-        """All of it by name, in the memory in which it lives; shares of it as `DTensor`.
+        """All tensors by name, in the memory in which they live; shares as `DTensor`.
 
         Of what DeepSpeed has shared out, what begins in this process (see `ZeroOptimizer.state`).
         """
@@ -109,7 +109,7 @@ class CheckpointWriter:
         self._folder, self._engine, self._keep = folder, engine, keep
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
-        # Of their own, as training's messages go on meanwhile; shares are in the CPU's memory.
+        # Of their own, as training's messages continue meanwhile; shares are in the CPU's memory.
         self._group = dist.new_group(backend="gloo") if engine.world > 1 else None
 
     @property
@@ -204,7 +204,7 @@ def _read(checkpoint: Path, tensors: dict[str, Tensor], *, alone: bool) -> None:
 
 def _damaged(checkpoint: Path, error: BaseException) -> Diffusion4kError:
     return Diffusion4kError(
-        f"{checkpoint}: damaged checkpoint ({_reason(error)}): delete it to go on from the one "
+        f"{checkpoint}: damaged checkpoint ({_reason(error)}): delete it to resume from the one "
         "before"
     )
 

@@ -51,7 +51,7 @@ def divide_context(transformer: nn.Module, count: int, world: int, device: torch
         device.type, (world // count, 1, count), mesh_dim_names=("data", "ring", "ulysses")
     )
     config = ContextParallelConfig(ulysses_degree=count, mesh=mesh["ring", "ulysses"])
-    # diffusers counts accelerators, of which a processor has none.
+    # diffusers counts accelerators, of which a CPU has none.
     counted = (
         mock.patch.object(torch.accelerator, "device_count", lambda: 1)
         if device.type == "cpu"

@@ -30,7 +30,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Go on from a saved average; `KeyError` if a parameter is not in it."""
+        """Continue from a saved average; `KeyError` if a parameter is not in it."""
         for name, average in self.weights.items():
             average.copy_(weights[name])
 

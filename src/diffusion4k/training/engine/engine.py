@@ -7,7 +7,7 @@
     deepspeed   each holds all weights and a share of gradients and moments (ZeRO-2; see `zero`)
 
 Accelerate knows the processes and their devices, however they were launched; the networks are
-spread by torch or DeepSpeed, on GPUs (NCCL) and on processors (gloo) alike.
+spread by torch or DeepSpeed, on GPUs (NCCL) and on CPUs (gloo) alike.
 """
 
 import math
@@ -105,7 +105,7 @@ class Engine:
         The processes of a machine do it one after the other: its memory needs to hold one whole
         network. With `fsdp2` parameters become `DTensor`s.
 
-        Arguments:
+        Args:
             bfloat16: computations are in bfloat16, so blocks may travel in it; their shares, and
                 the gradients' sum, stay float32.
         """
@@ -161,7 +161,7 @@ class Engine:
         return self._zero
 
     def local_gradients(self, network: nn.Module) -> AbstractContextManager[None]:
-        """In the block gradients stay in the process: they travel with the last micro-batch.
+        """Keep gradients in the process within the block: the last micro-batch exchanges them.
 
         With `fsdp2` and `deepspeed` they travel with each, as a process has no room for those of
         all weights.

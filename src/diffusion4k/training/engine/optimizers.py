@@ -4,7 +4,7 @@
 |---|---|---|
 | `adamw` | two float32 | Loshchilov & Hutter, arXiv:1711.05101 |
 | `adamw8bit` | two bytes | Dettmers et al., arXiv:2110.02861; `bitsandbytes`, on a GPU |
-| `paged-adamw8bit` | two bytes, in the processor's memory when the GPU's is short | the same |
+| `paged-adamw8bit` | two bytes, in the CPU's memory when the GPU's is short | the same |
 | `adafactor` | a row and a column of a matrix | Shazeer & Stern, arXiv:1804.04235; torch's |
 | `muon` | one float32 | Jordan et al. 2024; matrices of blocks only, `adamw` for the rest |
 """
@@ -90,7 +90,7 @@ class Muon(torch.optim.Optimizer):
 
     The factor (Liu et al., arXiv:2502.16982) gives a step the size of AdamW's, whose learning rate
     and weight decay it can take. Groups without `matrices` are AdamW's. torch's own Muon iterates
-    in bfloat16, which processors emulate; here that is done on GPUs alone.
+    in bfloat16, which CPUs emulate; here that is done only on GPUs.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
 """Random numbers as a function of counters.
 
-The noise of a sample depends on the seed and on the sample's place in the run alone, never on what
-was drawn before it: a resumed run needs no generator state to go on bit for bit, the same numbers
-come however a step is divided among processes and micro-batches, and on every device, as they are
-drawn on the CPU.
+The noise of a sample depends only on the seed and on the sample's position in the run, never on
+what was drawn before it: a resumed run needs no generator state to continue bit for bit. The
+numbers are the same however a step is divided among processes and micro-batches, and on every
+device, because they are drawn on the CPU.
 """
 
 import hashlib

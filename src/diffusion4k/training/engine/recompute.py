@@ -41,7 +41,7 @@ def recompute(
 ) -> Callable[..., Any]:
     """For diffusers' `enable_gradient_checkpointing`: how a block is called in training.
 
-    Arguments:
+    Args:
         blocks: in their order.
         again: context in which a block is computed for the second time.
     """

@@ -5,7 +5,7 @@
 
 A process gets the sum of all processes' gradients of its share, takes the optimizer's step there
 and tells the others the new weights (Rajbhandari et al., arXiv:1910.02054). With `offload` shares
-stand in the processor's memory, where the step is then taken (Ren et al., arXiv:2101.06840).
+are in the CPU's memory, where the step is then taken (Ren et al., arXiv:2101.06840).
 
 DeepSpeed is given the optimizer and the parameters, and never sees the network: what it takes for
 the forward pass hands on a loss that is there already, so that all engines compute alike.
@@ -51,7 +51,7 @@ class _Slice:
     """Where a parameter lies in this process's share."""
 
     piece: slice
-    """Of the share: what it has of the parameter, maybe nothing."""
+    """The parameter's part of the share, which may be empty."""
     own: slice
     """The same of the parameter, flattened."""
     begins: bool
@@ -60,7 +60,7 @@ class _Slice:
 
     @classmethod
     def of(cls, start: int, count: int, size: int, rank: int) -> "_Slice":
-        """Of `count` numbers from `start`, in the share of `size` numbers of process `rank`."""
+        """Slice of `count` numbers from `start` in process `rank`'s share of `size` numbers."""
         low = rank * size
         first, last = (min(max(edge, low), low + size) for edge in (start, start + count))
         return cls(
@@ -218,7 +218,7 @@ def _initialize(
 
 @contextmanager
 def _quiet(device: torch.device) -> Iterator[None]:
-    """In the block DeepSpeed finds its device; its variables and words stay in it."""
+    """Let DeepSpeed find its device within the block; its variables and output stay in it."""
     before = dict(os.environ)
     os.environ["DS_ACCELERATOR"] = device.type
     os.environ.setdefault("LOCAL_RANK", str(device.index or 0))

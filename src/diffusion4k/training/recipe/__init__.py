@@ -1,1 +1,1 @@
-"""What a run is asked for: the recipe, and what is built from it."""
+"""What describes a run: the recipe, and what is built from it."""

@@ -117,7 +117,7 @@ def computes_in_bf16(recipe: RunRecipe, device: torch.device) -> bool:
     """Whether the recipe's precision comes to bf16 on this device.
 
     fp8 is bf16 but for the products of matrices. `auto` is bf16 on GPUs that have it, else fp32:
-    processors emulate it, slower than fp32.
+    CPUs emulate it, slower than fp32.
 
     Raises:
         UsageError: bf16 on a GPU without it.

@@ -183,7 +183,7 @@ class SnrHuberRecipe(Section):
 
 
 class EnergyMaskRecipe(Section):
-    """All places up to noise level `lower`, beyond it only those rich in detail."""
+    """All positions up to noise level `lower`, beyond it only those rich in detail."""
 
     lower: Probability = 0.3
     of: Literal["latents", "noisy"] = "latents"
@@ -194,7 +194,7 @@ class FlowMatchingRecipe(Section):
 
     name: Literal["flow-matching"] = "flow-matching"
     levels: ClassVar[int] = 0
-    """Of the wavelet: sides in latents must be multiples of 2^levels."""
+    """Levels of the wavelet transform: sides in latents must be multiples of 2^levels."""
 
 
 class WaveletFlowRecipe(Section):

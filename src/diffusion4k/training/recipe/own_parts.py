@@ -73,7 +73,7 @@ def check_own_distribution(recipe: Recipe, timesteps: TimestepDistribution) -> N
     """Draw some noise levels of a distribution of one's own.
 
     Raises:
-        UsageError: it fails, or draws what is no noise level.
+        UsageError: it fails, or draws values that are not noise levels.
     """
     codes = ", ".join(own_codes(recipe.timesteps))
     if not codes:
@@ -107,7 +107,7 @@ def _require_shape(found: Any, shape: tuple[int, ...], what: str) -> None:
 
 
 def _channels(model: Path) -> int:
-    """Of the model's latents."""
+    """Number of channels of the model's latents."""
     try:
         config = read_json(component_folder(model, "vae") / "config.json")
     except (Diffusion4kError, OSError):

@@ -152,8 +152,8 @@ class ValidationRecipe(Section):
     """Every so many steps (null: never): a loss on `samples` fixed pictures, one image a prompt.
 
     Null sizes are the crop's, null `sampling_steps` and `guidance` the model's own. In the
-    `background` a process of its own makes the images while training goes on, on `device` (null:
-    the processor).
+    `background` a process of its own makes the images while training continues, on `device` (null:
+    the CPU).
     """
 
     every: Count | None = 500
@@ -206,7 +206,7 @@ class RunRecipe(Section):
         if self.schedule.warmup_steps >= self.steps and self.schedule.warmup_steps:
             raise PydanticCustomError(
                 "warmup",
-                "schedule.warmup_steps: found {found}, allowed less than steps={steps}: take more "
+                "schedule.warmup_steps: found {found}, allowed less than steps={steps}: use more "
                 "steps, or fewer of warm-up (schedule.warmup_steps=0)",
                 {"found": self.schedule.warmup_steps, "steps": self.steps},
             )
@@ -313,7 +313,7 @@ class Recipe(RunRecipe):
     def _fits(self) -> "Recipe":
         if self.data is None and self.cache is None:
             raise PydanticCustomError(
-                "data", "data: missing; give photographs, or a complete cache to train from alone"
+                "data", "data: missing; give photographs, or a complete cache to train from"
             )
         if self.uncached and (self.data is None or isinstance(self.cache, str)):
             raise PydanticCustomError(
@@ -345,6 +345,7 @@ def _any_of(numbers: list[int]) -> str:
 def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     """Read and check a recipe; `overrides` are strings `key.key=value`.
 
-    Raises `UsageError` with one line that names every problem found.
+    Raises:
+        UsageError: one line that names every problem found.
     """
     return read_config(path, overrides, Recipe)

@@ -69,5 +69,5 @@ class LossBySigma:
         return self._sums
 
     def load(self, state: Any) -> None:
-        """Go on from sums that were saved."""
+        """Continue from saved sums."""
         self._sums = list(state)

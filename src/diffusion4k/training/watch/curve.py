@@ -36,7 +36,7 @@ class Curve:
     """
 
     def __init__(self, path: Path, columns: tuple[str, ...], *, resume_after: int = -1) -> None:
-        """Rows after the step `resume_after` are dropped: the run computes them anew."""
+        """Rows after the step `resume_after` are dropped: the run computes them again."""
         header = ("step", *columns)
         kept = [
             row

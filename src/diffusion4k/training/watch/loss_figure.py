@@ -17,7 +17,7 @@ def loss_curve(
 ) -> str:
     """Training loss from zero on with its running mean, and validation loss on a scale of its own.
 
-    Arguments:
+    Args:
         training, validation: steps and losses.
 
     Returns:
@@ -61,7 +61,7 @@ def loss_curve(
 
 
 def smoothed_over(steps: int) -> int:
-    """Of how many steps a mean is taken in a curve of so many."""
+    """Number of steps over which a curve of `steps` steps is averaged."""
     return min(max(steps // 8, 1), _LONGEST_WINDOW)
 
 

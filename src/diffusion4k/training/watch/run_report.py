@@ -50,7 +50,7 @@ class _Pair:
 
 
 def write_run_report(recipe: Recipe, result: Path) -> Path | None:
-    """Write `OUTPUT/report.html` of a run that has its result; None if the recipe wants none.
+    """Write `OUTPUT/report.html` of a run that has its result; None if the recipe asks for none.
 
     What keeps pictures from being made stands in the page, and on standard error: the result is
     there, and no reason to fail.
@@ -61,7 +61,7 @@ def write_run_report(recipe: Recipe, result: Path) -> Path | None:
     if recipe.report.pictures:
         try:
             pairs = _pairs(recipe, result)
-            lack = "" if pairs else "no prompts: the recipe has none, and no captions to take"
+            lack = "" if pairs else "no prompts: the recipe has none, and there are no captions"
         # A GPU without room says RuntimeError; whatever it is, the run itself went well.
         except (Diffusion4kError, OSError, RuntimeError) as error:
             lack = " ".join(str(error).split())[:300]
@@ -97,7 +97,7 @@ def next_commands(recipe: Recipe, result: Path) -> list[tuple[str, str]]:
     lora = f" --lora {shlex.quote(str(result))}" if recipe.lora else ""
     tuned = model + lora if recipe.lora else shlex.quote(str(result))
     return [
-        ("make an image by it", f"diffusion4k generate PROMPT --model {tuned} --out after"),
+        ("make an image with it", f"diffusion4k generate PROMPT --model {tuned} --out after"),
         ("and one without", f"diffusion4k generate PROMPT --model {model} --out before"),
         ("side by side", "diffusion4k compare before after --out comparison"),
     ]
@@ -130,7 +130,7 @@ def _pictures(
 
 
 def _prompts(recipe: Recipe) -> list[str]:
-    """Those of the recipe, else captions from all over the photographs."""
+    """Prompts of the recipe, else captions taken evenly from the photographs."""
     assert recipe.report
     count = recipe.report.pictures
     if recipe.validation.prompts:
@@ -159,7 +159,7 @@ def _size(recipe: Recipe, sampler: Sampler) -> tuple[int, int]:
 
 
 def _shaped(recipe: Recipe, side: int) -> tuple[int, int]:
-    """Of that longer side, in whole patches."""
+    """Width and height in whole patches, with this longer side and the crop's shape."""
     longer = max(recipe.crop_size)
     width, height = (max(round(each * side / longer / 32), 1) * 32 for each in recipe.crop_size)
     return width, height

@@ -57,6 +57,6 @@ class Guard:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a state that was saved."""
+        """Continue from a saved state."""
         self._losses.extend(state["losses"])
         self.in_a_row, self.skipped = state["in_a_row"], state["skipped"]

@@ -46,7 +46,7 @@ class Throughput:
 
 
 def _flops_per_step(recipe: Recipe, model: Path, device: torch.device) -> int:
-    """By running a step on shapes alone."""
+    """FLOPs of a step, counted by running it on shapes alone."""
     blueprint = Blueprint(model, **recipe.model_options)
     setup = training_setup(recipe, present_machine(measured=False))
     return training_stages(blueprint, setup, gpu=device.type == "cuda")[0].flops

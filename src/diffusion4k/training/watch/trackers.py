@@ -1,7 +1,7 @@
 """Where curves and images go: TensorBoard, Weights & Biases and Trackio behind one interface.
 
-Each is fed the same names (`train/loss`, `validation/01`, ...). A run that is resumed goes on in
-the same place; what was told of steps that are computed anew is told again.
+Each is fed the same names (`train/loss`, `validation/01`, ...). A run that is resumed continues
+there; steps that are computed again are reported again.
 """
 
 import importlib.util
@@ -25,7 +25,7 @@ _PACKAGES = {"wandb": "wandb", "trackio": "trackio"}
 
 
 class Tracker(Protocol):
-    """What is told of a run as it goes."""
+    """What is reported of a run while it lasts."""
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """Scalars by name."""
@@ -68,7 +68,7 @@ def open_trackers(
 
 
 class TensorBoard:
-    """On resume the viewer forgets the steps that are computed anew."""
+    """TensorBoard files; on resume the viewer forgets the steps that are computed again."""
 
     def __init__(self, folder: Path, resume_after: int = -1) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -148,7 +148,7 @@ def _identity(path: Path) -> str:
 
 
 def _small(image: Image.Image) -> Image.Image:
-    """At most 1024 pixels wide and high, for the viewer; the whole one is in the output."""
+    """Image of at most 1024 pixels a side for the viewer; the whole one is in the output."""
     small = image.copy()
     small.thumbnail((1024, 1024))
     return small

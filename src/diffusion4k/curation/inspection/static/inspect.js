@@ -140,7 +140,7 @@ function remember() {
 async function once(action, { endsEditing = false } = {}) {
   if (busy) return;
   if (editing && !endsEditing) {
-    complain(new Error("Save the caption or leave it first."));
+    complain(new Error("Save or discard the caption first."));
     at("caption").focus();
     return;
   }
@@ -180,7 +180,7 @@ const actions = {
         say("Nothing to undo.");
         return;
       }
-      say(`Taken back: ${name}`);
+      say(`Undone: ${name}`);
       if (undone === null) return;
       if (!list.length) {
         await fetchList(undone);
@@ -209,7 +209,7 @@ const actions = {
   save: () =>
     once(async () => {
       const caption = at("caption").value.trim();
-      if (!caption) throw new Error("The caption is empty: write one, or leave with Esc.");
+      if (!caption) throw new Error("The caption is empty: write one, or cancel with Esc.");
       draw(await post(`/api/candidates/${shown.number}/caption`, { caption }));
       stopEditing();
       say(`${shown.name}: caption corrected`);

@@ -45,7 +45,7 @@ export class Outbox {
         }
         const wait = WAITS[Math.min(attempt, WAITS.length - 1)];
         this.told.waiting(
-          `Your answer is not kept yet (${error.message.trim()}). It stays here and is sent again.`,
+          `Your answer is not saved yet (${error.message.trim()}). It stays here and is sent again.`,
         );
         await pause(wait);
       }

@@ -1,6 +1,6 @@
 // The participant's page: consent, then one thing after the other, then thanks.
 //
-// A step is one question. When the last one is answered all are sent together, and the page goes on
+// A step is one question. When the last one is answered all are sent together, and the page continues
 // when the server says that they are on its disk.
 
 /* global LinkedViewers */
@@ -108,8 +108,8 @@ async function stumble() {
     const lasting = found.some((response) => !response || response.status === 422);
     if (fine || !lasting) throw new Error("An image could not be loaded: reload the page.");
     seen("broken");
-    at("choices").replaceChildren(button({ value: "skip", label: "Go on", keys: ["Enter"] }));
-    complain(new Error("An image cannot be shown. Go on, and please tell whoever sent you here."));
+    at("choices").replaceChildren(button({ value: "skip", label: "Continue", keys: ["Enter"] }));
+    complain(new Error("An image cannot be shown. Continue, and please tell whoever sent you here."));
   } catch (error) {
     complain(error);
   }
@@ -251,8 +251,8 @@ const actions = {
     drawMore();
   },
   pause: () => {
-    notice("Paused", "Your answers are kept. Go on now, or come back later by your personal link.", {
-      go: "Go on",
+    notice("Paused", "Your answers are kept. Continue now, or come back later by your personal link.", {
+      go: "Continue",
       leave: true,
     });
     at("go").onclick = () => once(next);
