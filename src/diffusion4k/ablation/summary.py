@@ -70,7 +70,7 @@ class _Side:
         self.findings = [each for seed in snapshots for each in findings[seed]]
         shots = [(seed, shot) for seed, snapshot in snapshots.items() for shot in snapshot.shots]
         self.seeds = [seed for seed, _ in shots]
-        self.prompts = [shot.prompt or "" for _, shot in shots]
+        self.prompts = [shot.prompt for _, shot in shots]
         self.errors = np.stack([snapshot.errors for snapshot in snapshots.values()])
         """`(seeds, pictures, levels, 4)`."""
 
@@ -135,7 +135,7 @@ def results_of(
         tuple(notes),
         _facts(setup, before, photographs),
         {
-            arm: tuple((shot.prompt or "", str(shot.path)) for shot in snapshot.shots)
+            arm: tuple((shot.prompt, str(shot.path)) for shot in snapshot.shots)
             for arm, snapshot in {BEFORE: read_snapshot(start), **firsts}.items()
         },
     )

@@ -14,6 +14,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from diffusion4k.support.multiples import PATCH, nearest_multiples
 from diffusion4k.support.text_files import printable
 
 __all__ = [
@@ -38,8 +39,6 @@ __all__ = [
     "square",
 ]
 
-MULTIPLE = 32  # pixels: F=16 latents in patches of 2
-
 
 def _not_bool(value: Any) -> Any:
     if isinstance(value, bool):
@@ -48,13 +47,11 @@ def _not_bool(value: Any) -> Any:
 
 
 def _whole_patches(value: int) -> int:
-    if value % MULTIPLE:
-        below = max(value // MULTIPLE * MULTIPLE, MULTIPLE)
-        above = (value // MULTIPLE + 1) * MULTIPLE
+    if value % PATCH:
         raise PydanticCustomError(
             "size",
             "Input should be a multiple of {multiple} (nearest: {nearest})",
-            {"multiple": MULTIPLE, "nearest": " or ".join(map(str, sorted({below, above})))},
+            {"multiple": PATCH, "nearest": nearest_multiples(value)},
         )
     return value
 

@@ -6,9 +6,12 @@ from typing import Any
 
 from diffusion4k.config.part_section import section_of
 from diffusion4k.errors import UsageError
+from diffusion4k.metrics.detail import DetailLikeness
 from diffusion4k.metrics.measure import Measure
-from diffusion4k.metrics.weight_free import MeasureSettings as MetricSettings
-from diffusion4k.metrics.weight_free import weight_free_measures
+from diffusion4k.metrics.registry import make_measures
+from diffusion4k.metrics.settings import MeasureSettings as MetricSettings
+from diffusion4k.metrics.spectrum import SpectrumMeasure
+from diffusion4k.metrics.token_grid import TokenGrid
 from diffusion4k.timesteps import Uniform
 from diffusion4k.training.recipe.recipe import (
     CheckpointRecipe,
@@ -122,6 +125,6 @@ def metric_settings(demo: Demo) -> MetricSettings:
 
 
 def further_measures() -> list[Measure]:
-    """What is measured beside texture, size and Fréchet distances: all measures without weights."""
-    wanted = ("detail", "spectrum", "token_grid")
-    return [m for m in weight_free_measures(MetricSettings()) if m.name in wanted]
+    """What is measured beside texture, size and Fréchet distances."""
+    kinds = (SpectrumMeasure, DetailLikeness, TokenGrid)
+    return make_measures(wanted=kinds.__contains__)[0]

@@ -12,8 +12,8 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.component import (
     check_weights,
 )
-from diffusion4k.metrics.lpips import Lpips
-from diffusion4k.metrics.perceptual import EffNetDistance
+from diffusion4k.metrics.architectures.lpips import Lpips
+from diffusion4k.metrics.architectures.perceptual import EffNetDistance
 from diffusion4k.models.folder import (
     resolve_autoencoder,
 )

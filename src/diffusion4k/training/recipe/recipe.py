@@ -26,6 +26,7 @@ from diffusion4k.config.types import (
 )
 from diffusion4k.data.buckets import LONGEST
 from diffusion4k.errors import UsageError
+from diffusion4k.models.high_resolution import HighResolution
 from diffusion4k.objectives import Objective, WaveletFlow
 from diffusion4k.timesteps import LogitNormal, TimestepDistribution
 
@@ -33,7 +34,6 @@ __all__ = [
     "BucketsRecipe",
     "CheckpointRecipe",
     "GuardRecipe",
-    "HighResolutionRecipe",
     "LogRecipe",
     "LoraRecipe",
     "OptimizerRecipe",
@@ -80,16 +80,6 @@ class LoraRecipe(Section):
     alpha: Count = 16
     targets: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     weights: Literal["int8", "nf4"] | None = None
-
-
-class HighResolutionRecipe(Section):
-    """Options of `families.high_resolution`; null: as the model's folder states."""
-
-    positions: Literal["extend", "interpolate", "ntk", "yarn"] | None = None
-    side: Count | None = None
-    trained_tokens: Count | None = None
-    time_dependent: bool | None = None
-    attention_chunk: Count | None = None
 
 
 class BucketsRecipe(Section):
@@ -225,7 +215,7 @@ class Recipe(RunRecipe):
 
     data: Text | None = None  # type: ignore[assignment]
     lora: LoraRecipe | None = None
-    high_resolution: HighResolutionRecipe = HighResolutionRecipe()
+    high_resolution: HighResolution = HighResolution()
     max_sequence_length: Count | None = None
     cache: Annotated[Address | Path | None, Field(union_mode="left_to_right")] = None
     cache_dtype: Literal["float16", "bfloat16", "float32"] | None = None
