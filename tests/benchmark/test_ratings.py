@@ -46,9 +46,9 @@ def test_one_rater_without_a_name(tmp_path: Path) -> None:
         ("file,rater,rating\n", "found the columns file, rater, rating"),
         ("image\na.jpg\n", "only a column image"),
         ("image,rater,rating\n", "no rating in it"),
-        ("image,anna,anna\na.jpg,3,4\n", "the column anna stands there twice"),
-        ("image,rater,rating\na.jpg,anna,good\n", ":2: rating 'good' is no number"),
-        ("image,rater,rating\na.jpg,anna,nan\n", ":2: rating 'nan' is no number"),
+        ("image,anna,anna\na.jpg,3,4\n", "the column anna occurs twice"),
+        ("image,rater,rating\na.jpg,anna,good\n", ":2: rating 'good' is not a number"),
+        ("image,rater,rating\na.jpg,anna,nan\n", ":2: rating 'nan' is not a number"),
         ("image,rater,rating\na.jpg,anna,3\nb.jpg,anna,11\n", ":3: rating 11 is outside the scale"),
         ("image,rater,rating\na.jpg,anna,0\n", ":2: rating 0 is outside the scale of 1 to 10"),
         (

@@ -95,7 +95,7 @@ def test_guidance_of_a_model_without_any_is_warned_of(monkeypatch, tmp_path: Pat
         words = ("generate", "a lake", "--width", "256", "--height", "256", *words)
         return CliRunner().invoke(app, [*words, "--out", str(tmp_path)]).stderr
 
-    assert "warning: guidance 5: pocket was made for 1, which is none" in told("--guidance", "5")
+    assert "warning: guidance 5: pocket was made for 1 (off)" in told("--guidance", "5")
     assert "guidance" not in told() and "guidance" not in told("--guidance", "1")
 
 

@@ -59,7 +59,7 @@ def test_an_image_as_json(tiny_model: Path) -> None:
     [
         (["--gpus", 0], "gpus 0: give 1 or more"),
         (["--gpu-memory", "much"], "gpu-memory 'much': give a size"),
-        (["--gpu-memory", "0GiB"], "more than nothing"),
+        (["--gpu-memory", "0GiB"], "must be positive"),
         (["--utilisation", 1.5], "utilisation 1.5: allowed"),
         (["--teraflops", -1], "teraflops -1: allowed"),
         (["--width", 1000], "the nearest: 992 or 1024"),

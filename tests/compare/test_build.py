@@ -155,7 +155,7 @@ def test_places_that_are_refused(folder: Callable[..., Path], tmp_path: Path) ->
     a, b = folder("a", x_png=SQUARE), folder("b", 1, x_png=SQUARE)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()
-    with pytest.raises(UsageError, match="not empty and not of a comparison"):
+    with pytest.raises(UsageError, match="not empty and not a comparison"):
         compare([str(a), str(b)], tmp_path / "mine")
     with pytest.raises(UsageError, match="a file, not a folder"):
         compare([str(a), str(b)], tmp_path / "mine" / "thesis.tex")

@@ -244,7 +244,7 @@ def test_endings_do_not_make_two_names_one(tmp_path: Path, build: Build) -> None
     save(tmp_path / "in/a.png.jpg", 1, quality=95)
     built = build(tmp_path / "in", publish={"format": "jpeg"})
     assert built.summary.kept == 1 and len(built.files()) == 2
-    assert built.reason("a.png.jpg").startswith("split: name: a.png.jpg is that of another")
+    assert built.reason("a.png.jpg").startswith("split: name: a.png.jpg is also that of another")
 
 
 def test_counts_agree_with_the_manifest(photos: Path, build: Build) -> None:

@@ -47,7 +47,7 @@ def test_wrong_weights_are_one_line(
     photos: Path, build: Build, tmp_path: Path, clip: str, predictor: str
 ) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(Diffusion4kError, match=r"^scores\.clip: .*empty: no clip model loads"):
+    with pytest.raises(Diffusion4kError, match=r"^scores\.clip: .*empty: no clip model can be"):
         build(photos, scores={"clip": str(tmp_path / "empty")})
     path = tmp_path / "other.pth"
     torch.save({"layers.0.weight": torch.zeros(1, 768), "layers.0.bias": torch.zeros(1)}, path)

@@ -83,7 +83,7 @@ def test_bad_input() -> None:
         BucketOrder([0, 0, 1], batch=4, seed=0)
     for longest in (0.5, 20, float("nan")):
         with pytest.raises(
-            UsageError, match=rf"buckets: found {longest} as longest .*, allowed 1 to"
+            UsageError, match=rf"buckets: found {longest} as the longest .*, allowed 1"
         ):
             bucket_sizes(1024, longest)
 

@@ -45,7 +45,7 @@ def test_photographs_give_as_many_patches_as_images() -> None:
 
 def test_refuses_a_folder_of_something_else(tmp_path: Path) -> None:
     (tmp_path / "photo.txt").write_text("mine")
-    with pytest.raises(UsageError, match="not empty and not of a demo"):
+    with pytest.raises(UsageError, match="not empty and not a demo"):
         run_demo(Demo(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["photo.txt"]
 

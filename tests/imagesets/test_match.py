@@ -142,7 +142,7 @@ def test_folders_that_are_refused(folder: Callable[..., Path], tmp_path: Path) -
     with pytest.raises(Diffusion4kError, match="no images in it"):
         read(a, f"b={tmp_path / 'other' / 'a'}")
     Image.new("RGB", SMALL).save(a / "x.jpg")
-    with pytest.raises(Diffusion4kError, match=r"x.png: differs from x.jpg by its ending only"):
+    with pytest.raises(Diffusion4kError, match=r"x.png: differs from x.jpg only by its ending"):
         read(a)
 
 

@@ -96,7 +96,7 @@ def test_damaged_file_counts_as_absent(tmp_path: Path, keep: int) -> None:
     store.keep(file, Found({"n": 1.0}, {"f": np.ones((3, 4), np.float32)}))
     file.write_bytes(file.read_bytes()[:keep])
     assert store.find(file) is None
-    with pytest.raises(Diffusion4kError, match="gone or damaged"):
+    with pytest.raises(Diffusion4kError, match="missing or damaged"):
         read_features(file, "f")
 
 

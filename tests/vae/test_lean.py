@@ -173,7 +173,7 @@ def test_strips_are_the_image_from_top_to_bottom() -> None:
         (torch.randn(4, 8, 8), None, "shape"),
         (torch.randn(1, 4, 8, 8), "1K", "at least"),
         (torch.randn(1, 4, 8, 8), "lots", "4GiB"),
-        (torch.randn(1, 4, 8, 8), "0", "more than nothing"),
+        (torch.randn(1, 4, 8, 8), "0", "must be positive"),
     ],
 )
 def test_bad_input(latents, memory, said) -> None:

@@ -142,7 +142,7 @@ def _disk_refusal(error: OSError) -> str:
 
 
 def _first(error: OSError) -> OSError:
-    """Of the errors that `shutil.copytree` collects as texts the first one."""
+    """The first of the errors that `shutil.copytree` collects as texts."""
     if not isinstance(error, shutil.Error):
         return error
     _, target, reason = error.args[0][0]

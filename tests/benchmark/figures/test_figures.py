@@ -108,7 +108,7 @@ def test_variations(tmp_path: Path) -> None:
     ]
     assert variations_of(entries) == [entries[:2]]
     assert draw_variations(variations_of(entries), width=600).width <= 600
-    with pytest.raises(Diffusion4kError, match="no two images of one prompt"):
+    with pytest.raises(Diffusion4kError, match="no prompt has two images"):
         variations_of(entries[1:])
 
 

@@ -181,7 +181,7 @@ def test_a_log_that_is_taken_away(tmp_path: Path) -> None:
     log = DecisionLog(path)
     log.append("a", None, "accepted")
     path.rename(tmp_path / "elsewhere.sqlite")
-    with pytest.raises(Diffusion4kError, match="cannot be opened: check that it is there"):
+    with pytest.raises(Diffusion4kError, match="cannot be opened: check that it exists"):
         log.append("b", None, "accepted")
     assert not path.exists()
 

@@ -144,7 +144,7 @@ def test_too_little_data_is_said(tmp_path: Path) -> None:
 def test_a_judge_alone(files: list[Path], tmp_path: Path) -> None:
     assert run(files[1], "--out", tmp_path / "report").exit_code == 0
     text = Text.of((tmp_path / "report" / "report.html").read_text())
-    assert "Among people" not in text and "in one order and the other in the other" in text
+    assert "Among people" not in text and "in one order and the other in the reverse order" in text
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_prompts_in_a_file(tmp_path: Path) -> None:
     [
         ({"questions": [{"name": "wall", "title": "T", "text": "t"}]}, (), "other questions than"),
         ({}, ("--prompts", "prompts.txt"), "--prompts prompts.txt: a study has prompts of its own"),
-        ({}, ("task.prompts=absent.txt",), "found absent.txt, which is no file"),
+        ({}, ("task.prompts=absent.txt",), "found absent.txt, which is not a file"),
         ({}, ("colour=red",), "colour: unknown key"),
     ],
 )
