@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from diffusion4k.errors import UsageError
-from diffusion4k.support.files import atomic_path, is_file_name, write_bytes
+from diffusion4k.support.files import atomic_path, is_file_name, sha256_of, write_bytes
 from diffusion4k.support.lock import locked
 from tests.disk import largest_file
 
@@ -81,3 +81,10 @@ def test_nothing_but_a_file_is_replaced(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="a folder, device or pipe"):
             write_bytes(path, b"content")
     assert Path("/dev/null").is_char_device()
+
+
+def test_what_never_ends_has_no_hash(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", Path("/dev/zero")):
+        with pytest.raises(UsageError, match="not a regular file"):
+            sha256_of(path)

@@ -14,6 +14,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from diffusion4k.errors import DiskError, UsageError
+from diffusion4k.support.text_files import check_plain
 
 __all__ = [
     "atomic_path",
@@ -124,7 +125,12 @@ def leads_out(path: Path, folder: Path) -> bool:
 
 
 def sha256_of(path: str | Path, on_bytes: Callable[[int], None] | None = None) -> str:
-    """Hexadecimal SHA-256 of a file's bytes; `on_bytes(n)` is called for each block read."""
+    """Hexadecimal SHA-256 of a file's bytes; `on_bytes(n)` is called for each block read.
+
+    Raises:
+        UsageError: a folder, device or pipe.
+    """
+    check_plain(Path(path))
     digest = hashlib.sha256()
     with Path(path).open("rb") as handle:
         while block := handle.read(1 << 22):

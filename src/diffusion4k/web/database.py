@@ -51,6 +51,7 @@ class Database:
     ) -> None:
         self._path = path
         self._file: int | None = None
+        kind.check_file(path)
         if not path.exists():
             _touch(path)
         # A file removed later is not created again, as if nothing had been decided.
@@ -61,16 +62,12 @@ class Database:
         )
         event.listen(self._engine, "connect", _share if shared else _prepare)
         event.listen(self._engine, "begin", _begin)
-        with self.session() as session:
-            connection = session.connection()
-            if not _pragma(connection, "schema_version"):
-                _make(connection, tables, triggers)
-                connection.exec_driver_sql(f"PRAGMA application_id = {kind.application}")
-            else:
-                found = _pragma(connection, "application_id"), _pragma(connection, "user_version")
-                kind.check(path, *found)
-            # SQLite opens what it may only read without a word; better to know it now.
-            connection.exec_driver_sql(f"PRAGMA user_version = {kind.version}")
+        try:
+            with self.session() as session:
+                self._found_or_made(session.connection(), tables, triggers, kind)
+        except BaseException:
+            self.close()
+            raise
         if shared:
             self._file = path.stat().st_ino
 
@@ -94,6 +91,22 @@ class Database:
     def close(self) -> None:
         """Let go of the file."""
         self._engine.dispose()
+
+    def _found_or_made(
+        self,
+        connection: Connection,
+        tables: Sequence[type[SQLModel]],
+        triggers: Sequence[str],
+        kind: DatabaseKind,
+    ) -> None:
+        if not _pragma(connection, "schema_version"):
+            _make(connection, tables, triggers)
+            connection.exec_driver_sql(f"PRAGMA application_id = {kind.application}")
+        else:
+            found = _pragma(connection, "application_id"), _pragma(connection, "user_version")
+            kind.check(self._path, *found)
+        # SQLite opens what it may only read without a word; better to know it now.
+        connection.exec_driver_sql(f"PRAGMA user_version = {kind.version}")
 
     def _check_file(self) -> None:
         # A kept connection would keep writing into a file that has no name any more.

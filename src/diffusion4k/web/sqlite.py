@@ -1,11 +1,14 @@
 """What can be wrong with an SQLite file, in one line; nothing here needs more than Python."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from diffusion4k.errors import Diffusion4kError, one_line
 
 __all__ = ["DatabaseKind", "address_of", "refusal"]
+
+_HEADER = 100
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,24 @@ class DatabaseKind:
     """`PRAGMA application_id`."""
     version: int
     """`PRAGMA user_version`."""
+
+    def check_file(self, path: Path) -> None:
+        """Refuse a file with other numbers before it is opened, which may change it.
+
+        Raises:
+            Diffusion4kError: says which.
+        """
+        if not path.is_file():
+            return
+        with suppress(OSError), path.open("rb") as file:
+            header = file.read(_HEADER)
+            if len(header) == _HEADER and header.startswith(b"SQLite format 3\0"):
+                # https://sqlite.org/fileformat.html#the_database_header
+                schema, version, application = (
+                    int.from_bytes(header[start : start + 4], "big") for start in (40, 60, 68)
+                )
+                if schema:  # Without one a log beside the file may hold all of it.
+                    self.check(path, application, version)
 
     def check(self, path: Path, application: int, version: int) -> None:
         """Refuse a file with other numbers.

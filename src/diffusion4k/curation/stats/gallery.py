@@ -10,6 +10,7 @@ from PIL import Image
 
 from diffusion4k.data.folder import Photo
 from diffusion4k.data.images import open_rgb
+from diffusion4k.data.problems import Problem
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.support.data_uri import jpeg_uri
 from diffusion4k.support.figures import new_figure, wrapped, write_figure
@@ -34,10 +35,13 @@ class Sample:
         return jpeg_uri(self.image, 82)
 
 
-def choose(photos: Sequence[Photo], count: int, seed: int) -> list[Sample]:
+def choose(
+    photos: Sequence[Photo], count: int, seed: int, problems: list[Problem] | None = None
+) -> list[Sample]:
     """`count` samples, the same for the same seed; a picture more in the dataset changes one.
 
-    Of a JPEG an eighth of each side may be all that is decoded. A damaged picture is passed over.
+    Of a JPEG an eighth of each side may be all that is decoded. A damaged picture is passed over,
+    and added to `problems`.
     """
 
     def place(photo: Photo) -> str:
@@ -49,7 +53,10 @@ def choose(photos: Sequence[Photo], count: int, seed: int) -> list[Sample]:
             break
         try:
             image = open_rgb(photo.path, at_least=_size(photo))
-        except (Diffusion4kError, OSError):
+        except (Diffusion4kError, OSError) as error:
+            if problems is not None:
+                reason = str(error).removeprefix(f"{photo.path}: ")
+                problems.append(Problem(str(photo.path), reason))
             continue
         samples.append(Sample(photo, image.resize(_size(photo), Image.Resampling.LANCZOS)))
     return samples

@@ -22,6 +22,7 @@ from diffusion4k.curation.stats.phrases import count_phrases
 from diffusion4k.curation.stats.quality_figures import draw_quality, draw_steps
 from diffusion4k.curation.stats.report import write_report
 from diffusion4k.curation.stats.size_figure import draw_sizes
+from diffusion4k.data.problems import report_skipped
 from diffusion4k.errors import UsageError
 from diffusion4k.support.data_uri import png_uri
 from diffusion4k.support.files import remove_leftovers, write_text
@@ -47,7 +48,8 @@ def describe(dataset: Path, out: Path, *, seed: int = 0, samples: int = 12) -> P
     parts, problems = collect(dataset, progress=True)
     manifest = read_manifest(dataset)
     phrases = count_phrases(photo.text for part in parts for photo in part.photos)
-    chosen = choose(parts[0].photos, samples, seed)
+    chosen = choose(parts[0].photos, samples, seed, problems)
+    report_skipped(problems)
     drawn = {
         "sizes": draw_sizes(parts, out),
         "words": draw_cloud(phrases[1], out, seed),

@@ -73,7 +73,7 @@ def make_links(config: StudyConfig, count: int, path: Path, address: str) -> lis
     """
     if path.exists():
         raise UsageError(
-            f"{path}: is there already, and holds the only copy of its links: name another"
+            f"{path}: already exists, and holds the only copy of its links: name another"
         )
     store = open_store(config, make=True)
     made = [new_participant(config.participants.days) for _ in range(count)]
