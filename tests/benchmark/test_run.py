@@ -164,7 +164,9 @@ def test_named_weights_that_fail_end_it_before_images_are_made(
         "models": [{"name": "pocket", "model": "pocket"}],
         "networks": {"inception": str(tmp_path / "cut.pth")},
     }
-    monkeypatch.setattr("diffusion4k.benchmark.run.make_images", lambda *_, **__: pytest.fail())
+    monkeypatch.setattr(
+        "diffusion4k.benchmark.run.make_images", lambda *_, **__: pytest.fail("made images")
+    )
     with pytest.raises(Diffusion4kError, match=r"cut\.pth: cannot be read as weights"):
         run_benchmark(checked_recipe(settings))
 

@@ -45,7 +45,7 @@ def test_broken_images_fail_unless_skipped(tmp_path: Path) -> None:
     (folder / "bad.jpg").write_bytes(b"\xff\xd8\xff")
     done = run("--images", folder, "--out", tmp_path / "out")
     assert isinstance(done.exception, Diffusion4kError) and done.exception.exit_code == 1
-    assert "1 image could not be measured: images: bad.jpg" in str(done.exception)
+    assert f"1 image could not be measured: {folder / 'bad.jpg'}: " in str(done.exception)
     assert json.loads((tmp_path / "out/results.json").read_text())["rows"][0]["images"] == 2
     skipped = run("--images", folder, "--out", tmp_path / "out", "--skip-bad")
     assert skipped.exit_code == 0 and "skipped 1 image " in skipped.stderr

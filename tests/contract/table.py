@@ -152,9 +152,7 @@ def verb_of(command: str) -> str:
 def _cases() -> list[Case]:
     cases = []
     for slot, commands in COMMANDS.items():
-        for command in commands:
-            for kind in KINDS[slot]:
-                cases.append(Case(command, slot, kind))
+        cases += [Case(command, slot, kind) for command in commands for kind in KINDS[slot]]
     return cases + [Case(command, None, kind, names) for command, kind, names in VALUES]
 
 

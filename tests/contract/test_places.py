@@ -73,7 +73,7 @@ def place(request: pytest.FixtureRequest, world: Path) -> Iterator[str]:
 def begun(world: Path, run: Run) -> None:
     """A study of whose answers something can be written."""
     code, out, err = run(
-        ["study", "links", "people.yaml", "folder=begun", "--count", "1", "--out", "links.csv"]
+        ["study", "links", "people.yaml", "folder=begun", "--count", "1", "--out", "begun.csv"]
     )
     assert code == 0, out + err
 

@@ -52,7 +52,7 @@ def test_rows(tmp_path: Path) -> None:
 
     patches = list(photographs.features("effnet_patch"))
     pairs = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
-    with pytest.warns(UserWarning):
+    with pytest.warns(UserWarning, match="biased upwards"):
         expected = [
             frechet_distance(
                 np.concatenate([patches[a], patches[b]]),
@@ -77,7 +77,7 @@ def test_changes_compare_prompt_by_prompt(tmp_path: Path) -> None:
     (change,) = result.changes
     assert (change.prompt, change.detail_distance) == ("a cat", (2.0, 2.0))
     reference = np.concatenate(list(photographs.features("effnet_patch")))
-    with pytest.warns(UserWarning):
+    with pytest.warns(UserWarning, match="biased upwards"):
         expected = [
             frechet_distance(next(iter(folder(1, n, tmp_path).features("effnet_patch"))), reference)
             for n in (1, 2)

@@ -93,15 +93,19 @@ def weights(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
 
 
 def settings(folder: Path) -> dict[str, dict[str, Any]]:
-    """All JSON files of a folder by name, but what differs between models of the same make."""
-    return {
-        str(path.relative_to(folder)): {
-            key: value
-            for key, value in json.loads(path.read_text()).items()
-            if key not in (*VERSIONS, *MEASURED)
-        }
-        for path in sorted(folder.rglob("*.json"))
-    }
+    """All JSON files of a folder by name, but what differs between models of the same make.
+
+    Of a tokenizer's equally frequent pairs either may be learnt first: their number is compared.
+    """
+    found = {}
+    for path in sorted(folder.rglob("*.json")):
+        content = json.loads(path.read_text())
+        if path.name == "tokenizer.json":
+            learnt = {key: len(content["model"].pop(key)) for key in ("vocab", "merges")}
+            content["model"] |= learnt
+        kept = {key: value for key, value in content.items() if key not in (*VERSIONS, *MEASURED)}
+        found[str(path.relative_to(folder))] = kept
+    return found
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Image files: the record survives, names follow from it, broken files are not taken for whole."""
 
 import json
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -126,6 +127,9 @@ def test_foreign_files_carry_no_record(tmp_path: Path) -> None:
         read_metadata(tmp_path / "text.png")
     with pytest.raises(Diffusion4kError, match="no such file"):
         read_metadata(tmp_path / "absent.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(Diffusion4kError, match=r"pipe\.png: cannot be read: not a regular file"):
+        read_metadata(tmp_path / "pipe.png")
     # Pillow refuses it with an error of its own kind.
     Image.new("1", (60000, 30000)).save(tmp_path / "huge.png")
     with pytest.raises(Diffusion4kError, match=r"huge\.png: not a readable image"):

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.errors import UsageError
 from diffusion4k.support.files import atomic_path, is_file_name, write_bytes
 from diffusion4k.support.lock import locked
 from tests.disk import largest_file
@@ -39,26 +39,6 @@ def test_names_of_files_lead_nowhere_else() -> None:
         assert is_file_name(name)
     for name in ("", ".", "..", "/a", "../a", "a/b", "a\\b", "a\0"):
         assert not is_file_name(name)
-
-
-def test_a_lock_is_no_link_and_no_fifo(tmp_path: Path) -> None:
-    (tmp_path / "precious").write_text("precious")
-    for number, make in enumerate(
-        (
-            lambda path: path.symlink_to(tmp_path / "precious"),
-            lambda path: path.symlink_to(tmp_path / "absent"),
-            os.mkfifo,
-            Path.mkdir,
-        )
-    ):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        make(folder / ".lock")
-        refused = pytest.raises(Diffusion4kError, match=r"\.lock: not a regular file")
-        with refused, locked(folder):
-            pass
-    assert (tmp_path / "precious").read_text() == "precious"
-    assert not (tmp_path / "absent").exists()
 
 
 def test_what_the_disk_refuses_names_the_file_whichever_library_writes(tmp_path: Path) -> None:

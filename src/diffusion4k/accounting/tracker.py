@@ -36,9 +36,11 @@ Workspace = Callable[[Iterable[Tensor], Iterable[Tensor]], int]
 
 
 def cpu_workspace(inputs: Iterable[Tensor], outputs: Iterable[Tensor]) -> int:
-    """oneDNN computes in blocks of 16 channels: a copy of the input (not of RGB), then of the
-    output, unless the channels stand last already. Nothing for rows alone (wavelets), as they have
-    one channel."""
+    """Bytes that oneDNN copies, as it computes in blocks of 16 channels.
+
+    That is the input (not of RGB), then the output, unless the channels stand last already. Nothing
+    for rows alone (wavelets), as they have one channel.
+    """
     maps = [tensor for tensor in inputs if tensor.dim() == 4 and tensor.shape[1] > 3]
     maps += [tensor for tensor in outputs if tensor.dim() == 4]
     if any(_channels_last(tensor) for tensor in maps):

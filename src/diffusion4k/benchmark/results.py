@@ -167,8 +167,10 @@ def _write_csv(path: Path, head: Sequence[str], lines: Iterable[Sequence[object]
 
 
 def shown(cell: Cell, column: Column, *, interval: bool = True, sign: bool = False) -> str:
-    """`0.751 [0.740, 0.762]` with the column's digits, `15.24* [...]` where it does not compare; a
-    dash for an empty cell."""
+    """A cell as text, `0.751 [0.740, 0.762]` with the column's digits; a dash for an empty one.
+
+    A value that does not compare has a mark: `15.24* [...]`.
+    """
     if cell.value is None:
         return "–"
 

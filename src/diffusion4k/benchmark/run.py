@@ -183,7 +183,7 @@ def _measure(entrant: ModelRun, measures: Sequence[Measure], store: MeasureStore
     found = measure_all(pictures, measures, store)
     for finding in track(found, len(pictures), f"measuring {entrant.name}"):
         if finding.problem:
-            entrant.bad[finding.path.name] = finding.problem
+            entrant.bad[_name_in(entrant.folder, finding.path)] = finding.problem
         else:
             entrant.found[finding.path] = finding
     if not entrant.found:
@@ -192,3 +192,8 @@ def _measure(entrant: ModelRun, measures: Sequence[Measure], store: MeasureStore
             f"{entrant.folder}: none of its {counted(len(pictures), 'image')} could be "
             f"measured; {name}: {why}"
         )
+
+
+def _name_in(folder: Path, path: Path) -> str:
+    """An image's name below its folder; a cropped one lies elsewhere."""
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name

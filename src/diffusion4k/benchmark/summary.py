@@ -113,18 +113,19 @@ def notes_of(
         notes.append(why_marked(foreign, "reencode=true"))
     if prompts.repeated:
         notes.append(f"{prompts.name}: {counted(prompts.repeated, 'repeated prompt')} left out")
-    for entrant in entrants:
-        if unknown := entrant.conditions.unprompted:
-            notes.append(
-                f"{entrant.name}: the prompts of {unknown} of "
-                f"{counted(len(entrant.shots), 'image')} are not "
-                "known: name them in metadata.jsonl; metrics of prompts are left empty"
-            )
+    notes += [
+        f"{entrant.name}: the prompts of {unknown} of {counted(len(entrant.shots), 'image')} are "
+        "not known: name them in metadata.jsonl; metrics of prompts are left empty"
+        for entrant in entrants
+        if (unknown := entrant.conditions.unprompted)
+    ]
     # That all are made directly goes without saying.
     if {how for entrant in entrants for how in entrant.conditions.made} - {"directly"}:
-        for entrant in entrants:
-            if ways := sorted(entrant.conditions.made):
-                notes.append(f"{entrant.name}: made {'; '.join(ways)}")
+        notes += [
+            f"{entrant.name}: made {'; '.join(ways)}"
+            for entrant in entrants
+            if (ways := sorted(entrant.conditions.made))
+        ]
     if recipe.crop:
         size = said_size(entrants[0].conditions.sizes)
         notes.append(f"measured: the centre of every image, {size}")

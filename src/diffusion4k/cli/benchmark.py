@@ -90,7 +90,7 @@ def benchmark(
         with of_this_kind(recipe, "benchmark"):
             checked = load_benchmark_recipe(recipe, overrides)
 
-    from diffusion4k.benchmark.entries import check_entries
+    from diffusion4k.benchmark.entries import check_entries, images_folder
     from diffusion4k.cli.early import check_image
 
     for entry in checked.models:
@@ -109,8 +109,11 @@ def benchmark(
     for name in FILES:
         typer.echo(checked.output / name)
     if results.bad:
+        folders = {entry.name: images_folder(checked, entry) for entry in checked.models}
         bad = [
-            f"{row}: {file}: {why}" for row, bad in results.bad.items() for file, why in bad.items()
+            f"{Path(folders.get(row, checked.reference or row), file)}: {why}"
+            for row, found in results.bad.items()
+            for file, why in found.items()
         ]
         problem = f"{counted(len(bad), 'image')} could not be measured: " + "; ".join(bad[:5])
         problem += "; ..." if len(bad) > 5 else ""

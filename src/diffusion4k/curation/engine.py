@@ -11,7 +11,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from diffusion4k.errors import Diffusion4kError, one_line
@@ -150,7 +149,7 @@ def interrupts_noted() -> Iterator[None]:
     of the rows would pass for all.
     """
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def note(*_: object) -> None:
         _INTERRUPTED.set()
         raise KeyboardInterrupt
 

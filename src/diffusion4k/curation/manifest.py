@@ -30,8 +30,9 @@ _INNER = ("index", "key", "kind", "path", "start", "length", "column")
 def write_manifest(
     table: "DataFrame", hashes: "DataFrame", recipe: DatasetRecipe, summary: Summary
 ) -> None:
-    """One row per candidate, in the order of the sources; each is counted in `summary`, and those
-    that were dropped stand in `dropped.csv` as well.
+    """One row per candidate, in the order of the sources.
+
+    Each is counted in `summary`, and those that were dropped stand in `dropped.csv` as well.
 
     `hashes` has more columns of it, by `key`.
     """

@@ -68,8 +68,10 @@ class CacheSettings:
             )
 
     def encode(self, autoencoder: Any, images: Tensor) -> Tensor:
-        """What is stored of images `(B, 3, H, W)`: latents, or their mean and deviation, or theirs
-        and the enlarged draft's."""
+        """What is stored of images `(B, 3, H, W)`.
+
+        These are latents, or their mean and deviation, or theirs and the enlarged draft's.
+        """
         if self.enlargement:
             return with_draft(self.family, autoencoder, images, self.enlargement)
         encode = self.family.encode_posterior if self.posterior else self.family.encode_images

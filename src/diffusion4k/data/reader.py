@@ -107,8 +107,10 @@ class LatentCache:
         )
 
     def latents(self, index: int, *, flipped: bool = False) -> Tensor:
-        """Latents `(C, h, w)` of a photograph or its mirror image, in mapped memory: a part that is
-        copied is read from the disk, and no more."""
+        """Latents `(C, h, w)` of a photograph or its mirror image, in mapped memory.
+
+        Only a part that is copied is read from the disk.
+        """
         location = self._index.latents(index, flipped=flipped)
         assert location, "no mirrored photographs"
         return self._shards.read(location)

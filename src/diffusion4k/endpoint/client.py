@@ -87,8 +87,10 @@ class Endpoint:
         await self._client.close()
 
     async def chat(self, messages: list[dict[str, Any]], *, key: str) -> EndpointAnswer:
-        """Ask once. `key` is sent as Idempotency-Key: an endpoint that honours it bills a
-        question that it gets twice only once.
+        """Ask once.
+
+        `key` is sent as Idempotency-Key: an endpoint that honours it bills a question that it gets
+        twice only once.
 
         Raises:
             Passing, Unwanted: see `failures`.

@@ -30,8 +30,10 @@ CREATE TABLE IF NOT EXISTS requests (
 
 
 class Spending:
-    """The table `requests` in an SQLite file; each method is a transaction of its own
-    unless it says otherwise."""
+    """The table `requests` in an SQLite file.
+
+    Each method is a transaction of its own unless it says otherwise.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection

@@ -215,7 +215,8 @@ class Family(Protocol):
         quantization: Any = None,
     ) -> nn.Module:
         """The transformer alone; `weights` (a checkpoint or a GGUF file) may hold it in place of
-        the model. `quantization` is a quantisation configuration of diffusers."""
+        the model. `quantization` is a quantisation configuration of diffusers.
+        """
 
     def transformer_skeleton(self, model: Path) -> nn.Module:
         """The transformer without weights, on the "meta" device: names and shapes only."""

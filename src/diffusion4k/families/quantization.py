@@ -77,7 +77,7 @@ def cast_layers(transformer: Any, *, dtype: torch.dtype) -> None:
     transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
 
 
-def _int8(dtype: torch.dtype) -> Any:
+def _int8(_: torch.dtype) -> Any:
     from diffusers import TorchAoConfig
     from torchao.quantization import Int8WeightOnlyConfig
 

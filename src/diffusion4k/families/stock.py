@@ -169,7 +169,8 @@ class StockFamily:
 
     def stages(self, model: Path) -> ModelStages:
         """A draft of the native size, at the native factor unless one was given, and windows of
-        its number of tokens after it; or what the model's `diffusion4k.json` states."""
+        its number of tokens after it; or what the model's `diffusion4k.json` states.
+        """
         tokens, factor = self.native_tokens(model), self._factor_given
         later = StageOptions(window=tokens).over(USUAL)
         if "stages" in (settings := model_settings(model)):

@@ -120,7 +120,8 @@ class ZImage(AutoencoderKLFamily):
         self, transformer: Any, arguments: dict[str, Any], rows: int, columns: int
     ) -> SpatialCall:
         """Lists of latents with an axis for frames and of texts; at 1 - sigma, the velocity's
-        negative."""
+        negative.
+        """
         latents = torch.stack(arguments.pop("x")).squeeze(2)
         times, texts = arguments.pop("t"), arguments.pop("cap_feats")
         arguments["return_dict"] = False

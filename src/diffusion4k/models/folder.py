@@ -51,8 +51,10 @@ PARTS_FROM = "parts_from"
 
 
 def bundled_models() -> dict[str, Path]:
-    """The folders of the bundled models by name: `pocket`, and `pocket-base`, the transformer that
-    `pocket` was made from, whose other parts are those of `pocket`."""
+    """The folders of the bundled models by name: `pocket` and `pocket-base`.
+
+    The latter is the transformer that `pocket` was made from; its other parts are `pocket`'s.
+    """
     return {POCKET: POCKET_FOLDER, POCKET_BASE: POCKET_FOLDER.with_name("base")}
 
 

@@ -39,8 +39,11 @@ def hub_id_of(folder: str) -> str | None:
 
 
 def published_parts_from(folder: Path) -> str | None:
-    """The hub id that the other parts of a published model come from, whose repository holds its
-    transformer alone; None for other models and for folders outside the hub's cache."""
+    """The hub id that the other parts of a published model come from.
+
+    None for models whose repository holds more than the transformer, and for folders outside the
+    hub's cache.
+    """
     models = published_models()
     hub_ids = [hub_id_of(part) for part in folder.parts]
     return next((models[i].get("parts_from") for i in hub_ids if i in models), None)

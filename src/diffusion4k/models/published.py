@@ -32,9 +32,12 @@ _CONFIGS = Path(__file__).with_name("configs")
 
 @cache
 def published_models() -> dict[str, dict[str, Any]]:
-    """Models by hub id: `pipeline_class`, `components` (of each only what distinguishes models) and
-    `scheduler`; `parts_from` is the repository that holds all but the transformer, where the
-    model's own holds nothing else."""
+    """Models by hub id.
+
+    Of each: `pipeline_class`, `components` (only what distinguishes models) and `scheduler`;
+    `parts_from` is the repository that holds all but the transformer, where the model's own holds
+    nothing else.
+    """
     return _read("models")
 
 

@@ -1,5 +1,4 @@
-"""Who has paid attention: the one rule of the dashboard, of the places that are free again, and of
-the report.
+"""Who has paid attention: one rule for the dashboard, the report, and places that are free again.
 
 People err. So it is checks that are counted, not answers: a check (a pair shown to see whether
 someone looks) is failed if at least half of its answers are wrong, and a participant is left out

@@ -25,6 +25,7 @@ from diffusion4k.errors import Diffusion4kError
 from diffusion4k.sampling.png import PngWriter
 from diffusion4k.sampling.request import SamplingSettings
 from diffusion4k.support.files import atomic_path
+from diffusion4k.support.text_files import check_plain
 
 __all__ = ["SUFFIXES", "image_name", "is_made_here", "is_present", "read_metadata", "write_image"]
 
@@ -86,6 +87,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
         Diffusion4kError: no such file, no image, or an image without such a record.
     """
     path = Path(path)
+    check_plain(path)
     try:
         with Image.open(path) as image:
             if image.format == "JPEG":

@@ -98,8 +98,10 @@ class SamplingSettings:
 
     @property
     def denoising_steps(self) -> int:
-        """Steps that are made: all, or the last ones where there is an image to start from; of all
-        stages together."""
+        """The number of steps that are made, of all stages together.
+
+        These are all, or the last ones where there is an image to start from.
+        """
         if self.stages:
             return sum(stage.steps_made for stage in self.stages)
         return steps_made(self.steps, self.strength)

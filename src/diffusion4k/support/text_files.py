@@ -95,8 +95,10 @@ def shortened(value: Any, most: int = 60) -> str:
 
 
 def printable(text: str) -> str:
-    """A text without control characters but line ends and tabs, and without halves of surrogate
-    pairs; whole pairs become the one character that they stand for."""
+    """A text without control characters but line ends and tabs, and without half surrogate pairs.
+
+    Whole pairs become the one character that they stand for.
+    """
     text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
     return "".join(
         letter for letter in text if letter in "\n\r\t" or unicodedata.category(letter) != "Cc"
@@ -104,8 +106,11 @@ def printable(text: str) -> str:
 
 
 def as_cell(value: Any) -> Any:
-    """A value as it is written into a table: a text that a spreadsheet would run as a formula
-    stands behind an apostrophe, which `read_table` takes away again."""
+    """A value as it is written into a table.
+
+    A text that a spreadsheet would run as a formula stands behind an apostrophe, which `read_table`
+    takes away again.
+    """
     return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
 
 

@@ -34,9 +34,11 @@ class ImageRows:
         self.channels, self.height, self.width = self.tensor.shape[1:]
 
     def read(self, start: int, stop: int) -> Tensor:
+        """Rows `start` to `stop`, `(1, C, rows, W)`."""
         return self.tensor[:, :, start:stop]
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class StripPasses:
@@ -222,9 +224,11 @@ class MapSize:
     height: int
     width: int
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Nothing is held."""
 
-    def forget_statistics(self) -> None: ...
+    def forget_statistics(self) -> None:
+        """Nothing is known of its values."""
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,10 @@ def is_loopback(host: str) -> bool:
 
 
 def own_address(host: str) -> str:
-    """Where browsers find a server that listens on `host`: of all addresses (`0.0.0.0`, `::`) the
-    one by which this machine is known in its network."""
+    """Where browsers find a server that listens on `host`.
+
+    Of all addresses (`0.0.0.0`, `::`) that is the one by which this machine's network knows it.
+    """
     if not (_is_address(host) and ipaddress.ip_address(host).is_unspecified):
         return host
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

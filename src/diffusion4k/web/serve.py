@@ -128,8 +128,11 @@ def _allow_open_files() -> None:
 
 
 def _in_few_words(record: logging.LogRecord) -> bool:
-    """Tracebacks that say nothing to whoever runs a server, and come by the thousand, are left out:
-    of requests that end with the server, and of connections for which there is no open file."""
+    """Leaves out tracebacks that say nothing to whoever runs a server, and come by the thousand.
+
+    They are of requests that end with the server, and of connections for which there is no open
+    file.
+    """
     if record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError):
         return False
     if record.exc_info and isinstance(record.exc_info[1], OSError):

@@ -76,16 +76,19 @@ class Union:
         self._parent = list(range(count))
 
     def root(self, number: int) -> int:
+        """The least number of the component."""
         while self._parent[number] != number:
             self._parent[number] = self._parent[self._parent[number]]
             number = self._parent[number]
         return number
 
     def join(self, i: int, j: int) -> None:
+        """Make one component of two."""
         first, second = sorted((self.root(i), self.root(j)))
         self._parent[second] = first
 
     def labels(self) -> NDArray[np.int64]:
+        """The root of each number, `(count,)`."""
         return np.array([self.root(number) for number in range(len(self._parent))], np.int64)
 
 

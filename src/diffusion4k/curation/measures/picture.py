@@ -16,7 +16,7 @@ WHITE = 253
 """Grey value, of 255, that a JPEG may leave of a channel that was clipped."""
 
 
-class _once:
+class _once:  # noqa: N801 (a decorator)
     """`functools.cached_property` without the lock that it has before Python 3.12.
 
     That lock is shared by all pictures, so that threads would measure one after the other.

@@ -33,7 +33,7 @@ def draw_cloud(counts: Counter[str], folder: Path, seed: int) -> Path | None:
             "the word cloud needs the package wordcloud: pip install wordcloud"
         ) from None
 
-    def colour(word: str, random_state: random.Random, **_: object) -> str:
+    def colour(*_: object, random_state: random.Random, **__: object) -> str:
         return random_state.choice(PARTS)
 
     cloud = WordCloud(

@@ -31,8 +31,9 @@ def report(
     keep_flagged: bool = False,
     tolerated: int | None = None,
 ) -> dict[str, Any]:
-    """Analyse answers of people and judges and write everything into `out`: also if everybody is
-    left out, then it says who and why.
+    """Analyse answers of people and judges and write everything into `out`.
+
+    That is done also if everybody is left out; then it says who and why.
 
     Args:
         files: Files of answers, or YAML files of studies: answers are then those in its database

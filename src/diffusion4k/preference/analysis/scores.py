@@ -140,8 +140,10 @@ def _apart(answers: list[Answer]) -> list[Answer]:
 
 
 def _flagged(answers: list[Answer], checks: list[Answer], tolerated: int | None) -> list[Flagged]:
-    """Flagged participants and why; with `tolerated` checks are counted again, as they are
-    for files that know of no flags."""
+    """Flagged participants and why.
+
+    With `tolerated` checks are counted again, as they are for files that know of no flags.
+    """
     with_ties = {answer.study for answer in answers if answer.choice == "tie"}
     said: dict[str, str] = {}
     failing: dict[str, dict[tuple[str, ...], list[Passed]]] = defaultdict(lambda: defaultdict(list))

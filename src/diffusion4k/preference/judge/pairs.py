@@ -82,8 +82,10 @@ def find_pairs(
         number = numbers.setdefault(prompt, len(numbers) + 1)
         times[prompt] += 1
         name = f"{number}-{times[prompt]}" if times[prompt] > 1 else str(number)
-        for two in combinations(sorted(there), 2):
-            pairs.append(Pair(name, prompt, two, (there[two[0]].path, there[two[1]].path)))
+        pairs += [
+            Pair(name, prompt, (first, second), (there[first].path, there[second].path))
+            for first, second in combinations(sorted(there), 2)
+        ]
     if not pairs:
         folders = ", ".join(str(model.folder) for model in models)
         raise Diffusion4kError(f"{folders}: {_NO_PROMPT}")

@@ -1,7 +1,7 @@
-"""What decides about judgements: the prompts with which Diffusion-4K had GPT-4o compare images.
+r"""What decides about judgements: the prompts with which Diffusion-4K had GPT-4o compare images.
 
 Supplement, Table 11, row "Preference Study", word for word. Two things that print cannot say are
-chosen here: the angle brackets (\\langle, \\rangle) are the characters < and >, and each numbered
+chosen here: the angle brackets (\langle, \rangle) are the characters < and >, and each numbered
 line is a line of its own. The caption takes the place of the word in <prompt>, and its brackets
 stay, so that it is clear where it ends.
 """

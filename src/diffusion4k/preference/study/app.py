@@ -20,7 +20,7 @@ Images are requested by names from a table. Errors are answered in one line of p
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from pydantic import StringConstraints
@@ -73,41 +73,66 @@ def create_api(study: Study, *, cookie: str, origin: str | None) -> FastAPI:
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     assets = Assets(SHARED, _STATIC)
-    door = Cookie(cookie, secure=bool(origin and origin.startswith("https:")))
-    guesses, joins = Buckets(*_GUESSES), Buckets(*_JOINS)
+    visitors = _Visitors(study, cookie, origin)
+    app.include_router(_pages(assets))
+    app.include_router(_arrivals(study, visitors))
+    app.include_router(_answers(study, visitors))
+    owner = Cookie(f"{cookie}-owner", secure=visitors.door.secure)
+    add_dashboard(app, study, assets, owner, visitors.require_own_page)
+    _add_errors(app)
+    return app
+
+
+class _Visitors:
+    """Who a request comes from, and what it may do."""
+
+    def __init__(self, study: Study, cookie: str, origin: str | None) -> None:
+        self.study, self.origin = study, origin
+        self.door = Cookie(cookie, secure=bool(origin and origin.startswith("https:")))
 
     # All `async`, though nothing is waited for: others would each be sent to a thread and back.
-    async def own_page(request: Request) -> None:
-        if not same_origin(request, origin):
+    async def require_own_page(self, request: Request) -> None:
+        if not same_origin(request, self.origin):
             raise Refusal(403, "not requested by this page: reload it and try again")
 
-    async def participant(request: Request) -> Participant:
-        person = study.state.by_link(hash_of(door.read(request)))
+    async def participant(self, request: Request) -> Participant:
+        person = self.study.state.by_link(hash_of(self.door.read(request)))
         if person is None:
             raise Refusal(401, _NO_LINK)
         if person.expired:
             raise Refusal(403, EXPIRED)
         return person
 
-    async def changing(request: Request) -> Participant:
-        await own_page(request)
-        person = await participant(request)
-        study.secrets.check_change(request, door.read(request))
+    async def changing(self, request: Request) -> Participant:
+        """The participant of a request that changes something."""
+        await self.require_own_page(request)
+        person = await self.participant(request)
+        self.study.secrets.check_change(request, self.door.read(request))
         return person
 
-    Own = Annotated[Participant, Depends(participant)]
-    Changing = Annotated[Participant, Depends(changing)]
-    OwnPage = Depends(own_page)
 
-    @app.get("/")
+def _pages(assets: Assets) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/")
     async def index() -> Response:
         return HTMLResponse(assets.text("study.html"))
 
-    @app.get("/static/{name}")
+    @router.get("/static/{name}")
     async def static(name: str) -> Response:
         return assets.respond(name)
 
-    @app.post("/api/enter", dependencies=[OwnPage])
+    return router
+
+
+def _arrivals(study: Study, visitors: _Visitors) -> APIRouter:
+    """How participants come, agree, come back and leave."""
+    router = APIRouter(prefix="/api")
+    door = visitors.door
+    guesses, joins = Buckets(*_GUESSES), Buckets(*_JOINS)
+    own_page = [Depends(visitors.require_own_page)]
+
+    @router.post("/enter", dependencies=own_page)
     async def enter(request: Request, body: LinkBody) -> Response:
         address = client_address(request)
         person = await study.find(body.link)
@@ -122,8 +147,8 @@ def create_api(study: Study, *, cookie: str, origin: str | None) -> FastAPI:
         door.give(response, body.link)
         return response
 
-    @app.post("/api/join", dependencies=[OwnPage])
-    async def join(request: Request, body: NothingBody) -> Response:
+    @router.post("/join", dependencies=own_page)
+    async def join(request: Request, _: NothingBody) -> Response:
         if not study.config.participants.open:
             raise Refusal(403, _NO_LINK)
         if not joins.allows(client_address(request)):
@@ -133,13 +158,13 @@ def create_api(study: Study, *, cookie: str, origin: str | None) -> FastAPI:
         door.give(response, secret)
         return response
 
-    @app.post("/api/leave", dependencies=[OwnPage])
-    async def leave(body: NothingBody) -> Response:
+    @router.post("/leave", dependencies=own_page)
+    async def leave(_: NothingBody) -> Response:
         response = JSONResponse({})
         door.take(response)
         return response
 
-    @app.get("/api/me")
+    @router.get("/me")
     async def me(request: Request) -> dict[str, Any]:
         cookie = door.read(request)
         person = study.state.by_link(hash_of(cookie))
@@ -149,35 +174,50 @@ def create_api(study: Study, *, cookie: str, origin: str | None) -> FastAPI:
             return welcome(study)
         return describe(study, person, cookie)
 
-    @app.post("/api/consent")
-    async def consent(request: Request, person: Changing, body: NothingBody) -> dict[str, Any]:
+    @router.post("/consent")
+    async def consent(
+        request: Request,
+        person: Annotated[Participant, Depends(visitors.changing)],
+        _: NothingBody,
+    ) -> dict[str, Any]:
         await study.consent(person)
         return describe(study, person, door.read(request))
 
-    @app.get("/api/next")
-    async def following(person: Own) -> dict[str, Any]:
+    return router
+
+
+def _answers(study: Study, visitors: _Visitors) -> APIRouter:
+    """What a participant sees and answers."""
+    router = APIRouter()
+    participant, changing = Depends(visitors.participant), Depends(visitors.changing)
+
+    @router.get("/api/next")
+    async def following(person: Annotated[Participant, participant]) -> dict[str, Any]:
         shown = await study.next(person)
         if shown is None:
             return {"finished": True, "done": person.done, "total": person.done}
         return describe_shown(study, person, shown)
 
-    @app.get("/api/shown/{position}")
-    async def earlier(person: Own, position: int) -> dict[str, Any]:
+    @router.get("/api/shown/{position}")
+    async def earlier(person: Annotated[Participant, participant], position: int) -> dict[str, Any]:
         return describe_shown(study, person, study.earlier(person, position))
 
-    @app.post("/api/answers")
-    async def answer(person: Changing, body: Reply) -> dict[str, Any]:
+    @router.post("/api/answers")
+    async def answer(person: Annotated[Participant, changing], body: Reply) -> dict[str, Any]:
         await study.answer(person, body)
         return {"kept": body.position, "done": person.done}
 
-    @app.get("/tiles/{name}/{level}/{column}/{row}")
-    async def tile(request: Request, name: str, level: int, column: int, row: int) -> Response:
-        await participant(request)
+    @router.get("/tiles/{name}/{level}/{column}/{row}", dependencies=[participant])
+    async def tile(name: str, level: int, column: int, row: int) -> Response:
         made = await study.gallery.tile(name, level, column, row)
         # A name stands for the very content of a file, so that a copy never grows old.
         return Response(made.content, media_type=made.media_type, headers={"Cache-Control": _DAY})
 
-    add_dashboard(app, study, assets, Cookie(f"{cookie}-owner", secure=door.secure), own_page)
+    return router
+
+
+def _add_errors(app: FastAPI) -> None:
+    """Errors are answered in one line of plain text."""
 
     @app.exception_handler(Refusal)
     async def refused(_: Request, error: Exception) -> Response:
@@ -194,8 +234,6 @@ def create_api(study: Study, *, cookie: str, origin: str | None) -> FastAPI:
         first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
         place = ".".join(str(part) for part in first.get("loc", ())[1:])
         return PlainTextResponse(f"{place}: {first.get('msg')}".removeprefix(": "), 422)
-
-    return app
 
 
 def create_app(study: Study, *, host: str, cookie: str, origin: str | None = None) -> ASGIApp:

@@ -164,8 +164,9 @@ def _board(config: StudyConfig) -> StudyState:
 
 
 def run(config: StudyConfig, *, host: str, port: int, proxies: Sequence[str]) -> None:
-    """Print the addresses and serve the study until Ctrl-C; links and cookies are those of its
-    `address`, if it has one.
+    """Print the addresses and serve the study until Ctrl-C.
+
+    Links and cookies are those of its `address`, if it has one.
 
     Raises:
         Diffusion4kError: the study was changed after it began, or cannot be kept.

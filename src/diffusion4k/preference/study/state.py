@@ -114,8 +114,10 @@ class StudyState:
         return self._by_link.get(link)
 
     def revoke(self, numbers: Iterable[int]) -> None:
-        """These participants' links open nothing any more, and what they have seen is to be seen by
-        others; what they have answered stays."""
+        """Let these participants' links open nothing any more.
+
+        What they have seen is to be seen by others; what they have answered stays.
+        """
         for number in numbers:
             if (person := self.people.get(number)) and not person.revoked:
                 person.revoked = True
@@ -151,8 +153,10 @@ class StudyState:
 
     @property
     def views_needed(self) -> int | None:
-        """How many `views` there would have to be, so that everyone who is invited sees what they
-        are to see; None if there are enough."""
+        """The number of `views` with which everyone who is invited sees what they are to see.
+
+        None if there are enough.
+        """
         if self.views is None or isinstance(self._config.task, InspectionTask):
             return None
         wanted = 0

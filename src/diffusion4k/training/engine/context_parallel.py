@@ -53,7 +53,7 @@ def divide_context(transformer: nn.Module, count: int, world: int, device: torch
     config = ContextParallelConfig(ulysses_degree=count, mesh=mesh["ring", "ulysses"])
     # diffusers counts accelerators, of which a CPU has none.
     counted = (
-        mock.patch.object(torch.accelerator, "device_count", lambda: 1)
+        mock.patch.object(torch.accelerator, "device_count", return_value=1)
         if device.type == "cpu"
         else nullcontext()
     )

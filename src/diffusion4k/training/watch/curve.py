@@ -65,8 +65,10 @@ class Curve:
 
     @staticmethod
     def read(path: Path) -> list[dict[str, str]]:
-        """Rows of a curve; none if there is no file. A row that is cut off by a crash, or damaged
-        otherwise, is left out."""
+        """Rows of a curve; none if there is no file.
+
+        A row that is cut off by a crash, or damaged otherwise, is left out.
+        """
         if not path.exists():
             return []
         lines = path.read_bytes().decode(errors="replace").splitlines(keepends=True)
