@@ -233,7 +233,6 @@ class Family(Autoencoding, TransformerCalls):
         A draft of the native size, at the native factor unless one was given, and windows of its
         number of tokens after it; or what the model's `diffusion4k.json` states.
 
-
         Raises:
             Diffusion4kError: stages there that cannot be meant.
         """

@@ -67,8 +67,8 @@ class Flux(AutoencoderKLFamily):
     def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
         """50 steps at guidance 5.0, or 4 steps without where none is embedded.
 
-        4096x4096 at F=16, and 2048x2048 at F=8: beyond, its schedule is extrapolated to noise alone.
-        5.0 to 5.5 is what Diffusion-4K's reference implementation advises at 4096.
+        4096x4096 at F=16, and 2048x2048 at F=8: beyond, its schedule is extrapolated to noise
+        alone. 5.0 to 5.5 is what Diffusion-4K's reference implementation advises at 4096.
         """
         side = self.default_side
         distilled = Defaults(steps=50, guidance=5.0, width=side, height=side)

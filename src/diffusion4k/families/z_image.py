@@ -49,7 +49,8 @@ class ZImage(AutoencoderKLFamily):
     def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
         """Turbo: 9 steps without guidance; the base model: 50 steps at guidance 4.0.
 
-        4096x4096 at F=16, 2048x2048 at F=8. They differ in nothing but weights and the shift of their scheduler, 3 and 6.
+        4096x4096 at F=16, 2048x2048 at F=8. They differ in nothing but weights and the shift of
+        their scheduler, 3 and 6.
         """
         side = self.default_side
         turbo = Defaults(steps=9, guidance=0.0, width=side, height=side)
