@@ -159,7 +159,7 @@ def _type_of(annotation: Any, default: Any) -> Any:
 
 
 def _default_of(field: "Field[Any]") -> Any:
-    """Of a field of a part: the default of the section's key, `...` if it must be given."""
+    """The default of the section's key for a field of a part; `...` if it must be given."""
     default = field.default if field.default_factory is MISSING else field.default_factory()
     if default is MISSING or field.metadata.get("required"):
         return ...

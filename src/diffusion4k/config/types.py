@@ -92,7 +92,7 @@ def _some_above_zero(value: Any) -> Any:
 
 
 not_all_zero = AfterValidator(_some_above_zero)
-"""Of numbers that are not negative."""
+"""Validator of numbers that are not negative: at least one above 0."""
 
 Number = Annotated[float, BeforeValidator(_not_bool), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]

@@ -108,7 +108,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
         # without the system's error number.
         if getattr(error, "errno", None) is not None:
             raise
-        raise Diffusion4kError(f"{path}: not a readable image") from None
+        raise Diffusion4kError(f"{path}: not an image that can be read") from None
     if not isinstance(metadata, dict) or not metadata.keys() >= _RECORD:
         raise Diffusion4kError(f"{path}: carries no record of diffusion4k")
     return metadata

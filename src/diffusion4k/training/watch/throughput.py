@@ -23,7 +23,7 @@ class Throughput:
     """Rates between two calls of `row`."""
 
     def __init__(self, flops: int, images: int, device: torch.device) -> None:
-        """Of a step: floating-point operations of this process, images of all."""
+        """Measure steps of `flops` operations in this process and `images` images in all."""
         self._images, self._device = images, device
         self._flops, self._peak = flops, present_machine().flops
         self._time = time.monotonic()
