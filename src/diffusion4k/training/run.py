@@ -49,7 +49,7 @@ class TrainingRun:
 
     @property
     def pictures_per_step(self) -> int:
-        """Of all processes together."""
+        """Pictures of a step in all processes together."""
         recipe = self.recipe
         return recipe.batch_size * recipe.gradient_accumulation * self.engine.data_world
 

@@ -46,7 +46,7 @@ class Throughput:
 
 
 def throughput_of(recipe: Recipe, model: Path, engine: Engine) -> Throughput:
-    """Of the recipe's steps, whose operations are counted by running one on shapes alone."""
+    """Rates of the recipe's steps; one is run on shapes alone to count its operations."""
     blueprint = Blueprint(model, **recipe.model_options)
     setup = training_setup(recipe, present_machine(measured=False))
     step, *_ = training_stages(blueprint, setup, gpu=engine.device.type == "cuda")
