@@ -41,7 +41,7 @@ WRITTEN = ("out", "ugly/.captions", "ugly/captions", "ugly/decisions", "ugly/met
 
 @pytest.fixture(autouse=True)
 def visited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages are not waited for: who serves one is asked for candidates and pixels, and prints all."""
+    """Pages are not waited for: who serves one is asked for candidates and pixels."""
 
     def visit(app: ASGIApp, _: object) -> None:
         client = TestClient(app, base_url="http://127.0.0.1")
