@@ -17,7 +17,7 @@ from common import save
 
 from diffusion4k.data.crops import ImageCrops
 from diffusion4k.data.folder import photo_folder, scan_folder
-from diffusion4k.metrics.perceptual import EffNetDistance
+from diffusion4k.metrics.architectures.perceptual import EffNetDistance
 from diffusion4k.models.folder import (
     resolve_autoencoder,
 )

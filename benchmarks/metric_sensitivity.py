@@ -22,12 +22,12 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from diffusion4k.data.folder import photo_folder
-from diffusion4k.metrics.detail import DetailModel
-from diffusion4k.metrics.measure import Column, Distance, Mean, Measure, Ratio
+from diffusion4k.metrics.detail import DetailLikeness, DetailModel
+from diffusion4k.metrics.measure import Column, Distance, Mean, Ratio
 from diffusion4k.metrics.measuring import Measured, measure_all
 from diffusion4k.metrics.picture import MeasuredImage
+from diffusion4k.metrics.registry import make_measures
 from diffusion4k.metrics.store import MeasureStore
-from diffusion4k.metrics.weight_free import weight_free_measures
 
 SIDE = 4096
 HELD_OUT = ("dandelion", "sunset")
@@ -132,7 +132,9 @@ def main() -> None:
     """Damage, measure, compare; write table, figure and values."""
     bundled = sorted(photo_folder("pocket").glob("*.jpg"))
     kept = [path for path in bundled if path.stem not in (*HELD_OUT, "gradient")]
-    measures: list[Measure] = weight_free_measures(model=DetailModel.fit(kept))
+    measures, _ = make_measures(wanted=lambda kind: not kind.section and not kind.needs_original)
+    others = DetailLikeness(DetailModel.fit(kept))
+    measures = [others if measure.name == others.name else measure for measure in measures]
     found: list[list[Measured]] = []
     sizes: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as place:

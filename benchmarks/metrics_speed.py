@@ -25,12 +25,13 @@ from skimage.feature import graycomatrix, graycoprops
 from skimage.measure import shannon_entropy
 
 from diffusion4k.data.folder import photo_folder
-from diffusion4k.metrics.features import EfficientNetLite0, patch_boxes
+from diffusion4k.metrics.features import EfficientNetLite0
 from diffusion4k.metrics.glcm import PROPERTIES
+from diffusion4k.metrics.images import patch_boxes
 from diffusion4k.metrics.measuring import measure_all
 from diffusion4k.metrics.picture import MeasuredImage
+from diffusion4k.metrics.registry import make_measures
 from diffusion4k.metrics.store import MeasureStore
-from diffusion4k.metrics.weight_free import weight_free_measures
 
 SIDE = 4096
 ANGLES = [0, np.pi / 4, np.pi / 2, 3 * np.pi / 4]
@@ -125,5 +126,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    MEASURES = weight_free_measures()
+    MEASURES, _ = make_measures(wanted=lambda kind: not kind.section and not kind.needs_original)
     main()

@@ -20,7 +20,7 @@ from diffusion4k.accounting.computation import FusedAttention
 from diffusion4k.accounting.machine import A100
 from diffusion4k.accounting.stages import denoising_stage, text_encoding_stage
 from diffusion4k.accounting.tracker import CostTracker, gpu_workspace
-from diffusion4k.families.stock import meta_tensor
+from diffusion4k.families.base import meta_tensor
 from diffusion4k.planning.plan import CUDA_CONTEXT
 
 BF16 = torch.bfloat16

@@ -6,12 +6,19 @@ sigma lies in (0, 1); z = (1 - sigma) x + sigma noise. A resolution shift s (the
 sigma to s sigma / (1 + (s - 1) sigma): more noise for s > 1.
 """
 
-import math
-from dataclasses import dataclass
-from typing import Protocol
+from __future__ import annotations
 
-import torch
-from torch import Generator, Tensor
+import math
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Protocol
+
+from diffusion4k.config.part import OrWord, Part, check_range
+from diffusion4k.config.types import Number, Positive
+
+if TYPE_CHECKING:  # a recipe is read without waiting for torch
+    import torch
+    from torch import Generator, Tensor
 
 __all__ = [
     "Beta",
@@ -50,83 +57,96 @@ def shift_sigma(sigma: Tensor, shift: float) -> Tensor:
     Raises:
         ValueError: shift is not positive.
     """
-    _positive("shift", shift)
+    check_range("shift", shift, Positive)
     return shift * sigma / (1 + (shift - 1) * sigma)
 
 
 @dataclass(frozen=True)
-class LogitNormal:
-    """logit(sigma) is normal with `mean` and `std`; Esser et al. choose (0, 1)."""
+class Shifted(Part, TimestepDistribution):
+    """Base of the distributions with a resolution shift, each a map of plain random numbers.
 
-    mean: float = 0.0
-    std: float = 1.0
-    shift: float = 1.0
-
-    def __post_init__(self) -> None:
-        _positive("std", self.std)
-        _positive("shift", self.shift)
-        if not math.isfinite(self.mean):
-            raise ValueError(f"mean must be finite, got {self.mean}")
-
-    def sample(
-        self,
-        batch: int,
-        generator: Generator | None = None,
-        device: torch.device | str | None = None,
-    ) -> Tensor:
-        """See `TimestepDistribution.sample`."""
-        normal = torch.randn(batch, generator=generator, device=_device(generator))
-        return _shifted(torch.sigmoid(self.mean + self.std * normal), self.shift, device)
-
-
-@dataclass(frozen=True)
-class Uniform:
-    """sigma is uniform."""
-
-    shift: float = 1.0
-
-    def __post_init__(self) -> None:
-        _positive("shift", self.shift)
-
-    def sample(
-        self,
-        batch: int,
-        generator: Generator | None = None,
-        device: torch.device | str | None = None,
-    ) -> Tensor:
-        """See `TimestepDistribution.sample`."""
-        return _shifted(_uniform(batch, generator), self.shift, device)
-
-
-@dataclass(frozen=True)
-class Mode:
-    """sigma = 1 - u - scale (cos^2(pi u / 2) - 1 + u) of a uniform u; heavier in the middle.
-
-    `scale` lies in [-1, 2 / (pi - 2)], where the map is monotonic; 1.29 is the paper's best.
+    Args:
+        shift: more noise above 1; a recipe may say `auto`, the shift with which the model samples
+            images of the crop's size.
     """
 
-    scale: float = 1.29
-    shift: float = 1.0
+    key = "distribution"
+    shift: Annotated[Positive, OrWord("auto")] = field(default=1.0, kw_only=True)
+
+    @abstractmethod
+    def quantile(self, u: Tensor) -> Tensor:
+        """sigma in [0, 1] before the shift, `(B,)` like the numbers drawn."""
+
+    def drawn(self, batch: int, generator: Generator | None) -> Tensor:
+        """The numbers that `quantile` maps, `(batch,)`: uniform ones in [0, 1)."""
+        import torch
+
+        return torch.rand(batch, generator=generator, device=_device(generator))
+
+    def sample(
+        self,
+        batch: int,
+        generator: Generator | None = None,
+        device: torch.device | str | None = None,
+    ) -> Tensor:
+        """See `TimestepDistribution.sample`."""
+        sigma = self.quantile(self.drawn(batch, generator))
+        shifted = shift_sigma(sigma.clamp(_EDGE, 1 - _EDGE), self.shift)
+        return shifted.clamp(_EDGE, 1 - _EDGE).to(device)
+
+
+@dataclass(frozen=True)
+class LogitNormal(Shifted):
+    """logit(sigma) is normal with `mean` and `std`; Esser et al. choose (0, 1)."""
+
+    name = "logit-normal"
+    mean: Number = 0.0
+    std: Positive = 1.0
+
+    def quantile(self, u: Tensor) -> Tensor:
+        """See `Shifted`; `u` is normal."""
+        return (self.mean + self.std * u).sigmoid()
+
+    def drawn(self, batch: int, generator: Generator | None) -> Tensor:
+        """Standard normal numbers."""
+        import torch
+
+        return torch.randn(batch, generator=generator, device=_device(generator))
+
+
+@dataclass(frozen=True)
+class Uniform(Shifted):
+    """sigma is uniform."""
+
+    name = "uniform"
+
+    def quantile(self, u: Tensor) -> Tensor:
+        """See `Shifted`."""
+        return u
+
+
+@dataclass(frozen=True)
+class Mode(Shifted):
+    """sigma = 1 - u - scale (cos^2(pi u / 2) - 1 + u) of a uniform u; heavier in the middle.
+
+    `scale` lies in [-1, 2 / (pi - 2)], where the map is monotonic; 1.29 is the best of Esser et al.
+    """
+
+    name = "mode"
+    scale: Number = 1.29
 
     def __post_init__(self) -> None:
-        _positive("shift", self.shift)
+        super().__post_init__()
         if not -1 <= self.scale <= 2 / (math.pi - 2):
             raise ValueError(f"scale must lie in [-1, {2 / (math.pi - 2):.3f}], got {self.scale}")
 
-    def sample(
-        self,
-        batch: int,
-        generator: Generator | None = None,
-        device: torch.device | str | None = None,
-    ) -> Tensor:
-        """See `TimestepDistribution.sample`."""
-        u = _uniform(batch, generator)
-        sigma = 1 - u - self.scale * (torch.cos(math.pi / 2 * u).square() - 1 + u)
-        return _shifted(sigma, self.shift, device)
+    def quantile(self, u: Tensor) -> Tensor:
+        """See `Shifted`."""
+        return 1 - u - self.scale * ((math.pi / 2 * u).cos().square() - 1 + u)
 
 
 @dataclass(frozen=True)
-class Beta:
+class Beta(Shifted):
     """sigma ~ Beta(alpha, beta): (2, 4) is the detail-oriented timestep sampling of UltraHR-100K.
 
     Zhao et al., arXiv 2510.20661. Beta(2, 4) has its mode at 1/4 and its mean at 1/3: more of the
@@ -134,40 +154,21 @@ class Beta:
     values, so that a seed means the same values on every machine.
     """
 
-    alpha: float = 2.0
-    beta: float = 4.0
-    shift: float = 1.0
+    name = "beta"
+    alpha: Positive = 2.0
+    beta: Positive = 4.0
 
-    def __post_init__(self) -> None:
-        for name in ("alpha", "beta", "shift"):
-            _positive(name, getattr(self, name))
-
-    def sample(
-        self,
-        batch: int,
-        generator: Generator | None = None,
-        device: torch.device | str | None = None,
-    ) -> Tensor:
-        """See `TimestepDistribution.sample`."""
+    def quantile(self, u: Tensor) -> Tensor:
+        """See `Shifted`."""
+        import torch
         from scipy.special import betaincinv
 
-        u = _uniform(batch, generator)
         sigma = betaincinv(self.alpha, self.beta, u.double().cpu().numpy())
-        drawn = torch.from_numpy(sigma).to(u.device, torch.float32)
-        return _shifted(drawn, self.shift, device)
+        return torch.from_numpy(sigma).to(u.device, torch.float32)
 
 
-def _shifted(sigma: Tensor, shift: float, device: torch.device | str | None) -> Tensor:
-    shifted = shift_sigma(sigma.clamp(_EDGE, 1 - _EDGE), shift).clamp(_EDGE, 1 - _EDGE)
-    return shifted.to(device)
-
-
-def _uniform(batch: int, generator: Generator | None) -> Tensor:
-    return torch.rand(batch, generator=generator, device=_device(generator))
-
-
-def _device(generator: Generator | None) -> torch.device:
-    return generator.device if generator is not None else torch.device("cpu")
+def _device(generator: Generator | None) -> torch.device | str:
+    return generator.device if generator is not None else "cpu"
 
 
 @dataclass(frozen=True)
@@ -185,8 +186,3 @@ class StageTimesteps:
     ) -> Tensor:
         """See `TimestepDistribution`."""
         return self.start * self.whole.sample(batch, generator, device)
-
-
-def _positive(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be positive and finite, got {value}")

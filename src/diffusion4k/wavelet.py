@@ -23,7 +23,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["dwt2", "filter_length", "idwt2", "is_orthonormal"]
+__all__ = ["SUB_BANDS", "dwt2", "filter_length", "idwt2", "is_orthonormal"]
+
+SUB_BANDS = ("LL", "LH", "HL", "HH")
+"""In the order in which `dwt2` stacks them."""
 
 
 def dwt2(x: Tensor, wavelet: str = "haar") -> Tensor:

@@ -12,7 +12,8 @@ from diffusion4k.ablation.recipe import AblationRecipe, load_study
 from diffusion4k.ablation.run import check_study
 from diffusion4k.errors import UsageError
 from diffusion4k.families.stages import StageOptions
-from diffusion4k.training.recipe.recipe import FlowMatchingRecipe, LogitNormalRecipe, UniformRecipe
+from diffusion4k.objectives import FlowMatching
+from diffusion4k.timesteps import LogitNormal, Uniform
 from tests.ablation.conftest import ARMS
 
 Make = Callable[..., AblationRecipe]
@@ -31,9 +32,9 @@ def test_runs_of_one_seed_differ_in_objective_and_timesteps_alone(study: Make) -
     own = {"objective", "timesteps", "output"}
     dumps = [run.recipe.model_dump(exclude=own) for run in runs]
     assert dumps[0] == dumps[1] and dumps[2] == dumps[3] == dumps[0] | {"seed": 5}
-    assert isinstance(runs[0].recipe.timesteps, LogitNormalRecipe)
-    assert isinstance(runs[1].recipe.timesteps, UniformRecipe)
-    assert {type(run.recipe.objective) for run in runs} == {FlowMatchingRecipe}
+    assert isinstance(runs[0].recipe.timesteps.build("timesteps"), LogitNormal)
+    assert isinstance(runs[1].recipe.timesteps.build("timesteps"), Uniform)
+    assert {type(run.recipe.objective.build("objective")) for run in runs} == {FlowMatching}
     assert len({run.recipe.cache for run in runs}) == 1
 
 

@@ -84,8 +84,8 @@ def test_a_second_run_measures_nothing_and_says_the_same(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("diffusion4k.metrics.weight_free.glcm_map", never)
-    monkeypatch.setattr("diffusion4k.metrics.weight_free.jpeg_bytes", never)
+    monkeypatch.setattr("diffusion4k.metrics.glcm.glcm_map", never)
+    monkeypatch.setattr("diffusion4k.metrics.compression.jpeg_bytes", never)
     again = run(tmp_path / "out", soft, rough, reference=soft)
     assert again.to_json() == first.to_json()
     assert (tmp_path / "out/report.html").read_text() == report

@@ -59,14 +59,12 @@ def test_networks_compute_where_the_user_wants(
         asked.append(str(arguments[2]))
         return [], []
 
-    def network_measures(_: object, device: str) -> tuple[list, list]:
+    def make_measures(_: object, __: object, device: str, **___: object) -> tuple[list, list]:
         asked.append(device)
         return [], []
 
     monkeypatch.setattr("diffusion4k.metrics.selection.measures_for", measures_for)
-    monkeypatch.setattr(
-        "diffusion4k.benchmark.ratings_agreement.network_measures", network_measures
-    )
+    monkeypatch.setattr("diffusion4k.benchmark.ratings_agreement.make_measures", make_measures)
     for device in ("meta", None):
         done = run(folder, "--all", *(["--device", device] if device else []))
         assert done.exit_code == 0, done.output

@@ -71,7 +71,7 @@ def test_what_is_refused(run: Callable, tmp_path: Path) -> None:
         (("side-by-side", a, b, "--image", "q"), "--image q"),
         (
             ("reconstructions", a, "--size", 100),
-            "--size 100: allowed are multiples of 32, nearest: 96",
+            "--size 100: not a multiple of 32; the nearest: 96",
         ),
         (("gallery", tmp_path / "empty"), "empty: no images in it: give a folder of images"),
     ):

@@ -14,8 +14,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from benchmarks.tiny import tiny_sd3
 from diffusion4k.data.folder import photo_folder
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.metrics.inception import InceptionV3
-from diffusion4k.metrics.lpips import Lpips
+from diffusion4k.metrics.architectures.inception import InceptionV3
+from diffusion4k.metrics.architectures.lpips import Lpips
 from diffusion4k.reconstruction.evaluate import Autoencoder, SquarePhotograph
 from diffusion4k.reconstruction.measure import Judges, Weights
 from diffusion4k.reconstruction.report import run

@@ -85,7 +85,7 @@ def test_links_are_followed_inside_the_folder_only(tmp_path: Path) -> None:
         (b'{"file_name": "/etc/secret.jpg", "text": "x"}', "leads out of the folder"),
         (b'{"file_name": "none.jpg", "text": "x"}', "no such picture"),
         (b'{"file_name": "a.jpg", "text": 7}', "found int"),
-        (b'{"file_name": "a.jpg", "text": "\\ud800"}', "no text"),
+        (b'{"file_name": "a.jpg", "text": "\\ud800"}', "not text"),
         (b'{"file_name": "a.jpg", "text": "again"}\n{"file_name": "./a.jpg"}', "is named in"),
     ],
 )

@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from diffusion4k.data.crops import ImageCrops, places_of
+from diffusion4k.data.crops import ImageCrops
 from diffusion4k.data.folder import Photo, read_folder
+from diffusion4k.data.sequence import places_of
 from diffusion4k.errors import Diffusion4kError, UsageError
 
 SIZES = ((96, 80), (64, 128), (100, 100))

@@ -128,7 +128,7 @@ def test_what_looks_like_a_picture_and_is_not_read_is_reported(folder: Path) -> 
     reasons = {Path(p.where).name: p.reason for p in scan_folder(folder).problems}
     assert reasons.keys() == {"phone.HEIC", "gone.png", "camera"}
     assert "not read: .heic files" in reasons["phone.HEIC"]
-    assert "leads nowhere" in reasons["gone.png"]
+    assert "a broken link" in reasons["gone.png"]
     assert "no line in metadata.jsonl names it" in reasons["camera"]
 
 

@@ -12,8 +12,8 @@ from diffusion4k.metrics.evaluate import DistanceResult, Evaluation, Folder
 from diffusion4k.metrics.frechet import frechet_distance
 from diffusion4k.metrics.measure import Found
 from diffusion4k.metrics.measuring import Measured
+from diffusion4k.metrics.settings import MeasureSettings
 from diffusion4k.metrics.store import MeasureStore
-from diffusion4k.metrics.weight_free import MeasureSettings
 from diffusion4k.sampling import Output
 
 

@@ -2,6 +2,9 @@
 
 import importlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,8 @@ import scipy.fft
 import torch
 from PIL import Image
 
-from tests.manual.pages import run_command, write_modules
+import diffusion4k
+from tests.manual.pages import modules, run_command, write_modules
 
 PAGE = "extend-objective.md"
 
@@ -45,3 +49,49 @@ def test_the_page_s_loss_is_the_weighted_spectrum(place: Path, monkeypatch) -> N
             frequency = max(min(row, 8 - row) / 8, column / 6)
             spectrum[..., row, column] *= 3 if frequency > 0.25 else 1
     np.testing.assert_allclose(found, spectrum.mean(axis=(1, 2, 3)), rtol=1e-5)
+
+
+IN_THE_PACKAGE = """
+import yaml
+from diffusion4k.config.part import known_parts
+from diffusion4k.config.problems import describe_problems
+from diffusion4k.objectives import Objective
+from diffusion4k.training.recipe.build import build_objective
+from diffusion4k.training.recipe.recipe import Recipe
+
+def recipe(**objective):
+    least = {"model": "pocket", "data": "pocket", "output": "out", "resolution": 64, "steps": 2}
+    return Recipe.model_validate(least | {"objective": objective})
+
+assert "spectral-l1" in [part.name for part in known_parts(Objective)]
+found = recipe(name="spectral-l1", high=2)
+print(build_objective(found))
+assert Recipe.model_validate(yaml.safe_load(found.as_yaml())) == found
+try:
+    recipe(name="spectral-l1", high=0)
+except ValueError as error:
+    print(describe_problems(error, Recipe, {"objective": {"name": "spectral-l1", "high": 0}}))
+"""
+
+
+def test_in_the_package_the_file_is_all(place: Path) -> None:
+    """A package with this file more, and not a letter of another changed, has the objective."""
+    ours = Path(diffusion4k.__file__).parent
+    package = place / "package" / "diffusion4k"
+    (package / "objectives").mkdir(parents=True)
+    for folder in (ours, ours / "objectives"):
+        for each in folder.iterdir():
+            if each.name not in ("objectives", "__pycache__"):
+                (package / each.relative_to(ours)).symlink_to(each)
+    (package / "objectives" / "spectral.py").write_text(modules(PAGE)["my_objectives"])
+    told = subprocess.run(
+        [sys.executable, "-c", IN_THE_PACKAGE],
+        env=os.environ | {"PYTHONPATH": str(package.parent), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.splitlines() == [
+        "SpectralL1(high=2.0)",
+        "objective.high: found 0, allowed a number above 0",
+    ]

@@ -13,7 +13,7 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics import compression_ratio, frechet_distance, glcm_entropy, glcm_score
 from diffusion4k.metrics.evaluate import evaluate, image_facts
 from diffusion4k.metrics.images import ImageLike, as_pil
-from diffusion4k.metrics.weight_free import MeasureSettings
+from diffusion4k.metrics.settings import MeasureSettings
 
 
 class MeanColour:

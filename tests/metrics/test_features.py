@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.metrics.features import EfficientNetLite0, patch_boxes
+from diffusion4k.metrics.features import EfficientNetLite0
+from diffusion4k.metrics.images import patch_boxes
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,18 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from diffusion4k.errors import UsageError
-from diffusion4k.metrics.fid import FidMeasure, InceptionResize, PatchFidMeasure, features, fid
-from diffusion4k.metrics.frechet import FewSamplesWarning
-from diffusion4k.metrics.inception import InceptionV3
-from diffusion4k.metrics.networks import Networks, Resize
+from diffusion4k.metrics.architectures.inception import InceptionV3
+from diffusion4k.metrics.fid import (
+    FidMeasure,
+    InceptionResize,
+    PatchFidMeasure,
+    Resize,
+    features,
+    fid,
+)
+from diffusion4k.metrics.frechet import FewSamplesWarning, frechet_distance
+from diffusion4k.metrics.networks import Networks
 from diffusion4k.metrics.picture import MeasuredImage
-from diffusion4k.metrics.stacked import frechet_of_folders
 from tests.metrics.random_weights import GOLDEN, inception_weights, noise_image
 from tests.metrics.tiny_networks import photo_like
 
@@ -58,7 +64,7 @@ def _square(image: np.ndarray, side: int) -> np.ndarray:
         return x
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("diffusion4k.metrics.fid.resize_like_tensorflow", catch)
+        patch.setattr("diffusion4k.metrics.architectures.inception.resize_like_tensorflow", catch)
         InceptionResize("tensorflow", side).pixels(image)
     (x,) = caught
     assert torch.equal(x, x.round())
@@ -98,7 +104,7 @@ def test_distance_of_torchmetrics_to_the_digit(count: int, others: int) -> None:
     theirs.update(torch.from_numpy(a), real=True)
     theirs.update(torch.from_numpy(b), real=False)
     expected = float(theirs.compute())
-    found = frechet_of_folders(list(a[:, None]), list(b[:, None]))
+    found = frechet_distance(list(a[:, None]), list(b[:, None]))
     # With fewer samples than dimensions the eigenvalues of theirs that should be zero are not.
     tolerance = 1e-10 if count > 32 else 1e-5
     assert found == pytest.approx(expected, rel=tolerance)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.metrics.inception import InceptionV3, resize_like_tensorflow
+from diffusion4k.metrics.architectures.inception import InceptionV3, resize_like_tensorflow
 from tests.metrics.random_weights import GOLDEN, inception_weights, noise_image
 
 

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.metrics.lpips import Lpips
+from diffusion4k.metrics.architectures.lpips import Lpips
 from tests.metrics.random_weights import GOLDEN, lpips_weights, noise_image
 
 

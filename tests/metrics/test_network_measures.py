@@ -11,10 +11,11 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.metrics.measure import Distance, Mean, Measure
-from diffusion4k.metrics.network_measures import network_measures
+from diffusion4k.metrics.measure import Distance, Mean, Measure, Unavailable
 from diffusion4k.metrics.networks import Networks
 from diffusion4k.metrics.picture import MeasuredImage
+from diffusion4k.metrics.registry import make_measures
+from tests.metrics.kinds import without_weights
 from tests.metrics.random_weights import inception_weights, lpips_weights
 from tests.metrics.stand_ins import install_hpsv3, install_pyiqa
 from tests.metrics.tiny_networks import (
@@ -56,6 +57,11 @@ ALL = {
     *("psnr", "ssim", "lpips", "fid", "kid", "fid_patch", "cmmd", "fd_dinov2", "clip_score"),
     *("clip_long_prompts", "aesthetics", "pickscore", "hpsv3", "niqe", "musiq", "maniqa"),
 }
+
+
+def network_measures(networks: Networks) -> tuple[list[Measure], list[Unavailable]]:
+    """Those with networks, and PSNR and SSIM."""
+    return make_measures(networks=networks, wanted=lambda kind: not without_weights(kind))
 
 
 def columns(measures: list[Measure]) -> list[str]:

@@ -18,7 +18,7 @@ from diffusion4k.cli.main import app
 from diffusion4k.errors import UsageError
 from diffusion4k.metrics.networks import Networks
 from diffusion4k.metrics.own import own_measures
-from diffusion4k.metrics.weight_free import MeasureSettings
+from diffusion4k.metrics.settings import MeasureSettings
 
 MODULE = '''
 import numpy as np

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.metrics.lpips import Lpips
+from diffusion4k.metrics.architectures.lpips import Lpips
 from diffusion4k.metrics.pairs import FidelityMeasure, LpipsMeasure, _slices
 from diffusion4k.metrics.picture import MeasuredImage
 from tests.metrics.random_weights import lpips_weights

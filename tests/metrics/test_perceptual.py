@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from diffusion4k.errors import UsageError
-from diffusion4k.metrics.perceptual import EffNetDistance
+from diffusion4k.metrics.architectures.perceptual import EffNetDistance
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from diffusion4k.data.folder import photo_folder
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics import token_grid_ratio
-from diffusion4k.metrics.weight_free import MeasureSettings, weight_free_measures
+from diffusion4k.metrics.registry import make_measures
+from diffusion4k.metrics.settings import MeasureSettings
+from tests.metrics.kinds import without_weights
 
 
 def looped(grey: NDArray, period: int) -> float:
@@ -109,6 +111,8 @@ def test_periods_that_nothing_compares_with(period: int) -> None:
 def test_period_is_part_of_the_protocol() -> None:
     """What was found under one is never taken for another's."""
     protocols = {
-        m.protocol for n in (16, 32) for m in weight_free_measures(MeasureSettings(grid_period=n))
+        m.protocol
+        for n in (16, 32)
+        for m in make_measures(MeasureSettings(grid_period=n), wanted=without_weights)[0]
     }
     assert len([each for each in protocols if "borders every" in each]) == 2

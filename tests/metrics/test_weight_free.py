@@ -13,15 +13,19 @@ from diffusion4k.metrics.features import EfficientNetLite0
 from diffusion4k.metrics.measure import Distance, Mean, Measure, Ratio
 from diffusion4k.metrics.measuring import Measured, measure_all
 from diffusion4k.metrics.picture import MeasuredImage
+from diffusion4k.metrics.registry import make_measures
+from diffusion4k.metrics.settings import MeasureSettings
 from diffusion4k.metrics.store import MeasureStore
-from diffusion4k.metrics.weight_free import MeasureSettings, weight_free_measures
+from tests.metrics.kinds import without_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore::diffusion4k.metrics.frechet.FewSamplesWarning")
 
 
 @pytest.fixture(scope="module")
 def measures() -> list[Measure]:
-    return weight_free_measures(MeasureSettings(patches_per_image=2))
+    made, missing = make_measures(MeasureSettings(patches_per_image=2), wanted=without_weights)
+    assert not missing
+    return made
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from transformers import CLIPModel, Dinov2Model
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics import weights as module
-from diffusion4k.metrics.inception import InceptionV3
+from diffusion4k.metrics.architectures.inception import InceptionV3
 from diffusion4k.metrics.weights import find_weights, fingerprint, load_model, read_weights
 from tests.metrics.random_weights import inception_weights
 from tests.metrics.tiny_networks import tiny_clip_folder, tiny_dino_folder

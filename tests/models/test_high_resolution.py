@@ -19,11 +19,8 @@ from diffusion4k.accounting.blueprint import Blueprint
 from diffusion4k.accounting.machine import described_machine
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Family, family_of
-from diffusion4k.models.high_resolution import (
-    ChunkedAttention,
-    HighResolution,
-    given_options,
-)
+from diffusion4k.models.attention import ChunkedAttention
+from diffusion4k.models.high_resolution import HighResolution, given_options
 from diffusion4k.models.positions import ScaledRotaryEmbedding, resize_table
 from diffusion4k.planning.generation import GenerationSetup, plan_generation
 from diffusion4k.sampling import Request, Sampler
@@ -301,8 +298,11 @@ def test_the_shift_is_that_of_sampling(flux: Path, tiny_model: Path, tmp_path: P
     ("options", "message"),
     [
         ({"positions": "yarn"}, "found 'yarn', allowed in sd3 models: extend, interpolate"),
-        ({"rope": "yarn"}, "unknown rope; known: attention_chunk"),
-        ({"attention_chunk": 0}, "attention_chunk: found 0, allowed a whole number"),
+        ({"rope": "yarn"}, "rope: unknown key .allowed: positions, side, trained_"),
+        (
+            {"attention_chunk": 0},
+            "attention_chunk: found 0, allowed a number of at least 1",
+        ),
         ({"time_dependent": 1}, "time_dependent: found 1, allowed true or false"),
         ({"time_dependent": True}, "time_dependent: has no effect without positions ntk or yarn"),
         ({"trained_tokens": 9}, "trained_tokens: has no effect without positions ntk or yarn"),

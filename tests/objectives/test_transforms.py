@@ -90,7 +90,7 @@ def test_one_row_means_every_noise_level() -> None:
     ("make", "message"),
     [
         (lambda: Wavelet("nope"), "unknown wavelet 'nope'"),
-        (lambda: Wavelet(levels=0), "levels must be at least 1, got 0"),
+        (lambda: Wavelet(levels=0), r"levels must lie in \[1, 10\], got 0"),
         (lambda: Wavelet(levels=2, bands=(Bands(),)), "detail must have levels=2 entries"),
         (lambda: Wavelet(levels=2, bands=(LATE, EARLY)), "sigma must rise"),
         (lambda: Wavelet(levels=2, bands=(LATE, LATE)), "sigma must rise"),

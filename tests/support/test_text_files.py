@@ -95,7 +95,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "long.csv").write_text("image,rating\n" + "x" * 200_000 + ",1\n")
     for name, reason in (
         ("latin.csv", "not UTF-8"),
-        ("long.csv", "no CSV"),
+        ("long.csv", "not a CSV"),
         ("absent.csv", "cannot be read: No such file"),
         (".", "cannot be read: Is a directory"),
     ):

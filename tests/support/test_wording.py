@@ -12,7 +12,7 @@ THINGS = (
 )
 NEVER_ONE = (
     *("benchmark/human_agreement.py", "benchmark/summary.py", "demo/run.py", "sampling/batch.py"),
-    *("curation/verify/cross_picture.py", "planning/first_look.py", "metrics/stacked.py"),
+    *("curation/verify/cross_picture.py", "planning/first_look.py", "metrics/measure.py"),
     *("curation/inspection/inspection.py", "benchmark/ratings.py"),
 )
 BARE = re.compile(r"\{(?!counted)[^{}]*\} (?:more )?(?:" + "|".join(THINGS) + r")\b")

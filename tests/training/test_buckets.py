@@ -15,9 +15,10 @@ from diffusion4k.errors import UsageError
 from diffusion4k.families import family_of
 from diffusion4k.planning.preflight import look_over
 from diffusion4k.training.loop import train
+from diffusion4k.training.method import build_method
 from diffusion4k.training.pictures import validation_batches
 from diffusion4k.training.recipe.recipe import Recipe, ValidationRecipe
-from diffusion4k.training.validation import Validation
+from diffusion4k.training.validation import build_validation
 from diffusion4k.training.watch.curve import Curve
 from tests.data.fake import make_folder
 from tests.training.process import join, said, start_many
@@ -105,7 +106,8 @@ def test_validation_sees_all_shapes(
     assert sorted(seen.tolist()) == list(range(len(SHAPES)))
     family = family_of(tiny_model)
     network = family.load_transformer(tiny_model, dtype=torch.float32)
-    validation = Validation(wanted, family, tiny_model, cache, torch.device("cpu"))
+    method = build_method(wanted, family, tiny_model, torch.device("cpu"))
+    validation = build_validation(wanted, method, tiny_model, cache)
     alone = []
     for batch in batches:
         for row in range(len(batch["places"])):
@@ -115,7 +117,7 @@ def test_validation_sees_all_shapes(
     with (
         torch.no_grad(),
         mock.patch(
-            "diffusion4k.training.validation.denoising_loss",
+            "diffusion4k.training.method.denoising_loss",
             side_effect=lambda *_, latents, **__: shown.append(latents) or torch.ones(len(latents)),
         ),
     ):

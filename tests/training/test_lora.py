@@ -12,7 +12,7 @@ from torch.func import functional_call
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.sd3 import StableDiffusion3
 from diffusion4k.lora import FILE_NAME, read_adapter
-from diffusion4k.training import loop
+from diffusion4k.training import run
 from diffusion4k.training.check import check_recipe
 from diffusion4k.training.checkpoint.sharded import whole_tensors
 from diffusion4k.training.loop import train
@@ -84,9 +84,9 @@ def test_a_resumed_run_ends_with_the_same_bits(recipe: Make, tmp_path: Path) -> 
 
 def test_base_weights_stay_as_they_were(recipe: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     networks = []
-    load_network = loop.load_network
+    load_network = run.load_network
     monkeypatch.setattr(
-        loop, "load_network", lambda *args: networks.append(load_network(*args)) or networks[0]
+        run, "load_network", lambda *args: networks.append(load_network(*args)) or networks[0]
     )
     wanted = recipe(lora=LORA, ema=0.5)
     train(wanted)

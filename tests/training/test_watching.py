@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.training import loop
+from diffusion4k.training import loop, method
 from diffusion4k.training.loop import train
 from diffusion4k.training.recipe.recipe import GuardRecipe, LogRecipe, Recipe
+from diffusion4k.training.run import TrainingRun
 from diffusion4k.training.watch.bands import BANDS, LossBySigma
 from diffusion4k.training.watch.curve import Curve
 from diffusion4k.training.watch.step_guard import Guard
@@ -91,7 +92,7 @@ def test_the_guard_judges_as_a_loop_does(losses: list[float], cut: int) -> None:
 def test_a_bad_step_changes_nothing_and_enough_of_them_stop_the_run(
     recipe: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = loop.draw_noise
+    whole = method.draw_noise
     calls: list[int] = []
 
     def broken(*arguments: object) -> tuple[torch.Tensor, torch.Tensor]:
@@ -100,15 +101,15 @@ def test_a_bad_step_changes_nothing_and_enough_of_them_stop_the_run(
         return (noise * math.nan if len(calls) in (3, 6, 7) else noise), sigma
 
     seen: list[tuple[int, torch.Tensor]] = []
-    step = loop._Run._step
+    step = loop.take_step
 
-    def watched(self: loop._Run, number: int) -> tuple[float, float, float]:
-        result = step(self, number)
-        seen.append((number + 1, self.transformer.proj_out.weight.detach().clone()))
+    def watched(run: TrainingRun, number: int) -> tuple[float, float, float]:
+        result = step(run, number)
+        seen.append((number + 1, run.transformer.proj_out.weight.detach().clone()))
         return result
 
-    monkeypatch.setattr(loop, "draw_noise", broken)
-    monkeypatch.setattr(loop._Run, "_step", watched)
+    monkeypatch.setattr(method, "draw_noise", broken)
+    monkeypatch.setattr(loop, "take_step", watched)
     wanted = recipe(steps=10, guard={"patience": 2}, checkpoint={"every": 4}, ema=0.5)
     with pytest.raises(Diffusion4kError, match=r"step 7: loss nan.*checkpoint: .*step-000004"):
         train(wanted)

@@ -21,10 +21,8 @@ from diffusion4k.support.cores import cores
 from diffusion4k.support.wording import counted
 from diffusion4k.training.engine.network import load_network
 from diffusion4k.training.engine.optimizers import make_optimizer
-from diffusion4k.training.engine.randomness import draw_noise
+from diffusion4k.training.method import build_method
 from diffusion4k.training.pictures import training_batches
-from diffusion4k.training.recipe.build import build_objective, build_precision, build_timesteps
-from diffusion4k.training.step import denoising_loss
 
 __all__ = ["estimate"]
 
@@ -79,26 +77,13 @@ def _stepper(setup: StudySetup, run: Run) -> Callable[[], None]:
     family = family_of(model, **recipe.model_options)
     network = load_network(recipe, family, model, device).to(device)
     optimizer = make_optimizer(recipe.optimizer, network)
-    objective, precision = build_objective(recipe), build_precision(recipe, device)
-    timesteps = build_timesteps(recipe, family, model)
+    method = build_method(recipe, family, model, device)
     batches = training_batches(recipe, setup.cache)
 
     def step() -> None:
         for micro in range(recipe.gradient_accumulation):
-            batch = batches.batch(0, micro)
-            latents = batch["latents"]
-            noise, sigma = draw_noise(recipe.seed, batch["places"], latents.shape[1:], timesteps)
-            with precision():
-                loss = denoising_loss(
-                    family,
-                    network,
-                    objective,
-                    latents=latents.to(device),
-                    conditioning={k: v.to(device) for k, v in batch["conditioning"].items()},
-                    noise=noise.to(device),
-                    sigma=sigma.to(device),
-                )
-            loss.mean().backward()
+            question = method.drawn(recipe.seed, batches.batch(0, micro))
+            method.losses(network, question).mean().backward()
         optimizer.step()
         optimizer.zero_grad()
         if device.type == "cuda":

@@ -14,10 +14,9 @@ from diffusion4k.data.cache import LatentCache
 from diffusion4k.errors import UsageError
 from diffusion4k.families import family_of, resolve
 from diffusion4k.metrics.measure import Column, Distance, Measure, Unavailable
-from diffusion4k.metrics.network_measures import network_measures
-from diffusion4k.metrics.pairs import LpipsMeasure
+from diffusion4k.metrics.selection import measures_for
+from diffusion4k.metrics.settings import MeasureSettings
 from diffusion4k.metrics.store import MeasureStore
-from diffusion4k.metrics.weight_free import MeasureSettings, weight_free_measures
 from diffusion4k.sampling.fingerprint import fingerprint
 from diffusion4k.support.lock import wait_for
 from diffusion4k.training.engine.engine import Engine
@@ -74,11 +73,9 @@ class StudySetup:
     @cached_property
     def _measures(self) -> tuple[list[Measure], list[Unavailable]]:
         settings = MeasureSettings(False, self.study.patch_size, self.study.patches_per_image)
-        with_networks, missing = network_measures(self.study.networks, str(self.device))
-        every = [*weight_free_measures(settings), *with_networks]
-        names = {column.name for column in LpipsMeasure.columns}
-        missing = [each for each in missing if not names.issuperset(each.columns)]
-        return [measure for measure in every if not measure.needs_original], missing
+        networks, device = self.study.networks, str(self.device)
+        # Without photographs the distances stay: those of earlier looks are kept with them.
+        return measures_for(settings, networks, device, has_reference=True)
 
     @property
     def measures(self) -> list[Measure]:

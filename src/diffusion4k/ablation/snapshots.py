@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 
 from diffusion4k.ablation.setup import StudySetup
 from diffusion4k.ablation.velocity_error import network_of, velocity_errors
-from diffusion4k.benchmark.entries import GeneratedImage, write_captions
+from diffusion4k.benchmark.entries import made_image, write_captions
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.metrics.measure import Measure
-from diffusion4k.metrics.measuring import Measured, measure_all
+from diffusion4k.imagesets.models import ImageSetEntry
+from diffusion4k.metrics.measuring import Measured, measure_folder
 from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.sampling.batch import generate
 from diffusion4k.sampling.request import Request
 from diffusion4k.sampling.sampler import Sampler
 from diffusion4k.support.files import atomic_path, write_text
-from diffusion4k.support.progress import track
+from diffusion4k.support.progress import Counter
 from diffusion4k.support.text_files import json_of
 from diffusion4k.training.recipe.recipe import Recipe
 
@@ -46,7 +46,7 @@ _ERRORS = "errors"
 class Snapshot:
     """What a snapshot found."""
 
-    shots: list[GeneratedImage]
+    shots: list[ImageSetEntry]
     errors: NDArray[np.float64]
     """`(pictures, levels, 4)`."""
 
@@ -96,12 +96,7 @@ def take_snapshot(
     ]
     outputs = generate(requests, sampler, out=folder / "images", image_format="png")
     del sampler
-    shots = [
-        GeneratedImage(
-            output.path, output.settings.prompt, (output.settings.prompt, output.settings.seed)
-        )
-        for output in outputs
-    ]
+    shots = [made_image(output.path, output.settings) for output in outputs]
     write_captions(folder / "images", shots)
     network = network_of(recipe, setup.device, trained=trained)
     errors = velocity_errors(
@@ -116,7 +111,7 @@ def take_snapshot(
         save_file({_ERRORS: errors}, temporary)
     findings_of(setup, shots, name)  # kept in the store
     images = [shot.path.name for shot in shots]
-    seeds = [shot.pair[1] for shot in shots if shot.pair]
+    seeds = [shot.seed for shot in shots]
     prompts = [shot.prompt for shot in shots]
     record = {
         "asked": _asked(setup, arm),
@@ -133,38 +128,36 @@ def read_snapshot(folder: Path) -> Snapshot:
 
     record = json_of((folder / "look.json").read_bytes())
     of_images = zip(record["images"], record["prompts"], record["seeds"], strict=True)
-    shots = [
-        GeneratedImage(folder / "images" / n, prompt, (prompt, seed))
-        for n, prompt, seed in of_images
-    ]
+    shots = [ImageSetEntry(folder / "images" / n, n, prompt, seed) for n, prompt, seed in of_images]
     return Snapshot(shots, load_file(folder / "errors.safetensors")[_ERRORS])
 
 
-def findings_of(setup: StudySetup, shots: list[GeneratedImage], name: str) -> list[Measured]:
+def findings_of(setup: StudySetup, shots: list[ImageSetEntry], name: str) -> list[Measured]:
     """What all measures find in the images, from the store where they have been measured.
 
     Raises:
         Diffusion4kError: an image that cannot be measured.
     """
-    pictures = [MeasuredImage(shot.path, shot.prompt) for shot in shots]
-    return _measured(setup, pictures, setup.measures, name)
+    pictures = [MeasuredImage(shot.path, shot.prompt or None) for shot in shots]
+    return _measured(setup, pictures, name)
 
 
 def photographs_of(setup: StudySetup, paths: list[Path]) -> list[Measured]:
     """What measures that ask for no prompt find in photographs."""
-    measures = [measure for measure in setup.measures if not measure.needs_prompt]
-    return _measured(setup, [MeasuredImage(path) for path in paths], measures, "photographs")
+    return _measured(setup, [MeasuredImage(path) for path in paths], "photographs")
 
 
-def _measured(
-    setup: StudySetup, pictures: list[MeasuredImage], measures: list[Measure], name: str
-) -> list[Measured]:
-    found = measure_all(pictures, measures, setup.store)
-    findings = list(track(found, len(pictures), f"measuring {name}"))
-    for finding in findings:
-        if finding.problem:
-            raise Diffusion4kError(f"{finding.path}: cannot be measured: {finding.problem}")
-    return findings
+def _measured(setup: StudySetup, pictures: list[MeasuredImage], name: str) -> list[Measured]:
+    if not pictures:
+        return []
+    folder = pictures[0].path.parent
+    with Counter(f"measuring {name}", len(pictures)) as counter:
+        good, bad = measure_folder(
+            folder, pictures, setup.measures, setup.store, lambda _: counter.advance()
+        )
+    if bad:
+        raise Diffusion4kError(f"{bad[0].path}: cannot be measured: {bad[0].problem}")
+    return good
 
 
 def _model(recipe: Recipe, *, trained: bool) -> tuple[str, dict[str, Any]]:

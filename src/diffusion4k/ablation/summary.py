@@ -19,7 +19,7 @@ from diffusion4k import __version__
 from diffusion4k.ablation.results import AblationEntry, AblationResults, ArmCurve, EqualArms, judge
 from diffusion4k.ablation.setup import StudySetup
 from diffusion4k.ablation.snapshots import Snapshot, findings_of, photographs_of, read_snapshot
-from diffusion4k.ablation.velocity_error import SUB_BANDS, levels_of
+from diffusion4k.ablation.velocity_error import levels_of
 from diffusion4k.benchmark.values import EMPTY, Cell, Values, from_zero
 from diffusion4k.metrics.measure import Column, Distance, Mean
 from diffusion4k.metrics.measuring import Measured
@@ -27,6 +27,7 @@ from diffusion4k.metrics.spectrum import RINGS, log_distance
 from diffusion4k.statistics import Statistic, crossed, mean_of, minus, ratio_of_sums
 from diffusion4k.support.progress import track
 from diffusion4k.training.watch.curve import Curve as LossCurve
+from diffusion4k.wavelet import SUB_BANDS
 
 __all__ = ["BEFORE", "DECODED", "PHOTOGRAPHS", "VELOCITY_COLUMNS", "results_of"]
 
@@ -69,7 +70,7 @@ class _Side:
         self.findings = [each for seed in snapshots for each in findings[seed]]
         shots = [(seed, shot) for seed, snapshot in snapshots.items() for shot in snapshot.shots]
         self.seeds = [seed for seed, _ in shots]
-        self.prompts = [shot.prompt or "" for _, shot in shots]
+        self.prompts = [shot.prompt for _, shot in shots]
         self.errors = np.stack([snapshot.errors for snapshot in snapshots.values()])
         """`(seeds, pictures, levels, 4)`."""
 
@@ -134,7 +135,7 @@ def results_of(
         tuple(notes),
         _facts(setup, before, photographs),
         {
-            arm: tuple((shot.prompt or "", str(shot.path)) for shot in snapshot.shots)
+            arm: tuple((shot.prompt, str(shot.path)) for shot in snapshot.shots)
             for arm, snapshot in {BEFORE: read_snapshot(start), **firsts}.items()
         },
     )

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from diffusion4k.ablation.recipe import AblationRecipe
 from diffusion4k.data.cache import LatentCache
 from diffusion4k.data.loader import Batch, LatentBatches
+from diffusion4k.data.sequence import Stream
 from diffusion4k.families import Family, family_of, resolve
 from diffusion4k.families.quantization import load_transformer
 from diffusion4k.lora import load_adapter, read_adapter
@@ -26,13 +27,9 @@ from diffusion4k.support.progress import track
 from diffusion4k.training.engine.randomness import generator_at
 from diffusion4k.training.recipe.build import build_precision
 from diffusion4k.training.recipe.recipe import Recipe
-from diffusion4k.wavelet import dwt2
+from diffusion4k.wavelet import SUB_BANDS, dwt2
 
-__all__ = ["SUB_BANDS", "levels_of", "network_of", "velocity_errors"]
-
-SUB_BANDS = ("LL", "LH", "HL", "HH")
-
-_NOISE = 3  # separates these random numbers from those of training
+__all__ = ["levels_of", "network_of", "velocity_errors"]
 
 
 def levels_of(study: AblationRecipe) -> NDArray[np.float64]:
@@ -61,7 +58,7 @@ def velocity_errors(
     velocity_cache = [(p, at) for p in range(len(pictures)) for at in range(len(levels))]
     for p, at in track(velocity_cache, len(velocity_cache), what):
         latents = pictures[p]["latents"]
-        generator = generator_at(wanted.seed, _NOISE, p, at)
+        generator = generator_at(wanted.seed, Stream.VELOCITY_ERROR, p, at)
         noise = torch.randn(latents.shape, generator=generator).to(device)
         conditioning = {k: v.to(device) for k, v in pictures[p]["conditioning"].items()}
         sigma = torch.full((1,), float(levels[at]), device=device)

@@ -35,7 +35,7 @@ class Blueprint:
         model: `pocket`, a folder in diffusers layout (its configurations are enough), a published
             model's hub id, or that id's short form such as `sd3-medium` or `flux.1-dev`.
         factor: pixels a side of one latent; by default the family's own choice.
-        high_resolution: options of `families.high_resolution` in place of the model's own, by key.
+        high_resolution: options of `models.high_resolution` in place of the model's own, by key.
         max_sequence_length: tokens of the longest text in place of the model's own.
 
     Raises:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from diffusion4k.accounting.blueprint import Blueprint
 from diffusion4k.accounting.computation import FusedAttention
 from diffusion4k.accounting.tracker import CostTracker, cpu_workspace, gpu_workspace
-from diffusion4k.families.stock import meta_tensor
+from diffusion4k.families.base import meta_tensor
 from diffusion4k.vae.cost import decode_cost, encode_cost
 
 __all__ = [

@@ -7,13 +7,14 @@ The cut pixels are kept as PNG files.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 
 from diffusion4k.benchmark.comparable import Size
-from diffusion4k.benchmark.entries import GeneratedImage
 from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.imagesets.models import ImageSetEntry
 from diffusion4k.metrics.images import as_array
 from diffusion4k.support.files import atomic_path, sha256_of
 
@@ -26,7 +27,7 @@ def common_size(sizes: Iterable[Size]) -> Size:
     return min(widths), min(heights)
 
 
-def cropped(shot: GeneratedImage, is_of: Size | None, size: Size, folder: Path) -> GeneratedImage:
+def cropped(shot: ImageSetEntry, is_of: Size | None, size: Size, folder: Path) -> ImageSetEntry:
     """The shot with the central `size` pixels of its image; the same where it has that size.
 
     A broken image is left as it is: measuring says what is wrong with it.
@@ -52,4 +53,4 @@ def cropped(shot: GeneratedImage, is_of: Size | None, size: Size, folder: Path) 
         with atomic_path(path) as temporary:
             centre = pixels[top : top + size[1], left : left + size[0]]
             Image.fromarray(centre).save(temporary, compress_level=1)
-    return GeneratedImage(path, shot.prompt, shot.pair)
+    return replace(shot, path=path, file_name=path.name)

@@ -7,8 +7,6 @@ pair.
 """
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
@@ -17,36 +15,27 @@ from diffusion4k.benchmark.prompts import PromptSet
 from diffusion4k.benchmark.recipe import BenchmarkEntry, BenchmarkRecipe
 from diffusion4k.data.folder import photo_folder
 from diffusion4k.data.images import image_size
-from diffusion4k.data.metadata import METADATA, Row, write_rows
+from diffusion4k.data.metadata import METADATA, write_rows
 from diffusion4k.data.picture_files import list_images
 from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.imagesets.models import ImageSetEntry
 from diffusion4k.imagesets.provenance import prompt_and_seed, rows_of
 from diffusion4k.models.folder import resolve
-from diffusion4k.sampling.request import Request
+from diffusion4k.sampling.request import Request, SamplingSettings
 from diffusion4k.support.wording import natural_key
 
 __all__ = [
-    "GeneratedImage",
     "check_entries",
     "found_images",
     "images_folder",
+    "made_image",
     "make_images",
-    "prompts_of",
     "requests_of",
     "size_of",
     "write_captions",
 ]
 
 _SAMPLER = ("factor", "dtype", "memory", "max_memory", "weights", "lora", "lora_scale")
-
-
-@dataclass(frozen=True)
-class GeneratedImage:
-    """An image of a row; `pair` is equal for images of one prompt and seed."""
-
-    path: Path
-    prompt: str | None = None
-    pair: tuple[str, int] | None = None
 
 
 def images_folder(recipe: BenchmarkRecipe, entry: BenchmarkEntry) -> Path:
@@ -80,7 +69,7 @@ def make_images(
     team: Processes,
     *,
     share: slice = slice(None),
-) -> list[GeneratedImage]:
+) -> list[ImageSetEntry]:
     """Make the images of a model for `share` of the prompts and seeds, where they are not there.
 
     Raises:
@@ -100,12 +89,12 @@ def make_images(
         image_format=recipe.format,
         progress=team.is_main,
     )
-    return [
-        GeneratedImage(
-            output.path, output.settings.prompt, (output.settings.prompt, output.settings.seed)
-        )
-        for output in outputs
-    ]
+    return [made_image(output.path, output.settings) for output in outputs]
+
+
+def made_image(path: Path, settings: SamplingSettings) -> ImageSetEntry:
+    """An image that was made of these settings."""
+    return ImageSetEntry(path, path.name, settings.prompt, settings.seed)
 
 
 def requests_of(
@@ -131,13 +120,13 @@ def requests_of(
     ]
 
 
-def write_captions(folder: Path, shots: list[GeneratedImage]) -> None:
+def write_captions(folder: Path, shots: list[ImageSetEntry]) -> None:
     """Make the folder an image folder, as `compare` and the studies take it."""
     rows = [{"file_name": shot.path.name, "text": shot.prompt} for shot in shots]
     write_rows(folder / METADATA, rows)
 
 
-def found_images(folder: Path, *, quiet: bool = False) -> list[GeneratedImage]:
+def found_images(folder: Path, *, quiet: bool = False) -> list[ImageSetEntry]:
     """The images of a folder, each with the prompt that `metadata.jsonl` or its own record gives.
 
     These are the images in the folder itself, and those that `metadata.jsonl` names, be they there
@@ -162,12 +151,12 @@ def found_images(folder: Path, *, quiet: bool = False) -> list[GeneratedImage]:
     shots = []
     for path, prompt, seed in known:
         if not prompt:
-            shots.append(GeneratedImage(path))
+            shots.append(ImageSetEntry(path, path.name))
             continue
         if seed is None:
             seed = next(number for number in count() if (prompt, number) not in taken)
             taken.add((prompt, seed))
-        shots.append(GeneratedImage(path, prompt, (prompt, seed)))
+        shots.append(ImageSetEntry(path, path.name, prompt, seed))
     pairs = Counter(shot.pair for shot in shots if shot.pair)
     if again := next((pair for pair, count in pairs.items() if count > 1), None):
         raise UsageError(
@@ -177,24 +166,7 @@ def found_images(folder: Path, *, quiet: bool = False) -> list[GeneratedImage]:
     return shots
 
 
-def prompts_of(paths: Iterable[Path]) -> dict[Path, str | None]:
-    """The prompts of images, as `found_images` knows them; None for one that is not known.
-
-    Raises:
-        Diffusion4kError: a line of `metadata.jsonl` that cannot be read.
-    """
-    rows: dict[Path, dict[Path, Row]] = {}
-    found = {}
-    for path in paths:
-        # Of the image folder that it belongs to: its own, or one above.
-        folder = next((f for f in path.parents if (f / METADATA).is_file()), path.parent)
-        if folder not in rows:
-            rows[folder] = rows_of(folder)
-        found[path] = prompt_and_seed(path, rows[folder].get(path))[0] or None
-    return found
-
-
-def size_of(shot: GeneratedImage) -> tuple[int, int] | None:
+def size_of(shot: ImageSetEntry) -> tuple[int, int] | None:
     """Width and height, None for an image that cannot be read (measuring says why)."""
     try:
         return image_size(shot.path)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from diffusion4k.benchmark.comparable import Conditions, Size
-from diffusion4k.benchmark.entries import GeneratedImage
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.imagesets.models import ImageSetEntry
 from diffusion4k.metrics.measuring import Measured
 from diffusion4k.sampling.files import read_metadata
 
@@ -18,7 +18,7 @@ class ModelRun:
     """What could not be measured is in `bad`, with its reason."""
 
     name: str
-    shots: list[GeneratedImage]
+    shots: list[ImageSetEntry]
     conditions: Conditions
     folder: Path
     found: dict[Path, Measured] = field(default_factory=dict)
@@ -35,15 +35,15 @@ class ModelRun:
         return {pair: self.found[path] for pair, path in pairs.items() if path in self.found}
 
 
-def conditions_of(shots: Sequence[GeneratedImage], sizes: Sequence[Size]) -> Conditions:
+def conditions_of(shots: Sequence[ImageSetEntry], sizes: Sequence[Size]) -> Conditions:
     """Conditions of images as they are saved, and of the sizes that are measured."""
     prompts = [shot.prompt for shot in shots]
     suffixes = {shot.path.suffix.lower().lstrip(".") for shot in shots}
     formats = {"JPEG" if suffix in ("jpg", "jpeg") else suffix.upper() for suffix in suffixes}
     return Conditions(
         tuple(sizes),
-        frozenset(prompt for prompt in prompts if prompt is not None),
-        prompts.count(None),
+        frozenset(prompt for prompt in prompts if prompt),
+        prompts.count(""),
         frozenset(formats),
         frozenset(how for shot in shots if (how := _how_made(shot.path))),
     )

@@ -8,11 +8,11 @@ from diffusion4k.benchmark.ratings import Ratings
 from diffusion4k.errors import UsageError
 from diffusion4k.metrics.measure import Distance, Measure
 from diffusion4k.metrics.measuring import Measured, measure_all
-from diffusion4k.metrics.network_measures import network_measures
 from diffusion4k.metrics.networks import Networks
 from diffusion4k.metrics.picture import MeasuredImage
+from diffusion4k.metrics.registry import make_measures
+from diffusion4k.metrics.settings import MeasureSettings
 from diffusion4k.metrics.store import MeasureStore
-from diffusion4k.metrics.weight_free import MeasureSettings, weight_free_measures
 from diffusion4k.support.progress import track
 
 __all__ = ["compare_with_ratings", "figure_paths", "measures_of_one_image"]
@@ -27,22 +27,9 @@ def measures_of_one_image(
         Diffusion4kError: weights that are named and cannot be used.
     """
     # The other networks see folders, prompts or originals, and are not loaded.
-    others = ("inception", "clip", "cmmd_clip", "dinov2", "pickscore", "lpips", "hpsv3")
-    with_networks, missing = network_measures(
-        networks.model_copy(update=dict.fromkeys(others)), device
-    )
-    measures = [
-        measure
-        for measure in [*weight_free_measures(settings), *with_networks, *own]
-        if not measure.needs_prompt and not measure.needs_original and _sees_one_image(measure)
-    ]
-    relevant = {"aesthetics", *networks.pyiqa}
-    named = [
-        f"{', '.join(each.columns)}: {each.reason}"
-        for each in missing
-        if relevant.intersection(each.columns)
-    ]
-    return measures, named
+    measures, missing = make_measures(settings, networks, device, wanted=_sees_one_image)
+    named = [f"{', '.join(each.columns)}: {each.reason}" for each in missing]
+    return [*measures, *filter(_sees_one_image, own)], named
 
 
 def compare_with_ratings(
@@ -115,5 +102,6 @@ def figure_paths(figure: Path | None, out: Path | None, suffixes: Sequence[str])
     return [figure]
 
 
-def _sees_one_image(measure: Measure) -> bool:
-    return any(not isinstance(column, Distance) for column in measure.columns)
+def _sees_one_image(measure: Measure | type[Measure]) -> bool:
+    alone = not measure.needs_prompt and not measure.needs_original
+    return alone and any(not isinstance(column, Distance) for column in measure.columns)

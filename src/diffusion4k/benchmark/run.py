@@ -12,7 +12,6 @@ from diffusion4k.benchmark.comparable import Size
 from diffusion4k.benchmark.crops import common_size, cropped
 from diffusion4k.benchmark.distributed import Processes
 from diffusion4k.benchmark.entries import (
-    GeneratedImage,
     check_entries,
     found_images,
     images_folder,
@@ -30,17 +29,16 @@ from diffusion4k.benchmark.tables import save_latex
 from diffusion4k.benchmark.values import Values
 from diffusion4k.data.folder import METADATA, photo_folder, read_folder
 from diffusion4k.data.picture_files import list_images
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.imagesets.models import ImageSetEntry
 from diffusion4k.metrics.measure import Measure, Unavailable
-from diffusion4k.metrics.measuring import measure_all
+from diffusion4k.metrics.measuring import measure_folder, name_in
 from diffusion4k.metrics.own import own_measures
 from diffusion4k.metrics.picture import MeasuredImage
-from diffusion4k.metrics.selection import measures_for, takes_prompts
+from diffusion4k.metrics.selection import measures_for
+from diffusion4k.metrics.settings import MeasureSettings
 from diffusion4k.metrics.store import MeasureStore
-from diffusion4k.metrics.weight_free import MeasureSettings
 from diffusion4k.support.lock import locked
-from diffusion4k.support.progress import track
-from diffusion4k.support.wording import counted
+from diffusion4k.support.progress import Counter
 
 __all__ = ["FILES", "run_benchmark"]
 
@@ -134,7 +132,7 @@ def _write(results: BenchmarkResults, entrants: Sequence[ModelRun], folder: Path
 
 def _entrants(recipe: BenchmarkRecipe, prompts: PromptSet, team: Processes) -> list[ModelRun]:
     """The rows with their images; the models make what is not there yet."""
-    shots: dict[str, list[GeneratedImage]] = {}
+    shots: dict[str, list[ImageSetEntry]] = {}
     for entry in recipe.models:
         if entry.images is not None:
             shots[entry.name] = found_images(images_folder(recipe, entry))
@@ -169,31 +167,19 @@ def _reference(recipe: BenchmarkRecipe, prompts: PromptSet, *, skip_bad: bool) -
         return None
     if (folder / METADATA).is_file():
         photos = read_folder(folder, skip_bad=skip_bad)
-        shots = [GeneratedImage(photo.path, photo.text) for photo in photos]
+        shots = [ImageSetEntry(p.path, p.path.name, p.text) for p in photos]
         sizes = [(photo.width, photo.height) for photo in photos]
     else:
-        shots = [GeneratedImage(path) for path in list_images(folder)]
+        shots = [ImageSetEntry(path, path.name) for path in list_images(folder)]
         sizes = [size for shot in shots if (size := size_of(shot))]
     return ModelRun("photographs", shots, conditions_of(shots, sizes), folder)
 
 
 def _measure(entrant: ModelRun, measures: Sequence[Measure], store: MeasureStore) -> None:
-    pictures = [MeasuredImage(shot.path, shot.prompt) for shot in entrant.shots]
-    measures = takes_prompts(measures, [shot.prompt for shot in entrant.shots])
-    found = measure_all(pictures, measures, store)
-    for finding in track(found, len(pictures), f"measuring {entrant.name}"):
-        if finding.problem:
-            entrant.bad[_name_in(entrant.folder, finding.path)] = finding.problem
-        else:
-            entrant.found[finding.path] = finding
-    if not entrant.found:
-        name, why = next(iter(entrant.bad.items()))
-        raise Diffusion4kError(
-            f"{entrant.folder}: none of its {counted(len(pictures), 'image')} could be "
-            f"measured; {name}: {why}"
+    pictures = [MeasuredImage(shot.path, shot.prompt or None) for shot in entrant.shots]
+    with Counter(f"measuring {entrant.name}", len(pictures)) as counter:
+        good, bad = measure_folder(
+            entrant.folder, pictures, measures, store, lambda _: counter.advance()
         )
-
-
-def _name_in(folder: Path, path: Path) -> str:
-    """An image's name below its folder; a cropped one lies elsewhere."""
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+    entrant.found |= {finding.path: finding for finding in good}
+    entrant.bad |= {name_in(entrant.folder, finding.path): finding.problem for finding in bad}

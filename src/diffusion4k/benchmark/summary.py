@@ -93,8 +93,8 @@ def images_of(entrants: Sequence[ModelRun], columns: Sequence[Column]) -> tuple[
         values = {c.name: per_picture(c, entrant.findings) for c in columns}
         for place, shot in enumerate(s for s in entrant.shots if s.path in entrant.found):
             numbers = {name: float(v[place]) for name, v in values.items() if v is not None}
-            seed = shot.pair[1] if shot.pair else None
-            found.append(ImageRow(entrant.name, shot.path.name, shot.prompt or "", seed, numbers))
+            row = ImageRow(entrant.name, shot.path.name, shot.prompt, shot.seed, numbers)
+            found.append(row)
     return tuple(found)
 
 

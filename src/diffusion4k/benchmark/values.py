@@ -18,15 +18,9 @@ from numpy.typing import NDArray
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.compression import MARK
-from diffusion4k.metrics.frechet import (
-    FewSamplesWarning,
-    Gaussian,
-    distance_between,
-    frechet_distance,
-)
-from diffusion4k.metrics.measure import Column, Distance, Mean, Ratio
+from diffusion4k.metrics.frechet import FewSamplesWarning, Gaussian, distance_between
+from diffusion4k.metrics.measure import Column, Distance, FrechetDistance, Mean, Ratio
 from diffusion4k.metrics.measuring import Measured
-from diffusion4k.metrics.stacked import frechet_of_folders
 from diffusion4k.statistics import Statistic, bootstrap, jackknife, mean_of, minus, ratio_of_sums
 
 __all__ = ["EMPTY", "Cell", "Values", "foreign_files", "from_zero", "per_picture"]
@@ -57,7 +51,6 @@ def from_zero(cell: Cell) -> Cell:
     return replace(cell, low=0.0)
 
 
-_FRECHET = (frechet_distance, frechet_of_folders)
 _ROOM = 1 << 30  # bytes of features in memory
 
 
@@ -138,7 +131,7 @@ class Values:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FewSamplesWarning)  # The notes say it.
-                if column.distance not in _FRECHET:
+                if not isinstance(column, FrechetDistance):
                     return column.distance(ours, theirs)
                 # The reference is gathered once for all.
                 if column.name not in self._theirs:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from diffusion4k.data.sizes import PATCH
 from diffusion4k.errors import UsageError
 from diffusion4k.models.folder import bundled_models, resolve
 from diffusion4k.sampling.sizes import check_steps
+from diffusion4k.support.multiples import PATCH, nearest_multiples
 
 __all__ = ["check_generation", "check_image", "require_folder"]
 
@@ -29,10 +29,8 @@ def check_image(
         if side < least:
             raise UsageError(f"{name} {side}: too small, the smallest is {step}")
         if side % least:
-            below = max(side // step, 1) * step
-            raise UsageError(
-                f"{name} {side}: not a multiple of {step}; the nearest: {below} or {below + step}"
-            )
+            near = nearest_multiples(side, step)
+            raise UsageError(f"{name} {side}: not a multiple of {step}; the nearest: {near}")
     if steps is not None:
         check_steps(steps)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from diffusion4k.benchmark.ratings import Ratings
     from diffusion4k.metrics.measure import Measure
     from diffusion4k.metrics.networks import Networks
-    from diffusion4k.metrics.weight_free import MeasureSettings
+    from diffusion4k.metrics.settings import MeasureSettings
 
 __all__ = ["register"]
 
@@ -117,7 +117,7 @@ def evaluate(
     from diffusion4k.data.picture_files import list_images
     from diffusion4k.errors import Diffusion4kError, UsageError
     from diffusion4k.metrics.networks import Networks
-    from diffusion4k.metrics.weight_free import MeasureSettings
+    from diffusion4k.metrics.settings import MeasureSettings
     from diffusion4k.support.files import write_text
     from diffusion4k.support.progress import Counter
     from diffusion4k.support.text_files import visible
@@ -136,7 +136,7 @@ def evaluate(
     weights = read_config(networks, [], Networks) if networks else Networks()
     ratings = read_ratings(against, scale) if against else None
 
-    from diffusion4k.benchmark.entries import prompts_of
+    from diffusion4k.imagesets.provenance import prompts_of
     from diffusion4k.metrics import report
     from diffusion4k.metrics.evaluate import evaluate as run
     from diffusion4k.metrics.own import own_measures

@@ -96,9 +96,9 @@ def judge(
 
     Images belong together by file name or by prompt, or as in a study, whose `study report` then
     shows its judge beside people. Every pair is asked about in both orders, which shows the judge's
-    position bias and removes it. The key is read from the environment variable OPENAI_API_KEY. The
-    same command continues after any stop; paid answers are not paid for again. Exits with 1
-    if an answer is missing.
+    position bias and removes it. The key is read from OPENAI_API_KEY in the environment. The same
+    command continues after any stop and pays for no answer twice. Exits with 1 if an answer is
+    missing.
     """
     from diffusion4k.preference.judge.prompt import JudgeSettings
     from diffusion4k.preference.judge.run import JudgingStopped, estimate_judging

@@ -11,26 +11,13 @@ or the benchmark's `images.csv`, of which the lines of the model's name are take
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from diffusion4k.compare.pyramid import About
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.imagesets.models import ImageSetEntry, Model
-from diffusion4k.metrics.aesthetics import AestheticMeasure
-from diffusion4k.metrics.clip_score import ClipScoreMeasure
-from diffusion4k.metrics.hpsv3 import HpsV3Measure
-from diffusion4k.metrics.iqa import HEADINGS
-from diffusion4k.metrics.pairs import FidelityMeasure, LpipsMeasure
-from diffusion4k.metrics.pickscore import PickScoreMeasure
-from diffusion4k.metrics.weight_free import (
-    DetailLikeness,
-    GlcmTexture,
-    JpegSize,
-    SpectrumMeasure,
-    TokenGrid,
-)
+from diffusion4k.metrics.registry import known_columns
 from diffusion4k.support.text_files import json_of, read_table
 
 __all__ = ["Heading", "Numbers", "headings", "numbers_of", "read_results"]
@@ -54,21 +41,8 @@ class Heading:
 def headings(found: Sequence[Numbers]) -> list[Heading]:
     """One for each measure that any image has, in the order they are met."""
     names = dict.fromkeys(name for numbers in found for name in numbers)
-    known = _known()
+    known = {c.name: Heading(c.name, c.heading, c.digits) for c in known_columns()}
     return [known.get(name) or Heading(name, name.replace("_", " "), 3) for name in names]
-
-
-@cache
-def _known() -> dict[str, Heading]:
-    """Headings of the metrics of one picture, by name, as in every other table."""
-    measures = (
-        *(GlcmTexture, JpegSize, SpectrumMeasure, DetailLikeness, TokenGrid),
-        *(FidelityMeasure, LpipsMeasure),
-        *(ClipScoreMeasure, AestheticMeasure, PickScoreMeasure, HpsV3Measure),
-    )
-    columns = [column for measure in measures for column in measure.columns]
-    found = {column.name: Heading(column.name, column.heading, column.digits) for column in columns}
-    return found | {name: Heading(name, text, 3) for name, text in HEADINGS.items()}
 
 
 def numbers_of(entry: ImageSetEntry, about: About, results: dict[str, Numbers] | None) -> Numbers:

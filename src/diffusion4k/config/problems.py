@@ -145,7 +145,7 @@ def allowed(problem: Any) -> str | None:
         return f"{problem['loc'][-1] + 1} values"
     if kind in _ALLOWED:
         words = _ALLOWED[kind].format(**problem.get("ctx", {}))
-        # Of a union whose other half is what one writes oneself: see `training.objective_recipe`.
+        # Of a union whose other half is what one writes oneself: see `part_section`.
         is_open = kind == "union_tag_invalid" and "known" in problem["loc"]
         return f"{words}, or `module:Class` of your own" if is_open else words
     return message.removeprefix(_SHOULD) if message.startswith(_SHOULD) else None

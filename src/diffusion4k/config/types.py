@@ -14,6 +14,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from diffusion4k.support.multiples import PATCH, nearest_multiples
 from diffusion4k.support.text_files import printable
 
 __all__ = [
@@ -34,10 +35,9 @@ __all__ = [
     "Typed",
     "matching",
     "named",
+    "not_all_zero",
     "square",
 ]
-
-MULTIPLE = 32  # pixels: F=16 latents in patches of 2
 
 
 def _not_bool(value: Any) -> Any:
@@ -47,13 +47,11 @@ def _not_bool(value: Any) -> Any:
 
 
 def _whole_patches(value: int) -> int:
-    if value % MULTIPLE:
-        below = max(value // MULTIPLE * MULTIPLE, MULTIPLE)
-        above = (value // MULTIPLE + 1) * MULTIPLE
+    if value % PATCH:
         raise PydanticCustomError(
             "size",
             "Input should be a multiple of {multiple} (nearest: {nearest})",
-            {"multiple": MULTIPLE, "nearest": " or ".join(map(str, sorted({below, above})))},
+            {"multiple": PATCH, "nearest": nearest_multiples(value)},
         )
     return value
 
@@ -86,6 +84,15 @@ def matching(pattern: str, words: str) -> AfterValidator:
 
     return AfterValidator(check)
 
+
+def _some_above_zero(value: Any) -> Any:
+    if not any(value):
+        raise PydanticCustomError("weights", "found only zeros, allowed at least one above 0")
+    return value
+
+
+not_all_zero = AfterValidator(_some_above_zero)
+"""Validator of numbers that are not negative: at least one above 0."""
 
 Number = Annotated[float, BeforeValidator(_not_bool), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]

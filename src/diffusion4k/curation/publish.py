@@ -20,7 +20,7 @@ from diffusion4k.curation.reading import Opened, Reader
 from diffusion4k.curation.recipe import PublishRecipe
 from diffusion4k.curation.steps.base import drop, kept
 from diffusion4k.curation.store import Store, Work
-from diffusion4k.data.images import open_rgb
+from diffusion4k.data.images import ENDINGS, open_rgb
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.support.files import atomic_path, sha256_of, write_bytes, writing
 
@@ -31,7 +31,6 @@ __all__ = ["PublishStep", "ending_of", "remove_others"]
 
 _COLUMNS = {"sha256": pa.string(), "source_hash": pa.string()}
 _BATCH = 4
-_ENDINGS = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}
 
 
 class PublishStep:
@@ -67,7 +66,7 @@ class PublishStep:
 
 def ending_of(wanted: PublishRecipe) -> str | None:
     """The ending that written names have; None if pictures are copied."""
-    return _ENDINGS.get(wanted.format)
+    return None if wanted.format == "copy" else ENDINGS[wanted.format.upper()][0]
 
 
 def remove_others(folder: Path, names: set[str]) -> None:

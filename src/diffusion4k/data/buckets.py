@@ -17,7 +17,8 @@ from math import ceil, log, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion4k.data.sizes import check_multiple
+from diffusion4k.data.sequence import Stream, random_at
+from diffusion4k.data.sizes import PATCH, check_multiple
 from diffusion4k.errors import UsageError
 from diffusion4k.support.wording import counted
 
@@ -31,14 +32,12 @@ __all__ = [
     "sizes_for",
 ]
 
-MULTIPLE = 32
 LONGEST = 8
 """Greatest aspect of a bucket: pictures that are longer are hardly photographs."""
-_EPOCH, _PASS = 2, 3  # separate these random numbers from those of the fixed crop
 
 
 def bucket_sizes(
-    resolution: int, longest: float = 2.4, multiple: int = MULTIPLE
+    resolution: int, longest: float = 2.4, multiple: int = PATCH
 ) -> list[tuple[int, int]]:
     """Widths and heights in pixels, multiples of `multiple`, from tallest to widest.
 
@@ -68,7 +67,7 @@ def sizes_for(factor: int, resolution: int, longest: float | None) -> list[tuple
     """`bucket_sizes` in whole pairs of latents, which wavelets take; none if `longest` is None."""
     if longest is None:
         return []
-    return bucket_sizes(resolution, longest, max(MULTIPLE, 2 * factor))
+    return bucket_sizes(resolution, longest, max(PATCH, 2 * factor))
 
 
 def nearest_bucket(width: int, height: int, sizes: Sequence[tuple[int, int]]) -> int:
@@ -84,8 +83,8 @@ def cover_size(width: int, height: int, size: tuple[int, int]) -> tuple[int, int
     """
     # By whole numbers, as a ratio of floats may come out a hair above a whole multiple.
     if size[0] * height >= size[1] * width:
-        return size[0], ceil(-(-size[0] * height // width) / MULTIPLE) * MULTIPLE
-    return ceil(-(-size[1] * width // height) / MULTIPLE) * MULTIPLE, size[1]
+        return size[0], ceil(-(-size[0] * height // width) / PATCH) * PATCH
+    return ceil(-(-size[1] * width // height) / PATCH) * PATCH, size[1]
 
 
 def buckets_of(stored: NDArray[np.integer], sizes: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
@@ -158,12 +157,12 @@ class BucketOrder:
         """For each batch of the epoch its bucket, and how many of that bucket come before it."""
         batches = np.subtract(self._given(epoch + 1), self._given(epoch))
         slots = np.repeat(np.arange(len(batches)), batches)
-        order = np.random.default_rng([self._seed, _EPOCH, epoch]).permutation(slots)
+        order = random_at(self._seed, Stream.BUCKET_EPOCH, epoch).permutation(slots)
         earlier = np.empty_like(order)
         for slot, count in enumerate(batches):
             earlier[order == slot] = np.arange(count)
         return order, earlier
 
     def _permutation_of(self, slot: int, turn: int) -> np.ndarray:
-        random = np.random.default_rng([self._seed, _PASS, self._buckets[slot], turn])
+        random = random_at(self._seed, Stream.BUCKET_PASS, self._buckets[slot], turn)
         return random.permutation(self._members[slot])

@@ -1,15 +1,11 @@
 """Random crops of photographs as pixels, each a function of its position in the run.
 
-The photographs form one endless sequence: epoch after epoch, each a permutation of all. Micro-batch
-(step, micro, rank) takes the next `batch_size` positions of it, in the order step, micro, rank.
-Photograph, crop and mirroring follow from (seed, position) alone: a resumed run needs no state, and
-the same crops come in a step however it is divided among processes and micro-batches.
+The photographs form one endless sequence (see `sequence`).
 """
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -20,14 +16,10 @@ from diffusion4k.data.folder import Photo
 from diffusion4k.data.images import open_rgb
 from diffusion4k.data.pixels import normalised
 from diffusion4k.data.problems import Problem, report_skipped
+from diffusion4k.data.sequence import EndlessSequence, Step
 from diffusion4k.errors import Diffusion4kError, UsageError
 
-__all__ = ["ImageCrops", "Step", "places_of"]
-
-Step = list[range]
-"""For each micro-batch of a step, the positions of its crops."""
-
-_EPOCH, _PLACE = 0, 1
+__all__ = ["ImageCrops"]
 
 
 class ImageCrops:
@@ -53,7 +45,7 @@ class ImageCrops:
         Raises:
             UsageError: a photograph smaller than the crop without `skip_bad`, or all of them.
         """
-        self._crop, self._resolution, self._seed = crop, resolution, seed
+        self._crop, self._resolution = crop, resolution
         self._flip, self._skip_bad = flip, skip_bad
         small = [photo for photo in photos if not self._fits(photo.width, photo.height)]
         if small and not (skip_bad and len(small) < len(photos)):
@@ -66,7 +58,7 @@ class ImageCrops:
         report_skipped(Problem(str(p.path), "smaller than the crop") for p in small)
         self._photos = [photo for photo in photos if photo not in small]
         self._broken: set[int] = set()
-        self._permutation = lru_cache(maxsize=2)(self._permutation_of)
+        self._sequence = EndlessSequence(len(self._photos), seed)
 
     def sample(self, place: int) -> Tensor:
         """The crop at a position of the sequence, `(3, H, W)` float32 in [-1, 1].
@@ -74,10 +66,8 @@ class ImageCrops:
         Raises:
             Diffusion4kError: pixels that cannot be decoded, unless they are to be skipped.
         """
-        epoch, position = divmod(place, len(self._photos))
-        order = self._permutation(epoch)
-        across, down, mirrored = np.random.default_rng([self._seed, _PLACE, place]).random(3)
-        image = self._open(np.roll(order, -position))
+        across, down, mirrored = self._sequence.random(place).random(3)
+        image = self._open(self._sequence.epoch_from(place))
         width, height = self._crop
         columns, rows = self._size(image.width, image.height)
         left, top = int(across * (columns - width + 1)), int(down * (rows - height + 1))
@@ -133,20 +123,6 @@ class ImageCrops:
     def _fits(self, width: int, height: int) -> bool:
         columns, rows = self._size(width, height)
         return columns >= self._crop[0] and rows >= self._crop[1]
-
-    def _permutation_of(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng([self._seed, _EPOCH, epoch]).permutation(len(self._photos))
-
-
-def places_of(
-    step: int, *, batch_size: int, gradient_accumulation: int, rank: int, world: int
-) -> Step:
-    """For each micro-batch of a step, the positions that process `rank` of `world` takes."""
-    numbers = [
-        (step * gradient_accumulation + micro) * world + rank
-        for micro in range(gradient_accumulation)
-    ]
-    return [range(n * batch_size, (n + 1) * batch_size) for n in numbers]
 
 
 def _gathered(step: Step, crops: list[list[Future[Tensor]]]) -> tuple[Step, list[Tensor]]:

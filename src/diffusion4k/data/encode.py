@@ -4,8 +4,7 @@ Captions and photographs go through one by one: what is stored of one never depe
 so that a build that was killed and started again gives the same bytes as one that was not.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from diffusion4k.data.problems import Problem, report_skipped
 from diffusion4k.data.shards import Shards, ShardWriter
 from diffusion4k.data.team import ALONE, EncodingTeam
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.support.devices import enough_memory
 from diffusion4k.support.prefetch import prefetch
 from diffusion4k.support.progress import track
 
@@ -131,23 +131,12 @@ def _stored(tensor: Tensor, dtype: str, what: str) -> Tensor:
     return stored
 
 
-@contextmanager
-def _enough_memory(what: str) -> Iterator[None]:
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        reason: BaseException = error
-    except RuntimeError as error:
-        if "allocate memory" not in str(error):  # PyTorch's CPU allocator has no class of its own.
-            raise
-        reason = error
-    else:
-        return
-    raise Diffusion4kError(
-        f"{what}: not enough memory to encode it: lower the resolution or choose another device; "
-        "finished work is kept"
-    ) from reason
-
-
 def _size(image: Tensor) -> str:
     return f"{image.shape[-1]}x{image.shape[-2]}"
+
+
+def _enough_memory(what: str) -> AbstractContextManager[None]:
+    return enough_memory(
+        f"{what}: not enough memory to encode it: lower the resolution or choose another device; "
+        "finished work is kept"
+    )

@@ -10,7 +10,6 @@ changes none of them (names, paths and times of files) does not.
 import contextlib
 import hashlib
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,8 @@ from diffusion4k.models.folder import (
     model_index,
     read_json,
 )
-from diffusion4k.support.files import sha256_of, write_text
+from diffusion4k.support.files import write_text
+from diffusion4k.support.hashes import RememberedHashes, Stamp
 from diffusion4k.support.text_files import json_of
 
 __all__ = [
@@ -42,35 +42,27 @@ FORMAT = 1
 """Version of what is stored: raised when the same input would give other tensors."""
 
 _SUFFIXES = (".json", ".safetensors", ".txt", ".model")
-_RACY_SECONDS = 2.0
 # Notes that libraries leave in a configuration; they say nothing about what the model computes.
 _NOTES = ("_name_or_path", "_diffusers_version", "transformers_version", "torch_dtype", "dtype")
 
 
-class FileHashes:
-    """SHA-256 of files, remembered in a JSON file by path, size and time of change.
-
-    A file changed in the last two seconds is not remembered: a second change might leave size and
-    time as they are.
-    """
+class FileHashes(RememberedHashes):
+    """Hashes that are remembered in a JSON file."""
 
     def __init__(self, memory: Path) -> None:
         self._memory = memory
         self._known = _read_memory(memory)
         self._used: dict[str, list[Any]] = {}
 
-    def sha256(self, path: Path) -> str:
-        """Hexadecimal SHA-256 of the file's bytes."""
-        stat = path.stat()
-        name, stamp = str(path.resolve()), [stat.st_size, stat.st_mtime_ns]
-        known = self._known.get(name)
-        if isinstance(known, list) and known[:2] == stamp and len(known) == 3:
-            self._used[name] = known
-            return known[2]
-        digest = sha256_of(path)
-        if time.time() - stat.st_mtime > _RACY_SECONDS:
-            self._used[name] = [*stamp, digest]
-        return digest
+    def _find(self, path: Path, stamp: Stamp) -> str | None:
+        known = self._known.get(str(path))
+        if not (isinstance(known, list) and known[:2] == list(stamp) and len(known) == 3):
+            return None
+        self._used[str(path)] = known
+        return str(known[2])
+
+    def _keep(self, path: Path, stamp: Stamp, digest: str) -> None:
+        self._used[str(path)] = [*stamp, digest]
 
     def save(self) -> None:
         """Save the known hashes, if the disk lets us: they only save time."""

@@ -2,12 +2,8 @@
 
 Where the cache holds the autoencoder's posterior, latents are drawn from it again each time.
 
-Without aspect buckets (see `buckets` for these) the training photographs form one endless sequence:
-epoch after epoch, each a permutation of all. Micro-batch (step, micro, rank) takes the next
-`batch_size` positions of it, in the order step, micro, rank. Permutation, crop, mirroring and
-caption dropout are drawn from (seed, epoch) and (seed, position) alone, so that a resumed run needs
-no state, and the same pictures come in a step however it is divided among processes and
-micro-batches.
+The training photographs form one endless sequence (see `sequence`; with aspect buckets one for each
+of these, see `buckets`). Crop, mirroring and caption dropout are drawn for each of its positions.
 """
 
 from collections.abc import Sequence
@@ -20,14 +16,13 @@ from torch import Tensor
 
 from diffusion4k.data.buckets import BucketOrder, buckets_of, sizes_for
 from diffusion4k.data.reader import LatentCache
+from diffusion4k.data.sequence import EndlessSequence, Stream, places_of
 from diffusion4k.data.sizes import check_multiple
 from diffusion4k.data.uncached import UncachedLatents
 from diffusion4k.errors import UsageError
 from diffusion4k.support.wording import counted
 
 __all__ = ["Batch", "LatentBatches"]
-
-_EPOCH, _PLACE, _POSTERIOR = 0, 1, 2
 
 
 class Batch(TypedDict):
@@ -89,7 +84,7 @@ class LatentBatches:
             self._sizes = sizes_for(cell, cache.resolution, cache.longest)
             self._bucket_of = buckets_of(cache.sizes * cell, self._sizes)
             self._refuse_shapeless()
-        self._permutation = lru_cache(maxsize=2)(self._permutation_of)
+        self._sequence = EndlessSequence(len(cache), seed)
         self._order = lru_cache(maxsize=2)(self._order_of)
 
     def batch(self, step: int, micro: int = 0, rank: int = 0, world: int = 1) -> Batch:
@@ -98,8 +93,13 @@ class LatentBatches:
             raise ValueError(
                 f"micro {micro} of {self._accumulation}, rank {rank} of {world}: out of range"
             )
-        number = (step * self._accumulation + micro) * world + rank
-        places = range(number * self._batch_size, (number + 1) * self._batch_size)
+        places = places_of(
+            step,
+            batch_size=self._batch_size,
+            gradient_accumulation=self._accumulation,
+            rank=rank,
+            world=world,
+        )[micro]
         size, indices = self._pictures(step, places, self._accumulation * world)
         if isinstance(self._cache, UncachedLatents):
             parts = self._accumulation * world
@@ -114,8 +114,7 @@ class LatentBatches:
 
         With aspect buckets they are of all shapes, in proportion, and a batch has those of one.
         """
-        epochs = (divmod(place, len(self._cache)) for place in range(count))
-        indices = [int(self._permutation(epoch)[at]) for epoch, at in epochs]
+        indices = [self._sequence[place] for place in range(count)]
         if self._cache.longest is None:
             return [self._batch(range(count), indices, self._size)]
         groups: dict[int, list[int]] = {}
@@ -161,8 +160,7 @@ class LatentBatches:
     def _pictures(self, step: int, places: range, parts: int) -> tuple[tuple[int, int], list[int]]:
         """Width and height in latents, and the photographs at the positions of a step."""
         if self._cache.longest is None:
-            found = (divmod(place, len(self._cache)) for place in places)
-            return self._size, [int(self._permutation(epoch)[at]) for epoch, at in found]
+            return self._size, [self._sequence[place] for place in places]
         whole = self._batch_size * parts
         bucket, pictures = self._order(whole).step(step)
         first = places.start - step * whole
@@ -176,7 +174,7 @@ class LatentBatches:
     def _sample(
         self, place: int, index: int, size: tuple[int, int]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        random = np.random.default_rng([self._seed, _PLACE, place])
+        random = self._sequence.random(place)
         columns, rows = self._cache.latents_size(index)
         width, height = size
         left = int(random.integers(columns - width + 1))
@@ -186,7 +184,7 @@ class LatentBatches:
         latents = latents[:, top : top + height, left : left + width].float()
         if self._cache.posterior:
             mean, deviation = latents.chunk(2)
-            noise = np.random.default_rng([self._seed, _POSTERIOR, place])
+            noise = self._sequence.random(place, Stream.POSTERIOR)
             drawn = noise.standard_normal(mean.shape, dtype=np.float32)
             latents = mean + deviation * torch.from_numpy(drawn)
         conditioning = (
@@ -217,9 +215,6 @@ class LatentBatches:
 
     def _order_of(self, batch: int) -> BucketOrder:
         return BucketOrder(self._bucket_of.tolist(), batch=batch, seed=self._seed)
-
-    def _permutation_of(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng([self._seed, _EPOCH, epoch]).permutation(len(self._cache))
 
 
 def _float32(tensor: Tensor) -> Tensor:

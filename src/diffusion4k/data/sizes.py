@@ -5,24 +5,9 @@ patches of 32 pixels (two by two latents of F=16, or one of F=32), the remainder
 sides.
 """
 
-from diffusion4k.errors import UsageError
+from diffusion4k.support.multiples import PATCH, check_multiple
 
 __all__ = ["PATCH", "check_multiple", "fitted_size", "kept_size"]
-
-PATCH = 32
-"""Pixels a side of one token: two latents of F=16, or one of F=32."""
-
-
-def check_multiple(what: str, pixels: int) -> None:
-    """Raise `UsageError` unless `pixels` is a positive multiple of 32."""
-    if pixels < PATCH:
-        raise UsageError(f"{what} {pixels}: too small, the smallest is {PATCH}")
-    if over := pixels % PATCH:
-        below = pixels - over
-        raise UsageError(
-            f"{what} {pixels}: allowed are multiples of {PATCH}, nearest: {below} or "
-            f"{below + PATCH}"
-        )
 
 
 def fitted_size(width: int, height: int, resolution: int) -> tuple[int, int]:

@@ -4,17 +4,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from diffusion4k.config.part_section import section_of
 from diffusion4k.errors import UsageError
+from diffusion4k.metrics.detail import DetailLikeness
 from diffusion4k.metrics.measure import Measure
-from diffusion4k.metrics.weight_free import MeasureSettings as MetricSettings
-from diffusion4k.metrics.weight_free import weight_free_measures
+from diffusion4k.metrics.registry import make_measures
+from diffusion4k.metrics.settings import MeasureSettings as MetricSettings
+from diffusion4k.metrics.spectrum import SpectrumMeasure
+from diffusion4k.metrics.token_grid import TokenGrid
+from diffusion4k.timesteps import Uniform
 from diffusion4k.training.recipe.recipe import (
     CheckpointRecipe,
     OptimizerRecipe,
     Recipe,
     ScheduleRecipe,
     StageRecipe,
-    UniformRecipe,
     ValidationRecipe,
 )
 
@@ -99,7 +103,7 @@ def demo_recipe(demo: Demo) -> Recipe:
         flip=False,
         stage=StageRecipe(enlargement=6, start=0.6),
         first_stage=2048,
-        timesteps=UniformRecipe(),
+        timesteps=section_of(Uniform)(),
         optimizer=OptimizerRecipe(learning_rate=2e-3, betas=(0.9, 0.99), weight_decay=0.01),
         schedule=ScheduleRecipe(name="cosine", warmup_steps=min(20, steps - 1)),
         steps=steps,
@@ -121,6 +125,6 @@ def metric_settings(demo: Demo) -> MetricSettings:
 
 
 def further_measures() -> list[Measure]:
-    """What is measured beside texture, size and Fréchet distances: all measures without weights."""
-    wanted = ("detail", "spectrum", "token_grid")
-    return [m for m in weight_free_measures(MetricSettings()) if m.name in wanted]
+    """What is measured beside texture, size and Fréchet distances."""
+    kinds = (SpectrumMeasure, DetailLikeness, TokenGrid)
+    return make_measures(wanted=kinds.__contains__)[0]

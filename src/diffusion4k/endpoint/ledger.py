@@ -41,7 +41,7 @@ from diffusion4k.endpoint.client import EndpointAnswer
 from diffusion4k.endpoint.sender import Payment
 from diffusion4k.endpoint.spending import Spending
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.support.files import sha256_of
+from diffusion4k.support.hashes import RememberedHashes, Stamp
 from diffusion4k.support.lock import acquire
 
 __all__ = [
@@ -60,7 +60,6 @@ CREATE TABLE IF NOT EXISTS files (
     path BLOB PRIMARY KEY, size INTEGER NOT NULL, changed INTEGER NOT NULL, hash TEXT NOT NULL
 );
 """
-_RACY_SECONDS = 2.0  # A file changed just now may change again without its time showing it.
 
 
 class LedgerFile:
@@ -136,18 +135,24 @@ class LedgerFile:
 
     def hash_of(self, path: Path) -> str:
         """SHA-256 of a picture's bytes, remembered by path, size and time of change."""
-        stat, name = path.stat(), os.fsencode(path.resolve())
-        stamp = (stat.st_size, stat.st_mtime_ns)
+        return _LedgerHashes(self.connection).sha256(path)
+
+
+class _LedgerHashes(RememberedHashes):
+    """Hashes that are remembered in the table `files`."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def _find(self, path: Path, stamp: Stamp) -> str | None:
         query = "SELECT size, changed, hash FROM files WHERE path = ?"
-        row = self.connection.execute(query, (name,)).fetchone()
-        if row and row[:2] == stamp:
-            return str(row[2])
-        digest = sha256_of(path)
-        if time.time() - stat.st_mtime > _RACY_SECONDS:
-            self.connection.execute(
-                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", (name, *stamp, digest)
-            )
-        return digest
+        row = self._connection.execute(query, (os.fsencode(path),)).fetchone()
+        return str(row[2]) if row and row[:2] == stamp else None
+
+    def _keep(self, path: Path, stamp: Stamp, digest: str) -> None:
+        self._connection.execute(
+            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", (os.fsencode(path), *stamp, digest)
+        )
 
 
 @dataclass(frozen=True)

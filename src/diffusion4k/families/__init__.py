@@ -60,7 +60,7 @@ def family_of(
     Args:
         factor: pixels a side of one latent; by default the family's own choice (16 where the
             autoencoder can do it).
-        high_resolution: options of `families.high_resolution` in place of the folder's, by key.
+        high_resolution: options of `models.high_resolution` in place of the folder's, by key.
         max_sequence_length: tokens of the longest text in place of the folder's.
 
     Raises:

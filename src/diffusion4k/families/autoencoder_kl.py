@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from diffusion4k.families.base import Family
 from diffusion4k.families.component import (
     check_weights,
 )
-from diffusion4k.families.stock import StockFamily
 from diffusion4k.models.folder import (
     component_folder,
     needed_entry,
@@ -29,8 +29,8 @@ AUTOENCODER_KL = (
 )
 
 
-class AutoencoderKLFamily(StockFamily):
-    """The autoencoder's part of `families.base.Family`."""
+class AutoencoderKLFamily(Family):
+    """The autoencoder's part of a family."""
 
     has_posterior = True
     factors: ClassVar[tuple[int, ...]] = (16, 8)
@@ -56,12 +56,10 @@ class AutoencoderKLFamily(StockFamily):
         return load(folder, dtype).eval()
 
     def encode_images(self, autoencoder: Any, images: Tensor) -> Tensor:
-        """Images `(B, 3, H, W)` in [-1, 1] to normalised latents `(B, C, H/F, W/F)`."""
         latents = autoencoder.encode(images).latent_dist.mode()
         return (latents - _shift(autoencoder)) * autoencoder.config.scaling_factor
 
     def encode_posterior(self, autoencoder: Any, images: Tensor) -> Tensor:
-        """Mean and standard deviation of normalised latents `(B, 2C, H/F, W/F)`."""
         posterior = autoencoder.encode(images).latent_dist
         scale = autoencoder.config.scaling_factor
         return torch.cat([(posterior.mean - _shift(autoencoder)) * scale, posterior.std * scale], 1)
@@ -73,20 +71,17 @@ class AutoencoderKLFamily(StockFamily):
         generator: torch.Generator,
         max_memory: int | str | None = None,
     ) -> Tensor:
-        """Normalised latents `(B, C, H/F, W/F)` of images, drawn from the posterior."""
         from diffusion4k.vae import lean_encode
 
         latents = lean_encode(autoencoder, images, max_memory).sample(generator)
         return (latents - _shift(autoencoder)) * autoencoder.config.scaling_factor
 
     def decode_latents(self, autoencoder: Any, latents: Tensor) -> Tensor:
-        """Normalised latents `(B, C, h, w)` to images `(B, 3, F h, F w)` in about [-1, 1]."""
         return autoencoder.decode(_denormalised(autoencoder, latents)).sample
 
     def check_decode_memory(
         self, autoencoder: Any, width: int, height: int, max_memory: int | str | None
     ) -> None:
-        """See whether images of `width` x `height` pixels can be decoded within `max_memory`."""
         from diffusion4k.vae import check_decode_memory
 
         check_decode_memory(autoencoder, height // self.factor, width // self.factor, max_memory)
@@ -94,7 +89,6 @@ class AutoencoderKLFamily(StockFamily):
     def decode_strips(
         self, autoencoder: Any, latents: Tensor, max_memory: int | str | None = None
     ) -> Iterator[Tensor]:
-        """The image of one normalised latent `(1, C, h, w)`, in strips `(1, 3, rows, F w)`."""
         from diffusion4k.vae import decode_strips
 
         latents = _denormalised(autoencoder, latents)

@@ -1,23 +1,52 @@
-"""What the rest of the project may ask of a base-model family."""
+"""A base-model family: what the rest of the project may ask of it, and what most have in common.
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+Families are of stock diffusers pipelines: their components are named, and loaded by name. Nothing
+heavy is imported before something is loaded, so that listing all families is quick.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from diffusion4k.errors import Diffusion4kError
-from diffusion4k.families.spatial import SpatialCall
-from diffusion4k.families.stages import ModelStages
+from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.families.autoencoding import Autoencoding
+from diffusion4k.families.calls import AfterStep, GuidanceKind, TransformerCalls, is_guided
+from diffusion4k.families.component import (
+    check_class,
+    check_tokenizer,
+    check_weights,
+    load_component,
+    load_single_file,
+    loading,
+    named_class,
+)
+from diffusion4k.families.defaults import (
+    Checkpoint,
+    Defaults,
+    known_defaults,
+    model_defaults,
+    model_text_tokens,
+)
+from diffusion4k.families.schedule import check_schedule, shift_of
+from diffusion4k.families.stages import USUAL, ModelStages, StageOptions
+from diffusion4k.families.text_components import is_tokenizer, load_text_components, stock_class
+from diffusion4k.models.attention import chunk_attention
 from diffusion4k.models.folder import (
+    PARTS_FROM,
     SETTINGS,
+    component_folder,
+    has_component,
     model_settings,
+    needed_entry,
+    read_json,
+    transformer_config,
 )
 from diffusion4k.models.high_resolution import HighResolution
-from diffusion4k.models.hub import hub_id_of
-from diffusion4k.support.text_files import shortened
 
 __all__ = [
     "NO_LIMIT",
@@ -27,136 +56,78 @@ __all__ = [
     "Defaults",
     "Family",
     "GuidanceKind",
+    "config_of",
     "is_guided",
-    "known_defaults",
-    "model_defaults",
-    "model_memory",
+    "meta_tensor",
     "model_settings",
-    "model_text_tokens",
 ]
 
 NO_LIMIT = 2**15
 """Longest side in pixels of models whose position embeddings have no end."""
 
-_MOST_TEXT_TOKENS = 1 << 15
-AfterStep = Callable[[int, Tensor], None]
-"""Called after each sampling step with its number, from 0, and the latents."""
 
-GuidanceKind = Literal["classifier-free", "embedded", "none"]
-"""What a guidance scale does: a second prediction, of the negative prompt, pushes the first away
-from it; or the network takes it as an input; or the network takes none."""
-
-
-def is_guided(kind: GuidanceKind, guidance: float) -> bool:
-    """Whether a second prediction, of the negative prompt, is made in each step."""
-    return kind == "classifier-free" and guidance > 1
-
-
-@dataclass(frozen=True)
-class Defaults:
-    """Sampling defaults of a family, or of one model where its folder states its own."""
-
-    steps: int
-    guidance: float
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A published model of a family."""
-
-    hub_id: str
-    licence: str
-    gated: bool = False
-    """The licence must be accepted on the hub before it can be downloaded."""
-    defaults: Defaults | None = None
-    """Where configurations do not tell the model from one that is sampled otherwise."""
-
-
-def known_defaults(model: Path, checkpoints: tuple[Checkpoint, ...]) -> Defaults | None:
-    """Defaults of a known checkpoint, if the folder is the hub's cache of it."""
-    ids = {hub_id_of(part) for part in model.parts}
-    return next((each.defaults for each in checkpoints if each.hub_id in ids), None)
-
-
-def model_defaults(model: Path, family: Defaults) -> Defaults:
-    """The family's defaults with those that the folder's own `diffusion4k.json` states.
-
-    The file is a JSON object; of its keys `steps`, `guidance`, `width` and `height` count here.
-
-    Raises:
-        Diffusion4kError: a value that is not a positive number (guidance may be 0: off).
-    """
-    path, stated = model / SETTINGS, model_settings(model)
-    own = {field.name: stated[field.name] for field in fields(Defaults) if field.name in stated}
-    for key, value in own.items():
-        kinds = (int, float) if key == "guidance" else (int,)
-        least = 0 if key == "guidance" else 1
-        if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value < 1 << 31:
-            raise Diffusion4kError(
-                f"{path}: {key} is {shortened(value)}: allowed is a number >= {least}"
-            )
-    return replace(family, **own)
-
-
-def model_memory(model: Path) -> int | str | None:
-    """What the folder's own `diffusion4k.json` states as `max_memory`: bytes or `"512MiB"`.
-
-    It limits the autoencoder's feature maps by default.
-
-    Raises:
-        Diffusion4kError: neither a whole number nor a text.
-    """
-    found: int | str | None = model_settings(model).get("max_memory")
-    if isinstance(found, bool) or not isinstance(found, (int, str, type(None))):
-        raise Diffusion4kError(
-            f"{model / SETTINGS}: max_memory is {found!r}: allowed is a size like 512MiB"
-        )
-    return found
-
-
-def model_text_tokens(model: Path) -> int | None:
-    """What the folder's own `diffusion4k.json` states as `max_sequence_length`; None: nothing.
-
-    Raises:
-        Diffusion4kError: no whole number, or none that a text encoder takes.
-    """
-    stated: Any = model_settings(model).get("max_sequence_length")
-    if stated is not None and not (type(stated) is int and 1 <= stated <= _MOST_TEXT_TOKENS):
-        raise Diffusion4kError(
-            f"{model / SETTINGS}: max_sequence_length is {shortened(stated)}: allowed is a whole "
-            f"number from 1 to {_MOST_TEXT_TOKENS}"
-        )
-    return stated
-
-
-class Family(Protocol):
+class Family(Autoencoding, TransformerCalls):
     """One base-model family; `model` is always the local folder of a diffusers pipeline.
 
     Tensors: images `(B, 3, H, W)` in [-1, 1]; latents `(B, C, H/F, W/F)`, F being `factor`, always
     *normalised* (shifted and scaled as the transformer sees them); sigma `(B,)` in [0, 1];
     the noisy latents are `z = (1 - sigma) * latents + sigma * noise` and the
     velocity target is `noise - latents`.
+
+    Args:
+        factor: F, pixels a side of one latent; one of `factors`, by default the first.
+        high_resolution: options of `models.high_resolution` in place of a model's own, by key.
+        max_sequence_length: tokens of the longest text in place of what the model states.
+
+    Raises:
+        UsageError: a factor that the family cannot do.
     """
 
     name: str
     pipeline_class: str
-    checkpoints: tuple[Checkpoint, ...]
-    factor: int
-    """F: pixels a side of one latent."""
+    components: ClassVar[Mapping[str, tuple[str, ...]]]
+    """Per component but the scheduler, library and class, and other names of the class that
+    published folders give."""
+    schedulers: ClassVar[tuple[str, ...]] = ("FlowMatchEulerDiscreteScheduler",)
+    """Classes of diffusers that the scheduler may be of."""
+    optional: ClassVar[frozenset[str]] = frozenset()
+    """Components that a model may lack."""
+    checkpoints: tuple[Checkpoint, ...] = ()
+    factors: ClassVar[tuple[int, ...]]
     size_step: int
     """Width and height in pixels are multiples of this: autoencoder factor times patch size."""
-    lora_targets: tuple[str, ...]
-    """Ends of the names of the linear layers that LoRA adapts by default."""
-    image_to_image_class: str | None
+    patch_size: ClassVar[int] = 2
+    """Latents a side of one token."""
+    sample_size: ClassVar[int] = 128
+    """Latents a side of the base model's training, where its configuration does not say."""
+    lora_targets: tuple[str, ...] = (
+        *("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2"),
+        *("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"),
+        *("ff_context.net.0.proj", "ff_context.net.2"),
+    )
+    """Ends of the names of the linear layers that LoRA adapts by default:
+    attention and MLP as diffusers names them, and those of a text stream where there is one."""
+    image_to_image_class: str | None = None
     """The stock pipeline that starts from an image; None where diffusers has none."""
-    decodes_in_strips: bool
-    """Whether the decoder can keep to a memory limit."""
-    has_posterior: bool
-    """Whether the autoencoder's latents are a distribution, from which they can be drawn."""
+    position_methods: ClassVar[tuple[str, ...]] = ()
+    """What `high_resolution.positions` may be."""
     given_text_tokens: int | None
     """Tokens of the longest text, in place of what a model states; None: the model's."""
+
+    def __init__(
+        self,
+        factor: int | None = None,
+        high_resolution: Mapping[str, Any] | None = None,
+        max_sequence_length: int | None = None,
+    ) -> None:
+        if factor is not None and factor not in self.factors:
+            allowed = " and ".join(map(str, self.factors))
+            raise UsageError(f"factor {factor}: {self.name} models can do {allowed}")
+        self.factor = factor or self.factors[0]
+        self.size_step = self.factor * self.patch_size
+        self._given = dict(high_resolution or {})
+        self.given_text_tokens = max_sequence_length
+        self._factor_given = factor
 
     def check(self, model: Path) -> None:
         """Check from file names and headers alone that the folder is complete.
@@ -164,6 +135,21 @@ class Family(Protocol):
         Raises:
             Diffusion4kError: a component is missing, damaged, or of another class.
         """
+        self.high_resolution(model)
+        self.text_tokens(model)
+        for name in self.components:
+            if name in self.optional and not has_component(model, name):
+                continue
+            if is_tokenizer(name):
+                needed_entry(model, name, self._whose)
+                check_tokenizer(component_folder(model, name))
+                continue
+            self.class_named(model, name)
+            folder = component_folder(model, name)
+            check_weights(folder)
+            check_class(folder, self._allowed(name))
+        self.class_named(model, "scheduler")
+        check_schedule(_scheduler_config(model))
 
     def class_named(self, model: Path, component: str) -> Any:
         """The class that the model's index names for a component.
@@ -171,20 +157,55 @@ class Family(Protocol):
         Raises:
             Diffusion4kError: no class, or one that the family does not allow.
         """
+        return named_class(model, component, self._allowed(component), self._whose)
 
     def high_resolution(self, model: Path) -> HighResolution:
         """The options for sizes beyond its training: the model's own, or those given for it.
 
         Raises:
-            Diffusion4kError: an unknown option, or one that the family does not have.
+            Diffusion4kError: an unknown option, or one that the family does not have, in the
+                folder's `diffusion4k.json`.
+            UsageError: the same in what was given in its place.
         """
 
+        def checked(stated: Any, where: str, error: type[Diffusion4kError]) -> HighResolution:
+            return HighResolution.checked(
+                stated, self.position_methods, where=where, family=self.name, error=error
+            )
+
+        stated = model_settings(model).get("high_resolution", {})
+        found = checked(stated, f"{model / SETTINGS}: high_resolution", Diffusion4kError)
+        return (
+            checked(stated | self._given, "high_resolution", UsageError) if self._given else found
+        )
+
+    def scale_positions(self, transformer: Any, wanted: HighResolution) -> None:
+        """Change the positions as requested, by one of `position_methods`."""
+        raise NotImplementedError
+
     def settings(self, model: Path) -> dict[str, Any]:
-        """What a model trained with them has to state in its `diffusion4k.json`."""
+        """What a model trained with them states in `diffusion4k.json`: the folder's and ours."""
+        settings = model_settings(model)
+        settings.pop(PARTS_FROM, None)  # it is written whole
+        if self.given_text_tokens:
+            settings["max_sequence_length"] = self.given_text_tokens
+        if self._given:
+            settings["high_resolution"] = settings.get("high_resolution", {}) | self._given
+        return settings
 
     def defaults(self, model: Path) -> Defaults:
-        """Sampling defaults: the family's, or the model's own."""
+        """The checkpoint's in the hub's cache, else by configuration, or by `diffusion4k.json`."""
+        scheduler = read_json(_scheduler_config(model))
+        usual = self.defaults_for(transformer_config(model), scheduler)
+        if known := known_defaults(model, self.checkpoints):
+            usual = replace(usual, steps=known.steps, guidance=known.guidance)
+        return model_defaults(model, usual)
 
+    @abstractmethod
+    def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
+        """Sampling defaults by the configurations of transformer and scheduler."""
+
+    @abstractmethod
     def max_side(self, model: Path) -> int:
         """Longest side in pixels that the model can make at once, without windows."""
 
@@ -194,17 +215,39 @@ class Family(Protocol):
         Raises:
             UsageError: a factor that the family cannot do.
         """
+        same = factor in (None, self.factor)
+        return self if same else type(self)(factor, self._given, self.given_text_tokens)
+
+    def native_tokens(self, model: Path) -> int:
+        """Tokens a side of the square images that the base model was trained at."""
+        sample_size: int = transformer_config(model).get("sample_size", self.sample_size)
+        return sample_size // self.patch_size
+
+    def native_factor(self, model: Path) -> int:
+        """The factor of these images: the autoencoder's own."""
+        return min(self.factors)
 
     def stages(self, model: Path) -> ModelStages:
-        """How the model makes an image in stages: by the size it was trained at, or as its own
-        `diffusion4k.json` states.
+        """How the model makes an image in stages.
+
+        A draft of the native size, at the native factor unless one was given, and windows of its
+        number of tokens after it; or what the model's `diffusion4k.json` states.
 
         Raises:
             Diffusion4kError: stages there that cannot be meant.
         """
+        tokens, factor = self.native_tokens(model), self._factor_given
+        later = StageOptions(window=tokens).over(USUAL)
+        if "stages" in (settings := model_settings(model)):
+            where, draft = f"{model / SETTINGS}: stages", StageOptions()
+            return ModelStages.stated(settings["stages"], draft=draft, later=later, where=where)
+        factor = factor or self.native_factor(model)
+        side = tokens * self.patch_size * factor
+        return ModelStages((side,), (StageOptions(factor=factor),), later)
 
     def guidance_kind(self, model: Path) -> GuidanceKind:
-        """What the guidance scale does in this model."""
+        """What the guidance scale does in this model; classifier-free in most."""
+        return "classifier-free"
 
     def load_transformer(
         self,
@@ -214,22 +257,56 @@ class Family(Protocol):
         weights: Path | None = None,
         quantization: Any = None,
     ) -> nn.Module:
-        """The transformer alone; `weights` (a checkpoint or a GGUF file) may hold it in place of
-        the model. `quantization` is a quantisation configuration of diffusers.
+        """The transformer alone.
+
+        `weights` (a checkpoint or a GGUF file) may hold it in place of the model. `quantization` is
+        a quantisation configuration of diffusers.
         """
+        options = {"dtype": dtype, "quantization": quantization}
+        if weights and weights.is_file():
+            transformer = load_single_file(
+                self._class("transformer"), weights, model / "transformer", **options
+            )
+        else:
+            component = (weights or model) / "transformer"
+            transformer = load_component(self._class("transformer"), component, **options)
+        wanted = self.high_resolution(model)
+        if wanted.positions is not None:
+            self.scale_positions(transformer, wanted)
+        if wanted.attention_chunk:
+            chunk_attention(transformer, wanted.attention_chunk)
+        return transformer
 
     def transformer_skeleton(self, model: Path) -> nn.Module:
         """The transformer without weights, on the "meta" device: names and shapes only."""
+        config = transformer_config(model)
+        with loading(model / "transformer"), torch.device("meta"):
+            return self._class("transformer").from_config(config)
 
     def timestep_shift(self, model: Path, tokens: int) -> float:
-        """How sampling shifts the noise levels of an image of so many tokens; 1: not at all."""
+        """How sampling shifts the noise levels of an image of so many tokens; 1: not at all.
 
-    def load_autoencoder(self, model: Path, *, dtype: torch.dtype) -> nn.Module:
-        """The autoencoder alone, at `factor`, whatever F the folder holds."""
+        The scheduler's own shift, by the number of tokens where it says so.
+        """
+        return shift_of(_scheduler_config(model), tokens)
+
+    def load_scheduler(self, model: Path) -> Any:
+        """The scheduler, of the class that the folder names."""
+        scheduler = self.class_named(model, "scheduler")
+        with loading(folder := component_folder(model, "scheduler")):
+            return scheduler.from_pretrained(folder)
 
     def load_text_encoders(self, model: Path, *, dtype: torch.dtype) -> Any:
-        """What `encode_text` needs, without transformer or autoencoder."""
+        """What `encode_text` needs, without transformer or autoencoder; `.to(device)` moves it.
 
+        It is the stock pipeline with tokenizers and text encoders only.
+        """
+        others = dict.fromkeys(("transformer", "vae", "scheduler"))
+        pipeline = self._pipeline(**others, **self._text_components(model, dtype))
+        pipeline.max_sequence_length = self.text_tokens(model)
+        return pipeline
+
+    @abstractmethod
     def encode_text(
         self, text_encoders: Any, captions: list[str], *, negative: bool = False
     ) -> dict[str, Tensor]:
@@ -242,55 +319,16 @@ class Family(Protocol):
 
     def text_tokens(self, model: Path) -> int:
         """Tokens of the longest text."""
+        stated = self.given_text_tokens or model_text_tokens(model)
+        return stated or self.max_sequence_length(model)
 
+    @abstractmethod
+    def max_sequence_length(self, model: Path) -> int:
+        """Tokens of the longest text, where the model's `diffusion4k.json` does not say."""
+
+    @abstractmethod
     def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
         """What `encode_text` gives for as many captions of full length, on the meta device."""
-
-    def encode_images(self, autoencoder: Any, images: Tensor) -> Tensor:
-        """Images `(B, 3, H, W)` to normalised latents (the posterior's mean)."""
-
-    def encode_posterior(self, autoencoder: Any, images: Tensor) -> Tensor:
-        """Mean and standard deviation of normalised latents, `(B, 2C, h, w)`, one behind the other.
-
-        Only where the family `has_posterior`.
-        """
-
-    def draw_latents(
-        self,
-        autoencoder: Any,
-        images: Tensor,
-        generator: torch.Generator,
-        max_memory: int | str | None = None,
-    ) -> Tensor:
-        """Normalised latents drawn from the posterior where there is one, else the only ones.
-
-        Feature maps take at most `max_memory`.
-        """
-
-    def decode_latents(self, autoencoder: Any, latents: Tensor) -> Tensor:
-        """Normalised latents to images `(B, 3, H, W)` in about [-1, 1]."""
-
-    def check_decode_memory(
-        self, autoencoder: Any, width: int, height: int, max_memory: int | str | None
-    ) -> None:
-        """See whether images of `width` x `height` pixels can be decoded within `max_memory`.
-
-        Raises:
-            UsageError: they cannot; the error says what would do.
-        """
-
-    def decode_strips(
-        self, autoencoder: Any, latents: Tensor, max_memory: int | str | None = None
-    ) -> Iterator[Tensor]:
-        """The image of one normalised latent `(1, C, h, w)`: strips `(1, 3, rows, W)` from the top.
-
-        Strips and feature maps take at most `max_memory` (bytes or `"4GiB"`; None: no limit).
-        """
-
-    def velocity(
-        self, transformer: nn.Module, noisy: Tensor, sigma: Tensor, conditioning: dict[str, Tensor]
-    ) -> Tensor:
-        """The transformer's prediction at `noisy` and `sigma`, as a velocity like `noisy`."""
 
     def load_pipeline(
         self,
@@ -305,28 +343,56 @@ class Family(Protocol):
         Without text encoders it takes the conditioning of `encode_text` in place of prompts;
         a `transformer` that is given takes the place of the folder's.
         """
+        text = dict.fromkeys(self._text_names())
+        if transformer is None:
+            transformer = self.load_transformer(model, dtype=dtype)
+        return self._pipeline(
+            transformer=transformer,
+            vae=self.load_autoencoder(model, dtype=dtype),
+            scheduler=self.load_scheduler(model),
+            **(self._text_components(model, dtype) if text_encoders else text),
+        )
 
-    def call_arguments(
-        self,
-        conditioning: dict[str, Tensor],
-        *,
-        guidance: float,
-        negative: dict[str, Tensor] | None = None,
-        after_step: AfterStep | None = None,
-    ) -> dict[str, Any]:
-        """Keyword arguments by which the stock pipeline takes all this.
+    @property
+    def _whose(self) -> str:
+        return f"{self.name} models"
 
-        `negative` is the conditioning of the negative prompt: given if and only if guidance is
-        classifier-free and above 1.
-        """
+    def _allowed(self, component: str) -> tuple[str, ...]:
+        if component == "scheduler":
+            return self.schedulers
+        first, *others = self.components[component]
+        return (first.rpartition(".")[2], *others)
 
-    def spatial_latents(self, latents: Tensor, width: int, height: int) -> Tensor:
-        """Latents as the stock pipeline returns them, as normalised `(B, C, H/F, W/F)`."""
+    def _pipeline(self, **components: Any) -> Any:
+        return stock_class(f"diffusers.{self.pipeline_class}")(**components)
 
-    def spatial_call(
-        self, transformer: Any, arguments: dict[str, Any], rows: int, columns: int
-    ) -> SpatialCall:
-        """A call of the transformer by the stock pipeline, by its arguments' names.
+    def _class(self, name: str) -> Any:
+        return stock_class(self.components[name][0])
 
-        `rows` and `columns` are those of the latents.
-        """
+    def _load(self, model: Path, name: str, dtype: torch.dtype) -> nn.Module:
+        return load_component(self._class(name), component_folder(model, name), dtype=dtype)
+
+    def _text_names(self) -> list[str]:
+        return [name for name in self.components if name not in ("transformer", "vae")]
+
+    def _text_components(self, model: Path, dtype: torch.dtype) -> dict[str, Any]:
+        names = self._text_names()
+        absent = [n for n in names if n in self.optional and not has_component(model, n)]
+        classes = {name: self.components[name][0] for name in names}
+        return load_text_components(
+            model, classes, lambda name: self._load(model, name, dtype), absent
+        )
+
+
+def meta_tensor(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """A tensor of that shape without contents."""
+    return torch.empty(shape, dtype=dtype, device="meta")
+
+
+def config_of(transformer: nn.Module) -> Any:
+    """The configuration of a diffusers model, also inside a data-parallel wrapper."""
+    return getattr(transformer, "module", transformer).config
+
+
+def _scheduler_config(model: Path) -> Path:
+    return component_folder(model, "scheduler") / "scheduler_config.json"

@@ -23,14 +23,16 @@ from diffusion4k.families.base import (
     AfterStep,
     Checkpoint,
     Defaults,
+    Family,
     GuidanceKind,
+    config_of,
+    meta_tensor,
 )
 from diffusion4k.families.spatial import NoiseLevel, SpatialCall, of_samples
-from diffusion4k.families.stock import StockFamily, config_of, meta_tensor
 from diffusion4k.models.folder import (
     transformer_config,
 )
-from diffusion4k.models.high_resolution import ROTARY, HighResolution
+from diffusion4k.models.high_resolution import ROTARY, TRAINED_TOKENS, HighResolution
 from diffusion4k.models.positions import replace_rotary
 
 __all__ = ["TRAINING_GUIDANCE", "Flux"]
@@ -40,7 +42,7 @@ _NON_COMMERCIAL = "FLUX.1 [dev] Non-Commercial License"
 
 
 class Flux(AutoencoderKLFamily):
-    """Family of `FluxPipeline` folders; see `families.base.Family` for the contract."""
+    """Family of `FluxPipeline` folders; see `families.base.Family`."""
 
     name = "flux"
     pipeline_class = "FluxPipeline"
@@ -59,14 +61,14 @@ class Flux(AutoencoderKLFamily):
         Checkpoint("black-forest-labs/FLUX.1-schnell", "Apache-2.0", gated=True),
     )
     # The single-stream blocks' MLP as well, which has a name of its own.
-    lora_targets = (*StockFamily.lora_targets, "proj_mlp")
+    lora_targets = (*Family.lora_targets, "proj_mlp")
     image_to_image_class = "FluxImg2ImgPipeline"
 
     def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
-        """50 steps at guidance 5.0, 4 steps without where none is embedded; 4096x4096 at F=16, and
-        2048x2048 at F=8: beyond, its schedule is extrapolated to noise alone.
+        """50 steps at guidance 5.0, or 4 steps without where none is embedded.
 
-        5.0 to 5.5 is what Diffusion-4K's reference implementation advises at 4096.
+        4096x4096 at F=16, and 2048x2048 at F=8: beyond, its schedule is extrapolated to noise
+        alone. 5.0 to 5.5 is what Diffusion-4K's reference implementation advises at 4096.
         """
         side = self.default_side
         distilled = Defaults(steps=50, guidance=5.0, width=side, height=side)
@@ -82,8 +84,8 @@ class Flux(AutoencoderKLFamily):
         replace_rotary(
             transformer,
             method=str(wanted.positions),
-            trained_tokens=wanted.trained_tokens,
-            time_dependent=wanted.time_dependent,
+            trained_tokens=wanted.trained_tokens or TRAINED_TOKENS,
+            time_dependent=bool(wanted.time_dependent),
         )
 
     def guidance_kind(self, model: Path) -> GuidanceKind:
@@ -107,7 +109,6 @@ class Flux(AutoencoderKLFamily):
         return {"prompt_embeds": prompt_embeds, "pooled_prompt_embeds": pooled_prompt_embeds}
 
     def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
-        """Embeddings of `encode_text` without contents."""
         config = transformer_config(model)
         tokens, width = self.text_tokens(model), config["joint_attention_dim"]
         return {

@@ -30,9 +30,8 @@ from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
-from diffusion4k.families.base import NO_LIMIT, AfterStep, Checkpoint, Defaults
+from diffusion4k.families.base import NO_LIMIT, AfterStep, Checkpoint, Defaults, meta_tensor
 from diffusion4k.families.spatial import NoiseLevel
-from diffusion4k.families.stock import meta_tensor
 from diffusion4k.models.folder import (
     component_folder,
     read_json,
@@ -64,7 +63,7 @@ SIZES_4K = (*_LANDSCAPE_4K, (2880, 2880), *((height, width) for width, height in
 
 
 class PixArtSigma(AutoencoderKLFamily):
-    """Family of `PixArtSigmaPipeline` folders; see `families.base.Family` for the contract."""
+    """Family of `PixArtSigmaPipeline` folders; see `families.base.Family`."""
 
     name = "pixart"
     pipeline_class = "PixArtSigmaPipeline"
@@ -82,7 +81,7 @@ class PixArtSigma(AutoencoderKLFamily):
     )
 
     def check(self, model: Path) -> None:
-        """See that the folder is complete and its noise schedule the one of this family."""
+        """Also check that its noise schedule is the one of this family."""
         super().check(model)
         path = component_folder(model, "scheduler") / "scheduler_config.json"
         found = read_json(path)
@@ -124,7 +123,6 @@ class PixArtSigma(AutoencoderKLFamily):
         return {"prompt_embeds": prompt_embeds, "prompt_attention_mask": mask}
 
     def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
-        """Embeddings and mask of `encode_text` without contents."""
         shape = captions, self.text_tokens(model)
         return {
             "prompt_embeds": meta_tensor(*shape, transformer_config(model)["caption_channels"]),

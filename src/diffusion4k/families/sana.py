@@ -16,9 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from diffusion4k.errors import UsageError
-from diffusion4k.families.base import NO_LIMIT, AfterStep, Checkpoint, Defaults
+from diffusion4k.families.base import (
+    NO_LIMIT,
+    AfterStep,
+    Checkpoint,
+    Defaults,
+    Family,
+    config_of,
+    meta_tensor,
+)
 from diffusion4k.families.spatial import NoiseLevel
-from diffusion4k.families.stock import StockFamily, config_of, meta_tensor
 from diffusion4k.models.folder import (
     transformer_config,
 )
@@ -30,8 +37,8 @@ _TIMESTEPS = 1000.0
 _NVIDIA = "NSCL v2-custom (NVIDIA License); text encoder: Gemma Terms of Use"
 
 
-class Sana(StockFamily):
-    """Family of `SanaPipeline` folders; see `families.base.Family` for the contract."""
+class Sana(Family):
+    """Family of `SanaPipeline` folders; see `families.base.Family`."""
 
     name = "sana"
     pipeline_class = "SanaPipeline"
@@ -69,7 +76,6 @@ class Sana(StockFamily):
         return 300
 
     def load_autoencoder(self, model: Path, *, dtype: torch.dtype) -> nn.Module:
-        """The `AutoencoderDC`."""
         return self._load(model, "vae", dtype)
 
     @torch.no_grad()
@@ -95,7 +101,6 @@ class Sana(StockFamily):
         return prompt_embeds, mask
 
     def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
-        """Embeddings and mask of `encode_text` without contents."""
         shape = captions, self.text_tokens(model)
         return {
             "prompt_embeds": meta_tensor(*shape, transformer_config(model)["caption_channels"]),
@@ -103,7 +108,6 @@ class Sana(StockFamily):
         }
 
     def encode_images(self, autoencoder: Any, images: Tensor) -> Tensor:
-        """Images `(B, 3, H, W)` in [-1, 1] to normalised latents `(B, 32, H/32, W/32)`."""
         with encoding_in_strips(autoencoder):
             latents = autoencoder.encode(images).latent
         return latents * autoencoder.config.scaling_factor
@@ -120,7 +124,6 @@ class Sana(StockFamily):
         return self.encode_images(autoencoder, images)
 
     def decode_latents(self, autoencoder: Any, latents: Tensor) -> Tensor:
-        """Normalised latents `(B, 32, h, w)` to images `(B, 3, 32h, 32w)` in about [-1, 1]."""
         return autoencoder.decode(latents / autoencoder.config.scaling_factor).sample
 
     def check_decode_memory(
@@ -146,7 +149,6 @@ class Sana(StockFamily):
     def velocity(
         self, transformer: nn.Module, noisy: Tensor, sigma: Tensor, conditioning: dict[str, Tensor]
     ) -> Tensor:
-        """Predicted `noise - latents` of shape `(B, 32, h, w)` at `noisy` and sigma `(B,)`."""
         return transformer(
             noisy,
             encoder_hidden_states=conditioning["prompt_embeds"].to(noisy),
@@ -156,7 +158,6 @@ class Sana(StockFamily):
         )[0]
 
     def noise_level(self, transformer: Any, timestep: Tensor) -> NoiseLevel:
-        """Noise level of a timestep as the transformer takes it."""
         return NoiseLevel.flow(timestep / (_TIMESTEPS * config_of(transformer).timestep_scale))
 
     def call_arguments(

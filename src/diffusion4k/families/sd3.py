@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
-from diffusion4k.families.base import Checkpoint, Defaults
-from diffusion4k.families.stock import meta_tensor
+from diffusion4k.families.base import Checkpoint, Defaults, meta_tensor
 from diffusion4k.models.folder import (
     component_folder,
     read_json,
@@ -34,7 +33,7 @@ _STABILITY = "Stability AI Community Licence"
 
 
 class StableDiffusion3(AutoencoderKLFamily):
-    """Family of `StableDiffusion3Pipeline` folders; see `families.base.Family` for the contract."""
+    """Family of `StableDiffusion3Pipeline` folders; see `families.base.Family`."""
 
     name = "sd3"
     pipeline_class = "StableDiffusion3Pipeline"
@@ -90,7 +89,6 @@ class StableDiffusion3(AutoencoderKLFamily):
         return 256
 
     def load_autoencoder(self, model: Path, *, dtype: torch.dtype) -> nn.Module:
-        """The autoencoder at `factor`."""
         autoencoder: Any = super().load_autoencoder(model, dtype=dtype)
         if autoencoder.config.shift_factor is None:
             raise Diffusion4kError(
@@ -100,7 +98,6 @@ class StableDiffusion3(AutoencoderKLFamily):
         return autoencoder
 
     def load_text_encoders(self, model: Path, *, dtype: torch.dtype) -> Any:
-        """The stock pipeline with tokenizers and text encoders only."""
         pipeline = super().load_text_encoders(model, dtype=dtype)
         config = transformer_config(model)
         # Where there is no T5 the stock `encode_prompt` asks the transformer how wide it would be.
@@ -126,7 +123,6 @@ class StableDiffusion3(AutoencoderKLFamily):
         return {"prompt_embeds": prompt_embeds, "pooled_prompt_embeds": pooled_prompt_embeds}
 
     def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
-        """Embeddings of `encode_text` without contents."""
         config = transformer_config(model)
         clip = read_json(component_folder(model, "text_encoder") / "config.json")
         tokens = clip.get("max_position_embeddings", 77) + self.text_tokens(model)
@@ -138,7 +134,6 @@ class StableDiffusion3(AutoencoderKLFamily):
     def velocity(
         self, transformer: nn.Module, noisy: Tensor, sigma: Tensor, conditioning: dict[str, Tensor]
     ) -> Tensor:
-        """Predicted `noise - latents` of shape `(B, C, h, w)` at `noisy` and sigma `(B,)`."""
         return transformer(
             hidden_states=noisy,
             timestep=sigma * _TIMESTEPS,

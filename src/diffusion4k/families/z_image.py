@@ -18,9 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
-from diffusion4k.families.base import AfterStep, Checkpoint, Defaults
+from diffusion4k.families.base import AfterStep, Checkpoint, Defaults, Family, meta_tensor
 from diffusion4k.families.spatial import NoiseLevel, SpatialCall
-from diffusion4k.families.stock import StockFamily, meta_tensor
 from diffusion4k.models.folder import (
     transformer_config,
 )
@@ -29,7 +28,7 @@ __all__ = ["ZImage"]
 
 
 class ZImage(AutoencoderKLFamily):
-    """Family of `ZImagePipeline` folders; see `families.base.Family` for the contract."""
+    """Family of `ZImagePipeline` folders; see `families.base.Family`."""
 
     name = "z-image"
     pipeline_class = "ZImagePipeline"
@@ -44,14 +43,14 @@ class ZImage(AutoencoderKLFamily):
         Checkpoint("Tongyi-MAI/Z-Image", "Apache-2.0"),
     )
     # Its blocks name their MLP otherwise.
-    lora_targets = (*StockFamily.lora_targets, *(f"feed_forward.w{layer}" for layer in (1, 2, 3)))
+    lora_targets = (*Family.lora_targets, *(f"feed_forward.w{layer}" for layer in (1, 2, 3)))
     image_to_image_class = "ZImageImg2ImgPipeline"
 
     def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
-        """Turbo: 9 steps without guidance; the base model: 50 steps, guidance 4.0; 4096x4096
-        at F=16, 2048x2048 at F=8.
+        """Turbo: 9 steps without guidance; the base model: 50 steps at guidance 4.0.
 
-        They differ in nothing but weights and the shift of their scheduler, 3 and 6.
+        4096x4096 at F=16, 2048x2048 at F=8. They differ in nothing but weights and the shift of
+        their scheduler, 3 and 6.
         """
         side = self.default_side
         turbo = Defaults(steps=9, guidance=0.0, width=side, height=side)
@@ -84,7 +83,6 @@ class ZImage(AutoencoderKLFamily):
         return {"prompt_embeds": torch.stack(padded), "prompt_mask": mask.to(padded[0].device)}
 
     def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
-        """Embeddings and mask of `encode_text` without contents."""
         shape = captions, self.text_tokens(model)
         return {
             "prompt_embeds": meta_tensor(*shape, transformer_config(model)["cap_feat_dim"]),
@@ -94,7 +92,6 @@ class ZImage(AutoencoderKLFamily):
     def velocity(
         self, transformer: nn.Module, noisy: Tensor, sigma: Tensor, conditioning: dict[str, Tensor]
     ) -> Tensor:
-        """Predicted `noise - latents` of shape `(B, C, h, w)` at `noisy` and sigma `(B,)`."""
         texts = [rows.to(noisy) for rows in _rows(conditioning)]
         # The third axis is that of a video's frames.
         images = list(noisy.unsqueeze(2))
@@ -119,8 +116,9 @@ class ZImage(AutoencoderKLFamily):
     def spatial_call(
         self, transformer: Any, arguments: dict[str, Any], rows: int, columns: int
     ) -> SpatialCall:
-        """Lists of latents with an axis for frames and of texts; at 1 - sigma, the velocity's
-        negative.
+        """Call it with lists of latents (with an axis for frames) and of texts.
+
+        It is called at 1 - sigma, and gives the velocity's negative.
         """
         latents = torch.stack(arguments.pop("x")).squeeze(2)
         times, texts = arguments.pop("t"), arguments.pop("cap_feats")

@@ -1,6 +1,6 @@
 """A model is a folder of its images; each image knows its prompt and seed where they are written.
 
-Where they are written: see `sampling.provenance`. Sub-folders belong to the folder.
+Where they are written: see `imagesets.provenance`. Sub-folders belong to the folder.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ __all__ = ["ImageSetEntry", "Model", "is_inside", "named_folders", "read_models"
 
 @dataclass(frozen=True)
 class ImageSetEntry:
-    """An image of a model."""
+    """An image of a model, or of photographs, with what it was made from."""
 
     path: Path
     file_name: str
@@ -33,6 +33,11 @@ class ImageSetEntry:
     def name(self) -> str:
         """The file name without its ending: the same image of two models may be PNG and JPEG."""
         return self.file_name.rpartition(".")[0]
+
+    @property
+    def pair(self) -> tuple[str, int] | None:
+        """Equal for images of one prompt and seed; None where either is not known."""
+        return (self.prompt, self.seed) if self.prompt and self.seed is not None else None
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diffusion4k.config.types import Section, Text
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.clip import Clip
-from diffusion4k.metrics.measure import Column, Found, Mean
+from diffusion4k.metrics.measure import Column, Found, Mean, Measure, MeasureSetup
 from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.metrics.weights import find_weights, fingerprint, read_weights
 
@@ -67,18 +68,34 @@ class AestheticPredictor:
         return fingerprint({str(number): value for number, value in numbered})
 
 
-class AestheticMeasure:
+class AestheticSection(Section):
+    """Weights of the aesthetic score."""
+
+    aesthetics_clip: Text | None = None
+    """openai/clip-vit-large-patch14."""
+    aesthetics_mlp: Text | None = None
+    """sac+logos+ava1-l14-linearMSE.pth."""
+
+
+class AestheticMeasure(Measure):
     """LAION's score of each picture."""
 
     name = "aesthetics"
     columns: tuple[Column, ...] = (Mean("aesthetics", "Aesthetics", "higher", 2),)
-    needs_prompt = False
-    needs_original = False
+    position = 170
+    section = AestheticSection
 
     def __init__(self, clip: Clip, predictor: AestheticPredictor) -> None:
         self._clip, self._predictor = clip, predictor
         weights = f"{clip.fingerprint()} and {predictor.fingerprint()}"
         self.protocol = f"LAION aesthetics, unit embeddings, weights {weights}"
+
+    @classmethod
+    def make(cls, setup: MeasureSetup) -> "AestheticMeasure":
+        """By the model and the layers that `aesthetics_clip` and `aesthetics_mlp` name."""
+        layers, name = setup.weights("aesthetics_mlp"), setup.weights("aesthetics_clip")
+        model = setup.once(Clip, name, setup.device, texts=False)
+        return cls(model, AestheticPredictor(layers, model))
 
     def __call__(self, picture: MeasuredImage) -> Found:
         return Found({"aesthetics": self._predictor(self._clip.embed(picture.pil))})

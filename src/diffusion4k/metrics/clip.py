@@ -16,19 +16,21 @@ Source: Radford et al., arXiv 2103.00020. Weights: transformers' layout, from a 
 
 from collections.abc import Callable
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.metrics.networks import LongTexts
 from diffusion4k.metrics.weights import fingerprint, load_model, one_line
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-__all__ = ["Clip", "crop_then_resize", "resize_then_crop"]
+__all__ = ["Clip", "LongTexts", "crop_then_resize", "resize_then_crop"]
+
+LongTexts = Literal["cut", "mean", "torchmetrics"]
+"""What becomes of a text that CLIP cannot read whole; see the module's text."""
 
 ToSquare: TypeAlias = "Callable[[Image.Image, int], Image.Image]"
 

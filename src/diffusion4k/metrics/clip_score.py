@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from diffusion4k.config.types import Section, Text
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.metrics.clip import Clip
+from diffusion4k.metrics.clip import Clip, LongTexts
 from diffusion4k.metrics.images import ImageLike, as_pil
-from diffusion4k.metrics.measure import Column, Found, Mean
-from diffusion4k.metrics.networks import LongTexts
+from diffusion4k.metrics.measure import Column, Found, Mean, Measure, MeasureSetup
 from diffusion4k.metrics.picture import MeasuredImage
 
 if TYPE_CHECKING:
@@ -58,7 +58,15 @@ def clip_scores(
     return ClipScores(scores, count)
 
 
-class ClipScoreMeasure:
+class ClipSection(Section):
+    """Weights of CLIPScore."""
+
+    clip: Text | None = None
+    """Model for CLIPScore: openai/clip-vit-base-patch16."""
+    long_prompts: LongTexts = "cut"
+
+
+class ClipScoreMeasure(Measure):
     """CLIPScore of each picture, and whether its prompt was longer than CLIP reads (1 or 0)."""
 
     name = "clip_score"
@@ -67,11 +75,18 @@ class ClipScoreMeasure:
         Mean("clip_long_prompts", "prompts over 77 tokens", "", 2),
     )
     needs_prompt = True
-    needs_original = False
+    position = 160
+    section = ClipSection
 
     def __init__(self, clip: Clip, long: LongTexts = "cut") -> None:
         self._clip, self._long = clip, long
         self.protocol = f"CLIPScore, long prompts: {long}, weights {clip.fingerprint()}"
+
+    @classmethod
+    def make(cls, setup: MeasureSetup) -> "ClipScoreMeasure":
+        """By the model that `clip` names."""
+        model = Clip(setup.weights("clip"), setup.device)
+        return cls(model, setup.section(ClipSection).long_prompts)
 
     def __call__(self, picture: MeasuredImage) -> Found:
         prompt = prompt_of(picture)

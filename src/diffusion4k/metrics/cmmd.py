@@ -14,10 +14,19 @@ Source: Jayasumana et al., Rethinking FID, arXiv 2401.09603, and their code.
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from diffusion4k.config.types import Section, Text
 from diffusion4k.metrics.clip import Clip, crop_then_resize
-from diffusion4k.metrics.measure import Column, Distance, Features, Found
+from diffusion4k.metrics.measure import (
+    Column,
+    Distance,
+    Features,
+    Found,
+    Measure,
+    MeasureSetup,
+    check_pair,
+    stacked,
+)
 from diffusion4k.metrics.picture import MeasuredImage
-from diffusion4k.metrics.stacked import check_pair, stacked
 
 __all__ = ["CmmdMeasure", "cmmd", "cmmd_of_folders"]
 
@@ -42,19 +51,31 @@ def cmmd_of_folders(a: Features, b: Features) -> float:
     return cmmd(stacked(a), stacked(b))
 
 
-class CmmdMeasure:
+class CmmdSection(Section):
+    """Weights of CMMD."""
+
+    cmmd_clip: Text | None = None
+    """openai/clip-vit-large-patch14-336."""
+
+
+class CmmdMeasure(Measure):
     """CLIP's embedding of each picture, for CMMD."""
 
     name = "cmmd"
     columns: tuple[Column, ...] = (
         Distance("cmmd", "CMMD", "lower", 3, features="cmmd", distance=cmmd_of_folders),
     )
-    needs_prompt = False
-    needs_original = False
+    position = 140
+    section = CmmdSection
 
     def __init__(self, clip: Clip) -> None:
         self._clip = clip
         self.protocol = f"CMMD, central square at {clip.side}, weights {clip.fingerprint()}"
+
+    @classmethod
+    def make(cls, setup: MeasureSetup) -> "CmmdMeasure":
+        """By the model that `cmmd_clip` names."""
+        return cls(setup.once(Clip, setup.weights("cmmd_clip"), setup.device, texts=False))
 
     def __call__(self, picture: MeasuredImage) -> Found:
         embedding = self._clip.embed(picture.pil, crop_then_resize)

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 from diffusion4k.errors import UsageError
 from diffusion4k.metrics.images import ImageLike, as_pil
+from diffusion4k.metrics.measure import Column, Found, Measure, MeasureSetup, Ratio
+from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.support.wording import counted
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MARK",
     "QUALITY",
+    "JpegSize",
     "compression_ratio",
     "is_quality_95",
     "jpeg_bytes",
@@ -90,6 +93,50 @@ def is_quality_95(path: str | Path) -> bool | None:
     """Whether a JPEG has libjpeg's tables of quality 95 and 4:2:0; None for another format."""
     image_format, _, coding = _header(Path(path))
     return coding == _reference_coding() if image_format == "JPEG" else None
+
+
+class JpegSize(Measure):
+    """Bytes of the pixels and of the JPEG, which give the Compression Ratio.
+
+    The JPEG is the file itself, if it is one, unless `reencode` asks for a new one. `other_quality`
+    is 1 for a file not written at quality 95, whose size is not comparable.
+    """
+
+    name = "jpeg"
+    columns: tuple[Column, ...] = (
+        Ratio(
+            *("compression_ratio", "Compression Ratio", "lower", 2),
+            *("raw_bytes", "jpeg_bytes", "jpeg_other_quality"),
+        ),
+    )
+    position = 20
+
+    def __init__(self, reencode: bool = False) -> None:
+        self._reencode = reencode
+        kind = "every picture" if reencode else "what is no JPEG"
+        self.protocol = f"{kind} encoded at quality {QUALITY}, 4:2:0"
+
+    @classmethod
+    def make(cls, setup: MeasureSetup) -> "JpegSize":
+        """With `reencode` of the settings."""
+        return cls(setup.settings.reencode)
+
+    def __call__(self, picture: MeasuredImage) -> Found:
+        """Raises `Diffusion4kError` for a broken file."""
+        height, width, _ = picture.pixels.shape
+        at_quality_95 = None if self._reencode else is_quality_95(picture.path)
+        reencoded = at_quality_95 is None
+        size = len(jpeg_bytes(picture.pil)) if reencoded else picture.path.stat().st_size
+        return Found(
+            {
+                "width": width,
+                "height": height,
+                "raw_bytes": width * height * 3,
+                "jpeg_bytes": size,
+                "jpeg_reencoded": float(reencoded),
+                "jpeg_other_quality": float(at_quality_95 is False),
+            }
+        )
 
 
 def _header(path: Path) -> tuple[str | None, tuple[int, int], tuple]:

@@ -31,6 +31,8 @@ from numpy.typing import NDArray
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics.detail_features import DIMENSION, TILE, describe_tiles, repetition
 from diffusion4k.metrics.images import ImageLike
+from diffusion4k.metrics.measure import Column, Distance, Found, Mean, Measure
+from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.metrics.spectrum import grey_of
 from diffusion4k.support.bundled import PHOTOGRAPHS
 from diffusion4k.support.cores import cores
@@ -38,6 +40,7 @@ from diffusion4k.support.wording import counted
 
 __all__ = [
     "Detail",
+    "DetailLikeness",
     "DetailModel",
     "bundled_model",
     "describe",
@@ -137,6 +140,43 @@ def distance_between_tiles(
     """
     (mean, covariance), (their_mean, their_covariance) = _moments(ours), _moments(theirs)
     return float(np.sqrt(_squared(mean - their_mean, covariance, their_covariance)))
+
+
+class DetailLikeness(Measure):
+    """Detail distance to photographs and to the reference folder."""
+
+    name = "detail"
+    columns: tuple[Column, ...] = (
+        Mean("detail_distance", "Detail distance", "lower", 2),
+        Mean("repetition", "Repetition", "", 3),
+        Distance(
+            "detail_distance_to_reference",
+            "Detail distance to reference",
+            "lower",
+            2,
+            "detail_tiles",
+            distance_between_tiles,
+        ),
+    )
+    position = 40
+
+    def __init__(self, model: DetailModel | None = None) -> None:
+        self._model = model or bundled_model()
+        self.protocol = (
+            f"tiles of {TILE}x{TILE}; model of {self._model.photographs} "
+            f"photographs, {self._model.fingerprint}"
+        )
+
+    def __call__(self, picture: MeasuredImage) -> Found:
+        """Raises `Diffusion4kError` for a picture smaller than a tile."""
+        detail = describe(picture.pixels)
+        return Found(
+            {
+                "detail_distance": self._model.distance(detail),
+                "repetition": detail.repetition,
+            },
+            {"detail_tiles": detail.tiles},
+        )
 
 
 def _squared(

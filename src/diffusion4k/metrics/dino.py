@@ -18,11 +18,11 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from diffusion4k.config.types import Section, Text
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.images import ImageLike, as_pil
-from diffusion4k.metrics.measure import Column, Distance, Found
+from diffusion4k.metrics.measure import Column, Found, FrechetDistance, Measure, MeasureSetup
 from diffusion4k.metrics.picture import MeasuredImage
-from diffusion4k.metrics.stacked import frechet_of_folders
 from diffusion4k.metrics.weights import fingerprint, load_model
 
 __all__ = ["DinoV2", "DinoV2Measure"]
@@ -74,19 +74,29 @@ class DinoV2:
         return features
 
 
-class DinoV2Measure:
+class DinoV2Section(Section):
+    """Weights of FD-DINOv2."""
+
+    dinov2: Text | None = None
+    """facebook/dinov2-large."""
+
+
+class DinoV2Measure(Measure):
     """DINOv2's features of each picture, for FD-DINOv2."""
 
     name = "fd_dinov2"
-    columns: tuple[Column, ...] = (
-        Distance("fd_dinov2", "FD-DINOv2", "lower", 1, "dinov2", frechet_of_folders),
-    )
-    needs_prompt = False
-    needs_original = False
+    columns: tuple[Column, ...] = (FrechetDistance("fd_dinov2", "FD-DINOv2", "lower", 1, "dinov2"),)
+    position = 150
+    section = DinoV2Section
 
     def __init__(self, network: DinoV2) -> None:
         self._network = network
         self.protocol = f"DINOv2, whole at {_SIDE}x{_SIDE}, weights {network.fingerprint()}"
+
+    @classmethod
+    def make(cls, setup: MeasureSetup) -> "DinoV2Measure":
+        """By the model that `dinov2` names."""
+        return cls(DinoV2(setup.weights("dinov2"), setup.device))
 
     def __call__(self, picture: MeasuredImage) -> Found:
         return Found(features={"dinov2": self._network([picture.pil])})

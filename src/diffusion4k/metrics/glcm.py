@@ -39,6 +39,8 @@ from numpy.typing import NDArray
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.images import ImageLike, as_array
+from diffusion4k.metrics.measure import Column, Found, Mean, Measure
+from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.support.cores import cores
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "PATCH",
     "PROPERTIES",
     "GlcmMap",
+    "GlcmTexture",
     "glcm_entropy",
     "glcm_map",
     "glcm_map_of_grey",
@@ -136,6 +139,27 @@ def glcm_map_of_grey(grey: NDArray[np.uint8], threads: int | None = None) -> Glc
         return np.right_shift(grey[first:last, : columns * PATCH], 2, dtype=np.uint8)
 
     return _by_strips(levels, rows, columns, threads)
+
+
+class GlcmTexture(Measure):
+    """GLCM Score, textbook entropy and Haralick's properties."""
+
+    name = "glcm"
+    protocol = "OpenCV grey, 64 levels, 64x64 patches, distances 1 to 4, angles 0 to 135 degrees"
+    columns: tuple[Column, ...] = (
+        Mean("glcm_score", "GLCM Score", "higher", 3),
+        Mean("glcm_entropy", "GLCM entropy", "", 2),
+        *(
+            Mean(f"glcm_{name}", f"GLCM {'ASM' if name == 'asm' else name}", "", 3)
+            for name in PROPERTIES
+        ),
+    )
+    position = 10
+
+    def __call__(self, picture: MeasuredImage) -> Found:
+        """Raises `Diffusion4kError` for a picture without one whole patch."""
+        found = glcm_map(picture.pixels, threads=1)._asdict()
+        return Found({f"glcm_{name}": float(values.mean()) for name, values in found.items()})
 
 
 def _by_strips(

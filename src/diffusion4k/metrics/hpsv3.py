@@ -19,10 +19,18 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from diffusion4k.config.types import Section, Text
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.clip_score import prompt_of
 from diffusion4k.metrics.images import ImageLike, as_pil
-from diffusion4k.metrics.measure import Column, Found, Mean, MetricUnavailable
+from diffusion4k.metrics.measure import (
+    Column,
+    Found,
+    Mean,
+    Measure,
+    MeasureSetup,
+    MetricUnavailable,
+)
 from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.metrics.weights import find_weights, one_line
 from diffusion4k.support.files import sha256_of
@@ -37,7 +45,7 @@ class HpsV3:
         weights: the checkpoint, a file or `OWNER/NAME/FILE` on the hub.
 
     Raises:
-        NotHere: no package.
+        MetricUnavailable: no package.
         UsageError: no such file.
         Diffusion4kError: it cannot be loaded.
     """
@@ -69,17 +77,30 @@ class HpsV3:
             raise Diffusion4kError(f"HPSv3 failed: {one_line(error)}") from None
 
 
-class HpsV3Measure:
+class HpsV3Section(Section):
+    """Weights of HPSv3."""
+
+    hpsv3: Text | None = None
+    """MizzenAI/HPSv3/HPSv3.safetensors; needs the package hpsv3."""
+
+
+class HpsV3Measure(Measure):
     """HPSv3 of each picture."""
 
     name = "hpsv3"
     columns: tuple[Column, ...] = (Mean("hpsv3", "HPSv3", "higher", 2),)
     needs_prompt = True
-    needs_original = False
+    position = 190
+    section = HpsV3Section
 
     def __init__(self, scorer: HpsV3) -> None:
         self._scorer = scorer
         self.protocol = f"HPSv3, weights {sha256_of(scorer.path)}"
+
+    @classmethod
+    def make(cls, setup: MeasureSetup) -> "HpsV3Measure":
+        """By the checkpoint that `hpsv3` names."""
+        return cls(HpsV3(setup.weights("hpsv3"), setup.device))
 
     def __call__(self, picture: MeasuredImage) -> Found:
         return Found({"hpsv3": self._scorer(picture.pil, prompt_of(picture))})

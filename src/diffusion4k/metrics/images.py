@@ -1,4 +1,4 @@
-"""What every metric accepts as an image: a path, a PIL image or an RGB uint8 array."""
+"""What every metric accepts as an image: a path, a PIL image or an RGB uint8 array; its patches."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-__all__ = ["ImageLike", "as_array", "as_pil", "check_batches"]
+__all__ = ["ImageLike", "as_array", "as_pil", "check_batches", "patch_boxes"]
 
 ImageLike: TypeAlias = "str | Path | Image.Image | NDArray[np.uint8]"
 
@@ -71,3 +71,40 @@ def check_batches(images: "Tensor", references: "Tensor") -> None:
             f"images of shapes {tuple(images.shape)} and {tuple(references.shape)}: both must "
             "be (batch, 3, height, width), and equal"
         )
+
+
+def patch_boxes(
+    width: int, height: int, patch_size: int, per_image: int | None = None
+) -> list[tuple[int, int, int, int]]:
+    """Left, top, right, bottom of non-overlapping patches, evenly spread over the image.
+
+    As many rows and columns as fit; with `per_image` the densest grid of at most so many patches
+    that keeps the image's shape. Raises `UsageError` for sizes below 1 and `Diffusion4kError` for
+    an image smaller than a patch.
+    """
+    if patch_size < 1 or (per_image is not None and per_image < 1):
+        raise UsageError(
+            f"patch size {patch_size} and {per_image} patches per image: both must be at least 1"
+        )
+    columns, rows = width // patch_size, height // patch_size
+    if not columns or not rows:
+        raise Diffusion4kError(
+            f"image of {width}x{height} is smaller than one patch of {patch_size}x{patch_size}: "
+            "choose a smaller patch size"
+        )
+    if per_image is not None and columns * rows > per_image:
+        shrink = (per_image / (columns * rows)) ** 0.5
+        columns = min(max(1, int(columns * shrink)), per_image)
+        rows = min(rows, per_image // columns)
+    return [
+        (left, top, left + patch_size, top + patch_size)
+        for top in _spread(height - patch_size, rows)
+        for left in _spread(width - patch_size, columns)
+    ]
+
+
+def _spread(last: int, count: int) -> list[int]:
+    """`count` whole numbers evenly from 0 to `last`; a single one in the middle."""
+    if count == 1:
+        return [last // 2]
+    return [last * n // (count - 1) for n in range(count)]

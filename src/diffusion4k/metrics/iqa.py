@@ -17,26 +17,33 @@ Sources: Mittal et al. 2013 (NIQE), Ke et al., arXiv 2108.05997 (MUSIQ), Yang et
 
 import importlib
 import math
+from collections.abc import Callable
+from functools import partial
 from threading import Lock
 from typing import Any, Literal
 
+from diffusion4k.config.types import Section, Text
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.images import ImageLike, as_array
-from diffusion4k.metrics.measure import Column, Found, Mean, MetricUnavailable
+from diffusion4k.metrics.measure import (
+    Column,
+    Found,
+    Mean,
+    Measure,
+    MeasureSetup,
+    MetricUnavailable,
+)
 from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.metrics.weights import fingerprint, one_line
 
-__all__ = ["HEADINGS", "IqaMeasure", "IqaScore"]
-
-HEADINGS = {"niqe": "NIQE", "musiq": "MUSIQ", "maniqa": "MANIQA"}
-"""Headings of the usual scores; others are named as pyiqa names them."""
+__all__ = ["IqaMeasure", "IqaScore"]
 
 
 class IqaScore:
     """A score of pyiqa by its name, such as `niqe`.
 
     Raises:
-        NotHere: no pyiqa.
+        MetricUnavailable: no pyiqa.
         Diffusion4kError: no such score, or no weights.
     """
 
@@ -81,19 +88,50 @@ class IqaScore:
         return fingerprint(self._metric.state_dict())
 
 
-class IqaMeasure:
-    """A score of pyiqa of each picture."""
+class IqaSection(Section):
+    """Which scores of pyiqa are made."""
 
-    needs_prompt = False
-    needs_original = False
+    pyiqa: tuple[Text, ...] = ("niqe", "musiq", "maniqa")
+    """Scores of the package pyiqa, where it is installed; it fetches its weights itself."""
+
+
+class IqaMeasure(Measure):
+    """A score of pyiqa of each picture; each score is a measure of its own."""
+
+    columns: tuple[Column, ...] = (
+        Mean("niqe", "NIQE", "lower", 3),
+        Mean("musiq", "MUSIQ", "higher", 3),
+        Mean("maniqa", "MANIQA", "higher", 3),
+    )
+    """Columns of the usual scores; others are named as pyiqa names them."""
+    position = 200
+    section = IqaSection
 
     def __init__(self, score: IqaScore) -> None:
         self._score = score
         self.name = score.name
-        heading = HEADINGS.get(score.name, score.name)
+        headings = {column.name: column.heading for column in type(self).columns}
         better: Literal["lower", "higher"] = "lower" if score.lower_better else "higher"
-        self.columns: tuple[Column, ...] = (Mean(score.name, heading, better, 3),)
+        self.columns = (Mean(score.name, headings.get(score.name, score.name), better, 3),)
         self.protocol = f"pyiqa {score.version} {score.name}, weights {score.fingerprint()}"
+
+    @classmethod
+    def makers(cls, setup: MeasureSetup) -> dict[tuple[str, ...], Callable[[], Measure]]:
+        """One for each score that `pyiqa` names."""
+        section = setup.section(IqaSection)
+        asked = "pyiqa" in section.model_fields_set
+        return {(name,): partial(cls._made, name, setup.device, asked) for name in section.pyiqa}
+
+    @classmethod
+    def _made(cls, name: str, device: str, asked: bool) -> Measure:
+        try:
+            return cls(IqaScore(name, device))
+        except MetricUnavailable:
+            raise
+        except Diffusion4kError as error:
+            if asked:
+                raise
+            raise MetricUnavailable(str(error)) from None
 
     def __call__(self, picture: MeasuredImage) -> Found:
         return Found({self.name: self._score(picture.pixels)})

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from diffusion4k.metrics.measure import Features
-from diffusion4k.metrics.stacked import check_pair, stacked
+from diffusion4k.metrics.measure import Features, check_pair, stacked
 
 __all__ = ["Kid", "kid", "kid_of_folders"]
 

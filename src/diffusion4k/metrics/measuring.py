@@ -7,7 +7,7 @@ the store; only numbers stay in memory, and features are read back when a distan
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.measure import Measure
 from diffusion4k.metrics.picture import MeasuredImage
+from diffusion4k.metrics.selection import takes_prompts
 from diffusion4k.metrics.store import MeasureStore, StoreError, read_features
 from diffusion4k.support.cores import cores
 from diffusion4k.support.prefetch import prefetch
+from diffusion4k.support.wording import counted
 
-__all__ = ["Measured", "measure_all"]
+__all__ = ["Measured", "measure_all", "measure_folder", "name_in"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,41 @@ def measure_all(
             pictures,
             workers=workers or cores(),
         )
+
+
+def measure_folder(
+    folder: Path,
+    pictures: Sequence[MeasuredImage],
+    measures: Sequence[Measure],
+    store: MeasureStore,
+    on_each: Callable[[Measured], object] = lambda _: None,
+) -> tuple[list[Measured], list[Measured]]:
+    """The findings in a folder's pictures, in order, and the pictures that cannot be measured.
+
+    Measures that need a prompt are left out where one is not known. `on_each` is called as soon as
+    a picture is done.
+
+    Raises:
+        StoreError: the store's folder cannot be written.
+        Diffusion4kError: none of the pictures can be measured.
+    """
+    good: list[Measured] = []
+    bad: list[Measured] = []
+    measures = takes_prompts(measures, [picture.prompt for picture in pictures])
+    for found in measure_all(pictures, measures, store):
+        (bad if found.problem else good).append(found)
+        on_each(found)
+    if bad and not good:
+        name, why = name_in(folder, bad[0].path), bad[0].problem
+        raise Diffusion4kError(
+            f"{folder}: none of its {counted(len(bad), 'image')} could be measured; {name}: {why}"
+        )
+    return good, bad
+
+
+def name_in(folder: Path, path: Path) -> str:
+    """An image's name below its folder; a cropped one lies elsewhere."""
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Metrics of one's own: `module:function`, from the pixels of a picture to a number.
 
 A class may be named in its place; it is made once, without arguments. What it makes is called with
-the pixels, or, where it has `columns` and a `protocol`, with the picture, as `columns.Measure` is.
+the pixels, or, where it has `columns` and a `protocol`, with the picture, as `measure.Measure` is.
 """
 
 import inspect
@@ -13,35 +13,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.metrics.measure import Column, Found, Mean, Measure
-from diffusion4k.metrics.network_measures import network_columns
+from diffusion4k.metrics.measure import Found, Mean, Measure
 from diffusion4k.metrics.picture import MeasuredImage
-from diffusion4k.metrics.weight_free import (
-    DetailLikeness,
-    GlcmTexture,
-    JpegSize,
-    SpectrumMeasure,
-    TokenGrid,
-)
+from diffusion4k.metrics.registry import known_columns, measure_kinds
 from diffusion4k.support.own_code import load_own, one_line, source_hash
 
 __all__ = ["OwnMetric", "own_measures"]
 
 _MEASURE = ("name", "protocol", "columns", "needs_prompt", "needs_original")
-_WEIGHT_FREE = (GlcmTexture, JpegSize, SpectrumMeasure, DetailLikeness, TokenGrid)
 _OF_FILES = ("width", "height", "raw_bytes", "jpeg_bytes", "jpeg_source", "seed", "prompt")
 _DIGITS = 3
 _TRIED = (96, 128, 3)
 
 
-class OwnMetric:
+class OwnMetric(Measure):
     """A function of pixels `(H, W, 3)` uint8, called by several threads at once.
 
     What it says about itself is taken over, where it does: `heading`, `digits` after the point, and
     `better`, which is `higher` or `lower`.
     """
-
-    needs_prompt = needs_original = False
 
     def __init__(self, code: str, function: Callable[[NDArray[np.uint8]], float]) -> None:
         self._code, self._function = code, function
@@ -51,9 +41,7 @@ class OwnMetric:
         better, digits = getattr(function, "better", ""), getattr(function, "digits", _DIGITS)
         if better not in ("higher", "lower", ""):
             raise UsageError(f"{code}: better is {better!r}, allowed 'higher', 'lower' or ''")
-        self.columns: tuple[Column, ...] = (
-            Mean(self.name, str(heading), cast(Any, better), int(digits)),
-        )
+        self.columns = (Mean(self.name, str(heading), cast(Any, better), int(digits)),)
 
     def __call__(self, picture: MeasuredImage) -> Found:
         """Raises `Diffusion4kError` where the function fails, or gives no finite number."""
@@ -93,8 +81,8 @@ def own_measures(codes: Sequence[str], key: str) -> list[Measure]:
 
 def _names() -> set[str]:
     """What results call something else."""
-    columns = [column.name for kind in _WEIGHT_FREE for column in kind.columns]
-    return {*columns, *(kind.name for kind in _WEIGHT_FREE), *network_columns(), *_OF_FILES}
+    columns = (column.name for column in known_columns())
+    return {*columns, *(getattr(kind, "name", "") for kind in measure_kinds()), *_OF_FILES}
 
 
 def _measure(code: str, key: str) -> Measure:

@@ -6,15 +6,16 @@ tiles it sees less context than in one piece.
 """
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diffusion4k.config.types import Section, Text
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.metrics.fidelity import psnr
 from diffusion4k.metrics.images import as_array
-from diffusion4k.metrics.measure import Column, Found, Mean
+from diffusion4k.metrics.measure import Column, Found, Mean, Measure, MeasureSetup
 from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.metrics.ssim import ssim
 from diffusion4k.metrics.weights import fingerprint, one_line
@@ -22,7 +23,7 @@ from diffusion4k.metrics.weights import fingerprint, one_line
 if TYPE_CHECKING:
     from torch import nn
 
-    from diffusion4k.metrics.lpips import Lpips
+    from diffusion4k.metrics.architectures.lpips import Lpips
 
 __all__ = ["FidelityMeasure", "LpipsMeasure", "tiled"]
 
@@ -50,7 +51,7 @@ def tiled(
     return total / image.size
 
 
-class FidelityMeasure:
+class FidelityMeasure(Measure):
     """PSNR in dB (infinite for a picture equal to its original) and SSIM."""
 
     name = "fidelity"
@@ -59,26 +60,45 @@ class FidelityMeasure:
         Mean("psnr", "PSNR", "higher", 2),
         Mean("ssim", "SSIM", "higher", 3),
     )
-    needs_prompt = False
     needs_original = True
+    position = 110
 
     def __call__(self, picture: MeasuredImage) -> Found:
         image, original = _pair(picture)
         return Found({"psnr": psnr(image, original), "ssim": ssim(image, original)})
 
 
-class LpipsMeasure:
+class LpipsSection(Section):
+    """Weights of LPIPS."""
+
+    lpips: Text | None = None
+    """alexnet-owt-7be5be79.pth; vgg16-397923af.pth with `lpips_network: vgg`."""
+    lpips_network: Literal["vgg", "alex"] = "alex"
+    lpips_heads: Text | None = None
+    """LPIPS heads; by default those of the installed package lpips."""
+
+
+class LpipsMeasure(Measure):
     """LPIPS of a picture and its original."""
 
     name = "lpips"
     columns: tuple[Column, ...] = (Mean("lpips", "LPIPS", "lower", 3),)
-    needs_prompt = False
     needs_original = True
+    position = 120
+    section = LpipsSection
 
     def __init__(self, network: "Lpips", device: str = "cpu") -> None:
         self._network, self._device = network.to(device), device
         weights = fingerprint(network.state_dict())
         self.protocol = f"{network.name} v0.1, tiles of {_TILE}, weights {weights}"
+
+    @classmethod
+    def make(cls, setup: MeasureSetup) -> "LpipsMeasure":
+        """By the network and the files that the keys in `lpips` name."""
+        from diffusion4k.metrics.architectures.lpips import Lpips
+
+        weights, section = setup.weights("lpips"), setup.section(LpipsSection)
+        return cls(Lpips(section.lpips_network, weights, section.lpips_heads), setup.device)
 
     def __call__(self, picture: MeasuredImage) -> Found:
         image, original = _pair(picture)

@@ -10,10 +10,11 @@ Source: Kirstain et al., arXiv 2305.01569; yuvalkirstain/PickScore_v1 (its folde
 tokenizer of laion/CLIP-ViT-H-14-laion2B-s32B-b79K).
 """
 
+from diffusion4k.config.types import Section, Text
 from diffusion4k.metrics.clip import Clip
 from diffusion4k.metrics.clip_score import prompt_of
 from diffusion4k.metrics.images import ImageLike, as_pil
-from diffusion4k.metrics.measure import Column, Found, Mean
+from diffusion4k.metrics.measure import Column, Found, Mean, Measure, MeasureSetup
 from diffusion4k.metrics.picture import MeasuredImage
 
 __all__ = ["PickScoreMeasure", "pick_score"]
@@ -24,17 +25,30 @@ def pick_score(image: ImageLike, prompt: str, model: Clip) -> float:
     return model.scale * float(model.embed(as_pil(image)) @ model.embed_text(prompt))
 
 
-class PickScoreMeasure:
+class PickScoreSection(Section):
+    """Weights of PickScore."""
+
+    pickscore: Text | None = None
+    """yuvalkirstain/PickScore_v1."""
+
+
+class PickScoreMeasure(Measure):
     """PickScore of each picture."""
 
     name = "pickscore"
     columns: tuple[Column, ...] = (Mean("pickscore", "PickScore", "higher", 2),)
     needs_prompt = True
-    needs_original = False
+    position = 180
+    section = PickScoreSection
 
     def __init__(self, model: Clip) -> None:
         self._model = model
         self.protocol = f"PickScore, prompts cut, weights {model.fingerprint()}"
+
+    @classmethod
+    def make(cls, setup: MeasureSetup) -> "PickScoreMeasure":
+        """By the model that `pickscore` names."""
+        return cls(Clip(setup.weights("pickscore"), setup.device))
 
     def __call__(self, picture: MeasuredImage) -> Found:
         return Found({"pickscore": pick_score(picture.pil, prompt_of(picture), self._model)})

@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from diffusion4k.metrics.glcm import PATCH, glcm_map
 from diffusion4k.metrics.images import ImageLike, as_array
-from diffusion4k.wavelet import dwt2
 
 __all__ = ["Box", "busiest_places", "detail_map"]
 
@@ -70,6 +68,10 @@ def _away(shape: tuple[int, ...], boxes: Sequence[Box], cells: int) -> NDArray[n
 
 def _structure(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """E2 / E1 of every patch."""
+    import torch
+
+    from diffusion4k.wavelet import dwt2
+
     rows, columns = pixels.shape[0] // PATCH, pixels.shape[1] // PATCH
     inside = pixels[: rows * PATCH, : columns * PATCH]
     image = torch.from_numpy(inside @ np.array(_GREY, np.float32))[None, None]

@@ -1,20 +1,22 @@
 """Which measures the pictures of a folder get, in `evaluate --all` and in the benchmark alike."""
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from diffusion4k.metrics.measure import Distance, Measure, Unavailable
-from diffusion4k.metrics.network_measures import network_measures
-from diffusion4k.metrics.networks import Networks
-from diffusion4k.metrics.pairs import LpipsMeasure
-from diffusion4k.metrics.weight_free import MeasureSettings, weight_free_measures
+from diffusion4k.metrics.registry import make_measures, measure_kinds
+from diffusion4k.metrics.settings import MeasureSettings
 from diffusion4k.support.wording import counted
+
+if TYPE_CHECKING:
+    from diffusion4k.metrics.networks import Networks
 
 __all__ = ["lacking_prompts", "measures_for", "takes_prompts"]
 
 
 def measures_for(
     settings: MeasureSettings,
-    networks: Networks,
+    networks: "Networks",
     device: str = "cpu",
     *,
     has_reference: bool,
@@ -27,9 +29,9 @@ def measures_for(
     Raises:
         Diffusion4kError: weights that are named and cannot be used.
     """
-    with_networks, missing = network_measures(networks, device)
+    made, missing = make_measures(settings, networks, device)
     measures, without = [], []
-    for measure in [*weight_free_measures(settings), *with_networks, *own]:
+    for measure in [*made, *own]:
         if measure.needs_original:
             continue
         if not has_reference and all(isinstance(column, Distance) for column in measure.columns):
@@ -39,7 +41,9 @@ def measures_for(
     if without:
         reason = "no photographs: name their folder with `reference`"
         missing.append(Unavailable(tuple(without), reason))
-    of_originals = {column.name for column in LpipsMeasure.columns}
+    of_originals = {
+        column.name for kind in measure_kinds() if kind.needs_original for column in kind.columns
+    }
     return measures, [each for each in missing if not of_originals.issuperset(each.columns)]
 
 

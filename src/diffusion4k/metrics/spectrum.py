@@ -20,15 +20,26 @@ Source of the averaged spectrum: Welch 1967.
 """
 
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.images import ImageLike, as_array
+from diffusion4k.metrics.measure import Column, Distance, Found, Mean, Measure
+from diffusion4k.metrics.picture import MeasuredImage
 
-__all__ = ["LEVELS", "RINGS", "TILE", "band_energies", "grey_of", "log_distance", "ring_powers"]
+__all__ = [
+    "LEVELS",
+    "RINGS",
+    "TILE",
+    "SpectrumMeasure",
+    "band_energies",
+    "grey_of",
+    "log_distance",
+    "ring_powers",
+]
 
 LEVELS = 5
 TILE = 128
@@ -120,6 +131,49 @@ def log_distance(
             raise Diffusion4kError(f"the {which} folder holds no pictures to compare")
         means.append(total / count)
     return float(np.sqrt(np.mean(np.square(means[0] - means[1]))))
+
+
+class SpectrumMeasure(Measure):
+    """Wavelet-band energies and the radial spectrum."""
+
+    name = "spectrum"
+    protocol = (
+        f"OpenCV grey; log2 energies of {LEVELS} Haar levels; log2 power in {RINGS} rings of "
+        f"{TILE}x{TILE} Hann-windowed tiles"
+    )
+    columns: tuple[Column, ...] = (
+        *(
+            Mean(f"band_{level}", f"energy at {2**level} px (log2)", "", 2)
+            for level in range(1, LEVELS + 1)
+        ),
+        *(
+            Distance(
+                f"band_{level}_distance",
+                f"energy at {2**level} px, distance",
+                "lower",
+                3,
+                "bands",
+                partial(log_distance, part=slice(3 * level - 3, 3 * level)),
+            )
+            for level in range(1, LEVELS + 1)
+        ),
+        Distance("bands_distance", "wavelet bands, distance", "lower", 3, "bands", log_distance),
+        Distance("spectrum_distance", "spectrum, distance", "lower", 3, "spectrum", log_distance),
+    )
+    position = 30
+
+    def __call__(self, picture: MeasuredImage) -> Found:
+        """Raises `Diffusion4kError` for a picture smaller than a tile."""
+        grey = grey_of(picture.pixels, TILE)
+        bands = band_energies(grey)
+        levels = np.log2(np.exp2(bands).mean(axis=1))
+        return Found(
+            {f"band_{n}": float(energy) for n, energy in enumerate(levels, 1)},
+            {
+                "bands": bands.reshape(1, -1).astype(np.float32),
+                "spectrum": ring_powers(grey)[None].astype(np.float32),
+            },
+        )
 
 
 @lru_cache(maxsize=1)

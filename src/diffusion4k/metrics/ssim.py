@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
 
 from diffusion4k.errors import UsageError
 from diffusion4k.metrics.images import ImageLike, as_array
@@ -61,6 +60,8 @@ def _sum(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 def _window(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    from scipy.ndimage import gaussian_filter1d
+
     for axis in (0, 1):
         x = gaussian_filter1d(x, _SIGMA, axis=axis, radius=_RADIUS)
     return x[_RADIUS:-_RADIUS, _RADIUS:-_RADIUS]

@@ -22,31 +22,18 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.errors import Diffusion4kError
 from diffusion4k.metrics.images import ImageLike, as_array
+from diffusion4k.metrics.measure import Column, Found, Mean, Measure, MeasureSetup
+from diffusion4k.metrics.picture import MeasuredImage
+from diffusion4k.metrics.settings import BLOCK, PERIOD, check_period
 from diffusion4k.metrics.spectrum import grey_of
 
-__all__ = ["PERIOD", "check_period", "token_grid_ratio"]
+__all__ = ["TokenGrid", "token_grid_ratio"]
 
-PERIOD = 32
-"""Pixels a side of a token at F=16 with patches of 2x2 latents."""
-_BLOCK = 8
 _REACH = 24
 _LEAST = 0.05
 _STRIP = 256  # rows that are looked at together, to fit the cache
-
-
-def check_period(period: int) -> None:
-    """Refuse a period that has no other positions of the same kind.
-
-    Raises:
-        UsageError: below 3, 4 or 8: JPEG blocks and a decoder's own steps have these periods.
-    """
-    if period < 3 or _BLOCK % period == 0:
-        raise UsageError(
-            f"grid period {period}: allowed are whole numbers of pixels from 3, except 4 and 8, "
-            "which are the periods of JPEG blocks; a token of F=16 has 32"
-        )
 
 
 def token_grid_ratio(image: ImageLike, period: int = PERIOD) -> float:
@@ -77,6 +64,27 @@ def token_grid_ratio(image: ImageLike, period: int = PERIOD) -> float:
     return float((at_borders + least) / (beside + least))
 
 
+class TokenGrid(Measure):
+    """Steps at the borders of a transformer's tokens."""
+
+    name = "token_grid"
+    columns: tuple[Column, ...] = (Mean("token_grid_ratio", "Token-grid ratio", "lower", 3),)
+    position = 50
+
+    def __init__(self, period: int = PERIOD) -> None:
+        self._period = period
+        self.protocol = f"OpenCV grey; borders every {period} pixels, multiples of 8 beside them"
+
+    @classmethod
+    def make(cls, setup: MeasureSetup) -> "TokenGrid":
+        """With the period of the settings."""
+        return cls(setup.settings.grid_period)
+
+    def __call__(self, picture: MeasuredImage) -> Found:
+        """Raises `Diffusion4kError` for a picture no larger than a token."""
+        return Found({"token_grid_ratio": token_grid_ratio(picture.pixels, self._period)})
+
+
 def _steps(grey: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """d of columns `(W,)` and of rows `(H,)`; that at 0 is of no use."""
     height, width = grey.shape
@@ -93,6 +101,6 @@ def _steps(grey: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.flo
 
 def _neighbours(border: int, period: int, size: int) -> NDArray[np.intp]:
     """Positions that the border is compared with, in a picture of `size` pixels."""
-    step = math.gcd(period, _BLOCK)
+    step = math.gcd(period, BLOCK)
     found = border + np.arange(-(_REACH // step), _REACH // step + 1) * step
     return found[(found > 0) & (found < size) & (found % period != 0)]

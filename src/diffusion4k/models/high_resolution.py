@@ -5,48 +5,43 @@ A model folder states them in its `diffusion4k.json`, for sampling and fine-tuni
     {"high_resolution": {"positions": "yarn", "time_dependent": true, "attention_chunk": 4096}}
 
 and `generate`, `plan` and recipes may give them in its place, key by key. Which positions a family
-knows stands in its file; what they do in `families.positions`.
+knows stands in its file; what they do in `models.positions`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from typing import Annotated, Any, Literal
 
-import torch
-from torch import nn
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
+from pydantic import Field, ValidationError
 
+from diffusion4k.config.problems import list_problems
+from diffusion4k.config.types import Count, Section
 from diffusion4k.errors import Diffusion4kError
 
-__all__ = [
-    "ROTARY",
-    "TABLE",
-    "ChunkedAttention",
-    "HighResolution",
-    "chunk_attention",
-    "given_options",
-]
+__all__ = ["ROTARY", "TABLE", "TRAINED_TOKENS", "HighResolution", "given_options"]
 
 TABLE = ("extend", "interpolate")
 """Methods for tables of positions, which reach up to `side`."""
 ROTARY = ("ntk", "yarn")
 """Methods for rotary positions, which are scaled beyond `trained_tokens`."""
+TRAINED_TOKENS = 64
+"""Tokens a side of the training images, where nothing else is stated."""
 
 
-@dataclass(frozen=True)
-class HighResolution:
-    """The options of a model; what they may be together with a family's methods `checked` says."""
+class HighResolution(Section):
+    """The options of a model or of a recipe; null: as the model's folder states, or off.
 
-    positions: str | None = None
+    What they may be together with a family's methods `checked` says.
+    """
+
+    positions: Literal["extend", "interpolate", "ntk", "yarn"] | None = None
     """How position embeddings go beyond the training size; None: as the model has them."""
-    side: int | None = None
+    side: Count | None = None
     """Longest side in pixels that a table of positions has to reach."""
-    trained_tokens: int = 64
-    """Tokens a side of the training images: rotary positions are scaled beyond it."""
-    time_dependent: bool = False
+    trained_tokens: Count | None = None
+    """Tokens a side of the training images: rotary positions are scaled beyond it; None: 64."""
+    time_dependent: Annotated[bool, Field(strict=True)] | None = None
     """Scale rotary positions by the noise level."""
-    attention_chunk: int | None = None
+    attention_chunk: Count | None = None
     """Queries that one attention call sees at most; None: all."""
 
     @classmethod
@@ -70,18 +65,11 @@ class HighResolution:
         """
         if not isinstance(stated, Mapping):
             raise error(f"{where}: found {stated!r}, allowed an object")
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(stated.keys() - known):
-            raise error(f"{where}: unknown {unknown[0]}; known: {', '.join(sorted(known))}")
-        for key in ("side", "trained_tokens", "attention_chunk"):
-            value = stated.get(key, 1)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise error(f"{where}.{key}: found {value!r}, allowed a whole number from 1")
-        if not isinstance(stated.get("time_dependent", False), bool):
-            raise error(
-                f"{where}.time_dependent: found {stated['time_dependent']!r}, allowed true or false"
-            )
-        wanted = cls(**stated)
+        try:
+            wanted = cls.model_validate(dict(stated))
+        except ValidationError as problem:
+            found = list_problems(problem, cls, dict(stated))
+            raise error("; ".join(f"{where}.{each}" for each in found)) from None
         if wanted.positions is not None and wanted.positions not in methods:
             allowed = ", ".join(methods) or "none: they need none or have no such choice"
             raise error(
@@ -89,7 +77,7 @@ class HighResolution:
                 f"{allowed}"
             )
         for key in ("time_dependent", "trained_tokens"):
-            if stated.get(key) and wanted.positions not in ROTARY:
+            if getattr(wanted, key) and wanted.positions not in ROTARY:
                 raise error(
                     f"{where}.{key}: has no effect without positions {' or '.join(ROTARY)}: give "
                     "one of them, if the family has them, or leave it out"
@@ -109,47 +97,3 @@ def given_options(sides: tuple[int | None, int | None], **options: Any) -> dict[
     if given.get("positions") in TABLE and known:
         given["side"] = max(known)
     return given
-
-
-class ChunkedAttention(TorchFunctionMode):
-    """Runs `scaled_dot_product_attention` for at most `chunk` queries at a time.
-
-    Each query's result depends on no other query, so the result is the same to rounding. It saves
-    memory where PyTorch falls back to the kernel that writes the whole matrix of scores, `tokens^2`
-    numbers a head (arXiv 2112.05682, section 2). Without gradients only: they would keep every
-    chunk.
-    """
-
-    def __init__(self, chunk: int) -> None:
-        super().__init__()
-        self.chunk = chunk
-
-    def __torch_function__(
-        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if function is not functional.scaled_dot_product_attention or torch.is_grad_enabled():
-            return function(*args, **kwargs)
-        names = ("query", "key", "value", "attn_mask")
-        given = dict(zip(names, args, strict=False)) | kwargs
-        query, mask = given.pop("query"), given.pop("attn_mask", None)
-        if query.shape[-2] <= self.chunk or given.get("is_causal"):
-            return function(*args, **kwargs)
-        parts = []
-        for start in range(0, query.shape[-2], self.chunk):
-            rows = slice(start, start + self.chunk)
-            # A mask with one row holds for all queries.
-            part = mask if mask is None or mask.shape[-2] == 1 else mask[..., rows, :]
-            parts.append(function(query[..., rows, :], attn_mask=part, **given))
-        return torch.cat(parts, dim=-2)
-
-
-def chunk_attention(transformer: nn.Module, chunk: int) -> None:
-    """Make every attention of `transformer` a `ChunkedAttention`."""
-    forward = transformer.forward
-
-    def chunked(*args: Any, **kwargs: Any) -> Any:
-        with ChunkedAttention(chunk):
-            return forward(*args, **kwargs)
-
-    transformer.forward = chunked

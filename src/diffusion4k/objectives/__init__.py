@@ -13,7 +13,13 @@ composition of four parts, `composed.Composed`:
 
 Those that have a name in a paper are in `named`: plain flow matching, wavelet-based latent
 fine-tuning (WLF), the SNR-aware Huber wavelet, latent wavelet diffusion (LWD).
+
+A recipe's sections follow from these classes, and it is read without waiting for torch: so torch is
+imported where it computes.
 """
+
+import importlib
+import pkgutil
 
 from diffusion4k.objectives.composed import Composed, Objective
 from diffusion4k.objectives.named import (
@@ -31,3 +37,7 @@ __all__ = [
     "SnrHuberWavelet",
     "WaveletFlow",
 ]
+
+# A recipe knows every part that stands in a file of this folder (see `config.part`).
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")

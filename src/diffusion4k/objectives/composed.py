@@ -11,17 +11,20 @@ with b the sub-bands, w_b their weights and N the number of all coefficients, al
 mask leaves out. Weights are not normalised.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
-import torch
-from torch import Tensor
-
-from diffusion4k.objectives.masks import Mask
+from diffusion4k.config.part import Part, Unnamed
+from diffusion4k.objectives.masks import EnergyMask, Mask
 from diffusion4k.objectives.norms import Norm, Squared
-from diffusion4k.objectives.transforms import Identity, Transform
+from diffusion4k.objectives.transforms import Identity, Transform, Wavelet
 from diffusion4k.objectives.weightings import Constant, Weighting
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Composed", "Objective", "velocity_error"]
 
@@ -50,7 +53,7 @@ class Objective(Protocol):
 
 
 @dataclass(frozen=True)
-class Composed:
+class Composed(Part, Objective):
     """An objective of these parts; without any it is plain flow matching.
 
     Args:
@@ -64,20 +67,25 @@ class Composed:
         ValueError: unknown space.
     """
 
-    space: Literal["velocity", "latents"] = "velocity"
+    name = "composed"
+    space: Literal["latents", "velocity"] = "velocity"
     weighting: Weighting = field(default_factory=Constant)
-    transform: Transform = field(default_factory=Identity)
+    transform: Annotated[Transform, Unnamed("wavelet")] = field(default_factory=Identity)
     norm: Norm = field(default_factory=Squared)
-    mask: Mask | None = None
+    mask: Annotated[Mask | None, Unnamed("energy")] = None
 
-    def __post_init__(self) -> None:
-        if self.space not in ("velocity", "latents"):
-            raise ValueError(f"space must be latents or velocity, got {self.space!r}")
+    @property
+    def levels(self) -> int:
+        """Height and width of the latents must be multiples of 2^levels."""
+        levels = self.transform.levels if isinstance(self.transform, Wavelet) else 0
+        return max(levels, 1 if isinstance(self.mask, EnergyMask) else 0)
 
     def __call__(
         self, velocity: Tensor, *, latents: Tensor, noise: Tensor, sigma: Tensor
     ) -> Tensor:
         """See `Objective`."""
+        from torch import cat
+
         error = velocity_error(velocity, latents, noise, sigma)
         sigma = sigma.to(error)
         if self.space == "latents":
@@ -86,7 +94,7 @@ class Composed:
             error = error * self.mask(latents, noise, sigma)
         level = sigma.view(-1, 1, 1)
         sums = [self.norm(bands, level).sum(dim=2) for bands in self.transform(error)]
-        weighted = torch.cat(sums, dim=1) * self.transform.weights(sigma)
+        weighted = cat(sums, dim=1) * self.transform.weights(sigma)
         return self.weighting(sigma) * weighted.sum(dim=1) / math.prod(error.shape[1:])
 
 
@@ -99,6 +107,8 @@ def velocity_error(velocity: Tensor, latents: Tensor, noise: Tensor, sigma: Tens
         )
     if sigma.shape != velocity.shape[:1]:
         raise ValueError(f"sigma must have shape ({velocity.shape[0]},), got {tuple(sigma.shape)}")
+    from torch import float32, promote_types
+
     # Differences of 16-bit numbers lose most of their digits when the error is small.
-    wide = torch.promote_types(velocity.dtype, torch.float32)
+    wide = promote_types(velocity.dtype, float32)
     return velocity.to(wide) - (noise.to(wide) - latents.to(wide))

@@ -1,14 +1,15 @@
 r"""Which positions of the latents count, at which noise level."""
 
-import math
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from diffusion4k.config.part import Part
+from diffusion4k.config.types import Probability
 
-from diffusion4k.wavelet import dwt2
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["EnergyMask", "Mask"]
 
@@ -22,7 +23,7 @@ class Mask(Protocol):
 
 
 @dataclass(frozen=True)
-class EnergyMask:
+class EnergyMask(Part, Mask):
     """1 where A + lower >= sigma, else 0: latent wavelet diffusion (LWD), arXiv 2506.00433, eq. 6.
 
     A is where the detail is: LH^2 + HL^2 + HH^2 of a one-level Haar transform, mean over channels,
@@ -39,29 +40,27 @@ class EnergyMask:
         ValueError: an argument out of its range.
     """
 
-    lower: float = 0.3
+    name = "energy"
+    lower: Probability = 0.3
     of: Literal["latents", "noisy"] = "latents"
 
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.lower) and 0 <= self.lower <= 1):
-            raise ValueError(f"lower must lie in [0, 1], got {self.lower}")
-        if self.of not in ("latents", "noisy"):
-            raise ValueError(f"of must be latents or noisy, got {self.of!r}")
-
-    @torch.no_grad()
     def __call__(self, latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         """See `Mask`. Height and width must be even."""
-        level = sigma.view(-1, 1, 1, 1)
-        shown = latents.to(sigma)
+        level = sigma.detach().view(-1, 1, 1, 1)
+        shown = latents.detach().to(sigma)
         if self.of == "noisy":
-            shown = (1 - level) * shown + level * noise.to(sigma)
+            shown = (1 - level) * shown + level * noise.detach().to(sigma)
         return (energy_map(shown) + self.lower >= level).to(sigma)
 
 
 def energy_map(latents: Tensor) -> Tensor:
     """A in [0, 1] of latents `(B, C, H, W)`: `(B, 1, H, W)`."""
+    from torch.nn.functional import interpolate
+
+    from diffusion4k.wavelet import dwt2
+
     detail = dwt2(latents)[:, latents.shape[1] :]  # all channels' LH, HL, HH
     energy = 3 * detail.square().mean(dim=1, keepdim=True)
-    energy = F.interpolate(energy, size=latents.shape[-2:], mode="bilinear", align_corners=False)
+    energy = interpolate(energy, size=latents.shape[-2:], mode="bilinear", align_corners=False)
     least, most = energy.amin(dim=(2, 3), keepdim=True), energy.amax(dim=(2, 3), keepdim=True)
     return (energy - least) / (most - least + 1e-8)

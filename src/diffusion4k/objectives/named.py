@@ -11,24 +11,32 @@ frequencies. A frequency effect needs unequal weights, another norm, or a mask. 
 taken with equal weights too: no hidden short cut.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from torch import Tensor
-
-from diffusion4k.objectives.composed import Composed, velocity_error
+from diffusion4k.config.part import Part
+from diffusion4k.config.types import NonNegative, Positive, Probability, Text, not_all_zero
+from diffusion4k.objectives.composed import Composed, Objective, velocity_error
 from diffusion4k.objectives.masks import EnergyMask
 from diffusion4k.objectives.norms import SnrHuber
 from diffusion4k.objectives.transforms import Bands, Wavelet
 from diffusion4k.objectives.weightings import PathMinSnr
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 __all__ = ["FlowMatching", "LatentWaveletDiffusion", "SnrHuberWavelet", "WaveletFlow"]
 
 
 @dataclass(frozen=True)
-class FlowMatching:
+class FlowMatching(Part, Objective):
     """Plain flow matching: the mean squared error of the velocity, weight 1 for every sigma."""
+
+    name = "flow-matching"
+    levels: ClassVar[int] = 0
 
     def __call__(
         self, velocity: Tensor, *, latents: Tensor, noise: Tensor, sigma: Tensor
@@ -38,13 +46,18 @@ class FlowMatching:
 
 
 @dataclass(frozen=True)
-class _Named:
+class _Named(Part, Objective):
     """A composition with arguments of its own, made once from them."""
 
     composed: Composed = field(init=False, repr=False, compare=False)
 
     def _compose(self, composed: Composed) -> None:
         object.__setattr__(self, "composed", composed)
+
+    @property
+    def levels(self) -> int:
+        """Height and width of the latents must be multiples of 2^levels."""
+        return self.composed.levels
 
     def __call__(
         self, velocity: Tensor, *, latents: Tensor, noise: Tensor, sigma: Tensor
@@ -70,11 +83,15 @@ class WaveletFlow(_Named):
         ValueError: an argument out of its range.
     """
 
-    wavelet: str = "haar"
+    name = "wavelet-flow"
+    wavelet: Text = "haar"
     space: Literal["latents", "velocity"] = "velocity"
-    band_weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    band_weights: Annotated[
+        tuple[NonNegative, NonNegative, NonNegative, NonNegative], not_all_zero
+    ] = (1.0, 1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         weights = tuple(float(weight) for weight in self.band_weights)
         allowed = all(math.isfinite(weight) and weight >= 0 for weight in weights)
         if len(weights) != 4 or not allowed or not any(weights):
@@ -110,14 +127,16 @@ class SnrHuberWavelet(_Named):
         ValueError: an argument out of its range.
     """
 
-    wavelet: str = "haar"
-    c_min: float = 0.2
-    c_max: float = 1.0
-    gamma: float = 5.0
-    alpha: float = 0.5
-    beta: float = 1.0
+    name = "snr-huber-wavelet"
+    wavelet: Text = "haar"
+    c_min: Positive = 0.2
+    c_max: Positive = 1.0
+    gamma: Positive = 5.0
+    alpha: Probability = 0.5
+    beta: NonNegative = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._compose(
             Composed(
                 space="latents",
@@ -142,8 +161,10 @@ class LatentWaveletDiffusion(_Named):
         ValueError: an argument out of its range.
     """
 
-    lower: float = 0.3
+    name = "lwd"
+    lower: Probability = 0.3
     of: Literal["latents", "noisy"] = "latents"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._compose(Composed(mask=EnergyMask(self.lower, self.of)))

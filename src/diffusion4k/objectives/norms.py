@@ -5,12 +5,17 @@ an outlier pulls with the force c at most. It is computed as r^2 / (1 + sqrt(1 +
 without a difference of nearly equal numbers; for c to infinity it is half the squared error.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from torch import Tensor
+from diffusion4k.config.part import Part
+from diffusion4k.config.types import Positive, Probability
+from diffusion4k.objectives.weightings import signal_to_noise
 
-from diffusion4k.objectives.weightings import positive, signal_to_noise
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Absolute", "Norm", "PseudoHuber", "SnrHuber", "Squared"]
 
@@ -24,8 +29,10 @@ class Norm(Protocol):
 
 
 @dataclass(frozen=True)
-class Squared:
+class Squared(Part, Norm):
     """r^2."""
+
+    name = "squared"
 
     def __call__(self, error: Tensor, sigma: Tensor) -> Tensor:
         """See `Norm`."""
@@ -33,8 +40,10 @@ class Squared:
 
 
 @dataclass(frozen=True)
-class Absolute:
+class Absolute(Part, Norm):
     """|r| (L1), with gradient 0 at r = 0."""
+
+    name = "l1"
 
     def __call__(self, error: Tensor, sigma: Tensor) -> Tensor:
         """See `Norm`."""
@@ -42,13 +51,11 @@ class Absolute:
 
 
 @dataclass(frozen=True)
-class PseudoHuber:
+class PseudoHuber(Part, Norm):
     """c^2 (sqrt(1 + (r/c)^2) - 1) with one c, as Song and Dhariwal, arXiv 2310.14189."""
 
-    c: float = 1.0
-
-    def __post_init__(self) -> None:
-        positive("c", self.c)
+    name = "pseudo-huber"
+    c: Positive = 1.0
 
     def __call__(self, error: Tensor, sigma: Tensor) -> Tensor:
         """See `Norm`."""
@@ -57,7 +64,7 @@ class PseudoHuber:
 
 
 @dataclass(frozen=True)
-class SnrHuber:
+class SnrHuber(Part, Norm):
     """Pseudo-Huber whose c grows with the signal: UltraFlux, arXiv 2511.18050, eq. 12.
 
         c(sigma) = c_min + (c_max - c_min) (min(SNR, gamma) / gamma)^alpha
@@ -66,18 +73,16 @@ class SnrHuber:
     that of Min-SNR, and alpha, which they leave open in [0, 1], is the middle.
     """
 
-    c_min: float = 0.2
-    c_max: float = 1.0
-    gamma: float = 5.0
-    alpha: float = 0.5
+    name = "snr-huber"
+    c_min: Positive = 0.2
+    c_max: Positive = 1.0
+    gamma: Positive = 5.0
+    alpha: Probability = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("c_min", "c_max", "gamma"):
-            positive(name, getattr(self, name))
+        super().__post_init__()
         if self.c_max < self.c_min:
             raise ValueError(f"c_max must be at least c_min={self.c_min}, got {self.c_max}")
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha must lie in [0, 1], got {self.alpha}")
 
     def threshold(self, sigma: Tensor) -> Tensor:
         """c of every noise level."""

@@ -5,18 +5,26 @@ level L (the coarsest), and one LL, what is left. An orthonormal wavelet keeps t
 (Parseval): with equal weights and the squared norm it changes nothing, at any number of levels.
 """
 
+from __future__ import annotations
+
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeAlias
 
-import torch
-from torch import Tensor
+from pydantic import Field
 
-from diffusion4k.wavelet import dwt2, is_orthonormal
+from diffusion4k.config.part import REQUIRED, Part
+from diffusion4k.config.types import Count, NonNegative, Probability, Text
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Bands", "Identity", "Transform", "Wavelet"]
+
+Level: TypeAlias = tuple[NonNegative, NonNegative, NonNegative]
+"""Weights of LH, HL, HH."""
 
 
 class Transform(Protocol):
@@ -32,8 +40,10 @@ class Transform(Protocol):
 
 
 @dataclass(frozen=True)
-class Identity:
+class Identity(Part, Transform):
     """The error as it is: one band of weight 1."""
+
+    name = "identity"
 
     def __call__(self, error: Tensor) -> Sequence[Tensor]:
         """See `Transform`."""
@@ -45,7 +55,7 @@ class Identity:
 
 
 @dataclass(frozen=True)
-class Bands:
+class Bands(Part):
     """Weights of the sub-bands at one noise level.
 
     Args:
@@ -57,11 +67,12 @@ class Bands:
         ValueError: a weight is negative or not finite, all are 0, or sigma is not in [0, 1].
     """
 
-    low: float = 1.0
-    detail: tuple[tuple[float, float, float], ...] = ((1.0, 1.0, 1.0),)
-    sigma: float = 0.0
+    low: NonNegative = 1.0
+    detail: tuple[Level, ...] = field(default=((1.0, 1.0, 1.0),), metadata=REQUIRED)
+    sigma: Probability = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         weights = [self.low, *(weight for level in self.detail for weight in level)]
         threes = all(len(level) == 3 for level in self.detail)
         allowed = all(math.isfinite(weight) and weight >= 0 for weight in weights)
@@ -70,8 +81,6 @@ class Bands:
                 "bands: weights must be finite and not negative, three a level, not all 0, got "
                 f"low {self.low}, detail {[list(level) for level in self.detail]}"
             )
-        if not 0 <= self.sigma <= 1:
-            raise ValueError(f"bands: sigma must lie in [0, 1], got {self.sigma}")
 
     @property
     def row(self) -> list[float]:
@@ -81,12 +90,12 @@ class Bands:
 
 
 @dataclass(frozen=True)
-class Wavelet:
+class Wavelet(Part, Transform):
     """Sub-bands of a wavelet transform.
 
     Args:
         wavelet: name of a discrete PyWavelets filter bank.
-        levels: at least 1; height and width must be multiples of 2^levels.
+        levels: 1 to 10; height and width must be multiples of 2^levels.
         bands: none: all weights are 1. One: these weights. Several, of rising sigma: weights linear
             in sigma between them, and those of the nearest beyond.
 
@@ -94,14 +103,16 @@ class Wavelet:
         ValueError: an argument out of its range.
     """
 
-    wavelet: str = "haar"
-    levels: int = 1
+    name = "wavelet"
+    wavelet: Text = "haar"
+    levels: Annotated[Count, Field(le=10)] = 1
     bands: tuple[Bands, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        from diffusion4k.wavelet import is_orthonormal
+
         is_orthonormal(self.wavelet)  # refuses an unknown wavelet
-        if self.levels < 1:
-            raise ValueError(f"levels must be at least 1, got {self.levels}")
         for each in self.bands:
             if len(each.detail) != self.levels:
                 raise ValueError(
@@ -114,6 +125,8 @@ class Wavelet:
 
     def __call__(self, error: Tensor) -> Sequence[Tensor]:
         """See `Transform`."""
+        from diffusion4k.wavelet import dwt2
+
         step = 2**self.levels
         if error.shape[2] % step or error.shape[3] % step:
             raise ValueError(
@@ -134,5 +147,5 @@ class Wavelet:
         weights = rows[:1]
         for i, (here, there) in enumerate(itertools.pairwise(self.bands)):
             passed = ((sigma - here.sigma) / (there.sigma - here.sigma)).clamp(0, 1)
-            weights = weights + torch.outer(passed, rows[i + 1] - rows[i])
+            weights = weights + passed.outer(rows[i + 1] - rows[i])
         return weights

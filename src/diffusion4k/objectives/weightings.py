@@ -10,12 +10,17 @@ Whatever divides by sigma or 1 - sigma takes sigma no nearer to 0 and 1 than 1/1
 schedule of 1000 steps: so every weight is finite for every sigma in [0, 1].
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import torch
-from torch import Tensor
+from diffusion4k.config.part import Part
+from diffusion4k.config.types import NonNegative, Positive
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "Constant",
@@ -25,7 +30,6 @@ __all__ = [
     "PathMinSnr",
     "SigmaSquared",
     "Weighting",
-    "positive",
     "signal_to_noise",
 ]
 
@@ -47,20 +51,24 @@ def signal_to_noise(sigma: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Constant:
+class Constant(Part, Weighting):
     """1 for every sigma: on the velocity plain flow matching, on the latents sigma^2 of it."""
+
+    name = "constant"
 
     def __call__(self, sigma: Tensor) -> Tensor:
         """See `Weighting`."""
-        return torch.ones_like(sigma)
+        return sigma.new_ones(sigma.shape)
 
 
 @dataclass(frozen=True)
-class SigmaSquared:
+class SigmaSquared(Part, Weighting):
     """sigma^2: on the velocity all that the paper's wavelet objective adds to flow matching.
 
     Diffusion-4K, arXiv 2503.18352; see `named.WaveletFlow` for the identity.
     """
+
+    name = "sigma-squared"
 
     def __call__(self, sigma: Tensor) -> Tensor:
         """See `Weighting`."""
@@ -68,11 +76,13 @@ class SigmaSquared:
 
 
 @dataclass(frozen=True)
-class InverseSigmaSquared:
+class InverseSigmaSquared(Part, Weighting):
     """1 / sigma^2, `sigma_sqrt` in the training scripts of Stable Diffusion 3.
 
     Meant for the latents, where it restores plain flow matching, except for sigma below 1/1000.
     """
+
+    name = "inverse-sigma-squared"
 
     def __call__(self, sigma: Tensor) -> Tensor:
         """See `Weighting`."""
@@ -80,12 +90,14 @@ class InverseSigmaSquared:
 
 
 @dataclass(frozen=True)
-class CosMap:
+class CosMap(Part, Weighting):
     """2 / (pi (1 - 2 sigma + 2 sigma^2)), the density `cosmap` of Esser et al.
 
     arXiv 2403.03206, eq. 21. Meant for the velocity: in the mean over uniform sigmas it is the same
     as to draw sigma from that density. Between 2/pi at the ends and 4/pi at 1/2.
     """
+
+    name = "cosmap"
 
     def __call__(self, sigma: Tensor) -> Tensor:
         """See `Weighting`."""
@@ -93,7 +105,7 @@ class CosMap:
 
 
 @dataclass(frozen=True)
-class MinSnr:
+class MinSnr(Part, Weighting):
     """min(SNR, gamma), Hang et al., arXiv 2303.09556.
 
     They weigh the error of the clean estimate, so it is meant for the latents. In flow matching,
@@ -101,10 +113,8 @@ class MinSnr:
     falls to 0 at both ends.
     """
 
-    gamma: float = 5.0
-
-    def __post_init__(self) -> None:
-        positive("gamma", self.gamma)
+    name = "min-snr"
+    gamma: Positive = 5.0
 
     def __call__(self, sigma: Tensor) -> Tensor:
         """See `Weighting`."""
@@ -112,7 +122,7 @@ class MinSnr:
 
 
 @dataclass(frozen=True)
-class PathMinSnr:
+class PathMinSnr(Part, Weighting):
     """sigma / (1 - sigma) * min(SNR, gamma)^beta of UltraFlux, arXiv 2511.18050, eq. 11.
 
     Meant for the latents. For `beta` >= 1/2 it is at most gamma^(beta - 1/2), reached where
@@ -121,29 +131,15 @@ class PathMinSnr:
     weight 0, as its text wants ("emphasizes mid-SNR timesteps").
     """
 
-    gamma: float = 5.0
-    beta: float = 1.0
-
-    def __post_init__(self) -> None:
-        positive("gamma", self.gamma)
-        if not (math.isfinite(self.beta) and self.beta >= 0):
-            raise ValueError(f"beta must be finite and not negative, got {self.beta}")
+    name = "path-min-snr"
+    gamma: Positive = 5.0
+    beta: NonNegative = 1.0
 
     def __call__(self, sigma: Tensor) -> Tensor:
         """See `Weighting`."""
         inside = _inside(sigma)
         capped = signal_to_noise(sigma).clamp(max=self.gamma)
         return inside / (1 - inside) * capped**self.beta
-
-
-def positive(name: str, value: float) -> None:
-    """Refuse other parameters.
-
-    Raises:
-        ValueError: `value` is not positive and finite.
-    """
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be positive and finite, got {value}")
 
 
 def _inside(sigma: Tensor) -> Tensor:

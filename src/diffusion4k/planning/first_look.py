@@ -16,6 +16,7 @@ from diffusion4k.data.folder import metadata_of, photo_folder
 from diffusion4k.data.sizes import PATCH
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.models.folder import POCKET, resolve
+from diffusion4k.support.lock import refuse_file
 from diffusion4k.training.recipe.recipe import Recipe
 from diffusion4k.training.watch.trackers import check_trackers
 
@@ -28,7 +29,6 @@ __all__ = [
     "first_look",
     "is_main",
     "processes",
-    "refuse_file",
     "refuse_problems",
 ]
 
@@ -87,12 +87,6 @@ def refuse_problems(name: str, findings: PreflightFindings) -> None:
     if found:
         listed = "; ".join(f"({number}) {text}" for number, text in enumerate(found, 1))
         raise UsageError(f"{name}: {len(found)} problems: {listed}")
-
-
-def refuse_file(output: Path) -> None:
-    """Raise `UsageError` where the folder of results is a file."""
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"{output}: is a file, not a folder: choose another output")
 
 
 def first_look(recipe: Recipe, unknown: Collection[str] = ()) -> PreflightFindings:

@@ -18,14 +18,17 @@ from diffusion4k.data.sizes import fitted_size, kept_size
 from diffusion4k.errors import UsageError
 from diffusion4k.families import family_of, resolve
 from diffusion4k.planning.disk import training_disk
-from diffusion4k.planning.first_look import PreflightFindings, processes, refuse_file
+from diffusion4k.planning.first_look import PreflightFindings, processes
 from diffusion4k.planning.report import duration, verdict
 from diffusion4k.planning.training import plan_training
+from diffusion4k.support.lock import refuse_file
 from diffusion4k.support.wording import counted
 from diffusion4k.training.check import recipe_checks
 from diffusion4k.training.checkpoint.checkpoint import checkpoints
 from diffusion4k.training.checkpoint.resume import resume_point
+from diffusion4k.training.engine.context_parallel import check_processes
 from diffusion4k.training.inputs import inputs_of, require_same_inputs
+from diffusion4k.training.pictures import check_count
 from diffusion4k.training.recipe.recipe import Recipe
 
 __all__ = ["look_over", "summary"]
@@ -72,11 +75,8 @@ def look_over(
     """
     findings = PreflightFindings()
     world = processes() if world is None else world
-    if world % recipe.context_parallel:
-        findings.problems.append(
-            f"context_parallel: found {recipe.context_parallel}, which does not divide {world} "
-            "processes"
-        )
+    with findings.noting():
+        check_processes(recipe.context_parallel, world)
     started = world
     world = max(world // recipe.context_parallel, 1)  # of which each has its own pictures
     checkpoint = None
@@ -130,7 +130,7 @@ def _photographs(
     count = None
     place = recipe.cache_folder
     if recipe.data is None or isinstance(place, str):  # the cache is all that is trained from
-        source: object = place
+        source: str | Path = place
         with findings.noting():
             cache = LatentCache(place)
             count = len(cache)
@@ -152,12 +152,9 @@ def _photographs(
                 if sized:
                     _crops_fit(recipe, scan)
                     findings.warnings += _enlarged(recipe, scan)
-    batch = recipe.batch_size * recipe.gradient_accumulation * world
-    if count is not None and batch > count:
-        findings.problems.append(
-            f"{source}: {counted(count, 'photograph')}, fewer than the {batch} of a step "
-            "(batch_size x gradient_accumulation x processes): lower one of these, or add some"
-        )
+    if count is not None:
+        with findings.noting():
+            check_count(recipe, count, world, source)
     return count
 
 

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from diffusion4k.data.images import open_pixels
+from diffusion4k.metrics.architectures.inception import InceptionV3
+from diffusion4k.metrics.architectures.lpips import Lpips, LpipsNetwork
+from diffusion4k.metrics.architectures.perceptual import EffNetDistance
 from diffusion4k.metrics.features import EfficientNetLite0
 from diffusion4k.metrics.fidelity import nmse, psnr
-from diffusion4k.metrics.inception import InceptionV3
-from diffusion4k.metrics.lpips import Lpips, LpipsNetwork
 from diffusion4k.metrics.pairs import tiled
-from diffusion4k.metrics.perceptual import EffNetDistance
 from diffusion4k.metrics.ssim import ssim
 from diffusion4k.metrics.weights import find_weights
 from diffusion4k.support.files import atomic_path, sha256_of

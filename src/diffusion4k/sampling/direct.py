@@ -1,17 +1,17 @@
 """An image at its full size at once: from noise, or from an image that is refined."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.base import Family
 from diffusion4k.sampling.image_to_image import from_latents, initial_image, with_parts
 from diffusion4k.sampling.request import STRENGTH, SamplingSettings
 from diffusion4k.sampling.shift import with_shift
+from diffusion4k.support.devices import enough_memory
 
 if TYPE_CHECKING:
     from diffusion4k.sampling.sampler import Sampler
@@ -75,19 +75,9 @@ def from_noise(
     return family.spatial_latents(latents, width, height)
 
 
-@contextmanager
-def out_of_memory(width: int, height: int, device: torch.device) -> Iterator[None]:
-    """One line where memory runs out.
-
-    Raises:
-        Diffusion4kError: says at which size.
-    """
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if type(error) is RuntimeError and "allocate memory" not in str(error):
-            raise
-        raise Diffusion4kError(
-            f"out of memory on {device} at {width}x{height}: close other "
-            "programs, or ask for a smaller size"
-        ) from error
+def out_of_memory(width: int, height: int, device: torch.device) -> AbstractContextManager[None]:
+    """One line, with the size, where memory runs out: see `enough_memory`."""
+    return enough_memory(
+        f"out of memory on {device} at {width}x{height}: close other programs, or ask for a "
+        "smaller size"
+    )

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from diffusion4k import __version__
+from diffusion4k.data.images import ENDINGS
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.sampling.png import PngWriter
 from diffusion4k.sampling.request import SamplingSettings
@@ -29,7 +30,7 @@ from diffusion4k.support.text_files import check_plain
 
 __all__ = ["SUFFIXES", "image_name", "is_made_here", "is_present", "read_metadata", "write_image"]
 
-SUFFIXES = {"png": ".png", "jpeg": ".jpg"}
+SUFFIXES = {name: ENDINGS[name.upper()][0] for name in ("png", "jpeg")}
 
 _KEY = "diffusion4k"
 _RECORD = {"prompt", "seed", "model_fingerprint"}  # in every record
@@ -107,7 +108,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
         # without the system's error number.
         if getattr(error, "errno", None) is not None:
             raise
-        raise Diffusion4kError(f"{path}: not a readable image") from None
+        raise Diffusion4kError(f"{path}: not an image that can be read") from None
     if not isinstance(metadata, dict) or not metadata.keys() >= _RECORD:
         raise Diffusion4kError(f"{path}: carries no record of diffusion4k")
     return metadata

@@ -20,7 +20,8 @@ from torch import Tensor
 from diffusion4k.data.pixels import rounded
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Family, family_of, resolve
-from diffusion4k.families.base import GuidanceKind, is_guided, model_memory
+from diffusion4k.families.base import GuidanceKind, is_guided
+from diffusion4k.families.defaults import model_memory
 from diffusion4k.families.quantization import cast_layers, check_weights_option, load_transformer
 from diffusion4k.lora import check_adapter, load_adapter, read_adapter
 from diffusion4k.sampling.direct import denoise_directly, out_of_memory
@@ -53,7 +54,7 @@ class Sampler:
         weights: `fp8`, `int8`, `nf4` or `gguf:FILE`; by default those of the model's folder.
         lora: folder or file of a LoRA in diffusers' layout.
         lora_scale: how strongly it counts; 0 is not at all.
-        high_resolution: options of `families.high_resolution` in place of those that the model
+        high_resolution: options of `models.high_resolution` in place of those that the model
             states, key by key.
 
     Raises:

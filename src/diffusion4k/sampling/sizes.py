@@ -1,6 +1,7 @@
 """Allowed sizes of images and numbers of steps."""
 
 from diffusion4k.errors import UsageError
+from diffusion4k.support.multiples import check_multiple
 
 __all__ = ["check_size", "check_steps"]
 
@@ -30,9 +31,4 @@ def check_size(width: int, height: int, *, size_step: int, max_side: int) -> Non
                 f"{name} {side}: too large for this model, whose position embeddings reach "
                 f"{largest} pixels: the largest size is {largest}x{largest}"
             )
-        if side < size_step:
-            raise UsageError(f"{name} {side}: too small, the smallest is {size_step}")
-        if below := side % size_step:
-            smaller, larger = side - below, side - below + size_step
-            near = f"{smaller} or {larger}" if larger <= largest else f"{smaller}"
-            raise UsageError(f"{name} {side}: not a multiple of {size_step}; the nearest: {near}")
+        check_multiple(name, side, size_step, largest)

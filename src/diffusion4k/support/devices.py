@@ -1,10 +1,13 @@
 """The device that a command computes on."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
-from diffusion4k.errors import UsageError, first_line
+from diffusion4k.errors import Diffusion4kError, UsageError, first_line
 
-__all__ = ["multiplies_bfloat16", "usable_device"]
+__all__ = ["enough_memory", "multiplies_bfloat16", "usable_device"]
 
 
 def usable_device(name: str | torch.device | None = None) -> torch.device:
@@ -22,6 +25,26 @@ def usable_device(name: str | torch.device | None = None) -> torch.device:
             f"device {name}: cannot be used here ({first_line(error)}): try cpu"
         ) from None
     return device
+
+
+@contextmanager
+def enough_memory(otherwise: str) -> Iterator[None]:
+    """Turn running out of memory, on whichever device, into one line.
+
+    Raises:
+        Diffusion4kError: with `otherwise` as its text.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        reason: BaseException = error
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):  # PyTorch's CPU allocator has no class of its own.
+            raise
+        reason = error
+    else:
+        return
+    raise Diffusion4kError(otherwise) from reason
 
 
 def multiplies_bfloat16() -> bool:

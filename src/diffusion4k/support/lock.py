@@ -11,7 +11,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.support.files import remove_leftovers
 
-__all__ = ["acquire", "locked", "try_lock", "wait_for"]
+__all__ = ["acquire", "locked", "refuse_file", "try_lock", "wait_for"]
 
 _SECONDS = 1.0  # between two looks at a lock
 
@@ -29,13 +29,22 @@ def locked(
         Diffusion4kError: it is a file (choose another `other`), or another process holds it
             (`busy` says what that does, and what to do).
     """
-    if folder.exists() and not folder.is_dir():
-        raise Diffusion4kError(f"{folder}: is a file, not a folder: choose another {other}")
+    refuse_file(folder, other)
     with try_lock(folder) as is_ours:
         if not is_ours:
             raise Diffusion4kError(f"{folder}: {busy}")
         remove_leftovers(folder)
         yield
+
+
+def refuse_file(folder: Path, other: str = "output") -> None:
+    """Refuse a file where a folder is to be written.
+
+    Raises:
+        Diffusion4kError: says to choose another `other`.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise Diffusion4kError(f"{folder}: is a file, not a folder: choose another {other}")
 
 
 @contextmanager

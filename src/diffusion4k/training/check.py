@@ -3,17 +3,19 @@
 import math
 import shutil
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from torch import nn
 
+from diffusion4k.config.part import Part
 from diffusion4k.data.buckets import sizes_for
 from diffusion4k.data.plan import check_posterior
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Family
 from diffusion4k.families.quantization import check_weights_option
 from diffusion4k.lora import check_targets
+from diffusion4k.objectives import Objective
 from diffusion4k.training.checkpoint.checkpoint import checkpoints
 from diffusion4k.training.engine.context_parallel import check_context_parallel
 from diffusion4k.training.engine.float8 import check_float8
@@ -56,14 +58,15 @@ def recipe_checks(recipe: Recipe, family: Family, model: Path) -> list[Callable[
             not, batches where positions follow the noise level, or crops or images larger than it
             takes.
     """
+    objective = cache(partial(build_objective, recipe))
     checks: list[Callable[[], object]] = [
-        partial(_check_objective, recipe, family, model),
+        partial(_check_objective, objective, recipe, family, model),
         partial(_check_timesteps, recipe, family, model),
         partial(check_trackers, recipe.log),
         partial(check_optimizer, recipe.optimizer),
         partial(_check_engine, recipe),
         partial(_check_positions, recipe, family, model),
-        partial(_check_pairs, recipe, family),
+        partial(_check_pairs, objective, recipe, family),
     ]
     if recipe.posterior == "sample":
         checks.append(partial(check_posterior, family))
@@ -85,8 +88,10 @@ def recipe_checks(recipe: Recipe, family: Family, model: Path) -> list[Callable[
     return checks
 
 
-def _check_objective(recipe: Recipe, family: Family, model: Path) -> None:
-    check_own_objective(recipe, build_objective(recipe), family, model)
+def _check_objective(
+    build: Callable[[], Objective], recipe: Recipe, family: Family, model: Path
+) -> None:
+    check_own_objective(recipe, build(), family, model)
 
 
 def _check_timesteps(recipe: Recipe, family: Family, model: Path) -> None:
@@ -135,8 +140,12 @@ def _check_buckets(recipe: Recipe, family: Family, largest: int) -> None:
         )
 
 
-def _check_pairs(recipe: Recipe, family: Family) -> None:
-    levels = recipe.objective.levels
+def _check_pairs(build: Callable[[], Objective], recipe: Recipe, family: Family) -> None:
+    try:
+        objective = build()
+    except UsageError:
+        return  # as `_check_objective` says
+    levels = getattr(objective, "levels", 0) if isinstance(objective, Part) else 0
     pairs = 2**levels * family.factor
     if levels and any(s % pairs for s in recipe.crop_size):
         raise UsageError(

@@ -21,7 +21,7 @@ from diffusion4k.training.engine.engine import Engine
 from diffusion4k.training.preview import encode_prompts
 from diffusion4k.training.recipe.recipe import Recipe
 
-__all__ = ["complete_cache", "training_batches", "validation_batches"]
+__all__ = ["check_count", "complete_cache", "training_batches", "validation_batches"]
 
 
 def complete_cache(
@@ -79,6 +79,20 @@ def complete_cache(
     return LatentCache(place)
 
 
+def check_count(recipe: Recipe, count: int, processes: int, source: str | Path) -> None:
+    """Refuse fewer photographs than all processes take in a step.
+
+    Raises:
+        UsageError: names the `source` of so few.
+    """
+    batch = recipe.batch_size * recipe.gradient_accumulation * processes
+    if batch > count:
+        raise UsageError(
+            f"{source}: {counted(count, 'photograph')}, fewer than the {batch} of a step "
+            "(batch_size x gradient_accumulation x processes): lower one of these, or add some"
+        )
+
+
 def training_batches(
     recipe: Recipe, cache: LatentCache | UncachedLatents, processes: int = 1
 ) -> LatentBatches:
@@ -87,13 +101,7 @@ def training_batches(
     Raises:
         UsageError: fewer photographs than all processes take in a step, or see `LatentBatches`.
     """
-    batch = recipe.batch_size * recipe.gradient_accumulation * processes
-    if batch > len(cache):
-        raise UsageError(
-            f"{recipe.cache_folder}: {counted(len(cache), 'photograph')}, fewer than the "
-            f"{batch} of a step "
-            "(batch_size x gradient_accumulation x processes): lower one of these, or add some"
-        )
+    check_count(recipe, len(cache), processes, recipe.cache_folder)
     return LatentBatches(
         cache,
         batch_size=recipe.batch_size,

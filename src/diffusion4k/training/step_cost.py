@@ -25,7 +25,7 @@ from diffusion4k.accounting.stages import (
     tensors_of,
 )
 from diffusion4k.accounting.tracker import CostTracker
-from diffusion4k.families.stock import meta_tensor
+from diffusion4k.families.base import meta_tensor
 from diffusion4k.lora import add_adapter
 from diffusion4k.objectives import Objective
 from diffusion4k.training.engine.engine import blocks_of

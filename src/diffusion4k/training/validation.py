@@ -4,7 +4,7 @@ The loss is the objective on fixed pictures of the cache with fixed noise and fi
 once from the recipe's own distribution), so that its curve shows the network and not the dice.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,17 @@ from PIL import Image
 from torch import nn
 
 from diffusion4k.data.cache import LatentCache
+from diffusion4k.data.loader import Batch
+from diffusion4k.data.sequence import Stream
 from diffusion4k.data.uncached import UncachedLatents
-from diffusion4k.families import Family
 from diffusion4k.training.engine.randomness import generator_at
+from diffusion4k.training.method import Method, moved
 from diffusion4k.training.pictures import validation_batches
 from diffusion4k.training.preview import Preview
-from diffusion4k.training.recipe.build import build_objective, build_precision, build_timesteps
 from diffusion4k.training.recipe.recipe import Recipe
 from diffusion4k.training.stage import noise_for
-from diffusion4k.training.step import denoising_loss
 
-__all__ = ["Validation"]
-
-_LOSS = 1  # separates these random numbers from the images'
+__all__ = ["Validation", "build_validation"]
 
 
 class Validation:
@@ -33,48 +31,39 @@ class Validation:
 
     def __init__(
         self,
-        recipe: Recipe,
-        family: Family,
-        model: Path,
-        cache: LatentCache | UncachedLatents,
-        device: torch.device,
+        method: Method,
+        batches: Sequence[Batch],
+        preview: Preview | None,
+        *,
+        seed: int,
+        at_once: int,
+        folder: Path,
     ) -> None:
-        wanted = recipe.validation
-        self._family, self._device = family, device
-        self._objective = build_objective(recipe)
-        self._precision = build_precision(recipe, device)
-        self._preview = (
-            Preview(recipe, family, model, device) if wanted.prompts and wanted.every else None
-        )
-        self._folder = recipe.output / "validation"
+        """`batches` are the fixed pictures, of which `at_once` are asked about together.
+
+        Images of the `preview` are saved in `folder`.
+        """
+        self._method, self._preview, self._folder = method, preview, folder
         self._questions: list[dict[str, Any]] = []
-        if wanted.samples and wanted.every:
-            generator = generator_at(wanted.seed, _LOSS)
-            timesteps = build_timesteps(recipe, family, model)
-            for batch in validation_batches(recipe, cache):
-                latents = batch["latents"]
-                sigma = timesteps.sample(len(latents), generator)
-                noise = torch.randn(latents.shape, generator=generator)
-                question = {
-                    "conditioning": batch["conditioning"],
-                    "latents": latents,
-                    "sigma": sigma,
-                    "noise": noise_for(recipe.stage, noise, batch),
-                }
-                self._questions += _parts(question, recipe.batch_size)
+        generator = generator_at(seed, Stream.VALIDATION)
+        for batch in batches:
+            latents = batch["latents"]
+            sigma = method.timesteps.sample(len(latents), generator)
+            noise = torch.randn(latents.shape, generator=generator)
+            question = {
+                "conditioning": batch["conditioning"],
+                "latents": latents,
+                "sigma": sigma,
+                "noise": noise_for(method.stage, noise, batch),
+            }
+            self._questions += _parts(question, at_once)
 
     @torch.no_grad()
     def loss(self, transformer: nn.Module) -> float | None:
         """Mean of the objective over the fixed questions; None if the recipe asks none."""
         losses = []
         for question in self._questions:
-            with self._precision():
-                loss = denoising_loss(
-                    self._family,
-                    transformer,
-                    self._objective,
-                    **_moved(question, self._device),
-                )
+            loss = self._method.losses(transformer, moved(question, self._method.device))
             losses.append(loss.double().cpu())
         return torch.cat(losses).mean().item() if losses else None
 
@@ -82,8 +71,24 @@ class Validation:
         """One image a prompt; `keep`: saved as `validation/step-<step>/<number>.png`."""
         if not self._preview:
             return []
-        with self._precision():
+        with self._method.precision():
             return self._preview(transformer, self._folder / f"step-{step:06}" if keep else None)
+
+
+def build_validation(
+    recipe: Recipe, method: Method, model: Path, cache: LatentCache | UncachedLatents
+) -> Validation:
+    """The recipe's, for a run that computes with `method`."""
+    wanted = recipe.validation
+    shown = bool(wanted.prompts and wanted.every)
+    return Validation(
+        method,
+        validation_batches(recipe, cache) if wanted.samples and wanted.every else [],
+        Preview(recipe, method.family, model, method.device) if shown else None,
+        seed=wanted.seed,
+        at_once=recipe.batch_size,
+        folder=recipe.output / "validation",
+    )
 
 
 def _parts(question: dict[str, Any], size: int) -> Iterator[dict[str, Any]]:
@@ -94,10 +99,3 @@ def _parts(question: dict[str, Any], size: int) -> Iterator[dict[str, Any]]:
             name: {k: v[part] for k, v in value.items()} if type(value) is dict else value[part]
             for name, value in question.items()
         }
-
-
-def _moved(question: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    return {
-        name: _moved(value, device) if type(value) is dict else value.to(device)
-        for name, value in question.items()
-    }

@@ -172,7 +172,7 @@ def test_files_that_are_no_log_of_ours(tmp_path: Path, spoil: Any, reason: str, 
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(Diffusion4kError, match="cannot be made"):
+    with pytest.raises(Diffusion4kError, match="cannot be created"):
         DecisionLog(tmp_path / "absent" / "decisions.sqlite")
 
 

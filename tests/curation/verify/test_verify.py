@@ -123,7 +123,7 @@ BAD = [
     (lined(b'{"file_name": '), "metadata", "not valid JSON"),
     (lined(b"[1]"), "metadata", "found a JSON list"),
     (lined('{"file_name": "a", "text": "Zürich"}'.encode("latin-1")), "encoding", "not UTF-8"),
-    (lined(b'{"file_name": "a", "text": "\\ud800"}'), "encoding", "no text"),
+    (lined(b'{"file_name": "a", "text": "\\ud800"}'), "encoding", "not text"),
     (lined(b'{"file_name": "a.png"}'), "caption-missing", "no such key"),
     (lined(b'{"file_name": "a.png", "text": " "}'), "caption-missing", "is empty"),
     (captioned("A" * 2001), "caption-long", "2001 characters"),

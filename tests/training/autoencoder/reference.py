@@ -6,7 +6,7 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 from torch import Tensor
 
-from diffusion4k.metrics.perceptual import EffNetDistance
+from diffusion4k.metrics.architectures.perceptual import EffNetDistance
 from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe
 from diffusion4k.vae import ScaleConsistentAutoencoderKL
 from diffusion4k.vae.discriminator import PatchDiscriminator

@@ -16,8 +16,7 @@ from diffusion4k.training.autoencoder.losses import (
     gradient_penalty,
     scale_consistency,
 )
-from diffusion4k.training.autoencoder.perceptual import build_perceptual
-from diffusion4k.training.autoencoder.prepare import initial_student
+from diffusion4k.training.autoencoder.prepare import build_perceptual, initial_student
 from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe
 from diffusion4k.training.autoencoder.step import ScaleConsistentLoss, reconstruct
 from diffusion4k.vae.discriminator import PatchDiscriminator, SubBandDiscriminator

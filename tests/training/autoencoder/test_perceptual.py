@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import save_file
 
 from diffusion4k.errors import UsageError
-from diffusion4k.metrics.lpips import Lpips
-from diffusion4k.metrics.perceptual import EffNetDistance
+from diffusion4k.metrics.architectures.lpips import Lpips
+from diffusion4k.metrics.architectures.perceptual import EffNetDistance
 from diffusion4k.training.autoencoder.loop import train_autoencoder
-from diffusion4k.training.autoencoder.perceptual import build_perceptual
+from diffusion4k.training.autoencoder.prepare import build_perceptual
 from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe
 from diffusion4k.training.watch.curve import Curve
 from tests.metrics.random_weights import lpips_weights

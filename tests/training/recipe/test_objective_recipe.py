@@ -113,7 +113,10 @@ def test_beta_timesteps(recipe: Make, tiny_model: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "problem"),
     [
-        ("objective={name: huber}", "objective.name: found 'huber', allowed 'flow-matching', "),
+        (
+            "objective={name: huber}",
+            "objective.name: found 'huber', allowed 'composed', 'flow-matching', ",
+        ),
         (
             "objective={name: lwd, lower: 2}",
             "objective.lower: found 2, allowed a number of at most 1",

@@ -1,20 +1,18 @@
 """Recipes: what is accepted, and one line that names everything that is not."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from diffusion4k.config.part_section import section_of
 from diffusion4k.config.problems import known_keys
 from diffusion4k.errors import UsageError
-from diffusion4k.training.recipe.recipe import (
-    FlowMatchingRecipe,
-    LogitNormalRecipe,
-    ModeRecipe,
-    Recipe,
-    WaveletFlowRecipe,
-    load_recipe,
-)
+from diffusion4k.objectives import FlowMatching, WaveletFlow
+from diffusion4k.timesteps import LogitNormal, Mode
+from diffusion4k.training.recipe.recipe import Recipe, load_recipe
 
 RECIPES = Path(__file__).parents[3] / "recipes"
 LEAST = {"model": "pocket", "data": "pocket", "output": "out", "resolution": 1024, "steps": 10}
@@ -41,9 +39,9 @@ def test_the_paper_recipe_has_the_paper_numbers() -> None:
     assert recipe.global_batch_size == 2 * 8
     assert load_recipe(RECIPES / "flux-12b-wlf.yaml").global_batch_size == 8 * 4
     assert (recipe.schedule.name, recipe.schedule.warmup_steps) == ("constant", 0)
-    assert recipe.timesteps == LogitNormalRecipe(mean=0, std=1)
+    assert recipe.timesteps == section_of(LogitNormal)(mean=0, std=1)
     assert recipe.crop_size == (4096, 4096) and recipe.resolution == 4096
-    assert recipe.objective == WaveletFlowRecipe()
+    assert recipe.objective == section_of(WaveletFlow)()
     assert recipe.precision == "bf16" and recipe.gradient_checkpointing
 
 
@@ -66,8 +64,8 @@ def test_overrides_are_yaml(tmp_path: Path) -> None:
     )
     assert recipe.optimizer.learning_rate == 1e-4
     assert recipe.crop_size == (512, 768)
-    assert recipe.objective == FlowMatchingRecipe()
-    assert recipe.timesteps == ModeRecipe(scale=0.8)
+    assert recipe.objective == section_of(FlowMatching)()
+    assert recipe.timesteps == section_of(Mode)(scale=0.8)
     assert recipe.validation.prompts == ("a red barn", "two: cats")
 
 
@@ -75,7 +73,7 @@ def test_defaults_follow_other_keys(tmp_path: Path) -> None:
     recipe = load_recipe(_write(tmp_path), ["objective.band_weights=[1, 2, 2, 4]"])
     assert recipe.crop_size == (1024, 1024)
     assert recipe.cache_folder == Path("out/cache")
-    assert recipe.objective == WaveletFlowRecipe(band_weights=(1, 2, 2, 4))
+    assert recipe.objective == section_of(WaveletFlow)(band_weights=(1, 2, 2, 4))
 
 
 def test_snapshot_reads_back_as_the_same_recipe(tmp_path: Path) -> None:
@@ -105,8 +103,9 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         "dat: unknown key (did you mean data?)",
         "optimizer.learning_rate: found -1, allowed a number above 0",
         "optimizer.betas.1: found 2, allowed a number below 1",
-        "objective.name: found 'wavelet', allowed 'flow-matching', 'wavelet-flow'",
-        "timesteps.mean: unknown key (allowed: timesteps.shift, timesteps.distribution",
+        "objective.name: found 'wavelet', allowed 'composed', 'flow-matching', 'lwd', "
+        "'snr-huber-wavelet', 'wavelet-flow'",
+        "timesteps.mean: unknown key (allowed: timesteps.distribution, timesteps.shift",
         "schedule: found 3, allowed a section",
     ):
         assert problem in told
@@ -189,6 +188,12 @@ def test_files_that_are_no_recipe(tmp_path: Path, content: bytes, problem: str) 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     assert "No such file" in _refusal(tmp_path / "absent.yaml")
+
+
+def test_a_recipe_is_read_without_torch() -> None:
+    """What is wrong with it is reported before any library is loaded that takes seconds."""
+    code = "import sys, diffusion4k.training.recipe.recipe; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_known_keys_are_those_of_all_choices() -> None:

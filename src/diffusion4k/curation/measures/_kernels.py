@@ -9,6 +9,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from diffusion4k.metrics.kernels.grey import grey_of_pixel
+
 __all__ = [
     "block_coefficients",
     "diagonal_medians",
@@ -43,8 +45,7 @@ def grey_and_histogram(
             red = np.uint32(row[place])
             green = np.uint32(row[place + np.uint64(1)])
             blue = np.uint32(row[place + np.uint64(2)])
-            weighed = red * np.uint32(9798) + green * np.uint32(19235) + blue * np.uint32(3735)
-            out[x] = (weighed + np.uint32(16384)) >> np.uint32(15)
+            out[x] = grey_of_pixel(red, green, blue)
             blown_here = np.int32(blown_here + (max(red, green, blue) >= limit))
         blown += int(blown_here)
         whole = width // 4 * 4

@@ -14,7 +14,7 @@ from diffusion4k.curation.reading import Reader
 from diffusion4k.curation.recipe import HeaderRecipe
 from diffusion4k.curation.steps.base import drop, kept
 from diffusion4k.curation.store import Store, Work
-from diffusion4k.data.images import SUFFIXES, image_header
+from diffusion4k.data.images import ENDINGS, SUFFIXES, image_header
 
 if TYPE_CHECKING:
     from daft import DataFrame
@@ -28,7 +28,6 @@ _COLUMNS = {
     "format": pa.string(),
 }
 _BATCH = 32
-_ENDINGS = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif", "JPEG2000": ".jp2"}
 
 
 class HeaderStep:
@@ -99,4 +98,4 @@ def _ending(name: str, kind: str | None, wanted: str | None) -> str:
         return name if has == wanted else name + wanted
     if kind is None or has in SUFFIXES:
         return name
-    return name + _ENDINGS.get(kind, f".{kind.lower()}")
+    return name + ENDINGS[kind][0]

@@ -8,6 +8,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from diffusion4k.metrics.kernels.grey import grey_of_pixel
+
 __all__ = ["COLUMNS", "grey_levels", "patch_statistics"]
 
 COLUMNS = 11
@@ -20,12 +22,9 @@ def grey_levels(rgb: NDArray[np.uint8], levels: NDArray[np.uint8]) -> None:
     height, width = levels.shape
     for row in range(height):
         for column in range(width):
-            red = np.int32(rgb[row, column, 0])
-            green = np.int32(rgb[row, column, 1])
-            blue = np.int32(rgb[row, column, 2])
-            # OpenCV's 15-bit fixed point, rounded to 8 bits; dropping two more leaves 64 levels.
-            grey = (red * 9798 + green * 19235 + blue * 3735 + 16384) >> 15
-            levels[row, column] = grey >> 2
+            red, green, blue = rgb[row, column, 0], rgb[row, column, 1], rgb[row, column, 2]
+            # Dropping two of eight bits leaves 64 levels.
+            levels[row, column] = grey_of_pixel(red, green, blue) >> np.uint32(2)
 
 
 @njit(nogil=True)

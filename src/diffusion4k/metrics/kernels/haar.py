@@ -10,6 +10,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from diffusion4k.metrics.kernels.grey import grey_of_pixel
+
 __all__ = [
     "band_sums",
     "edge_profiles",
@@ -22,14 +24,12 @@ __all__ = [
 
 @njit(nogil=True, cache=True)
 def grey_values(rgb: NDArray[np.uint8], grey: NDArray[np.uint8]) -> None:
-    """Write OpenCV's grey of `rgb (H, W, 3)`, 15-bit fixed point, to `grey (H, W)`."""
+    """Write OpenCV's grey of `rgb (H, W, 3)` to `grey (H, W)`."""
     height, width = grey.shape
     for row in range(height):
         for column in range(width):
-            red = np.int32(rgb[row, column, 0])
-            green = np.int32(rgb[row, column, 1])
-            blue = np.int32(rgb[row, column, 2])
-            grey[row, column] = (red * 9798 + green * 19235 + blue * 3735 + 16384) >> 15
+            red, green, blue = rgb[row, column, 0], rgb[row, column, 1], rgb[row, column, 2]
+            grey[row, column] = grey_of_pixel(red, green, blue)
 
 
 @njit(nogil=True)

@@ -1,28 +1,25 @@
 """Scale-consistent training: recipe in, F=16 autoencoder out.
 
     for every step:  for every micro-batch: reconstruct; student's loss, discriminator's loss
-                     clip, optimizer step for both, weight average, curves
+                     clip, a step of both optimizers, weight average, curves
                      now and then validation, checkpoint
 
 Whatever is random is a function of (seed, position of a crop), and everything else is in the
 checkpoint: a run that was killed and started again ends with the same weights, bit for bit.
 
-Gradients are averaged over processes here rather than by DistributedDataParallel, which does not
-allow what the adaptive weight needs: gradients at one layer in the middle of a step.
+Every process holds both networks whole, and gradients are averaged at the end of a step rather than
+by DistributedDataParallel, which does not allow what the adaptive weight needs: gradients at one
+layer in the middle of a step.
 """
 
-import math
-import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from datetime import timedelta
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, InitProcessGroupKwargs
-from torch import Tensor, nn
+from torch import Tensor
 
-from diffusion4k.data.crops import Step, places_of
+from diffusion4k.data.sequence import Step, Stream, places_of
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.support.files import atomic_path, write_text
 from diffusion4k.support.lock import locked
@@ -31,8 +28,8 @@ from diffusion4k.support.versions import versions
 from diffusion4k.training.autoencoder.checkpoint import Trained
 from diffusion4k.training.autoencoder.export import export_autoencoder
 from diffusion4k.training.autoencoder.inputs import inputs_of_autoencoder
-from diffusion4k.training.autoencoder.perceptual import build_perceptual
 from diffusion4k.training.autoencoder.prepare import (
+    build_perceptual,
     check_wavelet,
     initial_student,
     load_teacher,
@@ -44,21 +41,21 @@ from diffusion4k.training.autoencoder.step import TERMS, ScaleConsistentLoss
 from diffusion4k.training.autoencoder.validation import QUALITIES, AutoencoderValidation
 from diffusion4k.training.check import require_space
 from diffusion4k.training.checkpoint.checkpoint import Retention
-from diffusion4k.training.checkpoint.resume import resume_point
 from diffusion4k.training.engine.ema import WeightAverage
-from diffusion4k.training.engine.optimizers import make_optimizer
+from diffusion4k.training.engine.engine import Engine
+from diffusion4k.training.engine.optimizers import learning_rate, make_optimizer
 from diffusion4k.training.engine.randomness import generator_at
-from diffusion4k.training.inputs import require_same_inputs
 from diffusion4k.training.recipe.build import build_precision
-from diffusion4k.training.schedule import learning_rate
+from diffusion4k.training.recipe.recipe import GuardRecipe
 from diffusion4k.training.signals import StopRequest, TrainingStopped
+from diffusion4k.training.start import starting_point
 from diffusion4k.training.watch.curve import Curve, RecentMean
+from diffusion4k.training.watch.step_guard import Guard
 from diffusion4k.training.watch.trackers import TensorBoard
 from diffusion4k.vae.discriminator import PatchDiscriminator, SubBandDiscriminator
 
 __all__ = ["train_autoencoder"]
 
-_DISCRIMINATOR = 1  # separates its random numbers from the crops'
 _COLUMNS = (*TERMS, "discriminator", "learning_rate", "gradient_norm")
 
 
@@ -73,14 +70,13 @@ def train_autoencoder(
     Raises:
         UsageError: a recipe that cannot be run, or that is not the one of the checkpoint, or leads
             to other photographs or weights.
-        Stopped: SIGTERM or Ctrl-C came; a checkpoint of the last step is written.
+        TrainingStopped: SIGTERM or Ctrl-C came; a checkpoint of the last step is written.
         Diffusion4kError: teacher or photographs unusable, or a loss that is not finite.
     """
     check_wavelet(recipe)
-    patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
-    accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[patience])
-    with locked(recipe.output) if accelerator.is_main_process else nullcontext():
-        run = _AutoencoderRun(recipe, accelerator, skip_bad=skip_bad, changed_inputs=changed_inputs)
+    engine = Engine("ddp")
+    with locked(recipe.output) if engine.is_main else nullcontext():
+        run = _AutoencoderRun(recipe, engine, skip_bad=skip_bad, changed_inputs=changed_inputs)
         try:
             run.go()
         finally:
@@ -94,17 +90,19 @@ class _AutoencoderRun:
     def __init__(
         self,
         recipe: AutoencoderRecipe,
-        accelerator: Accelerator,
+        engine: Engine,
         *,
         skip_bad: bool,
         changed_inputs: bool,
     ) -> None:
-        self.recipe, self.accelerator, self.device = recipe, accelerator, accelerator.device
-        self.checkpoint, self.first = resume_point(recipe, accelerator.num_processes)
-        if accelerator.is_main_process:
-            self.inputs = inputs_of_autoencoder(recipe)
-            if self.checkpoint:
-                require_same_inputs(self.checkpoint, self.inputs, changed=changed_inputs)
+        self.recipe, self.engine, self.device = recipe, engine, engine.device
+        start = starting_point(
+            recipe, engine, lambda: inputs_of_autoencoder(recipe), changed=changed_inputs
+        )
+        self.checkpoint, self.first = start.checkpoint, start.done
+        if engine.is_main:
+            self.inputs = start.inputs or inputs_of_autoencoder(recipe)
+        self.guard = Guard(GuardRecipe())
         self.precision = build_precision(recipe, self.device)
         self.crops = training_crops(recipe, skip_bad=skip_bad)
         teacher = load_teacher(recipe.model, self.device)
@@ -117,7 +115,7 @@ class _AutoencoderRun:
         if recipe.gradient_checkpointing:
             student.enable_gradient_checkpointing()
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(generator_at(recipe.seed, _DISCRIMINATOR).initial_seed())
+            torch.manual_seed(generator_at(recipe.seed, Stream.DISCRIMINATOR).initial_seed())
             kind = (
                 PatchDiscriminator if recipe.adversarial.sees == "pixels" else SubBandDiscriminator
             )
@@ -125,7 +123,7 @@ class _AutoencoderRun:
             discriminator.to(self.device)
         perceptual = build_perceptual(recipe)
         self.losses = ScaleConsistentLoss(
-            recipe, teacher, perceptual and perceptual.to(self.device), discriminator, self._mean
+            recipe, teacher, perceptual and perceptual.to(self.device), discriminator, engine.mean
         )
         self.trained = Trained(
             student,
@@ -136,13 +134,13 @@ class _AutoencoderRun:
         )
         if self.checkpoint:
             self.trained.load(self.checkpoint)
-        if accelerator.is_main_process:
+        if engine.is_main:
             self._open_logs(skip_bad)
 
     def _open_logs(self, skip_bad: bool) -> None:
         recipe, wanted = self.recipe, self.recipe.validation
         if self.checkpoint:
-            print(f"resuming from {self.checkpoint}", file=sys.stderr, flush=True)
+            self.engine.say(f"resuming from {self.checkpoint}")
         require_space(recipe, self.trained.student, self.trained.discriminator)
         self.validation = None
         if wanted.every:
@@ -158,13 +156,15 @@ class _AutoencoderRun:
 
     def go(self) -> None:
         """All steps that are left."""
-        recipe, accelerator = self.recipe, self.accelerator
-        main, world = accelerator.is_main_process, accelerator.num_processes
+        recipe, engine = self.recipe, self.engine
         if not self.checkpoint:
             self._validate(0)
-        images = recipe.batch_size * recipe.gradient_accumulation * world
         progress = Counter(
-            *("steps", recipe.steps), done=self.first, each=images, unit="images", shown=main
+            *("steps", recipe.steps),
+            done=self.first,
+            each=recipe.batch_size * recipe.gradient_accumulation * engine.world,
+            unit="images",
+            shown=engine.is_main,
         )
         batches = self.crops.read(
             map(self._places, range(self.first, recipe.steps)), recipe.workers
@@ -175,17 +175,19 @@ class _AutoencoderRun:
                 places, images = self._next(batches, done - 1)
                 numbers = self._step(done - 1, places, images)
                 progress.advance(recent.add(numbers["loss"]))
-                if main:
+                if engine.is_main:
                     self.curve.add(done, *(numbers[name] for name in _COLUMNS))
                     scalars = {f"train/{name}": value for name, value in numbers.items()}
                     self.board.add(done, scalars | {"train/images_per_second": progress.rate})
                 last, every = done == recipe.steps, recipe.validation.every
                 if every and (done % every == 0 or last):
                     self._validate(done)
-                signal = self._agreed(stop.number)
+                # Processes hear of a signal at different times, and all must stop after the same
+                # step.
+                signal = engine.highest(stop.number)
                 if done % recipe.checkpoint.every == 0 or last or signal:
                     self._save(done)
-                    accelerator.wait_for_everyone()
+                    engine.wait()
                 if signal:
                     raise TrainingStopped(
                         f"stopped by signal {signal} after step {done} of {recipe.steps}, saved in "
@@ -196,7 +198,7 @@ class _AutoencoderRun:
     def export(self) -> Path:
         """Write the student, averaged if the recipe says so."""
         path = self.recipe.output / "vae"
-        if self.accelerator.is_main_process:
+        if self.engine.is_main:
             measured = Curve.read(self.recipe.output / "validation.csv")
             with self._averaged():
                 export_autoencoder(
@@ -205,12 +207,12 @@ class _AutoencoderRun:
                     recipe=self.recipe,
                     quality=measured[-1] if measured else None,
                 )
-        self.accelerator.wait_for_everyone()
+        self.engine.wait()
         return path
 
     def close(self) -> None:
         """Close the curves."""
-        if self.accelerator.is_main_process:
+        if self.engine.is_main:
             for curve in (self.curve, self.validation_curve):
                 curve.close()
             self.board.close()
@@ -220,8 +222,8 @@ class _AutoencoderRun:
             step,
             batch_size=self.recipe.batch_size,
             gradient_accumulation=self.recipe.gradient_accumulation,
-            rank=self.accelerator.process_index,
-            world=self.accelerator.num_processes,
+            rank=self.engine.rank,
+            world=self.engine.world,
         )
 
     def _next(
@@ -256,10 +258,15 @@ class _AutoencoderRun:
                     judged = self.losses.judge(images, made)
                 (judged / len(batches)).backward()
             total += torch.stack([*(terms[name].detach() for name in TERMS), judged.detach()])
-        norm = self._clipped(trained.student)
-        judge_norm = self._clipped(trained.discriminator) if adversarial else 0.0
-        values = [*(self._mean(total) / len(batches)).tolist(), rate, norm]
-        if not all(map(math.isfinite, (*values, judge_norm))):
+        norm = self.engine.clip_mean(trained.student.parameters(), recipe.clip_norm)
+        judge_norm = (
+            self.engine.clip_mean(trained.discriminator.parameters(), recipe.clip_norm)
+            if adversarial
+            else 0.0
+        )
+        values = [*(self.engine.mean(total) / len(batches)).tolist(), rate, norm]
+        # A sum is finite only if all of it is.
+        if self.guard.judge(values[0], sum((*values[1:], judge_norm))):
             raise Diffusion4kError(
                 f"step {step + 1}: loss {values[0]}, gradient norm {norm}, discriminator's "
                 f"{judge_norm}; last good checkpoint: {self.checkpoint or 'none'}; in a new "
@@ -285,28 +292,14 @@ class _AutoencoderRun:
         noise = [torch.randn(shape, generator=generator_at(recipe.seed, p)) for p in places]
         return torch.stack(noise).to(self.device)
 
-    def _clipped(self, network: nn.Module) -> float:
-        """Average the gradients over processes and clip them; their norm before."""
-        gradients = [p.grad for p in network.parameters() if p.grad is not None]
-        if self.accelerator.num_processes > 1:
-            flat = self._mean(torch.cat([gradient.flatten() for gradient in gradients]))
-            parts = flat.split([gradient.numel() for gradient in gradients])
-            for gradient, part in zip(gradients, parts, strict=True):
-                gradient.copy_(part.view_as(gradient))
-        limit = self.recipe.clip_norm or math.inf
-        return nn.utils.clip_grad_norm_(network.parameters(), limit).item()
-
     def _update(self, optimizer: torch.optim.Optimizer, rate: float) -> None:
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    def _mean(self, tensor: Tensor) -> Tensor:
-        return self.accelerator.reduce(tensor, "mean")
-
     def _validate(self, done: int) -> None:
-        if self.accelerator.is_main_process and self.validation:
+        if self.engine.is_main and self.validation:
             with self._averaged(), self.precision():
                 values, picture = self.validation(self.trained.student, self.device)
             self.validation_curve.add(done, *values)
@@ -315,11 +308,11 @@ class _AutoencoderRun:
             self.board.add_image(done, "validation", picture)
             with atomic_path(self.recipe.output / "validation" / f"step-{done:06}.png") as path:
                 picture.save(path)
-        self.accelerator.wait_for_everyone()
+        self.engine.wait()
 
     def _save(self, done: int) -> None:
         path = self.recipe.output / "checkpoints"
-        if self.accelerator.is_main_process:
+        if self.engine.is_main:
             self.curve.sync()
             self.validation_curve.sync()
             wanted = self.recipe.checkpoint
@@ -327,7 +320,7 @@ class _AutoencoderRun:
                 path,
                 done,
                 state={
-                    "processes": self.accelerator.num_processes,
+                    "processes": self.engine.world,
                     "recipe": self.recipe.model_dump(mode="json"),
                     "inputs": self.inputs.state(),
                     "versions": versions(),
@@ -339,10 +332,3 @@ class _AutoencoderRun:
     def _averaged(self) -> AbstractContextManager[None]:
         average = self.trained.average
         return average.applied_to(self.trained.student) if average else nullcontext()
-
-    def _agreed(self, signal: int) -> int:
-        # Processes hear of a signal at different times, and all must stop after the same step.
-        if self.accelerator.num_processes == 1:
-            return signal
-        heard = torch.tensor([signal], device=self.device)
-        return int(self.accelerator.gather(heard).max())

@@ -4,6 +4,7 @@ import copy
 
 import torch
 from diffusers import AutoencoderKL
+from torch import nn
 
 from diffusion4k.data.crops import ImageCrops
 from diffusion4k.data.folder import photo_folder, scan_folder
@@ -11,11 +12,13 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.component import (
     check_weights,
 )
+from diffusion4k.metrics.architectures.lpips import Lpips
+from diffusion4k.metrics.architectures.perceptual import EffNetDistance
 from diffusion4k.models.folder import (
     resolve_autoencoder,
 )
 from diffusion4k.training.autoencoder.losses import detail_error
-from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe
+from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe, LpipsRecipe
 from diffusion4k.vae import (
     PartitionedAutoencoderKL,
     ScaleConsistentAutoencoderKL,
@@ -23,7 +26,14 @@ from diffusion4k.vae import (
     load_stock_autoencoder,
 )
 
-__all__ = ["check_wavelet", "initial_student", "load_teacher", "training_crops", "validation_crops"]
+__all__ = [
+    "build_perceptual",
+    "check_wavelet",
+    "initial_student",
+    "load_teacher",
+    "training_crops",
+    "validation_crops",
+]
 
 
 def load_teacher(model: str, device: torch.device) -> AutoencoderKL:
@@ -79,6 +89,21 @@ def initial_student(recipe: AutoencoderRecipe, teacher: AutoencoderKL) -> Autoen
     if shapes != wanted:
         raise Diffusion4kError(f"start: {folder} is not of the shape of {recipe.model}'s student")
     return student.to(teacher.device)
+
+
+def build_perceptual(recipe: AutoencoderRecipe) -> nn.Module | None:
+    """The perceptual distance, `(B,)` of two batches of images; None at weight 0.
+
+    Raises:
+        UsageError: no file with the network's weights or the heads of LPIPS.
+        Diffusion4kError: weights that cannot be read, or of another network.
+    """
+    if not recipe.loss.perceptual:
+        return None
+    wanted = recipe.perceptual
+    if isinstance(wanted, LpipsRecipe):
+        return Lpips(wanted.network, wanted.weights, wanted.heads)
+    return EffNetDistance().requires_grad_(False).eval()
 
 
 def training_crops(recipe: AutoencoderRecipe, *, skip_bad: bool) -> ImageCrops:

@@ -34,7 +34,7 @@ def model_card(recipe: Recipe, family: Family, model: Path, validation_loss: flo
 # {recipe.output.name}
 
 {what} for {recipe.steps} steps with the objective
-`{recipe.objective.name}` on {recipe.resolution} px pictures (crops
+`{recipe.objective.label}` on {recipe.resolution} px pictures (crops
 {recipe.crop_size[0]}x{recipe.crop_size[1]}), seed {recipe.seed}\
 {", averaged over steps" if recipe.ema else ""}. The base model's licence holds for this one.
 {loss}

@@ -28,6 +28,7 @@ __all__ = [
     "Retention",
     "atomic_folder",
     "checkpoints",
+    "damaged",
     "latest_checkpoint",
     "load_average",
     "load_optimizer",
@@ -141,7 +142,7 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
             raise ValueError(f"step is {shortened(step)}, allowed a whole number")
         return state
     except (OSError, ValueError) as error:
-        raise _damaged(path, error) from None
+        raise damaged(path, error) from None
 
 
 def save_optimizer(
@@ -174,7 +175,7 @@ def load_optimizer(
             state.setdefault(positions[parameter], {})[key] = tensor
         optimizer.load_state_dict({"state": state, "param_groups": groups})
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise _damaged(path, error) from None
+        raise damaged(path, error) from None
 
 
 def load_weights(file: Path, module: nn.Module) -> None:
@@ -186,7 +187,7 @@ def load_weights(file: Path, module: nn.Module) -> None:
     try:
         module.load_state_dict(load_file(file))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise _damaged(file, error) from None
+        raise damaged(file, error) from None
 
 
 def load_average(checkpoint: Path, average: WeightAverage) -> None:
@@ -195,7 +196,7 @@ def load_average(checkpoint: Path, average: WeightAverage) -> None:
     try:
         average.load(load_file(path))
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
-        raise _damaged(path, error) from None
+        raise damaged(path, error) from None
 
 
 def _flatten(optimizer: torch.optim.Optimizer, module: nn.Module) -> tuple[dict[str, Tensor], str]:
@@ -234,9 +235,11 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted((p for p in folder.glob("step-*") if _NAME.fullmatch(p.name)), key=_step)
 
 
-def _damaged(path: Path, error: Exception) -> Diffusion4kError:
+def damaged(path: Path, reason: object, *, checkpoint: Path | None = None) -> Diffusion4kError:
+    """The error of a file of a checkpoint, which by default is the folder that it stands in."""
     return Diffusion4kError(
-        f"{path}: damaged checkpoint ({error}): delete {path.parent} to resume from the one before"
+        f"{path}: damaged checkpoint ({reason}): delete {checkpoint or path.parent} to resume from "
+        "the one before"
     )
 
 

@@ -25,7 +25,12 @@ from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceSt
 from torch.distributed.checkpoint.api import CheckpointException
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.training.checkpoint.checkpoint import Retention, new_checkpoint, temporary_folder
+from diffusion4k.training.checkpoint.checkpoint import (
+    Retention,
+    damaged,
+    new_checkpoint,
+    temporary_folder,
+)
 from diffusion4k.training.engine.ema import WeightAverage
 from diffusion4k.training.engine.engine import Engine
 from diffusion4k.training.engine.parameters import trained_parameters
@@ -174,7 +179,7 @@ def whole_tensors(checkpoint: Path) -> dict[str, Tensor]:
     try:
         found = HuggingFaceStorageReader(str(checkpoint)).read_metadata().state_dict_metadata
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise _damaged(checkpoint, error) from None
+        raise damaged(checkpoint, _reason(error), checkpoint=checkpoint) from None
     tensors = {
         name: torch.empty(entry.size, dtype=entry.properties.dtype)  # type: ignore[union-attr]
         for name, entry in found.items()
@@ -199,14 +204,7 @@ def _read(checkpoint: Path, tensors: dict[str, Tensor], *, alone: bool) -> None:
     try:
         dcp.load(tensors, storage_reader=HuggingFaceStorageReader(str(checkpoint)), no_dist=alone)
     except (CheckpointException, OSError, SafetensorError, KeyError, RuntimeError) as error:
-        raise _damaged(checkpoint, error) from None
-
-
-def _damaged(checkpoint: Path, error: BaseException) -> Diffusion4kError:
-    return Diffusion4kError(
-        f"{checkpoint}: damaged checkpoint ({_reason(error)}): delete it to resume from the one "
-        "before"
-    )
+        raise damaged(checkpoint, _reason(error), checkpoint=checkpoint) from None
 
 
 def _reason(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from diffusion4k.errors import UsageError
 from diffusion4k.models.positions import ScaledRotaryEmbedding
 
-__all__ = ["check_context_parallel", "divide_context"]
+__all__ = ["check_context_parallel", "check_processes", "divide_context"]
 
 
 def check_context_parallel(transformer: nn.Module, count: int) -> None:
@@ -35,6 +35,18 @@ def check_context_parallel(transformer: nn.Module, count: int) -> None:
     if heads % count:
         raise UsageError(
             f"context_parallel: found {count}, which does not divide the {heads} heads of {name}"
+        )
+
+
+def check_processes(count: int, world: int) -> None:
+    """Refuse so many processes a picture of `world` in all.
+
+    Raises:
+        UsageError: some would be left over.
+    """
+    if world % count:
+        raise UsageError(
+            f"context_parallel: found {count}, which does not divide {world} processes"
         )
 
 

@@ -12,6 +12,7 @@ spread by torch or DeepSpeed, on GPUs (NCCL) and on CPUs (gloo) alike.
 
 import math
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -26,8 +27,7 @@ from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from diffusion4k.errors import UsageError
-from diffusion4k.training.engine.context_parallel import divide_context
+from diffusion4k.training.engine.context_parallel import check_processes, divide_context
 from diffusion4k.training.engine.zero import ZeroOptimizer
 
 __all__ = ["Engine", "blocks_of"]
@@ -70,10 +70,7 @@ class Engine:
         self.accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[patience])
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         self.device = self.accelerator.device
-        if self.world % context:
-            raise UsageError(
-                f"context_parallel: found {context}, which does not divide {self.world} processes"
-            )
+        check_processes(context, self.world)
         self.context = context
         self.data_rank, self.data_world = self.rank // context, self.world // context
         several = "fsdp2" if wanted == "auto" else wanted
@@ -189,6 +186,25 @@ class Engine:
             dist.all_reduce(values)
         return values.tolist()
 
+    def mean(self, tensor: Tensor) -> Tensor:
+        """Its mean over the processes, of any shape: all get the same."""
+        if self.world == 1:
+            return tensor
+        whole = tensor.clone()
+        dist.all_reduce(whole)
+        return whole / self.world
+
+    def clip_mean(self, parameters: Iterable[nn.Parameter], norm: float | None) -> float:
+        """As `clip`, of a network that is not spread: its gradients become their mean first."""
+        parameters = list(parameters)
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        if self.world > 1:
+            flat = self.mean(torch.cat([gradient.flatten() for gradient in gradients]))
+            parts = flat.split([gradient.numel() for gradient in gradients])
+            for gradient, part in zip(gradients, parts, strict=True):
+                gradient.copy_(part.view_as(gradient))
+        return self.clip(parameters, norm)
+
     def highest(self, number: int) -> int:
         """The highest that a process gave: all hear the same."""
         if self.world == 1:
@@ -196,6 +212,11 @@ class Engine:
         heard = torch.tensor([number], device=self.device)
         dist.all_reduce(heard, dist.ReduceOp.MAX)
         return int(heard)
+
+    def say(self, text: str) -> None:
+        """A line on standard error, of the first process alone."""
+        if self.is_main:
+            print(text, file=sys.stderr, flush=True)
 
     def wait(self) -> None:
         """Until all processes are here."""

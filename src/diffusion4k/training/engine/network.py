@@ -6,6 +6,7 @@ from typing import cast
 import torch
 from diffusers import ModelMixin
 
+from diffusion4k.data.sequence import Stream
 from diffusion4k.families import Family
 from diffusion4k.families.quantization import load_transformer
 from diffusion4k.lora import add_adapter
@@ -17,8 +18,6 @@ from diffusion4k.training.recipe.build import computes_in_bf16
 from diffusion4k.training.recipe.recipe import Recipe
 
 __all__ = ["load_network"]
-
-_ADAPTER = 2  # separates these random numbers from the others
 
 
 def load_network(recipe: Recipe, family: Family, model: Path, device: torch.device) -> ModelMixin:
@@ -41,7 +40,7 @@ def load_network(recipe: Recipe, family: Family, model: Path, device: torch.devi
             rank=wanted.rank,
             alpha=wanted.alpha,
             targets=wanted.targets or family.lora_targets,
-            seed=generator_at(recipe.seed, _ADAPTER).initial_seed(),
+            seed=generator_at(recipe.seed, Stream.ADAPTER).initial_seed(),
         )
     transformer.train()
     if recipe.precision == "fp8":

@@ -1,4 +1,4 @@
-"""Optimizers by their names in recipes, and what each keeps of a weight.
+"""Optimizers by their names in recipes, what each keeps of a weight, and their learning rate.
 
 | name | kept of a weight | |
 |---|---|---|
@@ -7,8 +7,16 @@
 | `paged-adamw8bit` | two bytes, in the CPU's memory when the GPU's is short | the same |
 | `adafactor` | a row and a column of a matrix | Shazeer & Stern, arXiv:1804.04235; torch's |
 | `muon` | one float32 | Jordan et al. 2024; matrices of blocks only, `adamw` for the rest |
+
+The learning rate of a step is a function of the step alone, so there is nothing to save. With base
+rate `r`, `S` steps and `W` warm-up steps, step `s = 0, ..., S - 1` has
+
+    s < W      r * (s + 1) / W
+    constant   r
+    cosine     r / 2 * (1 + cos(pi * (s - W) / (S - W)))
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,9 +26,9 @@ from torch.distributed.tensor import DTensor, Shard
 
 from diffusion4k.errors import UsageError
 from diffusion4k.training.engine.parameters import local, trained_parameters
-from diffusion4k.training.recipe.recipe import OptimizerRecipe
+from diffusion4k.training.recipe.recipe import OptimizerRecipe, ScheduleRecipe
 
-__all__ = ["Muon", "check_optimizer", "make_optimizer", "state_share"]
+__all__ = ["Muon", "check_optimizer", "learning_rate", "make_optimizer", "state_share"]
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration; Jordan et al. 2024
 _ITERATIONS = 5
@@ -53,6 +61,16 @@ def make_optimizer(wanted: OptimizerRecipe, network: nn.Module) -> torch.optim.O
 
     kind = "PagedAdamW8bit" if wanted.name.startswith("paged") else "AdamW8bit"
     return getattr(bitsandbytes.optim, kind)(parameters.values(), **adam)
+
+
+def learning_rate(schedule: ScheduleRecipe, *, base: float, step: int, steps: int) -> float:
+    """Learning rate of the optimizer step `step` in `[0, steps)`."""
+    warmup = schedule.warmup_steps
+    if step < warmup:
+        return base * (step + 1) / warmup
+    if schedule.name == "constant":
+        return base
+    return base / 2 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
 
 
 def check_optimizer(wanted: OptimizerRecipe) -> None:

@@ -12,6 +12,7 @@ import struct
 import torch
 from torch import Tensor
 
+from diffusion4k.data.sequence import Stream
 from diffusion4k.timesteps import TimestepDistribution
 
 __all__ = ["draw_noise", "generator_at"]
@@ -27,7 +28,7 @@ def draw_noise(
     seed: int, places: Tensor, shape: torch.Size, timesteps: TimestepDistribution
 ) -> tuple[Tensor, Tensor]:
     """Noise `(B, *shape)` and sigma `(B,)` of the samples at `places` `(B,)`; both float32."""
-    generators = [generator_at(seed, 0, place) for place in places.tolist()]
+    generators = [generator_at(seed, Stream.NOISE, place) for place in places.tolist()]
     # The noise first: so it is the same under every distribution of sigma.
     noise = torch.stack([torch.randn(shape, generator=g) for g in generators])
     return noise, torch.cat([timesteps.sample(1, generator) for generator in generators])

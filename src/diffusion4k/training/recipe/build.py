@@ -3,31 +3,14 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TypeAlias
 
 import torch
 
 from diffusion4k.errors import UsageError
 from diffusion4k.families import Family
 from diffusion4k.objectives import Objective
-from diffusion4k.timesteps import (
-    Beta,
-    LogitNormal,
-    Mode,
-    StageTimesteps,
-    TimestepDistribution,
-    Uniform,
-)
-from diffusion4k.training.recipe.build_objective import build_own, objective_of
-from diffusion4k.training.recipe.objective_recipe import OwnTimestepsRecipe
-from diffusion4k.training.recipe.recipe import (
-    BetaRecipe,
-    LogitNormalRecipe,
-    ModeRecipe,
-    Recipe,
-    RunRecipe,
-    UniformRecipe,
-)
+from diffusion4k.timesteps import StageTimesteps, TimestepDistribution
+from diffusion4k.training.recipe.recipe import Recipe, RunRecipe
 
 __all__ = [
     "build_objective",
@@ -38,8 +21,6 @@ __all__ = [
     "unshareable",
 ]
 
-KnownTimesteps: TypeAlias = LogitNormalRecipe | UniformRecipe | ModeRecipe | BetaRecipe
-
 
 def build_objective(recipe: Recipe) -> Objective:
     """The recipe's objective.
@@ -48,9 +29,10 @@ def build_objective(recipe: Recipe) -> Objective:
         UsageError: no such wavelet, or a value that the objective refuses.
     """
     try:
-        return objective_of(recipe.objective)
+        objective: Objective = recipe.objective.build("objective")
     except ValueError as error:
         raise UsageError(f"objective: {error}") from None
+    return objective
 
 
 def build_timesteps(recipe: Recipe, family: Family, model: Path) -> TimestepDistribution:
@@ -59,29 +41,15 @@ def build_timesteps(recipe: Recipe, family: Family, model: Path) -> TimestepDist
     Raises:
         UsageError: a value that the distribution refuses.
     """
-    wanted = recipe.timesteps
-    if isinstance(wanted, OwnTimestepsRecipe):
-        own: TimestepDistribution = build_own(wanted.code, wanted.arguments, "timesteps")
-        return StageTimesteps(own, recipe.stage.start) if recipe.stage else own
-    shift = wanted.shift
-    if shift == "auto":
+    given = {}
+    if getattr(recipe.timesteps, "shift", None) == "auto":
         columns, rows = (side // family.size_step for side in recipe.crop_size)
-        shift = family.timestep_shift(model, columns * rows)
+        given["shift"] = family.timestep_shift(model, columns * rows)
     try:
-        whole = _distribution(wanted, shift)
+        whole: TimestepDistribution = recipe.timesteps.build("timesteps", **given)
     except ValueError as error:
         raise UsageError(f"timesteps: {error}") from None
     return StageTimesteps(whole, recipe.stage.start) if recipe.stage else whole
-
-
-def _distribution(wanted: KnownTimesteps, shift: float) -> TimestepDistribution:
-    if isinstance(wanted, LogitNormalRecipe):
-        return LogitNormal(mean=wanted.mean, std=wanted.std, shift=shift)
-    if isinstance(wanted, ModeRecipe):
-        return Mode(scale=wanted.scale, shift=shift)
-    if isinstance(wanted, BetaRecipe):
-        return Beta(alpha=wanted.alpha, beta=wanted.beta, shift=shift)
-    return Uniform(shift=shift)
 
 
 def unshareable(recipe: Recipe) -> str | None:

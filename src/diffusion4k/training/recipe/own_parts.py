@@ -11,7 +11,6 @@ from diffusion4k.models.folder import component_folder, read_json
 from diffusion4k.objectives import Objective
 from diffusion4k.support.own_code import load_own, one_line, source_hash
 from diffusion4k.timesteps import TimestepDistribution
-from diffusion4k.training.recipe.build_objective import own_codes
 from diffusion4k.training.recipe.recipe import Recipe
 
 __all__ = ["check_own_distribution", "check_own_objective", "codes_of"]
@@ -30,7 +29,7 @@ def codes_of(recipe: Recipe) -> dict[str, str]:
     return {
         f"{key}: {code}": source_hash(load_own(code, key))
         for key in ("objective", "timesteps")
-        for code in own_codes(getattr(recipe, key))
+        for code in getattr(recipe, key).own_codes()
     }
 
 
@@ -41,7 +40,7 @@ def check_own_objective(recipe: Recipe, objective: Objective, family: Family, mo
         UsageError: it fails, or does not give one finite number a picture from which gradients
             come.
     """
-    codes = ", ".join(own_codes(recipe.objective))
+    codes = ", ".join(recipe.objective.own_codes())
     if not codes:
         return
     width, height = (side // family.factor for side in recipe.crop_size)
@@ -75,7 +74,7 @@ def check_own_distribution(recipe: Recipe, timesteps: TimestepDistribution) -> N
     Raises:
         UsageError: it fails, or draws values that are not noise levels.
     """
-    codes = ", ".join(own_codes(recipe.timesteps))
+    codes = ", ".join(recipe.timesteps.own_codes())
     if not codes:
         return
     try:

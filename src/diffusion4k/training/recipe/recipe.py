@@ -1,12 +1,13 @@
 """A recipe: one YAML file that says everything about a run, checked before anything starts."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import yaml
 from pydantic import BeforeValidator, Field, StrictBool, model_validator
 from pydantic_core import PydanticCustomError
 
+from diffusion4k.config.part_section import PartSection, choice, section_of
 from diffusion4k.config.read import read_config
 from diffusion4k.config.types import (
     Address,
@@ -25,40 +26,32 @@ from diffusion4k.config.types import (
 )
 from diffusion4k.data.buckets import LONGEST
 from diffusion4k.errors import UsageError
-from diffusion4k.training.recipe.objective_recipe import (
-    BetaRecipe,
-    FlowMatchingRecipe,
-    LogitNormalRecipe,
-    ModeRecipe,
-    ObjectiveRecipe,
-    TimestepsRecipe,
-    UniformRecipe,
-    WaveletFlowRecipe,
-)
+from diffusion4k.models.high_resolution import HighResolution
+from diffusion4k.objectives import Objective, WaveletFlow
+from diffusion4k.timesteps import LogitNormal, TimestepDistribution
 
 __all__ = [
-    "BetaRecipe",
     "BucketsRecipe",
     "CheckpointRecipe",
-    "FlowMatchingRecipe",
     "GuardRecipe",
-    "HighResolutionRecipe",
     "LogRecipe",
-    "LogitNormalRecipe",
     "LoraRecipe",
-    "ModeRecipe",
     "OptimizerRecipe",
     "Recipe",
     "ReportRecipe",
     "RunRecipe",
     "ScheduleRecipe",
     "StageRecipe",
-    "TimestepsRecipe",
-    "UniformRecipe",
     "ValidationRecipe",
-    "WaveletFlowRecipe",
     "load_recipe",
 ]
+
+if TYPE_CHECKING:
+    ObjectiveSection: TypeAlias = PartSection
+    TimestepsSection: TypeAlias = PartSection
+else:
+    ObjectiveSection = choice(Objective, unnamed=WaveletFlow.name)
+    TimestepsSection = choice(TimestepDistribution, unnamed=LogitNormal.name)
 
 
 class OptimizerRecipe(Section):
@@ -87,16 +80,6 @@ class LoraRecipe(Section):
     alpha: Count = 16
     targets: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     weights: Literal["int8", "nf4"] | None = None
-
-
-class HighResolutionRecipe(Section):
-    """Options of `families.high_resolution`; null: as the model's folder states."""
-
-    positions: Literal["extend", "interpolate", "ntk", "yarn"] | None = None
-    side: Count | None = None
-    trained_tokens: Count | None = None
-    time_dependent: bool | None = None
-    attention_chunk: Count | None = None
 
 
 class BucketsRecipe(Section):
@@ -232,7 +215,7 @@ class Recipe(RunRecipe):
 
     data: Text | None = None  # type: ignore[assignment]
     lora: LoraRecipe | None = None
-    high_resolution: HighResolutionRecipe = HighResolutionRecipe()
+    high_resolution: HighResolution = HighResolution()
     max_sequence_length: Count | None = None
     cache: Annotated[Address | Path | None, Field(union_mode="left_to_right")] = None
     cache_dtype: Literal["float16", "bfloat16", "float32"] | None = None
@@ -247,8 +230,8 @@ class Recipe(RunRecipe):
         BucketsRecipe | None, BeforeValidator(lambda v: {} if v is True else v or None)
     ] = None
     crop: Annotated[tuple[Pixels, Pixels] | None, BeforeValidator(square)] = None
-    objective: ObjectiveRecipe = WaveletFlowRecipe()
-    timesteps: TimestepsRecipe = LogitNormalRecipe()
+    objective: ObjectiveSection = section_of(WaveletFlow)()
+    timesteps: TimestepsSection = section_of(LogitNormal)()
     validation: ValidationRecipe = ValidationRecipe()
     global_batch_size: Count | None = None
     report: Annotated[
@@ -339,10 +322,6 @@ class Recipe(RunRecipe):
         if self.buckets and self.crop:
             raise PydanticCustomError(
                 "buckets", "crop: found with buckets, which give every picture its size: leave out"
-            )
-        if isinstance(self.objective, WaveletFlowRecipe) and not any(self.objective.band_weights):
-            raise PydanticCustomError(
-                "weights", "objective.band_weights: found only zeros, allowed at least one above 0"
             )
         return self
 

@@ -10,15 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffusion4k.wavelet import dwt2
+from diffusion4k.wavelet import SUB_BANDS, dwt2
 
 __all__ = ["BANDS", "LossBySigma"]
 
 _LEVELS = 10
-_SUB_BANDS = ("LL", "LH", "HL", "HH")
 BANDS = (
     *(f"sigma_{level / _LEVELS:.1f}" for level in range(_LEVELS)),
-    *(f"velocity_{name}" for name in _SUB_BANDS),
+    *(f"velocity_{name}" for name in SUB_BANDS),
 )
 """Names of the curves: `sigma_0.3` is the objective at sigma in [0.3, 0.4); `velocity_LH` the mean
 squared error of the velocity in sub-band LH of its Haar transform."""

@@ -24,6 +24,8 @@ class Guard:
         self._losses: deque[float] = deque(maxlen=wanted.window)
         self.in_a_row = 0
         self.skipped = 0
+        self.reason = ""
+        """Why the last step was skipped; empty if it was not."""
 
     @property
     def has_enough(self) -> bool:
@@ -40,6 +42,7 @@ class Guard:
             if loss > self._wanted.spike * usual:
                 reason = f"loss {loss:.4g}, {loss / usual:.3g} times the median of the last"
                 reason += f" {len(self._losses)} steps"
+        self.reason = reason
         if reason:
             self.in_a_row += 1
             self.skipped += 1

@@ -12,20 +12,20 @@ import torch
 
 from diffusion4k.accounting.blueprint import Blueprint
 from diffusion4k.accounting.machine import present_machine
+from diffusion4k.training.engine.engine import Engine
 from diffusion4k.training.recipe.recipe import Recipe
 from diffusion4k.training.step_cost import training_setup, training_stages
 
-__all__ = ["Throughput"]
+__all__ = ["Throughput", "throughput_of"]
 
 
 class Throughput:
     """Rates between two calls of `row`."""
 
-    def __init__(
-        self, recipe: Recipe, model: Path, images_per_step: int, device: torch.device
-    ) -> None:
-        self._images, self._device = images_per_step, device
-        self._flops, self._peak = _flops_per_step(recipe, model, device), present_machine().flops
+    def __init__(self, flops: int, images: int, device: torch.device) -> None:
+        """Measure steps of `flops` operations in this process and `images` images in all."""
+        self._images, self._device = images, device
+        self._flops, self._peak = flops, present_machine().flops
         self._time = time.monotonic()
 
     def row(self, steps: int) -> dict[str, float]:
@@ -45,11 +45,13 @@ class Throughput:
         }
 
 
-def _flops_per_step(recipe: Recipe, model: Path, device: torch.device) -> int:
-    """FLOPs of a step, counted by running it on shapes alone."""
+def throughput_of(recipe: Recipe, model: Path, engine: Engine) -> Throughput:
+    """Rates of the recipe's steps; one is run on shapes alone to count its operations."""
     blueprint = Blueprint(model, **recipe.model_options)
     setup = training_setup(recipe, present_machine(measured=False))
-    return training_stages(blueprint, setup, gpu=device.type == "cuda")[0].flops
+    step, *_ = training_stages(blueprint, setup, gpu=engine.device.type == "cuda")
+    images = recipe.batch_size * recipe.gradient_accumulation * engine.data_world
+    return Throughput(step.flops, images, engine.device)
 
 
 def _memory(device: torch.device) -> int:

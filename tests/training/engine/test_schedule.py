@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from diffusion4k.training.engine.optimizers import learning_rate
 from diffusion4k.training.recipe.recipe import ScheduleRecipe
-from diffusion4k.training.schedule import learning_rate
 
 
 def _rates(name: str, warmup: int, steps: int) -> list[float]:

