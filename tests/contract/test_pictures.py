@@ -41,13 +41,16 @@ WRITTEN = ("out", "ugly/.captions", "ugly/captions", "ugly/decisions", "ugly/met
 
 @pytest.fixture(autouse=True)
 def visited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages are not waited for: whoever serves one is asked for each candidate and prints it."""
+    """Pages are not waited for: who serves one is asked for candidates and pixels."""
 
     def visit(app: ASGIApp, _: object) -> None:
         client = TestClient(app, base_url="http://127.0.0.1")
         for number in range(3):
             answer: httpx.Response = client.get(f"/api/candidates/{number}")
             print(answer.text)
+            pixels: httpx.Response = client.get(f"/tiles/{number}/8/0/0")
+            if not pixels.is_success:
+                print(pixels.text)
 
     monkeypatch.setattr("diffusion4k.curation.inspection.run.serve", visit)
     monkeypatch.setattr("diffusion4k.curation.inspection.app.SessionDoor", lambda app, *_: app)
