@@ -52,8 +52,8 @@ def test_captions_and_records_name_the_prompts(tmp_path: Path, tiny_model: Path)
         {"file_name": made[1].path.name, "text": PROMPTS[2]},
     ]
     (tmp_path / "mixed/metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    shots = {shot.path.name: shot.pair for shot in found_images(tmp_path / "mixed")}
-    assert shots == {
+    images = {image.path.name: image.pair for image in found_images(tmp_path / "mixed")}
+    assert images == {
         made[0].path.name: (PROMPTS[0], 5),
         made[1].path.name: (PROMPTS[2], 0),
         "z.png": (PROMPTS[2], 1),
@@ -67,7 +67,7 @@ def test_numbers_and_seeds_do_not_meet(tmp_path: Path) -> None:
     for line in lines:
         Image.new("RGB", (64, 64)).save(tmp_path / line["file_name"])
     (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    pairs = [shot.pair for shot in found_images(tmp_path)]
+    pairs = [image.pair for image in found_images(tmp_path)]
     assert pairs == [(PROMPTS[0], seed) for seed in (1, 0, 3, 2)]
     lines[0]["seed"] = 2  # type: ignore[assignment]
     (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
@@ -92,7 +92,7 @@ def test_a_share_of_the_images(tmp_path: Path, tiny_model: Path) -> None:
         make_images(recipe, recipe.models[0], prompts, Processes(), share=slice(rank, None, 3))
         for rank in range(3)
     ]
-    pairs = [shot.pair for share in shares for shot in share]
+    pairs = [image.pair for share in shares for image in share]
     assert sorted(pairs) == sorted((prompt, seed) for prompt in PROMPTS[:4] for seed in (0, 1))
     assert len(names(tmp_path)) == 8
 

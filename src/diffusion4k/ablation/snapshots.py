@@ -46,7 +46,7 @@ _ERRORS = "errors"
 class Snapshot:
     """What a snapshot found."""
 
-    shots: list[ImageSetEntry]
+    images: list[ImageSetEntry]
     errors: NDArray[np.float64]
     """`(pictures, levels, 4)`."""
 
@@ -96,8 +96,8 @@ def take_snapshot(
     ]
     outputs = generate(requests, sampler, out=folder / "images", image_format="png")
     del sampler
-    shots = [made_image(output.path, output.settings) for output in outputs]
-    write_captions(folder / "images", shots)
+    images = [made_image(output.path, output.settings) for output in outputs]
+    write_captions(folder / "images", images)
     network = network_of(recipe, setup.device, trained=trained)
     errors = velocity_errors(
         study,
@@ -109,13 +109,13 @@ def take_snapshot(
     )
     with atomic_path(folder / "errors.safetensors") as temporary:
         save_file({_ERRORS: errors}, temporary)
-    findings_of(setup, shots, name)  # kept in the store
-    images = [shot.path.name for shot in shots]
-    seeds = [shot.seed for shot in shots]
-    prompts = [shot.prompt for shot in shots]
+    findings_of(setup, images, name)  # kept in the store
+    names = [image.path.name for image in images]
+    seeds = [image.seed for image in images]
+    prompts = [image.prompt for image in images]
     record = {
         "asked": _asked(setup, arm),
-        "images": images,
+        "images": names,
         "prompts": prompts,
         "seeds": seeds,
     }
@@ -128,17 +128,19 @@ def read_snapshot(folder: Path) -> Snapshot:
 
     record = json_of((folder / "look.json").read_bytes())
     of_images = zip(record["images"], record["prompts"], record["seeds"], strict=True)
-    shots = [ImageSetEntry(folder / "images" / n, n, prompt, seed) for n, prompt, seed in of_images]
-    return Snapshot(shots, load_file(folder / "errors.safetensors")[_ERRORS])
+    images = [
+        ImageSetEntry(folder / "images" / n, n, prompt, seed) for n, prompt, seed in of_images
+    ]
+    return Snapshot(images, load_file(folder / "errors.safetensors")[_ERRORS])
 
 
-def findings_of(setup: StudySetup, shots: list[ImageSetEntry], name: str) -> list[Measured]:
+def findings_of(setup: StudySetup, images: list[ImageSetEntry], name: str) -> list[Measured]:
     """What all measures find in the images, from the store where they have been measured.
 
     Raises:
         Diffusion4kError: an image that cannot be measured.
     """
-    pictures = [MeasuredImage(shot.path, shot.prompt or None) for shot in shots]
+    pictures = [MeasuredImage(image.path, image.prompt or None) for image in images]
     return _measured(setup, pictures, name)
 
 

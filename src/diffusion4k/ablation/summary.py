@@ -68,9 +68,11 @@ class _Side:
         """`is_start`: before training, where there are no seeds that others might replace."""
         self.is_start = is_start
         self.findings = [each for seed in snapshots for each in findings[seed]]
-        shots = [(seed, shot) for seed, snapshot in snapshots.items() for shot in snapshot.shots]
-        self.seeds = [seed for seed, _ in shots]
-        self.prompts = [shot.prompt for _, shot in shots]
+        images = [
+            (seed, image) for seed, snapshot in snapshots.items() for image in snapshot.images
+        ]
+        self.seeds = [seed for seed, _ in images]
+        self.prompts = [image.prompt for _, image in images]
         self.errors = np.stack([snapshot.errors for snapshot in snapshots.values()])
         """`(seeds, pictures, levels, 4)`."""
 
@@ -135,7 +137,7 @@ def results_of(
         tuple(notes),
         _facts(setup, before, photographs),
         {
-            arm: tuple((shot.prompt, str(shot.path)) for shot in snapshot.shots)
+            arm: tuple((image.prompt, str(image.path)) for image in snapshot.images)
             for arm, snapshot in {BEFORE: read_snapshot(start), **firsts}.items()
         },
     )
@@ -144,7 +146,7 @@ def results_of(
 def _side(setup: StudySetup, folders: Mapping[int, Path], name: str) -> _Side:
     snapshots = {seed: read_snapshot(folder) for seed, folder in folders.items()}
     findings = {
-        seed: findings_of(setup, snapshot.shots, name) for seed, snapshot in snapshots.items()
+        seed: findings_of(setup, snapshot.images, name) for seed, snapshot in snapshots.items()
     }
     return _Side(snapshots, findings, is_start=name == BEFORE)
 

@@ -27,8 +27,8 @@ def common_size(sizes: Iterable[Size]) -> Size:
     return min(widths), min(heights)
 
 
-def cropped(shot: ImageSetEntry, is_of: Size | None, size: Size, folder: Path) -> ImageSetEntry:
-    """The shot with the central `size` pixels of its image; the same where it has that size.
+def cropped(image: ImageSetEntry, is_of: Size | None, size: Size, folder: Path) -> ImageSetEntry:
+    """The entry with the central `size` pixels of its image; the same where it has that size.
 
     A broken image is left as it is: measuring says what is wrong with it.
 
@@ -36,21 +36,21 @@ def cropped(shot: ImageSetEntry, is_of: Size | None, size: Size, folder: Path) -
         UsageError: the image is smaller.
     """
     if is_of is None or is_of == size:
-        return shot
+        return image
     if is_of[0] < size[0] or is_of[1] < size[1]:
         raise UsageError(
-            f"{shot.path}: {is_of[0]}x{is_of[1]} is smaller than crop {size[0]}x{size[1]}: choose "
+            f"{image.path}: {is_of[0]}x{is_of[1]} is smaller than crop {size[0]}x{size[1]}: choose "
             "a smaller one, or crop: common"
         )
-    name = f"{shot.path.stem[:80]}-{sha256_of(shot.path)[:12]}-{size[0]}x{size[1]}.png"
+    name = f"{image.path.stem[:80]}-{sha256_of(image.path)[:12]}-{size[0]}x{size[1]}.png"
     path = folder / name
     if not path.is_file():
         try:
-            pixels = as_array(shot.path)
+            pixels = as_array(image.path)
         except Diffusion4kError:
-            return shot
+            return image
         left, top = (is_of[0] - size[0]) // 2, (is_of[1] - size[1]) // 2
         with atomic_path(path) as temporary:
             centre = pixels[top : top + size[1], left : left + size[0]]
             Image.fromarray(centre).save(temporary, compress_level=1)
-    return replace(shot, path=path, file_name=path.name)
+    return replace(image, path=path, file_name=path.name)

@@ -66,7 +66,7 @@ def make_images(
     recipe: BenchmarkRecipe,
     entry: BenchmarkEntry,
     prompts: PromptSet,
-    team: Processes,
+    processes: Processes,
     *,
     share: slice = slice(None),
 ) -> list[ImageSetEntry]:
@@ -81,13 +81,13 @@ def make_images(
 
     assert entry.model is not None
     options = {name: getattr(entry, name) for name in _SAMPLER}
-    sampler = Sampler(entry.model, device=team.device, **options)
+    sampler = Sampler(entry.model, device=processes.device, **options)
     outputs = generate(
         requests_of(recipe, entry, prompts)[share],
         sampler,
         out=images_folder(recipe, entry),
         image_format=recipe.format,
-        progress=team.is_main,
+        progress=processes.is_main,
     )
     return [made_image(output.path, output.settings) for output in outputs]
 
@@ -120,9 +120,9 @@ def requests_of(
     ]
 
 
-def write_captions(folder: Path, shots: list[ImageSetEntry]) -> None:
+def write_captions(folder: Path, images: list[ImageSetEntry]) -> None:
     """Make the folder an image folder, as `compare` and the studies take it."""
-    rows = [{"file_name": shot.path.name, "text": shot.prompt} for shot in shots]
+    rows = [{"file_name": image.path.name, "text": image.prompt} for image in images]
     write_rows(folder / METADATA, rows)
 
 
@@ -148,27 +148,27 @@ def found_images(folder: Path, *, quiet: bool = False) -> list[ImageSetEntry]:
     paths = sorted(found, key=natural_key)
     known = [(path, *prompt_and_seed(path, rows.get(path))) for path in paths]
     taken = {(prompt, seed) for _, prompt, seed in known}
-    shots = []
+    images = []
     for path, prompt, seed in known:
         if not prompt:
-            shots.append(ImageSetEntry(path, path.name))
+            images.append(ImageSetEntry(path, path.name))
             continue
         if seed is None:
             seed = next(number for number in count() if (prompt, number) not in taken)
             taken.add((prompt, seed))
-        shots.append(ImageSetEntry(path, path.name, prompt, seed))
-    pairs = Counter(shot.pair for shot in shots if shot.pair)
+        images.append(ImageSetEntry(path, path.name, prompt, seed))
+    pairs = Counter(image.pair for image in images if image.pair)
     if again := next((pair for pair, count in pairs.items() if count > 1), None):
         raise UsageError(
             f"{folder}: two images of the prompt {again[0][:60]!r} with seed {again[1]}: keep one, "
             f"or give them other seeds in {METADATA}"
         )
-    return shots
+    return images
 
 
-def size_of(shot: ImageSetEntry) -> tuple[int, int] | None:
+def size_of(image: ImageSetEntry) -> tuple[int, int] | None:
     """Width and height, None for an image that cannot be read (measuring says why)."""
     try:
-        return image_size(shot.path)
+        return image_size(image.path)
     except (Diffusion4kError, OSError):
         return None

@@ -18,7 +18,7 @@ class ModelRun:
     """What could not be measured is in `bad`, with its reason."""
 
     name: str
-    shots: list[ImageSetEntry]
+    images: list[ImageSetEntry]
     conditions: Conditions
     folder: Path
     found: dict[Path, Measured] = field(default_factory=dict)
@@ -31,21 +31,21 @@ class ModelRun:
 
     def by_pair(self) -> dict[tuple[str, int], Measured]:
         """Findings by prompt and seed, of the images for which both are known."""
-        pairs = {shot.pair: shot.path for shot in self.shots if shot.pair}
+        pairs = {image.pair: image.path for image in self.images if image.pair}
         return {pair: self.found[path] for pair, path in pairs.items() if path in self.found}
 
 
-def conditions_of(shots: Sequence[ImageSetEntry], sizes: Sequence[Size]) -> Conditions:
+def conditions_of(images: Sequence[ImageSetEntry], sizes: Sequence[Size]) -> Conditions:
     """Conditions of images as they are saved, and of the sizes that are measured."""
-    prompts = [shot.prompt for shot in shots]
-    suffixes = {shot.path.suffix.lower().lstrip(".") for shot in shots}
+    prompts = [image.prompt for image in images]
+    suffixes = {image.path.suffix.lower().lstrip(".") for image in images}
     formats = {"JPEG" if suffix in ("jpg", "jpeg") else suffix.upper() for suffix in suffixes}
     return Conditions(
         tuple(sizes),
         frozenset(prompt for prompt in prompts if prompt),
         prompts.count(""),
         frozenset(formats),
-        frozenset(how for shot in shots if (how := _how_made(shot.path))),
+        frozenset(how for image in images if (how := _how_made(image.path))),
     )
 
 

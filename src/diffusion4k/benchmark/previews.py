@@ -34,9 +34,9 @@ class PromptPreview:
     images: list[tuple[str, str]]
 
 
-def previews(entrants: Sequence[ModelRun]) -> list[PromptPreview]:
+def previews(model_runs: Sequence[ModelRun]) -> list[PromptPreview]:
     """The first prompts of which most rows have an image, and those images, reduced."""
-    pairs = [entrant.by_pair() for entrant in entrants]
+    pairs = [model_run.by_pair() for model_run in model_runs]
     every = list(dict.fromkeys(pair for row in pairs for pair in row))
     # Sorting keeps the order of the prompts among those that as many rows have.
     every.sort(key=lambda pair: -sum(pair in row for row in pairs))
@@ -46,9 +46,9 @@ def previews(entrants: Sequence[ModelRun]) -> list[PromptPreview]:
     found = []
     for prompt, pair in list(chosen.items())[:_SHOWN]:
         images = []
-        for entrant, row in zip(entrants, pairs, strict=True):
+        for model_run, row in zip(model_runs, pairs, strict=True):
             if pair in row and (uri := _reduced_uri(row[pair].path)):
-                images.append((entrant.name, uri))
+                images.append((model_run.name, uri))
         found.append(PromptPreview(prompt, images))
     return found
 

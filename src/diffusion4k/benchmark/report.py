@@ -15,7 +15,7 @@ from diffusion4k.support.report_page import render
 __all__ = ["write_report"]
 
 
-def write_report(results: BenchmarkResults, entrants: Sequence[ModelRun], path: Path) -> None:
+def write_report(results: BenchmarkResults, model_runs: Sequence[ModelRun], path: Path) -> None:
     """Write the page to `path`; pictures are embedded, nothing is linked."""
     marks: dict[tuple[str, ...], int] = {}
     for row in results.rows:
@@ -43,7 +43,7 @@ def write_report(results: BenchmarkResults, entrants: Sequence[ModelRun], path: 
             each.cells.get(column.name, EMPTY), column, sign=True
         ),
         arrow=ARROWS,
-        previews=previews(entrants),
+        previews=previews(model_runs),
         figure=interval_figure(results),
     )
     write_text(path, page)

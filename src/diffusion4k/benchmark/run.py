@@ -59,32 +59,32 @@ def run_benchmark(recipe: BenchmarkRecipe, *, skip_bad: bool = False) -> Benchma
     check_entries(recipe)
     own_measures(recipe.metrics, "metrics")
     prompts = read_prompt_set(recipe.prompts, recipe.limit, skip_bad=skip_bad)
-    team = Processes()
-    held = locked(recipe.output, other="output") if team.is_main else nullcontext()
+    processes = Processes()
+    held = locked(recipe.output, other="output") if processes.is_main else nullcontext()
     with held:
-        if team.is_main and any(entry.model is not None for entry in recipe.models):
+        if processes.is_main and any(entry.model is not None for entry in recipe.models):
             # Weights that cannot be used end the run before images are made; they are let go, for
             # the models need the memory.
-            _measures(recipe, prompts, team)
+            _measures(recipe, prompts, processes)
         for entry in recipe.models:
-            if entry.model is not None and team.world > 1:
-                make_images(recipe, entry, prompts, team, share=team.share)
-        team.gather()
-        if not team.is_main:
+            if entry.model is not None and processes.world > 1:
+                make_images(recipe, entry, prompts, processes, share=processes.share)
+        processes.gather()
+        if not processes.is_main:
             return None
-        return _measured(recipe, prompts, team, skip_bad=skip_bad)
+        return _measured(recipe, prompts, processes, skip_bad=skip_bad)
 
 
 def _measured(
-    recipe: BenchmarkRecipe, prompts: PromptSet, team: Processes, *, skip_bad: bool
+    recipe: BenchmarkRecipe, prompts: PromptSet, processes: Processes, *, skip_bad: bool
 ) -> BenchmarkResults:
-    entrants = _entrants(recipe, prompts, team)
+    model_runs = _model_runs(recipe, prompts, processes)
     reference = _reference(recipe, prompts, skip_bad=skip_bad)
-    measures, missing = _measures(recipe, prompts, team)
+    measures, missing = _measures(recipe, prompts, processes)
     store = MeasureStore(recipe.output / _MEASURED)
-    everyone = [*entrants, reference] if reference else entrants
-    for entrant in everyone:
-        _measure(entrant, measures, store)
+    everyone = [*model_runs, reference] if reference else model_runs
+    for model_run in everyone:
+        _measure(model_run, measures, store)
     values = Values(
         reference.findings if reference else [],
         resamples=recipe.resamples,
@@ -93,20 +93,20 @@ def _measured(
     columns = tuple(column for measure in measures for column in measure.columns)
     results = BenchmarkResults(
         columns,
-        rows_of(entrants, reference, columns, values, prompts),
-        differences_of(entrants, columns, values),
+        rows_of(model_runs, reference, columns, values, prompts),
+        differences_of(model_runs, columns, values),
         tuple(missing),
-        {entrant.name: entrant.bad for entrant in everyone if entrant.bad},
-        notes_of(recipe, prompts, entrants, reference, columns),
+        {model_run.name: model_run.bad for model_run in everyone if model_run.bad},
+        notes_of(recipe, prompts, model_runs, reference, columns),
         images_of(everyone, columns),
         facts_of(recipe, prompts, measures),
     )
-    _write(results, entrants, recipe.output)
+    _write(results, model_runs, recipe.output)
     return results
 
 
 def _measures(
-    recipe: BenchmarkRecipe, prompts: PromptSet, team: Processes
+    recipe: BenchmarkRecipe, prompts: PromptSet, processes: Processes
 ) -> tuple[list[Measure], list[Unavailable]]:
     settings = MeasureSettings(
         recipe.reencode, recipe.patch_size, recipe.patches_per_image, recipe.grid_period
@@ -115,44 +115,46 @@ def _measures(
     return measures_for(
         settings,
         recipe.networks,
-        str(team.device),
+        str(processes.device),
         has_reference=has_reference,
         own=own_measures(recipe.metrics, "metrics"),
     )
 
 
-def _write(results: BenchmarkResults, entrants: Sequence[ModelRun], folder: Path) -> None:
+def _write(results: BenchmarkResults, model_runs: Sequence[ModelRun], folder: Path) -> None:
     data, table, images, latex, report = (folder / name for name in FILES)
     results.save_json(data)
     results.save_csv(table)
     results.save_images(images)
     save_latex(results, latex)
-    write_report(results, entrants, report)
+    write_report(results, model_runs, report)
 
 
-def _entrants(recipe: BenchmarkRecipe, prompts: PromptSet, team: Processes) -> list[ModelRun]:
+def _model_runs(
+    recipe: BenchmarkRecipe, prompts: PromptSet, processes: Processes
+) -> list[ModelRun]:
     """The rows with their images; the models make what is not there yet."""
-    shots: dict[str, list[ImageSetEntry]] = {}
+    images: dict[str, list[ImageSetEntry]] = {}
     for entry in recipe.models:
         if entry.images is not None:
-            shots[entry.name] = found_images(images_folder(recipe, entry))
+            images[entry.name] = found_images(images_folder(recipe, entry))
             continue
-        made = make_images(recipe, entry, prompts, team)
+        made = make_images(recipe, entry, prompts, processes)
         write_captions(images_folder(recipe, entry), made)
-        shots[entry.name] = made
-    sizes = {shot.path: size_of(shot) for row in shots.values() for shot in row}
+        images[entry.name] = made
+    sizes = {image.path: size_of(image) for row in images.values() for image in row}
     wanted = _crop_size(recipe, [size for size in sizes.values() if size])
-    entrants = []
+    model_runs = []
     for entry in recipe.models:
-        originals = shots[entry.name]
-        known = {shot.path: sizes[shot.path] for shot in originals}
+        originals = images[entry.name]
+        known = {image.path: sizes[image.path] for image in originals}
         folder = recipe.output / "cropped" / entry.name
         measured = originals
         if wanted:
-            measured = [cropped(shot, known[shot.path], wanted, folder) for shot in originals]
+            measured = [cropped(image, known[image.path], wanted, folder) for image in originals]
         conditions = conditions_of(originals, [wanted or size for size in known.values() if size])
-        entrants.append(ModelRun(entry.name, measured, conditions, images_folder(recipe, entry)))
-    return entrants
+        model_runs.append(ModelRun(entry.name, measured, conditions, images_folder(recipe, entry)))
+    return model_runs
 
 
 def _crop_size(recipe: BenchmarkRecipe, sizes: Sequence[Size]) -> Size | None:
@@ -167,19 +169,19 @@ def _reference(recipe: BenchmarkRecipe, prompts: PromptSet, *, skip_bad: bool) -
         return None
     if (folder / METADATA).is_file():
         photos = read_folder(folder, skip_bad=skip_bad)
-        shots = [ImageSetEntry(p.path, p.path.name, p.text) for p in photos]
+        images = [ImageSetEntry(p.path, p.path.name, p.text) for p in photos]
         sizes = [(photo.width, photo.height) for photo in photos]
     else:
-        shots = [ImageSetEntry(path, path.name) for path in list_images(folder)]
-        sizes = [size for shot in shots if (size := size_of(shot))]
-    return ModelRun("photographs", shots, conditions_of(shots, sizes), folder)
+        images = [ImageSetEntry(path, path.name) for path in list_images(folder)]
+        sizes = [size for image in images if (size := size_of(image))]
+    return ModelRun("photographs", images, conditions_of(images, sizes), folder)
 
 
-def _measure(entrant: ModelRun, measures: Sequence[Measure], store: MeasureStore) -> None:
-    pictures = [MeasuredImage(shot.path, shot.prompt or None) for shot in entrant.shots]
-    with Counter(f"measuring {entrant.name}", len(pictures)) as counter:
+def _measure(model_run: ModelRun, measures: Sequence[Measure], store: MeasureStore) -> None:
+    pictures = [MeasuredImage(image.path, image.prompt or None) for image in model_run.images]
+    with Counter(f"measuring {model_run.name}", len(pictures)) as counter:
         good, bad = measure_folder(
-            entrant.folder, pictures, measures, store, lambda _: counter.advance()
+            model_run.folder, pictures, measures, store, lambda _: counter.advance()
         )
-    entrant.found |= {finding.path: finding for finding in good}
-    entrant.bad |= {name_in(entrant.folder, finding.path): finding.problem for finding in bad}
+    model_run.found |= {finding.path: finding for finding in good}
+    model_run.bad |= {name_in(model_run.folder, finding.path): finding.problem for finding in bad}

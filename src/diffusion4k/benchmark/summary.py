@@ -26,25 +26,25 @@ _ENOUGH = 10  # images for an interval that means something
 
 
 def rows_of(
-    entrants: Sequence[ModelRun],
+    model_runs: Sequence[ModelRun],
     reference: ModelRun | None,
     columns: Sequence[Column],
     values: Values,
     prompts: PromptSet,
 ) -> tuple[TableRow, ...]:
     """Ours, the photographs, and the published ones."""
-    base = entrants[0].conditions
+    base = model_runs[0].conditions
     rows = [
         TableRow(
-            entrant.name,
+            model_run.name,
             "ours",
-            len(entrant.found),
-            said_size(entrant.conditions.sizes),
-            _cells(columns, entrant.findings, values),
-            tuple(why_not(entrant.conditions, base)),
-            images_folder=str(entrant.folder),
+            len(model_run.found),
+            said_size(model_run.conditions.sizes),
+            _cells(columns, model_run.findings, values),
+            tuple(why_not(model_run.conditions, base)),
+            images_folder=str(model_run.folder),
         )
-        for entrant in track(entrants, len(entrants), "intervals")
+        for model_run in track(model_runs, len(model_runs), "intervals")
     ]
     if reference:
         numbers = [column for column in columns if not isinstance(column, Distance)]
@@ -71,11 +71,11 @@ def _cells(
 
 
 def differences_of(
-    entrants: Sequence[ModelRun], columns: Sequence[Column], values: Values
+    model_runs: Sequence[ModelRun], columns: Sequence[Column], values: Values
 ) -> tuple[Difference, ...]:
     """Differences of every two rows that have at least two pairs of images."""
     found = []
-    for first, second in combinations(entrants, 2):
+    for first, second in combinations(model_runs, 2):
         ours, theirs = first.by_pair(), second.by_pair()
         pairs = [pair for pair in ours if pair in theirs]
         if len(pairs) < 2:
@@ -86,14 +86,14 @@ def differences_of(
     return tuple(found)
 
 
-def images_of(entrants: Sequence[ModelRun], columns: Sequence[Column]) -> tuple[ImageRow, ...]:
+def images_of(model_runs: Sequence[ModelRun], columns: Sequence[Column]) -> tuple[ImageRow, ...]:
     """The numbers of every image that was measured."""
     found = []
-    for entrant in entrants:
-        values = {c.name: per_picture(c, entrant.findings) for c in columns}
-        for place, shot in enumerate(s for s in entrant.shots if s.path in entrant.found):
+    for model_run in model_runs:
+        values = {c.name: per_picture(c, model_run.findings) for c in columns}
+        for place, image in enumerate(s for s in model_run.images if s.path in model_run.found):
             numbers = {name: float(v[place]) for name, v in values.items() if v is not None}
-            row = ImageRow(entrant.name, shot.path.name, shot.prompt, shot.seed, numbers)
+            row = ImageRow(model_run.name, image.path.name, image.prompt, image.seed, numbers)
             found.append(row)
     return tuple(found)
 
@@ -101,44 +101,45 @@ def images_of(entrants: Sequence[ModelRun], columns: Sequence[Column]) -> tuple[
 def notes_of(
     recipe: BenchmarkRecipe,
     prompts: PromptSet,
-    entrants: Sequence[ModelRun],
+    model_runs: Sequence[ModelRun],
     reference: ModelRun | None,
     columns: Sequence[Column],
 ) -> tuple[str, ...]:
     """What a reader must know of all rows."""
     notes = []
-    everyone = [*entrants, reference] if reference else entrants
-    measured = [found for entrant in everyone for found in entrant.findings]
+    everyone = [*model_runs, reference] if reference else model_runs
+    measured = [found for model_run in everyone for found in model_run.findings]
     if foreign := sum(foreign_files(column, measured) for column in columns):
         notes.append(why_marked(foreign, "reencode=true"))
     if prompts.repeated:
         notes.append(f"{prompts.name}: {counted(prompts.repeated, 'repeated prompt')} left out")
     notes += [
-        f"{entrant.name}: the prompts of {unknown} of {counted(len(entrant.shots), 'image')} are "
-        "not known: name them in metadata.jsonl; metrics of prompts are left empty"
-        for entrant in entrants
-        if (unknown := entrant.conditions.unprompted)
+        f"{model_run.name}: the prompts of {unknown} of {counted(len(model_run.images), 'image')} "
+        "are not known: name them in metadata.jsonl; metrics of prompts are left empty"
+        for model_run in model_runs
+        if (unknown := model_run.conditions.unprompted)
     ]
     # That all are made directly goes without saying.
-    if {how for entrant in entrants for how in entrant.conditions.made} - {"directly"}:
+    if {how for model_run in model_runs for how in model_run.conditions.made} - {"directly"}:
         notes += [
-            f"{entrant.name}: made {'; '.join(ways)}"
-            for entrant in entrants
-            if (ways := sorted(entrant.conditions.made))
+            f"{model_run.name}: made {'; '.join(ways)}"
+            for model_run in model_runs
+            if (ways := sorted(model_run.conditions.made))
         ]
     if recipe.crop:
-        size = said_size(entrants[0].conditions.sizes)
+        size = said_size(model_runs[0].conditions.sizes)
         notes.append(f"measured: the centre of every image, {size}")
-    for first, second in combinations(entrants, 2):
+    for first, second in combinations(model_runs, 2):
         ours, theirs = first.by_pair(), second.by_pair()
-        if (common := len(ours.keys() & theirs.keys())) < max(len(first.shots), len(second.shots)):
+        if (common := len(ours.keys() & theirs.keys())) < max(
+            len(first.images), len(second.images)
+        ):
             notes.append(
                 f"{first.name} and {second.name}: {counted(common, 'pair')} of "
-                f"{len(first.shots)} and "
-                f"{len(second.shots)} images; the others have no partner and are left out of their "
-                "difference"
+                f"{len(first.images)} and {len(second.images)} images; the others have no partner "
+                "and are left out of their difference"
             )
-    fewest = min(len(entrant.found) for entrant in entrants)
+    fewest = min(len(model_run.found) for model_run in model_runs)
     if fewest == 1:
         notes.append("a row of one image has no intervals, and no distance of whole images")
     elif fewest < _ENOUGH:
