@@ -78,13 +78,45 @@ LENGTHY = (
 """Files and folders of tests that `make test-fast` leaves out: what trains, samples or builds
 something whole, and what starts processes, servers or browsers."""
 
+PROOFS = (
+    # Runs of several processes: the simplest of each engine stays.
+    "training/engine/test_zero.py::test_the_run_of_one_process",
+    "training/engine/test_zero.py::test_engines_take_over_from_one_another",
+    "training/test_engines.py::test_another_number_of_processes_goes_on",
+    "training/checkpoint/test_sharded.py::test_everything_comes_back_to_the_bit",
+    "benchmark/test_processes.py::test_two_processes",
+    # Disasters: one of each kind stays.
+    "training/test_disasters.py",
+    "curation/test_disasters.py::test_two_builds_do_not_share_an_output",
+    "curation/test_disasters.py::test_a_full_disk_is_one_line_and_the_build_goes_on[4000]",
+    "curation/test_disasters.py::test_a_full_disk_is_one_line_and_the_build_goes_on[300]",
+    "curation/captions/test_kill.py::test_killed_at_random_and_started_again[2-60-True]",
+    # Pages: the whole road and the phones stay.
+    "preference/study/test_browser.py::test_an_answer_waits_for_a_server_that_is_gone",
+    "preference/study/test_browser.py::test_a_page_under_another_link_answers_for_nobody",
+    "preference/study/test_browser.py::test_everything_fits_and_axe_finds_nothing_serious[tablet]",
+    "preference/study/test_browser_kinds.py::test_links_that_open_nothing",
+    "preference/study/test_browser_kinds.py::test_inspection_by_people",
+    "curation/inspection/test_browser.py::test_filter_order_skip_and_the_end_of_the_list",
+    "curation/inspection/test_browser.py::test_keys_of_one_letter_can_be_turned_off",
+    "curation/inspection/test_browser.py::test_everything_fits_and_has_a_name[size1]",
+    "compare/test_browser.py::test_at_100_percent_every_picture_shows_its_own_pixels",
+    # Roads through several verbs.
+    "e2e/test_study_roads.py",
+    # Plans of a model that another plan has, too.
+    "planning/test_cluster_page.py::test_planned_memory[recipes/paper/sd3-2b-wlf.yaml 2]",
+)
+"""Tests by name that are long proofs (`slow`): something shorter shows the same every day."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is lengthy."""
+    """Mark what is lengthy, and what is a long proof."""
     lengthy = [TESTS / name for name in LENGTHY]
     for item in items:
         if any(item.path == path or path in item.path.parents for path in lengthy):
             item.add_marker("lengthy")
+        if item.nodeid.removeprefix("tests/").startswith(PROOFS):
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")

@@ -180,8 +180,9 @@ def small_autoencoder(recipe: Path, full_size: Path) -> list[str]:
 
 def _slow(line: str) -> tuple[pytest.MarkDecorator, ...]:
     """What is long at any size; in `make test` the tests of the same verbs stand for it."""
-    verbs = ("ablate recipes/", "benchmark recipes/pocket-stages", "demo --side")
-    return (pytest.mark.slow,) if any(verb in line for verb in verbs) else ()
+    verbs = ("ablate recipes/", "benchmark recipes/pocket-stages", "demo --side", "dataset stats")
+    own = "train recipes/pocket-wlf.yaml 'objective=" in line and "my_objective" not in line
+    return (pytest.mark.slow,) if own or any(verb in line for verb in verbs) else ()
 
 
 @pytest.mark.parametrize(
