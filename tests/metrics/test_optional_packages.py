@@ -40,7 +40,7 @@ def test_failures_of_pyiqa(monkeypatch: pytest.MonkeyPatch) -> None:
         made[0].weight[0] = float("nan")
     with pytest.raises(Diffusion4kError, match="maniqa of pyiqa gives nan"):
         score(photo_like(1))
-    with pytest.raises(Diffusion4kError, match="no score 'magic' here"):
+    with pytest.raises(Diffusion4kError, match="cannot make 'magic' here"):
         IqaScore("magic")
 
 

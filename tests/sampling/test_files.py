@@ -123,7 +123,7 @@ def test_foreign_files_carry_no_record(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
     with pytest.raises(Diffusion4kError, match="no record of diffusion4k"):
         read_metadata(tmp_path / "foreign.jpg")
-    with pytest.raises(Diffusion4kError, match="not a readable image"):
+    with pytest.raises(Diffusion4kError, match="not an image that can be read"):
         read_metadata(tmp_path / "text.png")
     with pytest.raises(Diffusion4kError, match="no such file"):
         read_metadata(tmp_path / "absent.png")

@@ -125,7 +125,7 @@ def test_the_budget_is_never_exceeded_and_a_higher_one_goes_on(
 @pytest.mark.parametrize(
     ("standin", "changes", "message", "requests"),
     [
-        (StandIn(), {"model": "gpt-5o"}, "no model 'gpt-5o' there", 1),
+        (StandIn(), {"model": "gpt-5o"}, "there is no model 'gpt-5o'", 1),
         (StandIn(refuse_all=403), {}, "not permitted", 1),
         (StandIn(refuse_all=402), {}, "no money left", 1),
         (StandIn(refuse_all=500), {"retries": 2}, "HTTP 500", 3),

@@ -213,7 +213,7 @@ def test_what_cannot_be_judged_is_named_and_the_others_go_on(
 @pytest.mark.parametrize(
     ("standin", "changes", "message"),
     [
-        (StandIn(), {"model": "gpt-5o"}, "no model 'gpt-5o' there"),
+        (StandIn(), {"model": "gpt-5o"}, "there is no model 'gpt-5o'"),
         (StandIn(refuse_all=402), {}, "no money left"),
         (StandIn(refuse_all=400, message="bad image"), {}, "10 pairs in a row"),
     ],
