@@ -21,7 +21,7 @@ demo: setup  ## the main job: photographs -> wavelet fine-tuning -> 4096x4096 im
 	$(BIN)/diffusion4k demo --out demo
 
 test: setup  ## all tests but the long proofs
-	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup  ## without what trains, samples or builds something whole: LENGTHY in tests/conftest.py
 	$(BIN)/python -m pytest -m "not slow and not e2e and not lengthy" --numprocesses auto --dist loadfile --no-loadscope-reorder
