@@ -51,5 +51,5 @@ def test_descent_along_its_gradient_brings_images_closer(distance) -> None:
 
 
 def test_shapes_that_differ_are_refused(distance) -> None:
-    with pytest.raises(UsageError, match="both must be .*, and equal"):
+    with pytest.raises(UsageError, match="both must be"):
         distance(torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 64))
