@@ -9,7 +9,8 @@ sampled there matches the first best: Gauss-Newton steps on the squared differen
 Correlated at the end is the detail alone, samples minus their local mean: two evening skies, bright
 below and dark above, have the same gradient but not the same clouds. Where there is no detail
 nothing can be decided, and the answer is no. One small subject on smooth ground correlates with any
-other in the same position: it is laid over the other once more, at its own size.
+other in the same position: it is laid over the other once more, at its own size. There the finest
+detail is what another size of the picture has left of it, and only what is coarser is compared.
 """
 
 import numpy as np
@@ -32,7 +33,8 @@ _EDGE = 0.05  # of a subject: its share of the strongest detail
 _NEARLY_ALL = 0.6  # of the detail, which a subject holds that is looked at by itself
 _AROUND = 1.6  # of a subject's size: what is looked at with it
 _SMALL = 0.7  # of the common part's side, at most, for a subject
-_STRICT = 3.0  # times less than otherwise a subject's correlation may be below 1: an O is no Q
+_SOFT = 1.5  # Gaussian, in samples: finer than that a copy of another size differs in a subject
+_STRICT = 8.0  # times less than otherwise a subject's correlation may be below 1: an O is no Q
 _STRETCH = 2.5  # most and (inverse) least scale between the thumbnails, along either axis
 
 _AXIS = ((2 * np.arange(_POINTS) + 1) / _POINTS - 1).astype(np.float32)
@@ -80,7 +82,7 @@ def correlation(
     moved = _aligned(a, b, part_a, part_b, _BLURS[1:])
     if moved is None:
         return 0.0
-    alone = _correlated(a, b, part_a, moved)[0]
+    alone = _correlated(a, b, part_a, moved, _SOFT)[0]
     return min(found, 1 - _STRICT * (1 - alone))
 
 
@@ -105,10 +107,16 @@ def _aligned(
 
 
 def _correlated(
-    a: Registered, b: Registered, part_a: NDArray[np.float64], part_b: NDArray[np.float64]
+    a: Registered,
+    b: Registered,
+    part_a: NDArray[np.float64],
+    part_b: NDArray[np.float64],
+    blur: float = 0.0,
 ) -> tuple[float, NDArray[np.float32]]:
     """Correlation of detail, and where it is: the product of both pictures' detail."""
     detail = [_detail(_samples(*side)) for side in ((a, part_a), (b, part_b))]
+    if blur:
+        detail = [gaussian_filter(part, blur) for part in detail]
     product = detail[0] * detail[1]
     deviations = [float(part.std()) for part in detail]
     if min(deviations) < _FLAT:
