@@ -85,3 +85,11 @@ def test_copies_are_found(
     copies = [fingerprint(np.asarray(change(images[n]).convert("RGB"))) for n in chosen]
     groups = find_duplicates([*originals, *copies])
     assert groups.members() == [[n, 20 + k] for k, n in enumerate(chosen)]
+
+
+def test_crops_of_birds_are_found() -> None:
+    """Of another size, a subject's finest detail differs: what is coarser must agree."""
+    birds = [bird(number) for number in range(0, 20, 4)]
+    crops = [image.crop((60, 40, 700, 480)) for image in birds]
+    groups = find_duplicates([fingerprint(np.asarray(image)) for image in [*birds, *crops]])
+    assert groups.members() == [[n, 5 + n] for n in range(5)]
