@@ -6,16 +6,13 @@ seeds and prompts: see `statistics.crossed`.
 """
 
 import math
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from diffusion4k import __version__
 from diffusion4k.ablation.results import AblationEntry, AblationResults, ArmCurve, EqualArms, judge
 from diffusion4k.ablation.setup import StudySetup
 from diffusion4k.ablation.snapshots import Snapshot, findings_of, photographs_of, read_snapshot
@@ -26,6 +23,7 @@ from diffusion4k.metrics.measuring import Measured
 from diffusion4k.metrics.spectrum import RINGS, log_distance
 from diffusion4k.statistics import Statistic, crossed, mean_of, minus, ratio_of_sums
 from diffusion4k.support.progress import track
+from diffusion4k.support.versions import versions
 from diffusion4k.training.watch.curve import Curve as LossCurve
 from diffusion4k.wavelet import SUB_BANDS
 
@@ -278,6 +276,5 @@ def _facts(setup: StudySetup, before: _Side, photographs: Sequence[Measured]) ->
         "size": f"{recipe.crop_size[0]}x{recipe.crop_size[1]}",
         "batch": recipe.batch_size * recipe.gradient_accumulation,
         "protocols": {measure.name: measure.protocol for measure in setup.measures},
-        "versions": {"diffusion4k": __version__, "python": platform.python_version()}
-        | {name: version(name) for name in libraries},
+        "versions": versions("python", *libraries),
     }

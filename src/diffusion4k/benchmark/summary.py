@@ -1,12 +1,9 @@
 """From findings to rows, paired differences and notes."""
 
-import platform
 from collections.abc import Sequence
-from importlib.metadata import version
 from itertools import combinations
 from typing import Any
 
-from diffusion4k import __version__
 from diffusion4k.benchmark.comparable import said_size, why_not, why_not_published
 from diffusion4k.benchmark.model_runs import ModelRun
 from diffusion4k.benchmark.prompts import PromptSet
@@ -18,6 +15,7 @@ from diffusion4k.metrics.compression import why_marked
 from diffusion4k.metrics.measure import Column, Distance, Measure
 from diffusion4k.metrics.measuring import Measured
 from diffusion4k.support.progress import track
+from diffusion4k.support.versions import versions
 from diffusion4k.support.wording import counted
 
 __all__ = ["differences_of", "facts_of", "images_of", "notes_of", "rows_of"]
@@ -169,6 +167,5 @@ def facts_of(
             "fingerprint": prompts.fingerprint,
         },
         "protocols": {measure.name: measure.protocol for measure in measures},
-        "versions": {"diffusion4k": __version__, "python": platform.python_version()}
-        | {name: version(name) for name in libraries},
+        "versions": versions("python", *libraries),
     }

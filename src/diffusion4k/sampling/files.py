@@ -6,7 +6,6 @@ it in the fields that every image viewer shows.
 """
 
 import hashlib
-import importlib.metadata
 import json
 import os
 import re
@@ -27,6 +26,7 @@ from diffusion4k.sampling.png import PngWriter
 from diffusion4k.sampling.request import SamplingSettings
 from diffusion4k.support.files import atomic_path
 from diffusion4k.support.text_files import check_plain
+from diffusion4k.support.versions import versions
 
 __all__ = ["SUFFIXES", "image_name", "is_made_here", "is_present", "read_metadata", "write_image"]
 
@@ -58,8 +58,7 @@ def write_image(
     It comes in strips `(rows, width, 3)` from the top; a PNG is written strip by strip, a JPEG
     when all are there.
     """
-    versions = {name: importlib.metadata.version(name) for name in ("diffusers", "torch")}
-    metadata = {**asdict(settings), "versions": {"diffusion4k": __version__, **versions}}
+    metadata = {**asdict(settings), "versions": versions("diffusers", "torch")}
     record = json.dumps(metadata, ensure_ascii=False)
     program = f"diffusion4k {__version__}"
     with atomic_path(path) as temporary:

@@ -1,14 +1,11 @@
 """All statistics of a dataset, into one folder: figures, `report.html`, `stats.json`."""
 
 import json
-import platform
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from diffusion4k import __version__
 from diffusion4k.curation.stats.caption_figures import (
     SHOWN,
     draw_cloud,
@@ -26,6 +23,7 @@ from diffusion4k.data.problems import report_skipped
 from diffusion4k.errors import UsageError
 from diffusion4k.support.data_uri import png_uri
 from diffusion4k.support.files import remove_leftovers, write_text
+from diffusion4k.support.versions import versions
 
 __all__ = ["describe"]
 
@@ -67,7 +65,7 @@ def describe(dataset: Path, out: Path, *, seed: int = 0, samples: int = 12) -> P
         "phrases": {str(n): most_common(counted, _PHRASES_KEPT) for n, counted in phrases.items()},
         "gallery": [sample.photo.file_name for sample in chosen],
         "build": _build(manifest) if manifest else None,
-        "versions": _versions(),
+        "versions": versions("python", "matplotlib", "numpy", "pillow", "wordcloud"),
     }
     write_text(out / "stats.json", json.dumps(facts, indent=1, allow_nan=False) + "\n")
     figures = {name: png_uri(path.read_bytes()) for name, path in drawn.items() if path}
@@ -111,13 +109,4 @@ def _sample(sample: Sample) -> dict[str, Any]:
         "text": sample.photo.text,
         "size": f"{sample.photo.width}×{sample.photo.height}",
         "name": sample.photo.file_name,
-    }
-
-
-def _versions() -> dict[str, str]:
-    packages = ("matplotlib", "numpy", "pillow", "wordcloud")
-    return {
-        "diffusion4k": __version__,
-        "python": platform.python_version(),
-        **{package: version(package) for package in packages},
     }
