@@ -94,8 +94,7 @@ def generate(
         raise UsageError("give one prompt, or a file of them with --prompts (and not both)")
 
     from diffusion4k.cli.early import check_generation
-    from diffusion4k.sampling import Request, Sampler, read_prompts
-    from diffusion4k.sampling import generate as make_images
+    from diffusion4k.sampling import Request, read_prompts
     from diffusion4k.support.files import remove_leftovers
 
     asked = stages.added_to(sampling)
@@ -107,6 +106,9 @@ def generate(
         for each in seed or [0]
     ]
     check_generation(model, asked, factor=loading.factor, lora=lora, init=init)
+
+    from diffusion4k.sampling import Sampler
+    from diffusion4k.sampling import generate as make_images
 
     beyond = given_high_resolution(high_resolution, asked)
     sampler = Sampler(

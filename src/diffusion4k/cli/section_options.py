@@ -19,7 +19,7 @@ import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from diffusion4k.config.problems import describe_problems
+from diffusion4k.config.problems import list_problems
 from diffusion4k.config.types import Section
 from diffusion4k.errors import UsageError
 
@@ -35,16 +35,17 @@ class FromOptions:
 
     panel: str | None = None
     """Heading of the help that they stand under."""
+    key: str = ""
+    """What the section is called where a value is refused, unless its fields stand alone."""
     panels: Mapping[str, str] = field(default_factory=dict)
     """Another heading for some of the fields."""
     names: Mapping[str, str] = field(default_factory=dict)
     """Options that are not called as their field is."""
-    help: Mapping[str, str] = field(default_factory=dict)
-    """Help that is not the field's docstring."""
     leave_out: tuple[str, ...] = ()
     """Fields without an option."""
     defaults: Section | None = None
-    """Values where an option is not given, in place of the section's own."""
+    """Values where an option is not given, which the help shows; None: the section's own, of which
+    the fields' docstrings tell."""
 
 
 def with_section_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -68,9 +69,8 @@ def with_section_options(command: Callable[..., None]) -> Callable[..., None]:
     def called(**values: Any) -> None:
         for name, (kind, how) in sections.items():
             fields = [key for key in kind.model_fields if key not in how.leave_out]
-            values[name] = section_of_options(
-                kind, how.defaults, **{key: values.pop(key) for key in fields}
-            )
+            given = {key: values.pop(key) for key in fields}
+            values[name] = section_of_options(kind, how, **given)
         command(**values)
 
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -79,33 +79,35 @@ def with_section_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def section_of_options(
-    kind: type[AnySection], defaults: Section | None = None, **options: Any
+    kind: type[AnySection], how: FromOptions | None = None, **options: Any
 ) -> AnySection:
     """The section of the options that are given; what is None is not.
 
     Raises:
         UsageError: a value that is not allowed, in one line.
     """
-    given = {name: value for name, value in options.items() if value is not None}
-    base = defaults.model_dump(exclude_unset=True) if defaults else {}
+    how = how or FromOptions()
+    values = how.defaults.model_dump(exclude_unset=True) if how.defaults else {}
+    values |= {name: value for name, value in options.items() if value is not None}
     try:
-        return kind.model_validate(base | given)
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise UsageError(describe_problems(error, kind, base | given)) from None
+        problems = list_problems(error, kind, values)
+        where = f"{how.key}." if how.key else ""
+        raise UsageError("; ".join(where + problem for problem in problems)) from None
 
 
 def _option(name: str, info: FieldInfo, how: FromOptions) -> inspect.Parameter:
     kind = _plain(info.annotation)
-    flag = how.names.get(name) or f"--{name.replace('_', '-')}"
+    default = getattr(how.defaults, name) if how.defaults else None
     option = typer.Option(
-        flag,
-        help=how.help.get(name) or " ".join((info.description or "").split()),
+        how.names.get(name) or f"--{name.replace('_', '-')}",
+        help=" ".join((info.description or "").split()),
         rich_help_panel=how.panels.get(name, how.panel),
-        show_default=False,  # the help says it, where it is not the model's own
     )
     annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
     return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
     )
 
 
