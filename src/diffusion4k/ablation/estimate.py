@@ -7,8 +7,6 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-
 from diffusion4k.ablation.arms import Run
 from diffusion4k.ablation.setup import StudySetup
 from diffusion4k.ablation.velocity_error import network_of, velocity_errors
@@ -18,6 +16,7 @@ from diffusion4k.planning.report import duration
 from diffusion4k.sampling.request import Request
 from diffusion4k.sampling.sampler import Sampler
 from diffusion4k.support.cores import cores
+from diffusion4k.support.devices import synchronize
 from diffusion4k.support.wording import counted
 from diffusion4k.training.engine.network import load_network
 from diffusion4k.training.engine.optimizers import make_optimizer
@@ -86,8 +85,7 @@ def _stepper(setup: StudySetup, run: Run) -> Callable[[], None]:
             method.losses(network, question).mean().backward()
         optimizer.step()
         optimizer.zero_grad()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        synchronize(device)
 
     return step
 

@@ -23,6 +23,7 @@ from diffusion4k.data.sequence import Stream
 from diffusion4k.families import Family, family_of, resolve
 from diffusion4k.families.quantization import load_transformer
 from diffusion4k.lora import load_adapter, read_adapter
+from diffusion4k.support.devices import widest_float
 from diffusion4k.support.progress import track
 from diffusion4k.training.engine.randomness import generator_at
 from diffusion4k.training.recipe.build import build_precision
@@ -81,7 +82,8 @@ def _error(
     noisy = (1 - sigma) * latents + sigma * noise
     velocity = family.velocity(network, noisy, sigma, conditioning)
     bands = dwt2((velocity - (noise - latents)).float())
-    return bands[0].unflatten(0, (len(SUB_BANDS), -1)).double().square().mean((1, 2, 3))
+    exact = bands[0].unflatten(0, (len(SUB_BANDS), -1)).to(widest_float(velocity.device))
+    return exact.square().mean((1, 2, 3))
 
 
 def network_of(recipe: Recipe, device: torch.device, *, trained: bool = True) -> nn.Module:

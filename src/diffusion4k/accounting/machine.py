@@ -6,9 +6,13 @@ import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from diffusion4k.errors import UsageError
 from diffusion4k.vae import parse_memory
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
     "A100",
@@ -42,11 +46,18 @@ class Machine:
     """Floating-point operations a second that a device could do at most."""
     utilisation: float
     """Share of them that is reached."""
+    device: str = "cuda"
+    """Kind of the GPUs, by torch's name (`cuda` is AMD's, too)."""
 
     @property
     def on_gpu(self) -> bool:
         """Whether GPUs compute."""
         return self.gpus > 0
+
+    @property
+    def has_own_memory(self) -> bool:
+        """Whether GPUs compute in a memory of their own, to which weights can come and go."""
+        return self.on_gpu and self.device != "mps"
 
     def of_run(self, processes: int) -> "Machine":
         """What a run of so many processes has, each with a device of its own.
@@ -108,16 +119,20 @@ def present_machine(
     """
     import torch
 
+    from diffusion4k.support.devices import default_device, free_device_memory, is_gpu
+
     share = _share(utilisation)
-    gpus = torch.cuda.device_count()
+    device = default_device()
+    on_gpu = is_gpu(device)
     return Machine(
-        gpus=gpus,
-        memory=torch.cuda.mem_get_info(0)[0] if gpus else free_memory(),
+        gpus=torch.get_device_module(device).device_count() if on_gpu else 0,
+        memory=free_device_memory(device) if on_gpu else free_memory(),
         ram=free_memory(),
         disk=shutil.disk_usage(existing_folder(folder or Path.cwd())).free,
         bandwidth=_BANDWIDTH,
-        flops=_measured_flops("cuda" if gpus else "cpu") if measured else A100,
+        flops=_measured_flops(device) if measured else A100,
         utilisation=share,
+        device=device.type,
     )
 
 
@@ -131,17 +146,18 @@ def free_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _measured_flops(device: str) -> float:
+def _measured_flops(device: "torch.device") -> float:
     import torch
 
-    side, dtype = (8192, torch.bfloat16) if device == "cuda" else (1024, torch.float32)
+    from diffusion4k.support.devices import half_precision, is_gpu, synchronize
+
+    dtype, side = half_precision(device), 8192 if is_gpu(device) else 1024
     matrix = torch.ones(side, side, dtype=dtype, device=device)
     times = []
     for _ in range(4):
         start = time.perf_counter()
         matrix @ matrix
-        if device == "cuda":
-            torch.cuda.synchronize()
+        synchronize(device)
         times.append(time.perf_counter() - start)
     return 2 * side**3 / min(times)
 

@@ -18,7 +18,7 @@ from diffusion4k.data.problems import Problem, report_skipped
 from diffusion4k.data.shards import Shards, ShardWriter
 from diffusion4k.data.team import ALONE, EncodingTeam
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.support.devices import enough_memory
+from diffusion4k.support.devices import empty_cache, enough_memory, half_precision
 from diffusion4k.support.prefetch import prefetch
 from diffusion4k.support.progress import track
 
@@ -43,7 +43,7 @@ def encode_texts(
         return
     settings = plan.settings
     # T5-XXL takes 19 GB in float32; the stock pipelines run it in half of that, too.
-    precision = torch.bfloat16 if device.type == "cuda" else torch.float32
+    precision = half_precision(device)
     encoders = settings.family.load_text_encoders(settings.model, dtype=precision).to(device)
     with ShardWriter(shards, team.kind("text"), shard_bytes=shard_bytes) as writer, torch.no_grad():
         for key, caption in track(missing.items(), len(missing), "captions", shown=bar):
@@ -52,8 +52,7 @@ def encode_texts(
             what = f"embedding of caption {caption[:60]!r}"
             writer.add(key, {k: _stored(v[0], settings.dtype, what) for k, v in encoded.items()})
     del encoders
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+    empty_cache(device)
 
 
 def encode_photos(

@@ -17,6 +17,7 @@ from diffusion4k.demo.settings import Demo
 from diffusion4k.metrics.evaluate import Evaluation, Folder
 from diffusion4k.metrics.frechet import FewSamplesWarning, frechet_distance
 from diffusion4k.sampling import Output
+from diffusion4k.support.devices import default_device, device_name
 from diffusion4k.support.versions import versions
 from diffusion4k.training.recipe.recipe import Recipe
 
@@ -143,7 +144,7 @@ def machine() -> dict[str, Any]:
     return {
         "cpu": next(names, platform.processor() or platform.machine()),
         "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpu": device_name(default_device()),
         "system": platform.system(),
     }
 

@@ -76,11 +76,10 @@ class Demo:
     @property
     def in_bfloat16(self) -> bool:
         """Whether a CPU computes it in bfloat16, where that is the faster: half the time."""
-        import torch  # not before the settings are looked at, which takes no library
+        # Not before the settings are looked at, which takes no library.
+        from diffusion4k.support.devices import default_device, multiplies_bfloat16
 
-        from diffusion4k.support.devices import multiplies_bfloat16
-
-        return not torch.cuda.is_available() and multiplies_bfloat16()
+        return default_device().type == "cpu" and multiplies_bfloat16()
 
     def to_json(self) -> dict[str, Any]:
         """The settings, without the output path."""

@@ -37,6 +37,7 @@ from diffusion4k.models.folder import (
     read_json,
     transformer_config,
 )
+from diffusion4k.support.devices import widest_float
 
 __all__ = ["SIZES_4K", "PixArtSigma"]
 
@@ -149,11 +150,11 @@ class PixArtSigma(AutoencoderKLFamily):
     def noise_level(self, transformer: Any, timestep: Tensor) -> NoiseLevel:
         """Noise level of a whole timestep: x = (x_t - sigma_t noise) / alpha_t."""
         sigmas = torch.tensor(_flow_sigmas(), dtype=torch.float64)
-        s = sigmas[timestep.long().cpu()].to(timestep.device)
+        s = sigmas[timestep.long().cpu()]
         # s / (1 - s) = sigma_t / alpha_t, and the squares of alpha_t and sigma_t sum to one.
         ratio = s / (1 - s)
         inverse = torch.sqrt(1 + ratio**2)
-        return NoiseLevel(s.float(), inverse.float(), -ratio.float())
+        return NoiseLevel(*(v.float().to(timestep.device) for v in (s, inverse, -ratio)))
 
     def call_arguments(
         self,
@@ -186,8 +187,9 @@ def _timestep(sigma: Tensor) -> Tensor:
     Linear in log(s / (1 - s)) from one timestep to the next.
     """
     table = torch.tensor([math.log(s / (1 - s)) for s in _flow_sigmas()], dtype=torch.float64)
-    table = table.to(sigma.device)
-    wanted = torch.logit(sigma.double())
+    exact = widest_float(sigma.device)
+    table = table.to(sigma.device, exact)
+    wanted = torch.logit(sigma.to(exact))
     below = (torch.searchsorted(table, wanted) - 1).clamp(0, len(table) - 2)
     share = (wanted - table[below]) / (table[below + 1] - table[below])
     return (below + share).clamp(0, len(table) - 1).to(torch.float32)

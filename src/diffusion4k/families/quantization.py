@@ -22,18 +22,21 @@ from torch import nn
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.base import Family
 
+CPU = torch.device("cpu")
+
 __all__ = ["cast_layers", "check_weights_option", "load_transformer"]
 
 _PACKAGES = {"fp8": None, "int8": "torchao", "nf4": "bitsandbytes", "gguf": "gguf", "file": None}
+_NOT_ON_APPLE = {"fp8", "nf4"}  # no such type, and no kernels
 _OF_FILE = {"gguf": "a GGUF file", "file": "a .safetensors file"}
 
 
-def check_weights_option(weights: str | None) -> None:
+def check_weights_option(weights: str | None, device: torch.device = CPU) -> None:
     """See that the option is one, and that its package and file are there.
 
     Raises:
         UsageError: not `fp8`, `int8`, `nf4`, `gguf:FILE` or `file:FILE`, or no such file.
-        Diffusion4kError: its package is not installed.
+        Diffusion4kError: its package is not installed, or the device has no such numbers.
     """
     if weights is None:
         return
@@ -49,6 +52,10 @@ def check_weights_option(weights: str | None) -> None:
         raise Diffusion4kError(
             f"weights {kind} need the package {package}, which is not installed: "
             f"pip install {package}, or use fp8, which needs none"
+        )
+    if device.type == "mps" and kind in _NOT_ON_APPLE:
+        raise Diffusion4kError(
+            f"weights {kind}: Apple's GPUs cannot compute with them: use gguf:FILE, or none"
         )
 
 

@@ -28,6 +28,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.support.devices import widest_float
 
 __all__ = ["ScaledRotaryEmbedding", "replace_rotary", "resize_table"]
 
@@ -121,11 +122,11 @@ class ScaledRotaryEmbedding(nn.Module):
         if self.group is not None:  # the scale is that of the whole picture
             dist.all_reduce(longest, dist.ReduceOp.MAX, group=self.group)
         scale = max(1.0, float(longest) / self.trained_tokens) ** self.strength
-        angles = []
+        angles, exact = [], widest_float(ids.device)
         for axis, width in enumerate(self.axes_dim):
             # The first axis holds no position of the image.
-            frequencies = self._frequencies(width, scale if axis else 1.0).to(ids.device)
-            angles.append(ids[:, axis, None].double() * frequencies)
+            frequencies = self._frequencies(width, scale if axis else 1.0).to(ids.device, exact)
+            angles.append(ids[:, axis, None].to(exact) * frequencies)
         all_angles = torch.cat(angles, dim=1).repeat_interleave(2, dim=1)
         gain = 0.1 * math.log(scale) + 1 if self.method == "yarn" else 1.0
         return (all_angles.cos() * gain).float(), (all_angles.sin() * gain).float()

@@ -120,12 +120,12 @@ class GenerationSetup:
 
 def plan_generation(model: Blueprint, setup: GenerationSetup, machine: Machine) -> Plan:
     """One image, made as `generate` makes it."""
-    stages = generation_stages(model, setup, gpu=machine.on_gpu)
+    stages = generation_stages(model, setup, gpu=machine.has_own_memory)
     made = setup.made_in(model.family.factor)
     steps = sum(stage.steps_made for stage in made)
     last = next(stage for stage in reversed(stages) if stage.name.startswith("denoising"))
     parameters = {name: count(model, name) for name in model.components}
-    plain = _plain_decoding(model.at_factor(made[-1].factor), setup, machine.on_gpu)
+    plain = _plain_decoding(model.at_factor(made[-1].factor), setup, machine.has_own_memory)
     how = f"{len(made)} stages, " if setup.stages else ""
     plan = Plan(
         what=f"{model.name}: one image of {setup.width}x{setup.height}, {how}{steps} steps",
@@ -190,10 +190,10 @@ def _stage_parts(
 
 def _changes(model: Blueprint, setup: GenerationSetup, machine: Machine) -> list[Change]:
     """The cheapest settings that fit, or else the one that comes nearest, if it helps at all."""
-    now = max(s.peak for s in generation_stages(model, setup, gpu=machine.on_gpu))
+    now = max(s.peak for s in generation_stages(model, setup, gpu=machine.has_own_memory))
     nearest = Change((), int(_HELPS * now) + overhead(machine))
     for other in _cheaper(model, setup, machine):
-        highest = max(s.peak for s in generation_stages(model, other, gpu=machine.on_gpu))
+        highest = max(s.peak for s in generation_stages(model, other, gpu=machine.has_own_memory))
         change = Change(other.options(setup), highest + overhead(machine))
         if fits_device(change.peak, machine):
             return [change]
@@ -206,8 +206,10 @@ def _cheaper(
     model: Blueprint, setup: GenerationSetup, machine: Machine
 ) -> Iterator[GenerationSetup]:
     """Other settings, by what they cost in time and quality."""
-    gpu = machine.on_gpu
-    dtypes = [setup.dtype, *([torch.bfloat16] if gpu and setup.dtype == torch.float32 else [])]
+    gpu = machine.has_own_memory
+    dtypes = [setup.dtype]
+    if machine.on_gpu and setup.dtype == torch.float32:
+        dtypes.append(torch.bfloat16)
     limits: list[int | None] = [setup.max_memory]
     if setup.max_memory is None and model.family.decodes_in_strips:
         limits += [limit for limit in (2**32, 2**30, 2**28) if _can_decode(model, setup, limit)]

@@ -74,7 +74,7 @@ class Plan:
         machine, found = self.machine, []
         if not fits_device(self.peak, machine):
             found.append("device")
-        if machine.on_gpu and machine.ram is not None and self.ram > machine.ram:
+        if machine.has_own_memory and machine.ram is not None and self.ram > machine.ram:
             found.append("ram")
         if machine.disk is not None and sum(self.disk.values()) > machine.disk:
             found.append("disk")
@@ -106,7 +106,7 @@ def seconds_once(stage: PlannedStage, machine: Machine) -> float:
 
 def overhead(machine: Machine) -> int:
     """Bytes on the device that no tensor holds."""
-    return CUDA_CONTEXT if machine.on_gpu else 0
+    return CUDA_CONTEXT if machine.has_own_memory else 0
 
 
 def fits_device(peak: int, machine: Machine) -> bool:

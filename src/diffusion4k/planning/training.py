@@ -125,7 +125,7 @@ def _ram(recipe: Recipe, setup: TrainingSetup, machine: Machine, parameters: int
     """
     frozen_in_half = recipe.lora is not None and setup.bfloat16
     whole = (2 if frozen_in_half else 4) * parameters
-    offloads = recipe.offload and machine.on_gpu and _is_shared(recipe, machine)
+    offloads = recipe.offload and machine.has_own_memory and _is_shared(recipe, machine)
     if not offloads or recipe.lora:
         return whole * (1 + offloads)
     return whole + int(4 * parameters * (2 + setup.moments + setup.average))
@@ -151,7 +151,7 @@ def _changes(
 def _means(recipe: Recipe, setup: TrainingSetup, machine: Machine) -> Iterator[Savings]:
     checkpointing = {bool(setup.gradient_checkpointing), True}
     divided = [2**n for n in range(setup.batch_size.bit_length()) if setup.batch_size % 2**n == 0]
-    shared = [False, True] if machine.on_gpu and not unshareable(recipe) else [False]
+    shared = [False, True] if machine.has_own_memory and not unshareable(recipe) else [False]
     if _is_shared(recipe, machine):
         shared = [True]
     lora = [False] if setup.lora_rank else [False, True]
@@ -165,9 +165,9 @@ def _means(recipe: Recipe, setup: TrainingSetup, machine: Machine) -> Iterator[S
             and not _is_shared(recipe, machine)
         ):
             continue
-        if means.eight_bit and (means.shared or not machine.on_gpu or setup.moments != 2):
+        if means.eight_bit and (means.shared or not machine.has_own_memory or setup.moments != 2):
             continue
-        if not means.offload or (means.shared and machine.on_gpu):
+        if not means.offload or (means.shared and machine.has_own_memory):
             yield means
 
 
@@ -181,7 +181,7 @@ def _shares(
     model: Blueprint, recipe: Recipe, machine: Machine, update: PlannedStage, *, offload: bool
 ) -> dict[str, float]:
     """What of each part is on one of the GPUs that share it."""
-    own = 0.0 if offload and machine.on_gpu else 1 / max(machine.gpus, 1)
+    own = 0.0 if offload and machine.has_own_memory else 1 / max(machine.gpus, 1)
     shares = dict.fromkeys(("gradients", "optimizer", "average", "temporary"), own)
     if recipe.engine == "deepspeed":
         # Beside AdamW's two moments stands a copy of the share's weights.

@@ -6,9 +6,9 @@
 - low: text encoders are freed; the transformer's blocks come to the device one by one; the
   decoder's feature maps take at most 1 GiB by default.
 
-Off the device means in the CPU's memory. Where the CPU is the device the transformer
-stays: its weights are mapped from their file, and the system drops and reads them as it needs room.
-The autoencoder is small and stays, and is run lean in any case.
+Off the device means in the CPU's memory. Where that is the device's own (the CPU, Apple's GPUs) the
+transformer stays; on the CPU its weights are mapped from their file, and the system drops and reads
+them as it needs room. The autoencoder is small and stays, and is run lean in any case.
 """
 
 from typing import Any
@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from diffusion4k.errors import UsageError
+from diffusion4k.support.devices import has_own_memory
 from diffusion4k.vae import parse_memory
 
 __all__ = ["LEVELS", "Placement", "can_stream", "check_level", "decoder_limit", "stream_blocks"]
@@ -77,9 +78,9 @@ class Placement:
             level, parse_memory(max_memory), decodes_in_strips=decodes_in_strips
         )
         self.keeps_text_encoders = level == "high"
-        is_gpu = device.type != "cpu"
-        self._by_block = level == "low" and streams_blocks and is_gpu
-        self._is_moved = level != "high" and not self._by_block and is_gpu
+        apart = has_own_memory(device)
+        self._by_block = level == "low" and streams_blocks and apart
+        self._is_moved = level != "high" and not self._by_block and apart
 
     def __str__(self) -> str:
         """One line that says what is done."""

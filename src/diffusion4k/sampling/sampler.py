@@ -32,6 +32,7 @@ from diffusion4k.sampling.memory import Placement, can_stream
 from diffusion4k.sampling.request import Request, SamplingSettings, choose_dtype, settle
 from diffusion4k.sampling.staged import denoise_stages, stage_strips
 from diffusion4k.sampling.stages import Stage
+from diffusion4k.support.devices import half_precision, usable_device
 from diffusion4k.support.files import sha256_of
 
 __all__ = ["Sampler"]
@@ -45,7 +46,7 @@ class Sampler:
 
     Args:
         model: `pocket`, a folder in diffusers layout, or a hub id.
-        device: where to compute; by default the first GPU if there is one, else the CPU.
+        device: where to compute; by default a GPU if there is one, else the CPU.
         dtype: `float32`, `bfloat16`, `float16`, or `auto`: bfloat16 on a GPU, float32 on the CPU.
         factor: pixels a side of one latent; by default the family's choice, 16 where it can.
         max_memory: of the autoencoder's feature maps, in bytes or as `"4GiB"`; by default what the
@@ -82,10 +83,11 @@ class Sampler:
         self.folder = resolve(model)
         self.family = family_of(self.folder, factor, high_resolution)
         self._high_resolution = high_resolution
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.dtype = choose_dtype(dtype, on_gpu=self.device.type == "cuda")
+        self.device = usable_device(device)
+        in_half = half_precision(self.device) == torch.bfloat16
+        self.dtype = choose_dtype(dtype, on_gpu=in_half)
         self.torch_dtype: torch.dtype = getattr(torch, self.dtype)
-        check_weights_option(weights)
+        check_weights_option(weights, self.device)
         self.weights = weights
         self.placement = Placement(
             memory,

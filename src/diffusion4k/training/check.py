@@ -16,6 +16,7 @@ from diffusion4k.families import Family
 from diffusion4k.families.quantization import check_weights_option
 from diffusion4k.lora import check_targets
 from diffusion4k.objectives import Objective
+from diffusion4k.support.devices import default_device
 from diffusion4k.training.checkpoint.checkpoint import checkpoints
 from diffusion4k.training.engine.context_parallel import check_context_parallel
 from diffusion4k.training.engine.float8 import check_float8
@@ -71,7 +72,7 @@ def recipe_checks(recipe: Recipe, family: Family, model: Path) -> list[Callable[
     if recipe.posterior == "sample":
         checks.append(partial(check_posterior, family))
     if recipe.lora:
-        checks.append(partial(check_weights_option, recipe.lora.weights))
+        checks.append(partial(check_weights_option, recipe.lora.weights, default_device()))
         if recipe.lora.targets:
             skeleton = family.transformer_skeleton(model)
             checks.append(partial(check_targets, skeleton, recipe.lora.targets))
@@ -99,6 +100,12 @@ def _check_timesteps(recipe: Recipe, family: Family, model: Path) -> None:
 
 
 def _check_engine(recipe: Recipe) -> None:
+    shared = recipe.offload or recipe.engine in ("deepspeed", "fsdp2")
+    if shared and default_device().type == "mps":
+        raise UsageError(
+            f"engine: found {recipe.engine}, offload: found {recipe.offload}: on Apple's GPUs one "
+            "process trains, in the one memory that there is: leave both out"
+        )
     if recipe.precision == "fp8":
         check_float8()
     if recipe.engine == "deepspeed":

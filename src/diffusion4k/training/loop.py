@@ -15,6 +15,7 @@ import torch
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import family_of, resolve
+from diffusion4k.support.devices import widest_float
 from diffusion4k.support.files import write_text
 from diffusion4k.support.lock import locked
 from diffusion4k.support.progress import Counter
@@ -142,7 +143,7 @@ def take_step(run: TrainingRun, step: int) -> tuple[float, float, float]:
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     # The loss, and behind it what `LossBySigma` measures.
-    total = torch.zeros(1 + 2 * len(BANDS), dtype=torch.float64, device=engine.device)
+    total = torch.zeros(1 + 2 * len(BANDS), dtype=widest_float(engine.device), device=engine.device)
     for micro in range(parts):
         is_last = micro == parts - 1
         with nullcontext() if is_last else engine.local_gradients(run.network):

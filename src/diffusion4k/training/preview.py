@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from diffusion4k.families import Family
 from diffusion4k.families.base import is_guided
 from diffusion4k.sampling.fingerprint import fingerprint
+from diffusion4k.support.devices import half_precision
 from diffusion4k.support.files import atomic_path
 from diffusion4k.training.recipe.recipe import Recipe
 
@@ -93,7 +94,7 @@ def encode_prompts(recipe: Recipe, family: Family, model: Path, device: torch.de
             if (file.metadata() or {}).get("prompts") == digest:
                 return
     # As the cache has them: in float32 T5 alone takes 19 GB.
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    dtype = half_precision(device)
     encoders = family.load_text_encoders(model, dtype=dtype).to(device)
     conditioning = family.encode_text(encoders, [*recipe.validation.prompts, ""])
     with atomic_path(path) as temporary:

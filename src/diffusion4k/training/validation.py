@@ -64,7 +64,7 @@ class Validation:
         losses = []
         for question in self._questions:
             loss = self._method.losses(transformer, moved(question, self._method.device))
-            losses.append(loss.double().cpu())
+            losses.append(loss.cpu().double())
         return torch.cat(losses).mean().item() if losses else None
 
     def images(self, transformer: nn.Module, step: int, *, keep: bool = True) -> list[Image.Image]:

@@ -171,7 +171,7 @@ class FeatureMap:
             means.append(mean)
             squares.append(one @ (piece - mean).square_())
         counts = torch.tensor([[len(piece)] for piece in pieces], dtype=torch.float64)
-        mean, square = torch.cat(means).double().cpu(), torch.cat(squares).double().cpu()
+        mean, square = torch.cat(means).cpu().double(), torch.cat(squares).cpu().double()
         counts = torch.cat([counts, counts.new_tensor([[self._count_of_pixels]])])
         mean = torch.cat([mean, self._mean[None]])
         square = torch.cat([square, self._sum_of_squares[None]])

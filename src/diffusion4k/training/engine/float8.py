@@ -10,11 +10,13 @@ import torch
 from torch import nn
 
 from diffusion4k.errors import UsageError
+from diffusion4k.support.devices import is_rocm
 from diffusion4k.training.engine.engine import blocks_of
 
 __all__ = ["check_float8", "converted_layers", "to_float8"]
 
 _CAPABILITY = (8, 9)  # Ada and Hopper
+_AMD = ("gfx942", "gfx95", "gfx120")  # CDNA 3 and 4, RDNA 4
 _MULTIPLE = 16  # of both sides of a matrix, which the kernels ask for
 _MODULATION = ("norm", "modulation")  # whose layers see one row a picture, not one a token
 
@@ -29,11 +31,18 @@ def check_float8() -> None:
         raise UsageError(
             "precision: found fp8, which needs torchao: `pip install torchao`, or bf16"
         )
-    if not torch.cuda.is_available() or torch.cuda.get_device_capability() < _CAPABILITY:
+    if not torch.cuda.is_available() or not _multiplies_float8():
         raise UsageError(
             "precision: found fp8, which needs a GPU of compute capability 8.9 or more (Ada, "
-            "Hopper): choose bf16"
+            "Hopper), or AMD's of CDNA 3 or RDNA 4: choose bf16"
         )
+
+
+def _multiplies_float8() -> bool:
+    if is_rocm():  # whose capability numbers mean something else
+        architecture = torch.cuda.get_device_properties().gcnArchName
+        return architecture.startswith(_AMD)
+    return torch.cuda.get_device_capability() >= _CAPABILITY
 
 
 def converted_layers(network: nn.Module) -> dict[str, nn.Linear]:

@@ -9,6 +9,7 @@ import torch
 from diffusion4k.errors import UsageError
 from diffusion4k.families import Family
 from diffusion4k.objectives import Objective
+from diffusion4k.support.devices import half_precision, is_gpu
 from diffusion4k.timesteps import StageTimesteps, TimestepDistribution
 from diffusion4k.training.recipe.recipe import Recipe, RunRecipe
 
@@ -90,10 +91,11 @@ def computes_in_bf16(recipe: RunRecipe, device: torch.device) -> bool:
     Raises:
         UsageError: bf16 on a GPU without it.
     """
-    has_bf16 = device.type != "cuda" or torch.cuda.is_bf16_supported()
+    on_gpu = is_gpu(device)
+    has_bf16 = not on_gpu or half_precision(device) == torch.bfloat16
     if recipe.precision in ("bf16", "fp8") and not has_bf16:
         raise UsageError(
             f"precision: found {recipe.precision}, which this GPU does not have, allowed auto, fp32"
         )
-    on_gpu = device.type == "cuda" and has_bf16
-    return recipe.precision in ("bf16", "fp8") or (recipe.precision == "auto" and on_gpu)
+    automatic = recipe.precision == "auto" and on_gpu and has_bf16
+    return recipe.precision in ("bf16", "fp8") or automatic

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffusion4k.support.devices import widest_float
 from diffusion4k.wavelet import SUB_BANDS, dwt2
 
 __all__ = ["BANDS", "LossBySigma"]
@@ -35,17 +36,18 @@ class LossBySigma:
     def measure(
         velocity: Tensor, *, latents: Tensor, noise: Tensor, sigma: Tensor, loss: Tensor
     ) -> Tensor:
-        """Sums and counts of a micro-batch, `(2 * len(BANDS),)` float64.
+        """Sums and counts of a micro-batch, `(2 * len(BANDS),)`, float64 where the device has it.
 
         Velocity, latents and noise `(B, C, h, w)` with even h and w, sigma and loss `(B,)`.
         """
-        level = (sigma.double() * _LEVELS).long().clamp(0, _LEVELS - 1)
-        sums = torch.zeros(_LEVELS, dtype=torch.float64, device=sigma.device)
+        exact = widest_float(sigma.device)
+        level = (sigma.to(exact) * _LEVELS).long().clamp(0, _LEVELS - 1)
+        sums = torch.zeros(_LEVELS, dtype=exact, device=sigma.device)
         counts = torch.zeros_like(sums)
-        sums.index_add_(0, level, loss.detach().double())
-        counts.index_add_(0, level, torch.ones_like(sigma, dtype=torch.float64))
+        sums.index_add_(0, level, loss.detach().to(exact))
+        counts.index_add_(0, level, torch.ones_like(sigma, dtype=exact))
         error = dwt2((velocity - (noise - latents)).detach().float())
-        squares = error.square().mean((2, 3)).view(len(error), 4, -1).mean(2).double().sum(0)
+        squares = error.square().mean((2, 3)).view(len(error), 4, -1).mean(2).to(exact).sum(0)
         pictures = torch.full_like(squares, len(error))
         return torch.cat([sums, squares, counts, pictures])
 

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from PIL import Image
 
 from diffusion4k.data.folder import photo_folder, rows_of
@@ -21,6 +20,7 @@ from diffusion4k.data.problems import Problem
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.sampling import Output, Request, Sampler, generate
 from diffusion4k.support.data_uri import jpeg_uri
+from diffusion4k.support.devices import default_device, empty_cache
 from diffusion4k.support.files import write_text
 from diffusion4k.support.report_page import render
 from diffusion4k.support.versions import versions
@@ -108,8 +108,7 @@ def _pairs(recipe: Recipe, result: Path) -> list[_Pair]:
     if not prompts:
         return []
     gc.collect()  # of what training held
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    empty_cache(default_device())
     folder = recipe.output / "report"
     tuned = Sampler(recipe.model, lora=result) if recipe.lora else Sampler(result)
     size = _size(recipe, tuned)

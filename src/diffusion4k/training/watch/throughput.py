@@ -4,7 +4,6 @@ These figures are of the machine, not of the recipe, and belong to trackers, not
 a resumed run repeats to the bit.
 """
 
-import resource
 import time
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 
 from diffusion4k.accounting.blueprint import Blueprint
 from diffusion4k.accounting.machine import present_machine
+from diffusion4k.support.devices import is_gpu, peak_memory
 from diffusion4k.training.engine.engine import Engine
 from diffusion4k.training.recipe.recipe import Recipe
 from diffusion4k.training.step_cost import training_setup, training_stages
@@ -41,7 +41,7 @@ class Throughput:
             "images_per_second": steps * self._images / seconds,
             "teraflops": rate / 1e12,
             "utilisation": rate / self._peak,
-            "memory_gib": _memory(self._device) / 2**30,
+            "memory_gib": peak_memory(self._device) / 2**30,
         }
 
 
@@ -49,13 +49,6 @@ def throughput_of(recipe: Recipe, model: Path, engine: Engine) -> Throughput:
     """Rates of the recipe's steps; one is run on shapes alone to count its operations."""
     blueprint = Blueprint(model, **recipe.model_options)
     setup = training_setup(recipe, present_machine(measured=False))
-    step, *_ = training_stages(blueprint, setup, gpu=engine.device.type == "cuda")
+    step, *_ = training_stages(blueprint, setup, gpu=is_gpu(engine.device))
     images = recipe.batch_size * recipe.gradient_accumulation * engine.data_world
     return Throughput(step.flops, images, engine.device)
-
-
-def _memory(device: torch.device) -> int:
-    """The most bytes so far: of the GPU by torch, or of the process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
