@@ -17,7 +17,7 @@ from diffusion4k.training.engine.recompute import recompute
 from diffusion4k.training.recipe.build import computes_in_bf16
 from diffusion4k.training.recipe.recipe import Recipe
 
-__all__ = ["load_network"]
+__all__ = ["load_network", "prepared"]
 
 
 def load_network(recipe: Recipe, family: Family, model: Path, device: torch.device) -> ModelMixin:
@@ -42,6 +42,11 @@ def load_network(recipe: Recipe, family: Family, model: Path, device: torch.devi
             targets=wanted.targets or family.lora_targets,
             seed=generator_at(recipe.seed, Stream.ADAPTER).initial_seed(),
         )
+    return prepared(transformer, recipe)
+
+
+def prepared(transformer: ModelMixin, recipe: Recipe) -> ModelMixin:
+    """A loaded transformer ready for the recipe's steps: what is recomputed, rounded, compiled."""
     transformer.train()
     if recipe.precision == "fp8":
         to_float8(transformer)
