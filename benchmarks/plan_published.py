@@ -9,6 +9,11 @@ decoded plainly, the last convolution in four parts. Two readings of its decoder
 - scores held: the attention in the middle of the autoencoder holds the matrix of its scores,
   65,536 x 65,536 numbers of 2 bytes, and their softmax beside it: attention that is not fused;
 - fused: it does not, as in a current torch.
+
+Times are planned at the share of an A100's speed that `plan` assumes. Published are seconds a step,
+with and without offload, and the images a second of training (Table 10) on 2 GPUs with a batch of 8
+each, and on 8 with 4, as the reference's commands have them. How long offload takes to move weights
+is not known: the planned step is the same with it.
 """
 
 import torch
@@ -17,18 +22,22 @@ from torch.backends import cuda
 
 from diffusion4k.accounting.blueprint import Blueprint
 from diffusion4k.accounting.computation import FusedAttention
-from diffusion4k.accounting.machine import A100
+from diffusion4k.accounting.machine import A100, described_machine
 from diffusion4k.accounting.stages import denoising_stage, text_encoding_stage
 from diffusion4k.accounting.tracker import CostTracker, gpu_workspace
 from diffusion4k.families.base import meta_tensor
-from diffusion4k.planning.plan import CUDA_CONTEXT
+from diffusion4k.objectives import WaveletFlow
+from diffusion4k.planning.plan import overhead
+from diffusion4k.training.step_cost import TrainingSetup, training_stages
 
 BF16 = torch.bfloat16
 SIDE = 4096
+MACHINE = described_machine(gpus=1)
 PUBLISHED = {
-    "sd3-medium": {"whole": 31.3, "offload": 16.1, "seconds": 1.16},
-    "flux.1-dev": {"whole": 50.4, "offload": 26.9, "seconds": 2.42},
+    "sd3-medium": {"whole": 31.3, "offload": 16.1, "seconds": 1.16, "seconds_offload": 1.22},
+    "flux.1-dev": {"whole": 50.4, "offload": 26.9, "seconds": 2.42, "seconds_offload": 3.16},
 }
+TRAINED = {"sd3-medium": (2, 0.59), "flux.1-dev": (8, 1.39)}
 
 
 def plain_decoding(model: Blueprint, *, fused: bool) -> int:
@@ -66,9 +75,23 @@ def predicted(name: str, *, fused: bool) -> dict[str, float]:
     whole = weights + max(activations, decoding)
     offload = max(text.peak, denoising.peak - autoencoder, autoencoder + decoding)
     return {
-        "whole": (whole + CUDA_CONTEXT) / GIB,
-        "offload": (offload + CUDA_CONTEXT) / GIB,
+        "whole": (whole + overhead(MACHINE)) / GIB,
+        "offload": (offload + overhead(MACHINE)) / GIB,
         "flops_of_a_step": float(denoising.flops),
+    }
+
+
+def trained(name: str) -> dict[str, float]:
+    """Images a second of training with gradient checkpointing, planned and published."""
+    gpus, published = TRAINED[name]
+    model = Blueprint(name, 16)
+    setup = TrainingSetup(SIDE, SIDE, 1, WaveletFlow(), True, bfloat16=True)
+    flops = training_stages(model, setup, gpu=True)[0].flops
+    return {
+        "gpus": gpus,
+        "published": published,
+        "planned": gpus / MACHINE.seconds(flops),
+        "utilisation": published * flops / gpus / A100,
     }
 
 
@@ -86,6 +109,11 @@ def main() -> None:
                 for key in ("whole", "offload")
             }
             utilisation = found["flops_of_a_step"] / published["seconds"] / A100
+            seconds = MACHINE.seconds(found["flops_of_a_step"])
+            times = {
+                key: round(seconds / published[key] - 1, 4)
+                for key in ("seconds", "seconds_offload")
+            }
             print(
                 f"{name}, {reading}: "
                 + ", ".join(
@@ -93,7 +121,10 @@ def main() -> None:
                     f"{published[key]} GB ({both['GB of 2^30']:+.1%}, {both['GB of 10^9']:+.1%})"
                     for key, both in errors.items()
                 )
-                + f"; {published['seconds']} s a step are {utilisation:.0%} of an A100"
+                + f"; {published['seconds']} s a step are {utilisation:.0%} of an A100, "
+                f"planned {seconds:.2f} s ({times['seconds']:+.0%}; with offload "
+                f"{times['seconds_offload']:+.0%})",
+                flush=True,
             )
             result[f"{name}, {reading}"] = {
                 **{key: round(value, 4) for key, value in found.items()},
@@ -103,7 +134,16 @@ def main() -> None:
                     for key, both in errors.items()
                 },
                 "utilisation": round(utilisation, 3),
+                "planned_seconds": round(seconds, 3),
+                "errors_of_seconds": times,
             }
+        training = trained(name)
+        result[f"{name}, training"] = {key: round(value, 3) for key, value in training.items()}
+        print(
+            f"{name}, training on {training['gpus']} GPUs: {training['published']} images/s are "
+            f"{training['utilisation']:.0%} of an A100 each, planned {training['planned']:.2f}",
+            flush=True,
+        )
     save("plan_published", result)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from diffusion4k.accounting.blueprint import Blueprint
 from diffusion4k.accounting.computation import FusedAttention
-from diffusion4k.accounting.tracker import CostTracker, cpu_workspace, gpu_workspace
+from diffusion4k.accounting.tracker import CostTracker, cpu_workspace, gpu_attention, gpu_workspace
 from diffusion4k.families.base import meta_tensor
 from diffusion4k.vae.cost import decode_cost, encode_cost
 
@@ -217,7 +217,8 @@ def counting(model: Blueprint, gpu: bool, *modes: Any) -> Iterator[CostTracker]:
         # Of slow paths, which do not matter without contents.
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", UserWarning)
-        tracker = stack.enter_context(CostTracker(gpu_workspace if gpu else cpu_workspace))
+        kernels = (gpu_workspace, gpu_attention) if gpu else (cpu_workspace,)
+        tracker = stack.enter_context(CostTracker(*kernels))
         stack.enter_context(FusedAttention())
         for mode in modes:
             if mode is not None:

@@ -19,7 +19,7 @@ from torch.utils import flop_counter
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["CostTracker", "Workspace", "cpu_workspace", "gpu_workspace"]
+__all__ = ["CostTracker", "Workspace", "cpu_workspace", "gpu_attention", "gpu_workspace"]
 
 aten = torch.ops.aten
 
@@ -30,6 +30,7 @@ _FLOPS: dict[Any, Callable[..., int]] = {
     aten._scaled_dot_product_flash_attention_for_cpu_backward: flop_counter.sdpa_backward_flop,
 }
 _CONVOLUTIONS = {aten.convolution.default, aten.convolution_backward.default}
+_ATTENTION_BACKWARD = aten._scaled_dot_product_flash_attention_for_cpu_backward.default
 
 Workspace = Callable[[Iterable[Tensor], Iterable[Tensor]], int]
 """Bytes that a convolution takes beside its inputs and outputs, and gives back."""
@@ -54,10 +55,26 @@ def gpu_workspace(inputs: Iterable[Tensor], outputs: Iterable[Tensor]) -> int:
     return sum(map(_size, [*inputs, *outputs]))
 
 
+def gpu_attention(query: Tensor) -> int:
+    """Bytes that FlashAttention 2 takes in its backward pass (`mha_bwd` in torch's sources).
+
+    The gradient of the query `(B, heads, tokens, channels)` is summed in float32, with a number a
+    token beside it; tokens are rounded up to 128, channels to 32, or 64 where they are over 128.
+    """
+    batch, heads, tokens, channels = query.shape
+    step = 32 if channels <= 128 else 64
+    rounded = -(-channels // step) * step
+    return 4 * batch * heads * (-(-tokens // 128) * 128) * (rounded + 1)
+
+
 class CostTracker(TorchDispatchMode):
     """Counts FLOPs and live bytes of what runs inside its `with` block.
 
     Every storage belongs to a part: `part` of the moment when it was made, or that of `hold`.
+
+    Args:
+        workspace: of convolutions.
+        attention: bytes that the backward pass of attention takes, by its query.
 
     Attributes:
         flops: floating-point operations of matrix products, convolutions and attention so far;
@@ -66,7 +83,11 @@ class CostTracker(TorchDispatchMode):
         at_peak: bytes of each part at that moment.
     """
 
-    def __init__(self, workspace: Workspace = cpu_workspace) -> None:
+    def __init__(
+        self,
+        workspace: Workspace = cpu_workspace,
+        attention: Callable[[Tensor], int] = lambda _: 0,
+    ) -> None:
         super().__init__()
         self.flops = 0
         self.part = "activations"
@@ -74,7 +95,7 @@ class CostTracker(TorchDispatchMode):
         self.total = 0
         self.peak = 0
         self.at_peak: dict[str, int] = {}
-        self._workspace = workspace
+        self._workspace, self._attention = workspace, attention
         self._part_of: dict[int, str] = {}
         self._shapes: dict[Any, Any] = {}
 
@@ -110,6 +131,8 @@ class CostTracker(TorchDispatchMode):
             inputs = (leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor))
             outputs = (leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor))
             self._note_peak(self._workspace(inputs, outputs))
+        elif func is _ATTENTION_BACKWARD:
+            self._note_peak(self._attention(args[1]))
         return result
 
     def _shape_of_result(self, func: Any, args: Any, kwargs: Any) -> Any:

@@ -6,10 +6,14 @@ from typing import Any
 from diffusion4k.accounting.machine import Machine
 from diffusion4k.accounting.stages import PlannedStage
 
-__all__ = ["CUDA_CONTEXT", "Change", "Plan"]
+__all__ = ["Change", "Plan", "overhead"]
 
-CUDA_CONTEXT = 2**29
-"""Bytes that CUDA, its kernels and libraries take on a GPU before the first tensor (about)."""
+_CONTEXT = 2**29
+# Bytes that CUDA, its kernels and libraries take on a GPU before the first tensor (about).
+_CUBLAS = 2**25
+# What torch gives cuBLAS to work in, on Hopper; 8 MiB on others.
+_NCCL = 32 * 2 * 2**22
+# Buffers of 4 MiB to and from a neighbour, for each of the 32 channels that NCCL takes at most.
 _USABLE = 0.95
 # Of a device's memory: the rest goes to what allocators cannot use between blocks.
 
@@ -106,7 +110,9 @@ def seconds_once(stage: PlannedStage, machine: Machine) -> float:
 
 def overhead(machine: Machine) -> int:
     """Bytes on the device that no tensor holds."""
-    return CUDA_CONTEXT if machine.has_own_memory else 0
+    if not machine.has_own_memory:
+        return 0
+    return _CONTEXT + _CUBLAS + (_NCCL if machine.gpus > 1 else 0)
 
 
 def fits_device(peak: int, machine: Machine) -> bool:
