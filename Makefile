@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast proofs lint bench pocket clean
+.PHONY: help setup demo test test-fast proofs lint bench gpu-check pocket clean
 
 help:  ## the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ bench: setup  ## speed and memory, each against a reference in the same run; res
 		plan plan_published uncached curation_speed duplicate_search objectives; do \
 		$(BIN)/python benchmarks/$$benchmark.py || exit 1; done
 	$(BIN)/diffusion4k ablate recipes/pocket-ablation-small.yaml
+
+gpu-check: setup  ## proof on a GPU in 8 minutes; ARGS=--quick in 4; without a GPU with tiny models
+	$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 pocket: setup  ## train the pocket model again, from Debian's wallpaper packages (hours)
 	$(BIN)/python recipes/pocket/dataset.py

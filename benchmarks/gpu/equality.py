@@ -1,4 +1,4 @@
-"""Equal results on the CPU and on the device to be checked, with tiny pipelines of every family.
+"""Equal results on the CPU and on the device to be checked, with tiny models of every family.
 
 Latents of two steps are compared by their relative error, the norm of the difference over the norm.
 A device that is right differs by the order of its sums alone: every rounding is off by u at most
@@ -8,10 +8,9 @@ which is allowed: 3.8e-6 and 0.125. Nothing but roundings may differ between off
 run that is resumed, where the same device does the same sums: they have to be equal to the bit.
 """
 
-import importlib
 import os
 import shutil
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -22,6 +21,7 @@ from accelerate.state import AcceleratorState, GradientState
 from safetensors.torch import load_file
 from torch import Tensor
 
+from benchmarks.gpu.models import PROMPT, RandomModel, RandomSampler
 from benchmarks.gpu.setting import Setting
 from benchmarks.gpu.training import recipe_of
 from benchmarks.tiny import tiny_sd3
@@ -31,7 +31,7 @@ from diffusion4k.sampling.memory import LEVELS
 from diffusion4k.training.checkpoint.export import export_adapter
 from diffusion4k.training.loop import train
 
-__all__ = ["TOLERANCE", "Unequal", "family_images", "lora_images", "resumed"]
+__all__ = ["TOLERANCE", "Unequal", "images", "lora_images", "resumed"]
 
 TOLERANCE = {"float32": 64 * 2.0**-24, "bfloat16": 64 * 2.0**-9}
 SIDE = 64
@@ -42,20 +42,20 @@ class Unequal(Exception):
     """Two results differ by more than their arithmetic explains."""
 
 
-def family_images(setting: Setting, family: str) -> dict[str, Any]:
+def images(setting: Setting, name: str) -> dict[str, Any]:
     """Latents and images of one family's tiny pipeline here and there."""
     _without_tf32()
-    model = _tiny(family)(setting.folder / family)
-    expected, _ = _made(model, CPU, "float32")
+    tiny = replace(setting, tiny=True)
+    expected, _ = _random(name, replace(tiny, device_name="cpu"))
     found: dict[str, Any] = {"tolerances": TOLERANCE}
     for dtype in ("float32", "bfloat16"):
-        latents, _ = _made(model, setting.device, dtype)
-        found[f"error_{dtype}"] = _close(f"{family} in {dtype}", latents, expected, dtype)
-    levels = {memory: _made(model, setting.device, memory=memory)[1] for memory in LEVELS}
+        latents, _ = _random(name, tiny, dtype)
+        found[f"error_{dtype}"] = _close(f"{name} in {dtype}", latents, expected, dtype)
+    made = {memory: _random(name, tiny, memory=memory)[1] for memory in LEVELS}
     for memory in LEVELS:
-        if not np.array_equal(levels[memory], levels["high"]):
-            raise Unequal(f"{family}: memory {memory} makes another image than memory high")
-    return found | {"levels_equal": True, "strips_differ_by": _strips(model, setting)}
+        if not np.array_equal(made[memory], made["high"]):
+            raise Unequal(f"{name}: memory {memory} makes another image than memory high")
+    return found | {"levels_equal": True, "strips_differ_by": _strips(name, tiny)}
 
 
 def lora_images(setting: Setting) -> dict[str, Any]:
@@ -63,9 +63,10 @@ def lora_images(setting: Setting) -> dict[str, Any]:
     _without_tf32()
     model = tiny_sd3(setting.folder / "sd3")
     lora = _adapter(model, setting.folder / "lora")
-    plain, _ = _made(model, CPU, "float32")
-    expected, _ = _made(model, CPU, "float32", lora=lora)
-    latents, _ = _made(model, setting.device, "float32", lora=lora)
+    plain, expected, latents = (
+        _image(Sampler(model, device=device, dtype="float32", lora=with_it))[0]
+        for device, with_it in ((CPU, None), (CPU, lora), (setting.device, lora))
+    )
     return {
         "error_float32": _close("LoRA", latents, expected, "float32"),
         "tolerances": TOLERANCE,
@@ -115,35 +116,36 @@ def resumed(setting: Setting) -> dict[str, Any]:
     }
 
 
-def _made(
-    model: Path,
-    device: torch.device,
-    dtype: str = "float32",
-    memory: str = "balanced",
-    lora: Path | None = None,
+def _random(
+    name: str, setting: Setting, dtype: str = "float32", memory: str = "balanced"
 ) -> tuple[Tensor, Any]:
+    """The same of a model with random weights, the same ones everywhere."""
+    with RandomModel(name, setting, seed=0) as model:
+        return _image(RandomSampler(model, dtype, memory=memory))
+
+
+def _strips(name: str, setting: Setting) -> int:
+    """Most steps of 255 between an image in strips and the same decoded plainly."""
+    with RandomModel(name, setting, seed=0) as model:
+        sampler = RandomSampler(model, "float32")
+        latents, strips = _image(sampler)
+        with torch.no_grad():
+            vae = sampler.pipeline.vae
+            plain = sampler.family.decode_latents(vae, latents.to(setting.device))[0]
+    plain = ((plain.float().cpu().permute(1, 2, 0) / 2 + 0.5).clamp(0, 1) * 255).round()
+    most = int(np.abs(strips.astype(int) - plain.numpy().astype(int)).max())
+    if most > 1:
+        raise Unequal(f"{name}: an image in strips differs by {most} of 255 from a plain one")
+    return most
+
+
+def _image(sampler: Sampler) -> tuple[Tensor, Any]:
     """Latents on the CPU in float32, and the image."""
-    sampler = Sampler(model, device=device, dtype=dtype, memory=memory, lora=lora)
-    request = Request("a cat", width=SIDE, height=SIDE, steps=2, stages=())
+    request = Request(PROMPT, width=SIDE, height=SIDE, steps=2, stages=())
     settings = sampler.settle(request)
     latents = sampler.denoise(settings)
     strips = sampler.decode(latents, settings.factor, SIDE, SIDE)
     return latents.float().cpu(), np.concatenate(list(strips))
-
-
-def _strips(model: Path, setting: Setting) -> int:
-    """Most steps of 255 between an image in strips and the same decoded plainly."""
-    sampler = Sampler(model, device=setting.device, dtype="float32")
-    settings = sampler.settle(Request("a cat", width=SIDE, height=SIDE, steps=1, stages=()))
-    latents = sampler.denoise(settings)
-    strips = np.concatenate(list(sampler.decode(latents, settings.factor, SIDE, SIDE)))
-    with torch.no_grad():
-        plain = sampler.family.decode_latents(sampler.pipeline.vae, latents)[0]
-    plain = ((plain.float().cpu().permute(1, 2, 0) / 2 + 0.5).clamp(0, 1) * 255).round()
-    most = int(np.abs(strips.astype(int) - plain.numpy().astype(int)).max())
-    if most > 1:
-        raise Unequal(f"{model.name}: an image in strips differs by {most} of 255 from a plain one")
-    return most
 
 
 def _close(what: str, found: Tensor, expected: Tensor, dtype: str) -> float:
@@ -155,15 +157,6 @@ def _close(what: str, found: Tensor, expected: Tensor, dtype: str) -> float:
 
 def _error(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
-
-
-def _tiny(family: str) -> Callable[[Path], Path]:
-    if family == "sd3":
-        return tiny_sd3
-    build: Callable[[Path], Path] = getattr(
-        importlib.import_module(f"tests.families.test_{family}"), f"tiny_{family}"
-    )
-    return build
 
 
 def _adapter(model: Path, folder: Path) -> Path:

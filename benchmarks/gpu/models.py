@@ -1,9 +1,11 @@
 """Models of the published configurations whose weights are random and never anywhere but here.
 
 A network is built on the meta device and drawn tensor by tensor where it computes, in its final
-type: so twelve billion parameters in 4 bits take a GPU no more memory than they need.
+type: so twelve billion parameters in 4 bits take a GPU no more memory than they need. With a `seed`
+they are drawn on the CPU and brought there, the same ones on every device.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,24 +17,27 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.gpu.setting import Setting
-from benchmarks.tiny import tiny_sd3
+from benchmarks.gpu.tiny import shrink
 from diffusion4k.accounting.blueprint import Blueprint
 from diffusion4k.families import Family, unchecked_family_of
 from diffusion4k.families.quantization import cast_layers, check_weights_option
+from diffusion4k.models.hub import INDEX
 from diffusion4k.models.published import known_id, write_configurations
 from diffusion4k.sampling import Sampler
 
 __all__ = ["RandomModel", "RandomSampler", "drawn", "drawn_like"]
 
-_DEVIATION = 0.02
 PROMPT = "a picture"
+_EULER = "FlowMatchEulerDiscreteScheduler"
 
 
 class RandomModel:
     """A published model in `with`: within the block its parts come from here and not from files."""
 
-    def __init__(self, name: str, setting: Setting, factor: int | None = None) -> None:
-        self.setting = setting
+    def __init__(
+        self, name: str, setting: Setting, factor: int | None = None, seed: int | None = None
+    ) -> None:
+        self.setting, self._seed = setting, seed
         self.folder = _configurations(name, setting)
         self.blueprint = Blueprint(self.folder, factor)
         self.family: Family = unchecked_family_of(self.folder)
@@ -41,7 +46,7 @@ class RandomModel:
     def __enter__(self) -> "RandomModel":
         def load(family: Family, _: Path, *, dtype: torch.dtype) -> nn.Module:
             autoencoder = self.blueprint.at_factor(family.factor).build("vae", dtype)
-            return drawn(autoencoder, self.setting.device)
+            return self._drawn(autoencoder)
 
         for patch in (
             mock.patch.object(type(self.family), "load_autoencoder", load),
@@ -63,33 +68,46 @@ class RandomModel:
         """The transformer on the device, its weights as `generate --weights` has them."""
         check_weights_option(weights, self.setting.device)
         transformer: Any = self.blueprint.build("transformer", dtype)
-        device = self.setting.device
         if weights == "fp8":
             cast_layers(transformer, dtype=dtype)
         elif weights in ("int8", "nf4"):
             for block in _blocks(transformer):
-                drawn(block, device)
+                drawn(block, self.setting.device)
                 (_to_int8 if weights == "int8" else _to_nf4)(block, dtype)
-        return drawn(transformer, device)
+        return self._drawn(transformer)
 
     def text_encoders(self, dtype: torch.dtype) -> list[nn.Module]:
         """The text encoders on the device."""
         names = self.blueprint.text_encoders
-        return [drawn(self.blueprint.build(n, dtype), self.setting.device) for n in names]
+        return [self._drawn(self.blueprint.build(name, dtype)) for name in names]
 
     def conditioning(self, captions: int, dtype: torch.dtype) -> dict[str, Tensor]:
         """Text embeddings of captions of full length."""
         empty = self.family.empty_conditioning(self.folder, captions)
-        return {name: drawn_like(t, self.setting.device, dtype) for name, t in empty.items()}
+        device = self._drawn_on
+        found = {name: drawn_like(t, device, torch.float32) for name, t in empty.items()}
+        return {
+            name: t.to(self.setting.device, dtype if t.is_floating_point() else None)
+            for name, t in found.items()
+        }
+
+    def _drawn(self, module: nn.Module) -> nn.Module:
+        return drawn(module, self._drawn_on).to(self.setting.device)
+
+    @property
+    def _drawn_on(self) -> torch.device:
+        if self._seed is None:
+            return self.setting.device
+        torch.manual_seed(self._seed)
+        return torch.device("cpu")
 
 
 class RandomSampler(Sampler):
     """`Sampler` with the parts and the conditioning of a `RandomModel`."""
 
-    def __init__(self, model: RandomModel, **options: Any) -> None:
+    def __init__(self, model: RandomModel, dtype: str = "bfloat16", **options: Any) -> None:
         self._random = model
-        options.setdefault("dtype", "bfloat16")
-        super().__init__(model.folder, device=model.setting.device, **options)
+        super().__init__(model.folder, device=model.setting.device, dtype=dtype, **options)
         for key in ((PROMPT, False), ("", True)):
             self._conditioning[key] = model.conditioning(1, self.torch_dtype)
 
@@ -121,13 +139,15 @@ def drawn_like(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tens
 
 
 def _filled(tensor: Tensor, device: torch.device) -> Any:
-    values = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
-    if tensor.dtype.itemsize == 1 and tensor.is_floating_point():  # cannot be drawn themselves
-        values.copy_(torch.randn(tensor.shape, dtype=torch.bfloat16, device=device) * _DEVIATION)
-    elif tensor.is_floating_point():
-        values.normal_(std=_DEVIATION)
-    else:
-        values.zero_()
+    values = torch.zeros(tensor.shape, dtype=tensor.dtype, device=device)
+    if tensor.is_floating_point():
+        # Matrices keep the size of what they multiply; the others are scales, or shifts.
+        mean, deviation = (0, tensor[0].numel() ** -0.5) if tensor.dim() > 1 else (1, 0.1)
+        if tensor.dtype.itemsize == 1:  # cannot be drawn themselves
+            few = torch.empty(tensor.shape, dtype=torch.bfloat16, device=device)
+            values.copy_(few.normal_(mean, deviation))
+        else:
+            values.normal_(mean, deviation)
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(values, requires_grad=tensor.requires_grad)
     return values
@@ -165,13 +185,13 @@ def _blocks(transformer: nn.Module) -> Iterator[nn.Module]:
 
 
 def _configurations(name: str, setting: Setting) -> Path:
-    """A model folder without weights; a tiny one of the same family has some."""
+    """A model folder without weights."""
     folder = setting.folder / name
-    if not setting.tiny:
-        write_configurations(known_id(name), folder)
-        return folder
-    if name == "sd3-medium":
-        return tiny_sd3(folder)
-    from tests.families.test_flux import tiny_flux
-
-    return tiny_flux(folder)
+    write_configurations(known_id(name), folder)
+    index = json.loads((folder / INDEX).read_text())
+    schedulers = unchecked_family_of(folder).schedulers
+    index["scheduler"] = ["diffusers", _EULER if _EULER in schedulers else schedulers[0]]
+    (folder / INDEX).write_text(json.dumps(index))
+    if setting.tiny:
+        shrink(folder)
+    return folder

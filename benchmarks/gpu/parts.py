@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 __all__ = ["PARTS", "Part", "part_named"]
 
 SD3, FLUX = "sd3-medium", "flux.1-dev"
-FAMILIES = ("sd3", "sd35", "flux", "pixart", "sana", "z_image")
+MODELS = (
+    *("sd3-medium", "sd3.5-medium", "flux.1-dev", "flux.1-schnell", "pixart-sigma-1024"),
+    *("sana-1600m-4k", "z-image"),
+)
 # Diffusion-4K (arXiv 2503.18352), 4096x4096 at F=16 on one A100 in bfloat16.
 PUBLISHED: Mapping[str, Mapping[str, float]] = {
     "sd3 high": {"peak_gb": 31.3, "step_seconds": 1.16},
@@ -85,7 +88,7 @@ def _cache(short: str, model: str, kind: str, quick: bool = True) -> Part:
 
 
 PARTS = (
-    *(Part(f"equal {name}", "equality.family_images", {"family": name}) for name in FAMILIES),
+    *(Part(f"equal {name}", "equality.images", {"name": name}) for name in MODELS),
     Part("equal lora", "equality.lora_images"),
     Part("equal resumed", "equality.resumed"),
     _image("sd3", "high"),
