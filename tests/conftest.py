@@ -41,6 +41,7 @@ LENGTHY = (
     *("training/engine/test_context_parallel.py", "training/engine/test_zero.py"),
     *("training/checkpoint/test_sharded.py", "training/watch/test_run_report.py"),
     # Images, and what a plan says of them.
+    *("gpu/test_check.py", "support/test_devices.py"),
     *(
         f"sampling/test_{name}.py"
         for name in ("batch", "image_to_image", "lora", "memory", "sampler", "shift", "staged")

@@ -56,9 +56,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _device_type(name: str | None) -> str:
-    from diffusion4k.support.devices import usable_device
+    """Kind of the device; this process makes nothing there, which would take its memory."""
+    import torch
 
-    return usable_device(name).type
+    from diffusion4k.support.devices import default_device
+
+    return torch.device(name or default_device()).type
 
 
 if __name__ == "__main__":

@@ -64,11 +64,8 @@ class Check:
     def run(self, names: Sequence[str]) -> dict[str, Any]:
         """All of the parts; what is in `gpu_check.json` in the end."""
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-        # Asked without a context on the GPU, in which no process could be forked.
-        os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_PRELOAD)
         start = time.monotonic()
+        context = self._context()
         planner = context.Process(target=_plan_all, args=(self, list(names)), daemon=True)
         planner.start()
         try:
@@ -91,6 +88,17 @@ class Check:
     def file(self, kind: str, name: str) -> Path:
         """Where a part's outcome (`parts`), plan (`plans`) or output (`logs`) is."""
         return self.out / kind / f"{name.replace(' ', '_')}.{'log' if kind == 'logs' else 'json'}"
+
+    def _context(self) -> Any:
+        """How processes are started: forked from a server, or afresh where no GPU works in them."""
+        # Whether there is a GPU is asked without touching it, as no process can be forked then.
+        os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(_PRELOAD)
+        process = context.Process(target=_touch, args=(self.device,))
+        process.start()
+        process.join()
+        return context if process.exitcode == 0 else multiprocessing.get_context("spawn")
 
     def _run(self, context: Any, name: str, left: float) -> Outcome:
         """What its process could not write down itself."""
@@ -133,6 +141,14 @@ def run_part(check: Check, name: str) -> Outcome:
     spent = {"seconds": time.monotonic() - start, "cpu_seconds": time.process_time() - used}
     _write(path, asdict(outcome) | spent)
     return outcome
+
+
+def _touch(device: str | None) -> None:
+    import torch
+
+    from diffusion4k.support.devices import usable_device
+
+    torch.ones(1, device=usable_device(device))
 
 
 def _outcome(check: Check, name: str) -> Outcome:

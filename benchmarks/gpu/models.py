@@ -24,6 +24,8 @@ from diffusion4k.families.quantization import cast_layers, check_weights_option
 from diffusion4k.models.hub import INDEX
 from diffusion4k.models.published import known_id, write_configurations
 from diffusion4k.sampling import Sampler
+from diffusion4k.sampling.memory import can_stream
+from diffusion4k.support.devices import has_own_memory
 
 __all__ = ["RandomModel", "RandomSampler", "drawn", "drawn_like"]
 
@@ -64,8 +66,13 @@ class RandomModel:
     ) -> None:
         self._patches.close()
 
-    def transformer(self, dtype: torch.dtype, weights: str | None = None) -> nn.Module:
-        """The transformer on the device, its weights as `generate --weights` has them."""
+    def transformer(
+        self, dtype: torch.dtype, weights: str | None = None, *, streamed: bool = False
+    ) -> nn.Module:
+        """The transformer on the device, its weights as `generate --weights` has them.
+
+        `streamed`: its blocks in the CPU's memory, to which each went when it was drawn.
+        """
         check_weights_option(weights, self.setting.device)
         transformer: Any = self.blueprint.build("transformer", dtype)
         if weights == "fp8":
@@ -74,6 +81,10 @@ class RandomModel:
             for block in _blocks(transformer):
                 drawn(block, self.setting.device)
                 (_to_int8 if weights == "int8" else _to_nf4)(block, dtype)
+        if streamed and self._seed is None:
+            for block in _blocks(transformer):
+                drawn(block, self.setting.device).to("cpu")
+            return drawn(transformer, self.setting.device)
         return self._drawn(transformer)
 
     def text_encoders(self, dtype: torch.dtype) -> list[nn.Module]:
@@ -112,7 +123,9 @@ class RandomSampler(Sampler):
             self._conditioning[key] = model.conditioning(1, self.torch_dtype)
 
     def _load_transformer(self, folder: Path, adapter: Any = None) -> Any:
-        return self._random.transformer(self.torch_dtype, self.weights)
+        low = self.placement.level == "low" and has_own_memory(self.device)
+        streamed = low and can_stream(self.weights)
+        return self._random.transformer(self.torch_dtype, self.weights, streamed=streamed)
 
     def _fingerprint(self, model: str) -> str:
         return "random"

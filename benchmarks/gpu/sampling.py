@@ -6,6 +6,8 @@ from time import perf_counter
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from benchmarks.gpu.models import PROMPT, RandomModel, RandomSampler
 from benchmarks.gpu.setting import GIB, Setting, measured
@@ -71,8 +73,6 @@ def windows(setting: Setting, name: str) -> dict[str, Any]:
 
 def decoding(setting: Setting, name: str) -> dict[str, Any]:
     """An image decoded plainly, with the last convolution folded, and in strips."""
-    from benchmarks.vae_memory import PlainTail
-
     found: dict[str, Any] = {}
     with RandomModel(name, setting) as model:
         family, device = model.family, setting.device
@@ -84,7 +84,7 @@ def decoding(setting: Setting, name: str) -> dict[str, Any]:
         for way in ("strips", "strips_1gib", "folded", "plain"):
             limit = "1GiB" if way == "strips_1gib" and not setting.tiny else None
             if way == "plain":
-                autoencoder.decoder.conv_out = PlainTail(folded, 1)
+                autoencoder.decoder.conv_out = PlainTail(folded)
 
             def decode(way: str = way, limit: str | None = limit) -> None:
                 with torch.no_grad():
@@ -100,6 +100,19 @@ def decoding(setting: Setting, name: str) -> dict[str, Any]:
             except torch.OutOfMemoryError as error:
                 found[f"{way}_error"] = f"out of memory: {str(error).splitlines()[0]}"
     return found
+
+
+class PlainTail(nn.Module):
+    """Nearest x2, then the convolution: what the folded tail stands for."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        # `SubPixelConv2d` is a `Conv2d` with another `forward`.
+        self.weight, self.bias = conv.weight, conv.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+        return F.conv2d(x, self.weight, self.bias, padding=1)
 
 
 def _denoised(

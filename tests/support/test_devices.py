@@ -1,23 +1,22 @@
 """Devices that are not here: chosen, measured and planned by their kind, through the same code."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
 
 from benchmarks.gpu.models import RandomModel
 from benchmarks.gpu.setting import Setting
-from diffusion4k.accounting.computation import FusedAttention
+from benchmarks.tiny import tiny_autoencoder
 from diffusion4k.accounting.machine import described_machine, present_machine
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.families import family_of
+from diffusion4k.families import family_of, pixart
 from diffusion4k.families.quantization import check_weights_option
+from diffusion4k.models import positions
+from diffusion4k.models.positions import replace_rotary
 from diffusion4k.objectives import WaveletFlow
 from diffusion4k.planning.generation import GenerationSetup, plan_generation
 from diffusion4k.planning.plan import overhead
@@ -29,7 +28,9 @@ from diffusion4k.training.engine.float8 import check_float8
 from diffusion4k.training.recipe.build import build_precision, computes_in_bf16
 from diffusion4k.training.recipe.recipe import Recipe
 from diffusion4k.training.step import denoising_loss
+from diffusion4k.training.watch import bands
 from diffusion4k.training.watch.bands import LossBySigma
+from diffusion4k.vae import PartitionedAutoencoderKL, decode_strips
 
 MPS, CUDA, CPU = torch.device("mps"), torch.device("cuda"), torch.device("cpu")
 GIB = 2**30
@@ -94,64 +95,92 @@ def test_running_out_of_apple_s_memory_is_one_line() -> None:
 # -- what runs there -------------------------------------------------------------------------------
 
 
-class NoFloat64(TorchDispatchMode):
-    """Refuses what Apple's GPUs refuse: they have no float64."""
+class OnApple(Tensor):
+    """A tensor that refuses what it would be refused on Apple's GPUs, which have no float64.
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
+    What comes of it and of others is there, too, until it is brought to the CPU.
+    """
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = super().__torch_function__(function, types, args, kwargs)
+        if function is Tensor.cpu:
+            return result.as_subclass(Tensor)
         for leaf in tree_leaves(result):
-            if isinstance(leaf, torch.Tensor) and leaf.device.type == "mps":
-                assert leaf.dtype not in (torch.float64, torch.complex128), func
+            if isinstance(leaf, OnApple) and leaf.dtype in (torch.float64, torch.complex128):
+                raise TypeError(f"{function.__name__}: no float64 on Apple's GPUs")
         return result
 
 
-@contextmanager
-def on_apple() -> Iterator[None]:
-    """Tensors of the device `mps` that have shapes and types alone, by torch's own rules."""
-    with FakeTensorMode(), NoFloat64(), FusedAttention(), torch.no_grad():
-        yield
+def on_apple(value: Any) -> Any:
+    return tree_map(lambda leaf: leaf.as_subclass(OnApple), value)
 
 
 def test_float64_would_be_seen() -> None:
-    with pytest.raises(AssertionError), on_apple():
-        torch.ones(2, device="mps").to(torch.float64)
+    tensor = on_apple(torch.ones(2))
+    assert type(tensor.cpu().double()) is Tensor
+    for function in (Tensor.double, lambda t: t + torch.ones(2, dtype=torch.float64)):
+        with pytest.raises(TypeError, match="no float64"):
+            function(tensor)
 
 
 @pytest.mark.parametrize(
     "name", ["sd3-medium", "flux.1-dev", "pixart-sigma-1024", "sana-1600m-4k", "z-image"]
 )
-def test_a_loss_of_every_family_on_apple_s_gpus(name: str, tmp_path: Path) -> None:
-    model = RandomModel(name, Setting(tmp_path, tiny=True, device_name="cpu"))
-    family = model.family
-    config = dict(model.blueprint.transformer.config)
-    shapes = {
-        k: (v.shape, v.dtype) for k, v in model.family.empty_conditioning(model.folder, 2).items()
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_loss_of_every_family_on_apple_s_gpus(
+    name: str, scaled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RandomModel(name, Setting(tmp_path, tiny=True, device_name="cpu"), seed=0) as model:
+        family, network = model.family, model.transformer(torch.float32)
+        conditioning = model.conditioning(2, torch.float32)
+    if scaled and name != "flux.1-dev":
+        pytest.skip("its positions are a table")
+    if scaled:
+        replace_rotary(network, method="yarn", trained_tokens=2, time_dependent=False)
+    latents, noise = torch.randn(2, 2, model.blueprint.latent_channels, 4, 4)
+    question = {
+        "latents": latents,
+        "noise": noise,
+        "sigma": torch.tensor([0.3, 0.8]),
+        "conditioning": conditioning,
     }
-    channels = model.blueprint.latent_channels
-    with on_apple():
-        with torch.device("mps"):
-            network = type(model.blueprint.transformer).from_config(config)
-            latents, noise = torch.randn(2, 2, channels, 4, 4)
-            conditioning = {
-                k: torch.ones(shape, dtype=dtype) for k, (shape, dtype) in shapes.items()
-            }
-            sigma = torch.rand(2)
-        velocities = []
+    objective = WaveletFlow()
+
+    @torch.no_grad()
+    def losses(question: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        measured: list[Tensor] = []
+        shown = {key: question[key] for key in ("latents", "noise", "sigma")}
         loss = denoising_loss(
             family,
             network,
-            WaveletFlow(),
-            latents=latents,
-            conditioning=conditioning,
-            noise=noise,
-            sigma=sigma,
-            watch=lambda velocity, _: velocities.append(velocity),
+            objective,
+            **question,
+            watch=lambda velocity, each: measured.append(
+                LossBySigma.measure(velocity, **shown, loss=each)
+            ),
         )
-        measured = LossBySigma.measure(
-            velocities[0], latents=latents, noise=noise, sigma=sigma, loss=loss
-        )
-        assert loss.device.type == measured.device.type == "mps"
-        assert measured.dtype == torch.float32
+        return loss, measured[0]
+
+    expected = losses(question)
+    for module in (bands, pixart, positions):
+        monkeypatch.setattr(module, "widest_float", lambda _: torch.float32)
+    found = losses(on_apple(question))
+    for one, other in zip(found, expected, strict=True):
+        assert type(one) is OnApple and one.dtype == torch.float32
+        torch.testing.assert_close(one.cpu(), other.float(), rtol=1e-4, atol=1e-5)
+
+
+def test_strips_are_decoded_on_apple_s_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    autoencoder = PartitionedAutoencoderKL.from_autoencoder(tiny_autoencoder())
+    latents = torch.randn(1, 16, 8, 8)
+    with torch.no_grad():
+        (expected,) = [strip for _, strip in decode_strips(autoencoder, latents)]
+        (found,) = [strip for _, strip in decode_strips(autoencoder, on_apple(latents))]
+    assert type(found) is OnApple
+    torch.testing.assert_close(found.cpu(), expected)
 
 
 # -- what is planned, and refused ------------------------------------------------------------------
