@@ -349,6 +349,7 @@ def test_validation_prompts_are_encoded_as_captions_are(
     device: str,
     dtype: torch.dtype,
 ) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     family, asked = family_of(tiny_model), []
     load = type(family).load_text_encoders
 
