@@ -9,7 +9,6 @@ Importing this package is cheap: nothing heavy is loaded until a module that nee
 
 import importlib
 import os
-from typing import Any
 
 # Notices of a missing torchvision, which nothing here needs, are no news to our users. A level that
 # somebody set stays.
@@ -28,7 +27,7 @@ _LAZY = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

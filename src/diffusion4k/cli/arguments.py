@@ -1,12 +1,15 @@
 """Arguments that several commands share."""
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import typer
 from typer.models import ArgumentInfo
 
-__all__ = ["as_utf8", "key_values", "stages_asked"]
+if TYPE_CHECKING:
+    from diffusion4k.families.stages import StageOptions
+
+__all__ = ["StagesAsked", "as_utf8", "key_values", "stages_asked"]
 
 
 def as_utf8(text: str) -> str:
@@ -27,12 +30,27 @@ def key_values(what: str, example: str) -> ArgumentInfo:
     return given
 
 
-def stages_asked(
-    stages: str | None, draft: int | None, direct: bool, **options: Any
-) -> dict[str, Any]:
-    """`stages`, `draft` and `stage_options` of a request, as the options of a command have them.
+class StagesAsked(TypedDict):
+    """The fields of a `sampling.Request` about stages."""
 
-    `options` are those of all stages after the draft, None where they are not given.
+    stages: tuple[int, ...] | None
+    draft: int | None
+    stage_options: "StageOptions | None"
+
+
+def stages_asked(
+    stages: str | None,
+    draft: int | None,
+    direct: bool,
+    *,
+    strength: float | None,
+    steps: int | None,
+    window: int | None,
+    low_bands: str | None,
+) -> StagesAsked:
+    """How an image is made in stages, as the options of a command have it.
+
+    `strength` and what follows are those of all stages after the draft, None where not given.
 
     Raises:
         UsageError: `--direct` beside one of the others, or stages that are not numbers.
@@ -50,7 +68,7 @@ def stages_asked(
             raise UsageError(
                 f"stages {stages}: give longer sides in pixels, separated by commas, e.g. 1024,2048"
             ) from None
-    given = StageOptions(**options)
+    given = StageOptions(strength=strength, steps=steps, window=window, low_bands=low_bands)
     return {
         "stages": sides,
         "draft": draft,

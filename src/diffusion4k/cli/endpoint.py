@@ -1,6 +1,6 @@
 """Options of the verbs that ask a model behind an address, and the settings made of them."""
 
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
 
 import typer
 
@@ -45,7 +45,7 @@ Estimate: TypeAlias = Annotated[
 ]
 
 
-def settings_of(kind: "type[Kind]", **values: Any) -> "Kind":
+def settings_of(kind: "type[Kind]", **values: object) -> "Kind":
     """The settings; a value that is not allowed is wrong usage, reported in one line."""
     from pydantic import ValidationError
 

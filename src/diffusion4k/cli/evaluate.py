@@ -3,7 +3,7 @@
 import json
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -206,7 +206,7 @@ class _People:
         self._ratings = ratings
         self._measures, self._missing = measures_of_one_image(settings, networks, device, own)
 
-    def compare(self, images: list[Path], kept: Path) -> dict[str, Any]:
+    def compare(self, images: list[Path], kept: Path) -> dict[str, object]:
         """Print, draw, and return the content of the results file."""
         from diffusion4k.benchmark.ratings_agreement import compare_with_ratings
         from diffusion4k.benchmark.scatter import draw_scatter, show_agreement

@@ -1,7 +1,7 @@
 """`diffusion4k plan`: what a recipe or an image takes, before it is started."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 
@@ -23,6 +23,9 @@ from diffusion4k.cli.image_options import (
     Width,
     Window,
 )
+
+if TYPE_CHECKING:
+    from diffusion4k.planning.plan import Plan
 
 __all__ = ["register"]
 
@@ -133,7 +136,7 @@ def plan(
             low_bands=low_bands,
         ),
     }
-    described = {
+    described: _DescribedMachine = {
         "gpus": gpus,
         "gpu_memory": gpu_memory,
         "ram": ram,
@@ -152,14 +155,25 @@ def plan(
         typer.echo(report(result))
 
 
+class _DescribedMachine(TypedDict):
+    """Options about a machine that is not this one."""
+
+    gpus: int | None
+    gpu_memory: str | None
+    ram: str | None
+    disk: str | None
+    bandwidth: str | None
+    teraflops: float | None
+
+
 def _plan(
     recipe: Path | None,
     overrides: list[str] | None,
     image: dict[str, Any],
-    described: dict[str, Any],
+    described: _DescribedMachine,
     utilisation: float | None,
     images: int | None,
-) -> Any:
+) -> "Plan":
     from diffusion4k.cli.early import check_image
     from diffusion4k.errors import UsageError
     from diffusion4k.models.folder import bundled_models

@@ -8,13 +8,14 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.support.files import sha256_of
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedModel
 
 __all__ = ["PUBLISHED", "find_weights", "fingerprint", "load_model", "one_line", "read_weights"]
 
@@ -76,7 +77,10 @@ def read_weights(path: Path) -> "dict[str, Tensor]":
     return {name: value for name, value in weights.items() if isinstance(value, torch.Tensor)}
 
 
-def load_model(kind: Any, name: str, example: str) -> Any:
+Model = TypeVar("Model", bound="PreTrainedModel")
+
+
+def load_model(kind: "type[Model]", name: str, example: str) -> "Model":
     """A transformers model of class `kind` in float32, from its folder or hub id.
 
     `example` is a hub id that would be right, for the message. A checksum in the name is that of

@@ -7,7 +7,7 @@ Nothing is written, and no weights are loaded.
 import shutil
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from diffusion4k.accounting.blueprint import Blueprint
 from diffusion4k.accounting.machine import Machine, existing_folder, present_machine
@@ -16,7 +16,7 @@ from diffusion4k.data.index import INDEX
 from diffusion4k.data.reader import LatentCache, refuse_other_build
 from diffusion4k.data.sizes import fitted_size, kept_size
 from diffusion4k.errors import UsageError
-from diffusion4k.families import family_of, resolve
+from diffusion4k.families import Family, family_of, resolve
 from diffusion4k.planning.disk import training_disk
 from diffusion4k.planning.first_look import PreflightFindings, processes
 from diffusion4k.planning.report import duration, verdict
@@ -96,7 +96,9 @@ def look_over(
             with findings.noting():
                 check()
     sized = "resolution" not in unknown
-    made_for = {"model": model, "family": family} if model and family and sized else None
+    made_for: _MadeFor | None = None
+    if model and family and sized:
+        made_for = {"model": model, "family": family}
     count = _photographs(recipe, world, findings, made_for, skip_bad=skip_bad, sized=sized)
     if checkpoint and model and not changed_inputs and count and count <= _SCANNED:
         with findings.noting():
@@ -112,11 +114,18 @@ def look_over(
     return findings
 
 
+class _MadeFor(TypedDict):
+    """What a cache must have been built with."""
+
+    model: Path
+    family: Family
+
+
 def _photographs(
     recipe: Recipe,
     world: int,
     findings: PreflightFindings,
-    made_for: dict[str, Any] | None,
+    made_for: _MadeFor | None,
     *,
     skip_bad: bool,
     sized: bool,

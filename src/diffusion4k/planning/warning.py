@@ -6,7 +6,6 @@ bound is above the free memory the plan is made, which is nothing beside such a 
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from torch import nn
 
@@ -61,9 +60,9 @@ def training_warning(recipe: Recipe, machine: Machine | None = None) -> str | No
 def generation_warning(
     model: str,
     factor: int | None,
-    options: dict[str, object],
+    options: Mapping[str, object],
     machine: Machine | None = None,
-    high_resolution: Mapping[str, Any] | None = None,
+    high_resolution: Mapping[str, object] | None = None,
 ) -> str | None:
     """One line if this machine's memory does not suffice for an image, with the way out.
 

@@ -5,7 +5,7 @@ from diffusion4k.sampling import Request, generate
 generate([Request("a lighthouse in the fog", seed=1)], model="pocket", out="images")
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from diffusion4k.sampling.files import read_metadata
 from diffusion4k.sampling.request import Request, SamplingSettings, read_prompts
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # Who only reads prompts and records need not wait for diffusers.
     if name in ("Output", "generate"):
         from diffusion4k.sampling import batch

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from diffusion4k.data.fingerprint import FileHashes
 from diffusion4k.data.folder import photo_folder, rows_of
@@ -18,7 +18,7 @@ from diffusion4k.data.reader import HASHES, LatentCache
 from diffusion4k.errors import UsageError
 from diffusion4k.sampling.fingerprint import fingerprint
 from diffusion4k.support.wording import counted
-from diffusion4k.training.checkpoint.checkpoint import read_state
+from diffusion4k.training.checkpoint.checkpoint import NotedInputs, read_state
 from diffusion4k.training.recipe.own_parts import codes_of
 from diffusion4k.training.recipe.recipe import Recipe
 
@@ -48,15 +48,15 @@ class Inputs:
     """
 
     weights: dict[str, str]
-    source: str
+    source: Literal["data", "cache"]
     photographs: list[str]
     code: dict[str, str] = field(default_factory=dict)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, object]:
         """Entries for `state.json`: a line for each photograph."""
         return {"weights": self.weights, "code": self.code, self.source: self.photographs}
 
-    def changes(self, state: dict[str, Any], step: int) -> list[str]:
+    def changes(self, state: NotedInputs, step: int) -> list[str]:
         """How it differs from what was noted at a step, in words."""
         before = state.get("weights", {})
         changes = [

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
@@ -72,10 +71,10 @@ class _Placed:
     def __init__(self, transformer: nn.Module) -> None:
         self._transformer = transformer
 
-    def __call__(self, *inputs: Any, **named: Any) -> Any:
+    def __call__(self, *inputs: object, **named: object) -> object:
         return self._transformer(*inputs, **named)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._transformer, name)
 
 
