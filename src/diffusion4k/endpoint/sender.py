@@ -79,8 +79,8 @@ class Sender:
         scale: float = 1.0,
     ) -> None:
         self.endpoint, self.spending, self.price = endpoint, spending, price
-        wanted = endpoint.settings
-        self.limits = RateLimits(wanted.requests_per_minute, wanted.tokens_per_minute)
+        settings = endpoint.settings
+        self.limits = RateLimits(settings.requests_per_minute, settings.tokens_per_minute)
         self.stopping = False
         """Set to have nothing sent again; what is under way comes to its end."""
         self._scale = scale

@@ -51,7 +51,7 @@ def as_array(image: ImageLike) -> NDArray[np.uint8]:
     return np.asarray(as_pil(image))
 
 
-def _checked(image: NDArray) -> NDArray[np.uint8]:
+def _checked(image: NDArray[np.generic]) -> NDArray[np.uint8]:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise Diffusion4kError(
             f"image array of {image.dtype} {image.shape}: a metric takes uint8 (H, W, 3) in RGB "

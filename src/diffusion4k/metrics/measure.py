@@ -210,7 +210,7 @@ def stacked(features: Features) -> NDArray[np.float32]:
     return np.concatenate(arrays)
 
 
-def check_pair(a: NDArray, b: NDArray, least: int) -> None:
+def check_pair(a: NDArray[np.generic], b: NDArray[np.generic], least: int) -> None:
     """Refuse sets of features that cannot be compared.
 
     Raises:

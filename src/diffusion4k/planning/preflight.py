@@ -137,11 +137,11 @@ def _photographs(
         sized: whether the recipe's resolution is known.
     """
     count = None
-    place = recipe.cache_folder
-    if recipe.data is None or isinstance(place, str):  # the cache is all that is trained from
-        source: str | Path = place
+    cache_folder = recipe.cache_folder
+    if recipe.data is None or isinstance(cache_folder, str):  # the cache is all there is
+        source: str | Path = cache_folder
         with findings.noting():
-            cache = LatentCache(place)
+            cache = LatentCache(cache_folder)
             count = len(cache)
             if made_for:
                 cache.require(**made_for, **recipe.stored)
@@ -149,7 +149,9 @@ def _photographs(
         source = recipe.data
         if made_for and not recipe.uncached:
             with findings.noting():
-                refuse_other_build(place, **made_for, **recipe.stored, dtype=recipe.cache_dtype)
+                refuse_other_build(
+                    cache_folder, **made_for, **recipe.stored, dtype=recipe.cache_dtype
+                )
         with findings.noting():
             folder = photo_folder(recipe.data)
             count = _lines(folder)
@@ -215,13 +217,13 @@ def _memory(
 
 def _disk(recipe: Recipe, blueprint: Blueprint, photographs: int | None) -> None:
     """Refuse disks that are too small for what is still to come."""
-    place = recipe.cache_folder
-    filled = isinstance(place, str) or recipe.uncached or (place / INDEX).exists()
+    cache_folder = recipe.cache_folder
+    filled = isinstance(cache_folder, str) or recipe.uncached or (cache_folder / INDEX).exists()
     there = len(checkpoints(recipe.output / "checkpoints"))
     needed = training_disk(
         blueprint, recipe, None if filled else photographs, checkpoints_there=there
     )
-    folders = {"checkpoints": recipe.output, "result": recipe.output, "cache": place}
+    folders = {"checkpoints": recipe.output, "result": recipe.output, "cache": cache_folder}
     disks: dict[int, list[str]] = {}
     for what in needed:
         disks.setdefault(existing_folder(folders[what]).stat().st_dev, []).append(what)

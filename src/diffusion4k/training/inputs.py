@@ -85,16 +85,16 @@ def inputs_of(recipe: Recipe, model: Path) -> Inputs:
     Raises:
         Diffusion4kError: no photographs, or no cache where it is all that is trained from.
     """
-    weights, place = {"model": fingerprint(model)}, recipe.cache_folder
+    weights, cache_folder = {"model": fingerprint(model)}, recipe.cache_folder
     code = codes_of(recipe)
-    if recipe.data is None or isinstance(place, str):
-        cache = LatentCache(place)
+    if recipe.data is None or isinstance(cache_folder, str):
+        cache = LatentCache(cache_folder)
         cached = [
             f"{' '.join(cache.checksums(number))} {cache.file_name(number)}"
             for number in range(len(cache))
         ]
         return Inputs(weights, "cache", cached, code)
-    digest = file_ends if recipe.uncached else FileHashes(place / HASHES).sha256
+    digest = file_ends if recipe.uncached else FileHashes(cache_folder / HASHES).sha256
     photographs = list(photographs_of(photo_folder(recipe.data), digest))
     return Inputs(weights, "data", photographs, code)
 

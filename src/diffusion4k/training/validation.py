@@ -79,13 +79,13 @@ def build_validation(
     recipe: Recipe, method: Method, model: Path, cache: LatentCache | UncachedLatents
 ) -> Validation:
     """The recipe's, for a run that computes with `method`."""
-    wanted = recipe.validation
-    shown = bool(wanted.prompts and wanted.every)
+    validation = recipe.validation
+    shown = bool(validation.prompts and validation.every)
     return Validation(
         method,
-        validation_batches(recipe, cache) if wanted.samples and wanted.every else [],
+        validation_batches(recipe, cache) if validation.samples and validation.every else [],
         Preview(recipe, method.family, model, method.device) if shown else None,
-        seed=wanted.seed,
+        seed=validation.seed,
         at_once=recipe.batch_size,
         folder=recipe.output / "validation",
     )

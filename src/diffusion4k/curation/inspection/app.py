@@ -117,8 +117,8 @@ def create_app(inspection: Inspection, session: Session, *, host: str, cookie: s
     @app.exception_handler(RequestValidationError)
     def not_understood(_: Request, error: Exception) -> Response:
         first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
-        place = ".".join(str(part) for part in first.get("loc", ())[1:])
-        return PlainTextResponse(f"{place}: {first.get('msg')}".removeprefix(": "), 422)
+        key = ".".join(str(part) for part in first.get("loc", ())[1:])
+        return PlainTextResponse(f"{key}: {first.get('msg')}".removeprefix(": "), 422)
 
     guarded: ASGIApp = BodyLimit(SessionDoor(app, session, cookie), _BODY_LIMIT)
     return SecurityHeaders(HostCheck(guarded, host))

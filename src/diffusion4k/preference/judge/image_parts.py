@@ -53,16 +53,16 @@ class ImageParts:
             return self._kept[paths][patch]
 
     def _make(self, paths: tuple[Path, Path]) -> list[Parts]:
-        wanted = self._settings
+        settings = self._settings
         whole = [
-            image_part(path, sent_size(*image_size(path), wanted.image.longest), wanted.image)
+            image_part(path, sent_size(*image_size(path), settings.image.longest), settings.image)
             for path in paths
         ]
         made = [(whole[0], whole[1])]
-        if wanted.patches:
+        if settings.patches:
             two = [open_rgb(path) for path in paths]
-            side = patch_side(two[0].size, two[1].size, wanted.patch_side)
-            for place in busiest_places(two[0], two[1], side, wanted.patches):
+            side = patch_side(two[0].size, two[1].size, settings.patch_side)
+            for place in busiest_places(two[0], two[1], side, settings.patches):
                 cut = [self._cut(image, place, side) for image in two]
                 made.append((cut[0], cut[1]))
         return made

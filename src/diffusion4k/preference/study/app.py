@@ -234,8 +234,8 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def not_understood(_: Request, error: Exception) -> Response:
         first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
-        place = ".".join(str(part) for part in first.get("loc", ())[1:])
-        return PlainTextResponse(f"{place}: {first.get('msg')}".removeprefix(": "), 422)
+        key = ".".join(str(part) for part in first.get("loc", ())[1:])
+        return PlainTextResponse(f"{key}: {first.get('msg')}".removeprefix(": "), 422)
 
 
 def create_app(study: Study, *, host: str, cookie: str, origin: str | None = None) -> ASGIApp:
