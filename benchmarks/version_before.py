@@ -42,7 +42,9 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        sources = {"now": ROOT, "before": unpack(options.before, folder / "before")}
+        for part in ("src", "recipes"):  # as they are now: somebody may edit them meanwhile
+            shutil.copytree(ROOT / part, folder / "now" / part)
+        sources = {"now": folder / "now", "before": unpack(options.before, folder / "before")}
         enlarged(folder / "pictures")
         found = {job: compared(job, sources, folder, options.repeats) for job in COMMANDS}
     save("version_before", {"before": options.before, "pictures": PICTURES, "jobs": found})
@@ -97,9 +99,7 @@ def cpu_seconds(job: str, source: Path, folder: Path, pictures: Path) -> float:
     code += "from diffusion4k.cli.main import main; main()"
     environment = os.environ | {"PYTHONPATH": str(source / "src")}
     before = os.times()
-    subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, env=environment, check=True, capture_output=True
-    )
+    subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, check=True)
     after = os.times()
     return after.children_user + after.children_system - sum(before[2:4])
 
