@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import torch
@@ -47,6 +47,7 @@ __all__ = [
     "Autoencoder",
     "ReconstructionResult",
     "ReconstructionRow",
+    "ReconstructionSettings",
     "SquarePhotograph",
     "evaluate_autoencoders",
     "kept_reconstruction",
@@ -135,12 +136,23 @@ class ReconstructionRow:
     distances: dict[str, float | None]
 
 
+class ReconstructionSettings(TypedDict):
+    """What rows were measured of and with; weights are absent where none were given."""
+
+    folder: str
+    sizes: list[int]
+    allow_enlarging: bool
+    weights: dict[str, str | None]
+    version: str
+    fingerprints: dict[str, str]
+
+
 @dataclass(frozen=True)
 class ReconstructionResult:
     """All rows, the settings, and the pictures that could not be used."""
 
     rows: list[ReconstructionRow]
-    settings: dict[str, Any]
+    settings: ReconstructionSettings
     bad: list[str]
 
     def save(self, path: Path) -> None:
