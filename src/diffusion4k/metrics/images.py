@@ -57,7 +57,7 @@ def _checked(image: NDArray[np.generic]) -> NDArray[np.uint8]:
             f"image array of {image.dtype} {image.shape}: a metric takes uint8 (H, W, 3) in RGB "
             "order; scale to 0-255, round and repeat a grey channel three times"
         )
-    return image
+    return np.asarray(image, np.uint8)
 
 
 def check_batches(images: "Tensor", references: "Tensor") -> None:

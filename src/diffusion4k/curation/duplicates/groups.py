@@ -204,9 +204,9 @@ def _crossed(
     order: NDArray[np.int64],
     start: NDArray[np.int64],
     shared: NDArray[np.int64],
-    i: NDArray[np.int64],
-    j: NDArray[np.int64],
-    bits: NDArray[np.int64],
+    i: NDArray[np.int32],
+    j: NDArray[np.int32],
+    bits: NDArray[np.int16],
     mirrored: bool,
 ) -> Iterator[NDArray[np.int64]]:
     """Pairs of windows with near hashes i and j: of each hash the first few that have it."""
@@ -218,7 +218,7 @@ def _crossed(
 
 
 def _rows(
-    a: NDArray[np.int64], b: NDArray[np.int64], bits: NDArray[np.int64] | int, mirrored: bool
+    a: NDArray[np.int64], b: NDArray[np.int64], bits: NDArray[np.int16] | int, mirrored: bool
 ) -> NDArray[np.int64]:
     return np.stack(np.broadcast_arrays(a, b, bits, mirrored)).astype(np.int64)
 

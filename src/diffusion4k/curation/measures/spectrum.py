@@ -48,7 +48,9 @@ class NoiseFreeSpectrum:
         return max(float(self.energy[low:high].sum()), 1e-3)
 
 
-def _plane(side: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _plane(
+    side: int,
+) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.float64]]:
     """Frequencies down and across of a real transform, and how often each coefficient counts."""
     down, across = np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]
     # The half-plane that a real transform leaves out is the mirror image of the other.
