@@ -83,10 +83,8 @@ class Engine:
         self.name = several if self.world > 1 or alone else "single"
         self._zero: ZeroOptimizer | None = None
         if self.name in ("deepspeed", "fsdp2") and not dist.is_initialized():
-            from torch._C._distributed_c10d import HashStore
-
             backend_of_one = _EVERYWHERE if has_gpu else "gloo"
-            dist.init_process_group(backend_of_one, store=HashStore(), rank=0, world_size=1)
+            dist.init_process_group(backend_of_one, store=dist.HashStore(), rank=0, world_size=1)
 
     @property
     def is_main(self) -> bool:
