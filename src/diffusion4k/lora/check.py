@@ -7,6 +7,8 @@ from torch import nn
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.lora.adapter import parameter_modules
 from diffusion4k.lora.file import Adapter
+from diffusion4k.lora.naming import candidates
+from diffusion4k.original_names import original_names
 
 __all__ = ["check_adapter"]
 
@@ -32,6 +34,13 @@ def check_adapter(
     )
     if made_for.get("family", family) != family:
         raise Diffusion4kError(f"{adapter.path}: this LoRA was {origin}; {model} is {family}")
+    layers = [key.rpartition(".")[0] for key in adapter.changes]
+    whose = candidates(layers, adapter.layout)
+    if whose and family in original_names() and family not in whose:
+        raise Diffusion4kError(
+            f"{adapter.path}: this LoRA has layers of {' or '.join(whose)}, such as {layers[0]}; "
+            f"{model} is {family}"
+        )
     sizes = {name: tuple(each.shape) for name, each in transformer.named_parameters()}
     for key, change in adapter.fitted(parameter_modules(transformer)).changes.items():
         name = key.rpartition(".")[0]

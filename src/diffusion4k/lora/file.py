@@ -77,18 +77,24 @@ class Adapter:
         return replace(self, changes=found)
 
     @property
+    def tensors(self) -> "dict[str, Tensor]":
+        """All tensors, by layer and name."""
+        found: dict[str, Tensor] = {}
+        for key, change in self.changes.items():
+            layer = key.removesuffix(".weight")
+            found |= {f"{layer}.{name}": tensor for name, tensor in change.tensors.items()}
+            if change.magnitude is not None:
+                found[f"{layer}.magnitude"] = change.magnitude
+        return found
+
+    @property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that name the weights and what scales them."""
         digest = hashlib.sha256(json.dumps(dict(self.config), sort_keys=True).encode())
-        tensors: dict[str, Tensor] = {}
-        for key, change in self.changes.items():
-            layer = key.removesuffix(".weight")
-            tensors |= {f"{layer}.{name}": tensor for name, tensor in change.tensors.items()}
-            if change.magnitude is not None:
-                tensors[f"{layer}.magnitude"] = change.magnitude
-            if change.alpha is not None and not self.config:
-                digest.update(f"\0{layer}\0{change.alpha!r}".encode())
-        for name, tensor in sorted(tensors.items()):
+        if not self.config:
+            alphas = {key: change.alpha for key, change in self.changes.items()}
+            digest.update(json.dumps(alphas, sort_keys=True).encode())
+        for name, tensor in sorted(self.tensors.items()):
             digest.update(f"\0{name}\0".encode())
             digest.update(_bytes(tensor))
         return digest.hexdigest()[:16]
