@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     )
     from diffusion4k.lora.check import check_adapter
     from diffusion4k.lora.file import FILE_NAME, Adapter, read_adapter
+    from diffusion4k.lora.start import check_start, start_from
     from diffusion4k.lora.writing import write_adapter, write_layout
 
 __all__ = [
@@ -27,12 +28,14 @@ __all__ = [
     "Adapter",
     "add_adapter",
     "check_adapter",
+    "check_start",
     "check_targets",
     "linear_layers",
     "load_adapter",
     "load_adapters",
     "merge_adapter",
     "read_adapter",
+    "start_from",
     "write_adapter",
     "write_layout",
 ]
@@ -40,6 +43,7 @@ __all__ = [
 _WHERE = {
     **dict.fromkeys(("FILE_NAME", "Adapter", "read_adapter"), "file"),
     **dict.fromkeys(("write_adapter", "write_layout"), "writing"),
+    **dict.fromkeys(("check_start", "start_from"), "start"),
     "check_adapter": "check",
 }
 
