@@ -83,7 +83,9 @@ def test_what_is_no_lora(
     tmp_path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], reason: str
 ) -> None:
     if isinstance(tensors, tuple):
-        tensors = {f"transformer.x.y.lora_{s}.weight": t for s, t in zip("AB", tensors, strict=True)}
+        tensors = {
+            f"transformer.x.y.lora_{s}.weight": t for s, t in zip("AB", tensors, strict=True)
+        }
     save_file(tensors, tmp_path / "a.safetensors", metadata)
     with pytest.raises(Diffusion4kError, match=reason):
         inspect(tmp_path / "a.safetensors")

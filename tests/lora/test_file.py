@@ -180,9 +180,7 @@ def test_what_a_model_has_not_or_in_another_size(tmp_path: Path) -> None:
         path = tmp_path / "other.safetensors"
         save_file(weights, path, {"diffusion4k": json.dumps(header)} if header else {})
         with pytest.raises(Diffusion4kError) as refused:
-            check_adapter(
-                read_adapter(path), family="sd3", model="tiny", transformer=transformer
-            )
+            check_adapter(read_adapter(path), family="sd3", model="tiny", transformer=transformer)
         return str(refused.value)
 
     a, b = writers.pair(32, 32)

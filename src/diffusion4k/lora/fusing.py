@@ -38,9 +38,7 @@ def split(change: Change, module: Module) -> dict[str, Change]:
     places = module.rows(change.shape[0])
     own = _own_columns(change.up, places) if isinstance(change, LowRank) else None
     if own is None:
-        return {
-            part: change.rows(rows) for part, rows in zip(module.parts, places, strict=True)
-        }
+        return {part: change.rows(rows) for part, rows in zip(module.parts, places, strict=True)}
     assert isinstance(change, LowRank)
     found = {}
     for part, rows, ranks in zip(module.parts, places, own, strict=True):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.lora.changes import Change, LowRank
-from diffusion4k.lora.fusing import scaled
 from diffusion4k.lora.file import FILE_NAME, PEFT_CONFIG, PEFT_FILE_NAME
+from diffusion4k.lora.fusing import scaled
 from diffusion4k.lora.header import CONFIG_KEY, RECORD_KEY, guessed
 from diffusion4k.lora.layouts import Layout, layouts, writable_layouts
 from diffusion4k.support.files import atomic_path, write_text

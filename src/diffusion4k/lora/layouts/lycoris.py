@@ -4,6 +4,4 @@ from diffusion4k.lora.layouts.layout import Layout
 
 __all__ = ["LAYOUT"]
 
-LAYOUT = Layout(
-    name="lycoris", programs="LyCORIS, SimpleTuner", prefixes=("lycoris_",), flat=True
-)
+LAYOUT = Layout(name="lycoris", programs="LyCORIS, SimpleTuner", prefixes=("lycoris_",), flat=True)
