@@ -1,8 +1,8 @@
 """Layers that are several in one in the original layout: divided, and put together.
 
 Of a LoRA that is one there, A is shared by its parts, and B's rows are divided. Where each part has
-an A of its own, those of all stand one below the other, and B's blocks stand diagonally: the rank is
-their sum. Both ways are exact, and so is the way back.
+an A of its own, those of all stand one below the other, and B's blocks stand diagonally: the rank
+is their sum. Both ways are exact, and so is the way back.
 """
 
 from collections.abc import Mapping, Sequence

@@ -46,8 +46,8 @@ def check_start(
 def start_from(transformer: nn.Module, adapter: Adapter) -> None:
     """Set the new adapters of a transformer to those of a file that `check_start` let pass.
 
-    What is added to a weight is the same, whatever rank and alpha both have: B takes up the ratio of
-    their factors, and rows of A beyond the file's rank stay as they were drawn, with zeros in B.
+    What is added to a weight is the same, whatever rank and alpha both have: B takes up the ratio
+    of their factors, and rows of A beyond the file's rank stay as drawn, with zeros in B.
     """
     from peft.tuners.lora import LoraLayer
 
@@ -61,6 +61,6 @@ def start_from(transformer: nn.Module, adapter: Adapter) -> None:
             if not isinstance(change, LowRank):
                 continue
             (own,) = part.lora_A
-            down, up = part.lora_A[own].weight, part.lora_B[own].weight
+            down, up = (getattr(part, side)[own].weight for side in ("lora_A", "lora_B"))
             down[: change.rank] = change.down.to(down)
             up[:, : change.rank] = change.up.to(up) * (change.factor / part.scaling[own])
