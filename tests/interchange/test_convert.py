@@ -120,7 +120,7 @@ def test_a_factor_that_half_precision_would_round_makes_float32(tmp_path: Path) 
     case.tensors = {k: v if k.endswith("alpha") else v.bfloat16() for k, v in case.tensors.items()}
     conversion = convert(case.write(tmp_path), tmp_path / "d.safetensors", "diffusers")
     assert conversion.worst.relative <= 1e-6
-    dtypes = {name[-13]: tensor.dtype for name, tensor in load_file(conversion.path).items()}
+    dtypes = {name[-8]: tensor.dtype for name, tensor in load_file(conversion.path).items()}
     assert dtypes == {"A": torch.bfloat16, "B": torch.float32}
 
 
