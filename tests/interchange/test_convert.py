@@ -15,6 +15,7 @@ from diffusion4k.interchange import convert as module
 from diffusion4k.interchange.convert import convert
 from diffusion4k.lora import add_adapter, load_adapter, merge_adapter, read_adapter, write_adapter
 from diffusion4k.lora.changes import LowRank
+from tests.disk import largest_file
 from tests.lora import writers
 from tests.lora.test_layouts import assert_same, expected, small
 from tests.lora.writers import CASES, Case
@@ -197,3 +198,13 @@ def test_wrong_requests(
     with pytest.raises(UsageError, match=reason):
         convert(source, tmp_path / out, layout, family=family)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_disk_without_room_leaves_nothing(tmp_path: Path) -> None:
+    source = writers.diffusers_sd3().write(tmp_path)
+    for layout in ("kohya", "peft"):
+        out = target(tmp_path / "full", layout)
+        with largest_file(2000), pytest.raises(OSError) as refused:
+            convert(source, out, layout, family="sd3")
+        assert refused.value.filename == str(out)
+        assert not list((tmp_path / "full").iterdir())
