@@ -2,8 +2,8 @@
 
 python -m benchmarks.lora_inspect [--rank 16] [--convert]
 
-The file is made at random: float32, diffusers' layout, each linear layer of the blocks. Time is that
-of the whole command in a process of its own, memory the most that was resident.
+The file is made at random: float32, diffusers' layout, each linear layer of the blocks. Time is
+that of the whole command in a process of its own, memory the most that was resident.
 """
 
 import argparse
