@@ -144,3 +144,12 @@ def test_names_of_other_families(tmp_path: Path) -> None:
         assert found.keys() == {f"{name}.weight" for name in wanted}
         for name, delta in wanted.items():
             torch.testing.assert_close(found[f"{name}.weight"].delta(), delta)
+
+
+def test_what_is_for_text_encoders_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = writers.onetrainer().write(tmp_path)
+    check_adapter(read_adapter(path), family="flux", model="small", transformer=small_flux())
+    told = capsys.readouterr().err
+    assert "3 tensors of text encoders, such as bundle_emb.ohwx.clip_l, are left out" in told
