@@ -59,8 +59,8 @@ def check_adapter(
     if adapter.left_out:
         what = counted(len(adapter.left_out), "tensor")
         print(
-            f"{adapter.path}: {what} of text encoders, such as {adapter.left_out[0]}, are left out: "
-            "text encoders stay as they are",
+            f"{adapter.path}: {what} of text encoders, such as {adapter.left_out[0]}, are left "
+            "out: text encoders stay as they are",
             file=sys.stderr,
             flush=True,
         )
