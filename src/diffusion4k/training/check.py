@@ -14,7 +14,7 @@ from diffusion4k.data.plan import check_posterior
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Family
 from diffusion4k.families.quantization import check_weights_option
-from diffusion4k.lora import check_targets
+from diffusion4k.lora import check_adapter, check_start, check_targets, read_adapter
 from diffusion4k.objectives import Objective
 from diffusion4k.training.checkpoint.checkpoint import checkpoints
 from diffusion4k.training.engine.context_parallel import check_context_parallel
@@ -29,7 +29,7 @@ from diffusion4k.training.recipe.build import (
     unshareable,
 )
 from diffusion4k.training.recipe.own_parts import check_own_distribution, check_own_objective
-from diffusion4k.training.recipe.recipe import Recipe, RunRecipe
+from diffusion4k.training.recipe.recipe import LoraRecipe, Recipe, RunRecipe
 from diffusion4k.training.watch.trackers import check_trackers
 
 __all__ = [
@@ -75,6 +75,8 @@ def recipe_checks(recipe: Recipe, family: Family, model: Path) -> list[Callable[
         if recipe.lora.targets:
             skeleton = family.transformer_skeleton(model)
             checks.append(partial(check_targets, skeleton, recipe.lora.targets))
+        if recipe.lora.start:
+            checks.append(partial(_check_start, recipe.lora, recipe.lora.start, family, model))
     if recipe.context_parallel > 1:
         skeleton = family.transformer_skeleton(model)
         checks.append(partial(check_context_parallel, skeleton, recipe.context_parallel))
@@ -89,6 +91,13 @@ def recipe_checks(recipe: Recipe, family: Family, model: Path) -> list[Callable[
         }
     checks += [partial(check_side, key, side, largest, recipe.model) for key, side in sides.items()]
     return checks
+
+
+def _check_start(wanted: LoraRecipe, start: str, family: Family, model: Path) -> None:
+    adapter, skeleton = read_adapter(start), family.transformer_skeleton(model)
+    check_adapter(adapter, family=family.name, model=str(model), transformer=skeleton)
+    targets = wanted.targets or family.lora_targets
+    check_start(adapter, skeleton, rank=wanted.rank, targets=targets)
 
 
 def _check_objective(

@@ -9,7 +9,7 @@ from diffusers import ModelMixin
 from diffusion4k.data.sequence import Stream
 from diffusion4k.families import Family
 from diffusion4k.families.quantization import load_transformer
-from diffusion4k.lora import add_adapter
+from diffusion4k.lora import add_adapter, read_adapter, start_from
 from diffusion4k.training.engine.engine import blocks_of
 from diffusion4k.training.engine.float8 import to_float8
 from diffusion4k.training.engine.randomness import generator_at
@@ -42,6 +42,8 @@ def load_network(recipe: Recipe, family: Family, model: Path, device: torch.devi
             targets=adapter.targets or family.lora_targets,
             seed=generator_at(recipe.seed, Stream.ADAPTER).initial_seed(),
         )
+        if wanted.start:
+            start_from(transformer, read_adapter(wanted.start))
     transformer.train()
     if recipe.precision == "fp8":
         to_float8(transformer)

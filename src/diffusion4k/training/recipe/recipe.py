@@ -92,13 +92,14 @@ class LoraRecipe(Section):
     """Low-rank adapters of the linear layers `targets` in place of all weights.
 
     A target is the end of a layer's dotted name; null: those that the family names. `weights` are
-    the frozen ones in fewer bits.
+    the frozen ones in fewer bits. `start` is the file or folder of a LoRA to start from.
     """
 
     rank: Annotated[Count, Field(le=1 << 14)] = 16
     alpha: Count = 16
     targets: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     weights: Literal["int8", "nf4"] | None = None
+    start: Text | None = None
 
 
 class BucketsRecipe(Section):
