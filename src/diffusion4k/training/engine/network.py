@@ -42,8 +42,8 @@ def load_network(recipe: Recipe, family: Family, model: Path, device: torch.devi
             targets=adapter.targets or family.lora_targets,
             seed=generator_at(recipe.seed, Stream.ADAPTER).initial_seed(),
         )
-        if wanted.start:
-            start_from(transformer, read_adapter(wanted.start))
+        if adapter.start:
+            start_from(transformer, read_adapter(adapter.start))
     transformer.train()
     if recipe.precision == "fp8":
         to_float8(transformer)
