@@ -3,20 +3,20 @@
 `preflight` continues from there, with the model's own code. Nothing is written here.
 """
 
-import os
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from diffusion4k.data.folder import metadata_of, photo_folder
 from diffusion4k.data.sizes import PATCH
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.models.folder import POCKET, resolve
 from diffusion4k.support.lock import refuse_file
+from diffusion4k.support.processes import is_first_here
 from diffusion4k.training.recipe.recipe import Recipe
 from diffusion4k.training.watch.trackers import check_trackers
 
@@ -27,12 +27,10 @@ __all__ = [
     "INSTEAD",
     "PreflightFindings",
     "first_look",
-    "is_main",
-    "processes",
     "refuse_problems",
 ]
 
-INSTEAD: dict[str, Callable[[Any], Any]] = {
+INSTEAD: dict[str, Callable[[object], object]] = {
     "model": lambda _: POCKET,
     "output": lambda _: Path("runs") / "unnamed",
     "resolution": lambda found: ceil(found / PATCH) * PATCH if type(found) is int else 1024,
@@ -57,21 +55,6 @@ class PreflightFindings:
         except Diffusion4kError as error:
             if str(error) not in self.problems:
                 self.problems.append(str(error))
-
-
-def is_main() -> bool:
-    """Whether this is the process that tells."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def is_first_here() -> bool:
-    """Whether this is the first process of its machine, where something of its own may be wrong."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
-
-
-def processes() -> int:
-    """Number of processes of this run, as its launcher says."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def refuse_problems(name: str, findings: PreflightFindings) -> None:
