@@ -122,7 +122,7 @@ class RandomSampler(Sampler):
         for key in ((PROMPT, False), ("", True)):
             self._conditioning[key] = model.conditioning(1, self.torch_dtype)
 
-    def _load_transformer(self, folder: Path, adapter: Any = None) -> Any:
+    def _load_transformer(self, folder: Path, adapters: Any = ()) -> Any:
         low = self.placement.level == "low" and has_own_memory(self.device)
         streamed = low and can_stream(self.weights)
         return self._random.transformer(self.torch_dtype, self.weights, streamed=streamed)
