@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from benchmarks.measured import allocated_peak, counted_flops
 from diffusion4k.accounting.computation import Autocast, FusedAttention
-from diffusion4k.accounting.tracker import CostTracker
+from diffusion4k.accounting.tracker import CostTracker, gpu_attention
 
 
 class Network(nn.Module):
@@ -122,3 +122,19 @@ def test_autocast_is_the_real_one(training: bool) -> None:
         run()
         assert tracker.flops == counted_flops(run)
         assert tracker.peak == pytest.approx(allocated_peak(run), rel=0.15)
+
+
+def test_the_backward_pass_of_attention_sums_in_float32_on_gpus() -> None:
+    query = torch.empty(2, 24, 16_717, 64, device="meta")  # of Stable Diffusion 3 at 4096x4096
+    assert gpu_attention(query) == 4 * 2 * 24 * 131 * 128 * (64 + 1)
+    assert gpu_attention(query.new_empty(1, 1, 128, 72)) == 4 * 128 * (96 + 1)
+    assert gpu_attention(query.new_empty(1, 1, 1, 160)) == 4 * 128 * (192 + 1)
+    peaks = []
+    for beside in (0, 10**9):
+        with torch.device("meta"):
+            network, image = Network(), torch.empty(2, 4, 40, 40)
+        with CostTracker(attention=lambda _, n=beside: n) as tracker, FusedAttention():
+            network(image).backward()
+        peaks.append((tracker.peak, tracker.at_peak.get("workspace", 0)))
+    (without, _), (peak, workspace) = peaks
+    assert workspace == 10**9 and 10**9 < peak < 10**9 + without

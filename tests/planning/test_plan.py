@@ -356,3 +356,10 @@ def test_building_the_plan_is_not_counted() -> None:
     size = 512, 512, torch.bfloat16
     first, again = (denoising_stage(model, *size, guided=False, gpu=False) for _ in range(2))
     assert first == again
+
+
+def test_what_no_tensor_holds() -> None:
+    """CUDA and cuBLAS on each GPU; NCCL's buffers where there are several."""
+    one, two = (overhead(described_machine(gpus=gpus)) for gpus in (1, 2))
+    assert (one, two - one) == (2**29 + 2**25, 2**28)
+    assert overhead(replace(described_machine(), device="mps")) == 0
