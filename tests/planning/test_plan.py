@@ -14,6 +14,7 @@ from diffusion4k.accounting.machine import Machine, described_machine, present_m
 from diffusion4k.accounting.stages import denoising_stage
 from diffusion4k.planning import preflight
 from diffusion4k.planning.generation import GenerationSetup, plan_generation
+from diffusion4k.planning.plan import overhead
 from diffusion4k.planning.report import report, verdict
 from diffusion4k.planning.training import plan_training
 from diffusion4k.planning.warning import generation_warning, training_warning
