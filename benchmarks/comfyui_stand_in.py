@@ -198,6 +198,12 @@ class StandInVae:
         return self.first_stage_model.encode(pixels).float()
 
 
+class _Patcher:
+    def __init__(self, model: Any, load_device: torch.device, offload_device: torch.device) -> None:
+        self.model = model
+        model.device = offload_device  # as ComfyUI's does
+
+
 def stand_in_modules(models: Path | None = None) -> dict[str, Any]:
     """ComfyUI's modules as far as the nodes import them, for `sys.modules`.
 
@@ -218,9 +224,7 @@ def stand_in_modules(models: Path | None = None) -> dict[str, Any]:
         intermediate_device=lambda: cpu,
         vae_dtype=lambda device, allowed: allowed[-1],
     )
-    patcher.__dict__.update(
-        ModelPatcher=lambda model, load_device, offload_device: SimpleNamespace(model=model)
-    )
+    patcher.__dict__.update(ModelPatcher=_Patcher)
     folder_paths.__dict__.update(
         get_folder_paths=lambda kind: [str(models / kind)] if models else []
     )

@@ -6,17 +6,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from .strips import decode, encode
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["F16Vae", "autoencoder_folders"]
+__all__ = ["F16Model", "F16Vae", "autoencoder_folders"]
 
 _BUNDLED = "pocket"
 _KINDS = ("vae", "diffusers")
 """ComfyUI's kinds of model that such folders are looked for among."""
+
+
+class F16Model(nn.Module):
+    """Holds a diffusers autoencoder: ComfyUI sets `device` on a model, and diffusers forbids it."""
+
+    def __init__(self, autoencoder: nn.Module) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
 
 
 class F16Vae:
@@ -40,8 +49,9 @@ class F16Vae:
         self.device = management.vae_device()
         self.output_device = management.intermediate_device()
         self.vae_dtype = management.vae_dtype(self.device, list(self.working_dtypes))
-        self.first_stage_model = load_autoencoder(folder, self.vae_dtype).eval()
-        self.latent_channels = self.first_stage_model.config.latent_channels
+        autoencoder = load_autoencoder(folder, self.vae_dtype).eval()
+        self.latent_channels = autoencoder.config.latent_channels
+        self.first_stage_model = F16Model(autoencoder)
         self.patcher = comfy.model_patcher.ModelPatcher(
             self.first_stage_model,
             load_device=self.device,
@@ -84,7 +94,7 @@ class F16Vae:
 
     def get_sd(self) -> dict[str, Tensor]:
         """The weights under diffusers' names."""
-        return self.first_stage_model.state_dict()
+        return self.first_stage_model.autoencoder.state_dict()
 
 
 def autoencoder_folders() -> dict[str, str]:

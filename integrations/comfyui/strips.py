@@ -84,7 +84,8 @@ def _on_device(vae: Any, factor: str) -> AutoencoderKL:
         raise UsageError("the checkpoint that this VAE is from holds no autoencoder")
     # Strips need the weights as they are, not cast layer by layer from another device.
     comfy.model_management.load_models_gpu([vae.patcher], force_full_load=True)
-    stock = model if isinstance(model, AutoencoderKL) else from_ldm(model)
+    own = getattr(model, "autoencoder", None)
+    stock = own if isinstance(own, AutoencoderKL) else from_ldm(model)
     if factor == AS_LOADED or isinstance(stock, PartitionedAutoencoderKL):
         return stock
     return PartitionedAutoencoderKL.from_autoencoder(stock)

@@ -1,0 +1,290 @@
+"""ComfyUI itself beside diffusion4k and diffusers: same weights, same numbers?
+
+    python integrations/comfyui/check.py PATH/TO/ComfyUI
+
+on the CPU, with tiny models and random weights, without a download:
+
+(a) the nodes, loaded by ComfyUI, on its own autoencoder modules;
+(b) LoRAs of SD3, SD3.5 and FLUX.1, in diffusers' layout as training writes them, and converted to
+    ComfyUI's and kohya's;
+(c) transformers in one file: as `diffusion4k export` writes them, and under diffusers' names;
+(d) an autoencoder of SD3's size as `diffusion4k export --part vae` writes it.
+
+Each line says how many keys ComfyUI missed, did not expect or did not load, and the largest
+difference to the reference over the reference's largest value. Above 1e-4 the check fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+FOLDER = Path(__file__).resolve().parent
+sys.path.insert(0, str(FOLDER.parents[1]))  # the clone
+
+from integrations.comfyui.check_models import TRANSFORMERS, Example, write_model  # noqa: E402
+from integrations.comfyui.comfyui_process import start_comfyui  # noqa: E402
+
+MOST = 1e-4
+_COMPLAINT = re.compile(r"missing|unexpected|left ?over|not loaded|mismatch|failed", re.IGNORECASE)
+
+
+class Complaints(logging.Handler):
+    """What ComfyUI logs of keys; it says so, and goes on."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line that complains."""
+        if _COMPLAINT.search(line := record.getMessage()):
+            self.lines.append(line)
+
+
+class Report:
+    """The lines of the check, printed as they come."""
+
+    def __init__(self) -> None:
+        self.failed = False
+
+    def add(self, what: str, found: Tensor, expected: Tensor, complaints: list[str]) -> None:
+        """One comparison, and what ComfyUI complained of on the way to it."""
+        same = found.shape == expected.shape
+        scale = float(expected.abs().max())
+        difference = float((found - expected).abs().max()) / scale if same else float("nan")
+        good = not complaints and difference <= MOST  # False for NaN, too
+        self.failed |= not good
+        print(f"{'ok  ' if good else 'FAIL'} {what:<58} {len(complaints)} {difference:.1e}")
+        for line in complaints:
+            print(f"     ComfyUI: {line[:300]}")
+        if not same:
+            print(f"     shapes {tuple(found.shape)} and {tuple(expected.shape)}")
+
+
+@contextmanager
+def complaints() -> Iterator[list[str]]:
+    """The lines that ComfyUI complains in."""
+    root, handler = logging.getLogger(), Complaints()
+    before = root.level, root.handlers
+    root.level, root.handlers = logging.DEBUG, [handler]
+    try:
+        yield handler.lines
+    finally:
+        root.level, root.handlers = before
+
+
+def load_nodes(folder: Path) -> dict[str, Any]:
+    """ComfyUI's nodes and those of diffusion4k, linked into a folder and loaded by ComfyUI."""
+    import asyncio
+
+    import nodes
+
+    link = folder / "custom_nodes" / "diffusion4k"
+    link.parent.mkdir()
+    link.symlink_to(FOLDER)
+    if not asyncio.run(nodes.load_custom_node(str(link))):
+        raise SystemExit("ComfyUI could not load the nodes: see above")
+    return nodes.NODE_CLASS_MAPPINGS
+
+
+def check_nodes(report: Report, folder: Path) -> None:
+    """(a)"""
+    import comfy.sd
+    import folder_paths
+
+    from diffusion4k.vae import PartitionedAutoencoderKL, load_autoencoder
+    from diffusion4k.vae.ldm import from_ldm
+    from integrations.comfyui.check_models import sd3_autoencoder
+
+    mapping = load_nodes(folder)
+    decode, encode, load = (
+        mapping[f"Diffusion4K{name}"]()
+        for name in ("DecodeInStrips", "EncodeInStrips", "LoadF16Autoencoder")
+    )
+    stock = sd3_autoencoder()
+    with complaints() as lines:
+        vae = comfy.sd.VAE(sd=stock.state_dict(), dtype=torch.float32)
+        latents, pixels = torch.randn(2, 16, 12, 20), torch.rand(2, 103, 161, 3)
+        (images,) = decode.run({"samples": latents}, vae, "as loaded", 0.05)
+        report.add("(a) decode in strips / VAE Decode", images, vae.decode(latents), lines)
+        (found,) = encode.run(pixels, vae, "as loaded", 0.05)
+        report.add("(a) encode in strips / VAE Encode", found["samples"], vae.encode(pixels), lines)
+        f16 = PartitionedAutoencoderKL.from_autoencoder(from_ldm(vae.first_stage_model))
+        latents, pixels = torch.randn(1, 16, 6, 10), torch.rand(1, 96, 160, 3)
+        expected = ((f16.decode(latents).sample + 1) / 2).clamp(0, 1).movedim(1, -1)
+        (images,) = decode.run({"samples": latents}, vae, "16", 0.05)
+        report.add("(a) decode in strips at F=16 / diffusers' class", images, expected, lines)
+        expected = f16.encode(2 * pixels.movedim(-1, 1) - 1).latent_dist.mode()
+        (found,) = encode.run(pixels, vae, "16", 0.05)
+        report.add(
+            "(a) encode in strips at F=16 / diffusers' class", found["samples"], expected, lines
+        )
+
+        saved = Path(folder_paths.get_folder_paths("vae")[0])
+        assert saved.is_relative_to(folder), saved
+        f16.save_pretrained(saved / "f16")
+        (loaded,) = load.run("vae/f16")
+        reference = load_autoencoder(saved / "f16", loaded.vae_dtype)
+        expected = ((reference.decode(latents).sample + 1) / 2).clamp(0, 1).movedim(1, -1)
+        (images,) = mapping["VAEDecode"]().decode(loaded, {"samples": latents})
+        report.add("(a) F=16 from its folder / ComfyUI's VAE Decode", images, expected, lines)
+        (images,) = mapping["VAEDecodeTiled"]().decode(loaded, {"samples": latents}, 512)
+        report.add("(a) F=16 from its folder / its VAE Decode (Tiled)", images, expected, lines)
+        expected = reference.encode(2 * pixels.movedim(-1, 1) - 1).latent_dist.mode()
+        (found,) = mapping["VAEEncode"]().encode(loaded, pixels)
+        report.add(
+            "(a) F=16 from its folder / ComfyUI's VAE Encode", found["samples"], expected, lines
+        )
+
+
+def check_loras(report: Report, folder: Path, example: Example) -> None:
+    """(b)"""
+    import comfy.sd
+    import comfy.utils
+    from diffusion4k.interchange.convert import convert
+
+    from diffusion4k.lora import add_adapter, linear_layers, write_adapter
+
+    base = comfy_transformer(example, example.build().state_dict())
+    adapted = example.build()
+    every = sorted(linear_layers(adapted))
+    add_adapter(adapted, rank=4, alpha=8, targets=every, seed=0)
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+    made_for = {"family": example.family, "base_model": "check"}
+    own = write_adapter(folder / f"{example.name}-lora", adapted, made_for)
+    expected = example.run_diffusers(adapted)
+    unchanged = example.run_diffusers(example.build())
+    print(
+        f"     {example.name}: {len(every)} layers; the LoRA changes the output by "
+        f"{float((expected - unchanged).abs().max() / unchanged.abs().max()):.0%}"
+    )
+    for layout in ("diffusers", "comfyui", "kohya"):
+        file = own
+        if layout != "diffusers":
+            file = folder / f"{example.name}-{layout}.safetensors"
+            convert(own, file, layout, family=example.family)
+        with complaints() as lines:
+            lora = comfy.utils.load_torch_file(str(file), safe_load=True)
+            patched, _ = comfy.sd.load_lora_for_models(base, None, lora, 1.0, 0.0)
+            found = run_comfy(example, patched)
+        report.add(f"(b) LoRA of {example.name}, layout {layout}", found, expected, lines)
+
+
+def check_transformers(report: Report, folder: Path, example: Example) -> None:
+    """(c)"""
+    from diffusion4k.interchange.export import export_part
+    from safetensors.torch import load_file, save_file
+
+    model = write_model(folder / example.name, example)
+    expected = example.run_diffusers(example.build())
+    original = export_part(model, folder / f"{example.name}.safetensors")
+    under_diffusers_names = folder / f"{example.name}-diffusers.safetensors"
+    save_file(example.build().state_dict(), under_diffusers_names)
+    for what, file in (
+        ("as exported", original),
+        (
+            "exported without a prefix",
+            export_part(model, folder / f"{example.name}-bare.safetensors", prefix=False),
+        ),
+        ("under diffusers' names", under_diffusers_names),
+    ):
+        with complaints() as lines:
+            patcher = comfy_transformer(example, load_file(file))
+            found = run_comfy(example, patcher)
+        report.add(f"(c) transformer of {example.name}, {what}", found, expected, lines)
+
+
+def check_autoencoder(report: Report, folder: Path) -> None:
+    """(d)"""
+    import comfy.sd
+    import comfy.utils
+    from diffusion4k.interchange.export import export_part
+
+    from integrations.comfyui.check_models import sd3_autoencoder
+
+    stock = sd3_autoencoder()
+    model = write_model(folder / "with-autoencoder", TRANSFORMERS[0], stock)
+    file = export_part(model, folder / "vae.safetensors", part="vae")
+    with complaints() as lines:
+        vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(file)), dtype=torch.float32)
+        latents, pixels = torch.randn(1, 16, 8, 12), torch.rand(1, 64, 96, 3)
+        expected = ((stock.decode(latents).sample + 1) / 2).clamp(0, 1).movedim(1, -1)
+        report.add("(d) autoencoder as exported, decode", vae.decode(latents), expected, lines)
+        expected = stock.encode(2 * pixels.movedim(-1, 1) - 1).latent_dist.mode()
+        report.add("(d) autoencoder as exported, encode", vae.encode(pixels), expected, lines)
+
+
+def comfy_transformer(example: Example, weights: dict[str, Tensor]) -> Any:
+    """The transformer as ComfyUI's loader makes it of a file's weights.
+
+    ComfyUI knows FLUX.1 at its published width alone, whatever the file holds: it is told the width
+    of a tiny one.
+    """
+    import comfy.model_detection
+    import comfy.sd
+
+    detect: Callable[..., dict[str, Any] | None] = comfy.model_detection.detect_unet_config
+
+    def detect_tiny(*arguments: Any, **options: Any) -> dict[str, Any] | None:
+        found = detect(*arguments, **options)
+        return found and {**found, **example.sizes}
+
+    comfy.model_detection.detect_unet_config = detect_tiny
+    try:
+        options = {"dtype": torch.float32}
+        patcher = comfy.sd.load_diffusion_model_state_dict(dict(weights), options)
+    finally:
+        comfy.model_detection.detect_unet_config = detect
+    if patcher is None:
+        raise SystemExit(f"{example.name}: ComfyUI does not know whose weights these are")
+    return patcher
+
+
+def run_comfy(example: Example, patcher: Any) -> Tensor:
+    """One forward of ComfyUI's transformer with its patches in its weights."""
+    patcher.patch_model()
+    found = example.run_comfy(patcher.model.diffusion_model)
+    patcher.unpatch_model()
+    return found
+
+
+@torch.inference_mode()
+def main() -> None:
+    """Check everything, and exit with 1 if anything differs."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("comfyui", type=Path, help="a checkout of ComfyUI")
+    options = parser.parse_args()
+    version = start_comfyui(options.comfyui)
+    report = Report()
+    print(f"ComfyUI {version}, PyTorch {torch.__version__}, CPU, float32")
+    print(f"     {'what':<58} keys not loaded, largest relative difference")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        import folder_paths
+
+        folder_paths.models_dir = str(folder)
+        folder_paths.folder_names_and_paths["vae"] = ([str(folder / "vae")], {".safetensors"})
+        torch.manual_seed(0)
+        check_nodes(report, folder)
+        for example in TRANSFORMERS:
+            check_loras(report, folder, example)
+            check_transformers(report, folder, example)
+        check_autoencoder(report, folder)
+    sys.exit(1 if report.failed else 0)
+
+
+if __name__ == "__main__":
+    main()
