@@ -65,7 +65,7 @@ class Report:
         difference = float((found - expected).abs().max()) / scale if same else float("nan")
         good = not complaints and difference <= MOST  # False for NaN, too
         self.failed |= not good
-        print(f"{'ok  ' if good else 'FAIL'} {what:<58} {len(complaints)} {difference:.1e}")
+        print(f"{'ok  ' if good else 'FAIL'} {what:<46} {len(complaints)} {difference:.1e}")
         for line in complaints:
             print(f"     ComfyUI: {line[:300]}")
         if not same:
@@ -99,7 +99,7 @@ def load_nodes(folder: Path) -> dict[str, Any]:
 
 
 def check_nodes(report: Report, folder: Path) -> None:
-    """(a)"""
+    """The nodes beside ComfyUI's own and diffusers: (a)."""
     import comfy.sd
     import folder_paths
 
@@ -117,39 +117,39 @@ def check_nodes(report: Report, folder: Path) -> None:
         vae = comfy.sd.VAE(sd=stock.state_dict(), dtype=torch.float32)
         latents, pixels = torch.randn(2, 16, 12, 20), torch.rand(2, 103, 161, 3)
         (images,) = decode.run({"samples": latents}, vae, "as loaded", 0.05)
-        report.add("(a) decode in strips / VAE Decode", images, vae.decode(latents), lines)
+        report.add("(a) decode in strips, F=8", images, vae.decode(latents), lines)
         (found,) = encode.run(pixels, vae, "as loaded", 0.05)
-        report.add("(a) encode in strips / VAE Encode", found["samples"], vae.encode(pixels), lines)
-        f16 = PartitionedAutoencoderKL.from_autoencoder(from_ldm(vae.first_stage_model))
-        latents, pixels = torch.randn(1, 16, 6, 10), torch.rand(1, 96, 160, 3)
-        expected = ((f16.decode(latents).sample + 1) / 2).clamp(0, 1).movedim(1, -1)
-        (images,) = decode.run({"samples": latents}, vae, "16", 0.05)
-        report.add("(a) decode in strips at F=16 / diffusers' class", images, expected, lines)
-        expected = f16.encode(2 * pixels.movedim(-1, 1) - 1).latent_dist.mode()
-        (found,) = encode.run(pixels, vae, "16", 0.05)
-        report.add(
-            "(a) encode in strips at F=16 / diffusers' class", found["samples"], expected, lines
-        )
+        report.add("(a) encode in strips, F=8", found["samples"], vae.encode(pixels), lines)
 
-        saved = Path(folder_paths.get_folder_paths("vae")[0])
-        assert saved.is_relative_to(folder), saved
-        f16.save_pretrained(saved / "f16")
+        latents, pixels = torch.randn(1, 16, 6, 10), torch.rand(1, 96, 160, 3)
+        f16 = PartitionedAutoencoderKL.from_autoencoder(from_ldm(vae.first_stage_model))
+        images_expected, latents_expected = by_diffusers(f16, latents, pixels)
+        (images,) = decode.run({"samples": latents}, vae, "16", 0.05)
+        report.add("(a) decode in strips, F=16", images, images_expected, lines)
+        (found,) = encode.run(pixels, vae, "16", 0.05)
+        report.add("(a) encode in strips, F=16", found["samples"], latents_expected, lines)
+
+        saved = Path(folder_paths.get_folder_paths("vae")[0]) / "f16"
+        f16.save_pretrained(saved)
         (loaded,) = load.run("vae/f16")
-        reference = load_autoencoder(saved / "f16", loaded.vae_dtype)
-        expected = ((reference.decode(latents).sample + 1) / 2).clamp(0, 1).movedim(1, -1)
+        reference = load_autoencoder(saved, loaded.vae_dtype)
+        images_expected, latents_expected = by_diffusers(reference, latents, pixels)
         (images,) = mapping["VAEDecode"]().decode(loaded, {"samples": latents})
-        report.add("(a) F=16 from its folder / ComfyUI's VAE Decode", images, expected, lines)
+        report.add("(a) F=16 loaded, ComfyUI's VAE Decode", images, images_expected, lines)
         (images,) = mapping["VAEDecodeTiled"]().decode(loaded, {"samples": latents}, 512)
-        report.add("(a) F=16 from its folder / its VAE Decode (Tiled)", images, expected, lines)
-        expected = reference.encode(2 * pixels.movedim(-1, 1) - 1).latent_dist.mode()
+        report.add("(a) F=16 loaded, VAE Decode (Tiled)", images, images_expected, lines)
         (found,) = mapping["VAEEncode"]().encode(loaded, pixels)
-        report.add(
-            "(a) F=16 from its folder / ComfyUI's VAE Encode", found["samples"], expected, lines
-        )
+        report.add("(a) F=16 loaded, VAE Encode", found["samples"], latents_expected, lines)
+
+
+def by_diffusers(vae: Any, latents: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Images of `latents` and latents of `pixels` as ComfyUI has both."""
+    images = ((vae.decode(latents).sample + 1) / 2).clamp(0, 1).movedim(1, -1)
+    return images, vae.encode(2 * pixels.movedim(-1, 1) - 1).latent_dist.mode()
 
 
 def check_loras(report: Report, folder: Path, example: Example) -> None:
-    """(b)"""
+    """A LoRA in three layouts: (b)."""
     import comfy.sd
     import comfy.utils
     from diffusion4k.interchange.convert import convert
@@ -184,22 +184,19 @@ def check_loras(report: Report, folder: Path, example: Example) -> None:
 
 
 def check_transformers(report: Report, folder: Path, example: Example) -> None:
-    """(c)"""
+    """A transformer in one file: (c)."""
     from diffusion4k.interchange.export import export_part
     from safetensors.torch import load_file, save_file
 
     model = write_model(folder / example.name, example)
     expected = example.run_diffusers(example.build())
-    original = export_part(model, folder / f"{example.name}.safetensors")
-    under_diffusers_names = folder / f"{example.name}-diffusers.safetensors"
-    save_file(example.build().state_dict(), under_diffusers_names)
+    stem = str(folder / example.name)
+    stock = Path(f"{stem}-diffusers.safetensors")
+    save_file(example.build().state_dict(), stock)
     for what, file in (
-        ("as exported", original),
-        (
-            "exported without a prefix",
-            export_part(model, folder / f"{example.name}-bare.safetensors", prefix=False),
-        ),
-        ("under diffusers' names", under_diffusers_names),
+        ("as exported", export_part(model, f"{stem}.safetensors")),
+        ("exported without prefix", export_part(model, f"{stem}-bare.safetensors", prefix=False)),
+        ("diffusers' names", stock),
     ):
         with complaints() as lines:
             patcher = comfy_transformer(example, load_file(file))
@@ -208,7 +205,7 @@ def check_transformers(report: Report, folder: Path, example: Example) -> None:
 
 
 def check_autoencoder(report: Report, folder: Path) -> None:
-    """(d)"""
+    """An autoencoder in one file: (d)."""
     import comfy.sd
     import comfy.utils
     from diffusion4k.interchange.export import export_part
@@ -221,10 +218,9 @@ def check_autoencoder(report: Report, folder: Path) -> None:
     with complaints() as lines:
         vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(file)), dtype=torch.float32)
         latents, pixels = torch.randn(1, 16, 8, 12), torch.rand(1, 64, 96, 3)
-        expected = ((stock.decode(latents).sample + 1) / 2).clamp(0, 1).movedim(1, -1)
-        report.add("(d) autoencoder as exported, decode", vae.decode(latents), expected, lines)
-        expected = stock.encode(2 * pixels.movedim(-1, 1) - 1).latent_dist.mode()
-        report.add("(d) autoencoder as exported, encode", vae.encode(pixels), expected, lines)
+        images_expected, latents_expected = by_diffusers(stock, latents, pixels)
+        report.add("(d) autoencoder exported, decode", vae.decode(latents), images_expected, lines)
+        report.add("(d) autoencoder exported, encode", vae.encode(pixels), latents_expected, lines)
 
 
 def comfy_transformer(example: Example, weights: dict[str, Tensor]) -> Any:
@@ -270,7 +266,7 @@ def main() -> None:
     version = start_comfyui(options.comfyui)
     report = Report()
     print(f"ComfyUI {version}, PyTorch {torch.__version__}, CPU, float32")
-    print(f"     {'what':<58} keys not loaded, largest relative difference")
+    print(f"     {'what':<46} keys not loaded, largest relative difference")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         import folder_paths
