@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +11,15 @@ from typing import Any
 import torch
 from diffusers import (
     AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
     SD3Transformer2DModel,
 )
 from torch import Tensor, nn
+
+from benchmarks.tiny import tiny_autoencoder, tiny_sd3, tiny_tokenizer
+from tests.families.parts import tiny_clip_text, tiny_flux_transformer, tiny_t5
 
 __all__ = ["TRANSFORMERS", "Example", "sd3_autoencoder", "write_model"]
 
@@ -30,7 +34,7 @@ class Example:
     Attributes:
         family: diffusion4k's name of it.
         make: it with random weights.
-        index: what `model_index.json` of its folder says.
+        save: a whole tiny model, with another transformer, to a folder.
         run_diffusers: its output `(1, 16, h, w)` by diffusers' class.
         run_comfy: the same by ComfyUI's.
         sizes: what ComfyUI does not read from a file.
@@ -39,7 +43,7 @@ class Example:
     name: str
     family: str
     make: Callable[[], nn.Module]
-    index: Mapping[str, Any]
+    save: Callable[[Path], Any]
     run_diffusers: Callable[[Any], Tensor]
     run_comfy: Callable[[Any], Tensor]
     sizes: Mapping[str, Any] = field(default_factory=dict)
@@ -124,46 +128,31 @@ def _flux_by_comfy(transformer: Any) -> Tensor:
     return transformer(latents, torch.tensor([0.7]), prompt, pooled, guidance)
 
 
-_CLIP = ["transformers", "CLIPTextModelWithProjection"]
-_T5 = {
-    "encoder": ["transformers", "T5EncoderModel"],
-    "tokenizer": ["transformers", "T5TokenizerFast"],
-}
-_TOKENIZER = ["transformers", "CLIPTokenizer"]
-_COMMON = {
-    "_diffusers_version": "0.42.1",
-    "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
-    "vae": ["diffusers", "AutoencoderKL"],
-    "tokenizer": _TOKENIZER,
-}
+def _save_flux(folder: Path) -> None:
+    tokenizer, (tokenizer_2, text_encoder_2) = tiny_tokenizer(), tiny_t5()
+    FluxPipeline(
+        transformer=tiny_flux_transformer(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=tiny_autoencoder(),
+        text_encoder=tiny_clip_text(tokenizer),
+        tokenizer=tokenizer,
+        text_encoder_2=text_encoder_2,
+        tokenizer_2=tokenizer_2,
+    ).save_pretrained(folder)
+
+
 _SD3: dict[str, Any] = {
     "family": "sd3",
+    "save": tiny_sd3,
     "run_diffusers": _sd3_by_diffusers,
     "run_comfy": _sd3_by_comfy,
-    "index": {
-        **_COMMON,
-        "_class_name": "StableDiffusion3Pipeline",
-        "transformer": ["diffusers", "SD3Transformer2DModel"],
-        "text_encoder": _CLIP,
-        "text_encoder_2": _CLIP,
-        "text_encoder_3": _T5["encoder"],
-        "tokenizer_2": _TOKENIZER,
-        "tokenizer_3": _T5["tokenizer"],
-    },
 }
 _FLUX: dict[str, Any] = {
     "family": "flux",
+    "save": _save_flux,
     "run_diffusers": _flux_by_diffusers,
     "run_comfy": _flux_by_comfy,
     "sizes": {"hidden_size": 32, "num_heads": 2, "context_in_dim": 48, "axes_dim": [4, 4, 8]},
-    "index": {
-        **_COMMON,
-        "_class_name": "FluxPipeline",
-        "transformer": ["diffusers", "FluxTransformer2DModel"],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "text_encoder_2": _T5["encoder"],
-        "tokenizer_2": _T5["tokenizer"],
-    },
 }
 TRANSFORMERS = (
     Example("SD3", make=_sd3, **_SD3),
@@ -193,9 +182,10 @@ def sd3_autoencoder() -> AutoencoderKL:
 
 
 def write_model(folder: Path, example: Example, vae: AutoencoderKL | None = None) -> Path:
-    """The transformer, and an autoencoder if one is given, in a folder of diffusers' layout."""
-    example.build().save_pretrained(folder / "transformer")
-    if vae is not None:
-        vae.save_pretrained(folder / "vae")
-    (folder / "model_index.json").write_text(json.dumps(example.index))
+    """A whole model in diffusers' layout with the transformer and, if given, the autoencoder."""
+    example.save(folder)
+    for part, network in (("transformer", example.build()), ("vae", vae)):
+        if network is not None:
+            shutil.rmtree(folder / part)
+            network.save_pretrained(folder / part)
     return folder

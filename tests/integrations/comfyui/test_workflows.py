@@ -9,6 +9,7 @@ import pytest
 
 from tests.integrations.comfyui.conftest import FOLDER, imported
 
+LINKED = ("IMAGE", "LATENT", "VAE")
 WORKFLOWS = sorted((FOLDER / "example_workflows").glob("*.json"))
 
 
@@ -41,7 +42,9 @@ def test_values_and_links_fit_the_nodes(nodes: ModuleType, path: Path) -> None:
             continue
         required = made.INPUT_TYPES()["required"]
         linked = {entry["name"]: entry["type"] for entry in node["inputs"]}
-        assert linked == {k: v[0] for k, v in required.items() if v[0] in ("IMAGE", "LATENT", "VAE")}
+        assert linked == {
+            k: v[0] for k, v in required.items() if v[0] in ("IMAGE", "LATENT", "VAE")
+        }
         assert all(entry["link"] for entry in node["inputs"])
         widgets = [v for k, v in required.items() if k not in linked]
         for value, (kind, options) in zip(node["widgets_values"], widgets, strict=True):
