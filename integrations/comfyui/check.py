@@ -26,7 +26,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
+import transformers
 from torch import Tensor
 
 FOLDER = Path(__file__).resolve().parent
@@ -65,7 +67,7 @@ class Report:
         difference = float((found - expected).abs().max()) / scale if same else float("nan")
         good = not complaints and difference <= MOST  # False for NaN, too
         self.failed |= not good
-        print(f"{'ok  ' if good else 'FAIL'} {what:<46} {len(complaints)} {difference:.1e}")
+        print(f"{'ok  ' if good else 'FAIL'} {what:<47} {len(complaints)} {difference:.1e}")
         for line in complaints:
             print(f"     ComfyUI: {line[:300]}")
         if not same:
@@ -152,8 +154,8 @@ def check_loras(report: Report, folder: Path, example: Example) -> None:
     """A LoRA in three layouts: (b)."""
     import comfy.sd
     import comfy.utils
-    from diffusion4k.interchange.convert import convert
 
+    from diffusion4k.interchange.convert import convert
     from diffusion4k.lora import add_adapter, linear_layers, write_adapter
 
     base = comfy_transformer(example, example.build().state_dict())
@@ -185,19 +187,22 @@ def check_loras(report: Report, folder: Path, example: Example) -> None:
 
 def check_transformers(report: Report, folder: Path, example: Example) -> None:
     """A transformer in one file: (c)."""
-    from diffusion4k.interchange.export import export_part
     from safetensors.torch import load_file, save_file
 
+    from diffusion4k.interchange.export import export_part
+
     model = write_model(folder / example.name, example)
-    expected = example.run_diffusers(example.build())
     stem = str(folder / example.name)
     stock = Path(f"{stem}-diffusers.safetensors")
     save_file(example.build().state_dict(), stock)
-    for what, file in (
-        ("as exported", export_part(model, f"{stem}.safetensors")),
-        ("exported without prefix", export_part(model, f"{stem}-bare.safetensors", prefix=False)),
-        ("diffusers' names", stock),
+    for what, file, rounded in (
+        ("as exported", export_part(model, f"{stem}.safetensors"), example.build()),
+        ("no prefix", export_part(model, f"{stem}-0.safetensors", prefix=False), example.build()),
+        ("bf16", export_part(model, f"{stem}-16.safetensors", dtype="bf16"), example.build("bf16")),
+        ("fp8", export_part(model, f"{stem}-8.safetensors", dtype="fp8"), example.build("fp8")),
+        ("diffusers' names", stock, example.build()),
     ):
+        expected = example.run_diffusers(rounded)
         with complaints() as lines:
             patcher = comfy_transformer(example, load_file(file))
             found = run_comfy(example, patcher)
@@ -208,8 +213,8 @@ def check_autoencoder(report: Report, folder: Path) -> None:
     """An autoencoder in one file: (d)."""
     import comfy.sd
     import comfy.utils
-    from diffusion4k.interchange.export import export_part
 
+    from diffusion4k.interchange.export import export_part
     from integrations.comfyui.check_models import sd3_autoencoder
 
     stock = sd3_autoencoder()
@@ -263,10 +268,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("comfyui", type=Path, help="a checkout of ComfyUI")
     options = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
     version = start_comfyui(options.comfyui)
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
     report = Report()
     print(f"ComfyUI {version}, PyTorch {torch.__version__}, CPU, float32")
-    print(f"     {'what':<46} keys not loaded, largest relative difference")
+    print(f"     {'what':<47} keys not loaded, largest relative difference")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         import folder_paths

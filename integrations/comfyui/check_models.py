@@ -48,15 +48,19 @@ class Example:
     run_comfy: Callable[[Any], Tensor]
     sizes: Mapping[str, Any] = field(default_factory=dict)
 
-    def build(self) -> nn.Module:
-        """The same weights each time, none of them zero."""
+    def build(self, dtype: str | None = None) -> nn.Module:
+        """The same weights each time, none of them zero, rounded as `export --dtype` does."""
         with torch.random.fork_rng():
             torch.manual_seed(0)
             made = self.make().eval()
             for parameter in made.parameters():
                 if not parameter.any():
                     nn.init.normal_(parameter, std=0.02)
-            return made
+        for name, weight in made.state_dict().items() if dtype else ():
+            is_layer = name.endswith(".weight") and weight.ndim > 1
+            low = torch.float8_e4m3fn if dtype == "fp8" and is_layer else torch.bfloat16
+            weight.copy_(weight.to(low))
+        return made
 
 
 def _sd3(**options: Any) -> nn.Module:

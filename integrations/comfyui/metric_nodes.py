@@ -24,7 +24,7 @@ def as_saved(images: Tensor) -> list[NDArray[np.uint8]]:
 
 
 class _ImageMetric:
-    """One number of a batch of images, passed on and shown on the node."""
+    """One number of a batch of images, for other nodes and for the history of the run."""
 
     RETURN_TYPES = ("FLOAT",)
     FUNCTION = "run"
@@ -37,7 +37,7 @@ class _ImageMetric:
         return {"required": {"images": ("IMAGE",)}}
 
     def run(self, images: Tensor, **options: Any) -> dict[str, Any]:
-        """The number as ComfyUI passes it on, and as text for the node."""
+        """The number as ComfyUI passes it on, and as text for its history."""
         value = self.measured(as_saved(images), **options)
         return {"ui": {"text": (f"{value:.4f}",)}, "result": (value,)}
 
