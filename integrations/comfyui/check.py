@@ -67,7 +67,7 @@ class Report:
         difference = float((found - expected).abs().max()) / scale if same else float("nan")
         good = not complaints and difference <= MOST  # False for NaN, too
         self.failed |= not good
-        print(f"{'ok  ' if good else 'FAIL'} {what:<47} {len(complaints)} {difference:.1e}")
+        print(f"{'ok  ' if good else 'FAIL'} {what:<50} {len(complaints)} {difference:.1e}")
         for line in complaints:
             print(f"     ComfyUI: {line[:300]}")
         if not same:
@@ -79,11 +79,13 @@ def complaints() -> Iterator[list[str]]:
     """The lines that ComfyUI complains in."""
     root, handler = logging.getLogger(), Complaints()
     before = root.level, root.handlers
-    root.level, root.handlers = logging.DEBUG, [handler]
+    root.handlers = [handler]
+    root.setLevel(logging.DEBUG)
     try:
         yield handler.lines
     finally:
-        root.level, root.handlers = before
+        root.setLevel(before[0])
+        root.handlers = before[1]
 
 
 def load_nodes(folder: Path) -> dict[str, Any]:
@@ -275,7 +277,7 @@ def main() -> None:
         library.utils.logging.disable_progress_bar()
     report = Report()
     print(f"ComfyUI {version}, PyTorch {torch.__version__}, CPU, float32")
-    print(f"     {'what':<47} keys not loaded, largest relative difference")
+    print(f"     {'what':<50} keys not loaded, largest relative difference")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         import folder_paths
