@@ -3,22 +3,29 @@
     python benchmarks/comfyui_decode.py                       # stand-ins of ComfyUI's modules
     python benchmarks/comfyui_decode.py --comfyui PATH        # ComfyUI itself, a checkout of it
     python benchmarks/comfyui_decode.py --side 1024 --memory-gib 0.5
+    python benchmarks/comfyui_decode.py --comfyui PATH --count    # the plain decode, in seconds
 
 The autoencoder has the size of SD3's (F=8, float32) and random weights. Each decode runs in a fresh
 process; its peak is the operating system's figure for that process, libraries and weights included.
 ComfyUI is run on the CPU with PyTorch's attention, which takes less memory than its own there.
+`--count` computes nothing: it adds up the tensors that the plain decode holds at once, and its peak
+is above that.
 """
 
 import argparse
 import sys
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from comfyui_stand_in import LdmAutoencoder, StandInVae, install_stand_ins
-from common import peak_memory, resident_memory, save, seconds
+from common import GIB, peak_memory, resident_memory, save, seconds
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 ROOT = Path(__file__).parents[1]
 
@@ -62,14 +69,48 @@ def decode(vae: Any, way: str, side: int, memory_gib: float, out: str) -> None:
     print(idle, elapsed)
 
 
+class HeldTensors(TorchDispatchMode):
+    """Counts the bytes of tensors that operations make and somebody still holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.storages: dict[int, int] = {}
+        self.peak = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for tensor in filter(torch.is_tensor, tree_leaves(made)):
+            storage = tensor.untyped_storage()
+            if storage._cdata not in self.storages:
+                self.storages[storage._cdata] = storage.nbytes()
+                weakref.finalize(storage, self.storages.pop, storage._cdata)
+        self.peak = max(self.peak, sum(self.storages.values()))
+        return made
+
+
+@torch.inference_mode()
+def counted(vae: Any, side: int) -> float:
+    """GiB of tensors that the plain decode makes and holds at once, without computing them."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        latents = torch.randn(1, 16, side // 8, side // 8)
+        with HeldTensors() as held:
+            vae.first_stage_model.decode(latents)
+    return held.peak / GIB
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--comfyui", type=Path, help="a checkout of ComfyUI")
     parser.add_argument("--side", type=int, default=2048, help="side of the image")
     parser.add_argument("--memory-gib", type=float, default=1.0, help="of the node")
     parser.add_argument("--only", nargs=2, help="decode once, 'plain' or 'strips', to this file")
+    parser.add_argument("--count", action="store_true", help="count the plain decode's tensors")
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
+    if options.count:
+        gib = counted(vae_of(options.comfyui), options.side)
+        print(f"a plain decode to {options.side} pixels a side holds {gib:.2f} GiB of tensors")
+        return
     if options.only:
         way, out = options.only
         decode(vae_of(options.comfyui), way, options.side, options.memory_gib, out)
