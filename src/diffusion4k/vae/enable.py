@@ -4,7 +4,7 @@ from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
-from diffusers.models.autoencoders.vae import DecoderOutput, EncoderOutput
+from diffusers.models.autoencoders.vae import DecoderOutput, EncoderOutput, IdentityDistribution
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
@@ -66,7 +66,7 @@ def _decode(budget: int | None) -> Callable[..., Any]:
     # Offloading moves the autoencoder to the device when this is called, as it does for the stock
     # method.
     @apply_forward_hook
-    def decode(self: Any, z: Tensor, return_dict: bool = True, generator: Any = None) -> Any:
+    def decode(self: Any, z: Tensor, return_dict: bool = True, **_: Any) -> Any:
         sample = lean_decode(self, z, budget)
         return DecoderOutput(sample=sample) if return_dict else (sample,)
 
@@ -76,11 +76,10 @@ def _decode(budget: int | None) -> Callable[..., Any]:
 def _encode(budget: int | None) -> Callable[..., Any]:
     @apply_forward_hook
     def encode(self: Any, x: Tensor, return_dict: bool = True) -> Any:
-        found = lean_encode(self, x, budget)
-        if not return_dict:
-            return (found,)
-        if isinstance(found, Tensor):
-            return EncoderOutput(latent=found)
-        return AutoencoderKLOutput(latent_dist=found)
+        posterior = lean_encode(self, x, budget)
+        if isinstance(posterior, IdentityDistribution):
+            latents = posterior.mode()
+            return EncoderOutput(latent=latents) if return_dict else (latents,)
+        return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)
 
     return encode

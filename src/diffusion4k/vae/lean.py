@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution, IdentityDistribution
 from torch import Tensor
 
 from diffusion4k.errors import UsageError
@@ -63,7 +63,8 @@ def lean_decode(
         autoencoder: one that a layout knows: diffusers' `AutoencoderKL`, `AutoencoderKLFlux2`,
             `AutoencoderKLQwenImage`, `AutoencoderKLQwenImage21`, `AutoencoderKLWan` (one frame)
             and `AutoencoderDC`, `PartitionedAutoencoderKL` and what derives from them.
-        latents: `(B, C, h, w)`, not normalised; for an autoencoder of videos also `(B, C, 1, h, w)`.
+        latents: `(B, C, h, w)`, not normalised; of an autoencoder of videos also
+            `(B, C, 1, h, w)`.
         max_memory: bytes or a size like `"4GiB"` for feature maps and strips; `None`: no limit.
         layout: which layers the autoencoder has, where its class does not say it.
 
@@ -136,8 +137,8 @@ def lean_encode(
     max_memory: int | str | None = None,
     *,
     layout: Layout | None = None,
-) -> DiagonalGaussianDistribution | Tensor:
-    """`autoencoder.encode(image)`'s `latent_dist`, or its `latent`, in bounded memory.
+) -> DiagonalGaussianDistribution | IdentityDistribution:
+    """`autoencoder.encode(image).latent_dist` in bounded memory.
 
     Args:
         autoencoder: as for `lean_decode`.
@@ -147,8 +148,8 @@ def lean_encode(
         layout: as for `lean_decode`.
 
     Returns:
-        The posterior of latents `(B, C, H/F, W/F)`; of an `AutoencoderDC`, which has none, the
-        latents.
+        The posterior of latents `(B, C, H/F, W/F)`; of an `AutoencoderDC`, which has none, one that
+            always gives its only latents.
 
     Raises:
         As `lean_decode`.
@@ -166,8 +167,8 @@ def lean_encode(
         _assembled(_encode(layout, autoencoder, single, budget), height)
         for single in pictures.split(1)
     ]
-    moments = _like(image, made)
-    return DiagonalGaussianDistribution(moments) if layout.has_posterior else moments
+    found = _like(image, made)
+    return (DiagonalGaussianDistribution if layout.has_posterior else IdentityDistribution)(found)
 
 
 @torch.inference_mode()

@@ -63,8 +63,8 @@ class Layout(ABC):
 def unknown(autoencoder: Any, layer: Any) -> UsageError:
     """The error for a layer that a layout does not know."""
     return UsageError(
-        f"{type(autoencoder).__name__}: its layer {type(layer).__name__} is not known to the passes "
-        "over strips: leave out the memory limit"
+        f"{type(autoencoder).__name__}: its layer {type(layer).__name__} is not known to the "
+        "passes over strips, which cannot run it"
     )
 
 

@@ -5,8 +5,8 @@ linear attention: with keys and queries behind a ReLU, the output at a pixel is
 
     sum_j v_j (k_j . q) / sum_j (k_j . q) = (S q)[:d] / (S q)[d]    with S = sum_j [v_j, 1] k_j^T
 
-so that all a pixel has to know of the others is S, a (d + 1) x d matrix for each head: one pass over
-strips gathers it, a second one applies it.
+so that all a pixel has to know of the others is S, a (d + 1) x d matrix for each head: one pass
+over strips gathers it, a second one applies it.
 """
 
 from dataclasses import replace
@@ -198,9 +198,8 @@ def _attend(passes: StripPasses, autoencoder: Any, x: Any, attention: Any) -> An
 
     def before(rows: Tensor, out: Tensor) -> None:
         tokens, parts = rows.movedim(1, -1), out.movedim(1, -1).split(inner, dim=-1)
-        for part, linear in zip(
-            parts, (attention.to_q, attention.to_k, attention.to_v), strict=True
-        ):
+        linears = attention.to_q, attention.to_k, attention.to_v
+        for part, linear in zip(parts, linears, strict=True):
             part.copy_(linear(tokens))
 
     def project(strip: Tensor) -> tuple[Tensor, Tensor, Tensor]:
