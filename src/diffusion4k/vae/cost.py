@@ -123,14 +123,16 @@ class _Passes(LeastMemory):
         # The strip before is there until the next one is, and a pixel shuffle makes a copy.
         copies = 2 if layer.outputs_per_step > 1 else 1
         made = (copies + (strips > 1)) * strip_out + pixels_out * layer.working
-        # What is added is made of rows, if it is not they themselves; statistics are of a float32
-        # copy.
+        # What is added is made of rows, if it is not they themselves, in two steps if their number
+        # changes.
         written = strip_out
         if add is not None and (add.run or not add.source.held):
             read = rows * add.down // add.up * add.source.width * add.source.channels
-            written += strip_out + (max(strip_out, read * dtype.itemsize) if add.run else 0)
+            resampled = add.up != 1 or add.down != 1
+            written += strip_out + (max(strip_out, read * dtype.itemsize) if resampled else 0)
+        # Statistics are of a copy in float32, which is made of one in the order of the map.
         if self.workspace.statistics and dtype.itemsize < 4:
-            written += strip_out * 4 // dtype.itemsize
+            written += strip_out + strip_out * 4 // dtype.itemsize
         beside = strip_in + max(strip_in + strip_out, made, written)
         if not source.held:  # Read from a file.
             beside += strip_in
