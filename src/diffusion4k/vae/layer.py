@@ -7,6 +7,7 @@ pixel after it.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -76,25 +77,22 @@ class Layer:
         """
         if isinstance(conv, SubPixelConv2d | PixelShuffleConv2d):
             folded = isinstance(conv, SubPixelConv2d)
-            run, pads, step = conv.without_padding, (1, 1), 2
+            pads, step = (1, 1), 2
+            run: Rows = conv.without_padding
             kernel, stride = 3, 1
             channels_out = conv.out_channels if folded else conv.out_channels // 4
             macs = (4 if folded else 9) * 4 * conv.in_channels * channels_out
         else:
             check_plain(conv)
             (kernel, _), (stride, _) = conv.kernel_size, conv.stride
-            weight, bias = conv.weight, conv.bias
-
-            def run(strip: Tensor) -> Tensor:
-                return F.conv2d(strip, weight, bias, stride=stride)
-
+            run = partial(F.conv2d, weight=conv.weight, bias=conv.bias, stride=conv.stride)
             if pads is None:
                 side = int(conv.padding[0])
                 pads = (side, side)
             folded, step, channels_out = False, 1, conv.out_channels
             macs = kernel**2 * conv.in_channels * channels_out
         return cls(
-            run=run if after is None else lambda strip: after(run(strip)),
+            run=run if after is None else _one_after_the_other(run, after),
             kernel=kernel,
             stride=stride,
             pads=pads,
@@ -154,6 +152,10 @@ class Summand:
         """What is added to rows `start` to `stop`."""
         read = self.source.read(start * self.down // self.up, stop * self.down // self.up)
         return read if self.run is None else self.run(read)
+
+
+def _one_after_the_other(first: Rows, second: Rows) -> Rows:
+    return lambda rows: second(first(rows))
 
 
 def check_plain(conv: nn.Conv2d) -> None:

@@ -105,7 +105,8 @@ def decode_strips(
     layout = layout or layout_of(autoencoder)
     latents = _picture(layout, latents, "latents")
     _check_latents(layout.latent_channels(autoencoder), latents)
-    check_decode_memory(autoencoder, *latents.shape[-2:], max_memory, layout=layout)
+    height, width = latents.shape[-2:]
+    check_decode_memory(autoencoder, height, width, max_memory, layout=layout)
     passes = StripPasses(parse_memory(max_memory), autoencoder.decoder)
     yield from layout.decode(passes, autoencoder, passes.load(latents))
 
