@@ -68,10 +68,10 @@ def test_a_stock_pipeline_makes_its_image(folder: Path, monkeypatch) -> None:
 def test_image_to_image_encodes_in_strips_too(folder: Path, monkeypatch) -> None:
     pipeline = StableDiffusion3Img2ImgPipeline.from_pretrained(folder, **NO_T5, **NO_ADAPTER)
     image = torch.rand(1, 3, 80, 144)
-    expected = pipeline("a cat", image, **CALL, generator=torch.manual_seed(3)).images
+    expected = pipeline("a cat", image=image, **CALL, generator=torch.manual_seed(3)).images
     enable_strips(pipeline)
     maps = count_maps(monkeypatch)
-    found = pipeline("a cat", image, **CALL, generator=torch.manual_seed(3)).images
+    found = pipeline("a cat", image=image, **CALL, generator=torch.manual_seed(3)).images
     assert maps.count(pipeline.vae.config.latent_channels) == 1  # latents that are decoded
     assert maps[0] == pipeline.vae.config.block_out_channels[0]  # the encoder's first
     np.testing.assert_allclose(found, expected, atol=1e-4)

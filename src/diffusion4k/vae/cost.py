@@ -120,7 +120,11 @@ class _Passes(LeastMemory):
         row_in = layer.channels_in * (source.width + sum(layer.pads)) * dtype.itemsize
         pixels_out = rows * width * dtype.itemsize
         strip_in, strip_out = (last - first) * row_in, pixels_out * layer.channels_out
-        # The strip before is there until the next one is, and a pixel shuffle makes a copy.
+        # The strip before, and what came of it, are there until the next ones are.
+        before = strip_in + strip_out if strips > 1 else 0
+        if layer.before.macs:
+            before += strip_in
+        # A pixel shuffle makes a copy.
         copies = 2 if layer.outputs_per_step > 1 else 1
         made = (copies + (strips > 1)) * strip_out + pixels_out * layer.working
         # What is added is made of rows, if it is not they themselves, in two steps if their number
@@ -133,7 +137,7 @@ class _Passes(LeastMemory):
         # Statistics are of a copy in float32, which is made of one in the order of the map.
         if self.workspace.statistics and dtype.itemsize < 4:
             written += strip_out + strip_out * 4 // dtype.itemsize
-        beside = strip_in + max(strip_in + strip_out, made, written)
+        beside = strip_in + max(before, made, written)
         if not source.held:  # Read from a file.
             beside += strip_in
         self.peak = max(self.peak, self.held + beside)

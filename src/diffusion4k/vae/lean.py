@@ -13,7 +13,7 @@ libraries take. For inference only: no gradients.
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from diffusion4k.errors import UsageError
 from diffusion4k.support.text_files import shortened
-from diffusion4k.vae.layouts import Layout, layout_of
+from diffusion4k.vae.layouts import Layout, Strips, layout_of
 from diffusion4k.vae.strips import ImageRows, LeastMemory, MapSize, StripPasses
 
 __all__ = ["check_decode_memory", "decode_strips", "lean_decode", "lean_encode", "parse_memory"]
@@ -50,13 +50,7 @@ def parse_memory(value: int | str | None, name: str = "memory") -> int | None:
     return size
 
 
-def lean_decode(
-    autoencoder: Any,
-    latents: Tensor,
-    max_memory: int | str | None = None,
-    *,
-    layout: Layout | None = None,
-) -> Tensor:
+def lean_decode(autoencoder: Any, latents: Tensor, max_memory: int | str | None = None) -> Tensor:
     """`autoencoder.decode(latents).sample` in bounded memory.
 
     Args:
@@ -66,7 +60,6 @@ def lean_decode(
         latents: `(B, C, h, w)`, not normalised; of an autoencoder of videos also
             `(B, C, 1, h, w)`.
         max_memory: bytes or a size like `"4GiB"` for feature maps and strips; `None`: no limit.
-        layout: which layers the autoencoder has, where its class does not say it.
 
     Returns:
         Images `(B, 3, F h, F w)` in about [-1, 1], with the frame that the latents have.
@@ -76,24 +69,15 @@ def lean_decode(
             strip (the error says what can); an autoencoder of an unknown class.
         Diffusion4kError: no room on the disk for what the budget keeps out of memory.
     """
-    layout = layout or layout_of(autoencoder)
+    layout = layout_of(autoencoder)
     pictures = _picture(layout, latents, "latents")
     height = layout.factor(autoencoder) * latents.shape[-2]
-    made = [
-        _assembled(decode_strips(autoencoder, single, max_memory, layout=layout), height)
-        for single in pictures.split(1)
-    ]
-    return _like(latents, made)
+    made = (decode_strips(autoencoder, single, max_memory) for single in pictures.split(1))
+    return _assembled(made, latents, height)
 
 
 @torch.inference_mode()
-def decode_strips(
-    autoencoder: Any,
-    latents: Tensor,
-    max_memory: int | str | None = None,
-    *,
-    layout: Layout | None = None,
-) -> Iterator[tuple[int, Tensor]]:
+def decode_strips(autoencoder: Any, latents: Tensor, max_memory: int | str | None = None) -> Strips:
     """The decoded image of one latent `(1, C, h, w)`, strip by strip from the top.
 
     Yields:
@@ -102,22 +86,17 @@ def decode_strips(
     Raises:
         As `lean_decode`.
     """
-    layout = layout or layout_of(autoencoder)
+    layout = layout_of(autoencoder)
     latents = _picture(layout, latents, "latents")
     _check_latents(layout.latent_channels(autoencoder), latents)
     height, width = latents.shape[-2:]
-    check_decode_memory(autoencoder, height, width, max_memory, layout=layout)
+    check_decode_memory(autoencoder, height, width, max_memory)
     passes = StripPasses(parse_memory(max_memory), autoencoder.decoder)
     yield from layout.decode(passes, autoencoder, passes.load(latents))
 
 
 def check_decode_memory(
-    autoencoder: Any,
-    height: int,
-    width: int,
-    max_memory: int | str | None,
-    *,
-    layout: Layout | None = None,
+    autoencoder: Any, height: int, width: int, max_memory: int | str | None
 ) -> None:
     """See in advance whether latents of `height` x `width` can be decoded within `max_memory`.
 
@@ -125,7 +104,7 @@ def check_decode_memory(
         UsageError: not even strip by strip; the error says what would do. Or the autoencoder has
             layers that are not known.
     """
-    layout = layout or layout_of(autoencoder)
+    layout = layout_of(autoencoder)
     sizes = LeastMemory(autoencoder.decoder)
     latents = MapSize(layout.latent_channels(autoencoder), height, width)
     list(layout.decode(sizes, autoencoder, latents))
@@ -133,11 +112,7 @@ def check_decode_memory(
 
 
 def lean_encode(
-    autoencoder: Any,
-    image: Tensor,
-    max_memory: int | str | None = None,
-    *,
-    layout: Layout | None = None,
+    autoencoder: Any, image: Tensor, max_memory: int | str | None = None
 ) -> DiagonalGaussianDistribution | IdentityDistribution:
     """`autoencoder.encode(image).latent_dist` in bounded memory.
 
@@ -146,7 +121,6 @@ def lean_encode(
         image: `(B, 3, H, W)` in [-1, 1], for an autoencoder of videos also `(B, 3, 1, H, W)`; sides
             are multiples of the autoencoder's factor.
         max_memory: as for `lean_decode`; the image itself is not counted.
-        layout: as for `lean_decode`.
 
     Returns:
         The posterior of latents `(B, C, H/F, W/F)`; of an `AutoencoderDC`, which has none, one that
@@ -155,7 +129,7 @@ def lean_encode(
     Raises:
         As `lean_decode`.
     """
-    layout = layout or layout_of(autoencoder)
+    layout = layout_of(autoencoder)
     pictures = _picture(layout, image, "image")
     _check_image(layout, autoencoder, pictures)
     budget = parse_memory(max_memory)
@@ -164,31 +138,27 @@ def lean_encode(
         list(layout.encode(sizes, autoencoder, MapSize(*pictures.shape[1:])))
         _check_budget(budget, sizes.least)
     height = image.shape[-2] // layout.factor(autoencoder)
-    made = [
-        _assembled(_encode(layout, autoencoder, single, budget), height)
-        for single in pictures.split(1)
-    ]
-    found = _like(image, made)
+    made = (_encode(layout, autoencoder, single, budget) for single in pictures.split(1))
+    found = _assembled(made, image, height)
     return (DiagonalGaussianDistribution if layout.has_posterior else IdentityDistribution)(found)
 
 
 @torch.inference_mode()
-def _encode(
-    layout: Layout, autoencoder: Any, single: Tensor, budget: int | None
-) -> Iterator[tuple[int, Tensor]]:
+def _encode(layout: Layout, autoencoder: Any, single: Tensor, budget: int | None) -> Strips:
     passes = StripPasses(budget, autoencoder.encoder)
     yield from layout.encode(passes, autoencoder, ImageRows(single))
 
 
-def _assembled(strips: Iterator[tuple[int, Tensor]], height: int) -> Tensor:
-    """One picture of its strips."""
-    picture: Tensor | None = None
-    for top, strip in strips:
-        if picture is None:
-            picture = strip.new_empty((*strip.shape[:2], height, strip.shape[-1]))
-        picture[:, :, top : top + strip.shape[-2]] = strip
-    assert picture is not None
-    return picture
+def _assembled(pictures: Iterable[Strips], given: Tensor, height: int) -> Tensor:
+    """One batch of the strips of each picture, with a frame if what was given has one."""
+    batch: Tensor | None = None
+    for i, strips in enumerate(pictures):
+        for top, strip in strips:
+            if batch is None:
+                batch = strip.new_empty((len(given), strip.shape[1], height, strip.shape[-1]))
+            batch[i, :, top : top + strip.shape[-2]] = strip[0]
+    assert batch is not None
+    return batch.unsqueeze(2) if given.ndim == 5 else batch
 
 
 def _picture(layout: Layout, tensor: Tensor, name: str) -> Tensor:
@@ -200,12 +170,6 @@ def _picture(layout: Layout, tensor: Tensor, name: str) -> Tensor:
             f"{name} of {tensor.shape[2]} frames: strips are for pictures, which have one"
         )
     return tensor.squeeze(2)
-
-
-def _like(given: Tensor, made: list[Tensor]) -> Tensor:
-    """One batch, with a frame if what was given has one."""
-    batch = made[0] if len(made) == 1 else torch.cat(made)
-    return batch.unsqueeze(2) if given.ndim == 5 else batch
 
 
 def _check_budget(budget: int | None, least: int) -> None:

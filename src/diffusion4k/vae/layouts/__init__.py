@@ -3,12 +3,12 @@
 from typing import Any
 
 from diffusion4k.errors import UsageError
-from diffusion4k.vae.layouts.base import Layout
+from diffusion4k.vae.layouts.base import Layout, Strips
 from diffusion4k.vae.layouts.causal import CausalLayout
 from diffusion4k.vae.layouts.dc import DCLayout
 from diffusion4k.vae.layouts.kl import KLLayout
 
-__all__ = ["LAYOUTS", "Layout", "layout_of"]
+__all__ = ["LAYOUTS", "Layout", "Strips", "layout_of"]
 
 LAYOUTS: tuple[Layout, ...] = (KLLayout(), CausalLayout(), DCLayout())
 
