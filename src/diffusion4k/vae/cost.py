@@ -120,24 +120,26 @@ class _Passes(LeastMemory):
         row_in = layer.channels_in * (source.width + sum(layer.pads)) * dtype.itemsize
         pixels_out = rows * width * dtype.itemsize
         strip_in, strip_out = (last - first) * row_in, pixels_out * layer.channels_out
-        # The strip before, and what came of it, are there until the next ones are.
-        before = strip_in + strip_out if strips > 1 else 0
-        if layer.before.macs:
-            before += strip_in
-        # A pixel shuffle makes a copy.
+        # A pixel shuffle makes a copy, and so does what brings it into the order of the map.
         copies = 2 if layer.outputs_per_step > 1 else 1
-        made = (copies + (strips > 1)) * strip_out + pixels_out * layer.working
+        made = copies * strip_out + pixels_out * layer.working
+        if layer.before.macs:
+            made = max(made, strip_in)
         # What is added is made of rows, if it is not they themselves, in two steps if their number
         # changes.
-        written = strip_out
+        written = copies * strip_out
         if add is not None and (add.run or not add.source.held):
             read = rows * add.down // add.up * add.source.width * add.source.channels
             resampled = add.up != 1 or add.down != 1
             written += strip_out + (max(strip_out, read * dtype.itemsize) if resampled else 0)
-        # Statistics are of a copy in float32, which is made of one in the order of the map.
-        if self.workspace.statistics and dtype.itemsize < 4:
-            written += strip_out + strip_out * 4 // dtype.itemsize
-        beside = strip_in + max(before, made, written)
+        if self.workspace.statistics and dtype.itemsize < 4:  # They are of a copy in float32.
+            written += strip_out * 4 // dtype.itemsize
+        beside = strip_in + max(made, written)
+        if strips > 1:
+            # The first strip is there until the second one is, and what came of it until the next.
+            second = min(rows, height - rows) / rows
+            entering = strip_in + strip_out + int(second * strip_in)
+            beside = max(beside, entering, strip_out + int(second * (strip_in + made)))
         if not source.held:  # Read from a file.
             beside += strip_in
         self.peak = max(self.peak, self.held + beside)
