@@ -11,13 +11,16 @@ from torch.func import functional_call
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.sd3 import StableDiffusion3
-from diffusion4k.lora import FILE_NAME, read_adapter
+from diffusion4k.lora import FILE_NAME, merge_adapter, read_adapter
 from diffusion4k.training import run
 from diffusion4k.training.check import check_recipe
 from diffusion4k.training.checkpoint.sharded import whole_tensors
+from diffusion4k.training.engine.network import load_network
 from diffusion4k.training.loop import train
 from diffusion4k.training.recipe.recipe import Recipe
 from diffusion4k.vae import PartitionedAutoencoderKL
+from tests.lora.reference import Case
+from tests.lora.writers import diffusers_sd3, kohya_flux, kohya_sd3, lycoris_lokr
 from tests.training.reference import loss_of_one_step
 
 Make = Callable[..., Recipe]
@@ -64,7 +67,7 @@ def test_a_resumed_run_ends_with_the_same_bits(recipe: Make, tmp_path: Path) -> 
     train(recipe(**keys, steps=3))
     resumed = train(recipe(**keys))
     one, other = read_adapter(whole), read_adapter(resumed)
-    assert all(torch.equal(weight, other.weights[name]) for name, weight in one.weights.items())
+    assert all(torch.equal(tensor, other.tensors[name]) for name, tensor in one.tensors.items())
     assert one.fingerprint == other.fingerprint
     assert (whole.parent / "loss.csv").read_bytes() == (resumed.parent / "loss.csv").read_bytes()
     # The first half validated at its own end, too.
@@ -163,3 +166,54 @@ def test_another_rank_is_another_run(recipe: Make) -> None:
     train(recipe(lora=LORA, steps=1))
     with pytest.raises(UsageError, match=r"lora\.rank \(4 -> 2\)"):
         train(recipe(lora=LORA | {"rank": 2}, steps=2))
+
+
+def test_a_start_changes_each_weight_as_the_file_does(recipe: Make, tmp_path: Path) -> None:
+    """Before the first step; whatever the file's layout, rank and alpha, and from a run of ours."""
+    torch.manual_seed(0)
+    source = kohya_sd3()
+    names = ("x_block_attn_qkv", "x_block_mlp_fc1", "context_block_attn_qkv")
+    source.tensors = {k: v for k, v in source.tensors.items() if any(n in k for n in names)}
+    start = source.write(tmp_path)
+    wanted = recipe(lora={"rank": 8, "alpha": 2, "start": str(start)})
+    check_recipe(wanted, StableDiffusion3(), Path(wanted.model))
+    network = load_network(wanted, StableDiffusion3(), Path(wanted.model), torch.device("cpu"))
+    merge_adapter(network)
+    base = SD3Transformer2DModel.from_pretrained(wanted.model, subfolder="transformer")
+    changed = 0
+    for name, weight in base.state_dict().items():
+        kept = ("to_q", "to_k", "to_v", "_proj.weight", "ff.net.0")
+        delta = source.deltas.get(name) if any(part in name for part in kept) else None
+        expected = weight if delta is None else weight + delta
+        difference = (network.state_dict()[name] - expected).abs().max()
+        assert difference <= 1e-6 * expected.abs().max(), name
+        changed += not torch.equal(weight, network.state_dict()[name])
+    assert changed == 3 + 3 + 1
+
+
+def test_a_run_that_starts_from_another_resumes_exactly(recipe: Make, tmp_path: Path) -> None:
+    first = train(recipe(lora=LORA, output=str(tmp_path / "first")))
+    start = {**LORA, "alpha": 16, "start": str(first)}
+    whole = train(recipe(lora=start, output=str(tmp_path / "whole")))
+    train(recipe(lora=start, steps=3))
+    resumed = train(recipe(lora=start))
+    one, other = read_adapter(whole), read_adapter(resumed)
+    assert one.fingerprint == other.fingerprint != read_adapter(first).fingerprint
+    train(recipe(lora=LORA, output=str(first.parent), steps=7), changed_inputs=True)
+    with pytest.raises(UsageError, match=r"lora\.start: other weights than at step"):
+        train(recipe(lora=start, steps=7))
+
+
+def test_starts_that_cannot_be_taken_up(recipe: Make, tmp_path: Path) -> None:
+    def refused(case: Case, **lora: object) -> str:
+        wanted = recipe(lora={**LORA, **lora, "start": str(case.write(tmp_path))})
+        with pytest.raises(Diffusion4kError) as error:
+            check_recipe(wanted, StableDiffusion3(), Path(wanted.model))
+        return str(error.value)
+
+    assert "has layers of flux" in refused(kohya_flux())
+    assert "training starts from LoRA, not from LoKr" in refused(lycoris_lokr())
+    assert "lora.rank: found 2, allowed at least 3" in refused(diffusers_sd3(), rank=2)
+    assert "which is not trained: add it to lora.targets" in refused(
+        diffusers_sd3(), targets=["to_q"]
+    )

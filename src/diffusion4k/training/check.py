@@ -14,7 +14,7 @@ from diffusion4k.data.plan import check_posterior
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Family
 from diffusion4k.families.quantization import check_weights_option
-from diffusion4k.lora import check_targets
+from diffusion4k.lora import check_adapter, check_start, check_targets, read_adapter
 from diffusion4k.objectives import Objective
 from diffusion4k.training.checkpoint.checkpoint import checkpoints
 from diffusion4k.training.engine.context_parallel import check_context_parallel
@@ -29,7 +29,7 @@ from diffusion4k.training.recipe.build import (
     unshareable,
 )
 from diffusion4k.training.recipe.own_parts import check_own_distribution, check_own_objective
-from diffusion4k.training.recipe.recipe import Recipe, RunRecipe
+from diffusion4k.training.recipe.recipe import LoraRecipe, Recipe, RunRecipe
 from diffusion4k.training.watch.trackers import check_trackers
 
 __all__ = [
@@ -75,17 +75,29 @@ def recipe_checks(recipe: Recipe, family: Family, model: Path) -> list[Callable[
         if recipe.lora.targets:
             skeleton = family.transformer_skeleton(model)
             checks.append(partial(check_targets, skeleton, recipe.lora.targets))
+        if recipe.lora.start:
+            checks.append(partial(_check_start, recipe.lora, recipe.lora.start, family, model))
     if recipe.context_parallel > 1:
         skeleton = family.transformer_skeleton(model)
         checks.append(partial(check_context_parallel, skeleton, recipe.context_parallel))
-    largest, wanted = family.max_side(model), recipe.validation
+    largest, settings = family.max_side(model), recipe.validation
     sides = {"crop": max(recipe.crop_size)}
     if recipe.buckets:
         checks.append(partial(_check_buckets, recipe, family, largest))
-    if wanted.prompts:
-        sides |= {"validation.width": wanted.width or 0, "validation.height": wanted.height or 0}
+    if settings.prompts:
+        sides |= {
+            "validation.width": settings.width or 0,
+            "validation.height": settings.height or 0,
+        }
     checks += [partial(check_side, key, side, largest, recipe.model) for key, side in sides.items()]
     return checks
+
+
+def _check_start(wanted: LoraRecipe, start: str, family: Family, model: Path) -> None:
+    adapter, skeleton = read_adapter(start), family.transformer_skeleton(model)
+    check_adapter(adapter, family=family.name, model=str(model), transformer=skeleton)
+    targets = wanted.targets or family.lora_targets
+    check_start(adapter, skeleton, rank=wanted.rank, targets=targets)
 
 
 def _check_objective(
@@ -179,10 +191,10 @@ def copies_in_checkpoint(recipe: RunRecipe) -> float:
 
 def most_checkpoints(recipe: RunRecipe) -> int:
     """Checkpoints on the disk at once: before an old one goes, a new one is written."""
-    wanted = recipe.checkpoint
-    milestones = recipe.steps // wanted.keep_every if wanted.keep_every else 0
-    written = math.ceil(recipe.steps / wanted.every)
-    return min(written, wanted.keep + 1 + milestones)
+    settings = recipe.checkpoint
+    milestones = recipe.steps // settings.keep_every if settings.keep_every else 0
+    written = math.ceil(recipe.steps / settings.every)
+    return min(written, settings.keep + 1 + milestones)
 
 
 def require_space(recipe: RunRecipe, network: nn.Module, *beside: nn.Module) -> None:

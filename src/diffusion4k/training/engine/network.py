@@ -9,7 +9,7 @@ from diffusers import ModelMixin
 from diffusion4k.data.sequence import Stream
 from diffusion4k.families import Family
 from diffusion4k.families.quantization import load_transformer
-from diffusion4k.lora import add_adapter
+from diffusion4k.lora import add_adapter, read_adapter, start_from
 from diffusion4k.training.engine.engine import blocks_of
 from diffusion4k.training.engine.float8 import to_float8
 from diffusion4k.training.engine.randomness import generator_at
@@ -27,21 +27,23 @@ def load_network(recipe: Recipe, family: Family, model: Path, device: torch.devi
     smaller than bfloat16's spacing and would be lost. Frozen ones have the precision of the
     computations or fewer bits, as nothing is added to them.
     """
-    wanted = recipe.lora
-    if wanted is None:
+    adapter = recipe.lora
+    if adapter is None:
         full = family.load_transformer(model, dtype=torch.float32)
         transformer = cast(ModelMixin, full.requires_grad_(True))
     else:
         dtype = torch.bfloat16 if computes_in_bf16(recipe, device) else torch.float32
-        frozen = load_transformer(family, model, dtype=dtype, weights=wanted.weights)
+        frozen = load_transformer(family, model, dtype=dtype, weights=adapter.weights)
         transformer = cast(ModelMixin, frozen)
         add_adapter(
             transformer,
-            rank=wanted.rank,
-            alpha=wanted.alpha,
-            targets=wanted.targets or family.lora_targets,
+            rank=adapter.rank,
+            alpha=adapter.alpha,
+            targets=adapter.targets or family.lora_targets,
             seed=generator_at(recipe.seed, Stream.ADAPTER).initial_seed(),
         )
+        if adapter.start:
+            start_from(transformer, read_adapter(adapter.start))
     transformer.train()
     if recipe.precision == "fp8":
         to_float8(transformer)

@@ -1,7 +1,7 @@
 """A recipe: one YAML file that says everything about a run, checked before anything starts."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, TypedDict
 
 import yaml
 from pydantic import BeforeValidator, Field, StrictBool, model_validator
@@ -36,12 +36,14 @@ __all__ = [
     "GuardRecipe",
     "LogRecipe",
     "LoraRecipe",
+    "ModelOptions",
     "OptimizerRecipe",
     "Recipe",
     "ReportRecipe",
     "RunRecipe",
     "ScheduleRecipe",
     "StageRecipe",
+    "StoredLatents",
     "ValidationRecipe",
     "load_recipe",
 ]
@@ -52,6 +54,23 @@ if TYPE_CHECKING:
 else:
     ObjectiveSection = choice(Objective, unnamed=WaveletFlow.name)
     TimestepsSection = choice(TimestepDistribution, unnamed=LogitNormal.name)
+
+
+class StoredLatents(TypedDict):
+    """What a cache holds of a photograph: keyword arguments of `build_cache` and others."""
+
+    resolution: int
+    longest: float | None
+    posterior: bool
+    enlarge: bool
+    enlargement: int | None
+
+
+class ModelOptions(TypedDict):
+    """What is given in place of a model's own settings: keyword arguments of `family_of`."""
+
+    high_resolution: dict[str, object]
+    max_sequence_length: int | None
 
 
 class OptimizerRecipe(Section):
@@ -73,13 +92,14 @@ class LoraRecipe(Section):
     """Low-rank adapters of the linear layers `targets` in place of all weights.
 
     A target is the end of a layer's dotted name; null: those that the family names. `weights` are
-    the frozen ones in fewer bits.
+    the frozen ones in fewer bits. `start` is the file or folder of a LoRA to start from.
     """
 
     rank: Annotated[Count, Field(le=1 << 14)] = 16
     alpha: Count = 16
     targets: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     weights: Literal["int8", "nf4"] | None = None
+    start: Text | None = None
 
 
 class BucketsRecipe(Section):
@@ -279,8 +299,8 @@ class Recipe(RunRecipe):
         return self.buckets.longest if self.buckets else None
 
     @property
-    def stored(self) -> dict[str, Any]:
-        """What the cache holds of a photograph: keyword arguments of `build_cache` and others."""
+    def stored(self) -> StoredLatents:
+        """What the cache of a run holds of a photograph."""
         return {
             "resolution": self.resolution,
             "longest": self.longest,
@@ -290,8 +310,8 @@ class Recipe(RunRecipe):
         }
 
     @property
-    def model_options(self) -> dict[str, Any]:
-        """What is given in place of the model's own settings: keyword arguments of `family_of`."""
+    def model_options(self) -> ModelOptions:
+        """What the recipe gives in place of the model's own settings."""
         return {
             "high_resolution": self.high_resolution.model_dump(exclude_none=True),
             "max_sequence_length": self.max_sequence_length,
