@@ -127,13 +127,14 @@ class _Passes(LeastMemory):
             made = max(made, strip_in)
         # What is added is made of rows, if it is not they themselves, in two steps if their number
         # changes.
-        written = copies * strip_out
+        added = counted = 0
         if add is not None and (add.run or not add.source.held):
             read = rows * add.down // add.up * add.source.width * add.source.channels
             resampled = add.up != 1 or add.down != 1
-            written += strip_out + (max(strip_out, read * dtype.itemsize) if resampled else 0)
+            added = strip_out + (max(strip_out, read * dtype.itemsize) if resampled else 0)
         if self.workspace.statistics and dtype.itemsize < 4:  # They are of a copy in float32.
-            written += strip_out * 4 // dtype.itemsize
+            counted = strip_out * 4 // dtype.itemsize
+        written = copies * strip_out + max(added, counted)
         beside = strip_in + max(made, written)
         if strips > 1:
             # The first strip is there until the second one is, and what came of it until the next.
