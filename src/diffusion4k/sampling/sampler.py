@@ -93,7 +93,6 @@ class Sampler:
             self.device,
             model_memory(self.folder) if max_memory is None else max_memory,
             streams_blocks=can_stream(weights),
-            decodes_in_strips=self.family.decodes_in_strips,
         )
         self._adapters = read_loras(
             lora,
