@@ -73,4 +73,4 @@ def test_packed_latents_are_unpacked(tmp_path: Path) -> None:
     family = family_of(tiny_flux(tmp_path / "model"))
     latents = torch.arange(2 * 3 * 4 * 6.0).reshape(2, 3, 4, 6)
     packed = FluxPipeline._pack_latents(latents, 2, 3, 4, 6)
-    assert torch.equal(family.spatial_latents(packed, 6 * 16, 4 * 16), latents)
+    assert torch.equal(family.spatial_latents(packed, None, 6 * 16, 4 * 16), latents)

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.models.folder import read_json
+from diffusion4k.models.folder import component_folder, read_json
 from diffusion4k.support.text_files import shortened
 
-__all__ = ["check_schedule", "shift_of"]
+__all__ = ["check_schedule", "scheduler_config", "shift_of"]
 
 _MOST = 1 << 31
 _LOW, _HIGH = "base_image_seq_len", "max_image_seq_len"
@@ -16,6 +16,11 @@ _SHIFTS = {
     **dict.fromkeys(("shift", "flow_shift", _LOW, _HIGH), 0),
     **dict.fromkeys(("base_shift", "max_shift"), -100),  # logarithms
 }
+
+
+def scheduler_config(model: Path) -> Path:
+    """The file with the configuration of a model's scheduler."""
+    return component_folder(model, "scheduler") / "scheduler_config.json"
 
 
 def check_schedule(path: Path) -> None:
