@@ -181,8 +181,13 @@ def small_autoencoder(recipe: Path, full_size: Path) -> list[str]:
 def _slow(line: str) -> tuple[pytest.MarkDecorator, ...]:
     """What is long at any size; in `make test` the tests of the same verbs stand for it."""
     verbs = ("ablate recipes/", "benchmark recipes/pocket-stages", "demo --side", "dataset stats")
-    own = "train recipes/pocket-wlf.yaml 'objective=" in line and "my_objective" not in line
-    return (pytest.mark.slow,) if own or any(verb in line for verb in verbs) else ()
+    verbs += ("dataset build recipes/pocket-dataset.yaml split",)
+    return (pytest.mark.slow,) if _trains(line) or any(verb in line for verb in verbs) else ()
+
+
+def _trains(line: str) -> bool:
+    """Whether it trains: README's trainings are whole every day, of these the checks are made."""
+    return line.startswith("diffusion4k train ") and "--check" not in line
 
 
 @pytest.mark.parametrize(
@@ -211,6 +216,20 @@ def test_command(page: str, line: str, place: Path, models, monkeypatch, capsys)
         with pytest.raises(SystemExit) as leaving:
             main()
         assert leaving.value.code in (0, None), capsys.readouterr().err
+
+
+TRAININGS = [(page, line) for page, line in COMMANDS if _trains(line)]
+
+
+@pytest.mark.parametrize(("page", "line"), TRAININGS, ids=[f"{p}: {c}" for p, c in TRAININGS])
+def test_a_training_passes_its_checks(
+    page: str, line: str, place: Path, models, monkeypatch, capsys
+) -> None:
+    words = small(shlex.split(line, comments=True)[1:], models[1])
+    monkeypatch.setattr(sys, "argv", ["diffusion4k", *words, "--check"])
+    with pytest.raises(SystemExit) as leaving:
+        main()
+    assert leaving.value.code in (0, None), capsys.readouterr()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])

@@ -28,8 +28,9 @@ def merge(
 ) -> None:
     """Merge a LoRA into its base model: a pipeline folder that `generate` and diffusers load."""
     from diffusion4k.cli.early import check_generation
+    from diffusion4k.sampling.options import SamplingOptions
 
-    check_generation(model, None, None, None, factor=None, lora=lora, init=None)
+    check_generation(model, SamplingOptions(), factor=None, lora=lora, init=None)
 
     from diffusion4k.training.checkpoint.merge import merge_lora
 
