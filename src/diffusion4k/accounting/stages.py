@@ -163,7 +163,7 @@ def decoding_stage(
     factor, family = model.family.factor, model.family
     name = "decoding" if lean else "plain decoding"
     weights = sum(map(_size, tensors_of(autoencoder)))
-    if lean and family.decodes_in_strips:
+    if lean:
         size = height // factor, width // factor
         cost = decode_cost(autoencoder, *size, max_memory, gpu=gpu)
         return PlannedStage(name, {"autoencoder": weights, "activations": cost.memory}, cost.flops)
@@ -183,9 +183,7 @@ def lean_encoding_stage(
     max_memory: int | None = None,
     gpu: bool,
 ) -> PlannedStage:
-    """One picture to latents, strip by strip within `max_memory` bytes where the family can."""
-    if not model.family.decodes_in_strips:
-        return image_encoding_stage(model, width, height, dtype, gpu=gpu)
+    """One picture to latents, strip by strip within `max_memory` bytes."""
     autoencoder = model.autoencoder(dtype)
     cost = encode_cost(autoencoder, height, width, max_memory, gpu=gpu)
     parts = {

@@ -19,8 +19,6 @@ class Autoencoding(ABC):
 
     factor: int
     """F: pixels a side of one latent."""
-    decodes_in_strips: bool = True
-    """Whether the decoder can keep to a memory limit."""
     has_posterior: bool = False
     """Whether the autoencoder's latents are a distribution, from which they can be drawn."""
 

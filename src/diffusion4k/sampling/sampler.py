@@ -92,7 +92,6 @@ class Sampler:
             self.device,
             model_memory(self.folder) if max_memory is None else max_memory,
             streams_blocks=can_stream(weights),
-            decodes_in_strips=self.family.decodes_in_strips,
         )
         self._adapter = read_adapter(lora) if lora else None
         self.lora_scale = 1.0 if lora_scale is None else lora_scale
