@@ -77,6 +77,8 @@ class FamilyContract:
     training_options: ClassVar[dict[str, Any]] = {"guidance_scale": 1.0}
     """Of the stock pipeline's call, for one prediction as in training."""
     guidance_tolerance = 1e-3
+    least_steps = 1
+    """Of the shortest schedule."""
 
     @staticmethod
     def build(folder: Path) -> Path:
@@ -136,7 +138,7 @@ class FamilyContract:
     def test_bfloat16_makes_an_image(self, model: Path) -> None:
         sampler = Sampler(model, dtype="bfloat16")
         size = {"width": self.width, "height": self.height}
-        image = sampler.sample(sampler.settle(Request(PROMPT, steps=1, **size)))
+        image = sampler.sample(sampler.settle(Request(PROMPT, steps=self.least_steps, **size)))
         assert image.size == (self.width, self.height)
         assert np.asarray(image).std() > 1
 
@@ -242,7 +244,7 @@ class FamilyContract:
                         "every": 2,
                         "samples": 2,
                         "prompts": [PROMPT],
-                        "sampling_steps": 1,
+                        "sampling_steps": self.least_steps,
                     },
                 }
             )
@@ -257,12 +259,14 @@ class FamilyContract:
 
         sampler = Sampler(result)
         side = {"width": 128, "height": 64}
-        settings = sampler.settle(Request(PROMPT, seed=1, steps=1, guidance=0, **side))
+        settings = sampler.settle(
+            Request(PROMPT, seed=1, steps=self.least_steps, guidance=0, **side)
+        )
         reloaded = _stock(result)
         assert reloaded.vae_scale_factor == sampler.family.factor
         expected = reloaded(
             prompt=PROMPT,
-            num_inference_steps=1,
+            num_inference_steps=self.least_steps,
             generator=torch.Generator().manual_seed(1),
             output_type="np",
             **side,
@@ -505,7 +509,7 @@ class FamilyContract:
         request = Request(
             PROMPT, 1, width=6 * step, height=4 * step, steps=2, guidance=0.0, draft=3 * step
         )
-        settings = sampler.settle(replace(request, stage_options=options))
+        settings = sampler.settle(request.model_copy(update={"stage_options": options}))
         assert [stage.name for stage in settings.stages or ()] == [
             f"{3 * step}x{2 * step}",
             f"{6 * step}x{4 * step}",
@@ -516,7 +520,9 @@ class FamilyContract:
     def test_little_memory_makes_the_same_image(self, model: Path) -> None:
         few, plain = Sampler(model, memory="low"), Sampler(model)
         side = 2 * few.family.size_step
-        settings = few.settle(Request(PROMPT, width=side, height=side, steps=1, guidance=0))
+        settings = few.settle(
+            Request(PROMPT, width=side, height=side, steps=self.least_steps, guidance=0)
+        )
         assert few.sample(settings).tobytes() == plain.sample(settings).tobytes()
 
     def random_latents(self, stock: Any) -> Tensor:

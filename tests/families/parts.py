@@ -14,6 +14,8 @@ from transformers import (
     Mistral3Config,
     Mistral3ForConditionalGeneration,
     PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
     Qwen3Config,
     Qwen3ForCausalLM,
@@ -33,6 +35,7 @@ __all__ = [
     "tiny_mistral",
     "tiny_qwen",
     "tiny_qwen_tokenizer",
+    "tiny_qwen_vl",
     "tiny_t5",
 ]
 
@@ -127,6 +130,34 @@ def tiny_qwen(
         head_dim=16,
     )
     return tokenizer, kind(config).eval()
+
+
+def tiny_qwen_vl() -> tuple[Qwen2Tokenizer, Qwen2_5_VLForConditionalGeneration]:
+    """Qwen's tokenizer, and a model of width 32 that could read pictures, too."""
+    tokenizer = tiny_qwen_tokenizer()
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": len(tokenizer),
+            "hidden_size": 32,
+            "intermediate_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3]},
+        },
+        vision_config={
+            "depth": 1,
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_heads": 2,
+            "out_hidden_size": 32,
+        },
+        image_token_id=0,
+        video_token_id=1,
+        vision_start_token_id=2,
+        vision_end_token_id=3,
+    )
+    return tokenizer, Qwen2_5_VLForConditionalGeneration(config).eval()
 
 
 def tiny_mistral() -> tuple[PreTrainedTokenizerFast, Mistral3ForConditionalGeneration]:

@@ -77,7 +77,7 @@ class PosteriorFamily(Family):
         return self.normalised(autoencoder, latents)
 
     def decode_latents(self, autoencoder: Any, latents: Tensor) -> Tensor:
-        return autoencoder.decode(self._denormalised(autoencoder, latents)).sample
+        return autoencoder.decode(self.denormalised(autoencoder, latents)).sample
 
     def check_decode_memory(
         self, autoencoder: Any, width: int, height: int, max_memory: int | str | None
@@ -91,7 +91,7 @@ class PosteriorFamily(Family):
     ) -> Iterator[Tensor]:
         from diffusion4k.vae import decode_strips
 
-        latents = self._denormalised(autoencoder, latents)
+        latents = self.denormalised(autoencoder, latents)
         for _, strip in decode_strips(autoencoder, latents, max_memory):
             yield strip
 
@@ -100,7 +100,8 @@ class PosteriorFamily(Family):
         shift, scale = self.shift_and_scale(autoencoder, latents)
         return (latents - shift) * scale
 
-    def _denormalised(self, autoencoder: Any, latents: Tensor) -> Tensor:
+    def denormalised(self, autoencoder: Any, latents: Tensor) -> Tensor:
+        """Normalised latents `(B, C, h, w)` as the autoencoder has them."""
         shift, scale = self.shift_and_scale(autoencoder, latents)
         # Some stock pipelines keep latents in float32 whatever the precision of the rest.
         return (latents / scale + shift).to(autoencoder.dtype)

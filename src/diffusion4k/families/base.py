@@ -20,7 +20,6 @@ from diffusion4k.families.calls import (
     GuidanceKind,
     TransformerCalls,
     config_of,
-    is_guided,
     meta_tensor,
 )
 from diffusion4k.families.component import (
@@ -39,7 +38,12 @@ from diffusion4k.families.defaults import (
     model_defaults,
     model_text_tokens,
 )
-from diffusion4k.families.schedule import check_schedule, scheduler_config, shift_of
+from diffusion4k.families.schedule import (
+    check_schedule,
+    least_steps_of,
+    scheduler_config,
+    shift_of,
+)
 from diffusion4k.families.stages import USUAL, ModelStages, StageOptions
 from diffusion4k.families.text_components import is_tokenizer, load_text_components, stock_class
 from diffusion4k.models.attention import chunk_attention
@@ -64,11 +68,11 @@ __all__ = [
     "Family",
     "GuidanceKind",
     "config_of",
-    "is_guided",
     "meta_tensor",
     "model_settings",
 ]
 
+_OTHER_PARTS = ("transformer", "vae")
 NO_LIMIT = 2**15
 """Longest side in pixels of models whose position embeddings have no end."""
 
@@ -99,6 +103,8 @@ class Family(Autoencoding, TransformerCalls):
     """Classes of diffusers that the scheduler may be of."""
     optional: ClassVar[frozenset[str]] = frozenset()
     """Components that a model may lack."""
+    relatives: ClassVar[Mapping[str, str]] = {}
+    """Pipeline classes of variants that cannot be used here, and what they do instead."""
     checkpoints: tuple[Checkpoint, ...] = ()
     factors: ClassVar[tuple[int, ...]]
     factor_note: ClassVar[str] = ""
@@ -153,7 +159,7 @@ class Family(Autoencoding, TransformerCalls):
             if name in self.optional and not has_component(model, name):
                 continue
             if is_tokenizer(name):
-                needed_entry(model, name, self._whose)
+                needed_entry(model, name, f"{self.name} models")
                 check_tokenizer(component_folder(model, name), chat_template=self.chat_template)
                 continue
             self.class_named(model, name)
@@ -169,7 +175,7 @@ class Family(Autoencoding, TransformerCalls):
         Raises:
             Diffusion4kError: no class, or one that the family does not allow.
         """
-        return named_class(model, component, self._allowed(component), self._whose)
+        return named_class(model, component, self._allowed(component), f"{self.name} models")
 
     def high_resolution(self, model: Path) -> HighResolution:
         """The options for sizes beyond its training: the model's own, or those given for it.
@@ -307,6 +313,10 @@ class Family(Autoencoding, TransformerCalls):
         """
         return shift_of(scheduler_config(model), tokens)
 
+    def least_steps(self, model: Path) -> int:
+        """Steps of the shortest schedule that sampling can make."""
+        return least_steps_of(scheduler_config(model))
+
     def load_scheduler(self, model: Path) -> Any:
         """The scheduler, of the class that the folder names."""
         scheduler = self.class_named(model, "scheduler")
@@ -360,7 +370,7 @@ class Family(Autoencoding, TransformerCalls):
         Without text encoders it takes the conditioning of `encode_text` in place of prompts;
         a `transformer` that is given takes the place of the folder's.
         """
-        text = dict.fromkeys(self._text_names())
+        text = dict.fromkeys(name for name in self.components if name not in _OTHER_PARTS)
         if transformer is None:
             transformer = self.load_transformer(model, dtype=dtype)
         return self._pipeline(
@@ -369,10 +379,6 @@ class Family(Autoencoding, TransformerCalls):
             scheduler=self.load_scheduler(model),
             **(self._text_components(model, dtype) if text_encoders else text),
         )
-
-    @property
-    def _whose(self) -> str:
-        return f"{self.name} models"
 
     def _allowed(self, component: str) -> tuple[str, ...]:
         if component == "scheduler":
@@ -389,11 +395,8 @@ class Family(Autoencoding, TransformerCalls):
     def _load(self, model: Path, name: str, dtype: torch.dtype) -> nn.Module:
         return load_component(self._class(name), component_folder(model, name), dtype=dtype)
 
-    def _text_names(self) -> list[str]:
-        return [name for name in self.components if name not in ("transformer", "vae")]
-
     def _text_components(self, model: Path, dtype: torch.dtype) -> dict[str, Any]:
-        names = self._text_names()
+        names = [name for name in self.components if name not in _OTHER_PARTS]
         absent = [n for n in names if n in self.optional and not has_component(model, n)]
         classes = {name: self.components[name][0] for name in names}
         return load_text_components(

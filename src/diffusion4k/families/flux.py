@@ -56,6 +56,10 @@ class Flux(AutoencoderKLFamily):
         "tokenizer_2": ("transformers.T5TokenizerFast",),
     }
     position_methods: ClassVar[tuple[str, ...]] = ROTARY
+    relatives: ClassVar[Mapping[str, str]] = {
+        "FluxKontextPipeline": "edits a picture that it is given",
+        "FluxFillPipeline": "fills in a part of a picture that it is given",
+    }
     checkpoints = (
         Checkpoint("black-forest-labs/FLUX.1-dev", _NON_COMMERCIAL, gated=True),
         Checkpoint("black-forest-labs/FLUX.1-Krea-dev", _NON_COMMERCIAL, gated=True),

@@ -29,6 +29,10 @@ class Flux2Klein(Flux2Family):
         "text_encoder": ("transformers.Qwen3Model", "Qwen3ForCausalLM"),
         "tokenizer": ("transformers.Qwen2Tokenizer",),
     }
+    relatives: ClassVar[Mapping[str, str]] = {
+        "Flux2KleinKVPipeline": "keeps what it reads of reference pictures from step to step",
+        "Flux2KleinInpaintPipeline": "fills in a part of a picture that it is given",
+    }
     checkpoints = (
         Checkpoint("black-forest-labs/FLUX.2-klein-4B", "Apache-2.0", defaults=_FAST),
         Checkpoint("black-forest-labs/FLUX.2-klein-base-4B", "Apache-2.0"),

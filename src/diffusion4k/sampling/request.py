@@ -130,7 +130,7 @@ def settle(
         _check_prompt(request.negative_prompt, "negative prompt")
     if not 0 <= request.seed < 2**63:
         raise UsageError(f"seed {request.seed}: allowed is 0 to {2**63 - 1}")
-    check_steps(steps)
+    check_steps(steps, family.least_steps(folder))
     if not (math.isfinite(guidance) and guidance >= 0):
         raise UsageError(f"guidance {guidance}: allowed is a number from 0 (0 to 1: off)")
     if guidance_kind == "none" and guidance > 1:
