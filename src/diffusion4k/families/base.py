@@ -126,8 +126,6 @@ class Family(Autoencoding, TransformerCalls):
     """Whether prompts stand in the chat template of the tokenizer."""
     image_to_image_class: str | None = None
     """The stock pipeline that starts from an image; None where diffusers has none."""
-    position_methods: ClassVar[tuple[str, ...]] = ()
-    """What `high_resolution.positions` may be."""
     given_text_tokens: int | None
     """Tokens of the longest text, in place of what a model states; None: the model's."""
 
@@ -196,10 +194,6 @@ class Family(Autoencoding, TransformerCalls):
         return (
             checked(stated | self._given, "high_resolution", UsageError) if self._given else found
         )
-
-    def scale_positions(self, transformer: Any, wanted: HighResolution) -> None:
-        """Change the positions as requested, by one of `position_methods`."""
-        raise NotImplementedError
 
     def settings(self, model: Path) -> dict[str, Any]:
         """What a model trained with them states in `diffusion4k.json`: the folder's and ours."""

@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from diffusion4k.families.spatial import NoiseLevel, SpatialCall, of_samples
+from diffusion4k.models.high_resolution import HighResolution
 
 __all__ = [
     "AfterStep",
@@ -37,6 +38,13 @@ class TransformerCalls(ABC):
     Latents here are normalised and spatial, `(B, C, H/F, W/F)`, however the transformer has them;
     sigma is `(B,)` in [0, 1].
     """
+
+    position_methods: ClassVar[tuple[str, ...]] = ()
+    """What `high_resolution.positions` may be."""
+
+    def scale_positions(self, transformer: Any, wanted: HighResolution) -> None:
+        """Change the positions as requested, by one of `position_methods`."""
+        raise NotImplementedError
 
     @abstractmethod
     def velocity(

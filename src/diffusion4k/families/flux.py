@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
 from diffusion4k.families.base import (
     NO_LIMIT,
-    AfterStep,
     Checkpoint,
     Defaults,
     Family,
@@ -64,6 +63,25 @@ class Flux(AutoencoderKLFamily):
         Checkpoint("black-forest-labs/FLUX.1-dev", _NON_COMMERCIAL, gated=True),
         Checkpoint("black-forest-labs/FLUX.1-Krea-dev", _NON_COMMERCIAL, gated=True),
         Checkpoint("black-forest-labs/FLUX.1-schnell", "Apache-2.0", gated=True),
+        Checkpoint(
+            "zhang0jhon/flux_wavelet",
+            _NON_COMMERCIAL,
+            note="Diffusion-4K's own Flux-12B-WLF: trained at 4096 pixels and F=16",
+        ),
+        Checkpoint(
+            "zhang0jhon/flux_wavelet_v2_sc",
+            _NON_COMMERCIAL,
+            note="Diffusion-4K's second, with a scale-consistent autoencoder",
+            needs="its autoencoder is of its makers' class; `vae train` makes one of ours",
+        ),
+        Checkpoint(
+            "Owen777/UltraFlux-v1",
+            _NON_COMMERCIAL,
+            defaults=Defaults(steps=50, guidance=4.0, width=4096, height=4096),
+            note="UltraFlux: trained at 4096 pixels and F=16, with an autoencoder trained for it",
+            needs="its positions (Resonance 2D RoPE) are of its makers' class; "
+            "--positions yarn --trained-tokens 64 comes nearest",
+        ),
     )
     # The single-stream blocks' MLP as well, which has a name of its own.
     lora_targets = (*Family.lora_targets, "proj_mlp")
@@ -139,17 +157,6 @@ class Flux(AutoencoderKLFamily):
             return_dict=False,
         )[0]
         return unpacked(predicted, height, width)
-
-    def call_arguments(
-        self,
-        conditioning: dict[str, Tensor],
-        *,
-        guidance: float,
-        negative: dict[str, Tensor] | None = None,
-        after_step: AfterStep | None = None,
-    ) -> dict[str, Any]:
-        """Arguments as in all families; the pipeline's `guidance_scale` is the embedded one."""
-        return super().call_arguments(conditioning, guidance=guidance, after_step=after_step)
 
     def spatial_latents(self, latents: Tensor, autoencoder: Any, width: int, height: int) -> Tensor:
         """Packed latents `(B, tokens, 4C)` as `(B, C, height/F, width/F)`."""
