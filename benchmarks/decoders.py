@@ -3,6 +3,7 @@
     python benchmarks/decoders.py                            # 2048x2048 in bfloat16, and errors
     python benchmarks/decoders.py dc --size 4096 --methods strips
     python benchmarks/decoders.py --dtype float32 --methods plain strips
+    python benchmarks/decoders.py --planned                  # memory alone, nothing is decoded
     python benchmarks/decoders.py --table                    # of what was measured, in Markdown
 
 Each decode runs in a process of its own, at the autoencoder's published size with random weights,
@@ -16,12 +17,12 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from common import RESULTS, peak_memory, resident_memory, save
+from common import GIB, RESULTS, peak_memory, resident_memory, save
 from diffusers import (
     AutoencoderDC,
     AutoencoderKL,
@@ -32,11 +33,14 @@ from diffusers import (
 from diffusers.models.autoencoders.autoencoder_kl_qwenimage21 import AutoencoderKLQwenImage21
 from torch import Tensor, nn
 
+from diffusion4k.accounting.computation import FusedAttention
+from diffusion4k.accounting.tracker import CostTracker, cpu_workspace
 from diffusion4k.models.published import published_config
 from diffusion4k.vae import lean_decode
+from diffusion4k.vae.cost import decode_cost
 from diffusion4k.vae.layouts import layout_of
 
-# Wan 2.2's, which FIBO uses, and the encoder of which is not measured here.
+# Wan 2.2's, which FIBO uses.
 WAN_22: dict[str, Any] = {
     "base_dim": 160,
     "decoder_base_dim": 256,
@@ -171,13 +175,42 @@ def benchmark(name: str, options: argparse.Namespace) -> None:
         save(stem, result)
 
 
+def planned(names: Sequence[str], budget: str) -> None:
+    """Peak of feature maps, and computations, of decodes that are run on sizes alone."""
+    results: dict[str, Any] = {"max_memory": budget}
+    for name in names:
+        for dtype in (torch.bfloat16, torch.float32):
+            with torch.device("meta"):
+                vae = AUTOENCODERS[name]().to(dtype).eval()
+            for size in (2048, 4096):
+                results[f"{name}, {size}, {str(dtype)[6:]}"] = plan = plan_of(vae, size, budget)
+                print(name, size, dtype, plan, flush=True)
+    save("decoders_planned", results)
+
+
+def plan_of(vae: Any, size: int, budget: str) -> dict[str, float]:
+    """What plain decoding and strips take for one image, without the weights."""
+    layout = layout_of(vae)
+    side = size // layout.factor(vae)
+    shape = (1, layout.latent_channels(vae), *([1] if layout.has_frames else []), side, side)
+    with CostTracker(cpu_workspace) as plain, FusedAttention(), torch.no_grad():
+        vae.decode(torch.empty(shape, dtype=vae.dtype, device="meta"))
+    strips = decode_cost(vae, side, side, budget)
+    return {
+        "plain_gib": round(plain.peak / GIB, 2),
+        "strips_gib": round(strips.memory / GIB, 2),
+        "plain_tflop": round(plain.flops / 1e12, 1),
+        "strips_tflop": round(strips.flops / 1e12, 1),
+    }
+
+
 def table(folder: Path) -> str:
     """What was measured, a line for each autoencoder, size and method."""
     lines = [
         "| autoencoder | image | | time | peak memory | largest error |",
         "|---|---|---|---|---|---|",
     ]
-    for path in sorted(folder.glob("decoders_*.json")):
+    for path in sorted(folder.glob("decoders_*_*.json")):
         result = json.loads(path.read_text())["result"]
         plain = result.get("plain")
         for method in METHODS:
@@ -203,12 +236,15 @@ def main() -> None:
     parser.add_argument("--max-memory", default="1GiB", help="of the strips")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--error-size", type=int, default=0, help="also the error in float32")
+    parser.add_argument("--planned", action="store_true", help="memory by sizes alone")
     parser.add_argument("--table", action="store_true", help="print the published results")
     parser.add_argument("--only", choices=METHODS, help=argparse.SUPPRESS)
     parser.add_argument("--image", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.table:
         print(table(Path(__file__).with_name("results")))
+    elif options.planned:
+        planned(options.names or list(AUTOENCODERS), options.max_memory)
     elif options.only:
         decode(options.names[0], options.only, options)
     else:

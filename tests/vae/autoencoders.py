@@ -74,7 +74,7 @@ AUTOENCODERS: dict[str, Any] = {
     "flux2": _made(AutoencoderKLFlux2(latent_channels=8, **_KL)),
     "wan 2.1": _made(AutoencoderKLWan(**_CAUSAL)),
     "wan 2.2": _made(AutoencoderKLWan(**_CAUSAL, **_RESIDUAL, patch_size=2)),
-    "qwen": _made(AutoencoderKLQwenImage(**_CAUSAL, attn_scales=[0.5])),
+    "qwen": _made(AutoencoderKLQwenImage(**_CAUSAL)),
     "qwen 2.1": _made(AutoencoderKLQwenImage21(**_CAUSAL, decoder_base_dim=12)),
     "dc": _made(AutoencoderDC(**_DC)),
     "dc, convolutions": _made(AutoencoderDC(**_DC, **_CONV, **_SHORT)),

@@ -123,9 +123,12 @@ class _Passes(LeastMemory):
         # The strip before is there until the next one is, and a pixel shuffle makes a copy.
         copies = 2 if layer.outputs_per_step > 1 else 1
         made = (copies + (strips > 1)) * strip_out + pixels_out * layer.working
-        # Added to it is a copy of rows, if not they themselves; statistics are of a float32 copy.
+        # What is added is made of rows, if it is not they themselves; statistics are of a float32
+        # copy.
         written = strip_out
-        written += strip_out if add is not None and (add.run or not add.source.held) else 0
+        if add is not None and (add.run or not add.source.held):
+            read = rows * add.down // add.up * add.source.width * add.source.channels
+            written += strip_out + (max(strip_out, read * dtype.itemsize) if add.run else 0)
         if self.workspace.statistics and dtype.itemsize < 4:
             written += strip_out * 4 // dtype.itemsize
         beside = strip_in + max(strip_in + strip_out, made, written)
