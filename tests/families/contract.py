@@ -263,7 +263,7 @@ class FamilyContract:
             Request(PROMPT, seed=1, steps=self.least_steps, guidance=0, **side)
         )
         reloaded = _stock(result)
-        assert reloaded.vae_scale_factor == sampler.family.factor
+        assert self.stock_factor(reloaded) == sampler.family.factor
         expected = reloaded(
             prompt=PROMPT,
             num_inference_steps=self.least_steps,
@@ -525,9 +525,13 @@ class FamilyContract:
         )
         assert few.sample(settings).tobytes() == plain.sample(settings).tobytes()
 
+    def stock_factor(self, stock: Any) -> int:
+        """Pixels a side of one latent, by the stock pipeline."""
+        return stock.vae_scale_factor
+
     def random_latents(self, stock: Any) -> Tensor:
         """Normalised latents of the size of the test."""
-        factor, channels = stock.vae_scale_factor, stock.vae.config.latent_channels
+        factor, channels = self.stock_factor(stock), stock.vae.config.latent_channels
         generator = torch.Generator().manual_seed(2)
         size = (self.height // factor, self.width // factor)
         return torch.randn(1, channels, *size, generator=generator)

@@ -13,6 +13,7 @@ from transformers import (
     GemmaTokenizer,
     Mistral3Config,
     Mistral3ForConditionalGeneration,
+    Mistral3Model,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
@@ -160,8 +161,13 @@ def tiny_qwen_vl() -> tuple[Qwen2Tokenizer, Qwen2_5_VLForConditionalGeneration]:
     return tokenizer, Qwen2_5_VLForConditionalGeneration(config).eval()
 
 
-def tiny_mistral() -> tuple[PreTrainedTokenizerFast, Mistral3ForConditionalGeneration]:
-    """A tokenizer on single bytes with Mistral's marks, and a model of width 16 and 31 layers.
+def tiny_mistral(
+    kind: type[Mistral3Model]
+    | type[Mistral3ForConditionalGeneration] = Mistral3ForConditionalGeneration,
+    *,
+    layers: int = 31,
+) -> tuple[PreTrainedTokenizerFast, Mistral3Model | Mistral3ForConditionalGeneration]:
+    """A tokenizer on single bytes with Mistral's marks, and a model of width 16.
 
     Its chat template takes messages of parts, as FLUX.2's stock pipeline writes them.
     """
@@ -191,7 +197,7 @@ def tiny_mistral() -> tuple[PreTrainedTokenizerFast, Mistral3ForConditionalGener
             "vocab_size": len(tokens),
             "hidden_size": 16,
             "intermediate_size": 16,
-            "num_hidden_layers": 31,
+            "num_hidden_layers": layers,
             "num_attention_heads": 2,
             "num_key_value_heads": 1,
             "head_dim": 8,
@@ -208,4 +214,4 @@ def tiny_mistral() -> tuple[PreTrainedTokenizerFast, Mistral3ForConditionalGener
         },
         image_token_index=0,
     )
-    return tokenizer, Mistral3ForConditionalGeneration(config).eval()
+    return tokenizer, kind(config).eval()

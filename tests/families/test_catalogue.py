@@ -29,6 +29,7 @@ def test_known_models() -> None:
         "flux2",
         "flux2-klein",
         "qwen-image",
+        "ernie-image",
         "pixart",
         "sana",
         "z-image",
@@ -40,7 +41,7 @@ def test_known_models() -> None:
     sana = by_id["Efficient-Large-Model/Sana_1600M_4Kpx_BF16_diffusers"]
     assert sana.defaults == Defaults(20, 4.5, 4096, 4096)
     assert by_id["Tongyi-MAI/Z-Image"].defaults == Defaults(50, 4.0, 4096, 4096)
-    assert len(families()) == 8
+    assert len(families()) == 9
     klein = by_id["black-forest-labs/FLUX.2-klein-4B"]
     assert klein.licence == "Apache-2.0" and klein.factors == (8,)
     assert klein.defaults == Defaults(4, 0.0, 2048, 2048)

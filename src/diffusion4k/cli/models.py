@@ -30,7 +30,7 @@ def models(
     """List what `--model` accepts.
 
     First every family with the checkpoints it is known to accept, their
-    sampling defaults and licences, and what is special about them, then the models on this machine: the
+    sampling defaults, licences and what is special, then the models on this machine: the
     bundled one, those in the hub's cache and those in the given folders.
     """
     from diffusion4k.cli.early import require_folder

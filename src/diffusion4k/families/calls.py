@@ -46,6 +46,10 @@ class TransformerCalls(ABC):
         """Change the positions as requested, by one of `position_methods`."""
         raise NotImplementedError
 
+    def unseen_layers(self, transformer: Any) -> list[str]:
+        """Names of layers whose output the prediction does not depend on."""
+        return []
+
     @abstractmethod
     def velocity(
         self, transformer: nn.Module, noisy: Tensor, sigma: Tensor, conditioning: dict[str, Tensor]

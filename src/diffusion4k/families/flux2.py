@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from diffusion4k.families.autoencoder_kl import PosteriorFamily
+from diffusion4k.families.autoencoder_kl_flux2 import AUTOENCODER_KL_FLUX2, AutoencoderKLFlux2Family
 from diffusion4k.families.base import (
     NO_LIMIT,
     Checkpoint,
@@ -41,15 +41,13 @@ _MOST_BLOCKS = 48
 NON_COMMERCIAL = "FLUX Non-Commercial License"
 FLUX2_PARTS = {
     "transformer": ("diffusers.Flux2Transformer2DModel",),
-    "vae": ("diffusers.AutoencoderKLFlux2",),
+    "vae": AUTOENCODER_KL_FLUX2,
 }
 
 
-class Flux2Family(PosteriorFamily):
+class Flux2Family(AutoencoderKLFlux2Family):
     """What both layouts have in common."""
 
-    factors: ClassVar[tuple[int, ...]] = (8,)
-    factor_note = "a token of theirs is 16x16 pixels already, without a partition"
     chat_template = True
     position_methods: ClassVar[tuple[str, ...]] = ROTARY
     # A single-stream block has one layer before attention and MLP, and one behind, whose name is
@@ -92,15 +90,6 @@ class Flux2Family(PosteriorFamily):
         sigmas = torch.linspace(1.0, 1 / steps, steps).tolist()
         scheduler.set_timesteps(sigmas=sigmas, mu=mu, device=latents.device)
 
-    def shift_and_scale(self, autoencoder: Any, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Of each channel of a token, `(1, 32, h, w)`: a pattern of 2x2 latents."""
-        norm, epsilon = autoencoder.bn, autoencoder.config.batch_norm_eps
-        found = torch.stack([norm.running_mean, torch.rsqrt(norm.running_var + epsilon)])
-        pattern = nn.functional.pixel_shuffle(found[:, :, None, None], 2).to(latents)
-        rows, columns = (side // 2 for side in latents.shape[-2:])
-        shift, scale = pattern.repeat(1, 1, rows, columns).split(1)
-        return shift, scale
-
     @torch.no_grad()
     def encode_text(
         self, text_encoders: Any, captions: list[str], *, negative: bool = False
@@ -134,10 +123,6 @@ class Flux2Family(PosteriorFamily):
             return_dict=False,
         )[0]
         return unpacked(predicted, height, width)
-
-    def pipeline_latents(self, latents: Tensor) -> Tensor:
-        """With the channels of a token, `(B, 4C, h/2, w/2)`."""
-        return nn.functional.pixel_unshuffle(latents, 2)
 
     def spatial_call(
         self, transformer: Any, arguments: dict[str, Any], rows: int, columns: int

@@ -7,7 +7,7 @@
   scaled by numbers in its configuration. They are packed as FLUX.1's: a token is 16x16 pixels.
 - Prediction: the transformer gives the velocity `noise - latents` itself, at `sigma`.
 - Guidance: classifier-free, after which each token of the prediction gets the norm that it had with
-  the prompt alone; the stock pipeline does it. The empty prompt is a blank, as its makers advise.
+  the prompt alone, by the stock pipeline. The empty prompt is a blank, as its makers advise.
 - Positions are counted from the middle of the picture; text follows behind the longer half.
 """
 
@@ -110,12 +110,9 @@ class QwenImage(PosteriorFamily):
         self, text_encoders: Any, captions: list[str], *, negative: bool = False
     ) -> dict[str, Tensor]:
         """Stock `encode_prompt`, padded: `prompt_embeds (B, 512, D)` and `prompt_embeds_mask`."""
-        length = text_encoders.max_sequence_length
-        embeds, mask = text_encoders.encode_prompt(
-            [caption or " " for caption in captions],
-            device=text_encoders.text_encoder.device,
-            max_sequence_length=length,
-        )
+        length, device = text_encoders.max_sequence_length, text_encoders.text_encoder.device
+        texts = [caption or " " for caption in captions]
+        embeds, mask = text_encoders.encode_prompt(texts, device, max_sequence_length=length)
         if mask is None:  # the stock pipeline's word for all of them
             mask = torch.ones(embeds.shape[:2], dtype=torch.int64, device=embeds.device)
         behind = length - embeds.shape[1]
@@ -131,6 +128,11 @@ class QwenImage(PosteriorFamily):
             "prompt_embeds": meta_tensor(*shape, width),
             "prompt_embeds_mask": meta_tensor(*shape, dtype=torch.int64),
         }
+
+    def unseen_layers(self, transformer: Any) -> list[str]:
+        """Those of the last block that work on the text alone."""
+        last = f"transformer_blocks.{len(transformer.transformer_blocks) - 1}"
+        return [f"{last}.attn.to_add_out", f"{last}.txt_mlp"]
 
     def velocity(
         self, transformer: nn.Module, noisy: Tensor, sigma: Tensor, conditioning: dict[str, Tensor]
