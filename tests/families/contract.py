@@ -79,6 +79,8 @@ class FamilyContract:
     guidance_tolerance = 1e-3
     least_steps = 1
     """Of the shortest schedule."""
+    sigma = 0.6
+    """At which the velocity is compared."""
 
     @staticmethod
     def build(folder: Path) -> Path:
@@ -95,6 +97,10 @@ class FamilyContract:
     def packed(self, stock: Any, latents: Tensor) -> Tensor:
         """Latents as the stock pipeline's `latents` argument takes them."""
         return latents
+
+    def from_sigma(self, sigma: float) -> dict[str, Any]:
+        """Arguments of the stock pipeline's call, for a schedule that begins there."""
+        return {"sigmas": [sigma]}
 
     def stock_guidance(self, stock: Any, guidance: float, negative: str = "") -> dict[str, Any]:
         """Guidance and negative prompt as arguments of the stock pipeline's call."""
@@ -147,14 +153,14 @@ class FamilyContract:
         family = family_of(model, self.factor)
         stock = _stock(model)
         stock.scheduler = FlowMatchEulerDiscreteScheduler()
-        sigma = 0.6
+        sigma = self.sigma
         noisy = self.random_latents(stock)
         stepped = stock(
             prompt=PROMPT,
             width=self.width,
             height=self.height,
             num_inference_steps=1,
-            sigmas=[sigma],
+            **self.from_sigma(sigma),
             latents=self.packed(stock, noisy),
             output_type="latent",
             **self.stock_options | self.training_options,

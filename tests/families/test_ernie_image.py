@@ -47,6 +47,11 @@ class TestErnieImage(FamilyContract):
     factor = None
     build = staticmethod(tiny_ernie_image)
     stock_options: ClassVar = {"use_pe": False}
+    sigma = 1.0
+
+    def from_sigma(self, sigma: float) -> dict[str, Any]:
+        """The stock pipeline takes no schedule: that of one step begins at 1."""
+        return {}
 
     def stock_factor(self, stock: Any) -> int:
         """The stock pipeline counts pixels of a token."""

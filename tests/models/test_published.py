@@ -27,6 +27,7 @@ PARAMETERS = {
     ("black-forest-labs/FLUX.2-klein-4B", "transformer"): 3_875_544_576,
     ("black-forest-labs/FLUX.2-klein-base-9B", "transformer"): 9_078_581_248,
     ("Qwen/Qwen-Image", "transformer"): 20_430_401_088,
+    ("baidu/ERNIE-Image-Turbo", "transformer"): 8_033_490_048,
     ("stabilityai/stable-diffusion-3-medium-diffusers", "vae"): 83_819_683,
     ("PixArt-alpha/PixArt-Sigma-XL-2-2K-MS", "vae"): 83_653_863,
     ("Efficient-Large-Model/Sana_1600M_4Kpx_BF16_diffusers", "vae"): 312_250_275,
@@ -40,6 +41,7 @@ PARAMETERS = {
     ("black-forest-labs/FLUX.2-dev", "text_encoder"): 24_011_361_280,
     ("black-forest-labs/FLUX.2-klein-9B", "text_encoder"): 7_568_405_504,
     ("Qwen/Qwen-Image", "text_encoder"): 8_292_166_656,
+    ("baidu/ERNIE-Image", "text_encoder"): 3_849_090_048,
 }
 
 
