@@ -18,6 +18,8 @@ from torch import Tensor
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Defaults, family_of
 from diffusion4k.sampling import Request, Sampler
+from diffusion4k.training.check import check_recipe
+from diffusion4k.training.recipe.recipe import Recipe
 from tests.families.contract import FamilyContract
 from tests.families.parts import tiny_qwen_vl
 
@@ -125,6 +127,12 @@ class TestQwenImage(FamilyContract):
         """Its schedule ends at a stated noise level, and cannot begin there, too."""
         with pytest.raises(UsageError, match="steps 1: allowed is 2 to"):
             Sampler(model).settle(Request("a cat", steps=1, width=64, height=64))
+        keys = {"model": str(model), "data": "pocket", "output": "run", "steps": 1}
+        recipe = Recipe.model_validate(
+            keys | {"resolution": 64, "validation": {"prompts": ["a cat"], "sampling_steps": 1}}
+        )
+        with pytest.raises(UsageError, match=r"sampling_steps: found 1, allowed .* at least 2"):
+            check_recipe(recipe, family_of(model), model)
 
     def test_sizes(self, model: Path) -> None:
         family = family_of(model)
