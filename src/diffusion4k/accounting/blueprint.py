@@ -109,7 +109,7 @@ class Blueprint:
     @cached_property
     def latent_channels(self) -> int:
         """Channels of a latent."""
-        return self.autoencoder().config.latent_channels
+        return self.autoencoder().config[self.family.channels_key]
 
     def at_factor(self, factor: int) -> "Blueprint":
         """The same model at another factor, the same one each time.

@@ -7,8 +7,9 @@ transformer comes, as `generate` and `train` do it.
 import math
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,7 @@ __all__ = [
 # Latents of the whole image that stand beside the windows, for each sample twice (what is cut, and
 # what is put together) and once each: those of the sampler, of the stage before, and in between.
 _BESIDE_WINDOWS = 3
+_AUTOCAST = torch.autocast
 
 
 @dataclass(frozen=True)
@@ -219,10 +221,16 @@ def counting(
         warnings.simplefilter("ignore", UserWarning)
         tracker = stack.enter_context(CostTracker(gpu_workspace if gpu else cpu_workspace))
         stack.enter_context(FusedAttention())
+        stack.enter_context(mock.patch.object(torch, "autocast", _autocast))
         for mode in modes:
             if mode is not None:
                 stack.enter_context(mode)
         yield tracker
+
+
+def _autocast(device_type: str, *args: object, **options: object) -> AbstractContextManager[object]:
+    """`torch.autocast`, and nothing on the meta device, which it refuses even to turn it off."""
+    return nullcontext() if device_type == "meta" else _AUTOCAST(device_type, *args, **options)
 
 
 def stage_of(name: str, tracker: CostTracker) -> PlannedStage:

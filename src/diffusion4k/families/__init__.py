@@ -86,6 +86,12 @@ def unchecked_family_of(
         UsageError: a factor that the family cannot do.
     """
     name = model_index(model)["_class_name"]
+    for kind in families().values():
+        if does := kind.relatives.get(name):
+            raise Diffusion4kError(
+                f"{model}: a {name} {does}, and images are made from text alone here: take a model "
+                f"of a {kind.pipeline_class}, like {kind.checkpoints[0].hub_id}"
+            )
     if name not in families():
         raise Diffusion4kError(
             f"{model}: pipeline class {name} is not supported; supported: "

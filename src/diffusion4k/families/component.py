@@ -177,16 +177,29 @@ def check_class(component: Path, allowed: Collection[str]) -> None:
         )
 
 
-def check_tokenizer(folder: Path) -> None:
+def check_tokenizer(folder: Path, *, chat_template: bool = False) -> None:
     """Refuse a tokenizer without its vocabulary, in place of which transformers takes an empty one.
 
+    Args:
+        chat_template: whether it needs a chat template, too.
+
     Raises:
-        Diffusion4kError: no such folder, or none of the files that hold a vocabulary.
+        Diffusion4kError: no such folder, none of the files that hold a vocabulary, or none that
+            holds a chat template.
     """
     if not folder.is_dir():
         raise missing(folder)
     if not any((folder / name).is_file() for name in _VOCABULARIES):
         raise missing(folder, f"vocabulary ({', '.join(_VOCABULARIES)})")
+    if chat_template and not _has_chat_template(folder):
+        raise missing(folder, "chat template (chat_template.jinja, or a key of tokenizer_config)")
+
+
+def _has_chat_template(folder: Path) -> bool:
+    if any((folder / f"chat_template.{suffix}").is_file() for suffix in ("jinja", "json")):
+        return True
+    config = folder / "tokenizer_config.json"
+    return config.is_file() and bool(read_json(config).get("chat_template"))
 
 
 def check_vocabulary(folder: Path, tokenizer: Any, text_encoder: Any) -> None:

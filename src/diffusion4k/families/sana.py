@@ -54,7 +54,11 @@ class Sana(Family):
     checkpoints = (
         Checkpoint("Efficient-Large-Model/Sana_1600M_1024px_BF16_diffusers", _NVIDIA),
         Checkpoint("Efficient-Large-Model/Sana_1600M_2Kpx_BF16_diffusers", _NVIDIA),
-        Checkpoint("Efficient-Large-Model/Sana_1600M_4Kpx_BF16_diffusers", _NVIDIA),
+        Checkpoint(
+            "Efficient-Large-Model/Sana_1600M_4Kpx_BF16_diffusers",
+            _NVIDIA,
+            note="trained at 4096 pixels: 128x128 tokens of its own F=32",
+        ),
     )
     factors: ClassVar[tuple[int, ...]] = (32,)
     patch_size: ClassVar[int] = 1

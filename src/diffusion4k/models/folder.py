@@ -32,6 +32,7 @@ __all__ = [
     "SETTINGS",
     "bundled_models",
     "component_folder",
+    "components_of",
     "has_component",
     "index_entry",
     "is_model_folder",
@@ -201,6 +202,18 @@ def model_index(folder: Path) -> dict[str, Any]:
     if not isinstance(index.get("_class_name"), str):
         raise Diffusion4kError(f"{path}: `_class_name` is missing: it names the pipeline class")
     return index
+
+
+def components_of(folder: Path) -> list[str]:
+    """Names in `model_index.json` of the components that the folder has.
+
+    Beside them stand settings of the pipeline, which are no pair of names.
+    """
+    return [
+        name
+        for name, entry in model_index(folder).items()
+        if isinstance(entry, list) and len(entry) == 2 and all(isinstance(e, str) for e in entry)
+    ]
 
 
 def has_component(folder: Path, component: str) -> bool:

@@ -20,7 +20,7 @@ from diffusion4k.accounting.stages import (
     text_encoding_stage,
 )
 from diffusion4k.errors import UsageError
-from diffusion4k.families.base import is_guided
+from diffusion4k.families.calls import is_guided
 from diffusion4k.families.defaults import model_memory
 from diffusion4k.models.published import count_parameters
 from diffusion4k.planning.plan import Change, Plan, fits_device, overhead, seconds_once

@@ -89,6 +89,7 @@ def recipe_checks(recipe: Recipe, family: Family, model: Path) -> list[Callable[
             "validation.width": settings.width or 0,
             "validation.height": settings.height or 0,
         }
+        checks.append(partial(_check_sampling_steps, settings.sampling_steps, family, model))
     checks += [partial(check_side, key, side, largest, recipe.model) for key, side in sides.items()]
     return checks
 
@@ -108,6 +109,14 @@ def _check_objective(
 
 def _check_timesteps(recipe: Recipe, family: Family, model: Path) -> None:
     check_own_distribution(recipe, build_timesteps(recipe, family, model))
+
+
+def _check_sampling_steps(steps: int | None, family: Family, model: Path) -> None:
+    if steps is not None and steps < (least := family.least_steps(model)):
+        raise UsageError(
+            f"validation.sampling_steps: found {steps}, allowed a number of at least {least}, as "
+            "the model's schedule needs"
+        )
 
 
 def _check_engine(recipe: Recipe) -> None:

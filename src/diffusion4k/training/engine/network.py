@@ -23,6 +23,8 @@ __all__ = ["load_network"]
 def load_network(recipe: Recipe, family: Family, model: Path, device: torch.device) -> ModelMixin:
     """The transformer as the model has it; what is trained takes gradients.
 
+    Layers whose output nothing sees do not: there are none for them.
+
     Trained weights are float32 whatever the precision: the steps of a learning rate of 1e-6 are
     smaller than bfloat16's spacing and would be lost. Frozen ones have the precision of the
     computations or fewer bits, as nothing is added to them.
@@ -44,6 +46,8 @@ def load_network(recipe: Recipe, family: Family, model: Path, device: torch.devi
         )
         if adapter.start:
             start_from(transformer, read_adapter(adapter.start))
+    for name in family.unseen_layers(transformer):
+        transformer.get_submodule(name).requires_grad_(False)
     transformer.train()
     if recipe.precision == "fp8":
         to_float8(transformer)
