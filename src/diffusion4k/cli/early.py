@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from diffusion4k.errors import UsageError
-from diffusion4k.models.folder import bundled_models, resolve
+from diffusion4k.families import resolve
+from diffusion4k.models.folder import bundled_models
 from diffusion4k.sampling.sizes import check_steps
 from diffusion4k.support.multiples import PATCH, nearest_multiples
 

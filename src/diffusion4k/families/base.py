@@ -17,11 +17,11 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.autoencoding import Autoencoding
 from diffusion4k.families.calls import AfterStep, GuidanceKind, TransformerCalls, is_guided
 from diffusion4k.families.component import (
+    SINGLE_FILE,
     check_class,
     check_tokenizer,
     check_weights,
     load_component,
-    load_single_file,
     loading,
     named_class,
 )
@@ -33,6 +33,7 @@ from diffusion4k.families.defaults import (
     model_text_tokens,
 )
 from diffusion4k.families.schedule import check_schedule, shift_of
+from diffusion4k.families.single_file import load_single_file
 from diffusion4k.families.stages import USUAL, ModelStages, StageOptions
 from diffusion4k.families.text_components import is_tokenizer, load_text_components, stock_class
 from diffusion4k.models.attention import chunk_attention
@@ -47,6 +48,7 @@ from diffusion4k.models.folder import (
     transformer_config,
 )
 from diffusion4k.models.high_resolution import HighResolution
+from diffusion4k.models.layout import Layout
 
 __all__ = [
     "NO_LIMIT",
@@ -107,6 +109,8 @@ class Family(Autoencoding, TransformerCalls):
     )
     """Ends of the names of the linear layers that LoRA adapts by default:
     attention and MLP as diffusers names them, and those of a text stream where there is one."""
+    layout: ClassVar[Layout | None] = None
+    """The transformer's original layout, if one is known."""
     image_to_image_class: str | None = None
     """The stock pipeline that starts from an image; None where diffusers has none."""
     position_methods: ClassVar[tuple[str, ...]] = ()
@@ -259,17 +263,15 @@ class Family(Autoencoding, TransformerCalls):
     ) -> nn.Module:
         """The transformer alone.
 
-        `weights` (a checkpoint or a GGUF file) may hold it in place of the model. `quantization` is
-        a quantisation configuration of diffusers.
+        `weights` (a checkpoint or file) may hold it; `quantization` is diffusers' configuration.
         """
-        options = {"dtype": dtype, "quantization": quantization}
-        if weights and weights.is_file():
-            transformer = load_single_file(
-                self._class("transformer"), weights, model / "transformer", **options
-            )
+        kind, options = self._class("transformer"), {"dtype": dtype, "quantization": quantization}
+        component = model / "transformer"
+        file = weights or (component / SINGLE_FILE).resolve()
+        if file.is_file():
+            transformer = load_single_file(kind, file, component, layout=self.layout, **options)
         else:
-            component = (weights or model) / "transformer"
-            transformer = load_component(self._class("transformer"), component, **options)
+            transformer = load_component(kind, (weights or model) / "transformer", **options)
         wanted = self.high_resolution(model)
         if wanted.positions is not None:
             self.scale_positions(transformer, wanted)
