@@ -48,7 +48,7 @@ from diffusion4k.models.folder import (
     transformer_config,
 )
 from diffusion4k.models.high_resolution import HighResolution
-from diffusion4k.models.layout import Layout
+from diffusion4k.models.layout import original_layout
 
 __all__ = [
     "NO_LIMIT",
@@ -109,8 +109,6 @@ class Family(Autoencoding, TransformerCalls):
     )
     """Ends of the names of the linear layers that LoRA adapts by default:
     attention and MLP as diffusers names them, and those of a text stream where there is one."""
-    layout: ClassVar[Layout | None] = None
-    """The transformer's original layout, if one is known."""
     image_to_image_class: str | None = None
     """The stock pipeline that starts from an image; None where diffusers has none."""
     position_methods: ClassVar[tuple[str, ...]] = ()
@@ -265,11 +263,13 @@ class Family(Autoencoding, TransformerCalls):
 
         `weights` (a checkpoint or file) may hold it; `quantization` is diffusers' configuration.
         """
-        kind, options = self._class("transformer"), {"dtype": dtype, "quantization": quantization}
+        kind = self._class("transformer")
+        options = {"dtype": dtype, "quantization": quantization}
         component = model / "transformer"
         file = weights or (component / SINGLE_FILE).resolve()
         if file.is_file():
-            transformer = load_single_file(kind, file, component, layout=self.layout, **options)
+            layout = original_layout(self.name)
+            transformer = load_single_file(kind, file, component, layout=layout, **options)
         else:
             transformer = load_component(kind, (weights or model) / "transformer", **options)
         wanted = self.high_resolution(model)

@@ -24,6 +24,7 @@ from diffusion4k.families.component import SINGLE_FILE
 from diffusion4k.families.single_file import Reading, names_in, reading_of, shapes_of
 from diffusion4k.families.text_components import stock_class
 from diffusion4k.models.folder import PARTS_FROM, SETTINGS, read_json, resolve
+from diffusion4k.models.layout import original_layout
 from diffusion4k.models.published import published_config, published_models
 from diffusion4k.support.tensor_file import TensorFile
 from diffusion4k.support.text_files import json_of
@@ -119,18 +120,19 @@ def _family_of(file: TensorFile) -> "type[Family]":
     from diffusion4k.families import families
 
     known: dict[str, int] = {}
-    with_layout = {each.name: each for each in families().values() if each.layout}
-    for name, family in with_layout.items():
-        layout = family.layout
-        names = names_in(file, layout)
-        known[name] = sum(layout.is_original(n) or layout.is_ours(n) for n in names)
+    by_name = {each.name: each for each in families().values()}
+    names: dict[str, str] = {}
+    for name in by_name:
+        if layout := original_layout(name):
+            names = names_in(file, layout)
+            known[name] = sum(layout.is_original(n) or layout.is_ours(n) for n in names)
     best = max(known, key=lambda name: known[name])
-    if 2 * known[best] < len(names_in(file, with_layout[best].layout)):
+    if not known[best] or 2 * known[best] < len(names):
         raise Diffusion4kError(
             f"{file.path}: not a transformer of {', '.join(known)}: its first layer is "
             f"{next(iter(file.tensors), 'none')}: give a file of one, or a model folder"
         )
-    found: type[Family] = with_layout[best]
+    found: type[Family] = by_name[best]
     return found
 
 
@@ -155,7 +157,7 @@ def _reading(
         raise Diffusion4kError(
             f"{file.path}: the configuration in its header fits no {kind.__name__}: {error}"
         ) from None
-    return reading_of(file, family.layout, shapes_of(network), whose)
+    return reading_of(file, original_layout(family.name), shapes_of(network), whose)
 
 
 def _class_name(family: "type[Family]") -> str:

@@ -28,7 +28,6 @@ from diffusion4k.families.base import (
     config_of,
     meta_tensor,
 )
-from diffusion4k.families.flux_layout import FLUX
 from diffusion4k.families.spatial import NoiseLevel, SpatialCall, of_samples
 from diffusion4k.models.folder import (
     transformer_config,
@@ -47,7 +46,6 @@ class Flux(AutoencoderKLFamily):
 
     name = "flux"
     pipeline_class = "FluxPipeline"
-    layout = FLUX
     components: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "transformer": ("diffusers.FluxTransformer2DModel",),
         "vae": AUTOENCODER_KL,

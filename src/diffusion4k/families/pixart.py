@@ -31,7 +31,6 @@ from torch import Tensor, nn
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
 from diffusion4k.families.base import NO_LIMIT, AfterStep, Checkpoint, Defaults, meta_tensor
-from diffusion4k.families.pixart_layout import PIXART
 from diffusion4k.families.spatial import NoiseLevel
 from diffusion4k.models.folder import (
     component_folder,
@@ -68,7 +67,6 @@ class PixArtSigma(AutoencoderKLFamily):
 
     name = "pixart"
     pipeline_class = "PixArtSigmaPipeline"
-    layout = PIXART
     components: ClassVar[Mapping[str, tuple[str, ...]]] = {
         # Published folders have it under the name of the class that it was split from.
         "transformer": ("diffusers.PixArtTransformer2DModel", "Transformer2DModel"),

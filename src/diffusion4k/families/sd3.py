@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
 from diffusion4k.families.base import Checkpoint, Defaults, meta_tensor
-from diffusion4k.families.sd3_layout import SD3
 from diffusion4k.models.folder import (
     component_folder,
     read_json,
@@ -38,7 +37,6 @@ class StableDiffusion3(AutoencoderKLFamily):
 
     name = "sd3"
     pipeline_class = "StableDiffusion3Pipeline"
-    layout = SD3
     components: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "transformer": ("diffusers.SD3Transformer2DModel",),
         "vae": AUTOENCODER_KL,

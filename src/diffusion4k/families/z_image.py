@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
 from diffusion4k.families.base import AfterStep, Checkpoint, Defaults, Family, meta_tensor
 from diffusion4k.families.spatial import NoiseLevel, SpatialCall
-from diffusion4k.families.z_image_layout import Z_IMAGE
 from diffusion4k.models.folder import (
     transformer_config,
 )
@@ -33,7 +32,6 @@ class ZImage(AutoencoderKLFamily):
 
     name = "z-image"
     pipeline_class = "ZImagePipeline"
-    layout = Z_IMAGE
     components: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "transformer": ("diffusers.ZImageTransformer2DModel",),
         "vae": AUTOENCODER_KL,

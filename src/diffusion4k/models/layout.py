@@ -1,20 +1,24 @@
 """The original layout of a network: its makers' names of layers, some of which are several in one.
 
 diffusers renames the layers of a checkpoint, divides fused ones (query, key and value in one
-matrix), and exchanges the halves of some (scale and shift). A `Layout` is the table of that, one
-line a layer, and works both ways: `fused` says of a network's own names and shapes which tensors
-the original layout has, and each of them can `join` ours and `split` into them again, bit by bit.
+matrix), and exchanges the halves of some (scale and shift). A `Layout` works both ways: of a
+network's own names and shapes it says which tensors the original layout has, and each of them can
+`join` ours and `split` into them again, bit by bit. The names of base models stand in
+`original_names`.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 
 import torch
 from torch import Tensor
 
-__all__ = ["Fused", "Layout", "LayoutError", "Rule"]
+from diffusion4k.original_names import original_names
+
+__all__ = ["Fused", "Layout", "LayoutError", "Rule", "original_layout"]
 
 _END = r"(?P<end>\.weight|\.bias)?"
 
@@ -29,7 +33,8 @@ class Rule:
 
     Attributes:
         ours: names in diffusers, joined in this order along the first axis.
-        halves_swapped: the halves stand the other way round (shift, scale: scale, shift).
+        halves_swapped: the halves stand the other way round (shift, scale: scale, shift), where
+            the weight has twice as many rows as columns: where it is such a pair.
         pointwise: a 1x1 convolution that is a linear layer in diffusers.
     """
 
@@ -65,9 +70,8 @@ class Layout:
 
     Args:
         rules: by original name, what it is in diffusers: a name, several, or a `Rule`. `{i}` and
-            `{j}` stand for numbers, `{last}` for that of the last block, `{-i}` for blocks counted
-            from the end; what ends with neither `.weight` nor `.bias` stands for both. The first
-            line that fits counts.
+            `{j}` stand for numbers, `{-i}` for blocks counted from the end; what ends with neither
+            `.weight` nor `.bias` stands for both. The first line that fits counts.
         prefix: what stands before each name in a file of the whole model.
         keeps: whether names that no line fits are the same in both layouts.
         extra: names that files may have and diffusers does without.
@@ -117,11 +121,8 @@ class Layout:
         patterns = []
         for original, rule in self._rules.items():
             for position, part in enumerate(rule.ours):
-                blocks = _blocks(part, names)
-                last = str(blocks - 1)
-                pattern = re.compile(_regex(part.replace("{last}", last)) + _END)
-                target = original.replace("{last}", last)
-                patterns.append((pattern, target, rule, position, blocks))
+                pattern = re.compile(_regex(part) + _END)
+                patterns.append((pattern, original, rule, position, _blocks(part, names)))
         return patterns
 
     def _original(
@@ -139,6 +140,26 @@ class Layout:
         raise LayoutError(f"{name} has no name in the original layout")
 
 
+@cache
+def original_layout(family: str) -> Layout | None:
+    """The original layout of a family's transformers; None where none is known."""
+    names = original_names().get(family)
+    if names is None:
+        return None
+    rules: dict[str, str | tuple[str, ...] | Rule] = {}
+    for module in names.modules:
+        # A weight by another name, as `scale`, has no bias beside it.
+        ends = ("", "") if module.weight == "weight" else (f".{module.weight}", ".weight")
+        ours = tuple(_numbered(part) + ends[1] for part in module.parts)
+        rules[_numbered(module.name) + ends[0]] = Rule(ours, module.swapped)
+    rules |= {_numbered(theirs): _numbered(ours) for theirs, ours in names.parameters}
+    return Layout(rules, extra=names.extra)
+
+
+def _numbered(name: str) -> str:
+    return name.replace("{}", "{i}")
+
+
 def _rule(value: str | tuple[str, ...] | Rule) -> Rule:
     if isinstance(value, Rule):
         return value
@@ -149,7 +170,7 @@ def _regex(name: str) -> str:
     found = re.escape(name)
     for key in "ij":
         found = found.replace(rf"\{{{key}\}}", rf"(?P<{key}>\d+)")
-    return re.sub(r"\\{(last|\\-i)\\}", r"\\d+", found)
+    return found.replace(r"\{\-i\}", r"\d+")
 
 
 def _blocks(part: str, names: Iterable[str]) -> int:
@@ -173,7 +194,14 @@ def _fused(
     if rule.pointwise and name.endswith(".weight"):
         shape = (*shape, 1, 1)
     assert prod(shape) == sum(map(prod, part_shapes)), name
-    return Fused(name, there, part_shapes, rule.halves_swapped, shape)
+    swapped = rule.halves_swapped and _is_pair(there[0], shapes)
+    return Fused(name, there, part_shapes, swapped, shape)
+
+
+def _is_pair(name: str, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether the layer of a weight or bias has twice as many rows as columns."""
+    weight = shapes[f"{name.rpartition('.')[0]}.weight"]
+    return weight[0] == 2 * weight[1]
 
 
 def _swapped(tensor: Tensor, wanted: bool) -> Tensor:
