@@ -67,7 +67,7 @@ def export(
     A file has the layout of ComfyUI's models: the names that Black Forest Labs
     or Stability AI gave, attention in one matrix. A folder has diffusers'.
     """
-    from diffusion4k.interchange import export_part
+    from diffusion4k.interchange.export import export_part
     from diffusion4k.vae import parse_memory
 
     typer.echo(

@@ -20,9 +20,9 @@ from diffusion4k.interchange.source import Part, Source, source_of
 from diffusion4k.models.folder import PARTS_FROM, SETTINGS
 from diffusion4k.models.layout import Fused, Layout
 from diffusion4k.support.files import write_text
+from diffusion4k.support.folders import atomic_folder
 from diffusion4k.support.tensor_file import StoredTensor, write_tensors
 from diffusion4k.support.versions import versions
-from diffusion4k.training.checkpoint.checkpoint import atomic_folder
 
 __all__ = ["DTYPES", "LayoutName", "export_part"]
 

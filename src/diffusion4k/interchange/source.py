@@ -25,7 +25,7 @@ from diffusion4k.models.folder import (
     read_json,
 )
 from diffusion4k.models.hub import is_hub_id
-from diffusion4k.models.layout import Fused, Layout
+from diffusion4k.models.layout import Fused, Layout, original_layout
 from diffusion4k.support.tensor_file import StoredTensor, TensorFile
 from diffusion4k.vae import PartitionedAutoencoderKL, ScaleConsistentAutoencoderKL
 
@@ -111,7 +111,7 @@ def source_of(source: str | Path, part: Part, base: str | Path | None = None) ->
         check_class(component, allowed)
         layout: Layout | None = LDM
     else:
-        layout = family.layout
+        layout = original_layout(family.name)
     name = config.get("_class_name") or needed_entry(folder, part, family.name)[1]
     config = {**config, "_class_name": name}
     shapes = shapes_of(_skeleton(config, component))
@@ -130,19 +130,20 @@ def _transformer_file(file: TensorFile, base: str | Path | None) -> Source:
     if base is None:
         found = identified(file)
         family, config, reading = found.family, found.config, found.reading
-        layout, name, parts_from = family.layout, family.name, found.parts_from
+        name, parts_from = family.name, found.parts_from
     else:
         folder = resolve(base, ["transformer"])
         of_base = family_of(folder)
         config = read_json(folder / "transformer" / "config.json")
         skeleton = of_base.transformer_skeleton(folder)
-        whose = f"the transformer of {base}"
-        reading = reading_of(file, of_base.layout, shapes_of(skeleton), whose)
-        layout, name = of_base.layout, of_base.name
-        parts_from, family = str(base), type(of_base)
+        name, parts_from, family = of_base.name, str(base), type(of_base)
+        shapes, whose = shapes_of(skeleton), f"the transformer of {base}"
+        reading = reading_of(file, original_layout(name), shapes, whose)
     kind = family.components["transformer"][0].rpartition(".")[2]
     config = {**{k: v for k, v in config.items() if k != "_name_or_path"}, "_class_name": kind}
-    return Source("transformer", config, name, layout, parts_from, file.path, _Tensors([reading]))
+    tensors = _Tensors([reading])
+    layout = original_layout(name)
+    return Source("transformer", config, name, layout, parts_from, file.path, tensors)
 
 
 def _autoencoder_file(file: TensorFile, base: str | Path | None) -> Source:

@@ -8,7 +8,7 @@ read with plain reads: a file mapped into memory would count as memory as far as
 import json
 import math
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,18 +167,7 @@ def write_tensors(
     text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight bytes
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
-        for (_, stored), tensor in zip(entries, _checked(entries, tensors), strict=True):
-            file.write(_bytes(tensor))
+        for (name, stored), tensor in zip(entries, tensors, strict=True):
+            assert (tensor.dtype, tuple(tensor.shape)) == (stored.dtype, stored.shape), name
+            file.write(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
     return Path(path)
-
-
-def _checked(
-    entries: Sequence[tuple[str, StoredTensor]], tensors: Iterable[Tensor]
-) -> Iterator[Tensor]:
-    for (name, stored), tensor in zip(entries, tensors, strict=True):
-        assert (tensor.dtype, tuple(tensor.shape)) == (stored.dtype, stored.shape), name
-        yield tensor
-
-
-def _bytes(tensor: Tensor) -> memoryview:
-    return tensor.contiguous().flatten().view(torch.uint8).numpy().data
