@@ -64,7 +64,7 @@ def test_a_resumed_run_ends_with_the_same_bits(recipe: Make, tmp_path: Path) -> 
     train(recipe(**keys, steps=3))
     resumed = train(recipe(**keys))
     one, other = read_adapter(whole), read_adapter(resumed)
-    assert all(torch.equal(weight, other.weights[name]) for name, weight in one.weights.items())
+    assert all(torch.equal(tensor, other.tensors[name]) for name, tensor in one.tensors.items())
     assert one.fingerprint == other.fingerprint
     assert (whole.parent / "loss.csv").read_bytes() == (resumed.parent / "loss.csv").read_bytes()
     # The first half validated at its own end, too.

@@ -1,5 +1,6 @@
 """What a command can refuse at once, before it imports libraries that take seconds."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from diffusion4k.errors import UsageError
@@ -43,7 +44,7 @@ def check_generation(
     steps: int | None,
     *,
     factor: int | None,
-    lora: Path | None,
+    loras: Iterable[Path],
     init: Path | None,
 ) -> None:
     """Refuse what `check_image` refuses, and files and models that do not exist.
@@ -53,10 +54,12 @@ def check_generation(
         Diffusion4kError: a hub id that is not available.
     """
     check_image(model, width, height, steps, factor)
-    if lora is not None and not lora.exists():
-        raise UsageError(
-            f"{lora}: no such file: give the folder that holds pytorch_lora_weights.safetensors"
-        )
+    for lora in loras:
+        if not lora.exists():
+            raise UsageError(
+                f"{lora}: no such file: give the folder that holds pytorch_lora_weights.safetensors"
+                ", or a .safetensors file"
+            )
     if init is not None and not init.exists():
         raise UsageError(f"init {init}: no such file: give an image file")
     resolve(model)

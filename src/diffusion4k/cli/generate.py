@@ -97,10 +97,12 @@ def generate(
         bool, typer.Option("--keep-stages", help="Keep the picture of each stage beside the image.")
     ] = False,
     lora: Annotated[
-        Path | None, typer.Option(help="Folder of a LoRA, as `train` and diffusers write it.")
+        list[Path] | None,
+        typer.Option(help="A LoRA's file or folder, of any layout; may be given several times."),
     ] = None,
     lora_scale: Annotated[
-        float | None, typer.Option(help="How strongly the LoRA counts; by default 1.")
+        list[float] | None,
+        typer.Option(help="How strongly it counts; by default 1. One for each LoRA, in order."),
     ] = None,
     weights: Annotated[
         str | None,
@@ -176,7 +178,7 @@ def generate(
         for text in texts
         for each in seed or [0]
     ]
-    check_generation(model, width, height, steps, factor=factor, lora=lora, init=init)
+    check_generation(model, width, height, steps, factor=factor, loras=lora or (), init=init)
 
     from diffusion4k.models.high_resolution import given_options
 

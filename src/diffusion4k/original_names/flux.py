@@ -25,6 +25,8 @@ _EMBEDDERS = {"time_in": "timestep", "vector_in": "text", "guidance_in": "guidan
 
 NAMES = OriginalNames(
     family="flux",
+    pipeline_class="FluxPipeline",
+    architectures=("flux-1",),
     modules=(
         *_stream("img", ("to_q", "to_k", "to_v"), "to_out.0", ""),
         *_stream("txt", ("add_q_proj", "add_k_proj", "add_v_proj"), "to_add_out", "_context"),

@@ -8,6 +8,7 @@ sides.
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 __all__ = ["Module", "OriginalNames", "Place"]
 
@@ -49,7 +50,7 @@ class Module:
         ends = [0]
         for share in shares:
             ends.append(ends[-1] + total // sum(shares) * share)
-        return [slice(*pair) for pair in zip(ends, ends[1:], strict=False)]
+        return [slice(*pair) for pair in pairwise(ends)]
 
     def of_block(self, block: str) -> "Module":
         """The module of one block, with its number in all names."""
@@ -59,10 +60,11 @@ class Module:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a name leads: to a whole module of the original layout, or to one part of it."""
+    """Where a name leads: to one part of a module by diffusers' name, or to the original module."""
 
     module: Module
     part: int | None = None
+    """None: the original module."""
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -79,12 +81,16 @@ class OriginalNames:
         modules: all that hold weights.
         parameters: original names and diffusers' of those that are of no such module.
         extra: parameters that files may hold and diffusers does without.
+        pipeline_class: of diffusers, by which published models are known.
+        architectures: how `modelspec.architecture` in a file's header begins.
     """
 
     family: str
     modules: tuple[Module, ...]
     parameters: tuple[tuple[str, str], ...] = ()
     extra: tuple[str, ...] = ()
+    pipeline_class: str = ""
+    architectures: tuple[str, ...] = ()
 
     def find(self, name: str) -> Place | None:
         """Where a module's name leads, diffusers' or the original one; None: it is not known.
@@ -106,9 +112,8 @@ class OriginalNames:
         """All names that there are, with `_` for `.`; diffusers' first where both are the same."""
         found: dict[str, Place] = {}
         for module in self.modules:
-            whole = len(module.parts) == 1
             for number, part in enumerate(module.parts):
-                found[part.replace(".", "_")] = Place(module, None if whole else number)
+                found[part.replace(".", "_")] = Place(module, number)
         for module in self.modules:
             found.setdefault(module.name.replace(".", "_"), Place(module))
         return found

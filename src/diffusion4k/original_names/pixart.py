@@ -13,6 +13,8 @@ _EMBEDDERS = {
 
 NAMES = OriginalNames(
     family="pixart",
+    pipeline_class="PixArtSigmaPipeline",
+    architectures=("pixart",),
     modules=(
         Module(
             f"{_THEIRS}.attn.qkv", tuple(f"{_OURS}.attn1.to_{name}" for name in ("q", "k", "v"))

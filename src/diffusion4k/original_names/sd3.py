@@ -40,6 +40,8 @@ _TEXT = ("add_q_proj", "add_k_proj", "add_v_proj")
 
 NAMES = OriginalNames(
     family="sd3",
+    pipeline_class="StableDiffusion3Pipeline",
+    architectures=("stable-diffusion-3",),
     modules=(
         *_attention(f"{_X}.attn", f"{_OURS}.attn", _IMAGE, "to_out.0", ""),
         *_attention(f"{_X}.attn2", f"{_OURS}.attn2", _IMAGE, "to_out.0", ""),

@@ -27,6 +27,8 @@ def _same(*names: str) -> list[Module]:
 
 NAMES = OriginalNames(
     family="z-image",
+    pipeline_class="ZImagePipeline",
+    architectures=("z-image",),
     modules=(
         *_block("layers"),
         *_block("noise_refiner"),

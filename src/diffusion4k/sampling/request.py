@@ -83,9 +83,10 @@ class SamplingSettings:
     init: str | None = None
     init_sha256: str | None = None
     strength: float | None = None
-    lora: str | None = None
-    lora_fingerprint: str | None = None
-    lora_scale: float | None = None
+    lora: str | tuple[str, ...] | None = None
+    """A LoRA's file; of several those of all, and so the next two."""
+    lora_fingerprint: str | tuple[str, ...] | None = None
+    lora_scale: float | tuple[float, ...] | None = None
     weights: str | None = None
     """fp8, int8, nf4 or gguf:SHA-256: how the transformer's weights were stored."""
     high_resolution: str | None = None
