@@ -1,17 +1,19 @@
 """Training adapters: only they change, nothing is lost, and stock diffusers loads them."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch.func import functional_call
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.sd3 import StableDiffusion3
-from diffusion4k.lora import FILE_NAME, read_adapter
+from diffusion4k.lora import FILE_NAME, add_adapter, read_adapter, write_adapter
 from diffusion4k.training import run
 from diffusion4k.training.check import check_recipe
 from diffusion4k.training.checkpoint.sharded import whole_tensors
@@ -80,6 +82,61 @@ def test_a_resumed_run_ends_with_the_same_bits(recipe: Make, tmp_path: Path) -> 
         if name.startswith("average/")
     ]
     assert sorted(average) == sorted(value.sum() for value in _adapters(whole).values())
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> list[Path]:
+    """Two LoRAs to begin with."""
+    folders = [tmp_path_factory.mktemp("begun") / name for name in "ab"]
+    for seed, folder in enumerate(folders):
+        network = SD3Transformer2DModel.from_pretrained(tiny_model, subfolder="transformer")
+        add_adapter(network, rank=2, alpha=2, targets=["to_q", "to_v"], seed=seed)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(0.01)
+        write_adapter(folder, network, {"family": "sd3", "base_model": "tiny"})
+    return folders
+
+
+@pytest.mark.parametrize("kind", ["dora", "lokr", "lora from two"])
+def test_each_kind_resumes_with_the_same_bits(
+    recipe: Make, tmp_path: Path, begun: list[Path], kind: str
+) -> None:
+    lora = {**LORA, "kind": kind.split()[0], "rank_pattern": {"to_q": 3}}
+    if "from" in kind:
+        lora["start"] = [str(begun[0]), {"file": str(begun[1]), "scale": 0.5}]
+    keys = {"lora": lora, "optimizer": {"learning_rate": 1e-3}}
+    whole = train(recipe(**keys, output=str(tmp_path / "whole")))
+    train(recipe(**keys, steps=3))
+    resumed = train(recipe(**keys))
+    one, other = (load_file(folder / FILE_NAME) for folder in (whole, resumed))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(weight, other[name]) for name, weight in one.items())
+    assert read_adapter(whole).fingerprint == read_adapter(resumed).fingerprint
+    assert (whole.parent / "loss.csv").read_bytes() == (resumed.parent / "loss.csv").read_bytes()
+
+
+def test_a_lora_to_begin_with_may_not_change_under_a_run(
+    recipe: Make, tmp_path: Path, begun: list[Path]
+) -> None:
+    place = tmp_path / "start.safetensors"
+    shutil.copyfile(begun[0] / FILE_NAME, place)
+    keys = {"lora": {**LORA, "start": str(place)}}
+    train(recipe(**keys, steps=2))
+    shutil.copyfile(begun[1] / FILE_NAME, place)
+    with pytest.raises(UsageError, match=r"lora\.start\[0\]: other weights than at step 2"):
+        train(recipe(**keys, steps=3))
+
+
+def test_what_cannot_be_trained_is_refused(recipe: Make, begun: list[Path]) -> None:
+    with pytest.raises(ValidationError, match="found with kind=lokr, allowed with lora and dora"):
+        recipe(lora={"kind": "lokr", "weights": "nf4"})
+    wanted = recipe(lora={"kind": "lokr", "start": str(begun[0])})
+    with pytest.raises(UsageError, match=r"lora\.start: found with kind=lokr"):
+        train(wanted)
+    with pytest.raises(UsageError, match="no such file"):
+        train(recipe(lora={"start": "nowhere"}))
 
 
 def test_base_weights_stay_as_they_were(recipe: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from diffusion4k.data.folder import photo_folder, rows_of
 from diffusion4k.data.metadata import Row
 from diffusion4k.data.reader import HASHES, LatentCache
 from diffusion4k.errors import UsageError
+from diffusion4k.lora import read_adapter
 from diffusion4k.sampling.fingerprint import fingerprint
 from diffusion4k.support.wording import counted
 from diffusion4k.training.checkpoint.checkpoint import read_state
@@ -86,6 +87,8 @@ def inputs_of(recipe: Recipe, model: Path) -> Inputs:
         Diffusion4kError: no photographs, or no cache where it is all that is trained from.
     """
     weights, place = {"model": fingerprint(model)}, recipe.cache_folder
+    for number, each in enumerate(recipe.lora.start if recipe.lora else ()):
+        weights[f"lora.start[{number}]"] = read_adapter(each.file).fingerprint
     code = codes_of(recipe)
     if recipe.data is None or isinstance(place, str):
         cache = LatentCache(place)

@@ -14,7 +14,7 @@ from diffusion4k.training.engine.engine import blocks_of
 from diffusion4k.training.engine.float8 import to_float8
 from diffusion4k.training.engine.randomness import generator_at
 from diffusion4k.training.engine.recompute import recompute
-from diffusion4k.training.recipe.build import computes_in_bf16
+from diffusion4k.training.recipe.build import adapter_options, computes_in_bf16
 from diffusion4k.training.recipe.recipe import Recipe
 
 __all__ = ["load_network"]
@@ -37,9 +37,7 @@ def load_network(recipe: Recipe, family: Family, model: Path, device: torch.devi
         transformer = cast(ModelMixin, frozen)
         add_adapter(
             transformer,
-            rank=wanted.rank,
-            alpha=wanted.alpha,
-            targets=wanted.targets or family.lora_targets,
+            **adapter_options(wanted, family),
             seed=generator_at(recipe.seed, Stream.ADAPTER).initial_seed(),
         )
     transformer.train()
