@@ -98,6 +98,7 @@ def sampling_job(case: dict[str, Any], folder: Path) -> tuple[Any, Callable[...,
     from diffusion4k.accounting.machine import present_machine
     from diffusion4k.planning.generation import GenerationSetup, plan_generation
     from diffusion4k.sampling import Request, Sampler
+    from diffusion4k.sampling.options import SamplingOptions
 
     name = model(case["model"], folder)
     options = {key: case[key] for key in ("dtype", "max_memory") if key in case}
@@ -111,7 +112,7 @@ def sampling_job(case: dict[str, Any], folder: Path) -> tuple[Any, Callable[...,
 
     def predicted() -> tuple[int, int]:
         blueprint = Blueprint(name)
-        setup = GenerationSetup.of(blueprint, on_gpu=False, **request, **options)
+        setup = GenerationSetup.of(blueprint, SamplingOptions(**request), on_gpu=False, **options)
         plan = plan_generation(blueprint, setup, present_machine())
         return plan.peak, plan.total_flops
 

@@ -85,12 +85,20 @@ PROOFS = (
     "training/test_engines.py::test_another_number_of_processes_goes_on",
     "training/checkpoint/test_sharded.py::test_everything_comes_back_to_the_bit",
     "benchmark/test_processes.py::test_two_processes",
+    "training/engine/test_zero.py::test_it_goes_on_to_the_bit",
+    "training/engine/test_context_parallel.py::test_the_same_run_as_one_process[ddp-2]",
+    "training/engine/test_context_parallel.py::test_the_same_run_as_one_process[deepspeed-2]",
+    "training/test_watching.py::test_images_beside_training_are_the_same",
+    "training/test_options.py::test_other_optimizers_in_several_processes",
     # Disasters: one of each kind stays.
     "training/test_disasters.py",
     "curation/test_disasters.py::test_two_builds_do_not_share_an_output",
     "curation/test_disasters.py::test_a_full_disk_is_one_line_and_the_build_goes_on[4000]",
     "curation/test_disasters.py::test_a_full_disk_is_one_line_and_the_build_goes_on[300]",
-    "curation/captions/test_kill.py::test_killed_at_random_and_started_again[2-60-True]",
+    "curation/captions/test_kill.py::test_killed_at_random_and_started_again",
+    "curation/captions/test_run.py::test_none_lost_and_none_paid_twice[60-True]",
+    "preference/judge/test_run.py::test_none_lost_and_none_paid_twice[True]",
+    "training/autoencoder/test_interruption.py::test_killed_at_random_and_started_again",
     # Pages: the whole road and the phones stay.
     "preference/study/test_browser.py::test_an_answer_waits_for_a_server_that_is_gone",
     "preference/study/test_browser.py::test_a_page_under_another_link_answers_for_nobody",
@@ -105,6 +113,15 @@ PROOFS = (
     "e2e/test_study_roads.py",
     # Plans of a model that another plan has, too.
     "planning/test_cluster_page.py::test_planned_memory[recipes/paper/sd3-2b-wlf.yaml 2]",
+    "planning/test_cluster_page.py::test_planned_memory[recipes/sd3-2b-wlf.yaml 2]",
+    "planning/test_plan.py::test_the_paper_s_runs_on_one_to_eight_of_eight_gpus[sd3-2b-wlf-1]",
+    "planning/test_plan.py::test_the_paper_s_runs_on_one_to_eight_of_eight_gpus[flux-12b-wlf-1]",
+    # A second model of a family that another model has shown.
+    "families/test_flux.py::TestSchnell::test_a_run_is_cached_resumed_and_reloaded",
+    "families/test_flux.py::TestSchnell::test_adapters_are_trained_loaded_and_merged",
+    # Servers: one of each warning stays.
+    "preference/study/test_commands.py::test_what_is_said_of_who_reaches_it[options2",
+    "preference/study/test_commands.py::test_what_is_said_of_who_reaches_it[options4",
 )
 """Tests by name that are long proofs (`slow`): something shorter shows the same every day."""
 

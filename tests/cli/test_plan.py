@@ -74,7 +74,7 @@ def test_an_image_as_json(tiny_model: Path) -> None:
         (["absent.yaml"], "cannot be read"),
         ([RECIPE, "--width", 64], "--width belongs to an image"),
         ([RECIPE, "--draft", 512], "--draft belongs to an image"),
-        ([RECIPE, "--direct"], "how stages are made belongs to an image"),
+        ([RECIPE, "--direct"], "--direct belongs to an image"),
         (["--stages", "512,x"], "stages 512,x: give longer sides in pixels"),
         (["--stages", "512", "--direct"], "--direct contradicts --stages"),
         (["--width", 512, "--height", 512, "--stages", "1024"], "larger than the image"),

@@ -18,7 +18,7 @@ from diffusers import SD3Transformer2DModel
 from PIL import Image
 
 import diffusion4k.models.folder as model_folders
-from benchmarks.tiny import tiny_sd3
+from benchmarks.tiny import fill_zeros, tiny_sd3
 from diffusion4k.benchmark.recipe import BenchmarkRecipe
 from diffusion4k.cli.main import main
 from diffusion4k.config.read import read_config
@@ -115,6 +115,7 @@ def place(tmp_path: Path, models, monkeypatch: pytest.MonkeyPatch) -> Path:
                 Path(module[1]).write_text(body)
     adapted = SD3Transformer2DModel.from_pretrained(models[0], subfolder="transformer")
     add_adapter(adapted, rank=1, alpha=1, targets=["to_q"], seed=0)
+    fill_zeros(adapted)
     write_adapter(Path("runs/pocket-lora/lora"), adapted, {"family": "sd3", "base_model": "pocket"})
     return tmp_path
 
@@ -181,8 +182,13 @@ def small_autoencoder(recipe: Path, full_size: Path) -> list[str]:
 def _slow(line: str) -> tuple[pytest.MarkDecorator, ...]:
     """What is long at any size; in `make test` the tests of the same verbs stand for it."""
     verbs = ("ablate recipes/", "benchmark recipes/pocket-stages", "demo --side", "dataset stats")
-    own = "train recipes/pocket-wlf.yaml 'objective=" in line and "my_objective" not in line
-    return (pytest.mark.slow,) if own or any(verb in line for verb in verbs) else ()
+    verbs += ("dataset build recipes/pocket-dataset.yaml split",)
+    return (pytest.mark.slow,) if _trains(line) or any(verb in line for verb in verbs) else ()
+
+
+def _trains(line: str) -> bool:
+    """Whether it trains: README's trainings are whole every day, of these the checks are made."""
+    return line.startswith("diffusion4k train ") and "--check" not in line
 
 
 @pytest.mark.parametrize(
@@ -211,6 +217,20 @@ def test_command(page: str, line: str, place: Path, models, monkeypatch, capsys)
         with pytest.raises(SystemExit) as leaving:
             main()
         assert leaving.value.code in (0, None), capsys.readouterr().err
+
+
+TRAININGS = [(page, line) for page, line in COMMANDS if _trains(line)]
+
+
+@pytest.mark.parametrize(("page", "line"), TRAININGS, ids=[f"{p}: {c}" for p, c in TRAININGS])
+def test_a_training_passes_its_checks(
+    page: str, line: str, place: Path, models, monkeypatch, capsys
+) -> None:
+    words = small(shlex.split(line, comments=True)[1:], models[1])
+    monkeypatch.setattr(sys, "argv", ["diffusion4k", *words, "--check"])
+    with pytest.raises(SystemExit) as leaving:
+        main()
+    assert leaving.value.code in (0, None), capsys.readouterr()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])

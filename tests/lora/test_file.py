@@ -180,9 +180,7 @@ def test_what_a_model_has_not_or_in_another_size(tmp_path: Path) -> None:
         path = tmp_path / "other.safetensors"
         save_file(weights, path, {"diffusion4k": json.dumps(header)} if header else {})
         with pytest.raises(Diffusion4kError) as refused:
-            check_adapter(
-                read_adapter(path), family="sd3", model="tiny", transformer=transformer
-            )
+            check_adapter(read_adapter(path), family="sd3", model="tiny", transformer=transformer)
         return str(refused.value)
 
     a, b = writers.pair(32, 32)
@@ -190,7 +188,7 @@ def test_what_a_model_has_not_or_in_another_size(tmp_path: Path) -> None:
     odd = {f"{layer}.lora_down.weight": a, f"{layer}.lora_up.weight": b}
     assert "its input_blocks_1 has out_features 32, tiny has no such linear layer" in refusal(odd)
     flux = refusal(writers.kohya_flux().tensors)
-    assert "this LoRA has layers of flux, such as double_blocks_1_img_attn_qkv; tiny is sd3" in flux
+    assert "this LoRA has layers of flux, such as double_blocks_" in flux
     layer = "transformer.transformer_blocks.0.attn.to_q"
     a, b = writers.pair(32, 64)
     wide = {f"{layer}.lora_A.weight": a, f"{layer}.lora_B.weight": b}

@@ -24,6 +24,7 @@ from diffusion4k.models.high_resolution import HighResolution, given_options
 from diffusion4k.models.positions import ScaledRotaryEmbedding, resize_table
 from diffusion4k.planning.generation import GenerationSetup, plan_generation
 from diffusion4k.sampling import Request, Sampler
+from diffusion4k.sampling.options import SamplingOptions
 from diffusion4k.training.loop import train
 from diffusion4k.training.recipe.build import build_timesteps
 from diffusion4k.training.recipe.recipe import Recipe
@@ -378,11 +379,11 @@ def test_a_run_with_options_makes_a_model_that_states_them(
 
 
 def test_a_plan_reaches_beyond_the_table(tiny_model: Path) -> None:
-    size = {"width": 2304, "height": 32}
+    size = SamplingOptions(width=2304, height=32)
     with pytest.raises(UsageError, match="largest size is 2048x2048"):
-        GenerationSetup.of(Blueprint(tiny_model), on_gpu=True, **size)
+        GenerationSetup.of(Blueprint(tiny_model), size, on_gpu=True)
     wanted = given_options((2304, 32), positions="extend")
     blueprint = Blueprint(tiny_model, high_resolution=wanted)
-    setup = GenerationSetup.of(blueprint, on_gpu=True, **size)
+    setup = GenerationSetup.of(blueprint, size, on_gpu=True)
     plan = plan_generation(blueprint, setup, described_machine(gpus=1))
     assert plan.fits

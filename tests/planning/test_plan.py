@@ -17,6 +17,7 @@ from diffusion4k.planning.generation import GenerationSetup, plan_generation
 from diffusion4k.planning.report import report, verdict
 from diffusion4k.planning.training import plan_training
 from diffusion4k.planning.warning import generation_warning, training_warning
+from diffusion4k.sampling.options import SamplingOptions
 from diffusion4k.training.loop import train
 from diffusion4k.training.recipe.recipe import Recipe, load_recipe
 from tests.data.fake import make_folder
@@ -260,7 +261,9 @@ def test_nothing_makes_it_fit(tiny_model: Path, blueprint: Blueprint) -> None:
 
 def test_images_of_several_levels(sd3: Blueprint) -> None:
     def plan(gpu_memory: str = "80GiB", **options: Any) -> Any:
-        setup = GenerationSetup.of(sd3, on_gpu=True, width=2048, height=2048, **options)
+        setup = GenerationSetup.of(
+            sd3, SamplingOptions(width=2048, height=2048), on_gpu=True, **options
+        )
         return plan_generation(sd3, setup, described_machine(gpu_memory=gpu_memory))
 
     high, balanced, low = (plan(memory=level) for level in ("high", "balanced", "low"))
@@ -295,14 +298,16 @@ def test_a_decoder_that_nothing_makes_smaller() -> None:
 
 def test_guidance_doubles_the_step(sd3: Blueprint) -> None:
     def flops(guidance: float) -> int:
-        setup = GenerationSetup.of(sd3, on_gpu=True, width=1024, height=1024, guidance=guidance)
+        setup = GenerationSetup.of(
+            sd3, SamplingOptions(width=1024, height=1024, guidance=guidance), on_gpu=True
+        )
         return plan_generation(sd3, setup, LARGE).step_flops
 
     assert flops(7.0) == 2 * flops(0.0)
 
 
 def test_report_and_json(blueprint: Blueprint) -> None:
-    setup = GenerationSetup.of(blueprint, on_gpu=False, width=256, height=256)
+    setup = GenerationSetup.of(blueprint, SamplingOptions(width=256, height=256), on_gpu=False)
     plan = plan_generation(blueprint, setup, present_machine())
     text = report(plan)
     for word in ("transformer", "text encoding", "denoising", "decoding", "plain decoding", "fits"):
@@ -314,11 +319,11 @@ def test_report_and_json(blueprint: Blueprint) -> None:
 
 
 def test_warnings_come_only_where_memory_does_not_suffice(tiny_model: Path) -> None:
-    small = replace(CPU, memory=2**20)
+    small, options = replace(CPU, memory=2**20), SamplingOptions(width=512, height=512)
     for machine, warns in ((CPU, False), (small, True)):
         told = training_warning(recipe(tiny_model), machine)
         assert (told is not None) == warns
-        told = generation_warning(str(tiny_model), None, {"width": 512, "height": 512}, machine)
+        told = generation_warning(str(tiny_model), None, options, machine=machine)
         assert (told is not None) == warns
         assert not told or told.startswith("warning: does not fit")
     # What is wrong with the model is told by the run itself.
@@ -327,12 +332,12 @@ def test_warnings_come_only_where_memory_does_not_suffice(tiny_model: Path) -> N
 
 def test_the_bound_of_warnings_is_above_the_plan(tiny_model: Path, blueprint: Blueprint) -> None:
     """Just above the plan's figure there is no warning, and just below there is one."""
-    setup = GenerationSetup.of(blueprint, on_gpu=False, width=512, height=512)
+    setup = GenerationSetup.of(blueprint, SamplingOptions(width=512, height=512), on_gpu=False)
     peak = plan_generation(blueprint, setup, CPU).peak
-    options = {"width": 512, "height": 512}
+    options = SamplingOptions(width=512, height=512)
     below, above = (replace(CPU, memory=int(peak * s)) for s in (1.0, 1.1))
-    assert generation_warning(str(tiny_model), None, options, below)
-    assert generation_warning(str(tiny_model), None, options, above) is None
+    assert generation_warning(str(tiny_model), None, options, machine=below)
+    assert generation_warning(str(tiny_model), None, options, machine=above) is None
     peak = plan_training(blueprint, recipe(tiny_model), CPU, images=1).peak
     below, above = (replace(CPU, memory=int(peak * s)) for s in (1.0, 1.1))
     assert training_warning(recipe(tiny_model), below)

@@ -22,6 +22,7 @@ from diffusion4k.planning.report import report
 from diffusion4k.planning.warning import generation_warning
 from diffusion4k.planning.windows import count_windows
 from diffusion4k.sampling import Request, Sampler
+from diffusion4k.sampling.options import SamplingOptions
 from diffusion4k.sampling.stages import Stage
 from diffusion4k.sampling.windows import overlapping, shifted
 from diffusion4k.vae import lean_encode
@@ -45,7 +46,8 @@ def asked(**changes: Any) -> dict[str, Any]:
 
 
 def planned(model: Blueprint, machine: Any = CPU, memory: str = "balanced", **changes: Any) -> Plan:
-    setup = GenerationSetup.of(model, on_gpu=machine.on_gpu, memory=memory, **asked(**changes))
+    image = SamplingOptions(**asked(**changes))
+    setup = GenerationSetup.of(model, image, on_gpu=machine.on_gpu, memory=memory)
     return plan_generation(model, setup, machine)
 
 
@@ -178,5 +180,7 @@ def test_warning_of_an_image_in_stages(tiny_model: Path, blueprint: Blueprint) -
     peak = planned(blueprint).peak
     for share, warns in ((1.0, True), (1.1, False)):
         machine = type(CPU)(0, int(share * peak), None, None, 1e9, 1e11, 0.5)
-        told = generation_warning(str(tiny_model), None, asked(), machine)
+        told = generation_warning(
+            str(tiny_model), None, SamplingOptions(**asked()), machine=machine
+        )
         assert (told is not None) == warns

@@ -100,13 +100,7 @@ def _image_seconds(setup: StudySetup) -> tuple[float, float]:
     study, start = setup.study, time.monotonic()
     sampler = Sampler(setup.recipe.model, device=setup.device)
     prompt = setup.prompts.prompts[0]
-    request = Request(
-        prompt,
-        width=study.width,
-        height=study.height,
-        steps=study.sampling_steps,
-        guidance=study.guidance,
-    )
+    request = Request.of(study.sampling(None), prompt)
     settings = sampler.settle(request)
     sampler.encode_for([settings])
     sampler.load()

@@ -27,6 +27,7 @@ from diffusion4k.config.types import (
 from diffusion4k.errors import UsageError
 from diffusion4k.families.stages import StageOptions
 from diffusion4k.metrics.networks import Networks
+from diffusion4k.sampling.options import SamplingOptions
 
 __all__ = ["AblationRecipe", "GivenRecipe", "Staging", "VelocityQuestions", "load_study"]
 
@@ -108,6 +109,18 @@ class AblationRecipe(Section):
             return Staging.model_validate(study | own)
         except ValidationError as error:
             raise UsageError(f"arms.{arm}: {describe_problems(error, Staging, own)}") from None
+
+    def sampling(self, arm: str | None) -> SamplingOptions:
+        """How the images of an arm are made; None: of the model before any training."""
+        staging = self.staging(arm)
+        return SamplingOptions(
+            width=self.width,
+            height=self.height,
+            steps=self.sampling_steps,
+            guidance=self.guidance,
+            stages=staging.stages,
+            stage_options=staging.stage_options,
+        )
 
     @model_validator(mode="after")
     def _fits(self) -> "AblationRecipe":

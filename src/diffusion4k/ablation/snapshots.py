@@ -78,19 +78,10 @@ def take_snapshot(
 
     trained = arm is not None
     study, (model, options) = setup.study, _model(recipe, trained=trained)
-    staging = study.staging(arm)
     sampler = Sampler(model, device=setup.device, **options)
+    sampling = study.sampling(arm)
     requests = [
-        Request(
-            prompt,
-            seed,
-            width=study.width,
-            height=study.height,
-            steps=study.sampling_steps,
-            guidance=study.guidance,
-            stages=staging.stages,
-            stage_options=staging.stage_options,
-        )
+        Request.of(sampling, prompt, seed)
         for prompt in setup.prompts.prompts
         for seed in study.sample_seeds
     ]

@@ -21,6 +21,7 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import resolve
 from diffusion4k.imagesets.models import ImageSetEntry
 from diffusion4k.imagesets.provenance import prompt_and_seed, rows_of
+from diffusion4k.sampling.options import LoadingOptions
 from diffusion4k.sampling.request import Request, SamplingSettings
 from diffusion4k.support.wording import natural_key
 
@@ -35,7 +36,7 @@ __all__ = [
     "write_captions",
 ]
 
-_SAMPLER = ("factor", "dtype", "memory", "max_memory", "weights", "lora", "lora_scale")
+_SAMPLER = (*LoadingOptions.model_fields, "lora", "lora_scale")
 
 
 def images_folder(recipe: BenchmarkRecipe, entry: BenchmarkEntry) -> Path:
@@ -101,22 +102,9 @@ def requests_of(
     recipe: BenchmarkRecipe, entry: BenchmarkEntry, prompts: PromptSet
 ) -> list[Request]:
     """What a row asks its model for: each prompt with each seed."""
-    has_stages = entry.stages is not None or entry.draft is not None
+    sampling = recipe.sampling(entry)
     return [
-        Request(
-            prompt,
-            seed,
-            negative_prompt=entry.negative_prompt,
-            width=entry.width or recipe.width,
-            height=entry.height or recipe.height,
-            steps=entry.steps or recipe.steps,
-            guidance=entry.guidance,
-            stages=entry.stages if has_stages else recipe.stages,
-            draft=entry.draft,
-            stage_options=entry.stage_options,
-        )
-        for prompt in prompts.prompts
-        for seed in recipe.seeds
+        Request.of(sampling, prompt, seed) for prompt in prompts.prompts for seed in recipe.seeds
     ]
 
 

@@ -21,13 +21,13 @@ from diffusion4k.config.types import (
     square,
 )
 from diffusion4k.errors import UsageError
-from diffusion4k.families.stages import StageOptions
 from diffusion4k.metrics.networks import Networks
+from diffusion4k.sampling.options import LoadingOptions, SamplingOptions
 
 __all__ = ["BenchmarkEntry", "BenchmarkRecipe", "checked_recipe", "load_benchmark_recipe"]
 
 
-class BenchmarkEntry(Section):
+class BenchmarkEntry(SamplingOptions, LoadingOptions):
     """A row of the table: a model that makes images, or a folder of images made elsewhere.
 
     What is left out of a model's settings is the model's own default.
@@ -36,23 +36,8 @@ class BenchmarkEntry(Section):
     name: FolderName
     model: Text | None = None
     images: Path | None = None
-    width: Count | None = None
-    height: Count | None = None
-    steps: Count | None = None
-    guidance: NonNegative | None = None
-    negative_prompt: str = ""
-    factor: Count | None = None
-    dtype: Text = "auto"
-    memory: Text = "balanced"
-    max_memory: Text | None = None
-    weights: Text | None = None
     lora: Text | None = None
     lora_scale: NonNegative | None = None
-    stages: Stages | None = None
-    """Longer sides of the stages in pixels, the draft's first; `[]`: made directly."""
-    draft: Count | None = None
-    stage_options: StageOptions | None = None
-    """Options of all stages after the draft."""
 
     @model_validator(mode="after")
     def _either(self) -> "BenchmarkEntry":
@@ -102,6 +87,13 @@ class BenchmarkRecipe(Section):
     resamples: Count = 2000
     distance_groups: Annotated[int, Field(strict=True, ge=0)] = 20
     """Groups of pictures for the intervals of distances; with 0 they have none."""
+
+    def sampling(self, entry: BenchmarkEntry) -> SamplingOptions:
+        """How images of an entry are made: as it says, or as is said for all models."""
+        for_all = SamplingOptions(
+            width=self.width, height=self.height, steps=self.steps, stages=self.stages
+        )
+        return entry.over(for_all)
 
     @model_validator(mode="after")
     def _different(self) -> "BenchmarkRecipe":

@@ -95,8 +95,7 @@ def benchmark(
 
     for entry in checked.models:
         if entry.model is not None:
-            size = (entry.width or checked.width, entry.height or checked.height)
-            check_image(entry.model, *size, entry.steps or checked.steps, entry.factor)
+            check_image(entry.model, checked.sampling(entry), entry.factor)
     check_entries(checked)
 
     from diffusion4k.benchmark.run import FILES, run_benchmark

@@ -6,15 +6,14 @@ from pathlib import Path
 from diffusion4k.errors import UsageError
 from diffusion4k.families import resolve
 from diffusion4k.models.folder import bundled_models
+from diffusion4k.sampling.options import SamplingOptions
 from diffusion4k.sampling.sizes import check_steps
 from diffusion4k.support.multiples import PATCH, nearest_multiples
 
 __all__ = ["check_generation", "check_image", "require_folder"]
 
 
-def check_image(
-    model: str, width: int | None, height: int | None, steps: int | None, factor: int | None
-) -> None:
+def check_image(model: str, sampling: SamplingOptions, factor: int | None) -> None:
     """Refuse sizes that no model can make, and numbers of steps that no schedule has.
 
     The model itself may ask for more: `sampling.settle` knows.
@@ -25,7 +24,7 @@ def check_image(
     step = PATCH // 2 if factor == 8 else PATCH
     # A model folder may have a factor of 8 of its own.
     least = step if model in bundled_models() else PATCH // 2
-    for name, side in (("width", width), ("height", height)):
+    for name, side in (("width", sampling.width), ("height", sampling.height)):
         if side is None:
             continue
         if side < least:
@@ -33,15 +32,13 @@ def check_image(
         if side % least:
             near = nearest_multiples(side, step)
             raise UsageError(f"{name} {side}: not a multiple of {step}; the nearest: {near}")
-    if steps is not None:
-        check_steps(steps)
+    if sampling.steps is not None:
+        check_steps(sampling.steps)
 
 
 def check_generation(
     model: str,
-    width: int | None,
-    height: int | None,
-    steps: int | None,
+    sampling: SamplingOptions,
     *,
     factor: int | None,
     loras: Iterable[Path],
@@ -53,7 +50,7 @@ def check_generation(
         UsageError: names what is wrong.
         Diffusion4kError: a hub id that is not available.
     """
-    check_image(model, width, height, steps, factor)
+    check_image(model, sampling, factor)
     for lora in loras:
         if not lora.exists():
             raise UsageError(

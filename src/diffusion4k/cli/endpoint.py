@@ -1,58 +1,48 @@
-"""Options of the verbs that ask a model behind an address, and the settings made of them."""
+"""Options of the verbs that ask a model behind an address."""
 
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, TypeAlias
 
 import typer
 
-if TYPE_CHECKING:
-    from diffusion4k.config.types import Section
+from diffusion4k.cli.section_options import FromOptions
+from diffusion4k.endpoint import defaults
+from diffusion4k.endpoint.settings import EndpointSettings, ImageSettings
 
-__all__ = [
-    "Concurrency",
-    "Detail",
-    "Estimate",
-    "Longest",
-    "Model",
-    "Price",
-    "Quality",
-    "RateLimit",
-    "Retries",
-    "Timeout",
-    "Url",
-    "settings_of",
-]
+__all__ = ["CaptionEndpoint", "CaptionImage", "Estimate", "JudgeEndpoint", "JudgeImage"]
 
-Kind = TypeVar("Kind", bound="Section")
+_NAMES = {"url": "--endpoint", "max_output_tokens": "--max-tokens"}
 
-Url: TypeAlias = Annotated[
-    str, typer.Option(help="Address up to the version; any OpenAI-compatible server.")
+CaptionEndpoint: TypeAlias = Annotated[
+    EndpointSettings,
+    FromOptions(
+        "Endpoint",
+        key="endpoint",
+        names=_NAMES,
+        leave_out=("max_output_tokens", "poll"),
+        defaults=EndpointSettings(),
+    ),
 ]
-Model: TypeAlias = Annotated[str, typer.Option(help="The model's name at the endpoint.")]
-Longest: TypeAlias = Annotated[int, typer.Option(help="Longer side of the images sent, pixels.")]
-Quality: TypeAlias = Annotated[int, typer.Option(help="JPEG quality of the images sent.")]
-Detail: TypeAlias = Annotated[
-    str, typer.Option(help="Detail in which the model sees images: low, high.")
+JudgeEndpoint: TypeAlias = Annotated[
+    EndpointSettings,
+    FromOptions(
+        "Endpoint",
+        key="endpoint",
+        names=_NAMES,
+        leave_out=("batch", "poll"),
+        defaults=EndpointSettings(max_output_tokens=defaults.JUDGE_TOKENS),
+    ),
 ]
-Concurrency: TypeAlias = Annotated[int, typer.Option(help="Requests under way at a time.")]
-RateLimit: TypeAlias = Annotated[int | None, typer.Option(help="Rate limit.")]
-Timeout: TypeAlias = Annotated[float, typer.Option(help="Seconds to wait for an answer.")]
-Retries: TypeAlias = Annotated[int, typer.Option(help="How often a failed request is sent again.")]
-Price: TypeAlias = Annotated[
-    float | None, typer.Option(help="Dollars per million tokens; known for GPT-4o.")
+CaptionImage: TypeAlias = Annotated[
+    ImageSettings, FromOptions("Images as they are sent", key="image", defaults=ImageSettings())
+]
+JudgeImage: TypeAlias = Annotated[
+    ImageSettings,
+    FromOptions(
+        "Images as they are sent",
+        key="image",
+        defaults=ImageSettings(quality=defaults.JUDGE_QUALITY),
+    ),
 ]
 Estimate: TypeAlias = Annotated[
     bool, typer.Option("--estimate", help="Only report what it would cost; nothing is sent.")
 ]
-
-
-def settings_of(kind: "type[Kind]", **values: Any) -> "Kind":
-    """The settings; a value that is not allowed is wrong usage, reported in one line."""
-    from pydantic import ValidationError
-
-    from diffusion4k.config.problems import describe_problems
-    from diffusion4k.errors import UsageError
-
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        raise UsageError(describe_problems(error, kind, values)) from None

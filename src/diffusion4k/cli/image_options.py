@@ -1,112 +1,90 @@
 """Options of an image, which `generate` makes and `plan` plans."""
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
-import typer
+from pydantic import ConfigDict
+
+from diffusion4k.cli.section_options import FromOptions, with_section_options
+from diffusion4k.config.types import Section
+from diffusion4k.errors import UsageError
+from diffusion4k.families.stages import StageOptions
+from diffusion4k.models.high_resolution import HighResolution
+from diffusion4k.sampling.options import LoadingOptions, SamplingOptions
 
 __all__ = [
     "IMAGE",
-    "Direct",
-    "Draft",
-    "Factor",
-    "Guidance",
-    "Height",
-    "LowBands",
-    "MaxMemory",
-    "Positions",
-    "StageSteps",
-    "StageStrength",
-    "Stages",
-    "Steps",
-    "Width",
-    "Window",
+    "HighResolutionFlags",
+    "LoadingFlags",
+    "SamplingFlags",
+    "StageFlags",
+    "StagesAsked",
+    "given_high_resolution",
+    "with_section_options",
 ]
 
-IMAGE, _STAGES = "Image", "Stages of an image"
+IMAGE, _STAGES, _RUNNING = "Image", "Stages of an image", "Running the model"
 
-Width: TypeAlias = Annotated[
-    int | None, typer.Option(help="Pixels; by default the model's own.", rich_help_panel=IMAGE)
-]
-Height: TypeAlias = Annotated[
-    int | None, typer.Option(help="Pixels; by default the model's own.", rich_help_panel=IMAGE)
-]
-Steps: TypeAlias = Annotated[
-    int | None,
-    typer.Option(help="Sampling steps; by default the model's own.", rich_help_panel=IMAGE),
-]
-Guidance: TypeAlias = Annotated[
-    float | None,
-    typer.Option(help="Guidance scale; by default the model's own.", rich_help_panel=IMAGE),
-]
-Factor: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        help="Pixels a side of one latent: 16 (default) or the autoencoder's own 8; Sana: 32.",
-        rich_help_panel=IMAGE,
+
+class StagesAsked(Section):
+    """How the stages after the draft are made, in the words of the command line."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    direct: bool = False
+    """Not in stages, whatever the model's default."""
+    stage_strength: float | None = None
+    """Share of the steps that stages after the draft make again."""
+    stage_steps: int | None = None
+    """Steps of the later stages' schedule; by default the model's own."""
+    stage_guidance: float | None = None
+    """Guidance scale of the later stages; by default the draft's."""
+    window: int | None = None
+    """Tokens a side that later stages see at once; 0: the whole image."""
+    grid: str | None = None
+    """How windows cover the image: shifted from step to step, or overlap."""
+    low_bands: str | None = None
+    """How later stages keep to the one before: off, constant, falling or replaced."""
+    low_bands_weight: float | None = None
+    """Weight of that at the first step, above 0 to 1."""
+    wavelet: str | None = None
+    """Wavelet of that, a discrete one of PyWavelets."""
+    further_levels: int | None = None
+    """Levels of that beyond the doubling: each leaves an octave more to be made again."""
+    solver: str | None = None
+    """own or dpm++, which errs less in few steps."""
+
+    def added_to(self, sampling: SamplingOptions) -> SamplingOptions:
+        """The options of an image with those of its stages.
+
+        Raises:
+            UsageError: `--direct` beside stages.
+        """
+        if self.direct and (sampling.stages is not None or sampling.draft is not None):
+            raise UsageError("--direct contradicts --stages and --draft: leave out one of them")
+        own = self.model_dump(exclude_unset=True, exclude={"direct"})
+        later = StageOptions(**{name.removeprefix("stage_"): own[name] for name in own})
+        more: dict[str, Any] = {"stages": ()} if self.direct else {}
+        if later != StageOptions():
+            more["stage_options"] = later
+        return sampling.model_copy(update=more)
+
+
+SamplingFlags: TypeAlias = Annotated[
+    SamplingOptions,
+    FromOptions(
+        IMAGE, panels=dict.fromkeys(("stages", "draft"), _STAGES), leave_out=("stage_options",)
     ),
 ]
-Positions: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        help="Beyond the training size: ntk or yarn (flux), extend or interpolate (sd3).",
-        rich_help_panel=IMAGE,
-    ),
-]
-MaxMemory: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        help="Limit for the decoder's feature maps, e.g. 2GiB; by default none.",
-        rich_help_panel=IMAGE,
-    ),
+StageFlags: TypeAlias = Annotated[StagesAsked, FromOptions(_STAGES)]
+LoadingFlags: TypeAlias = Annotated[LoadingOptions, FromOptions(_RUNNING)]
+HighResolutionFlags: TypeAlias = Annotated[
+    HighResolution, FromOptions("Beyond the training size", leave_out=("side",))
 ]
 
-Stages: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        help="Longer sides in pixels, growing: a draft, then each enlarged, e.g. 1024,2048.",
-        rich_help_panel=_STAGES,
-    ),
-]
-Draft: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        help="Longer side of a draft, which is doubled until the size is reached.",
-        rich_help_panel=_STAGES,
-    ),
-]
-Direct: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--direct",
-        help="Not in stages, whatever the model's default.",
-        rich_help_panel=_STAGES,
-    ),
-]
-StageStrength: TypeAlias = Annotated[
-    float | None,
-    typer.Option(
-        help="Share of the steps that stages after the draft make again.",
-        rich_help_panel=_STAGES,
-    ),
-]
-StageSteps: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        help="Steps of the later stages' schedule; by default the model's own.",
-        rich_help_panel=_STAGES,
-    ),
-]
-Window: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        help="Tokens a side that later stages see at once; 0: the whole image.",
-        rich_help_panel=_STAGES,
-    ),
-]
-LowBands: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        help="How later stages keep to the one before: off, constant, falling or replaced.",
-        rich_help_panel=_STAGES,
-    ),
-]
+
+def given_high_resolution(options: HighResolution, sampling: SamplingOptions) -> dict[str, Any]:
+    """Those options that are given; a table of positions reaches the image's longer side."""
+    from diffusion4k.models.high_resolution import given_options
+
+    given = options.model_dump(exclude_unset=True)
+    return given_options((sampling.width, sampling.height), **given)

@@ -5,20 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diffusion4k.cli.endpoint import (
-    Concurrency,
-    Detail,
-    Estimate,
-    Longest,
-    Model,
-    Price,
-    Quality,
-    RateLimit,
-    Retries,
-    Timeout,
-    Url,
-    settings_of,
-)
+from diffusion4k.cli.endpoint import Estimate, JudgeEndpoint, JudgeImage
+from diffusion4k.cli.section_options import section_of_options, with_section_options
 from diffusion4k.endpoint import defaults
 
 if TYPE_CHECKING:
@@ -40,7 +28,7 @@ diffusion4k judge runs/sana runs/wlf --patches 4 --endpoint http://localhost:800
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
-    app.command("judge", epilog=EXAMPLE)(judge)
+    app.command("judge", epilog=EXAMPLE)(with_section_options(judge))
 
 
 def judge(
@@ -69,28 +57,13 @@ def judge(
     patch_side: Annotated[
         int, typer.Option(help="Side of such a region, pixels.")
     ] = defaults.PATCH_SIDE,
-    endpoint: Url = defaults.URL,
-    model: Model = defaults.MODEL,
-    longest: Longest = defaults.LONGEST,
-    quality: Quality = defaults.JUDGE_QUALITY,
-    detail: Detail = defaults.DETAIL,
-    concurrency: Concurrency = defaults.CONCURRENCY,
-    requests_per_minute: RateLimit = None,
-    tokens_per_minute: RateLimit = None,
-    timeout: Timeout = defaults.TIMEOUT,
-    retries: Retries = defaults.RETRIES,
-    max_tokens: Annotated[
-        int, typer.Option(help="Longest answer, tokens.")
-    ] = defaults.JUDGE_TOKENS,
-    budget: Annotated[
-        float | None, typer.Option(help="Dollars that all runs with one --out may spend.")
-    ] = None,
-    input_price: Price = None,
-    output_price: Price = None,
     tries: Annotated[
         int, typer.Option(help="Largest number of answers to pay for when they cannot be read.")
     ] = defaults.TRIES,
     estimate: Estimate = False,
+    *,
+    endpoint: JudgeEndpoint,
+    image: JudgeImage,
 ) -> None:
     """Have a judge compare models' images by the three questions of Diffusion-4K.
 
@@ -104,22 +77,10 @@ def judge(
     from diffusion4k.preference.judge.run import JudgingStopped, estimate_judging
     from diffusion4k.preference.judge.run import judge as judge_models
 
-    settings = settings_of(
+    settings = section_of_options(
         JudgeSettings,
-        endpoint={
-            "url": endpoint,
-            "model": model,
-            "concurrency": concurrency,
-            "requests_per_minute": requests_per_minute,
-            "tokens_per_minute": tokens_per_minute,
-            "timeout": timeout,
-            "retries": retries,
-            "max_output_tokens": max_tokens,
-            "budget": budget,
-            "input_price": input_price,
-            "output_price": output_price,
-        },
-        image={"longest": longest, "quality": quality, "detail": detail},
+        endpoint=endpoint,
+        image=image,
         patches=patches,
         patch_side=patch_side,
         tries=tries,

@@ -1,28 +1,27 @@
 """`diffusion4k plan`: what a recipe or an image takes, before it is started."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from diffusion4k.cli.arguments import key_values, stages_asked
+from diffusion4k.cli.arguments import key_values
 from diffusion4k.cli.image_options import (
     IMAGE,
-    Direct,
-    Draft,
-    Factor,
-    Guidance,
-    Height,
-    LowBands,
-    MaxMemory,
-    Positions,
-    Stages,
-    StageSteps,
-    StageStrength,
-    Steps,
-    Width,
-    Window,
+    HighResolutionFlags,
+    LoadingFlags,
+    SamplingFlags,
+    StageFlags,
+    given_high_resolution,
+    with_section_options,
 )
+
+if TYPE_CHECKING:
+    from diffusion4k.accounting.machine import Machine
+    from diffusion4k.models.high_resolution import HighResolution
+    from diffusion4k.planning.plan import Plan
+    from diffusion4k.sampling.options import LoadingOptions, SamplingOptions
 
 __all__ = ["register"]
 
@@ -40,7 +39,7 @@ diffusion4k plan recipes/pocket-wlf.yaml
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
-    app.command(epilog=_EXAMPLES)(plan)
+    app.command(epilog=_EXAMPLES)(with_section_options(plan))
 
 
 def plan(
@@ -57,30 +56,6 @@ def plan(
             help="pocket (default), a folder, or a name as sd3-medium.", rich_help_panel=IMAGE
         ),
     ] = None,
-    width: Width = None,
-    height: Height = None,
-    steps: Steps = None,
-    guidance: Guidance = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=IMAGE),
-    ] = None,
-    memory: Annotated[
-        str | None, typer.Option(help="low, balanced or high.", rich_help_panel=IMAGE)
-    ] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="fp8, int8 or nf4.", rich_help_panel=IMAGE)
-    ] = None,
-    max_memory: MaxMemory = None,
-    factor: Factor = None,
-    positions: Positions = None,
-    stages: Stages = None,
-    draft: Draft = None,
-    direct: Direct = False,
-    stage_strength: StageStrength = None,
-    stage_steps: StageSteps = None,
-    window: Window = None,
-    low_bands: LowBands = None,
     images: Annotated[
         int | None, typer.Option(help="Number of photographs of a training set that is not here.")
     ] = None,
@@ -104,6 +79,11 @@ def plan(
         float | None, typer.Option(help="Share of that speed that is reached; by default 0.4.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    *,
+    sampling: SamplingFlags,
+    stages: StageFlags,
+    loading: LoadingFlags,
+    high_resolution: HighResolutionFlags,
 ) -> None:
     """Say what a training run or an image takes: memory, computations, time, disk.
 
@@ -111,29 +91,9 @@ def plan(
     shapes alone. The configurations of a model are enough; those of published
     models are built in. The exit code is 0 even if it does not fit.
     """
-    image = {
-        "model": model,
-        "width": width,
-        "height": height,
-        "steps": steps,
-        "guidance": guidance,
-        "dtype": dtype,
-        "memory": memory,
-        "weights": weights,
-        "max_memory": max_memory,
-        "factor": factor,
-        "positions": positions,
-        **stages_asked(
-            stages,
-            draft,
-            direct,
-            strength=stage_strength,
-            steps=stage_steps,
-            window=window,
-            low_bands=low_bands,
-        ),
-    }
-    described = {
+    from diffusion4k.errors import UsageError
+
+    described: dict[str, Any] = {
         "gpus": gpus,
         "gpu_memory": gpu_memory,
         "ram": ram,
@@ -141,7 +101,29 @@ def plan(
         "bandwidth": bandwidth,
         "teraflops": teraflops,
     }
-    result = _plan(recipe, overrides, image, described, utilisation, images)
+    sections = (sampling, loading, high_resolution, stages)
+    given = [name for section in sections for name in section.model_fields_set]
+    if recipe is not None and (given or model is not None):
+        name = given[0].replace("_", "-") if model is None else "model"
+        raise UsageError(
+            f"--{name} belongs to an image, {recipe} to a training run: give one of them "
+            "(a recipe's own values are changed as KEY=VALUE)"
+        )
+    if recipe is None and images is not None:
+        raise UsageError("--images belongs to a training run: give a recipe")
+
+    def machine(folder: Path | None = None) -> "Machine":
+        from diffusion4k.accounting.machine import described_machine, present_machine
+
+        if any(value is not None for value in described.values()):
+            return described_machine(**described, utilisation=utilisation)
+        return present_machine(utilisation, folder=folder)
+
+    if recipe is None:
+        image = stages.added_to(sampling)
+        result = _plan_image(model or "pocket", image, loading, high_resolution, machine)
+    else:
+        result = _plan_training(recipe, overrides, machine, images)
     if as_json:
         import json
 
@@ -152,60 +134,48 @@ def plan(
         typer.echo(report(result))
 
 
-def _plan(
-    recipe: Path | None,
+def _plan_training(
+    path: Path,
     overrides: list[str] | None,
-    image: dict[str, Any],
-    described: dict[str, Any],
-    utilisation: float | None,
+    machine: "Callable[[Path], Machine]",
     images: int | None,
-) -> Any:
-    from diffusion4k.cli.early import check_image
-    from diffusion4k.errors import UsageError
-    from diffusion4k.models.folder import bundled_models
-    from diffusion4k.models.published import known_id
+) -> "Plan":
     from diffusion4k.training.recipe.recipe import load_recipe
 
-    given = {name: value for name, value in image.items() if value is not None}
-    if recipe is not None and given:
-        name = next(iter(given)).replace("_", "-")
-        what = "how stages are made belongs" if name.startswith("stage") else f"--{name} belongs"
-        raise UsageError(
-            f"{what} to an image, {recipe} to a training run: give one of them "
-            "(a recipe's own values are changed as KEY=VALUE)"
-        )
-    checked = load_recipe(recipe, overrides) if recipe else None
-    model = checked.model if checked else given.get("model", "pocket")
-    if not (model in bundled_models() or Path(model).exists()):
-        known_id(model)
-    if not checked:
-        check_image(model, *(given.get(key) for key in ("width", "height", "steps", "factor")))
-
+    recipe = load_recipe(path, overrides)
+    _require_known(recipe.model)
     from diffusion4k.accounting.blueprint import Blueprint
-    from diffusion4k.accounting.machine import described_machine, present_machine
+    from diffusion4k.planning.training import plan_training
 
-    machine = (
-        described_machine(**described, utilisation=utilisation)
-        if any(value is not None for value in described.values())
-        else present_machine(utilisation, folder=checked.output if checked else None)
-    )
-    if checked:
-        blueprint = Blueprint(checked.model, **checked.model_options)
-        from diffusion4k.planning.training import plan_training
+    blueprint = Blueprint(recipe.model, **recipe.model_options)
+    return plan_training(blueprint, recipe, machine(recipe.output), images)
 
-        return plan_training(blueprint, checked, machine, images)
-    if images is not None:
-        raise UsageError("--images belongs to a training run: give a recipe")
-    from diffusion4k.models.high_resolution import given_options
+
+def _plan_image(
+    model: str,
+    image: "SamplingOptions",
+    loading: "LoadingOptions",
+    high_resolution: "HighResolution",
+    machine: "Callable[[], Machine]",
+) -> "Plan":
+    from diffusion4k.cli.early import check_image
+
+    _require_known(model)
+    check_image(model, image, loading.factor)
+    from diffusion4k.accounting.blueprint import Blueprint
     from diffusion4k.planning.generation import GenerationSetup, plan_generation
 
-    blueprint = Blueprint(
-        given.pop("model", "pocket"),
-        given.pop("factor", None),
-        given_options(
-            sides=(given.get("width"), given.get("height")),
-            positions=given.pop("positions", None),
-        ),
-    )
-    setup = GenerationSetup.of(blueprint, on_gpu=machine.on_gpu, **given)
-    return plan_generation(blueprint, setup, machine)
+    beyond = given_high_resolution(high_resolution, image)
+    blueprint = Blueprint(model, loading.factor, beyond)
+    present = machine()
+    options = loading.model_dump(exclude_unset=True, exclude={"factor"})
+    setup = GenerationSetup.of(blueprint, image, on_gpu=present.on_gpu, **options)
+    return plan_generation(blueprint, setup, present)
+
+
+def _require_known(model: str) -> None:
+    from diffusion4k.models.folder import bundled_models
+    from diffusion4k.models.published import known_id
+
+    if not (model in bundled_models() or Path(model).exists()):
+        known_id(model)

@@ -43,7 +43,7 @@ def convert(
     layout: str,
     *,
     family: str | None = None,
-    each: Track = lambda proofs, total: proofs,
+    each: Track | None = None,
 ) -> Conversion:
     """Write the LoRA `source` as `target`, wholly or not at all.
 
@@ -106,10 +106,11 @@ def _written_and_proven(
     layout: str,
     adapter: Adapter,
     table: OriginalNames | None,
-    each: Track,
+    each: Track | None,
 ) -> tuple[Proof, ...]:
     try:
         write_layout(changes, metadata, layout, path)
     except Diffusion4kError as error:
         raise type(error)(f"{adapter.path}: {error}") from None
-    return tuple(each(prove(adapter, read_adapter(path), table), len(changes)))
+    proofs = prove(adapter, read_adapter(path), table)
+    return tuple(each(proofs, len(changes)) if each else proofs)

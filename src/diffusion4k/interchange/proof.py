@@ -1,8 +1,8 @@
 """Whether two LoRA files change the same weights by the same amounts.
 
-Each module of the original layout is looked at by itself, at its full size: what one file changes in
-it, and what the other does, each laid out by the file's own keys as a program applies them. Nothing
-of what divides and puts together layers is used.
+Each module of the original layout is looked at by itself, at its full size: what one file changes
+in it, and what the other does, each laid out by the file's own keys as a program applies them.
+Nothing of what divides and puts together layers is used.
 """
 
 from collections.abc import Iterator
@@ -58,8 +58,9 @@ def prove(source: Adapter, written: Adapter, table: OriginalNames | None) -> Ite
         proof = Proof(name, float((wanted - found).abs().max()), float(wanted.abs().max()))
         if not proof.relative <= TOLERANCE:
             raise Diffusion4kError(
-                f"{written.path}: {name} would change by {proof.relative:.1e} of its largest change "
-                f"otherwise than in {source.path}; allowed is {TOLERANCE:g}: nothing was written"
+                f"{written.path}: {name} would change otherwise than in {source.path}, by "
+                f"{proof.relative:.1e} of its largest change; allowed is {TOLERANCE:g}: nothing "
+                "was written"
             )
         _same_magnitudes(group, second[name], name)
         yield proof

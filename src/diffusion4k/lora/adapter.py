@@ -83,11 +83,11 @@ def load_adapters(transformer: nn.Module, adapters: Iterable[tuple[Adapter, floa
         for name, change in adapter.changes.items():
             if not _stays_apart(name, change):
                 _merge_change(transformer, name, change, scale, adapter)
-    names = [
-        name
+    injected = (
+        _inject(transformer, adapter, scale, f"{_NAME}{number or ''}")
         for number, (adapter, scale) in enumerate(fitted)
-        if (name := _inject(transformer, adapter, scale, f"{_NAME}{number or ''}"))
-    ]
+    )
+    names = [name for name in injected if name]
     transformer.requires_grad_(False).eval()
     for layer in _layers(transformer):
         layer.set_adapter(names, inference_mode=True)

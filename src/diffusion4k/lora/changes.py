@@ -77,7 +77,7 @@ class Change(ABC):
             return weight + scale * self.delta()
         changed = weight + self.delta()
         axis = 1 if self.magnitude.shape[0] == weight.shape[0] else 0
-        lengths = ((changed * changed).sum(axis, keepdims=True)) ** 0.5
+        lengths = ((changed * changed).sum(axis) ** 0.5).reshape(self.magnitude.shape)
         return weight + scale * (changed * (_float(self.magnitude) / lengths) - weight)
 
     def _magnitude_of(self, rows: "slice | list[int]") -> "Tensor | None":

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.lora.changes import Change, Difference, LowRank, change_of, check_tensor
 from diffusion4k.lora.fusing import parts_of
-from diffusion4k.lora.header import CONFIG_KEY, alpha_of, config_of, guessed, origin_of
+from diffusion4k.lora.header import CONFIG_KEY, alpha_of, config_of, origin_of
 from diffusion4k.lora.keys import SortedKeys, sort_keys
 from diffusion4k.lora.layouts import Layout, layouts
 from diffusion4k.lora.stored import open_file

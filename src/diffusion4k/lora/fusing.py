@@ -1,8 +1,8 @@
 """Layers that are several in one in the original layout: divided, and put together.
 
 Of a LoRA that is one there, A is shared by its parts, and B's rows are divided. Where each part has
-an A of its own, those of all stand one below the other, and B's blocks stand diagonally: the rank is
-their sum. Both ways are exact, and so is the way back.
+an A of its own, those of all stand one below the other, and B's blocks stand diagonally: the rank
+is their sum. Both ways are exact, and so is the way back.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,9 +38,7 @@ def split(change: Change, module: Module) -> dict[str, Change]:
     places = module.rows(change.shape[0])
     own = _own_columns(change.up, places) if isinstance(change, LowRank) else None
     if own is None:
-        return {
-            part: change.rows(rows) for part, rows in zip(module.parts, places, strict=True)
-        }
+        return {part: change.rows(rows) for part, rows in zip(module.parts, places, strict=True)}
     assert isinstance(change, LowRank)
     found = {}
     for part, rows, ranks in zip(module.parts, places, own, strict=True):

@@ -56,8 +56,7 @@ def sort_keys(keys: Iterable[str]) -> SortedKeys:
     if len(known) > 1:
         examples = [f"{claimed[name][0]} ({name})" for name in known]
         raise ValueError(
-            f"keys of {len(known)} layouts in one file: {' and '.join(examples)}: keep those of "
-            "one"
+            f"keys of {len(known)} layouts in one file: {' and '.join(examples)}: keep those of one"
         )
     layout = layouts()[next(iter(known or claimed))]
     found = SortedKeys(layout, text=text)

@@ -125,9 +125,7 @@ def names_for(groups: Mapping[str, Group], *, original: bool) -> dict[str, Chang
     return found
 
 
-def _with_known_names(
-    layer: str, change: Change, layout: Layout
-) -> Iterable[tuple[str, Change]]:
+def _with_known_names(layer: str, change: Change, layout: Layout) -> Iterable[tuple[str, Change]]:
     """A layer that the layout calls as no model does, by diffusers' names; others as they are."""
     place = layout.names.find(layer) if layout.names else None
     return parts_of(change, place).items() if place else [(layer, change)]

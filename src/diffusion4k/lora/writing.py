@@ -128,8 +128,10 @@ def write_layout(
 def _save(tensors: "Mapping[str, Tensor]", header: Mapping[str, str], path: Path) -> None:
     from safetensors.torch import save_file
 
+    # Copies, as parts of a layer that was one share their A, and safetensors takes no such tensors.
+    copies = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file({k: v.detach().cpu() for k, v in tensors.items()}, temporary, dict(header))
+        save_file(copies, temporary, dict(header))
 
 
 def _parts(change: Change, layout: Layout) -> "dict[str, Tensor]":

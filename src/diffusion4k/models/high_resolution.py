@@ -11,7 +11,7 @@ knows stands in its file; what they do in `models.positions`.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from diffusion4k.config.problems import list_problems
 from diffusion4k.config.types import Count, Section
@@ -33,16 +33,19 @@ class HighResolution(Section):
     What they may be together with a family's methods `checked` says.
     """
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     positions: Literal["extend", "interpolate", "ntk", "yarn"] | None = None
-    """How position embeddings go beyond the training size; None: as the model has them."""
+    """Beyond the training size: ntk or yarn (flux), extend or interpolate (sd3); by default as the
+    model has them."""
     side: Count | None = None
     """Longest side in pixels that a table of positions has to reach."""
     trained_tokens: Count | None = None
-    """Tokens a side of the training images: rotary positions are scaled beyond it; None: 64."""
+    """With ntk or yarn: tokens a side of the training images, 64 by default."""
     time_dependent: Annotated[bool, Field(strict=True)] | None = None
-    """Scale rotary positions by the noise level."""
+    """With ntk or yarn: scale by the noise level."""
     attention_chunk: Count | None = None
-    """Queries that one attention call sees at most; None: all."""
+    """Largest number of queries of one attention call; by default all."""
 
     @classmethod
     def checked(

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
-from typing import Any
 
 import torch
 from torch import nn
@@ -27,6 +26,7 @@ from diffusion4k.models.published import count_parameters
 from diffusion4k.planning.plan import Change, Plan, fits_device, overhead, seconds_once
 from diffusion4k.planning.windows import count_windows
 from diffusion4k.sampling.memory import can_stream, check_level, decoder_limit
+from diffusion4k.sampling.options import SamplingOptions
 from diffusion4k.sampling.request import Request, choose_dtype, settle
 from diffusion4k.sampling.stages import Stage
 from diffusion4k.vae import parse_memory
@@ -57,15 +57,15 @@ class GenerationSetup:
     def of(
         cls,
         model: Blueprint,
+        sampling: SamplingOptions | None = None,
         *,
         on_gpu: bool,
         dtype: str = "auto",
         memory: str = "balanced",
         weights: str | None = None,
         max_memory: int | str | None = None,
-        **request: Any,
     ) -> "GenerationSetup":
-        """What `generate` makes of the same options; `request` are fields of `sampling.Request`.
+        """What `generate` makes of the same options.
 
         Raises:
             UsageError: a value out of its range, or a size that the model cannot do.
@@ -76,7 +76,7 @@ class GenerationSetup:
             raise UsageError(f"weights {weights}: allowed are {', '.join(_WEIGHTS)}")
         family = model.family
         settings = settle(
-            Request("a picture", **request),
+            Request.of(sampling or SamplingOptions(), "a picture"),
             family,
             model.folder,
             model=model.name,

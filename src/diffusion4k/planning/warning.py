@@ -24,6 +24,7 @@ from diffusion4k.planning.generation import GenerationSetup, plan_generation
 from diffusion4k.planning.plan import Plan
 from diffusion4k.planning.report import verdict
 from diffusion4k.planning.training import plan_training
+from diffusion4k.sampling.options import SamplingOptions
 from diffusion4k.training.recipe.recipe import Recipe
 
 __all__ = ["generation_warning", "training_warning"]
@@ -61,18 +62,19 @@ def training_warning(recipe: Recipe, machine: Machine | None = None) -> str | No
 def generation_warning(
     model: str,
     factor: int | None,
-    options: dict[str, object],
+    sampling: SamplingOptions,
+    options: Mapping[str, Any] | None = None,
     machine: Machine | None = None,
     high_resolution: Mapping[str, Any] | None = None,
 ) -> str | None:
     """One line if this machine's memory does not suffice for an image, with the way out.
 
-    `options` are those of `GenerationSetup.of`, `high_resolution` those of `Blueprint`.
+    `options` are the others of `GenerationSetup.of`, `high_resolution` those of `Blueprint`.
     """
     try:
         blueprint = Blueprint(model, factor, high_resolution)
         machine = machine or present_machine(measured=False)
-        setup = GenerationSetup.of(blueprint, on_gpu=machine.on_gpu, **options)  # type: ignore[arg-type]
+        setup = GenerationSetup.of(blueprint, sampling, on_gpu=machine.on_gpu, **(options or {}))
         parameters, outputs = _layers(blueprint)
         pixels = setup.width * setup.height
         tokens = 2 * pixels // blueprint.family.size_step**2

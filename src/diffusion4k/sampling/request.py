@@ -1,16 +1,19 @@
 """Requests, checked and completed with the model's defaults."""
 
 import math
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from pydantic import Field, ValidationError
+
+from diffusion4k.config.problems import describe_problems
 from diffusion4k.data.folder import photo_folder
 from diffusion4k.data.images import image_size
 from diffusion4k.data.metadata import METADATA
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import families
-from diffusion4k.families.stages import StageOptions
+from diffusion4k.sampling.options import SamplingOptions
 from diffusion4k.sampling.shift import check_shift
 from diffusion4k.sampling.sizes import check_size, check_steps
 from diffusion4k.sampling.stages import Stage, resolve_stages, steps_made
@@ -29,39 +32,32 @@ DTYPES = ("float32", "bfloat16", "float16")
 STRENGTH = 0.35
 
 
-@dataclass(frozen=True)
-class Request:
-    """One image to make; what is None is taken from the model's defaults.
+class Request(SamplingOptions):
+    """One image to make; sampling options that are None are taken from the model's defaults.
 
-    Sizes are in pixels. Guidance is the classifier-free guidance scale; up to 1 it is off.
     `init` is an image to start from: its last `strength` (0 to 1) of the steps are made again.
 
-    An image is made in stages where its model states them, or where the request asks for them:
-    `stages` are their longer sides, the draft's first (`()`: directly), `draft` is the first one,
-    which is doubled until the size is reached. Then `steps` are the draft's, and `stage_options`
-    those of all stages after it; see `sampling.stages`.
+    Raises:
+        UsageError: an option that there is not, or a value of another kind than it has.
     """
 
     prompt: str
-    seed: int = 0
-    _: KW_ONLY
-    negative_prompt: str = ""
-    width: int | None = None
-    height: int | None = None
-    steps: int | None = None
-    guidance: float | None = None
+    seed: Annotated[int, Field(strict=True)] = 0
     init: Path | None = None
     strength: float | None = None
-    stages: tuple[int, ...] | None = None
-    draft: int | None = None
-    stage_options: StageOptions | None = None
-    shift: float | None = None
-    """Shift of noise levels in place of the model's own at that size, for images made directly."""
 
-    @property
-    def asks_for_stages(self) -> bool:
-        """Whether the request asks for stages, and does not leave them to the model."""
-        return bool(self.stages or self.draft or self.stage_options)
+    def __init__(self, prompt: str, seed: int = 0, **options: Any) -> None:
+        values = {"prompt": prompt, "seed": seed, **options}
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise UsageError(describe_problems(error, Request, values)) from None
+
+    @classmethod
+    def of(cls, sampling: SamplingOptions, prompt: str, seed: int = 0, **more: Any) -> "Request":
+        """The request of an image with these options; `more` are the other fields."""
+        options = {name: getattr(sampling, name) for name in SamplingOptions.model_fields}
+        return cls(prompt, seed, **options, **more)
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,11 @@ from diffusion4k.families.base import GuidanceKind, is_guided
 from diffusion4k.families.defaults import model_memory
 from diffusion4k.families.quantization import cast_layers, check_weights_option, load_transformer
 from diffusion4k.lora import Adapter, load_adapters
-from diffusion4k.sampling.loras import Scales, read_loras, recorded
 from diffusion4k.sampling.direct import denoise_directly, out_of_memory
 from diffusion4k.sampling.fingerprint import fingerprint
 from diffusion4k.sampling.image_to_image import with_parts
 from diffusion4k.sampling.kept import KeptStages
+from diffusion4k.sampling.loras import Scales, read_loras, recorded
 from diffusion4k.sampling.memory import Placement, can_stream
 from diffusion4k.sampling.request import Request, SamplingSettings, choose_dtype, settle
 from diffusion4k.sampling.staged import denoise_stages, stage_strips

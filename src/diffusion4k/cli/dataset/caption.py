@@ -5,20 +5,8 @@ from typing import Annotated
 
 import typer
 
-from diffusion4k.cli.endpoint import (
-    Concurrency,
-    Detail,
-    Estimate,
-    Longest,
-    Model,
-    Price,
-    Quality,
-    RateLimit,
-    Retries,
-    Timeout,
-    Url,
-    settings_of,
-)
+from diffusion4k.cli.endpoint import CaptionEndpoint, CaptionImage, Estimate
+from diffusion4k.cli.section_options import section_of_options, with_section_options
 from diffusion4k.endpoint import defaults
 
 __all__ = ["EXAMPLE", "caption"]
@@ -33,21 +21,12 @@ diffusion4k dataset caption photographs --endpoint http://localhost:8000/v1 --mo
 """
 
 
+@with_section_options
 def caption(
     folder: Annotated[
         Path,
         typer.Argument(help="Folder of pictures, or one that dataset build made.", metavar="DIR"),
     ],
-    endpoint: Url = defaults.URL,
-    model: Model = defaults.MODEL,
-    longest: Longest = defaults.LONGEST,
-    quality: Quality = defaults.QUALITY,
-    detail: Detail = defaults.DETAIL,
-    concurrency: Concurrency = defaults.CONCURRENCY,
-    requests_per_minute: RateLimit = None,
-    tokens_per_minute: RateLimit = None,
-    timeout: Timeout = defaults.TIMEOUT,
-    retries: Retries = defaults.RETRIES,
     prompt: Annotated[
         str | None,
         typer.Option(help="Prompt for the model, in place of the paper's sentence."),
@@ -55,14 +34,6 @@ def caption(
     prefix: Annotated[
         str, typer.Option(help="Text put before each new caption, such as a trigger word.")
     ] = "",
-    budget: Annotated[
-        float | None, typer.Option(help="Dollars that all runs in this folder may spend.")
-    ] = None,
-    input_price: Price = None,
-    output_price: Price = None,
-    batch: Annotated[
-        bool, typer.Option("--batch", help="Batch API: half the price, within 24 hours.")
-    ] = False,
     max_words: Annotated[
         int, typer.Option(help="A longer caption is flagged.")
     ] = defaults.CAPTION_WORDS,
@@ -76,6 +47,9 @@ def caption(
         bool, typer.Option("--overwrite", help="Caption pictures that have a caption, too.")
     ] = False,
     estimate: Estimate = False,
+    *,
+    endpoint: CaptionEndpoint,
+    image: CaptionImage,
 ) -> None:
     """Caption the pictures of a folder, by default with the prompt of Diffusion-4K.
 
@@ -87,26 +61,14 @@ def caption(
     from diffusion4k.curation.captions.run import CaptioningStopped
     from diffusion4k.curation.captions.settings import CaptionSettings
 
-    settings = settings_of(
+    settings = section_of_options(
         CaptionSettings,
-        endpoint={
-            "url": endpoint,
-            "model": model,
-            "concurrency": concurrency,
-            "requests_per_minute": requests_per_minute,
-            "tokens_per_minute": tokens_per_minute,
-            "timeout": timeout,
-            "retries": retries,
-            "budget": budget,
-            "input_price": input_price,
-            "output_price": output_price,
-            "batch": batch,
-        },
-        image={"longest": longest, "quality": quality, "detail": detail},
+        endpoint=endpoint,
+        image=image,
         most_words=max_words,
         tries=tries,
         keep_flagged=keep_flagged,
-        **({} if prompt is None else {"prompt": prompt}),
+        prompt=prompt,
     )
     if estimate:
         typer.echo(estimate_folder(folder, settings, overwrite=overwrite))

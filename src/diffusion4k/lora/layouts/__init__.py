@@ -21,7 +21,9 @@ def layouts() -> dict[str, Layout]:
         for module in pkgutil.iter_modules(__path__)
     ]
     found: list[Layout] = [module.LAYOUT for module in modules if hasattr(module, "LAYOUT")]
-    found.sort(key=lambda each: (max(map(len, each.prefixes), default=0), each.within), reverse=True)
+    found.sort(
+        key=lambda each: (max(map(len, each.prefixes), default=0), each.within), reverse=True
+    )
     return {layout.name: layout for layout in found}
 
 
