@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from diffusion4k.errors import UsageError
+
 __all__ = ["register"]
 
 _EXAMPLES = """Examples:
@@ -14,6 +16,8 @@ diffusion4k export runs/mine/model mine.safetensors --dtype bf16
 diffusion4k export mine.safetensors mine-folder --base pocket
 
 diffusion4k export pocket vae.safetensors --part vae
+
+diffusion4k export runs/pocket-lora/lora lora.safetensors --part lora --layout kohya
 """
 
 
@@ -26,7 +30,7 @@ def export(
     model: Annotated[
         str,
         typer.Argument(
-            help="pocket (bundled), a model folder, a hub id, or a .safetensors file.",
+            help="pocket (bundled), a model folder, a hub id, or a .safetensors file; a LoRA.",
             show_default=False,
         ),
     ],
@@ -35,12 +39,13 @@ def export(
         typer.Argument(help="NAME.safetensors, or a new folder for shards.", show_default=False),
     ],
     part: Annotated[
-        Literal["transformer", "vae"], typer.Option(help="What is written.")
+        Literal["transformer", "vae", "lora"], typer.Option(help="What is written.")
     ] = "transformer",
     layout: Annotated[
-        Literal["original", "diffusers"] | None,
+        Literal["original", "diffusers", "comfyui", "kohya", "lycoris", "peft"] | None,
         typer.Option(
-            help="Names of layers: their makers' (a file's default) or diffusers' (a folder's)."
+            help="Names of layers: their makers' (original; a file's default) or diffusers' (a "
+            "folder's). Of a LoRA: comfyui (default), diffusers, kohya, lycoris, peft."
         ),
     ] = None,
     dtype: Annotated[
@@ -62,11 +67,25 @@ def export(
         typer.Option(help="For a file: a model of the same sizes, which has the other parts."),
     ] = None,
 ) -> None:
-    """Write a transformer or an autoencoder as other programs have it, or bring it back.
+    """Write a transformer, an autoencoder or a LoRA as other programs have it, or bring it back.
 
     A file has the layout of ComfyUI's models: the names that Black Forest Labs
     or Stability AI gave, attention in one matrix. A folder has diffusers'.
     """
+    if part == "lora":
+        of_weights = {"--dtype": dtype, "--prefix": prefix, "--base": base}
+        if given := [name for name, value in of_weights.items() if value is not None]:
+            raise UsageError(f"{given[0]}: not of a LoRA, whose weights are written as they are")
+        if layout == "original":
+            raise UsageError("layout original: of a LoRA choose comfyui or kohya, which have it")
+        from diffusion4k.cli.lora import convert
+
+        convert(Path(model), out, layout or "comfyui")
+        return
+    if layout not in (None, "original", "diffusers"):
+        raise UsageError(
+            f"layout {layout}: that of a LoRA (--part lora): choose original, diffusers"
+        )
     from diffusion4k.interchange.export import export_part
     from diffusion4k.vae import parse_memory
 
