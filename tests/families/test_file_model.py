@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from diffusion4k.accounting.blueprint import Blueprint
@@ -12,6 +13,7 @@ from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import family_of, file_model, resolve
 from diffusion4k.interchange.export import export_part
 from diffusion4k.models.published import build_published
+from diffusion4k.sampling import Request, Sampler
 from diffusion4k.sampling.fingerprint import fingerprint
 from tests.families.test_flux import tiny_flux
 
@@ -44,13 +46,20 @@ def test_it_is_a_model(file: Path, tiny_model: Path, cache: Path) -> None:
     assert small < 10_000  # the weights stay where they are
 
 
+def test_it_makes_the_same_image(file: Path, tiny_model: Path) -> None:
+    request = Request("a lake", width=64, height=64, steps=2, guidance=2.0)
+    latents = []
+    for model in (str(file), str(tiny_model)):
+        sampler = Sampler(model)
+        latents.append(sampler.denoise(sampler.settle(request)))
+    assert torch.equal(*latents)
+
+
 def test_another_file_of_the_name_is_another_model(file: Path) -> None:
     before = resolve(file)
     first = fingerprint(before)
     weights = load_file(file)
     export = {name: value + 1 for name, value in weights.items()}
-    from safetensors import safe_open
-
     with safe_open(file, framework="pt") as opened:
         metadata = opened.metadata()
     save_file(export, file, metadata)
@@ -105,6 +114,17 @@ def test_what_is_refused(file: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.safetensors"
     save_file({"a": torch.ones(1)}, other)
     with pytest.raises(Diffusion4kError, match=r"not a transformer of .*its first layer is a"):
+        resolve(other)
+    file.with_suffix(".json").write_text('{"parts_from": "nowhere"}')
+    with pytest.raises(
+        UsageError, match=r"one\.json: parts_from is 'nowhere': allowed is a folder"
+    ):
+        resolve(file)
+    with safe_open(file, framework="pt") as opened:
+        record = json.loads(opened.metadata()["diffusion4k"])
+    record["config"]["num_layers"] = 10**6
+    save_file(load_file(file), other, {"diffusion4k": json.dumps(record)})
+    with pytest.raises(Diffusion4kError, match=r"num_layers is 1000000: allowed is a whole number"):
         resolve(other)
     file.with_suffix(".json").write_text("no JSON")
     with pytest.raises(Diffusion4kError, match=r"one\.json: not valid JSON"):

@@ -1,5 +1,6 @@
 """Training adapters: only they change, nothing is lost, and stock diffusers loads them."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch.func import functional_call
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.sd3 import StableDiffusion3
+from diffusion4k.interchange.export import export_part
 from diffusion4k.lora import FILE_NAME, add_adapter, read_adapter, write_adapter
 from diffusion4k.training import run
 from diffusion4k.training.check import check_recipe
@@ -137,6 +139,20 @@ def test_what_cannot_be_trained_is_refused(recipe: Make, begun: list[Path]) -> N
         train(wanted)
     with pytest.raises(UsageError, match="no such file"):
         train(recipe(lora={"start": "nowhere"}))
+
+
+def test_a_run_from_one_file_is_that_from_the_folder(
+    recipe: Make, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    file = export_part(tiny_model, tmp_path / "one.safetensors")
+    file.with_suffix(".json").write_text(json.dumps({"parts_from": str(tiny_model)}))
+    keys = {"steps": 2, "lora": LORA}
+    whole = train(recipe(**keys, output=str(tmp_path / "whole")))
+    train(recipe(**{**keys, "steps": 1}, model=str(file)))
+    other = train(recipe(**keys, model=str(file)))
+    found, wanted = _adapters(other), _adapters(whole)
+    assert all(torch.equal(value, found[name]) for name, value in wanted.items())
 
 
 def test_base_weights_stay_as_they_were(recipe: Make, monkeypatch: pytest.MonkeyPatch) -> None:

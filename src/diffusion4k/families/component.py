@@ -27,6 +27,7 @@ from diffusion4k.support.text_files import shortened
 __all__ = [
     "SINGLE_FILE",
     "check_class",
+    "check_config",
     "check_numbers",
     "check_tokenizer",
     "check_vocabulary",
@@ -94,6 +95,11 @@ def check_numbers(component: Path) -> None:
         Diffusion4kError: names the file, the number and what is allowed.
     """
     path = component / "config.json"
+    check_config(path, read_json(path))
+
+
+def check_config(path: Path, config: dict[str, Any]) -> None:
+    """The same of a configuration that stands in the file `path`."""
 
     def check(key: str, value: Any) -> None:
         if isinstance(value, dict):
@@ -114,7 +120,7 @@ def check_numbers(component: Path) -> None:
                 f"{path}: {key} is {shortened(value)}: allowed is a number below {_MOST}"
             )
 
-    check("", read_json(path))
+    check("", config)
 
 
 def weight_files(component: Path) -> list[Path]:

@@ -20,14 +20,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.families.component import SINGLE_FILE
+from diffusion4k.families.component import SINGLE_FILE, check_config
 from diffusion4k.families.single_file import Reading, names_in, reading_of, shapes_of
 from diffusion4k.families.text_components import stock_class
-from diffusion4k.models.folder import PARTS_FROM, SETTINGS, read_json, resolve
+from diffusion4k.models.folder import PARTS_FROM, SETTINGS, bundled_models, read_json, resolve
+from diffusion4k.models.hub import is_hub_id
 from diffusion4k.models.layout import original_layout
 from diffusion4k.models.published import published_config, published_models
 from diffusion4k.support.tensor_file import TensorFile
-from diffusion4k.support.text_files import json_of
+from diffusion4k.support.text_files import json_of, shortened
 
 if TYPE_CHECKING:
     from diffusion4k.families.base import Family
@@ -68,6 +69,11 @@ def model_folder(path: Path, parts: Collection[str] | None = None) -> Path:
         )
     if isinstance(others, str) and (path.parent / others).is_dir():
         others = str((path.parent / others).resolve())
+    elif not _is_name(others):
+        raise UsageError(
+            f"{beside}: {PARTS_FROM} is {shortened(others)}: allowed is a folder (relative to this "
+            "one), a bundled model or a hub id"
+        )
     stat = path.stat()
     state = [str(path.resolve()), stat.st_size, stat.st_mtime_ns, found.config]
     name = hashlib.sha256(json.dumps([*state, settings, others]).encode()).hexdigest()[:16]
@@ -87,12 +93,9 @@ def identified(file: TensorFile) -> Identified:
     family = _family_of(file)
     record = record_of(file)
     if record.get("family") == family.name and isinstance(record.get("config"), dict):
-        parts_from = record.get(PARTS_FROM)
-        config = record["config"]
+        others, config = record.get(PARTS_FROM), record["config"]
         reading = _reading(file, family, config, "what its header says")
-        return Identified(
-            family, config, reading, parts_from if isinstance(parts_from, str) else None
-        )
+        return Identified(family, config, reading, others if _is_name(others) else None)
     problems: list[str] = []
     for hub_id, config in _published(family):
         try:
@@ -113,6 +116,11 @@ def record_of(file: TensorFile) -> dict[str, Any]:
     except (TypeError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}
+
+
+def _is_name(model: Any) -> bool:
+    """Whether it is that of a bundled model or of one on the hub."""
+    return isinstance(model, str) and (model in bundled_models() or is_hub_id(model))
 
 
 def _family_of(file: TensorFile) -> "type[Family]":
@@ -150,6 +158,7 @@ def _reading(
     file: TensorFile, family: "type[Family]", config: Mapping[str, Any], whose: str
 ) -> Reading:
     kind = stock_class(family.components["transformer"][0])
+    check_config(file.path, dict(config))
     try:
         with torch.device("meta"):
             network = kind.from_config(dict(config))

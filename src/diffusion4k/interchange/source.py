@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.families import family_of, resolve
+from diffusion4k.families import resolve, unchecked_family_of
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL
 from diffusion4k.families.autoencoder_kl_layout import LDM
-from diffusion4k.families.component import check_class, check_weights, weight_files
+from diffusion4k.families.component import check_class, check_config, check_weights, weight_files
 from diffusion4k.families.file_model import identified, record_of
 from diffusion4k.families.single_file import Reading, reading_of, shapes_of
 from diffusion4k.families.text_components import stock_class
@@ -27,12 +27,14 @@ from diffusion4k.models.folder import (
 from diffusion4k.models.hub import is_hub_id
 from diffusion4k.models.layout import Fused, Layout, original_layout
 from diffusion4k.support.tensor_file import StoredTensor, TensorFile
+from diffusion4k.support.text_files import shortened
 from diffusion4k.vae import PartitionedAutoencoderKL, ScaleConsistentAutoencoderKL
 
 __all__ = ["Part", "Source", "source_of"]
 
 Part = Literal["transformer", "vae"]
 
+_AUTOENCODERS = tuple(name.rpartition(".")[2] for name in AUTOENCODER_KL)
 _OWN = {each.__name__: each for each in (PartitionedAutoencoderKL, ScaleConsistentAutoencoderKL)}
 
 
@@ -101,14 +103,14 @@ def source_of(source: str | Path, part: Part, base: str | Path | None = None) ->
     if base is not None:
         raise UsageError(f"base {base}: only for a source that is one file; {source} is a model")
     folder = resolve(source, [part])
-    family = family_of(folder)
+    family = unchecked_family_of(folder)  # of a hub id, only the part is there
     component = component_folder(folder, part)
+    family.class_named(folder, part)
     check_weights(component)
     config = read_json(component / "config.json")
     config = {k: v for k, v in config.items() if k != "_name_or_path"}
     if part == "vae":
-        allowed = tuple(name.rpartition(".")[2] for name in AUTOENCODER_KL)
-        check_class(component, allowed)
+        check_class(component, _AUTOENCODERS)
         layout: Layout | None = LDM
     else:
         layout = original_layout(family.name)
@@ -133,7 +135,7 @@ def _transformer_file(file: TensorFile, base: str | Path | None) -> Source:
         name, parts_from = family.name, found.parts_from
     else:
         folder = resolve(base, ["transformer"])
-        of_base = family_of(folder)
+        of_base = unchecked_family_of(folder)
         config = read_json(folder / "transformer" / "config.json")
         skeleton = of_base.transformer_skeleton(folder)
         name, parts_from, family = of_base.name, str(base), type(of_base)
@@ -151,14 +153,19 @@ def _autoencoder_file(file: TensorFile, base: str | Path | None) -> Source:
         config = read_json(component_folder(resolve(base, ["vae"]), "vae") / "config.json")
         whose = f"the autoencoder of {base}"
     else:
-        config, whose = record_of(file).get("config", {}), "the autoencoder that its header names"
-        if "block_out_channels" not in config:
+        config, whose = record_of(file).get("config"), "the autoencoder that its header names"
+        if not isinstance(config, dict) or "block_out_channels" not in config:
             raise UsageError(
                 f"{file.path}: its header does not say which autoencoder it is, and Flux' and "
                 "Stable Diffusion 3's differ in nothing but the scale of latents: name a model "
                 "that has the same with --base"
             )
     config = {k: v for k, v in config.items() if k != "_name_or_path"}
+    if config.get("_class_name") not in _AUTOENCODERS:
+        raise Diffusion4kError(
+            f"{file.path}: its header names a {shortened(config.get('_class_name'))}, allowed is "
+            f"{' or '.join(_AUTOENCODERS)}: name a model that has the same with --base"
+        )
     shapes = shapes_of(_skeleton(config, file.path))
     reading = reading_of(file, LDM, shapes, whose)
     return Source("vae", config, None, LDM, None, file.path, _Tensors([reading]))
@@ -167,6 +174,7 @@ def _autoencoder_file(file: TensorFile, base: str | Path | None) -> Source:
 def _skeleton(config: dict[str, Any], place: Path) -> nn.Module:
     """The network of a configuration on the meta device."""
     name = str(config.get("_class_name"))
+    check_config(place, config)
     try:
         kind = _OWN.get(name) or stock_class(f"diffusers.{name}")
         with torch.device("meta"):
