@@ -116,9 +116,7 @@ def test_what_is_refused(file: Path, tmp_path: Path) -> None:
     with pytest.raises(Diffusion4kError, match=r"not a transformer of .*its first layer is a"):
         resolve(other)
     file.with_suffix(".json").write_text('{"parts_from": "nowhere"}')
-    with pytest.raises(
-        UsageError, match=r"one\.json: parts_from is 'nowhere': allowed is a folder"
-    ):
+    with pytest.raises(UsageError, match=r"one\.json: parts_from is 'nowhere': allowed"):
         resolve(file)
     with safe_open(file, framework="pt") as opened:
         record = json.loads(opened.metadata()["diffusion4k"])

@@ -93,6 +93,19 @@ def test_a_new_one_changes_nothing_and_a_trained_one_is_read_again(
     assert torch.allclose(_output(again), after, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+def test_stock_diffusers_loads_it(
+    transformer: SD3Transformer2DModel, tmp_path: Path, kind: Any
+) -> None:
+    add_adapter(transformer, **OPTIONS, kind=kind, rank_pattern={"to_q": 3})
+    after = _output(_trained(transformer))
+    file = write_adapter(tmp_path, transformer, MADE_FOR)
+    torch.manual_seed(3)
+    stock = tiny_transformer()
+    stock.load_lora_adapter(tmp_path, weight_name=file.name, prefix="transformer")
+    assert torch.allclose(_output(stock), after, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_ranks_and_alphas_by_pattern(
     transformer: SD3Transformer2DModel, tmp_path: Path, kind: Any

@@ -149,6 +149,7 @@ def _transformer_file(file: TensorFile, base: str | Path | None) -> Source:
 
 
 def _autoencoder_file(file: TensorFile, base: str | Path | None) -> Source:
+    config: Any
     if base is not None:
         config = read_json(component_folder(resolve(base, ["vae"]), "vae") / "config.json")
         whose = f"the autoencoder of {base}"
