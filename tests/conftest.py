@@ -26,7 +26,7 @@ LENGTHY = (
     *("ablation/test_run.py", "demo/test_run.py", "e2e", "manual/test_extend_family.py"),
     *(f"manual/test_extend_{what}.py" for what in ("curation_step", "metric", "objective")),
     *(f"families/test_{name}.py" for name in ("flux", "pixart", "sana", "sd3", "sd35", "z_image")),
-    *("models/test_high_resolution.py", "families/test_registry.py"),
+    *("models/test_high_resolution.py", "families/test_registry.py", "families/test_file_model.py"),
     # Trainings.
     *("training/autoencoder/test_loop.py", "training/autoencoder/test_interruption.py"),
     *(
