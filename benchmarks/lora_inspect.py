@@ -2,12 +2,11 @@
 
 python -m benchmarks.lora_inspect [--rank 16] [--convert]
 
-The file is made at random: bfloat16, kohya's layout, each linear layer of the blocks. Time is that
-of the whole command in a process of its own, memory the most that was resident.
+The file is made at random: float32, diffusers' layout, each linear layer of the blocks. Time is
+that of the whole command in a process of its own, memory the most that was resident.
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,15 @@ from diffusion4k.original_names import original_names
 __all__ = ["random_flux_lora"]
 
 MODEL = "black-forest-labs/FLUX.1-dev"
-_PROGRAM = "from diffusion4k.cli.main import main; main()"
+_PROGRAM = """
+import atexit, sys
+from pathlib import Path
+from diffusion4k.cli.main import main
+
+status = Path("/proc/self/status")
+atexit.register(lambda: print(status.read_text().split("VmHWM:")[1].split()[0], file=sys.stderr))
+main()
+"""
 
 
 def random_flux_lora(path: Path, rank: int) -> Path:
@@ -37,7 +44,7 @@ def random_flux_lora(path: Path, rank: int) -> Path:
             a = torch.randn(rank, part.in_features) / rank
             b = torch.randn(part.out_features, rank) / rank
             for end, tensor in (("lora_A.weight", a), ("lora_B.weight", b)):
-                tensors[layouts()["diffusers"].key(name, end)] = tensor.bfloat16()
+                tensors[layouts()["diffusers"].key(name, end)] = tensor
     save_file(tensors, path)
     return path
 
@@ -45,9 +52,10 @@ def random_flux_lora(path: Path, rank: int) -> Path:
 def measured(*command: str) -> tuple[float, float]:
     """Seconds and MiB of a command in a process of its own."""
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", _PROGRAM, *command], check=True)
-    seconds = time.perf_counter() - start
-    return seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    told = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, *command], check=True, capture_output=True, text=True
+    )
+    return time.perf_counter() - start, int(told.stderr.split()[-1]) / 1024
 
 
 def main() -> None:

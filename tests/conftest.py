@@ -73,7 +73,7 @@ LENGTHY = (
             *("vae", "vae_eval"),
         )
     ),
-    "support/test_bundled.py",
+    *("support/test_bundled.py", "interchange/test_convert.py"),
 )
 """Files and folders of tests that `make test-fast` leaves out: what trains, samples or builds
 something whole, and what starts processes, servers or browsers."""

@@ -15,6 +15,7 @@ from diffusion4k.interchange import convert as module
 from diffusion4k.interchange.convert import convert
 from diffusion4k.lora import add_adapter, load_adapter, merge_adapter, read_adapter, write_adapter
 from diffusion4k.lora.changes import LowRank
+from tests.disk import largest_file
 from tests.lora import writers
 from tests.lora.test_layouts import assert_same, expected, small
 from tests.lora.writers import CASES, Case
@@ -120,7 +121,7 @@ def test_a_factor_that_half_precision_would_round_makes_float32(tmp_path: Path) 
     case.tensors = {k: v if k.endswith("alpha") else v.bfloat16() for k, v in case.tensors.items()}
     conversion = convert(case.write(tmp_path), tmp_path / "d.safetensors", "diffusers")
     assert conversion.worst.relative <= 1e-6
-    dtypes = {name[-13]: tensor.dtype for name, tensor in load_file(conversion.path).items()}
+    dtypes = {name[-8]: tensor.dtype for name, tensor in load_file(conversion.path).items()}
     assert dtypes == {"A": torch.bfloat16, "B": torch.float32}
 
 
@@ -197,3 +198,13 @@ def test_wrong_requests(
     with pytest.raises(UsageError, match=reason):
         convert(source, tmp_path / out, layout, family=family)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_disk_without_room_leaves_nothing(tmp_path: Path) -> None:
+    source = writers.diffusers_sd3().write(tmp_path)
+    for layout in ("kohya", "peft"):
+        out = target(tmp_path / "full", layout)
+        with largest_file(2000), pytest.raises(OSError) as refused:
+            convert(source, out, layout, family="sd3")
+        assert refused.value.filename == str(out)
+        assert not list((tmp_path / "full").iterdir())

@@ -186,7 +186,7 @@ def test_what_a_model_has_not_or_in_another_size(tmp_path: Path) -> None:
     a, b = writers.pair(32, 32)
     layer = "lora_unet_input_blocks_1"
     odd = {f"{layer}.lora_down.weight": a, f"{layer}.lora_up.weight": b}
-    assert "its input_blocks_1 has out_features 32, tiny has no such linear layer" in refusal(odd)
+    assert "its input_blocks_1 has in_features 32, tiny has no such linear layer" in refusal(odd)
     flux = refusal(writers.kohya_flux().tensors)
     assert "this LoRA has layers of flux, such as double_blocks_" in flux
     layer = "transformer.transformer_blocks.0.attn.to_q"

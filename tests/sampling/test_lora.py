@@ -190,7 +190,10 @@ def test_a_lora_for_another_model_is_refused(tiny_model: Path, lora: Path, tmp_p
     [
         (None, "no LoRA in it: give the folder that holds"),
         (b"\x08\0\0\0\0\0\0\0 broken", "damaged safetensors file"),
-        ({"unet.down.lora_A.weight": torch.ones(1)}, "unet.down has lora_A, but no lora_B; known are"),
+        (
+            {"unet.down.lora_A.weight": torch.ones(1)},
+            "unet.down has lora_A, but no lora_B; known are",
+        ),
         ({}, "found nothing"),
     ],
 )

@@ -57,5 +57,6 @@ def check_adapter(
 
 def _sides(shape: tuple[int, ...]) -> dict[str, int]:
     """The sizes of a weight by the names that torch has for a linear layer's."""
-    names = ("out_features", "in_features") if len(shape) == 2 else map(str, range(len(shape)))
-    return dict(zip(names, shape, strict=True))
+    if len(shape) == 2:
+        return {"in_features": shape[1], "out_features": shape[0]}
+    return {f"size {axis}": size for axis, size in enumerate(shape)}
