@@ -221,7 +221,8 @@ def test_wrong_requests(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="only for a source that is one file"):
         export_part(tiny_model, tmp_path / "out", base=tiny_model)
     sana = tiny_sana(tmp_path / "sana")
-    with pytest.raises(UsageError, match="no original layout of sana models is known"):
-        export_part(sana, tmp_path / "out.safetensors")
+    for part in ("transformer", "vae"):
+        with pytest.raises(UsageError, match=f"no original layout of sana models' {part} is known"):
+            export_part(sana, tmp_path / "out.safetensors", part=part)
     flat = export_part(sana, tmp_path / "flat.safetensors", layout="diffusers")
     assert _same(load_file(flat), _weights(sana / "transformer"))

@@ -100,8 +100,8 @@ def _table(source: Source, layout: LayoutName, prefix: bool | None) -> tuple[Lay
         return Layout({}, keeps=True), ""
     if source.layout is None:
         raise UsageError(
-            f"{source.place}: no original layout of {source.family} models is known here: choose "
-            "--layout diffusers"
+            f"{source.place}: no original layout of {source.family} models' {source.part} is known "
+            "here: choose --layout diffusers"
         )
     wanted = source.part == "transformer" if prefix is None else prefix
     return source.layout, source.layout.prefix if wanted else ""

@@ -21,7 +21,6 @@ from diffusion4k.models.folder import (
     bundled_models,
     component_folder,
     model_settings,
-    needed_entry,
     read_json,
 )
 from diffusion4k.models.hub import is_hub_id
@@ -105,16 +104,14 @@ def source_of(source: str | Path, part: Part, base: str | Path | None = None) ->
     folder = resolve(source, [part])
     family = unchecked_family_of(folder)  # of a hub id, only the part is there
     component = component_folder(folder, part)
-    family.class_named(folder, part)
+    name = family.class_named(folder, part).__name__
     check_weights(component)
+    check_class(component, [name])
     config = read_json(component / "config.json")
     config = {k: v for k, v in config.items() if k != "_name_or_path"}
+    layout = original_layout(family.name)
     if part == "vae":
-        check_class(component, _AUTOENCODERS)
-        layout: Layout | None = LDM
-    else:
-        layout = original_layout(family.name)
-    name = config.get("_class_name") or needed_entry(folder, part, family.name)[1]
+        layout = LDM if name in _AUTOENCODERS else None
     config = {**config, "_class_name": name}
     shapes = shapes_of(_skeleton(config, component))
     readings = [
