@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from diffusion4k.cli import lora
 from diffusion4k.errors import Diffusion4kError, UsageError
 from tests.lora import writers
+from tests.lora.reference import FLUX_THEIRS
 
 app = typer.Typer()
 lora.register(app)
@@ -47,7 +48,7 @@ def test_convert_prints_the_proof(tmp_path: Path) -> None:
     path = writers.kohya_flux().write(tmp_path)
     out = tmp_path / "out.safetensors"
     told = _run("convert", path, out, "--layout", "diffusers")
-    assert told.count("largest difference") == len(writers.FLUX_THEIRS) + 1
+    assert told.count("largest difference") == len(FLUX_THEIRS) + 1
     assert "double_blocks.1.img_attn.qkv.weight: largest difference " in told
     assert str(out) in told.splitlines() and out.exists()
 

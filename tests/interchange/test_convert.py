@@ -17,8 +17,9 @@ from diffusion4k.lora import add_adapter, load_adapter, merge_adapter, read_adap
 from diffusion4k.lora.changes import LowRank
 from tests.disk import largest_file
 from tests.lora import writers
+from tests.lora.reference import Case, pair
 from tests.lora.test_layouts import assert_same, expected, small
-from tests.lora.writers import CASES, Case
+from tests.lora.writers import CASES
 
 LOW_RANK = [
     case
@@ -154,7 +155,7 @@ def test_a_conversion_that_changes_otherwise_is_refused(
 
 def test_what_leads_nowhere_or_is_open_is_said(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    a, b = writers.pair(32, 32)
+    a, b = pair(32, 32)
     nowhere = {f"lora_unet_{end}": t for end, t in zip(
         ("input_blocks_1.lora_down.weight", "input_blocks_1.lora_up.weight"), (a, b), strict=True
     )}  # fmt: skip
@@ -186,7 +187,7 @@ def test_what_leads_nowhere_or_is_open_is_said(tmp_path: Path) -> None:
         ("there.safetensors", "kohya", None, "already exists"),
         ("new.pt", "kohya", None, r"ends in \.safetensors"),
         ("new.safetensors", "peft", None, "PEFT's layout is a folder"),
-        ("new.safetensors", "xlabs", None, "allowed are comfyui, diffusers, kohya, peft"),
+        ("new.safetensors", "xlabs", None, "allowed are comfyui, diffusers, kohya, lycoris, peft"),
         ("new.safetensors", "kohya", "sdxl", "family sdxl: allowed are flux"),
     ],
 )

@@ -17,7 +17,8 @@ from diffusion4k.interchange.inspect import inspect
 from diffusion4k.interchange.norm_figure import bar, write_norms
 from diffusion4k.lora.layouts import layouts
 from tests.lora import writers
-from tests.lora.writers import CASES, Case
+from tests.lora.reference import Case, pair
+from tests.lora.writers import CASES
 
 DORA = ("dora_of_kohya", "dora_of_peft")
 
@@ -40,7 +41,7 @@ def test_the_norm_of_all_is_that_of_the_reference(
 def test_what_is_said_of_a_file(tmp_path: Path) -> None:
     torch.manual_seed(1)
     case = writers.onetrainer()
-    a, b = writers.pair(32, 32)
+    a, b = pair(32, 32)
     case.tensors["lora_transformer_mid_block_1.lora_down.weight"] = a
     case.tensors["lora_transformer_mid_block_1.lora_up.weight"] = b
     case.metadata = {
@@ -76,7 +77,7 @@ def test_the_published_models_of_a_width(tmp_path: Path) -> None:
     [
         ({"lora_unet_a.lora_down.weight": torch.ones(2, 4)}, {}, "has lora_A, but no lora_B"),
         ({"lora_te_a.lora_down.weight": torch.ones(2, 4)}, {}, "nothing for a transformer"),
-        (writers.pair(2, 2), {"diffusion4k": "no JSON"}, "diffusion4k is not JSON"),
+        (pair(2, 2), {"diffusion4k": "no JSON"}, "diffusion4k is not JSON"),
     ],
 )
 def test_what_is_no_lora(

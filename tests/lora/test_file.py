@@ -15,6 +15,7 @@ from benchmarks.tiny import tiny_transformer
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.lora import FILE_NAME, check_adapter, load_adapter, read_adapter
 from tests.lora import writers
+from tests.lora.reference import W, pair
 
 LAYERS = ("blocks.0.attn.to_q", "blocks.1.attn.to_q")
 A, B = (f"transformer.{LAYERS[1]}.lora_{side}.weight" for side in "AB")
@@ -183,14 +184,14 @@ def test_what_a_model_has_not_or_in_another_size(tmp_path: Path) -> None:
             check_adapter(read_adapter(path), family="sd3", model="tiny", transformer=transformer)
         return str(refused.value)
 
-    a, b = writers.pair(32, 32)
+    a, b = pair(32, 32)
     layer = "lora_unet_input_blocks_1"
     odd = {f"{layer}.lora_down.weight": a, f"{layer}.lora_up.weight": b}
     assert "its input_blocks_1 has in_features 32, tiny has no such linear layer" in refusal(odd)
     flux = refusal(writers.kohya_flux().tensors)
     assert "this LoRA has layers of flux, such as double_blocks_" in flux
     layer = "transformer.transformer_blocks.0.attn.to_q"
-    a, b = writers.pair(32, 64)
+    a, b = pair(32, 64)
     wide = {f"{layer}.lora_A.weight": a, f"{layer}.lora_B.weight": b}
     assert "has in_features 64, tiny has in_features 32" in refusal(wide)
     other = refusal(writers.diffusers_sd3().tensors, family="flux", base_model="BASE")
@@ -200,7 +201,7 @@ def test_what_a_model_has_not_or_in_another_size(tmp_path: Path) -> None:
 def test_dora_of_columns_cannot_be_divided(tmp_path: Path) -> None:
     case = writers.dora_of_kohya()
     case.tensors = {k: v for k, v in case.tensors.items() if "img_attn_qkv" in k}
-    case.tensors["lora_unet_double_blocks_0_img_attn_qkv.dora_scale"] = torch.ones(1, writers.W)
+    case.tensors["lora_unet_double_blocks_0_img_attn_qkv.dora_scale"] = torch.ones(1, W)
     adapter = read_adapter(case.write(tmp_path))
     names = [f"transformer_blocks.0.attn.to_{each}" for each in "qkv"]
     with pytest.raises(Diffusion4kError, match="double_blocks_0_img_attn_qkv: its DoRA scales col"):

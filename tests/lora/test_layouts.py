@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from benchmarks.tiny import tiny_transformer
 from diffusion4k.lora import check_adapter, load_adapter, load_adapters, merge_adapter, read_adapter
 from tests.lora import writers
-from tests.lora.writers import CASES, Case
+from tests.lora.reference import Case, pair
+from tests.lora.writers import CASES
 
 
 def small_flux() -> FluxTransformer2DModel:
@@ -116,3 +117,39 @@ def test_diffusers_itself_applies_the_same(tmp_path: Path, name: str) -> None:
     pipeline.load_lora_weights(path)
     merge_adapter(transformer)
     assert_same(transformer.state_dict(), expected(case, before))
+
+
+def test_names_of_other_families(tmp_path: Path) -> None:
+    """Z-Image's and PixArt's fused layers, as ComfyUI and kohya's trainer name them."""
+    torch.manual_seed(1)
+    fused = {
+        "diffusion_model.layers.3.attention.qkv": [f"layers.3.attention.to_{n}" for n in "qkv"],
+        "lora_unet_blocks_2_cross_attn_kv_linear": [
+            f"transformer_blocks.2.attn2.to_{n}" for n in "kv"
+        ],
+    }
+    plain = {
+        "diffusion_model.layers.3.attention.out": ["layers.3.attention.to_out.0"],
+        "lora_unet_blocks_2_mlp_fc1": ["transformer_blocks.2.ff.net.0.proj"],
+    }
+    for prefix in ("diffusion_model.", "lora_unet_"):
+        tensors, wanted = {}, {}
+        for layer, names in (fused | plain).items():
+            if layer.startswith(prefix):
+                a, b = pair(len(names) * 8, 8)
+                tensors |= {f"{layer}.lora_down.weight": a, f"{layer}.lora_up.weight": b}
+                wanted |= dict(zip(names, (b @ a).split(8), strict=True))
+        adapter = read_adapter(Case("", tensors, {}).write(tmp_path / prefix))
+        found = adapter.fitted(list(wanted)).changes
+        assert found.keys() == {f"{name}.weight" for name in wanted}
+        for name, delta in wanted.items():
+            torch.testing.assert_close(found[f"{name}.weight"].delta(), delta)
+
+
+def test_what_is_for_text_encoders_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = writers.onetrainer().write(tmp_path)
+    check_adapter(read_adapter(path), family="flux", model="small", transformer=small_flux())
+    told = capsys.readouterr().err
+    assert "3 tensors of text encoders, such as bundle_emb.ohwx.clip_l, are left out" in told

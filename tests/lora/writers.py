@@ -1,49 +1,27 @@
-"""LoRA files as other programs write them, and by hand what each changes in diffusers' layers.
+"""LoRA files as other programs write them, and what each changes.
 
 Names are those of the programs' public descriptions and files; nothing of the package is used.
 """
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-W = 32  # the width of both small models
-RANK = 3
-Weights = dict[str, Tensor]
-Deltas = dict[str, Tensor]
-
-
-@dataclass
-class Case:
-    """One file: its tensors, header, and the difference of each of diffusers' parameters.
-
-    A difference may be a function of the weight, as DoRA's is.
-    """
-
-    family: str
-    tensors: Weights
-    deltas: dict[str, Tensor | Callable[[Tensor], Tensor]]
-    metadata: dict[str, str] = field(default_factory=dict)
-    name: str = "lora.safetensors"
-    beside: dict[str, Any] = field(default_factory=dict)
-
-    def write(self, folder: Path) -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = {key: value.contiguous() for key, value in self.tensors.items()}
-        save_file(tensors, folder / self.name, self.metadata)
-        for name, content in self.beside.items():
-            (folder / name).write_text(json.dumps(content))
-        return folder / self.name
-
-
-def pair(out: int, inner: int, rank: int = RANK) -> tuple[Tensor, Tensor]:
-    return torch.randn(rank, inner), torch.randn(out, rank)
+from tests.lora.reference import (
+    FLUX_OURS,
+    FLUX_THEIRS,
+    RANK,
+    SD3_OURS,
+    SD3_THEIRS,
+    Case,
+    W,
+    in_our_names,
+    pair,
+    parameters,
+)
 
 
 def _lora(keys: Callable[[str, str], str], layers: dict[str, tuple[int, int]], alphas: bool):
@@ -70,102 +48,15 @@ def _flat(prefix: str):
     return lambda layer, part: key(layer.replace(".", "_"), part)
 
 
-SD3_OURS = {
-    "transformer_blocks.0.attn.to_q": (W, W),
-    "transformer_blocks.1.attn.to_out.0": (W, W),
-    "transformer_blocks.0.attn.add_v_proj": (W, W),
-    "transformer_blocks.1.ff.net.0.proj": (4 * W, W),
-    "transformer_blocks.0.ff_context.net.2": (W, 4 * W),
-}
-FLUX_OURS = {
-    "transformer_blocks.0.attn.to_q": (W, W),
-    "transformer_blocks.0.attn.to_add_out": (W, W),
-    "transformer_blocks.1.ff.net.2": (W, 4 * W),
-    "single_transformer_blocks.1.proj_mlp": (4 * W, W),
-    "single_transformer_blocks.0.proj_out": (W, 5 * W),
-    "proj_out": (16, W),
-}
-FLUX_THEIRS = {
-    "double_blocks.1.img_attn.qkv": (3 * W, W),
-    "double_blocks.0.txt_attn.qkv": (3 * W, W),
-    "double_blocks.0.img_attn.proj": (W, W),
-    "double_blocks.0.txt_mlp.2": (W, 4 * W),
-    "double_blocks.1.img_mod.lin": (6 * W, W),
-    "single_blocks.0.linear1": (7 * W, W),
-    "single_blocks.1.linear2": (W, 5 * W),
-    "single_blocks.1.modulation.lin": (3 * W, W),
-    "final_layer.adaLN_modulation.1": (2 * W, W),
-    "final_layer.linear": (16, W),
-    "vector_in.in_layer": (W, 32),
-}
-SD3_THEIRS = {
-    "joint_blocks.1.x_block.attn.qkv": (3 * W, W),
-    "joint_blocks.0.context_block.attn.qkv": (3 * W, W),
-    "joint_blocks.0.context_block.attn.proj": (W, W),
-    "joint_blocks.0.x_block.mlp.fc1": (4 * W, W),
-    "joint_blocks.0.context_block.adaLN_modulation.1": (6 * W, W),
-    "joint_blocks.1.context_block.adaLN_modulation.1": (2 * W, W),
-    "final_layer.adaLN_modulation.1": (2 * W, W),
-    "context_embedder": (W, 64),
-}
-
-
-def in_our_names(deltas: Deltas) -> Deltas:
-    """Differences of original layers as those of diffusers' layers."""
-    found: Deltas = {}
-    for layer, delta in deltas.items():
-        stem, *rest = layer.split(".")
-        block = rest[0] if rest else ""
-        joint, double, single = (
-            f"{kind}transformer_blocks.{block}." for kind in ("", "", "single_")
-        )
-        queries = ("attn.to_q", "attn.to_k", "attn.to_v")
-        added = ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj")
-        last = layer == "joint_blocks.1.context_block.adaLN_modulation.1"
-        if layer == "final_layer.adaLN_modulation.1":
-            found["norm_out.linear"] = torch.cat([delta[W:], delta[:W]])
-        elif last:
-            name = "transformer_blocks.1.norm1_context.linear"
-            found[name] = torch.cat([delta[W:], delta[:W]])
-        elif stem == "single_blocks" and rest[1] == "linear1":
-            names = (*queries, "proj_mlp")
-            rows = delta.split([W, W, W, 4 * W])
-            found |= {single + name: part for name, part in zip(names, rows, strict=True)}
-        elif rest[-1:] == ["qkv"]:
-            names = added if rest[1].startswith(("txt", "context")) else queries
-            found |= {joint + n: part for n, part in zip(names, delta.chunk(3), strict=True)}
-        else:
-            plain = {
-                f"double_blocks.{block}.img_attn.proj": double + "attn.to_out.0",
-                f"double_blocks.{block}.txt_mlp.2": double + "ff_context.net.2",
-                f"double_blocks.{block}.img_mod.lin": double + "norm1.linear",
-                f"single_blocks.{block}.linear2": single + "proj_out",
-                f"single_blocks.{block}.modulation.lin": single + "norm.linear",
-                f"joint_blocks.{block}.context_block.attn.proj": joint + "attn.to_add_out",
-                f"joint_blocks.{block}.x_block.mlp.fc1": joint + "ff.net.0.proj",
-                f"joint_blocks.{block}.context_block.adaLN_modulation.1": joint
-                + "norm1_context.linear",
-                "final_layer.linear": "proj_out",
-                "vector_in.in_layer": "time_text_embed.text_embedder.linear_1",
-                "context_embedder": "context_embedder",
-            }
-            found[plain[layer]] = delta
-    return found
-
-
-def _parameters(deltas: Deltas) -> dict[str, Tensor | Callable[[Tensor], Tensor]]:
-    return {f"{layer}.weight": delta for layer, delta in deltas.items()}
-
-
 def _plain(family: str, keys: Callable[[str, str], str], layers: dict, alphas: bool) -> Case:
     tensors, deltas = _lora(keys, layers, alphas)
-    return Case(family, tensors, _parameters(deltas))
+    return Case(family, tensors, parameters(deltas))
 
 
 def _original(family: str, keys: Callable[[str, str], str], alphas: bool) -> Case:
     layers = FLUX_THEIRS if family == "flux" else SD3_THEIRS
     tensors, deltas = _lora(keys, layers, alphas)
-    return Case(family, tensors, _parameters(in_our_names(deltas)))
+    return Case(family, tensors, parameters(in_our_names(deltas)))
 
 
 def diffusers_sd3() -> Case:
@@ -289,7 +180,7 @@ def xlabs() -> Case:
     found = in_our_names(deltas)
     names = (f"single_transformer_blocks.0.attn.to_{each}" for each in "qkv")
     found |= dict(zip(names, (b @ a).chunk(3), strict=True))
-    return Case("flux", tensors, _parameters(found))
+    return Case("flux", tensors, parameters(found))
 
 
 def onetrainer() -> Case:
@@ -335,7 +226,7 @@ def lycoris_lokr_of_a_fused_layer() -> Case:
         tensors |= {f"{flat}.lokr_w1": w1, f"{flat}.lokr_w2_a": a, f"{flat}.lokr_w2_b": b}
         tensors[f"{flat}.alpha"] = torch.tensor(1.0)
         deltas[layer] = 1 / 2 * torch.kron(w1, a @ b)
-    return Case("flux", tensors, _parameters(in_our_names(deltas)))
+    return Case("flux", tensors, parameters(in_our_names(deltas)))
 
 
 def lycoris_loha() -> Case:
@@ -348,7 +239,7 @@ def lycoris_loha() -> Case:
         tensors |= {f"{flat}.hada_w2_a": a2, f"{flat}.hada_w2_b": b2}
         tensors[f"{flat}.alpha"] = torch.tensor(2.0)
         deltas[layer] = 2 / RANK * (a1 @ b1) * (a2 @ b2)
-    return Case("flux", tensors, _parameters(in_our_names(deltas)))
+    return Case("flux", tensors, parameters(in_our_names(deltas)))
 
 
 def _decomposed(delta: Tensor, magnitude: Tensor, axis: int) -> Callable[[Tensor], Tensor]:

@@ -22,7 +22,8 @@ from diffusion4k.training.engine.network import load_network
 from diffusion4k.training.loop import train
 from diffusion4k.training.recipe.recipe import Recipe
 from diffusion4k.vae import PartitionedAutoencoderKL
-from tests.lora.writers import Case, kohya_flux, kohya_sd3, lycoris_lokr
+from tests.lora.reference import Case
+from tests.lora.writers import kohya_flux, kohya_sd3, lycoris_lokr
 from tests.training.reference import loss_of_one_step
 
 Make = Callable[..., Recipe]

@@ -115,7 +115,7 @@ def _print(summary: "Summary") -> None:
         "size": f"width {summary.width}" + "".join(f", {model}" for model in summary.models),
         "file": f"{summary.size / 1e6:.1f} MB, "
         + ", ".join(f"{number} tensors {dtype}" for dtype, number in summary.dtypes.items()),
-        "layers": "; ".join(f"{number} of {what}" for what, number in summary.ranks.items()),
+        "layers": "; ".join(f"{number} x {what}" for what, number in summary.ranks.items()),
         "covers": ", ".join(f"{module} ({n})" for module, n in summary.modules.items()),
         "trigger words": ", ".join(summary.triggers) or "none noted",
     }

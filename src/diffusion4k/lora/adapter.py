@@ -113,7 +113,9 @@ def _merge_change(
     transformer: nn.Module, name: str, change: Change, scale: float, adapter: Adapter
 ) -> None:
     parameter = transformer.get_parameter(name)
-    if not parameter.is_floating_point() or parameter.shape != change.shape:
+    # torchao's quantised tensors pass for floating-point ones.
+    is_plain = type(parameter.data) is torch.Tensor and parameter.is_floating_point()
+    if not is_plain or parameter.shape != change.shape:
         raise Diffusion4kError(
             f"{adapter.path}: {change.kind} is merged into the weights, which are stored in fewer "
             "bits here: load the model without --weights, or merge it first (merge-lora)"

@@ -1,6 +1,7 @@
 """Whether an adapter fits a model."""
 
 import math
+import sys
 
 from torch import nn
 
@@ -9,6 +10,7 @@ from diffusion4k.lora.adapter import parameter_modules
 from diffusion4k.lora.file import Adapter
 from diffusion4k.lora.naming import candidates
 from diffusion4k.original_names import original_names
+from diffusion4k.support.wording import counted
 
 __all__ = ["check_adapter"]
 
@@ -18,7 +20,8 @@ def check_adapter(
 ) -> None:
     """Refuse an adapter of another family or of layers of other sizes, and a `scale` that is none.
 
-    `transformer` is that of `model`, and may be on the "meta" device.
+    `transformer` is that of `model`, and may be on the "meta" device. What the file has for text
+    encoders, which is not used, is named on standard error.
 
     Raises:
         UsageError: a scale that is not finite.
@@ -53,6 +56,14 @@ def check_adapter(
                 f"{adapter.path}: this LoRA was {origin}: its {name} has {side} {size}, {model} "
                 f"has {here}"
             )
+    if adapter.left_out:
+        what = counted(len(adapter.left_out), "tensor")
+        print(
+            f"{adapter.path}: {what} of text encoders, such as {adapter.left_out[0]}, are left "
+            "out: text encoders stay as they are",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _sides(shape: tuple[int, ...]) -> dict[str, int]:

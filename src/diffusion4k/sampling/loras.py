@@ -1,6 +1,5 @@
 """The LoRAs that images are made with: read, checked, and recorded."""
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -52,14 +51,6 @@ def read_loras(
     for file, scale in zip(files, numbers, strict=True):
         adapter = read_adapter(file)
         check_adapter(adapter, family=family, model=model, transformer=transformer, scale=scale)
-        if adapter.left_out:
-            what = counted(len(adapter.left_out), "tensor")
-            print(
-                f"{adapter.path}: {what} of text encoders are left out: text encoders stay as "
-                "they are",
-                file=sys.stderr,
-                flush=True,
-            )
         found.append((adapter, scale))
     return found
 
