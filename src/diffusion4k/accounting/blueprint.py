@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -23,6 +23,9 @@ from diffusion4k.models.folder import (
     read_json,
 )
 from diffusion4k.models.published import known_id, write_configurations
+
+if TYPE_CHECKING:
+    from diffusers import ModelMixin
 
 __all__ = ["Blueprint"]
 
@@ -46,13 +49,13 @@ class Blueprint:
         self,
         model: str | Path,
         factor: int | None = None,
-        high_resolution: Mapping[str, Any] | None = None,
+        high_resolution: Mapping[str, object] | None = None,
         max_sequence_length: int | None = None,
     ) -> None:
         self.name = str(model)
         self._high_resolution = high_resolution
         self._factors: dict[int, Blueprint] = {}
-        self._autoencoders: dict[torch.dtype, Any] = {}
+        self._autoencoders: dict[torch.dtype, ModelMixin] = {}
         self.folder = self._locate()
         self.family = unchecked_family_of(self.folder, factor, high_resolution, max_sequence_length)
         self.family.high_resolution(self.folder)  # refuses what the family does not have
@@ -119,7 +122,7 @@ class Blueprint:
             self._factors[factor] = Blueprint(self.folder, factor, self._high_resolution)
         return self._factors[factor]
 
-    def autoencoder(self, dtype: torch.dtype = torch.float32) -> Any:
+    def autoencoder(self, dtype: torch.dtype = torch.float32) -> "ModelMixin":
         """The autoencoder on the meta device, the same one each time: nothing may change it."""
         if dtype not in self._autoencoders:
             self._autoencoders[dtype] = self.build("vae", dtype)
@@ -140,7 +143,7 @@ class Blueprint:
         return folder
 
 
-def _at_factor(autoencoder: Any, factor: int) -> Any:
+def _at_factor(autoencoder: "ModelMixin", factor: int) -> "ModelMixin":
     from diffusers import AutoencoderKL
 
     from diffusion4k.vae import PartitionedAutoencoderKL

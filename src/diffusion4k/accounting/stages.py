@@ -9,10 +9,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from diffusion4k.accounting.blueprint import Blueprint
 from diffusion4k.accounting.computation import FusedAttention
@@ -209,7 +209,9 @@ def empty_conditioning(model: Blueprint, batch: int, dtype: torch.dtype) -> dict
 
 
 @contextmanager
-def counting(model: Blueprint, gpu: bool, *modes: Any) -> Iterator[CostTracker]:
+def counting(
+    model: Blueprint, gpu: bool, *modes: TorchFunctionMode | None
+) -> Iterator[CostTracker]:
     """What is run inside on the meta device is counted; `modes` are entered with it."""
     # Asked for once before anything is counted, as an autoencoder is built for the answer.
     _ = model.latent_channels

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from diffusion4k.data.folder import metadata_of, photo_folder
 from diffusion4k.data.sizes import PATCH
@@ -31,7 +31,7 @@ __all__ = [
     "refuse_problems",
 ]
 
-INSTEAD: dict[str, Callable[[Any], Any]] = {
+INSTEAD: dict[str, Callable[[object], object]] = {
     "model": lambda _: POCKET,
     "output": lambda _: Path("runs") / "unnamed",
     "resolution": lambda found: ceil(found / PATCH) * PATCH if type(found) is int else 1024,

@@ -265,8 +265,8 @@ def _adapter_share(model: Blueprint, rank: int = 16) -> float:
 
 def _validation(model: Blueprint, recipe: Recipe, step: PlannedStage, gpu: bool) -> PlannedStage:
     """Validation images are decoded plainly, beside all that the training holds."""
-    wanted = recipe.validation
-    size = wanted.width or recipe.crop_size[0], wanted.height or recipe.crop_size[1]
+    validation = recipe.validation
+    size = validation.width or recipe.crop_size[0], validation.height or recipe.crop_size[1]
     decoding = decoding_stage(model, *size, torch.float32, lean=False, gpu=gpu)
     kept = ("weights", "optimizer", "average", "gradient buckets")
     beside = {part: step.parts[part] for part in kept if part in step.parts}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ from diffusion4k.sampling.shift import with_shift
 from diffusion4k.support.devices import enough_memory
 
 if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
     from diffusion4k.sampling.sampler import Sampler
 
 __all__ = ["denoise_directly", "from_noise", "out_of_memory"]
@@ -55,13 +57,13 @@ def denoise_directly(
 
 
 def from_noise(
-    pipeline: Any,
+    pipeline: "DiffusionPipeline",
     family: Family,
     width: int,
     height: int,
     steps: int,
     generator: torch.Generator,
-    **options: Any,
+    **options: object,
 ) -> Tensor:
     """The normalised latents that the stock pipeline makes of noise; `options` are of its call."""
     latents = pipeline(

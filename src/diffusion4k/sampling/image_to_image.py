@@ -6,7 +6,7 @@ steps begins, and denoised from there by the family's stock image-to-image pipel
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from diffusion4k.data.images import open_rgb
 from diffusion4k.data.pixels import normalised
 from diffusion4k.families.base import Family
 from diffusion4k.sampling.stages import steps_made
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline, SchedulerMixin
 
 __all__ = ["enlarge", "fitted", "from_latents", "initial_image", "with_parts"]
 
@@ -34,6 +37,13 @@ def initial_image(path: str | Path, width: int, height: int) -> Tensor:
     return fitted(open_rgb(path), width, height)
 
 
+class MadeImages(Protocol):
+    """What a stock pipeline returns."""
+
+    images: Tensor
+    """Latents, as they are asked for here."""
+
+
 def fitted(image: Image.Image, width: int, height: int) -> Tensor:
     """An RGB image resized to `width` x `height` by Lanczos, `(1, 3, height, width)` in [-1, 1]."""
     return normalised(enlarge(np.asarray(image), width, height))
@@ -45,7 +55,9 @@ def enlarge(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.u
     return np.array(ImageOps.fit(Image.fromarray(picture), size, Image.Resampling.LANCZOS))
 
 
-def with_parts(pipeline: Any, pipeline_class: str, **parts: Any) -> Any:
+def with_parts(
+    pipeline: "DiffusionPipeline", pipeline_class: str, **parts: object
+) -> "DiffusionPipeline":
     """A stock pipeline of that class with the components of another, but for `parts`."""
     import diffusers
 
@@ -55,15 +67,15 @@ def with_parts(pipeline: Any, pipeline_class: str, **parts: Any) -> Any:
 
 
 def from_latents(
-    pipeline: Any,
+    pipeline: "DiffusionPipeline",
     family: Family,
     latents: Tensor,
     *,
     steps: int,
     strength: float,
     generator: torch.Generator,
-    **options: Any,
-) -> Any:
+    **options: object,
+) -> MadeImages:
     """What the pipeline makes of clean latents: their last `strength` of the steps made again.
 
     By the family's stock image-to-image pipeline; where diffusers has none, or none that takes the
@@ -96,13 +108,13 @@ def from_latents(
     return pipeline(latents=noisy, **options)
 
 
-def _last_steps(scheduler: Any, count: int) -> Any:
+def _last_steps(scheduler: "SchedulerMixin", count: int) -> "SchedulerMixin":
     """A copy of a scheduler that gives a pipeline the last `count` timesteps of its schedule."""
     found = copy.deepcopy(scheduler)
     set_timesteps, step, set_begin_index = found.set_timesteps, found.step, found.set_begin_index
     whole: list[Tensor] = []
 
-    def set_last_timesteps(*args: Any, **kwargs: Any) -> None:
+    def set_last_timesteps(*args: object, **kwargs: object) -> None:
         set_timesteps(*args, **kwargs)
         whole[:] = [found.timesteps]
         first = len(found.timesteps) - count * found.order
@@ -111,7 +123,7 @@ def _last_steps(scheduler: Any, count: int) -> Any:
         found.set_begin_index = lambda begin_index=0: set_begin_index(first + begin_index)
         found.set_begin_index()
 
-    def step_of_whole(*args: Any, **kwargs: Any) -> Any:
+    def step_of_whole(*args: object, **kwargs: object) -> object:
         # Whoever steps counts in the whole schedule, as in stock image-to-image pipelines.
         found.timesteps = whole[0]
         return step(*args, **kwargs)

@@ -11,13 +11,16 @@ stays: its weights are mapped from their file, and the system drops and reads th
 The autoencoder is small and stays, and is run lean in any case.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from diffusion4k.errors import UsageError
 from diffusion4k.vae import parse_memory
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
 
 __all__ = ["LEVELS", "Placement", "can_stream", "check_level", "decoder_limit", "stream_blocks"]
 
@@ -93,7 +96,7 @@ class Placement:
         decoder = f"in strips, feature maps: {limit}" if self._in_strips else "at once"
         return f"memory {self.level}: {transformer}; text encoders {text}; image decoded {decoder}"
 
-    def place(self, pipeline: Any) -> None:
+    def place(self, pipeline: "DiffusionPipeline") -> None:
         """Put a pipeline that was just loaded where it belongs."""
         if self._by_block:
             pipeline.vae.to(self.device)
@@ -101,12 +104,12 @@ class Placement:
         else:
             pipeline.to(self.device)
 
-    def before_denoising(self, pipeline: Any) -> None:
+    def before_denoising(self, pipeline: "DiffusionPipeline") -> None:
         """The transformer is needed."""
         if self._is_moved:
             pipeline.transformer.to(self.device)
 
-    def before_decoding(self, pipeline: Any) -> None:
+    def before_decoding(self, pipeline: "DiffusionPipeline") -> None:
         """The transformer is not needed until the next image."""
         if self._is_moved:
             pipeline.transformer.to("cpu")

@@ -5,9 +5,12 @@ the more steps are spent on the layout and the fewer on detail.
 """
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 from diffusion4k.errors import UsageError
+
+if TYPE_CHECKING:
+    from diffusers import SchedulerMixin
 
 __all__ = ["MOST", "check_shift", "with_shift"]
 
@@ -39,7 +42,7 @@ def check_shift(
         )
 
 
-def with_shift(scheduler: Any, shift: float) -> Any:
+def with_shift(scheduler: "SchedulerMixin", shift: float) -> "SchedulerMixin":
     """A scheduler like `scheduler` that shifts by `shift` at any size.
 
     Raises:

@@ -6,12 +6,17 @@ which remembers the step before, gets nearly all of it at the same cost (Lu et a
 2211.01095).
 """
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from diffusers import DPMSolverMultistepScheduler, SchedulerMixin
 
 __all__ = ["dpm_solver"]
 
 
-def dpm_solver(scheduler: Any, shift: float | None = None) -> Any:
+def dpm_solver(
+    scheduler: "SchedulerMixin", shift: float | None = None
+) -> "DPMSolverMultistepScheduler":
     """The stock DPM-Solver++(2M) for a model of that scheduler; one already stays as it is.
 
     Args:

@@ -8,7 +8,7 @@ finished stage gives the same bits as one that was never stopped.
 import hashlib
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ from diffusion4k.sampling.wavelet_guidance import WaveletGuidance
 from diffusion4k.sampling.windows import StageTransformer, Windows
 
 if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline, ModelMixin
+
     from diffusion4k.sampling.sampler import Sampler
 
 __all__ = ["denoise_stages", "refine", "stage_latents", "stage_seed", "stage_strips"]
@@ -136,7 +138,7 @@ def stage_seed(seed: int, number: int) -> int:
 
 def stage_latents(
     family: Family,
-    autoencoder: Any,
+    autoencoder: "ModelMixin",
     picture: NDArray[np.uint8],
     stage: Stage,
     generator: torch.Generator,
@@ -149,7 +151,7 @@ def stage_latents(
 
 
 def refine(
-    pipeline: Any,
+    pipeline: "DiffusionPipeline",
     family: Family,
     latents: Tensor,
     stage: Stage,
@@ -158,7 +160,7 @@ def refine(
     seed: int,
     generator: torch.Generator,
     timestep_shift: Callable[[int], float],
-    **options: Any,
+    **options: object,
 ) -> Tensor:
     """The latents of a stage, `(1, C, h, w)` normalised, from those of the enlarged picture.
 
@@ -172,7 +174,7 @@ def refine(
     """
     rows, columns = latents.shape[-2:]
     patch = family.size_step // family.factor
-    parts: dict[str, Any] = {}
+    parts: dict[str, object] = {}
     windows = guidance = shift = None
     side = stage.window * patch if stage.window else max(rows, columns)
     tokens = math.prod(min(side, length) // patch for length in (rows, columns))

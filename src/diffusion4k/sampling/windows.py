@@ -155,7 +155,7 @@ class StageTransformer(nn.Module):
         except AttributeError:
             return getattr(super().__getattr__("stock"), name)
 
-    def forward(self, *args: Any, **kwargs: Any) -> tuple[Any]:
+    def forward(self, *args: object, **kwargs: object) -> tuple[object]:
         """The stock transformer's prediction, as the first of a tuple."""
         # Of the class, as hooks put functions of any arguments in the place of the method.
         stock = inspect.signature(type(self.stock).forward)

@@ -82,12 +82,15 @@ def recipe_checks(recipe: Recipe, family: Family, model: Path) -> list[Callable[
     if recipe.context_parallel > 1:
         skeleton = family.transformer_skeleton(model)
         checks.append(partial(check_context_parallel, skeleton, recipe.context_parallel))
-    largest, wanted = family.max_side(model), recipe.validation
+    largest, settings = family.max_side(model), recipe.validation
     sides = {"crop": max(recipe.crop_size)}
     if recipe.buckets:
         checks.append(partial(_check_buckets, recipe, family, largest))
-    if wanted.prompts:
-        sides |= {"validation.width": wanted.width or 0, "validation.height": wanted.height or 0}
+    if settings.prompts:
+        sides |= {
+            "validation.width": settings.width or 0,
+            "validation.height": settings.height or 0,
+        }
     checks += [partial(check_side, key, side, largest, recipe.model) for key, side in sides.items()]
     return checks
 
@@ -195,10 +198,10 @@ def copies_in_checkpoint(recipe: RunRecipe) -> float:
 
 def most_checkpoints(recipe: RunRecipe) -> int:
     """Checkpoints on the disk at once: before an old one goes, a new one is written."""
-    wanted = recipe.checkpoint
-    milestones = recipe.steps // wanted.keep_every if wanted.keep_every else 0
-    written = math.ceil(recipe.steps / wanted.every)
-    return min(written, wanted.keep + 1 + milestones)
+    settings = recipe.checkpoint
+    milestones = recipe.steps // settings.keep_every if settings.keep_every else 0
+    written = math.ceil(recipe.steps / settings.every)
+    return min(written, settings.keep + 1 + milestones)
 
 
 def require_space(recipe: RunRecipe, network: nn.Module, *beside: nn.Module) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,9 @@ from diffusion4k.training.engine.recompute import Recompute, recompute
 from diffusion4k.training.recipe.build import adapter_options, build_objective
 from diffusion4k.training.recipe.recipe import LoraRecipe, Recipe
 from diffusion4k.training.step import denoising_loss
+
+if TYPE_CHECKING:
+    from diffusers import ModelMixin
 
 __all__ = ["TrainingSetup", "training_setup", "training_stages"]
 
@@ -121,7 +124,7 @@ def training_stages(model: Blueprint, setup: TrainingSetup, *, gpu: bool) -> lis
     return [step, update]
 
 
-def _trained(model: Blueprint, setup: TrainingSetup) -> Any:
+def _trained(model: Blueprint, setup: TrainingSetup) -> "ModelMixin":
     """The transformer as `train` has it: whole in float32, or frozen under adapters."""
     if setup.lora is None:
         return model.build("transformer", setup.weights).requires_grad_(True)

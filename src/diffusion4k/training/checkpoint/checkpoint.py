@@ -7,11 +7,11 @@ which step of which recipe it was written, and the size of each of its files.
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,8 +23,11 @@ from diffusion4k.support.folders import atomic_folder, discard_folder, temporary
 from diffusion4k.support.text_files import json_of, shortened
 from diffusion4k.training.engine.ema import WeightAverage
 from diffusion4k.training.engine.parameters import trained_parameters
+from diffusion4k.training.watch.step_guard import GuardState
 
 __all__ = [
+    "CheckpointState",
+    "NotedInputs",
     "Retention",
     "checkpoints",
     "damaged",
@@ -41,6 +44,28 @@ __all__ = [
 
 _MOST_STEPS = 1 << 40
 _NAME = re.compile(r"step-(\d+)")
+
+
+class NotedInputs(TypedDict, total=False):
+    """What a checkpoint notes of the files behind a recipe's paths (see `training.inputs`)."""
+
+    weights: dict[str, str]
+    code: dict[str, str]
+    data: list[str]
+    cache: list[str]
+
+
+class CheckpointState(TypedDict, total=False):
+    """Content of `state.json`; an autoencoder's training has neither guard nor bands."""
+
+    step: int
+    processes: int
+    recipe: dict[str, object]
+    inputs: NotedInputs
+    versions: dict[str, str]
+    guard: GuardState
+    bands: list[float]
+    files: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -60,7 +85,7 @@ class Retention:
 
 @contextmanager
 def new_checkpoint(
-    folder: Path, step: int, *, state: dict[str, Any], keep: Retention
+    folder: Path, step: int, *, state: Mapping[str, object], keep: Retention
 ) -> Iterator[Path]:
     """Yield a temporary folder; on success it is `folder/step-<step>`, and old ones are deleted."""
     with atomic_folder(_checkpoint(folder, step)) as temporary:
@@ -104,7 +129,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return next(reversed(checkpoints(folder)), None)
 
 
-def read_state(checkpoint: Path) -> dict[str, Any]:
+def read_state(checkpoint: Path) -> CheckpointState:
     """Content of `state.json`.
 
     Raises:
@@ -112,7 +137,7 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     """
     path = checkpoint / "state.json"
     try:
-        state = json_of(path.read_bytes())
+        state: CheckpointState = json_of(path.read_bytes())
         if not isinstance(state, dict):
             raise ValueError(f"found {shortened(state)}, allowed an object")
         step = state.get("step", 0)

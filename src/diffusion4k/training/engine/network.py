@@ -27,17 +27,17 @@ def load_network(recipe: Recipe, family: Family, model: Path, device: torch.devi
     smaller than bfloat16's spacing and would be lost. Frozen ones have the precision of the
     computations or fewer bits, as nothing is added to them.
     """
-    wanted = recipe.lora
-    if wanted is None:
+    adapter = recipe.lora
+    if adapter is None:
         full = family.load_transformer(model, dtype=torch.float32)
         transformer = cast(ModelMixin, full.requires_grad_(True))
     else:
         dtype = torch.bfloat16 if computes_in_bf16(recipe, device) else torch.float32
-        frozen = load_transformer(family, model, dtype=dtype, weights=wanted.weights)
+        frozen = load_transformer(family, model, dtype=dtype, weights=adapter.weights)
         transformer = cast(ModelMixin, frozen)
         add_adapter(
             transformer,
-            **adapter_options(wanted, family),
+            **adapter_options(adapter, family),
             seed=generator_at(recipe.seed, Stream.ADAPTER).initial_seed(),
         )
     transformer.train()

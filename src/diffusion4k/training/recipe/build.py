@@ -98,8 +98,8 @@ def build_precision(
     Raises:
         UsageError: bf16 on a GPU without it.
     """
-    wanted = computes_in_bf16(recipe, device)
-    return lambda: torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
+    in_bfloat16 = computes_in_bf16(recipe, device)
+    return lambda: torch.autocast(device.type, dtype=torch.bfloat16, enabled=in_bfloat16)
 
 
 def computes_in_bf16(recipe: RunRecipe, device: torch.device) -> bool:

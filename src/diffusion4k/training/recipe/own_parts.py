@@ -1,7 +1,6 @@
 """Objectives, their parts and distributions of one's own: tried before a run, noted with it."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -93,7 +92,7 @@ def check_own_distribution(recipe: Recipe, timesteps: TimestepDistribution) -> N
         )
 
 
-def _require_shape(found: Any, shape: tuple[int, ...], what: str) -> None:
+def _require_shape(found: object, shape: tuple[int, ...], what: str) -> None:
     if not isinstance(found, torch.Tensor):
         raise UsageError(f"gives a {type(found).__name__}, allowed a tensor with {what}")
     if tuple(found.shape) != shape or not found.is_floating_point():

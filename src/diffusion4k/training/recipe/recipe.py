@@ -1,7 +1,7 @@
 """A recipe: one YAML file that says everything about a run, checked before anything starts."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, TypedDict
 
 import yaml
 from pydantic import BeforeValidator, Field, StrictBool, model_validator
@@ -37,12 +37,14 @@ __all__ = [
     "LogRecipe",
     "LoraRecipe",
     "LoraStart",
+    "ModelOptions",
     "OptimizerRecipe",
     "Recipe",
     "ReportRecipe",
     "RunRecipe",
     "ScheduleRecipe",
     "StageRecipe",
+    "StoredLatents",
     "ValidationRecipe",
     "load_recipe",
 ]
@@ -59,8 +61,25 @@ Rank: TypeAlias = Annotated[Count, Field(le=1 << 14)]
 _KINDS = {"lora": "LoRA", "dora": "DoRA", "lokr": "LoKr"}
 
 
-def _named_file(value: Any) -> Any:
+def _named_file(value: object) -> object:
     return {"file": value} if isinstance(value, str) else value
+
+
+class StoredLatents(TypedDict):
+    """What a cache holds of a photograph: keyword arguments of `build_cache` and others."""
+
+    resolution: int
+    longest: float | None
+    posterior: bool
+    enlarge: bool
+    enlargement: int | None
+
+
+class ModelOptions(TypedDict):
+    """What is given in place of a model's own settings: keyword arguments of `family_of`."""
+
+    high_resolution: dict[str, object]
+    max_sequence_length: int | None
 
 
 class OptimizerRecipe(Section):
@@ -316,8 +335,8 @@ class Recipe(RunRecipe):
         return self.buckets.longest if self.buckets else None
 
     @property
-    def stored(self) -> dict[str, Any]:
-        """What the cache holds of a photograph: keyword arguments of `build_cache` and others."""
+    def stored(self) -> StoredLatents:
+        """What the cache of a run holds of a photograph."""
         return {
             "resolution": self.resolution,
             "longest": self.longest,
@@ -327,8 +346,8 @@ class Recipe(RunRecipe):
         }
 
     @property
-    def model_options(self) -> dict[str, Any]:
-        """What is given in place of the model's own settings: keyword arguments of `family_of`."""
+    def model_options(self) -> ModelOptions:
+        """What the recipe gives in place of the model's own settings."""
         return {
             "high_resolution": self.high_resolution.model_dump(exclude_none=True),
             "max_sequence_length": self.max_sequence_length,
