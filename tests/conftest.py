@@ -30,7 +30,7 @@ LENGTHY = (
         for name in ("flux", "flux2", "pixart", "sana", "sd3", "sd35", "z_image")
     ),
     *("families/test_qwen_image.py", "families/test_ernie_image.py"),
-    *("models/test_high_resolution.py", "families/test_registry.py"),
+    *("models/test_high_resolution.py", "families/test_registry.py", "families/test_file_model.py"),
     # Trainings.
     *("training/autoencoder/test_loop.py", "training/autoencoder/test_interruption.py"),
     *(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from diffusion4k.families import unchecked_family_of
+from diffusion4k.families import resolve, unchecked_family_of
 from diffusion4k.families.component import (
     check_numbers,
     loading,
@@ -21,7 +21,6 @@ from diffusion4k.models.folder import (
     has_component,
     model_index,
     read_json,
-    resolve,
 )
 from diffusion4k.models.published import known_id, write_configurations
 

@@ -229,7 +229,7 @@ def counting(
         yield tracker
 
 
-def _autocast(device_type: str, *args: object, **options: object) -> AbstractContextManager[object]:
+def _autocast(device_type: str, *args: Any, **options: Any) -> AbstractContextManager[object]:
     """`torch.autocast`, and nothing on the meta device, which it refuses even to turn it off."""
     return nullcontext() if device_type == "meta" else _AUTOCAST(device_type, *args, **options)
 

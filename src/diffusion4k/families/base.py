@@ -23,11 +23,11 @@ from diffusion4k.families.calls import (
     meta_tensor,
 )
 from diffusion4k.families.component import (
+    SINGLE_FILE,
     check_class,
     check_tokenizer,
     check_weights,
     load_component,
-    load_single_file,
     loading,
     named_class,
 )
@@ -44,6 +44,7 @@ from diffusion4k.families.schedule import (
     scheduler_config,
     shift_of,
 )
+from diffusion4k.families.single_file import load_single_file
 from diffusion4k.families.stages import USUAL, ModelStages, StageOptions
 from diffusion4k.families.text_components import is_tokenizer, load_text_components, stock_class
 from diffusion4k.models.attention import chunk_attention
@@ -58,6 +59,7 @@ from diffusion4k.models.folder import (
     transformer_config,
 )
 from diffusion4k.models.high_resolution import HighResolution
+from diffusion4k.models.layout import original_layout
 
 __all__ = [
     "NO_LIMIT",
@@ -275,17 +277,17 @@ class Family(Autoencoding, TransformerCalls):
     ) -> nn.Module:
         """The transformer alone.
 
-        `weights` (a checkpoint or a GGUF file) may hold it in place of the model. `quantization` is
-        a quantisation configuration of diffusers.
+        `weights` (a checkpoint or file) may hold it; `quantization` is diffusers' configuration.
         """
+        kind = self._class("transformer")
         options = {"dtype": dtype, "quantization": quantization}
-        if weights and weights.is_file():
-            transformer = load_single_file(
-                self._class("transformer"), weights, model / "transformer", **options
-            )
+        component = model / "transformer"
+        file = weights or (component / SINGLE_FILE).resolve()
+        if file.is_file():
+            layout = original_layout(self.name)
+            transformer = load_single_file(kind, file, component, layout=layout, **options)
         else:
-            component = (weights or model) / "transformer"
-            transformer = load_component(self._class("transformer"), component, **options)
+            transformer = load_component(kind, (weights or model) / "transformer", **options)
         wanted = self.high_resolution(model)
         if wanted.positions is not None:
             self.scale_positions(transformer, wanted)

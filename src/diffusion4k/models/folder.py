@@ -76,6 +76,11 @@ def resolve(model: str | Path, parts: Collection[str] | None = None) -> Path:
                 f"{folder}: the model {model} is missing from this installation: install "
                 "diffusion4k again, or name a model folder or a hub id"
             )
+    elif Path(model).is_file():
+        raise UsageError(
+            f"{model}: a file, where a folder in diffusers layout is needed: `diffusion4k export "
+            "FILE OUT` makes one of a .safetensors file, with `--part vae` of an autoencoder's"
+        )
     elif Path(model).exists():
         folder = Path(model)
     elif isinstance(model, str) and is_hub_id(model):

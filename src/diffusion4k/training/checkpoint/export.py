@@ -23,9 +23,9 @@ from diffusion4k.models.folder import (
     model_index,
 )
 from diffusion4k.support.files import write_text
+from diffusion4k.support.folders import atomic_folder
 from diffusion4k.support.text_files import json_of
 from diffusion4k.support.versions import versions
-from diffusion4k.training.checkpoint.checkpoint import atomic_folder
 
 __all__ = ["export_adapter", "export_pipeline", "forget_origin"]
 
