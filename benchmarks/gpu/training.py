@@ -15,7 +15,7 @@ from diffusion4k.training.engine.network import prepared
 from diffusion4k.training.engine.optimizers import make_optimizer
 from diffusion4k.training.loop import take_step, train
 from diffusion4k.training.method import build_method
-from diffusion4k.training.recipe.build import chosen_engine, computes_in_bf16
+from diffusion4k.training.recipe.build import adapter_options, chosen_engine, computes_in_bf16
 from diffusion4k.training.recipe.recipe import Recipe
 from diffusion4k.training.run import TrainingRun
 from diffusion4k.training.watch.bands import LossBySigma
@@ -118,8 +118,9 @@ def _run(recipe: Recipe, engine: Engine, model: RandomModel) -> TrainingRun:
         else:
             dtype = torch.bfloat16 if in_bf16 else torch.float32
             network = model.transformer(dtype, recipe.lora.weights).requires_grad_(False)
-            rank, targets = recipe.lora.rank, model.family.lora_targets
-            add_adapter(network, rank=rank, alpha=rank, targets=targets, seed=0)
+            add_adapter(network, **adapter_options(recipe.lora, model.family), seed=0)
+        for name in model.family.unseen_layers(network):
+            network.get_submodule(name).requires_grad_(False)
         return prepared(network, recipe)
 
     transformer = engine.place(load, bfloat16=in_bf16)

@@ -239,6 +239,7 @@ def test_python(page: Path, place: Path, models, monkeypatch) -> None:
     if not bodies:
         pytest.skip("no Python on this page")
     shutil.copytree(models[1], "model")
+    shutil.copytree(models[1].with_name("flux"), "flux")
     monkeypatch.setattr(
         sys, "argv", ["diffusion4k", "generate", "a harbour", "--out", "harbour.png"]
     )

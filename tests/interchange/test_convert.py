@@ -187,7 +187,7 @@ def test_what_leads_nowhere_or_is_open_is_said(tmp_path: Path) -> None:
         ("there.safetensors", "kohya", None, "already exists"),
         ("new.pt", "kohya", None, r"ends in \.safetensors"),
         ("new.safetensors", "peft", None, "PEFT's layout is a folder"),
-        ("new.safetensors", "xlabs", None, "allowed are comfyui, diffusers, kohya, peft"),
+        ("new.safetensors", "xlabs", None, "allowed are comfyui, diffusers, kohya, lycoris, peft"),
         ("new.safetensors", "kohya", "sdxl", "family sdxl: allowed are flux"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from diffusion4k.families import unchecked_family_of
+from diffusion4k.families import resolve, unchecked_family_of
 from diffusion4k.families.component import (
     check_numbers,
     loading,
@@ -21,7 +21,6 @@ from diffusion4k.models.folder import (
     has_component,
     model_index,
     read_json,
-    resolve,
 )
 from diffusion4k.models.published import known_id, write_configurations
 
@@ -109,7 +108,7 @@ class Blueprint:
     @cached_property
     def latent_channels(self) -> int:
         """Channels of a latent."""
-        return self.autoencoder().config.latent_channels
+        return self.autoencoder().config[self.family.channels_key]
 
     def at_factor(self, factor: int) -> "Blueprint":
         """The same model at another factor, the same one each time.

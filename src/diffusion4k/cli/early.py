@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from diffusion4k.errors import UsageError
-from diffusion4k.models.folder import bundled_models, resolve
+from diffusion4k.families import resolve
+from diffusion4k.models.folder import bundled_models
 from diffusion4k.sampling.options import SamplingOptions
 from diffusion4k.sampling.sizes import check_steps
 from diffusion4k.support.multiples import PATCH, nearest_multiples

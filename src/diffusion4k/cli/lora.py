@@ -76,7 +76,7 @@ def convert(
             show_default=False,
         ),
     ],
-    layout: Annotated[str, typer.Option(help="comfyui, diffusers, kohya or peft.")],
+    layout: Annotated[str, typer.Option(help="comfyui, diffusers, kohya, lycoris or peft.")],
     family: Annotated[
         str | None, typer.Option(help="Whose layers they are, where the file leaves it open.")
     ] = None,

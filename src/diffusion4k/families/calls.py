@@ -2,13 +2,22 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from diffusion4k.families.spatial import NoiseLevel, SpatialCall, of_samples
+from diffusion4k.models.high_resolution import HighResolution
 
-__all__ = ["AfterStep", "GuidanceKind", "TransformerCalls", "is_guided"]
+__all__ = [
+    "AfterStep",
+    "GuidanceKind",
+    "TransformerCalls",
+    "config_of",
+    "is_guided",
+    "meta_tensor",
+]
 
 AfterStep = Callable[[int, Tensor], None]
 """Called after each sampling step with its number, from 0, and the latents."""
@@ -29,6 +38,17 @@ class TransformerCalls(ABC):
     Latents here are normalised and spatial, `(B, C, H/F, W/F)`, however the transformer has them;
     sigma is `(B,)` in [0, 1].
     """
+
+    position_methods: ClassVar[tuple[str, ...]] = ()
+    """What `high_resolution.positions` may be."""
+
+    def scale_positions(self, transformer: Any, wanted: HighResolution) -> None:
+        """Change the positions as requested, by one of `position_methods`."""
+        raise NotImplementedError
+
+    def unseen_layers(self, transformer: Any) -> list[str]:
+        """Names of layers whose output the prediction does not depend on."""
+        return []
 
     @abstractmethod
     def velocity(
@@ -62,9 +82,20 @@ class TransformerCalls(ABC):
             arguments["callback_on_step_end"] = callback
         return arguments
 
-    def spatial_latents(self, latents: Tensor, width: int, height: int) -> Tensor:
-        """Latents as the stock pipeline returns them, as normalised `(B, C, H/F, W/F)`."""
+    def spatial_latents(self, latents: Tensor, autoencoder: Any, width: int, height: int) -> Tensor:
+        """Latents as the stock pipeline returns them, as normalised `(B, C, H/F, W/F)`.
+
+        `autoencoder` is the pipeline's: some return what it decodes.
+        """
         return latents
+
+    def pipeline_latents(self, latents: Tensor) -> Tensor:
+        """Normalised `(B, C, H/F, W/F)` as the stock pipeline's call takes its `latents`."""
+        return latents
+
+    def set_timesteps(self, scheduler: Any, steps: int, latents: Tensor) -> None:
+        """Set the timesteps that the stock pipeline's call sets for these latents."""
+        scheduler.set_timesteps(steps, device=latents.device)
 
     def noise_level(self, transformer: Any, timestep: Tensor) -> NoiseLevel:
         """Noise level of a timestep as the transformer takes it, in thousandths of sigma."""
@@ -87,3 +118,13 @@ class TransformerCalls(ABC):
 
         level = self.noise_level(transformer, arguments["timestep"])
         return SpatialCall(latents, level, predict, output=lambda predicted: predicted)
+
+
+def meta_tensor(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """A tensor of that shape without contents."""
+    return torch.empty(shape, dtype=dtype, device="meta")
+
+
+def config_of(transformer: nn.Module) -> Any:
+    """The configuration of a diffusers model, also inside a data-parallel wrapper."""
+    return getattr(transformer, "module", transformer).config

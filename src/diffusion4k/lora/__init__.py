@@ -2,8 +2,8 @@
 
 A linear layer with weight `W` computes `W x + scale * (alpha / rank) * B A x`; only `A (rank, in)`
 and `B (out, rank)` are trained. `changes` says what a file changes in a layer, `layouts` how files
-name it, `file` reads and `writing` writes them; `adapter` puts them into a transformer and merges
-them.
+name it, `file` reads and `writing` writes them; `trainable` makes new ones; `adapter` puts those of
+files into a transformer and merges them.
 """
 
 import importlib
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diffusion4k.lora.adapter import (
-        add_adapter,
         check_targets,
         linear_layers,
         load_adapter,
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     )
     from diffusion4k.lora.check import check_adapter
     from diffusion4k.lora.file import FILE_NAME, Adapter, read_adapter
-    from diffusion4k.lora.start import check_start, start_from
+    from diffusion4k.lora.trainable import add_adapter, check_adapter_options
     from diffusion4k.lora.writing import write_adapter, write_layout
 
 __all__ = [
@@ -28,14 +27,13 @@ __all__ = [
     "Adapter",
     "add_adapter",
     "check_adapter",
-    "check_start",
+    "check_adapter_options",
     "check_targets",
     "linear_layers",
     "load_adapter",
     "load_adapters",
     "merge_adapter",
     "read_adapter",
-    "start_from",
     "write_adapter",
     "write_layout",
 ]
@@ -43,8 +41,8 @@ __all__ = [
 _WHERE = {
     **dict.fromkeys(("FILE_NAME", "Adapter", "read_adapter"), "file"),
     **dict.fromkeys(("write_adapter", "write_layout"), "writing"),
-    **dict.fromkeys(("check_start", "start_from"), "start"),
     "check_adapter": "check",
+    **dict.fromkeys(("add_adapter", "check_adapter_options"), "trainable"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Adapters in a transformer: new ones to train, those of files, merged ones.
+"""Adapters of files in a transformer, and merged ones.
 
 LoRA stays beside the weights, by PEFT, so that these may be quantised. DoRA, LoHa, LoKr and full
 differences are merged into the weights when they are loaded: PEFT cannot hold them beside LoRA in
@@ -17,7 +17,6 @@ from diffusion4k.lora.file import Adapter
 from diffusion4k.lora.header import guessed
 
 __all__ = [
-    "add_adapter",
     "check_targets",
     "linear_layers",
     "load_adapter",
@@ -27,26 +26,6 @@ __all__ = [
 ]
 
 _NAME = "default"
-
-
-def add_adapter(
-    transformer: nn.Module, *, rank: int, alpha: int, targets: Sequence[str], seed: int
-) -> None:
-    """Freeze the transformer and put trainable adapters on its linear layers `targets`.
-
-    A target is the end of a layer's dotted name; those that fit no layer do nothing. At first an
-    adapter changes nothing: B is zero, A drawn from `seed`. Adapters are float32 whatever the
-    transformer is.
-    """
-    from peft import LoraConfig, inject_adapter_in_model
-
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets))
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        inject_adapter_in_model(config, transformer.requires_grad_(False), _NAME)
-    for parameter in transformer.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
 
 
 def linear_layers(transformer: nn.Module, targets: Sequence[str] = ("",)) -> dict[str, nn.Linear]:

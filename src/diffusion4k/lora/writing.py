@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.lora.changes import Change, LowRank
+from diffusion4k.lora.changes import Change, Kronecker, LowRank
 from diffusion4k.lora.file import FILE_NAME, PEFT_CONFIG, PEFT_FILE_NAME
 from diffusion4k.lora.fusing import scaled
 from diffusion4k.lora.header import CONFIG_KEY, RECORD_KEY, guessed
@@ -20,28 +20,32 @@ __all__ = ["check_layout", "layout_path", "write_adapter", "write_layout"]
 
 
 def write_adapter(folder: Path, transformer: Any, made_for: Mapping[str, str]) -> Path:
-    """Write the adapters in `transformer` to `folder` for diffusers' `load_lora_weights`.
+    """Write the adapters in `transformer` to `folder`; LoRA and DoRA for `load_lora_weights`.
 
-    `made_for` names at least `family` and `base_model`.
+    LoKr is written in LyCORIS' layout, as diffusers has none for it. `made_for` names at least
+    `family` and `base_model`.
     """
-    from peft import get_peft_model_state_dict
+    from diffusion4k.lora.trainable import trained_changes
 
+    changes = trained_changes(transformer)
     (config,) = transformer.peft_config.values()
-    weights = get_peft_model_state_dict(transformer)
-    changes: dict[str, Change] = {}
-    for name, down in weights.items():
-        if name.endswith(end := ".lora_A.weight"):
-            layer = name.removesuffix(end)
-            pair = {"lora_A.weight": down, "lora_B.weight": weights[f"{layer}.lora_B.weight"]}
-            changes[f"{layer}.weight"] = LowRank(pair, config.lora_alpha)
-    said = {"r": config.r, "lora_alpha": config.r, "target_modules": sorted(config.target_modules)}
+    said = None
+    if not (config.rank_pattern or _is_dora(changes)):
+        targets = sorted(config.target_modules)
+        said = {"r": config.r, "lora_alpha": config.r, "target_modules": targets}
+    layout = "lycoris" if any(isinstance(each, Kronecker) for each in changes.values()) else None
     return write_layout(
         changes,
         {RECORD_KEY: json.dumps(dict(made_for), sort_keys=True)},
-        "diffusers",
+        layout or "diffusers",
         folder / FILE_NAME,
         config=said,
     )
+
+
+def _is_dora(changes: Mapping[str, Change]) -> bool:
+    """Whether any of them is DoRA."""
+    return any(change.magnitude is not None for change in changes.values())
 
 
 def check_layout(name: str) -> Layout:

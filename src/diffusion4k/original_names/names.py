@@ -79,12 +79,16 @@ class OriginalNames:
     Args:
         family: as in `families`.
         modules: all that hold weights.
+        parameters: original names and diffusers' of those that are of no such module.
+        extra: parameters that files may hold and diffusers does without.
         pipeline_class: of diffusers, by which published models are known.
         architectures: how `modelspec.architecture` in a file's header begins.
     """
 
     family: str
     modules: tuple[Module, ...]
+    parameters: tuple[tuple[str, str], ...] = ()
+    extra: tuple[str, ...] = ()
     pipeline_class: str = ""
     architectures: tuple[str, ...] = ()
 

@@ -38,4 +38,10 @@ NAMES = OriginalNames(
         Module("t_block.1", ("adaln_single.linear",)),
         Module("final_layer.linear", ("proj_out",)),
     ),
+    parameters=(
+        (f"{_THEIRS}.scale_shift_table", f"{_OURS}.scale_shift_table"),
+        ("final_layer.scale_shift_table", "scale_shift_table"),
+    ),
+    # diffusers computes positions, and takes the encoded empty prompt for no caption.
+    extra=("pos_embed", "y_embedder.y_embedding"),
 )

@@ -58,4 +58,5 @@ NAMES = OriginalNames(
         Module("final_layer.linear", ("proj_out",)),
         Module("final_layer.adaLN_modulation.1", ("norm_out.linear",), swapped=True),
     ),
+    parameters=(("pos_embed", "pos_embed.pos_embed"),),
 )

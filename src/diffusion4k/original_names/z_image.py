@@ -38,4 +38,6 @@ NAMES = OriginalNames(
         Module("final_layer.linear", ("all_final_layer.2-1.linear",)),
         Module("final_layer.adaLN_modulation.1", ("all_final_layer.2-1.adaLN_modulation.1",)),
     ),
+    parameters=(("x_pad_token", "x_pad_token"), ("cap_pad_token", "cap_pad_token")),
+    extra=("norm_final.weight",),
 )

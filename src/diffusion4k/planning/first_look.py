@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from diffusion4k.data.folder import metadata_of, photo_folder
 from diffusion4k.data.sizes import PATCH
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.models.folder import POCKET, resolve
+from diffusion4k.families import resolve
+from diffusion4k.models.folder import POCKET
 from diffusion4k.support.lock import refuse_file
 from diffusion4k.support.processes import is_first_here
 from diffusion4k.training.recipe.recipe import Recipe

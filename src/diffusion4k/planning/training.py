@@ -154,7 +154,7 @@ def _means(recipe: Recipe, setup: TrainingSetup, machine: Machine) -> Iterator[S
     shared = [False, True] if machine.has_own_memory and not unshareable(recipe) else [False]
     if _is_shared(recipe, machine):
         shared = [True]
-    lora = [False] if setup.lora_rank else [False, True]
+    lora = [False] if setup.lora else [False, True]
     for values in product(checkpointing, divided, [False, True], shared, [False, True], lora):
         means = Savings(*values)
         # Moments of 8 bits are of one process each, and what is offloaded was shared out.
@@ -292,7 +292,7 @@ def _photographs(recipe: Recipe, images: int | None) -> tuple[int | None, list[s
 
 def _what(model: Blueprint, recipe: Recipe) -> str:
     width, height = recipe.crop_size
-    kind = f"LoRA of rank {recipe.lora.rank}" if recipe.lora else "all weights"
+    kind = recipe.lora.label if recipe.lora else "all weights"
     batch = f"batch {recipe.batch_size}"
     if recipe.gradient_accumulation > 1:
         batch += f" x {recipe.gradient_accumulation}"

@@ -53,7 +53,7 @@ def denoise_directly(
             output_type="latent",
             **options,
         ).images
-    return family.spatial_latents(made, *size)
+    return family.spatial_latents(made, pipeline.vae, *size)
 
 
 def from_noise(
@@ -74,7 +74,7 @@ def from_noise(
         output_type="latent",
         **options,
     ).images
-    return family.spatial_latents(latents, width, height)
+    return family.spatial_latents(latents, pipeline.vae, width, height)
 
 
 def out_of_memory(width: int, height: int, device: torch.device) -> AbstractContextManager[None]:

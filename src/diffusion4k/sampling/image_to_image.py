@@ -5,6 +5,7 @@ steps begins, and denoised from there by the family's stock image-to-image pipel
 """
 
 import copy
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -91,21 +92,20 @@ def from_latents(
     if family.image_to_image_class and hasattr(pipeline.scheduler, "scale_noise"):
         pipeline = with_parts(pipeline, family.image_to_image_class)
         # By their channels it tells latents from images; not all classes say how many there are.
-        channels = pipeline.vae.config.latent_channels
-        pipeline.image_processor.register_to_config(vae_latent_channels=channels)
+        pipeline.image_processor.register_to_config(vae_latent_channels=latents.shape[1])
         return pipeline(image=latents, strength=strength, **options)
     scheduler = _last_steps(pipeline.scheduler, steps_made(steps, strength))
     noise = randn_tensor(
         latents.shape, generator=generator, device=latents.device, dtype=latents.dtype
     )
-    scheduler.set_timesteps(steps, device=latents.device)
+    family.set_timesteps(scheduler, steps, latents)
     first = scheduler.timesteps[:1]
     if hasattr(scheduler, "scale_noise"):
         noisy = scheduler.scale_noise(latents, first, noise)
     else:
         noisy = scheduler.add_noise(latents, noise, first)
     pipeline = with_parts(pipeline, family.pipeline_class, scheduler=scheduler)
-    return pipeline(latents=noisy, **options)
+    return pipeline(latents=family.pipeline_latents(noisy), **options)
 
 
 def _last_steps(scheduler: "SchedulerMixin", count: int) -> "SchedulerMixin":
@@ -114,6 +114,8 @@ def _last_steps(scheduler: "SchedulerMixin", count: int) -> "SchedulerMixin":
     set_timesteps, step, set_begin_index = found.set_timesteps, found.step, found.set_begin_index
     whole: list[Tensor] = []
 
+    # Pipelines ask whether it takes noise levels.
+    @functools.wraps(set_timesteps)
     def set_last_timesteps(*args: object, **kwargs: object) -> None:
         set_timesteps(*args, **kwargs)
         whole[:] = [found.timesteps]

@@ -44,9 +44,9 @@ def can_stream(weights: str | None) -> bool:
     return weights in (None, "fp8")
 
 
-def decoder_limit(level: str, max_memory: int | None, *, decodes_in_strips: bool) -> int | None:
+def decoder_limit(level: str, max_memory: int | None) -> int | None:
     """Bytes that the decoder's feature maps may take at that level; None: no limit."""
-    if max_memory is None and level == "low" and decodes_in_strips:
+    if max_memory is None and level == "low":
         return _LOW_DECODER
     return max_memory
 
@@ -59,7 +59,6 @@ class Placement:
         device: where to compute.
         max_memory: of the decoder's feature maps, in bytes or as `"4GiB"`.
         streams_blocks: whether the transformer's weights can be moved block by block.
-        decodes_in_strips: whether the decoder can keep to a limit.
 
     Raises:
         UsageError: an unknown level, or a memory that is no size.
@@ -72,14 +71,10 @@ class Placement:
         max_memory: int | str | None = None,
         *,
         streams_blocks: bool = True,
-        decodes_in_strips: bool = True,
     ) -> None:
         check_level(level)
         self.level, self.device = level, device
-        self._in_strips = decodes_in_strips
-        self.max_memory = decoder_limit(
-            level, parse_memory(max_memory), decodes_in_strips=decodes_in_strips
-        )
+        self.max_memory = decoder_limit(level, parse_memory(max_memory))
         self.keeps_text_encoders = level == "high"
         apart = has_own_memory(device)
         self._by_block = level == "low" and streams_blocks and apart
@@ -94,8 +89,10 @@ class Placement:
             transformer = f"transformer leaves {self.device} while an image is decoded"
         text = "stay loaded" if self.keeps_text_encoders else "freed after encoding"
         limit = f"{self.max_memory / 2**20:.0f} MiB" if self.max_memory else "no limit"
-        decoder = f"in strips, feature maps: {limit}" if self._in_strips else "at once"
-        return f"memory {self.level}: {transformer}; text encoders {text}; image decoded {decoder}"
+        return (
+            f"memory {self.level}: {transformer}; text encoders {text}; image decoded in strips, "
+            f"feature maps: {limit}"
+        )
 
     def place(self, pipeline: "DiffusionPipeline") -> None:
         """Put a pipeline that was just loaded where it belongs."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from diffusion4k.data.pixels import rounded
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import Family, family_of, resolve
-from diffusion4k.families.base import GuidanceKind, is_guided
+from diffusion4k.families.calls import GuidanceKind, is_guided
 from diffusion4k.families.defaults import model_memory
 from diffusion4k.families.quantization import cast_layers, check_weights_option, load_transformer
 from diffusion4k.lora import Adapter, load_adapters
@@ -95,7 +95,6 @@ class Sampler:
             self.device,
             model_memory(self.folder) if max_memory is None else max_memory,
             streams_blocks=can_stream(weights),
-            decodes_in_strips=self.family.decodes_in_strips,
         )
         self._adapters = read_loras(
             lora,

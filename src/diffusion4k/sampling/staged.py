@@ -115,7 +115,7 @@ def _denoise_stage(
         enlargement=_enlargement(stage, picture),
         seed=seed,
         generator=generator,
-        timestep_shift=lambda tokens: family.timestep_shift(sampler.folder, tokens),
+        timestep_shift=lambda tokens: family.timestep_shift(sampler.folder, tokens, stage.steps),
         **options,
     )
 
@@ -212,4 +212,4 @@ def refine(
         output_type="latent",
         **options,
     ).images
-    return family.spatial_latents(made, stage.width, stage.height)
+    return family.spatial_latents(made, pipeline.vae, stage.width, stage.height)

@@ -87,8 +87,8 @@ def inputs_of(recipe: Recipe, model: Path) -> Inputs:
         Diffusion4kError: no photographs, or no cache where it is all that is trained from.
     """
     weights, cache_folder = {"model": fingerprint(model)}, recipe.cache_folder
-    if recipe.lora and recipe.lora.start:
-        weights["lora.start"] = read_adapter(recipe.lora.start).fingerprint
+    for number, each in enumerate(recipe.lora.start if recipe.lora else ()):
+        weights[f"lora.start[{number}]"] = read_adapter(each.file).fingerprint
     code = codes_of(recipe)
     if recipe.data is None or isinstance(cache_folder, str):
         cache = LatentCache(cache_folder)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from diffusion4k.families import Family
-from diffusion4k.families.base import is_guided
+from diffusion4k.families.calls import is_guided
 from diffusion4k.sampling.fingerprint import fingerprint
 from diffusion4k.support.devices import half_precision
 from diffusion4k.support.files import atomic_path

@@ -5,7 +5,6 @@ which step of which recipe it was written, and the size of each of its files.
 """
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.support.folders import atomic_folder, discard_folder, temporary_place
 from diffusion4k.support.text_files import json_of, shortened
 from diffusion4k.training.engine.ema import WeightAverage
 from diffusion4k.training.engine.parameters import trained_parameters
@@ -29,7 +29,6 @@ __all__ = [
     "CheckpointState",
     "NotedInputs",
     "Retention",
-    "atomic_folder",
     "checkpoints",
     "damaged",
     "latest_checkpoint",
@@ -69,27 +68,6 @@ class CheckpointState(TypedDict, total=False):
     files: dict[str, int]
 
 
-@contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a new temporary folder; on success sync it and put it in the place of `path`."""
-    temporary = _temporary(path)
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        for file in [*temporary.rglob("*"), temporary]:
-            _sync(file)
-        _discard(path)
-        temporary.rename(path)
-        _sync(path.parent)
-    except SafetensorError as error:
-        raise Diffusion4kError(
-            f"{path}: cannot be written ({error}): free some space and run the same command again"
-        ) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
 @dataclass(frozen=True)
 class Retention:
     """Which checkpoints stay: the `newest`, and those of steps that `milestone` divides."""
@@ -120,14 +98,14 @@ def new_checkpoint(
         content = json.dumps({"step": step, **state, "files": files}, indent=2) + "\n"
         (temporary / "state.json").write_text(content, encoding="utf-8")
     for old in keep.outdated(folder):
-        _discard(old)
+        discard_folder(old)
     for left_by_a_crash in folder.glob(".step-*"):
         shutil.rmtree(left_by_a_crash)
 
 
 def temporary_folder(folder: Path, step: int) -> Path:
     """Where `new_checkpoint` has a checkpoint written."""
-    return _temporary(_checkpoint(folder, step))
+    return temporary_place(_checkpoint(folder, step))
 
 
 def set_aside_damaged(folder: Path) -> list[Path]:
@@ -243,10 +221,6 @@ def _step(checkpoint: Path) -> int:
     return int(checkpoint.name.partition("-")[2])
 
 
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.part")
-
-
 def _is_sound(checkpoint: Path) -> bool:
     try:
         files = read_state(checkpoint).get("files", {})
@@ -266,17 +240,3 @@ def damaged(path: Path, reason: object, *, checkpoint: Path | None = None) -> Di
         f"{path}: damaged checkpoint ({reason}): delete {checkpoint or path.parent} to resume from "
         "the one before"
     )
-
-
-def _discard(folder: Path) -> None:
-    # Renamed first: deleting takes a while, and a half-deleted checkpoint must not look like one.
-    if folder.exists():
-        shutil.rmtree(folder.rename(folder.with_name(f".{folder.name}.old")))
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -9,12 +9,12 @@ from diffusers import ModelMixin
 from diffusion4k.data.sequence import Stream
 from diffusion4k.families import Family
 from diffusion4k.families.quantization import load_transformer
-from diffusion4k.lora import add_adapter, read_adapter, start_from
+from diffusion4k.lora import add_adapter
 from diffusion4k.training.engine.engine import blocks_of
 from diffusion4k.training.engine.float8 import to_float8
 from diffusion4k.training.engine.randomness import generator_at
 from diffusion4k.training.engine.recompute import recompute
-from diffusion4k.training.recipe.build import computes_in_bf16
+from diffusion4k.training.recipe.build import adapter_options, computes_in_bf16
 from diffusion4k.training.recipe.recipe import Recipe
 
 __all__ = ["load_network", "prepared"]
@@ -22,6 +22,8 @@ __all__ = ["load_network", "prepared"]
 
 def load_network(recipe: Recipe, family: Family, model: Path, device: torch.device) -> ModelMixin:
     """The transformer as the model has it; what is trained takes gradients.
+
+    Layers whose output nothing sees do not: there are none for them.
 
     Trained weights are float32 whatever the precision: the steps of a learning rate of 1e-6 are
     smaller than bfloat16's spacing and would be lost. Frozen ones have the precision of the
@@ -37,13 +39,11 @@ def load_network(recipe: Recipe, family: Family, model: Path, device: torch.devi
         transformer = cast(ModelMixin, frozen)
         add_adapter(
             transformer,
-            rank=adapter.rank,
-            alpha=adapter.alpha,
-            targets=adapter.targets or family.lora_targets,
+            **adapter_options(adapter, family),
             seed=generator_at(recipe.seed, Stream.ADAPTER).initial_seed(),
         )
-        if adapter.start:
-            start_from(transformer, read_adapter(adapter.start))
+    for name in family.unseen_layers(transformer):
+        transformer.get_submodule(name).requires_grad_(False)
     return prepared(transformer, recipe)
 
 

@@ -3,17 +3,20 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from diffusion4k.errors import UsageError
 from diffusion4k.families import Family
+from diffusion4k.lora import read_adapter
 from diffusion4k.objectives import Objective
 from diffusion4k.support.devices import half_precision, is_gpu
 from diffusion4k.timesteps import StageTimesteps, TimestepDistribution
-from diffusion4k.training.recipe.recipe import Recipe, RunRecipe
+from diffusion4k.training.recipe.recipe import LoraRecipe, Recipe, RunRecipe
 
 __all__ = [
+    "adapter_options",
     "build_objective",
     "build_precision",
     "build_timesteps",
@@ -34,6 +37,24 @@ def build_objective(recipe: Recipe) -> Objective:
     except ValueError as error:
         raise UsageError(f"objective: {error}") from None
     return objective
+
+
+def adapter_options(wanted: LoraRecipe, family: Family) -> dict[str, Any]:
+    """Keyword arguments of `lora.add_adapter` but the seed; the LoRAs to begin with are read.
+
+    Raises:
+        UsageError: no such LoRA.
+        Diffusion4kError: one that cannot be read.
+    """
+    return {
+        "kind": wanted.kind,
+        "rank": wanted.rank,
+        "alpha": wanted.alpha,
+        "targets": wanted.targets or family.lora_targets,
+        "rank_pattern": wanted.rank_pattern,
+        "alpha_pattern": wanted.alpha_pattern,
+        "start": [(read_adapter(each.file), each.scale) for each in wanted.start],
+    }
 
 
 def build_timesteps(recipe: Recipe, family: Family, model: Path) -> TimestepDistribution:

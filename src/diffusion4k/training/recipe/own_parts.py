@@ -44,7 +44,7 @@ def check_own_objective(recipe: Recipe, objective: Objective, family: Family, mo
         return
     width, height = (side // family.factor for side in recipe.crop_size)
     generator = torch.Generator().manual_seed(0)
-    shape = (_PICTURES, _channels(model), height, width)
+    shape = (_PICTURES, _channels(family, model), height, width)
     velocity, latents, noise = (torch.randn(shape, generator=generator) for _ in range(3))
     sigma = torch.linspace(0.2, 0.8, _PICTURES)
     velocity.requires_grad_()
@@ -104,10 +104,10 @@ def _require_shape(found: object, shape: tuple[int, ...], what: str) -> None:
         raise UsageError("gives numbers that are not finite")
 
 
-def _channels(model: Path) -> int:
+def _channels(family: Family, model: Path) -> int:
     """Number of channels of the model's latents."""
     try:
         config = read_json(component_folder(model, "vae") / "config.json")
     except (Diffusion4kError, OSError):
         return _CHANNELS
-    return int(config.get("latent_channels") or _CHANNELS)
+    return int(config.get(family.channels_key) or _CHANNELS)

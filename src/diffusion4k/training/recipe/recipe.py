@@ -36,6 +36,7 @@ __all__ = [
     "GuardRecipe",
     "LogRecipe",
     "LoraRecipe",
+    "LoraStart",
     "ModelOptions",
     "OptimizerRecipe",
     "Recipe",
@@ -54,6 +55,14 @@ if TYPE_CHECKING:
 else:
     ObjectiveSection = choice(Objective, unnamed=WaveletFlow.name)
     TimestepsSection = choice(TimestepDistribution, unnamed=LogitNormal.name)
+
+
+Rank: TypeAlias = Annotated[Count, Field(le=1 << 14)]
+_KINDS = {"lora": "LoRA", "dora": "DoRA", "lokr": "LoKr"}
+
+
+def _named_file(value: object) -> object:
+    return {"file": value} if isinstance(value, str) else value
 
 
 class StoredLatents(TypedDict):
@@ -88,18 +97,45 @@ class OptimizerRecipe(Section):
         return self.name not in ("adafactor", "adamw8bit", "paged-adamw8bit")
 
 
-class LoraRecipe(Section):
-    """Low-rank adapters of the linear layers `targets` in place of all weights.
+class LoraStart(Section):
+    """A LoRA to begin with, and how strongly it counts."""
 
-    A target is the end of a layer's dotted name; null: those that the family names. `weights` are
-    the frozen ones in fewer bits. `start` is the file or folder of a LoRA to start from.
+    file: Text
+    scale: Number = 1.0
+
+
+class LoraRecipe(Section):
+    """Adapters of the linear layers `targets` in place of all weights; see `lora.trainable`.
+
+    A target is the end of a layer's dotted name; null: those that the family names. Patterns are
+    regular expressions for such an end, by which layers have a rank or an alpha of their own.
+    `weights` are the frozen ones in fewer bits. Text encoders are never adapted.
     """
 
-    rank: Annotated[Count, Field(le=1 << 14)] = 16
+    kind: Literal["lora", "dora", "lokr"] = "lora"
+    rank: Rank = 16
     alpha: Count = 16
+    rank_pattern: dict[Text, Rank] = Field(default_factory=dict)
+    alpha_pattern: dict[Text, Positive] = Field(default_factory=dict)
     targets: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     weights: Literal["int8", "nf4"] | None = None
-    start: Text | None = None
+    start: Annotated[
+        tuple[Annotated[LoraStart, BeforeValidator(_named_file)], ...],
+        BeforeValidator(lambda v: [v] if isinstance(v, (str, dict)) else v),
+    ] = ()
+
+    @model_validator(mode="after")
+    def _can_be_trained(self) -> "LoraRecipe":
+        if self.kind == "lokr" and self.weights:
+            raise PydanticCustomError(
+                "lokr", "lora.weights: found with kind=lokr, allowed with lora and dora: leave out"
+            )
+        return self
+
+    @property
+    def label(self) -> str:
+        """What is trained, in words."""
+        return f"{_KINDS[self.kind]} of rank {self.rank}"
 
 
 class BucketsRecipe(Section):
