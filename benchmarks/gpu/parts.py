@@ -13,7 +13,8 @@ __all__ = ["PARTS", "Part", "part_named"]
 SD3, FLUX = "sd3-medium", "flux.1-dev"
 MODELS = (
     *("sd3-medium", "sd3.5-medium", "flux.1-dev", "flux.1-schnell", "pixart-sigma-1024"),
-    *("sana-1600m-4k", "z-image"),
+    *("sana-1600m-4k", "z-image", "flux.2-dev", "flux.2-klein-base-4b", "qwen-image"),
+    "ernie-image",
 )
 # Diffusion-4K (arXiv 2503.18352), 4096x4096 at F=16 on one A100 in bfloat16.
 PUBLISHED: Mapping[str, Mapping[str, float]] = {

@@ -22,6 +22,10 @@ SIZES: dict[str, dict[str, Any]] = {
         "encoder_qkv_multiscales": [[]] * 5 + [[5]],
         "decoder_qkv_multiscales": [[]] * 5 + [[5]],
     },
+    "AutoencoderKLFlux2": {
+        **{"block_out_channels": [8] * 4, "layers_per_block": 1, "norm_num_groups": 4},
+    },
+    "AutoencoderKLQwenImage": {"base_dim": 8, "num_res_blocks": 1},
     "CLIPTextModel": _CLIP,
     "CLIPTextModelWithProjection": _CLIP,
     "T5EncoderModel": {
@@ -51,6 +55,18 @@ SIZES: dict[str, dict[str, Any]] = {
         **{"num_cross_attention_heads": 2, "cross_attention_head_dim": 8},
         **{"cross_attention_dim": 16, "caption_channels": 32},
     },
+    "Flux2Transformer2DModel": {
+        **{"num_layers": 1, "num_single_layers": 1, "attention_head_dim": 16},
+        **{"num_attention_heads": 2, "joint_attention_dim": 48, "axes_dims_rope": [4] * 4},
+    },
+    "QwenImageTransformer2DModel": {
+        **{"num_layers": 2, "attention_head_dim": 16, "num_attention_heads": 2},
+        **{"joint_attention_dim": 32, "axes_dims_rope": [4, 6, 6]},
+    },
+    "ErnieImageTransformer2DModel": {
+        **{"hidden_size": 32, "num_attention_heads": 2, "num_layers": 2, "ffn_hidden_size": 32},
+        **{"text_in_dim": 16, "rope_axes_dim": [4, 6, 6]},
+    },
     "ZImageTransformer2DModel": {
         **{"dim": 32, "n_layers": 1, "n_refiner_layers": 1, "n_heads": 2, "n_kv_heads": 2},
         **{"cap_feat_dim": 32, "axes_dims": [4, 6, 6]},
@@ -59,17 +75,13 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def shrink(folder: Path) -> None:
-    """Make the configurations of a model folder tiny.
-
-    Raises:
-        KeyError: a class that has no sizes here.
-    """
+    """Make the configurations of a model folder tiny; classes that no part builds stay large."""
     index = json.loads((folder / "model_index.json").read_text())
     for component, named in index.items():
         path = folder / component / "config.json"
         if not path.exists():
             continue
-        config, sizes = json.loads(path.read_text()), SIZES[named[1]]
+        config, sizes = json.loads(path.read_text()), SIZES.get(named[1], {})
         if "dual_attention_layers" in config:
             sizes = sizes | {"dual_attention_layers": config["dual_attention_layers"][:1]}
         path.write_text(json.dumps(config | sizes))
