@@ -141,6 +141,10 @@ def drawn(module: nn.Module, device: torch.device) -> nn.Module:
             for name, tensor in kind.items():
                 if tensor is not None and tensor.is_meta:
                     kind[name] = _filled(tensor, device)
+        # Tables of positions that a network keeps as neither.
+        for name, value in list(vars(part).items()):
+            if isinstance(value, Tensor) and value.is_meta:
+                setattr(part, name, _filled(value, device))
     return module.eval()
 
 
@@ -153,7 +157,9 @@ def drawn_like(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tens
 
 def _filled(tensor: Tensor, device: torch.device) -> Any:
     values = torch.zeros(tensor.shape, dtype=tensor.dtype, device=device)
-    if tensor.is_floating_point():
+    if tensor.is_complex():
+        values.normal_()
+    elif tensor.is_floating_point():
         # Matrices keep the size of what they multiply; the others are scales, or shifts.
         mean, deviation = (0, tensor[0].numel() ** -0.5) if tensor.dim() > 1 else (1, 0.1)
         if tensor.dtype.itemsize == 1:  # cannot be drawn themselves
