@@ -249,6 +249,29 @@ class Family(Autoencoding, TransformerCalls):
         """What the guidance scale does in this model; classifier-free in most."""
         return "classifier-free"
 
+    def mag_ratios(self, model: Path) -> list[float] | None:
+        """How the magnitude of what the blocks add changes from step to step, for `--cache mag`.
+
+        The model's own, as its `diffusion4k.json` states them, one for each step that they were
+        measured with; None: they are not known.
+
+        Raises:
+            Diffusion4kError: what it states is no list of positive numbers.
+        """
+        stated = model_settings(model).get("mag_ratios")
+        if stated is None:
+            return None
+        if (
+            not isinstance(stated, list)
+            or not stated
+            or not all(isinstance(ratio, (int, float)) and ratio > 0 for ratio in stated)
+        ):
+            raise Diffusion4kError(
+                f"{model / SETTINGS}: mag_ratios: found {stated!r}, allowed a list of numbers "
+                "above 0"
+            )
+        return [float(ratio) for ratio in stated]
+
     def load_transformer(
         self,
         model: Path,

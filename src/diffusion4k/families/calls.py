@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -29,6 +29,18 @@ class TransformerCalls(ABC):
     Latents here are normalised and spatial, `(B, C, H/F, W/F)`, however the transformer has them;
     sigma is `(B,)` in [0, 1].
     """
+
+    prompt_comes_first: ClassVar[bool] = False
+    """Whether the stock pipeline, guiding, has the prompt's half before the negative prompt's."""
+    has_block_cache: ClassVar[bool] = True
+    """Whether diffusers' caches can skip the transformer's blocks, `prepare_block_cache` done."""
+
+    def guidance_weight(self, guidance: float) -> float:
+        """Scale w of the stock formula, negative + w (prompt - negative)."""
+        return guidance
+
+    def prepare_block_cache(self, transformer: nn.Module) -> None:  # noqa: B027 - most need nothing
+        """Tell diffusers' caches what they must know of the transformer's blocks."""
 
     @abstractmethod
     def velocity(

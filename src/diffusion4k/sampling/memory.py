@@ -3,8 +3,9 @@
 - high: everything stays on the device, text encoders for later prompts as well.
 - balanced: text encoders are freed once the prompts are encoded; the transformer is off the device
   while an image is decoded.
-- low: text encoders are freed; the transformer's blocks come to the device one by one; the
-  decoder's feature maps take at most 1 GiB by default.
+- low: text encoders are freed; the transformer's blocks come to the device one by one; the two
+  predictions of a guided step are made one after the other; the decoder's feature maps take at most
+  1 GiB by default.
 
 Off the device means in the CPU's memory. Where the CPU is the device the transformer
 stays: its weights are mapped from their file, and the system drops and reads them as it needs room.
@@ -78,13 +79,14 @@ class Placement:
         )
         self.keeps_text_encoders = level == "high"
         is_gpu = device.type != "cpu"
-        self._by_block = level == "low" and streams_blocks and is_gpu
-        self._is_moved = level != "high" and not self._by_block and is_gpu
+        self.halves_apart = level == "low"
+        self.streams_blocks = level == "low" and streams_blocks and is_gpu
+        self._is_moved = level != "high" and not self.streams_blocks and is_gpu
 
     def __str__(self) -> str:
         """One line that says what is done."""
         transformer = f"transformer stays on {self.device}"
-        if self._by_block:
+        if self.streams_blocks:
             transformer = f"transformer block by block on {self.device}"
         elif self._is_moved:
             transformer = f"transformer leaves {self.device} while an image is decoded"
@@ -95,7 +97,7 @@ class Placement:
 
     def place(self, pipeline: Any) -> None:
         """Put a pipeline that was just loaded where it belongs."""
-        if self._by_block:
+        if self.streams_blocks:
             pipeline.vae.to(self.device)
             stream_blocks(pipeline.transformer, self.device)
         else:

@@ -24,6 +24,9 @@ from diffusion4k.families.base import GuidanceKind, is_guided
 from diffusion4k.families.defaults import model_memory
 from diffusion4k.families.quantization import cast_layers, check_weights_option, load_transformer
 from diffusion4k.lora import check_adapter, load_adapter, read_adapter
+from diffusion4k.models.attention_backend import check_backend, use_backend
+from diffusion4k.sampling.cache_option import CacheOption
+from diffusion4k.sampling.compiled import compile_blocks
 from diffusion4k.sampling.direct import denoise_directly, out_of_memory
 from diffusion4k.sampling.fingerprint import fingerprint
 from diffusion4k.sampling.image_to_image import with_parts
@@ -56,6 +59,8 @@ class Sampler:
         lora_scale: how strongly it counts; 0 is not at all.
         high_resolution: options of `models.high_resolution` in place of those that the model
             states, key by key.
+        compile: whether the transformer's blocks are compiled; see `sampling.compiled`.
+        attention: `sdpa`, `flash3`, `sage` or `flex`; see `models.attention_backend`.
 
     Raises:
         Diffusion4kError: the model cannot be found or is not of a supported family; the LoRA
@@ -77,6 +82,8 @@ class Sampler:
         lora: str | Path | None = None,
         lora_scale: float | None = None,
         high_resolution: Mapping[str, Any] | None = None,
+        compile: bool = False,
+        attention: str | None = None,
     ) -> None:
         self.model = str(model)
         self.folder = resolve(model)
@@ -106,6 +113,8 @@ class Sampler:
             )
         elif lora_scale is not None:
             raise UsageError(f"LoRA scale {lora_scale:g} without a LoRA")
+        self._compiles = compile
+        self._attention = check_backend(attention, self.device)
         self._text_encoders: Any = None
         self._conditioning: dict[tuple[str, bool], dict[str, Tensor]] = {}
         self._others: dict[int, tuple[Family, Any]] = {}
@@ -119,6 +128,7 @@ class Sampler:
             UsageError: a value is out of its range.
             Diffusion4kError: the image to start from cannot be read.
         """
+        self._check_cache(request.cache)
         settings = settle(
             request,
             self.family,
@@ -317,7 +327,19 @@ class Sampler:
             load_adapter(transformer, adapter, self.lora_scale)
         if self.weights == "fp8":
             cast_layers(transformer, dtype=dtype)
+        if self._attention:
+            use_backend(transformer, self._attention)
+        if self._compiles:
+            compile_blocks(transformer)
         return transformer
+
+    def _check_cache(self, asked: str | None) -> None:
+        option = CacheOption.of(asked)
+        if option and option.is_inside_blocks and self.placement.streams_blocks:
+            raise UsageError(
+                f"cache {asked}: skips blocks, which --memory low moves to {self.device} one after "
+                "the other: take taylorseer, or --memory balanced"
+            )
 
     def _is_guided(self, settings: SamplingSettings) -> bool:
         guidances = [stage.guidance for stage in settings.stages or ()] or [settings.guidance]
@@ -347,4 +369,8 @@ class Sampler:
         if self.weights:
             kind, _, file = self.weights.partition(":")
             own["weights"] = f"{kind}:{sha256_of(file)[:16]}" if file else kind
+        if self._compiles:
+            own["compiled"] = True
+        if self._attention:
+            own["attention"] = self._attention
         return own
