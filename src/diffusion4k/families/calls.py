@@ -32,8 +32,6 @@ class TransformerCalls(ABC):
 
     prompt_comes_first: ClassVar[bool] = False
     """Whether the stock pipeline, guiding, has the prompt's half before the negative prompt's."""
-    has_block_cache: ClassVar[bool] = True
-    """Whether diffusers' caches can skip the transformer's blocks, `prepare_block_cache` done."""
 
     def guidance_weight(self, guidance: float) -> float:
         """Scale w of the stock formula, negative + w (prompt - negative)."""

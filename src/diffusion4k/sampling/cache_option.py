@@ -85,11 +85,6 @@ def recorded_cache(
     option = CacheOption.of(asked)
     if option is None:
         return None
-    if option.is_inside_blocks and not family.has_block_cache:
-        raise UsageError(
-            f"cache {asked}: diffusers cannot skip the blocks of {family.name} models: allowed are "
-            "taylorseer and off"
-        )
     if option.kind != "mag":
         return str(option)
     ratios = family.mag_ratios(folder)

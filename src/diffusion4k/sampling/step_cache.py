@@ -29,6 +29,7 @@ from diffusers.hooks import (
 )
 from torch import Tensor, nn
 
+from diffusion4k.errors import UsageError
 from diffusion4k.families.base import Family
 from diffusion4k.families.spatial import SpatialCall
 from diffusion4k.sampling.cache_option import CacheOption
@@ -60,6 +61,9 @@ class StepCache(nn.Module, CacheMixin):
         stock: the transformer itself.
         steps: that are made of this image.
         ratios: of `mag`, `(steps,)`.
+
+    Raises:
+        UsageError: diffusers cannot skip the blocks of such a transformer.
     """
 
     def __init__(
@@ -81,7 +85,13 @@ class StepCache(nn.Module, CacheMixin):
                     self.add_module(name, part)
         else:
             self.prediction = prediction
-        self.enable_cache(_configuration(option, steps, ratios))
+        try:
+            self.enable_cache(_configuration(option, steps, ratios))
+        except (ValueError, IndexError):  # It knows no such blocks, or there is one alone.
+            raise UsageError(
+                f"cache {option}: diffusers cannot skip the blocks of this {family.name} model: "
+                "take taylorseer, or leave it out"
+            ) from None
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
