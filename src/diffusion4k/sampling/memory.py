@@ -1,6 +1,7 @@
 """Where the parts of a pipeline stand while an image is made: memory against time.
 
-- high: everything stays on the device, text encoders for later prompts as well.
+- high: everything stays on the device, text encoders for later prompts as well; on a GPU an image
+  is decoded and written beside the steps of the next one.
 - balanced: text encoders are freed once the prompts are encoded; the transformer is off the device
   while an image is decoded.
 - low: text encoders are freed; the transformer's blocks come to the device one by one; the two
@@ -81,6 +82,7 @@ class Placement:
         is_gpu = device.type != "cpu"
         self.halves_apart = level == "low"
         self.streams_blocks = level == "low" and streams_blocks and is_gpu
+        self.decodes_beside = level == "high" and device.type == "cuda"
         self._is_moved = level != "high" and not self.streams_blocks and is_gpu
 
     def __str__(self) -> str:

@@ -39,6 +39,8 @@ from diffusion4k.support.files import sha256_of
 
 __all__ = ["Sampler"]
 
+_TEXTS_ON_GPU = 8
+
 
 class Sampler:
     """Makes images with one model.
@@ -115,6 +117,8 @@ class Sampler:
             raise UsageError(f"LoRA scale {lora_scale:g} without a LoRA")
         self._compiles = compile
         self._attention = check_backend(attention, self.device)
+        # A text encoder fills a GPU with several prompts; a CPU it fills with one.
+        self.texts_together = _TEXTS_ON_GPU if self.device.type == "cuda" else 1
         self._text_encoders: Any = None
         self._conditioning: dict[tuple[str, bool], dict[str, Tensor]] = {}
         self._others: dict[int, tuple[Family, Any]] = {}
@@ -158,10 +162,21 @@ class Sampler:
             encoders.to(self.device)
         if self.placement.keeps_text_encoders:
             self._text_encoders = encoders
-        for prompt, negative in new:
-            self._conditioning[prompt, negative] = self.family.encode_text(
-                encoders, [prompt], negative=negative
-            )
+        for negative in (False, True):
+            prompts = [prompt for prompt, kind in new if kind == negative]
+            for start in range(0, len(prompts), self.texts_together):
+                self._encode_together(
+                    encoders, prompts[start : start + self.texts_together], negative
+                )
+
+    def _encode_together(self, encoders: Any, prompts: list[str], negative: bool) -> None:
+        # Always as many, or the numbers of a prompt would depend on how many stand beside it.
+        texts = prompts + prompts[-1:] * (self.texts_together - len(prompts))
+        encoded = self.family.encode_text(encoders, texts, negative=negative)
+        for row, prompt in enumerate(prompts):
+            self._conditioning[prompt, negative] = {
+                name: values[row : row + 1].clone() for name, values in encoded.items()
+            }
 
     def encode_for(self, all_settings: Iterable[SamplingSettings]) -> None:
         """`encode` the prompts of images to come, and the negative prompts that count in them."""
@@ -201,15 +216,15 @@ class Sampler:
     ) -> Iterator[NDArray[np.uint8]]:
         """The same image in strips of rows from the top, `(rows, width, 3)` each.
 
-        The image is never whole in memory: with `max_memory` its size hardly matters.
+        All steps are made at once, each strip is decoded when it is asked for. The image is never
+        whole in memory: with `max_memory` its size hardly matters.
         """
         self.encode_for([settings])
         if settings.stages:
             made = denoise_stages(self, settings, settings.stages, on_step, on_stage, kept)
-            yield from stage_strips(self, settings.stages[-1], *made)
-        else:
-            latents = denoise_directly(self, settings, on_step)
-            yield from self.decode(latents, settings.factor, settings.width, settings.height)
+            return stage_strips(self, settings.stages[-1], *made)
+        latents = denoise_directly(self, settings, on_step)
+        return self.decode(latents, settings.factor, settings.width, settings.height)
 
     def denoise(
         self,
