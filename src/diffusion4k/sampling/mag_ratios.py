@@ -50,7 +50,9 @@ def mag_ratios(sampler: "Sampler", request: Request) -> list[float]:
     try:
         with blocks.cache_context("all"), torch.no_grad():
             sampler.denoise(settings)
-            hook = first._diffusers_hook.get_hook(_HOOK)
-            return [round(ratio, 5) for ratio in hook.state_manager.get_state().calibration_ratios]
+            states = first._diffusers_hook.get_hook(_HOOK).state_manager._state_cache.values()
+            # Some pipelines name their calls themselves, so that another state has them.
+            found = max((state.calibration_ratios for state in states), key=len)
+            return [round(ratio, 5) for ratio in found]
     finally:
         blocks.disable_cache()
