@@ -1,10 +1,11 @@
 """What each way to faster steps gains, and what it costs in quality, beside the exact image.
 
     python benchmarks/sampling_speed.py [caches|guidance|compile ...] [--model pocket] [--size 1024]
-        [--steps 28] [--prompts 4] [--guidance-scale 3] [--out NAME]
+        [--steps 28] [--prompts 8] [--first 0] [--guidance-scale 3] [--out NAME]
+    python benchmarks/sampling_speed.py --merge RESULT.json RESULT.json ... [--out NAME]
 
-Without a part's name all are run. Each row is one way; for each prompt the exact image and those of
-all ways are made in turn, in one process.
+Without a part's name all are run; `--merge` puts runs of other parts or prompts together. Each row
+is one way; for each prompt the exact image and those of all ways are made in turn, in one process.
 
 - Time is the processor's (`time.process_time`), as other programs may run; with one thread it is
   the clock's of an idle machine. `steps` is the denoising alone, `image` with decoding.
@@ -20,6 +21,7 @@ Results are saved with a description of the machine.
 """
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -27,6 +29,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,9 +50,10 @@ GUIDANCE: tuple[dict[str, Any], ...] = (
     {"guidance_interval": (0.0, 0.5)},
     {"guidance_interval": (0.2, 0.7)},
     {"guidance_interval": (0.4, 0.8)},
-    {"projected_guidance": True},
     {"guidance_interval": (0.2, 0.7), "cache": "taylorseer"},
+    {"projected_guidance": True},
 )
+MEASURED = ("steps", "image", "psnr", "detail")
 COMPILED_STEPS = 4
 
 
@@ -102,11 +106,10 @@ def measured(
 ) -> list[dict[str, Any]]:
     """A row for the exact images and for each way; `shared` options are of all of them."""
     from diffusion4k.metrics.detail import detail_distance
-    from diffusion4k.statistics.bootstrap import bootstrap, mean_of
 
     images.make(prompts[0], steps=1, **shared)
     rows: list[dict[str, Any]] = [
-        {"options": way, "steps": [], "image": [], "psnr": [], "detail": []} for way in ({}, *ways)
+        {"options": way, **{name: [] for name in MEASURED}} for way in ({}, *ways)
     ]
     for prompt in prompts:
         exact: NDArray[np.uint8] | None = None
@@ -118,12 +121,19 @@ def measured(
             row["psnr"].append(psnr(made.pixels, exact))
             row["detail"].append(detail_distance(made.pixels))
             print(prompt[:20], row["options"], f"{made.steps:.2f} s", flush=True)
+    return summarised(rows)
+
+
+def summarised(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with gains and differences to the first, the exact one."""
+    from diffusion4k.statistics.bootstrap import bootstrap, mean_of
+
     for row in rows:
         for what in ("steps", "image"):
             gains = [e / r for e, r in zip(rows[0][what], row[what], strict=True)]
             row[f"{what}_gain"] = statistics.median(gains)
         differences = np.subtract(row["detail"], rows[0]["detail"])
-        row["detail_difference"] = bootstrap(mean_of(differences), len(prompts)).as_json()
+        row["detail_difference"] = bootstrap(mean_of(differences), len(differences)).as_json()
         row["psnr_mean"] = statistics.mean(row["psnr"])
         print(
             f"{row['options']}: steps {row['steps_gain']:.2f}x, image {row['image_gain']:.2f}x, "
@@ -133,17 +143,45 @@ def measured(
     return rows
 
 
+def merged(paths: list[Path]) -> dict[str, Any]:
+    """The results of several runs: all parts, and of one part all prompts."""
+    found: dict[str, Any] = {}
+    for path in paths:
+        content = json.loads(path.read_text())
+        result = content["result"]
+        found.setdefault("runs", []).append({**result, "machine": content["machine"]})
+        for part in ("caches", "guidance"):
+            more = result.pop(part, None)
+            if part not in found and more:
+                found[part] = more
+            elif more:
+                for row, other in zip(found[part], more, strict=True):
+                    assert row["options"] == other["options"]
+                    for name in MEASURED:
+                        row[name] += other[name]
+        if "compile" in result:
+            found["compile"] = result.pop("compile")
+    for run in found["runs"]:
+        for part in ("caches", "guidance", "compile"):
+            run.pop(part, None)
+    for part in ("caches", "guidance"):
+        if part in found:
+            found[part] = summarised(found[part])
+    return found
+
+
 _PROCESS = """
-import sys, time
-start = time.process_time()
+import os, sys
+def now():  # of the compiler's own processes, too
+    return sum(os.times()[:4])
 from diffusion4k.sampling import Request, Sampler
 model, size, steps, compiled = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "1"
 sampler = Sampler(model, compile=compiled)
 settings = sampler.settle(Request("a lake", width=size, height=size, steps=steps, stages=()))
 sampler.denoise(settings)
-first = time.process_time()
+first = now()
 sampler.denoise(settings)
-print(first - start, time.process_time() - first)
+print(first, now() - first)
 """
 
 
@@ -178,25 +216,66 @@ def compiled_starts(model: str, size: int) -> dict[str, dict[str, float]]:
     return found
 
 
+def tables(result: dict[str, Any]) -> dict[str, str]:
+    """The Markdown tables of docs/speed.md, by part."""
+    found = {}
+    for part in ("caches", "guidance"):
+        lines = ["| | steps | image | PSNR | detail distance |", "|---|---|---|---|---|"]
+        exact, *others = result[part]
+        seconds_ = [statistics.median(exact[what]) for what in ("steps", "image")]
+        detail = statistics.mean(exact["detail"])
+        lines.append(f"| exact | {seconds_[0]:.1f} s | {seconds_[1]:.1f} s | | {detail:.2f} |")
+        for row in others:
+            change = row["detail_difference"]
+            lines.append(
+                f"| {_in_words(row['options'])} | {row['steps_gain']:.2f}x | "
+                f"{row['image_gain']:.2f}x | {row['psnr_mean']:.1f} dB | {change['value']:+.2f} "
+                f"({change['low']:+.2f} to {change['high']:+.2f}) |"
+            )
+        found[part] = "\n".join(lines)
+    lines = ["| | start to first image | next image |", "|---|---|---|"]
+    for name in ("uncompiled", "compiled", "from_cache"):
+        row = result["compile"][name]
+        words = {"compiled": "compiled, first run", "from_cache": "compiled, from the cache"}
+        lines.append(f"| {words.get(name, name)} | {row['start']:.0f} s | {row['again']:.2f} s |")
+    return found | {"compile": "\n".join(lines)}
+
+
+def _in_words(options: dict[str, Any]) -> str:
+    words = []
+    for name, value in options.items():
+        levels = value if isinstance(value, (list, tuple)) else []
+        shown = ",".join(f"{level:g}" for level in levels) or value
+        words.append(f"--{name.replace('_', '-')}" + ("" if value is True else f" {shown}"))
+    return f"`{' '.join(words)}`"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", choices=["caches", "guidance", "compile", []])
     parser.add_argument("--model", default="pocket")
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--steps", type=int, default=28)
-    parser.add_argument("--prompts", type=int, default=4, help="of the bundled captions")
+    parser.add_argument("--prompts", type=int, default=8, help="of the bundled captions")
+    parser.add_argument("--first", type=int, default=0, help="of the prompts")
+    parser.add_argument("--merge", nargs="+", type=Path, help="results of other runs")
     parser.add_argument("--guidance-scale", type=float, default=3.0)
     parser.add_argument("--out", default="sampling_speed")
     options = parser.parse_args()
+    if options.merge:
+        result = merged(options.merge)
+        save(options.out, result)
+        print(*tables(result).values(), sep="\n\n")
+        return
     parts = options.parts or ["caches", "guidance", "compile"]
-    result: dict[str, Any] = {**vars(options), "targets": TARGETS, "parts": parts}
+    result: dict[str, Any] = {**vars(options), "merge": None, "targets": TARGETS, "parts": parts}
     if "compile" in parts:
         result["compile"] = compiled_starts(options.model, options.size)
         save(options.out, result)
     if parts != ["compile"]:
         from diffusion4k.sampling import read_prompts
 
-        prompts = read_prompts("pocket")[: options.prompts]
+        prompts = read_prompts("pocket")[options.first : options.first + options.prompts]
         images = Images(options.model, options.size, options.steps)
         if "caches" in parts:
             result["caches"] = measured(images, prompts, CACHES)
