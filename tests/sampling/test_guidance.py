@@ -9,7 +9,7 @@ from torch import Tensor
 from diffusion4k.errors import UsageError
 from diffusion4k.families.spatial import NoiseLevel, SpatialCall
 from diffusion4k.sampling import Request, Sampler
-from diffusion4k.sampling.guidance import GuidedHalves, ProjectedGuidance
+from diffusion4k.sampling.guidance import GuidedHalves, GuidedTurns, ProjectedGuidance
 
 SCALE, ETA, RADIUS, MOMENTUM = 7.0, 0.3, 0.1, -0.5
 SHAPE = (1, 4, 6, 8)
@@ -56,6 +56,39 @@ def test_the_variance_that_a_network_predicts_stays() -> None:
     found = halves.predict(_call(latents, 0.5), lambda _, samples, __: both[samples])
     assert torch.equal(found[0, 4:], both[1, 4:])
     assert not torch.equal(found[0, :4], both[1, :4])
+
+
+@pytest.mark.parametrize("projected", [False, True])
+def test_a_pipeline_that_calls_twice_gets_the_same(projected: bool) -> None:
+    """Its formula of two calls comes to that of two halves, step by step."""
+    torch.manual_seed(0)
+    interval = (0.3, 0.9)
+    first, second = (ProjectedGuidance(SCALE) if projected else None for _ in range(2))
+    halves = GuidedHalves(interval=interval, projected=first)
+    turns = GuidedTurns(SCALE, interval, second)
+    for sigma in (0.95, 0.7, 0.4, 0.1):
+        z, *both = torch.randn(3, *SHAPE)
+        made: list[int] = []
+
+        def predict(
+            call: SpatialCall,
+            samples: Tensor,
+            name: str,
+            both: list[Tensor] = both,
+            made: list[int] = made,
+        ) -> Tensor:
+            made.append(1)
+            if len(call.latents) == 2:
+                return torch.cat(both)[samples]
+            return both[0 if name == "negative" else 1]
+
+        negative, prompt = halves.predict(_call(torch.cat([z, z]), sigma), predict).chunk(2)
+        expected = negative + SCALE * (prompt - negative)
+        made.clear()
+        prompt, negative = (turns.predict(_call(z, sigma), predict) for _ in range(2))
+        assert len(made) == (2 if 0.3 <= sigma <= 0.9 else 1)
+        found = negative + SCALE * (prompt - negative)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("prompt_first", [False, True])

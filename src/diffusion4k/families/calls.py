@@ -33,6 +33,10 @@ class TransformerCalls(ABC):
     prompt_comes_first: ClassVar[bool] = False
     """Whether the stock pipeline, guiding, has the prompt's half before the negative prompt's."""
 
+    guides_in_turn: ClassVar[bool] = False
+    """Whether it calls for the two predictions one after the other, the prompt's first, and not for
+    both at once."""
+
     def guidance_weight(self, guidance: float) -> float:
         """Scale w of the stock formula, negative + w (prompt - negative)."""
         return guidance

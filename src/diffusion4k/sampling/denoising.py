@@ -17,7 +17,7 @@ from diffusion4k.families.base import Family, is_guided
 from diffusion4k.families.spatial import SpatialCall
 from diffusion4k.sampling.around import AroundTransformer
 from diffusion4k.sampling.cache_option import CacheOption
-from diffusion4k.sampling.guidance import GuidedHalves, ProjectedGuidance
+from diffusion4k.sampling.guidance import GuidedHalves, GuidedTurns, ProjectedGuidance
 from diffusion4k.sampling.image_to_image import with_parts
 from diffusion4k.sampling.step_cache import Prediction, StepCache
 
@@ -45,7 +45,7 @@ class DenoisingTransformer(AroundTransformer):
         rows: int,
         columns: int,
         prediction: Prediction,
-        halves: GuidedHalves | None = None,
+        halves: GuidedHalves | GuidedTurns | None = None,
         cache: StepCache | None = None,
     ) -> None:
         super().__init__(transformer, family, rows, columns)
@@ -71,7 +71,7 @@ class Denoising:
     """The family's stock pipeline."""
     family: Family
     prediction: Prediction
-    halves: GuidedHalves | None
+    halves: GuidedHalves | GuidedTurns | None
     cache: StepCache | None
 
     @property
@@ -114,13 +114,15 @@ def denoising(
     interval = settings.guidance_interval
     # Halves in batches that change would be strangers to what was kept of them.
     is_apart = sampler.placement.halves_apart or (option is not None and interval is not None)
-    halves = None
-    if is_guided(family.guidance_kind(sampler.folder), guidance) and (
-        interval or settings.projected_guidance or is_apart
-    ):
+    halves: GuidedHalves | GuidedTurns | None = None
+    if is_guided(family.guidance_kind(sampler.folder), guidance):
         scale = family.guidance_weight(guidance)
         projected = ProjectedGuidance(scale) if settings.projected_guidance else None
-        halves = GuidedHalves(family.prompt_comes_first, interval, projected, is_apart)
+        if family.guides_in_turn:
+            if interval or projected or option:
+                halves = GuidedTurns(scale, interval, projected)
+        elif interval or projected or is_apart:
+            halves = GuidedHalves(family.prompt_comes_first, interval, projected, is_apart)
     prediction, cache = Prediction(), None
     if option:
         ratios = None

@@ -1,14 +1,15 @@
 r"""Classifier-free guidance within an interval of noise levels, one half at a time, or projected.
 
-The stock pipelines ask the transformer for two predictions at once, with the prompt and with the
-negative prompt, and push the first away from the second. What stands between them here changes the
-two predictions so that what the pipeline makes of them is what is wanted:
+The stock pipelines ask the transformer for two predictions, with the prompt and with the negative
+prompt, and push the first away from the second: most at once (`GuidedHalves`), some in two calls
+(`GuidedTurns`). What stands between them here changes the two predictions so that what the pipeline
+makes of them is what is wanted:
 
 - *interval* (Kynkaanniemi et al., arXiv 2404.07724): outside of it the second prediction is not
   made. Both halves are the first one, which the pipeline's formula then leaves as it is;
 - *apart*: the halves go through the network one after the other, in half of the activations;
 - *projected* (Sadat et al., arXiv 2410.02416): both halves are the prediction that adaptive
-  projected guidance gives. In the paper's notation, for the clean latents D that the two
+  projected guidance gives (the second of two calls is what makes the formula come to it). In the paper's notation, for the clean latents D that the two
   predictions imply, with momentum beta, radius r and eta:
 
       delta_t = D_c - D_u + beta delta_(t-1),   delta = delta_t min(1, r / |delta_t|),
@@ -27,7 +28,7 @@ from torch import Tensor
 
 from diffusion4k.families.spatial import SpatialCall
 
-__all__ = ["ETA", "MOMENTUM", "RADIUS", "GuidedHalves", "ProjectedGuidance"]
+__all__ = ["ETA", "MOMENTUM", "RADIUS", "GuidedHalves", "GuidedTurns", "ProjectedGuidance"]
 
 ETA, MOMENTUM = 0.0, -0.5
 """As the paper has them for Stable Diffusion XL."""
@@ -104,7 +105,7 @@ class GuidedHalves:
         """Both halves `(2B, C', h, w)` for the pipeline's formula."""
         halves = torch.arange(len(call.latents)).chunk(2)
         prompt, negative = halves if self.prompt_first else halves[::-1]
-        if not self._acts_at(call.level.sigma[0].item()):
+        if not _acts(call, self.interval):
             alone = predict(call, prompt, "prompt")
             return torch.cat([alone, alone])
         if self.is_apart:
@@ -119,5 +120,42 @@ class GuidedHalves:
         guided = self.projected(call, prompt, of_prompt, of_negative)
         return torch.cat([guided, guided])
 
-    def _acts_at(self, sigma: float) -> bool:
-        return self.interval is None or self.interval[0] <= sigma <= self.interval[1]
+
+class GuidedTurns:
+    """How the two predictions of a guided step are made where the pipeline calls for one at a time.
+
+    It calls for the prompt's first, and then for the negative prompt's.
+
+    Args:
+        scale: the guidance scale w of its formula.
+        interval, projected: as in `GuidedHalves`.
+    """
+
+    def __init__(
+        self,
+        scale: float,
+        interval: tuple[float, float] | None = None,
+        projected: ProjectedGuidance | None = None,
+    ) -> None:
+        self.scale, self.interval, self.projected = scale, interval, projected
+        self._of_prompt: Tensor | None = None
+
+    def predict(self, call: SpatialCall, predict: Predict) -> Tensor:
+        """The prediction `(B, C', h, w)` that this call is for."""
+        samples = torch.arange(len(call.latents))
+        if self._of_prompt is None:
+            self._of_prompt = predict(call, samples, "prompt")
+            return self._of_prompt
+        of_prompt, self._of_prompt = self._of_prompt, None
+        if not _acts(call, self.interval):
+            return of_prompt
+        of_negative = predict(call, samples, "negative")
+        if self.projected is None:
+            return of_negative
+        guided = self.projected(call, samples, of_prompt, of_negative)
+        # negative + w (prompt - negative) is the guided prediction then.
+        return (guided - self.scale * of_prompt) / (1 - self.scale)
+
+
+def _acts(call: SpatialCall, interval: tuple[float, float] | None) -> bool:
+    return interval is None or interval[0] <= call.level.sigma[0].item() <= interval[1]
