@@ -28,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,8 @@ CACHES: tuple[dict[str, Any], ...] = (
     {"cache": "mag"},
 )
 GUIDANCE: tuple[dict[str, Any], ...] = (
-    {"guidance_interval": (0.0, 0.5)},
     {"guidance_interval": (0.2, 0.7)},
-    {"guidance_interval": (0.4, 0.8)},
+    {"guidance_interval": (0.0, 0.5)},
     {"guidance_interval": (0.2, 0.7), "cache": "taylorseer"},
     {"projected_guidance": True},
 )
@@ -102,16 +102,23 @@ def psnr(found: NDArray[np.uint8], exact: NDArray[np.uint8]) -> float:
 
 
 def measured(
-    images: Images, prompts: list[str], ways: tuple[dict[str, Any], ...], **shared: Any
+    images: Images,
+    prompts: list[str],
+    ways: tuple[dict[str, Any], ...],
+    keep: Callable[[list[dict[str, Any]]], object],
+    **shared: Any,
 ) -> list[dict[str, Any]]:
-    """A row for the exact images and for each way; `shared` options are of all of them."""
+    """A row for the exact images and for each way; `shared` options are of all of them.
+
+    `keep` is given the rows after each prompt: a run that is stopped has what was measured.
+    """
     from diffusion4k.metrics.detail import detail_distance
 
     images.make(prompts[0], steps=1, **shared)
     rows: list[dict[str, Any]] = [
         {"options": way, **{name: [] for name in MEASURED}} for way in ({}, *ways)
     ]
-    for prompt in prompts:
+    for number, prompt in enumerate(prompts):
         exact: NDArray[np.uint8] | None = None
         for row in rows:
             made = images.make(prompt, **shared, **row["options"])
@@ -120,7 +127,8 @@ def measured(
             row["image"].append(made.image)
             row["psnr"].append(psnr(made.pixels, exact))
             row["detail"].append(detail_distance(made.pixels))
-            print(prompt[:20], row["options"], f"{made.steps:.2f} s", flush=True)
+            print(number, row["options"], f"{made.steps:.2f} s", flush=True)
+        keep(rows)
     return summarised(rows)
 
 
@@ -276,13 +284,18 @@ def main() -> None:
         from diffusion4k.sampling import read_prompts
 
         prompts = read_prompts("pocket")[options.first : options.first + options.prompts]
+
+        def keep_as(part: str) -> Callable[[list[dict[str, Any]]], object]:
+            return lambda rows: save(options.out, {**result, part: rows})
+
         images = Images(options.model, options.size, options.steps)
         if "caches" in parts:
-            result["caches"] = measured(images, prompts, CACHES)
+            result["caches"] = measured(images, prompts, CACHES, keep_as("caches"))
             save(options.out, result)
         if "guidance" in parts:
             scale = {"guidance": options.guidance_scale}
-            result["guidance"] = measured(images, prompts, GUIDANCE, **scale)
+            keep = keep_as("guidance")
+            result["guidance"] = measured(images, prompts, GUIDANCE, keep, **scale)
             save(options.out, result)
 
 

@@ -9,8 +9,9 @@ makes of them is what is wanted:
   made. Both halves are the first one, which the pipeline's formula then leaves as it is;
 - *apart*: the halves go through the network one after the other, in half of the activations;
 - *projected* (Sadat et al., arXiv 2410.02416): both halves are the prediction that adaptive
-  projected guidance gives (the second of two calls is what makes the formula come to it). In the paper's notation, for the clean latents D that the two
-  predictions imply, with momentum beta, radius r and eta:
+  projected guidance gives (the second of two calls is what makes the formula come to it). In the
+  paper's notation, for the clean latents D that the two predictions imply, with momentum beta,
+  radius r and eta:
 
       delta_t = D_c - D_u + beta delta_(t-1),   delta = delta_t min(1, r / |delta_t|),
       D = D_c + (w - 1) (delta_orthogonal + eta delta_parallel),
