@@ -9,7 +9,15 @@ Importing this package is cheap: nothing heavy is loaded until a module that nee
 
 import importlib
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diffusion4k.curation.build import build_dataset
+    from diffusion4k.metrics.evaluate import evaluate
+    from diffusion4k.objectives import WaveletFlow
+    from diffusion4k.sampling import Request, generate
+    from diffusion4k.training.loop import train
+    from diffusion4k.training.recipe.recipe import load_recipe
 
 # Notices of a missing torchvision, which nothing here needs, are no news to our users. A level that
 # somebody set stays.
@@ -17,11 +25,26 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__"]
+__all__ = [
+    "Request",
+    "WaveletFlow",
+    "__version__",
+    "build_dataset",
+    "evaluate",
+    "generate",
+    "load_recipe",
+    "train",
+]
 
-# A saved pipeline names `diffusion4k` as its autoencoder's library, and diffusers looks two names
-# up there: the class, and the base class that tells how it is loaded.
+# The last three are for diffusers: a saved pipeline names `diffusion4k` as its autoencoder's
+# library, where the class is looked up and the base class that tells how it is loaded.
 _LAZY = {
+    **dict.fromkeys(("Request", "generate"), "diffusion4k.sampling"),
+    "WaveletFlow": "diffusion4k.objectives",
+    "build_dataset": "diffusion4k.curation.build",
+    "evaluate": "diffusion4k.metrics.evaluate",
+    "load_recipe": "diffusion4k.training.recipe.recipe",
+    "train": "diffusion4k.training.loop",
     "ModelMixin": "diffusers",
     "PartitionedAutoencoderKL": "diffusion4k.vae",
     "ScaleConsistentAutoencoderKL": "diffusion4k.vae",

@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_table_and_results(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
     out = folder / "results" / "results.json"
     done = run(folder, "--reference", folder, "--out", out, "--patches-per-image", "1")
     assert done.exit_code == 0, done.output

@@ -75,7 +75,7 @@ def test_a_resumed_run_ends_with_the_same_bits(recipe: Make, tmp_path: Path) -> 
 def test_progress_tells_rate_time_left_and_loss(
     recipe: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
     wanted = recipe(steps=2)
     train(wanted)
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("steps: ")]

@@ -27,12 +27,13 @@ from diffusion4k.ablation.snapshots import has_snapshot, take_snapshot
 from diffusion4k.ablation.summary import results_of
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import family_of, resolve
-from diffusion4k.planning.first_look import processes, refuse_problems
+from diffusion4k.planning.first_look import refuse_problems
 from diffusion4k.planning.preflight import look_over
 from diffusion4k.sampling.stages import resolve_stages
 from diffusion4k.statistics import FEWEST_CROSSED
 from diffusion4k.support.files import write_text
 from diffusion4k.support.lock import try_lock, wait_for
+from diffusion4k.support.processes import process_count
 from diffusion4k.support.text_files import json_of
 from diffusion4k.support.wording import counted
 from diffusion4k.training.checkpoint.checkpoint import latest_checkpoint, read_state
@@ -121,7 +122,7 @@ def check_study(study: AblationRecipe, *, skip_bad: bool = False) -> list[Run]:
     Raises:
         UsageError: all problems in one line.
     """
-    if processes() > 1:
+    if process_count() > 1:
         raise UsageError(
             "a study distributes its own runs: start the same command several times, each "
             "with its own GPU (CUDA_VISIBLE_DEVICES), without accelerate launch or torchrun; or "

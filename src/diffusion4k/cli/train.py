@@ -55,7 +55,8 @@ def train(
     """
     from diffusion4k.config.read import read_partly
     from diffusion4k.errors import UsageError
-    from diffusion4k.planning.first_look import INSTEAD, first_look, is_main, refuse_problems
+    from diffusion4k.planning.first_look import INSTEAD, first_look, refuse_problems
+    from diffusion4k.support.processes import is_main
     from diffusion4k.training.recipe.recipe import Recipe
 
     wanted, problems, unknown = read_partly(recipe, overrides, Recipe, instead=INSTEAD)

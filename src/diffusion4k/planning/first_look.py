@@ -3,7 +3,6 @@
 `preflight` continues from there, with the model's own code. Nothing is written here.
 """
 
-import os
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from diffusion4k.data.sizes import PATCH
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.models.folder import POCKET, resolve
 from diffusion4k.support.lock import refuse_file
+from diffusion4k.support.processes import is_first_here
 from diffusion4k.training.recipe.recipe import Recipe
 from diffusion4k.training.watch.trackers import check_trackers
 
@@ -27,8 +27,6 @@ __all__ = [
     "INSTEAD",
     "PreflightFindings",
     "first_look",
-    "is_main",
-    "processes",
     "refuse_problems",
 ]
 
@@ -57,21 +55,6 @@ class PreflightFindings:
         except Diffusion4kError as error:
             if str(error) not in self.problems:
                 self.problems.append(str(error))
-
-
-def is_main() -> bool:
-    """Whether this is the process that tells."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def is_first_here() -> bool:
-    """Whether this is the first process of its machine, where something of its own may be wrong."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
-
-
-def processes() -> int:
-    """Number of processes of this run, as its launcher says."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def refuse_problems(name: str, findings: PreflightFindings) -> None:

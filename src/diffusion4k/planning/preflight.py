@@ -18,10 +18,11 @@ from diffusion4k.data.sizes import fitted_size, kept_size
 from diffusion4k.errors import UsageError
 from diffusion4k.families import family_of, resolve
 from diffusion4k.planning.disk import training_disk
-from diffusion4k.planning.first_look import PreflightFindings, processes
+from diffusion4k.planning.first_look import PreflightFindings
 from diffusion4k.planning.report import duration, verdict
 from diffusion4k.planning.training import plan_training
 from diffusion4k.support.lock import refuse_file
+from diffusion4k.support.processes import process_count
 from diffusion4k.support.wording import counted
 from diffusion4k.training.check import recipe_checks
 from diffusion4k.training.checkpoint.checkpoint import checkpoints
@@ -74,7 +75,7 @@ def look_over(
         changed_inputs: nor are other photographs or weights than those of the checkpoint.
     """
     findings = PreflightFindings()
-    world = processes() if world is None else world
+    world = process_count() if world is None else world
     with findings.noting():
         check_processes(recipe.context_parallel, world)
     started = world

@@ -4,7 +4,6 @@ What surely fits is recognised by a bound that needs only the sizes of the layer
 bound is above the free memory the plan is made, which is nothing beside such a run.
 """
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +24,7 @@ from diffusion4k.planning.plan import Plan
 from diffusion4k.planning.report import verdict
 from diffusion4k.planning.training import plan_training
 from diffusion4k.sampling.options import SamplingOptions
+from diffusion4k.support.processes import is_main, process_count
 from diffusion4k.training.recipe.recipe import Recipe
 
 __all__ = ["generation_warning", "training_warning"]
@@ -39,11 +39,10 @@ _MAPS = 4
 
 def training_warning(recipe: Recipe, machine: Machine | None = None) -> str | None:
     """One line if this machine's memory does not suffice for the recipe, with the way out."""
-    if os.environ.get("RANK", "0") != "0":  # One process in a run on several GPUs says it.
+    if not is_main():  # One process in a run on several GPUs says it.
         return None
     try:
-        processes = int(os.environ.get("WORLD_SIZE", "1"))
-        machine = machine or present_machine(measured=False).of_run(processes)
+        machine = machine or present_machine(measured=False).of_run(process_count())
         model = Blueprint(recipe.model, **recipe.model_options)
         width, height = recipe.crop_size
         tokens = recipe.batch_size * width * height // model.family.size_step**2

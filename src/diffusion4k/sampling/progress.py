@@ -17,10 +17,9 @@ from rich.progress import (
 from rich.text import Text
 
 from diffusion4k.sampling.request import SamplingSettings
+from diffusion4k.support.progress import SECONDS_BETWEEN_LINES
 
 __all__ = ["SamplingProgress"]
-
-_SECONDS_BETWEEN_LINES = 10.0
 
 
 class SamplingProgress:
@@ -100,7 +99,7 @@ class SamplingProgress:
         if self._step == self._steps[self._image]:
             self._bars.update(self._current, description=f"{self._title}: decoding")
         now = time.monotonic()
-        if self._bars.disable and now - self._spoken >= _SECONDS_BETWEEN_LINES:
+        if self._bars.disable and now - self._spoken >= SECONDS_BETWEEN_LINES:
             rate = (now - self._started) / (self._step - self._first_step)
             left = rate * (self._steps[self._image] - self._step)
             self._say(

@@ -14,11 +14,12 @@ from rich.progress import (
     TextColumn,
 )
 
-__all__ = ["Counter", "track"]
+__all__ = ["SECONDS_BETWEEN_LINES", "Counter", "track"]
 
 Item = TypeVar("Item")
 
-_SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_LINES = 10.0
+"""Where there is no terminal for a bar."""
 
 
 class Counter:
@@ -87,7 +88,7 @@ class Counter:
             self._bar.update(self._task, completed=self._done, told=told)
         elif self._lines:
             now, is_last = time.monotonic(), self._done == self._total
-            due = now - self._spoken >= _SECONDS_BETWEEN_LINES
+            due = now - self._spoken >= SECONDS_BETWEEN_LINES
             if due or (is_last and self._spoken > self._start):
                 self._spoken = now
                 self.say(f"{self._what}: {self._done}/{self._total}, {self._told(note)}")
