@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from diffusion4k.errors import Diffusion4kError
 from diffusion4k.sampling import Request, Sampler
-from diffusion4k.sampling.compiled import compile_blocks
+from diffusion4k.sampling.compiled import check_compiler, compile_blocks
 
 REQUEST = Request("a cat", 1, width=64, height=64, steps=3, guidance=2.0)
 
@@ -22,6 +23,17 @@ def test_blocks_alone_are_compiled(sampler: Sampler, monkeypatch: pytest.MonkeyP
     compiled = [name for name, part in transformer.named_modules() if part._compiled_call_impl]
     assert compiled == ["transformer_blocks.0", "transformer_blocks.1"]
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "/somewhere/compiled"
+
+
+def test_a_missing_compiler_is_named(sampler: Sampler, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_compiler(torch.device("cpu"))
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(Diffusion4kError, match=r"no C\+\+ compiler: install g\+\+"):
+        Sampler(sampler.folder, compile=True)
+    monkeypatch.setattr("diffusion4k.sampling.compiled.find_spec", lambda _: None)
+    with pytest.raises(Diffusion4kError, match="cuda needs the package triton"):
+        check_compiler(torch.device("cuda"))
 
 
 @pytest.mark.slow

@@ -54,6 +54,11 @@ class CacheOption:
             raise UsageError(f"cache {text}: allowed is a threshold from 0 (exact) to 1")
         return cls(kind, value)
 
+    @classmethod
+    def of_settings(cls, recorded: str | None) -> "CacheOption | None":
+        """The cache that an image's settings record; see `recorded_cache`."""
+        return cls.of(recorded and ":".join(recorded.split(":")[:2]))
+
     def __str__(self) -> str:
         return f"{self.kind}:{self.number:g}"
 

@@ -5,13 +5,36 @@ stands for all (regional compilation). What the compiler makes is kept on disk, 
 """
 
 import os
+import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
+import torch
 from torch import nn
 
-__all__ = ["compile_blocks"]
+from diffusion4k.errors import Diffusion4kError
+
+__all__ = ["check_compiler", "compile_blocks"]
 
 _FOLDER = "compiled"
+
+
+def check_compiler(device: torch.device) -> None:
+    """Refuse to compile where nothing is there to do it.
+
+    Raises:
+        Diffusion4kError: says what to install.
+    """
+    if device.type == "cpu":
+        compilers = (os.environ.get("CXX"), "g++", "clang++", "c++")
+        if not any(name and shutil.which(name) for name in compilers):
+            raise Diffusion4kError(
+                "compile: there is no C++ compiler: install g++, or leave the option out"
+            )
+    elif find_spec("triton") is None:
+        raise Diffusion4kError(
+            f"compile: {device} needs the package triton: install it, or leave the option out"
+        )
 
 
 def compile_blocks(transformer: nn.Module) -> None:

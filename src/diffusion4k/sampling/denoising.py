@@ -110,7 +110,7 @@ def denoising(
         guidance: of this image or stage.
         steps: that are made of it, the last ones of `schedule_steps`.
     """
-    option = CacheOption.of(settings.cache and ":".join(settings.cache.split(":")[:2]))
+    option = CacheOption.of_settings(settings.cache)
     interval = settings.guidance_interval
     # Halves in batches that change would be strangers to what was kept of them.
     is_apart = sampler.placement.halves_apart or (option is not None and interval is not None)

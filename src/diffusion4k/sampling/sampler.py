@@ -26,7 +26,7 @@ from diffusion4k.families.quantization import cast_layers, check_weights_option,
 from diffusion4k.lora import check_adapter, load_adapter, read_adapter
 from diffusion4k.models.attention_backend import check_backend, use_backend
 from diffusion4k.sampling.cache_option import CacheOption
-from diffusion4k.sampling.compiled import compile_blocks
+from diffusion4k.sampling.compiled import check_compiler, compile_blocks
 from diffusion4k.sampling.direct import denoise_directly, out_of_memory
 from diffusion4k.sampling.fingerprint import fingerprint
 from diffusion4k.sampling.image_to_image import with_parts
@@ -116,6 +116,8 @@ class Sampler:
         elif lora_scale is not None:
             raise UsageError(f"LoRA scale {lora_scale:g} without a LoRA")
         self._compiles = compile
+        if compile:
+            check_compiler(self.device)
         self._attention = check_backend(attention, self.device)
         # A text encoder fills a GPU with several prompts; a CPU it fills with one.
         self.texts_together = _TEXTS_ON_GPU if self.device.type == "cuda" else 1
