@@ -68,7 +68,7 @@ def test_taylor_s_formula(sampler: Sampler) -> None:
         with cache.part("all"):
             found = prediction(call, torch.tensor([0]))
         torch.testing.assert_close(found, start + step * slope, rtol=1e-5, atol=1e-5)
-    cache.disable_cache()
+    cache.take_off()
     assert computed == [0, 1, 2, 4, 8, 11], "warm-up, each fourth, the last"
 
 

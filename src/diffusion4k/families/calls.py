@@ -41,7 +41,7 @@ class TransformerCalls(ABC):
         """Scale w of the stock formula, negative + w (prompt - negative)."""
         return guidance
 
-    def prepare_block_cache(self, transformer: nn.Module) -> None:  # noqa: B027 - most need nothing
+    def prepare_block_cache(self, transformer: Any) -> None:  # noqa: B027 - most need nothing
         """Tell diffusers' caches what they must know of the transformer's blocks."""
 
     @abstractmethod

@@ -146,7 +146,7 @@ class Sana(Family):
         self.check_decode_memory(autoencoder, width, height, max_memory)
         yield self.decode_latents(autoencoder, latents.to(autoencoder.dtype))
 
-    def prepare_block_cache(self, transformer: nn.Module) -> None:
+    def prepare_block_cache(self, transformer: Any) -> None:
         """diffusers' caches know nothing of this family's blocks, which give the image alone."""
         from diffusion4k.families.block_cache import describe_block
 

@@ -104,7 +104,7 @@ class ZImage(AutoencoderKLFamily):
         """One more than the stock scale: see above."""
         return 1 + guidance
 
-    def prepare_block_cache(self, transformer: nn.Module) -> None:
+    def prepare_block_cache(self, transformer: Any) -> None:
         """A block takes one stream of tokens, by another name than diffusers' caches expect."""
         from diffusion4k.families.block_cache import describe_block
 

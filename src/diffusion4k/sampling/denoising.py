@@ -134,4 +134,4 @@ def denoising(
         yield Denoising(pipeline, family, prediction, halves, cache)
     finally:
         if cache:
-            cache.disable_cache()
+            cache.take_off()

@@ -9,11 +9,10 @@ They belong into the model's `diffusion4k.json` as `"mag_ratios"`.
 from typing import TYPE_CHECKING
 
 import torch
-from diffusers import CacheMixin
 from diffusers.hooks import MagCacheConfig
-from torch import nn
 
 from diffusion4k.sampling.request import Request
+from diffusion4k.sampling.step_cache import HookedParts
 
 if TYPE_CHECKING:
     from diffusion4k.sampling.sampler import Sampler
@@ -21,10 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["mag_ratios"]
 
 _HOOK = "mag_cache_leader_block_hook"
-
-
-class _Blocks(nn.Module, CacheMixin):
-    """The blocks of a transformer, for diffusers' switch of caches."""
 
 
 def mag_ratios(sampler: "Sampler", request: Request) -> list[float]:
@@ -37,20 +32,16 @@ def mag_ratios(sampler: "Sampler", request: Request) -> list[float]:
         One number for each step; the first is 1.
     """
     settings = sampler.settle(request)
-    transformer = sampler.pipeline.transformer
-    sampler.family.prepare_block_cache(transformer)
-    blocks = _Blocks()
-    for name, part in transformer.named_children():
-        if isinstance(part, nn.ModuleList):
-            blocks.add_module(name, part)
+    blocks = HookedParts.blocks_of(sampler.pipeline.transformer, sampler.family)
     # One step more than are made: after the last one diffusers would print and forget them.
     steps = settings.denoising_steps + 1
     blocks.enable_cache(MagCacheConfig(calibrate=True, num_inference_steps=steps))
-    first = next(part for part in blocks.children() if isinstance(part, nn.ModuleList))[0]
+    registries = (getattr(part, "_diffusers_hook", None) for part in blocks.modules())
+    hook = next(hook for each in registries if each and (hook := each.get_hook(_HOOK)))
     try:
         with blocks.cache_context("all"), torch.no_grad():
             sampler.denoise(settings)
-            states = first._diffusers_hook.get_hook(_HOOK).state_manager._state_cache.values()
+            states = hook.state_manager._state_cache.values()
             # Some pipelines name their calls themselves, so that another state has them.
             found = max((state.calibration_ratios for state in states), key=len)
             return [round(ratio, 5) for ratio in found]

@@ -34,7 +34,7 @@ from diffusion4k.families.base import Family
 from diffusion4k.families.spatial import SpatialCall
 from diffusion4k.sampling.cache_option import CacheOption
 
-__all__ = ["GRID_STEPS", "Prediction", "StepCache"]
+__all__ = ["GRID_STEPS", "HookedParts", "Prediction", "StepCache"]
 
 GRID_STEPS = 4
 """Steps for which a shifted grid of windows stays where it is beside a cache inside blocks."""
@@ -49,11 +49,32 @@ class Prediction(nn.Module):
         return call.predict(call.latents[samples.to(call.latents.device)], samples)
 
 
-class StepCache(nn.Module, CacheMixin):
-    """The hooks of a cache on one image's network, and the names of its calls.
+class HookedParts(nn.Module, CacheMixin):
+    """Parts of a network, and diffusers' switch of caches for them.
 
-    It has the parts of the network that are hooked as its own: so diffusers' switch works for all
-    families, also for those whose class of transformer has none.
+    So the switch works for all families, also for those whose class of transformer has none.
+    """
+
+    @classmethod
+    def blocks_of(cls, transformer: nn.Module, family: Family) -> Any:
+        """The lists of a transformer's blocks, by their names."""
+        family.prepare_block_cache(transformer)
+        found = cls()
+        for name, part in transformer.named_children():
+            if isinstance(part, nn.ModuleList):
+                found.add_module(name, part)
+        return found
+
+    @classmethod
+    def whole(cls, prediction: Prediction) -> Any:
+        """The whole prediction, as the part `prediction`."""
+        found = cls()
+        found.add_module("prediction", prediction)
+        return found
+
+
+class StepCache:
+    """The hooks of a cache on one image's network, and the names of its calls.
 
     Args:
         option: which cache.
@@ -75,18 +96,14 @@ class StepCache(nn.Module, CacheMixin):
         steps: int,
         ratios: Tensor | None = None,
     ) -> None:
-        super().__init__()
         self.is_inside_blocks = option.is_inside_blocks
         self._names: list[str] = []
         if option.is_inside_blocks:
-            family.prepare_block_cache(stock)
-            for name, part in stock.named_children():
-                if isinstance(part, nn.ModuleList):
-                    self.add_module(name, part)
+            self._parts = HookedParts.blocks_of(stock, family)
         else:
-            self.prediction = prediction
+            self._parts = HookedParts.whole(prediction)
         try:
-            self.enable_cache(_configuration(option, steps, ratios))
+            self._parts.enable_cache(_configuration(option, steps, ratios))
         except (ValueError, IndexError):  # It knows no such blocks, or there is one alone.
             raise UsageError(
                 f"cache {option}: diffusers cannot skip the blocks of this {family.name} model: "
@@ -98,14 +115,18 @@ class StepCache(nn.Module, CacheMixin):
         """Calls that come again in every step, and are the same but for the step."""
         self._names.append(name)
         try:
-            with self.cache_context("/".join(self._names)):
+            with self._parts.cache_context("/".join(self._names)):
                 yield
         finally:
             self._names.pop()
 
     def forget(self) -> None:
         """Keep nothing of the steps before."""
-        HookRegistry.check_if_exists_or_initialize(self).reset_stateful_hooks(recurse=True)
+        HookRegistry.check_if_exists_or_initialize(self._parts).reset_stateful_hooks(recurse=True)
+
+    def take_off(self) -> None:
+        """Leave the network as it was."""
+        self._parts.disable_cache()
 
 
 def _configuration(option: CacheOption, steps: int, ratios: Tensor | None) -> Any:
