@@ -112,6 +112,8 @@ class StepsContract:
         found = self.made(sampler, projected_guidance=True)
         torch.testing.assert_close(found, plain, rtol=1e-3, atol=1e-3)
 
-    def test_halves_one_after_the_other(self, sampler: Sampler, plain: Tensor) -> None:
-        low = Sampler(sampler.folder, factor=self.factor, memory="low")
-        torch.testing.assert_close(self.made(low), plain, rtol=1e-4, atol=1e-4)
+    def test_halves_one_after_the_other(
+        self, sampler: Sampler, plain: Tensor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sampler.placement, "halves_apart", True)
+        torch.testing.assert_close(self.made(sampler), plain, rtol=1e-4, atol=1e-4)

@@ -14,6 +14,12 @@ from diffusion4k.sampling.memory import Placement
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
+@pytest.mark.parametrize(("device", "apart"), [(GPU, True), (CPU, False)])
+def test_halves_are_made_apart_where_memory_is_low(device: torch.device, apart: bool) -> None:
+    assert Placement("low", device).halves_apart is apart
+    assert not Placement("balanced", device).halves_apart
+
+
 @pytest.mark.parametrize(
     ("level", "device", "beside"),
     [("high", GPU, True), ("balanced", GPU, False), ("low", GPU, False), ("high", CPU, False)],

@@ -172,7 +172,7 @@ def _stage_parts(
     windows = count_windows(stage, model.family)
     transformer = _transformer_bytes(model, setup, gpu)
     # The halves of guidance are made one after the other then.
-    halves = 2 if guided and setup.memory == "low" else 1
+    halves = 2 if guided and gpu and setup.memory == "low" else 1
     together = 2 if guided and halves == 1 else 1
     denoising = _denoising(model, *size, together == 2, windows, gpu)
     calls = halves * (math.ceil(windows.count * together / windows.per_call) if windows else 1)

@@ -4,9 +4,9 @@
   is decoded and written beside the steps of the next one.
 - balanced: text encoders are freed once the prompts are encoded; the transformer is off the device
   while an image is decoded.
-- low: text encoders are freed; the transformer's blocks come to the device one by one; the two
-  predictions of a guided step are made one after the other; the decoder's feature maps take at most
-  1 GiB by default.
+- low: text encoders are freed; the transformer's blocks come to the device one by one; on a GPU the
+  two predictions of a guided step are made one after the other; the decoder's feature maps take at
+  most 1 GiB by default.
 
 Off the device means in the CPU's memory. Where the CPU is the device the transformer
 stays: its weights are mapped from their file, and the system drops and reads them as it needs room.
@@ -80,8 +80,9 @@ class Placement:
         )
         self.keeps_text_encoders = level == "high"
         is_gpu = device.type != "cpu"
-        self.halves_apart = level == "low"
         self.streams_blocks = level == "low" and streams_blocks and is_gpu
+        # Not on the CPU, where an image is the same to the bit at all levels.
+        self.halves_apart = level == "low" and is_gpu
         self.decodes_beside = level == "high" and device.type == "cuda"
         self._is_moved = level != "high" and not self.streams_blocks and is_gpu
 

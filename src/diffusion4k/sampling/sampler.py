@@ -347,7 +347,7 @@ class Sampler:
         if self._attention:
             use_backend(transformer, self._attention)
         if self._compiles:
-            compile_blocks(transformer)
+            compile_blocks(transformer, self.device)
         return transformer
 
     def _check_cache(self, asked: str | None) -> None:
