@@ -33,7 +33,7 @@ WINGS = {
         "#d2e5f8",
         (
             *("planning", "training", "accounting", "sampling", "data", "families", "models"),
-            *("vae", "lora", "objectives", "timesteps", "wavelet"),
+            *("vae", "lora", "objectives", "timesteps", "wavelet", "original_names", "interchange"),
         ),
     ),
 }

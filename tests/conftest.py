@@ -25,8 +25,12 @@ LENGTHY = (
     # Whole roads: demo, ablations, studies, the manual's commands, the contract of each family.
     *("ablation/test_run.py", "demo/test_run.py", "e2e", "manual/test_extend_family.py"),
     *(f"manual/test_extend_{what}.py" for what in ("curation_step", "metric", "objective")),
-    *(f"families/test_{name}.py" for name in ("flux", "pixart", "sana", "sd3", "sd35", "z_image")),
-    *("models/test_high_resolution.py", "families/test_registry.py"),
+    *(
+        f"families/test_{name}.py"
+        for name in ("flux", "flux2", "pixart", "sana", "sd3", "sd35", "z_image")
+    ),
+    *("families/test_qwen_image.py", "families/test_ernie_image.py"),
+    *("models/test_high_resolution.py", "families/test_registry.py", "families/test_file_model.py"),
     # Trainings.
     *("training/autoencoder/test_loop.py", "training/autoencoder/test_interruption.py"),
     *(
@@ -73,7 +77,7 @@ LENGTHY = (
             *("vae", "vae_eval"),
         )
     ),
-    "support/test_bundled.py",
+    *("support/test_bundled.py", "interchange/test_convert.py"),
 )
 """Files and folders of tests that `make test-fast` leaves out: what trains, samples or builds
 something whole, and what starts processes, servers or browsers."""

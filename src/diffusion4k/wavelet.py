@@ -17,11 +17,15 @@ the horizontal one (cV).
 
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction
+
+if TYPE_CHECKING:
+    import pywt
 
 __all__ = ["SUB_BANDS", "dwt2", "filter_length", "idwt2", "is_orthonormal"]
 
@@ -163,11 +167,11 @@ class _Haar(torch.autograd.Function):
         return _haar(x)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+    def setup_context(ctx: BackwardCFunction, inputs: tuple[Tensor], output: Tensor) -> None:
         pass
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
+    def backward(ctx: BackwardCFunction, grad: Tensor) -> Tensor:
         return _InverseHaar.apply(grad)
 
 
@@ -179,11 +183,11 @@ class _InverseHaar(torch.autograd.Function):
         return _inverse_haar(y)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+    def setup_context(ctx: BackwardCFunction, inputs: tuple[Tensor], output: Tensor) -> None:
         pass
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
+    def backward(ctx: BackwardCFunction, grad: Tensor) -> Tensor:
         return _Haar.apply(grad)
 
 
@@ -203,11 +207,13 @@ class _Analysis(torch.autograd.Function):
         return stacked.to(x.dtype)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+    def setup_context(
+        ctx: BackwardCFunction, inputs: tuple[Tensor, Tensor], output: Tensor
+    ) -> None:
         ctx.save_for_backward(inputs[1])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: BackwardCFunction, grad: Tensor) -> tuple[Tensor, None]:
         return _Synthesis.apply(grad, *ctx.saved_tensors), None
 
 
@@ -223,16 +229,18 @@ class _Synthesis(torch.autograd.Function):
             return _synthesise(across, filters).to(y.dtype)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+    def setup_context(
+        ctx: BackwardCFunction, inputs: tuple[Tensor, Tensor], output: Tensor
+    ) -> None:
         ctx.save_for_backward(inputs[1])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: BackwardCFunction, grad: Tensor) -> tuple[Tensor, None]:
         return _Analysis.apply(grad, *ctx.saved_tensors), None
 
 
 @lru_cache
-def _bank(wavelet: str) -> Any:
+def _bank(wavelet: str) -> "pywt.Wavelet":
     import pywt
 
     if wavelet not in pywt.wavelist(kind="discrete"):

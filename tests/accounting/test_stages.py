@@ -18,6 +18,7 @@ from diffusion4k.accounting.stages import (
 from diffusion4k.families import family_of
 from diffusion4k.lora import add_adapter
 from diffusion4k.objectives import FlowMatching, Objective, WaveletFlow
+from diffusion4k.training.recipe.recipe import LoraRecipe
 from diffusion4k.training.step import denoising_loss
 from diffusion4k.training.step_cost import TrainingSetup, training_stages
 from tests.objectives.draws import EVERY_PART
@@ -92,7 +93,7 @@ def test_a_training_step(
         WaveletFlow(),
         gradient_checkpointing=checkpointing,
         bfloat16=bf16,
-        lora_rank=4 if lora else None,
+        lora=LoraRecipe(rank=4, alpha=4) if lora else None,
     )
     step, update = training_stages(blueprint, setup, gpu=False)
     real = RealTraining(tiny_model, batch, checkpointing, bf16, lora)

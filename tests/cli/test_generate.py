@@ -11,6 +11,7 @@ from diffusers import SD3Transformer2DModel
 from PIL import Image
 from typer.testing import CliRunner
 
+from benchmarks.tiny import fill_zeros
 from diffusion4k.accounting.machine import Machine
 from diffusion4k.cli import generate
 from diffusion4k.errors import UsageError
@@ -94,6 +95,7 @@ def test_stages_reach_the_image(tiny_model: Path, tmp_path: Path) -> None:
 def test_refinement_lora_and_memory_reach_the_image(tiny_model: Path, tmp_path: Path) -> None:
     transformer = SD3Transformer2DModel.from_pretrained(tiny_model, subfolder="transformer")
     add_adapter(transformer, rank=1, alpha=1, targets=["to_q"], seed=0)
+    fill_zeros(transformer)
     write_adapter(tmp_path, transformer, {"family": "sd3", "base_model": "tiny"})
     start = tmp_path / "start.png"
     Image.effect_mandelbrot((48, 32), (-2, -1.5, 1, 1.5), 100).convert("RGB").save(start)

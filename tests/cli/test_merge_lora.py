@@ -7,6 +7,7 @@ import typer
 from diffusers import SD3Transformer2DModel
 from typer.testing import CliRunner
 
+from benchmarks.tiny import fill_zeros
 from diffusion4k.cli import merge_lora
 from diffusion4k.errors import UsageError
 from diffusion4k.families import family_of
@@ -27,6 +28,7 @@ def _run(*arguments: object) -> str:
 def test_the_result_is_a_model_of_the_family(tiny_model: Path, tmp_path: Path) -> None:
     transformer = SD3Transformer2DModel.from_pretrained(tiny_model, subfolder="transformer")
     add_adapter(transformer, rank=1, alpha=1, targets=["to_q"], seed=0)
+    fill_zeros(transformer)
     write_adapter(tmp_path, transformer, {"family": "sd3", "base_model": "tiny"})
     out = tmp_path / "merged"
     told = _run(tmp_path, "--model", tiny_model, "--out", out, "--scale", 0.5)

@@ -202,4 +202,13 @@ LORAS: dict[str, Maker] = {
     "said-list": lora(dict, lora_adapter_metadata="[]"),
     "record-list": lora(dict, diffusion4k="[]"),
     "not-a-number": lora(lambda d: {k: v * np.nan for k, v in d.items()}),
+    "alpha-zero": lora(
+        lambda d: d | {f"{k[:-14]}.alpha": np.zeros((), np.float32) for k in d if "lora_A" in k}
+    ),
+    "rank-zero": lora(
+        lambda d: {k: v[:0] if "lora_A" in k else v[:, :0].copy() for k, v in d.items()}
+    ),
+    "two-layouts": lora(
+        lambda d: d | {f"lora_unet_{k[12:-14]}.lora_down.weight": v for k, v in d.items()}
+    ),
 }

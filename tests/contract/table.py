@@ -116,6 +116,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "lora": (
         f"generate lake --model MODEL --lora UGLY {SMALL} --out out.png",
         "merge-lora UGLY --model MODEL --out out",
+        "lora inspect UGLY",
+        "lora convert UGLY out.safetensors --layout kohya --family sd3",
     ),
     "prompts": (
         f"generate --prompts UGLY.txt --model MODEL {SMALL} --out out",

@@ -18,7 +18,7 @@ from diffusers import SD3Transformer2DModel
 from PIL import Image
 
 import diffusion4k.models.folder as model_folders
-from benchmarks.tiny import tiny_sd3
+from benchmarks.tiny import fill_zeros, tiny_sd3
 from diffusion4k.benchmark.recipe import BenchmarkRecipe
 from diffusion4k.cli.main import main
 from diffusion4k.config.read import read_config
@@ -115,6 +115,7 @@ def place(tmp_path: Path, models, monkeypatch: pytest.MonkeyPatch) -> Path:
                 Path(module[1]).write_text(body)
     adapted = SD3Transformer2DModel.from_pretrained(models[0], subfolder="transformer")
     add_adapter(adapted, rank=1, alpha=1, targets=["to_q"], seed=0)
+    fill_zeros(adapted)
     write_adapter(Path("runs/pocket-lora/lora"), adapted, {"family": "sd3", "base_model": "pocket"})
     return tmp_path
 
@@ -238,6 +239,7 @@ def test_python(page: Path, place: Path, models, monkeypatch) -> None:
     if not bodies:
         pytest.skip("no Python on this page")
     shutil.copytree(models[1], "model")
+    shutil.copytree(models[1].with_name("flux"), "flux")
     monkeypatch.setattr(
         sys, "argv", ["diffusion4k", "generate", "a harbour", "--out", "harbour.png"]
     )

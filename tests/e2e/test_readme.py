@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -71,3 +72,15 @@ def test_every_command_in_order(
     assert len(list(Path("images").glob("*.png"))) == len(list(Path("images-lora").glob("*.png")))
     for path in ("dandelion.png", "runs/mine/report.html", "comparison/index.html", "links.csv"):
         assert Path(path).is_file()
+
+
+def test_python(tmp_path: Path, models: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(models[1].with_name("flux"), "flux")
+    names: dict[str, Any] = {}
+    for body in blocks(ROOT / "README.md", "python"):
+        exec(compile(body, "README.md", "exec"), names)
+    pipeline = names["pipeline"]
+    assert "decode" in vars(pipeline.vae)
+    images = pipeline("a harbour", width=64, height=64, num_inference_steps=1).images
+    assert images[0].size == (64, 64)

@@ -27,7 +27,6 @@ from diffusion4k.accounting.stages import (
     text_encoding_stage,
 )
 from diffusion4k.data.pixels import normalised
-from diffusion4k.errors import UsageError
 from diffusion4k.families import families, family_of
 from diffusion4k.families.spatial import SpatialCall
 from diffusion4k.families.stages import StageOptions
@@ -79,6 +78,10 @@ class FamilyContract(StepsContract):
     training_options: ClassVar[dict[str, Any]] = {"guidance_scale": 1.0}
     """Of the stock pipeline's call, for one prediction as in training."""
     guidance_tolerance = 1e-3
+    least_steps = 1
+    """Of the shortest schedule."""
+    sigma = 0.6
+    """At which the velocity is compared."""
 
     @staticmethod
     def build(folder: Path) -> Path:
@@ -96,31 +99,39 @@ class FamilyContract(StepsContract):
         """Latents as the stock pipeline's `latents` argument takes them."""
         return latents
 
+    def from_sigma(self, sigma: float) -> dict[str, Any]:
+        """Arguments of the stock pipeline's call, for a schedule that begins there."""
+        return {"sigmas": [sigma]}
+
+    def stock_guidance(self, stock: Any, guidance: float, negative: str = "") -> dict[str, Any]:
+        """Guidance and negative prompt as arguments of the stock pipeline's call."""
+        return {"guidance_scale": guidance} | ({"negative_prompt": negative} if negative else {})
+
     def test_sampling_is_the_stock_pipeline_s(self, model: Path) -> None:
         sampler = Sampler(model, factor=self.factor)
         stock = _stock(model)
         for guidance in self.guidances:
             guided = guidance > 1 and sampler.family.guidance_kind(model) == "classifier-free"
-            negative = {"negative_prompt": NEGATIVE} if guided else {}
+            negative = NEGATIVE if guided else ""
             settings = sampler.settle(
                 Request(
-                    PROMPT,
+                    prompt=PROMPT,
                     seed=5,
+                    negative_prompt=negative,
                     width=self.width,
                     height=self.height,
                     steps=3,
                     guidance=guidance,
-                    **negative,
                 )
             )
             expected = stock(
-                PROMPT,
+                prompt=PROMPT,
                 width=self.width,
                 height=self.height,
                 num_inference_steps=3,
                 generator=torch.Generator().manual_seed(5),
                 output_type="np",
-                **{"guidance_scale": guidance} | negative | self.stock_options,
+                **self.stock_guidance(stock, guidance, negative) | self.stock_options,
             ).images[0]
             assert expected.std() > 0.01
             with torch.no_grad():
@@ -134,7 +145,7 @@ class FamilyContract(StepsContract):
     def test_bfloat16_makes_an_image(self, model: Path) -> None:
         sampler = Sampler(model, dtype="bfloat16")
         size = {"width": self.width, "height": self.height}
-        image = sampler.sample(sampler.settle(Request(PROMPT, steps=1, **size)))
+        image = sampler.sample(sampler.settle(Request(PROMPT, steps=self.least_steps, **size)))
         assert image.size == (self.width, self.height)
         assert np.asarray(image).std() > 1
 
@@ -143,19 +154,19 @@ class FamilyContract(StepsContract):
         family = family_of(model, self.factor)
         stock = _stock(model)
         stock.scheduler = FlowMatchEulerDiscreteScheduler()
-        sigma = 0.6
+        sigma = self.sigma
         noisy = self.random_latents(stock)
         stepped = stock(
-            PROMPT,
+            prompt=PROMPT,
             width=self.width,
             height=self.height,
             num_inference_steps=1,
-            sigmas=[sigma],
+            **self.from_sigma(sigma),
             latents=self.packed(stock, noisy),
             output_type="latent",
             **self.stock_options | self.training_options,
         ).images
-        stepped = family.spatial_latents(stepped, self.width, self.height)
+        stepped = family.spatial_latents(stepped, stock.vae, self.width, self.height)
         with torch.no_grad():
             found = family.velocity(
                 family.load_transformer(model, dtype=torch.float32),
@@ -240,7 +251,7 @@ class FamilyContract(StepsContract):
                         "every": 2,
                         "samples": 2,
                         "prompts": [PROMPT],
-                        "sampling_steps": 1,
+                        "sampling_steps": self.least_steps,
                     },
                 }
             )
@@ -255,16 +266,18 @@ class FamilyContract(StepsContract):
 
         sampler = Sampler(result)
         side = {"width": 128, "height": 64}
-        settings = sampler.settle(Request(PROMPT, seed=1, steps=1, guidance=0, **side))
+        settings = sampler.settle(
+            Request(PROMPT, seed=1, steps=self.least_steps, guidance=0, **side)
+        )
         reloaded = _stock(result)
-        assert reloaded.vae_scale_factor == sampler.family.factor
+        assert self.stock_factor(reloaded) == sampler.family.factor
         expected = reloaded(
-            PROMPT,
-            num_inference_steps=1,
+            prompt=PROMPT,
+            num_inference_steps=self.least_steps,
             generator=torch.Generator().manual_seed(1),
             output_type="np",
             **side,
-            **{"guidance_scale": 0.0} | self.stock_options,
+            **self.stock_guidance(reloaded, 0.0) | self.stock_options,
         ).images[0]
         image = np.asarray(sampler.sample(settings), np.float32) / 255
         assert np.abs(image - expected).max() < 1.01 / 255
@@ -317,25 +330,21 @@ class FamilyContract(StepsContract):
         Image.fromarray(pixels).save(path)
         size = {"width": self.width, "height": self.height}
         request = Request(PROMPT, seed=5, steps=6, guidance=0, init=path, strength=0.35, **size)
-        if sampler.family.image_to_image_class is None:
-            with pytest.raises(UsageError, match=r"cannot start from an image.*flux, sd3, z-image"):
-                sampler.settle(request)
-            return
         found = sampler.denoise(sampler.settle(request))
-        stock = getattr(diffusers, sampler.family.image_to_image_class)(**_stock(model).components)
-        # Not all of them resize the image to the size asked for.
+        # Not all stock pipelines resize the image to the size asked for.
         image = Image.open(path).resize((self.width, self.height), Image.Resampling.LANCZOS)
-        expected = stock(
-            PROMPT,
-            image=image,
+        stock = _stock(model)
+        expected = self.stock_image_to_image(
+            stock,
+            image,
             strength=0.35,
             num_inference_steps=6,
             generator=torch.Generator().manual_seed(5),
             output_type="latent",
             **size,
-            **{"guidance_scale": 0.0} | self.stock_options,
-        ).images
-        expected = sampler.family.spatial_latents(expected, self.width, self.height)
+            **sampler.family.call_arguments(self.conditioning(model), guidance=0.0),
+        )
+        expected = sampler.family.spatial_latents(expected, stock.vae, self.width, self.height)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
     def test_one_stage_is_the_stock_pipeline_s_image_to_image(self, model: Path) -> None:
@@ -365,7 +374,7 @@ class FamilyContract(StepsContract):
             output_type="latent",
             **options,
         )
-        expected = family.spatial_latents(expected, self.width, self.height)
+        expected = family.spatial_latents(expected, stock.vae, self.width, self.height)
         for windowed in (stage, replace(stage, window=64, grid="shifted")):
             generator = torch.Generator().manual_seed(5)
             latents = stage_latents(family, stock.vae, picture, windowed, generator, None)
@@ -377,7 +386,7 @@ class FamilyContract(StepsContract):
                 enlargement=1.0,
                 seed=0,
                 generator=generator,
-                timestep_shift=lambda tokens: family.timestep_shift(model, tokens),
+                timestep_shift=lambda tokens: family.timestep_shift(model, tokens, stage.steps),
                 **options,
             )
             torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
@@ -401,9 +410,10 @@ class FamilyContract(StepsContract):
     ) -> Tensor:
         """The loop of stock image-to-image pipelines, for families that diffusers has none for."""
         scheduler = copy.deepcopy(stock.scheduler)
-        scheduler.set_timesteps(num_inference_steps)
-        first = num_inference_steps - int(num_inference_steps * strength)
+        self.set_stock_timesteps(scheduler, num_inference_steps)
+        first = int(num_inference_steps - num_inference_steps * strength)
         scheduler.set_begin_index(first)
+        scale = options.get("guidance_scale", 0.0)
         with torch.no_grad():
             latents = self.stock_latents(stock.vae, image, generator)
             noise = torch.randn(latents.shape, generator=generator)
@@ -413,18 +423,28 @@ class FamilyContract(StepsContract):
             else:
                 latents = scheduler.add_noise(latents, noise, start)
             for t in scheduler.timesteps[first:]:
-                without, with_text = (
+                predicted = [
                     self.stock_prediction(
                         stock.transformer,
                         latents,
                         t[None],
                         options[f"{name}prompt_embeds"],
-                        options[f"{name}prompt_attention_mask"],
+                        options.get(f"{name}prompt_attention_mask"),
                     )
-                    for name in ("negative_", "")
-                )
-                guided = without + options["guidance_scale"] * (with_text - without)
+                    for name in ("", "negative_")
+                    if f"{name}prompt_embeds" in options
+                ]
+                with_text, without = predicted[0], predicted[-1]
+                guided = without + max(scale, 1.0) * (with_text - without)
                 latents = scheduler.step(guided, t, latents).prev_sample
+        return self.stock_result(stock, latents)
+
+    def set_stock_timesteps(self, scheduler: Any, steps: int) -> None:
+        """Set the timesteps that the stock pipeline's call sets at the size of the test."""
+        scheduler.set_timesteps(steps)
+
+    def stock_result(self, stock: Any, latents: Tensor) -> Tensor:
+        """Normalised latents as the stock pipeline returns them."""
         return latents
 
     def stock_latents(self, vae: Any, image: Tensor, generator: torch.Generator) -> Tensor:
@@ -432,7 +452,7 @@ class FamilyContract(StepsContract):
         return vae.encode(image).latent_dist.sample(generator) * vae.config.scaling_factor
 
     def stock_prediction(
-        self, transformer: Any, latents: Tensor, timestep: Tensor, embeds: Tensor, mask: Tensor
+        self, transformer: Any, latents: Tensor, timestep: Tensor, embeds: Tensor, mask: Any
     ) -> Tensor:
         """What the stock pipeline makes of the transformer's output."""
         found = transformer(
@@ -486,7 +506,7 @@ class FamilyContract(StepsContract):
             output_type="latent",
             **family.call_arguments(self.conditioning(model), guidance=0.0),
         ).images
-        found = family.spatial_latents(found, self.width, self.height)
+        found = family.spatial_latents(found, pipeline.vae, self.width, self.height)
         torch.testing.assert_close(found, reference, rtol=0, atol=self.guidance_tolerance)
 
     def test_an_image_in_stages(self, model: Path) -> None:
@@ -496,7 +516,7 @@ class FamilyContract(StepsContract):
         request = Request(
             PROMPT, 1, width=6 * step, height=4 * step, steps=2, guidance=0.0, draft=3 * step
         )
-        settings = sampler.settle(replace(request, stage_options=options))
+        settings = sampler.settle(request.model_copy(update={"stage_options": options}))
         assert [stage.name for stage in settings.stages or ()] == [
             f"{3 * step}x{2 * step}",
             f"{6 * step}x{4 * step}",
@@ -507,12 +527,18 @@ class FamilyContract(StepsContract):
     def test_little_memory_makes_the_same_image(self, model: Path) -> None:
         few, plain = Sampler(model, memory="low"), Sampler(model)
         side = 2 * few.family.size_step
-        settings = few.settle(Request(PROMPT, width=side, height=side, steps=1, guidance=0))
+        settings = few.settle(
+            Request(PROMPT, width=side, height=side, steps=self.least_steps, guidance=0)
+        )
         assert few.sample(settings).tobytes() == plain.sample(settings).tobytes()
+
+    def stock_factor(self, stock: Any) -> int:
+        """Pixels a side of one latent, by the stock pipeline."""
+        return stock.vae_scale_factor
 
     def random_latents(self, stock: Any) -> Tensor:
         """Normalised latents of the size of the test."""
-        factor, channels = stock.vae_scale_factor, stock.vae.config.latent_channels
+        factor, channels = self.stock_factor(stock), stock.vae.config.latent_channels
         generator = torch.Generator().manual_seed(2)
         size = (self.height // factor, self.width // factor)
         return torch.randn(1, channels, *size, generator=generator)

@@ -93,7 +93,9 @@ class StepsContract:
             return
         assert torch.equal(self.made(sampler, guidance_interval=(0, 1)), plain)
         nowhere = self.made(sampler, guidance_interval=(0, 1e-6))
-        assert torch.equal(nowhere, self.made(sampler, guidance=1.0))
+        # To rounding, as some pipelines give the guided prediction the length of the other.
+        unguided = self.made(sampler, guidance=1.0)
+        torch.testing.assert_close(nowhere, unguided, rtol=1e-4, atol=1e-4)
         assert not torch.equal(self.made(sampler, guidance_interval=(0.5, 1)), plain)
 
     def test_projected_guidance_without_its_changes_is_the_usual(

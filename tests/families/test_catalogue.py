@@ -26,6 +26,10 @@ def test_known_models() -> None:
     assert {model.family for model in known_models()} == {
         "sd3",
         "flux",
+        "flux2",
+        "flux2-klein",
+        "qwen-image",
+        "ernie-image",
         "pixart",
         "sana",
         "z-image",
@@ -37,7 +41,22 @@ def test_known_models() -> None:
     sana = by_id["Efficient-Large-Model/Sana_1600M_4Kpx_BF16_diffusers"]
     assert sana.defaults == Defaults(20, 4.5, 4096, 4096)
     assert by_id["Tongyi-MAI/Z-Image"].defaults == Defaults(50, 4.0, 4096, 4096)
-    assert len(families()) == 5
+    assert len(families()) == 9
+    klein = by_id["black-forest-labs/FLUX.2-klein-4B"]
+    assert klein.licence == "Apache-2.0" and klein.factors == (8,)
+    assert klein.defaults == Defaults(4, 0.0, 2048, 2048)
+    base = by_id["black-forest-labs/FLUX.2-klein-base-9B"]
+    assert base.gated and base.defaults == Defaults(50, 4.0, 2048, 2048)
+    assert by_id["Qwen/Qwen-Image"].defaults == Defaults(50, 4.0, 2048, 2048)
+
+
+def test_what_is_special_about_a_model_is_said() -> None:
+    by_id = {model.hub_id: model for model in known_models()}
+    assert "4096" in by_id["zhang0jhon/flux_wavelet"].note
+    assert not by_id["zhang0jhon/flux_wavelet"].needs
+    ultra = by_id["Owen777/UltraFlux-v1"]
+    assert "4096" in ultra.note and "class" in ultra.needs
+    assert ultra.defaults == Defaults(50, 4.0, 4096, 4096)
 
 
 def test_models_of_this_machine_are_found(cached: Path, tiny_model: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from benchmarks.tiny import tiny_autoencoder, tiny_tokenizer
 from diffusion4k.errors import UsageError
 from diffusion4k.families import Defaults, family_of
+from diffusion4k.families.stages import StageOptions
 from diffusion4k.sampling import Request, Sampler
 from tests.families.contract import FamilyContract
 from tests.families.parts import tiny_clip_text, tiny_flux_transformer, tiny_t5
@@ -73,4 +74,14 @@ def test_packed_latents_are_unpacked(tmp_path: Path) -> None:
     family = family_of(tiny_flux(tmp_path / "model"))
     latents = torch.arange(2 * 3 * 4 * 6.0).reshape(2, 3, 4, 6)
     packed = FluxPipeline._pack_latents(latents, 2, 3, 4, 6)
-    assert torch.equal(family.spatial_latents(packed, 6 * 16, 4 * 16), latents)
+    assert torch.equal(family.spatial_latents(packed, None, 6 * 16, 4 * 16), latents)
+
+
+def test_stages_by_another_solver(tmp_path: Path) -> None:
+    """The stock pipeline gives it the shift for the number of tokens, of which it has its own."""
+    sampler = Sampler(tiny_flux(tmp_path / "model"))
+    options = StageOptions(window=2, strength=0.5, solver="dpm++")
+    request = Request("a cat", 1, width=128, height=128, steps=2, guidance=0.0, draft=64)
+    settings = sampler.settle(request.model_copy(update={"stage_options": options}))
+    latents = sampler.denoise(settings)
+    assert latents.shape == (1, 16, 8, 8) and latents.isfinite().all()

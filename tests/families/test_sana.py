@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from diffusers import (
@@ -87,13 +88,28 @@ class TestSana(FamilyContract):
         assert latents.shape == (1, 4, 2, 3)
         torch.testing.assert_close(latents, plain * 0.41407)
 
-    def test_it_has_no_other_factor_and_no_lean_decoding(self, model: Path) -> None:
+    def test_it_has_no_other_factor(self, model: Path) -> None:
         with pytest.raises(UsageError, match="factor 16: sana models can do 32"):
             Sampler(model, factor=16)
-        sampler = Sampler(model, max_memory="1GiB")
-        settings = sampler.settle(Request("a", width=64, height=64, steps=1))
-        with pytest.raises(UsageError, match=r"AutoencoderDC .* decodes an image as a whole"):
-            sampler.sample(settings)
+
+    def test_it_decodes_within_a_limit(self, model: Path) -> None:
+        request = Request("a", width=192, height=128, steps=1)
+        images = []
+        for limit in ("2MiB", None):
+            sampler = Sampler(model, max_memory=limit)
+            images.append(np.asarray(sampler.sample(sampler.settle(request)), dtype=int))
+        assert np.abs(images[0] - images[1]).max() <= 1
+        sampler = Sampler(model, max_memory="10KiB")
+        with pytest.raises(UsageError, match="allow at least"):
+            sampler.sample(sampler.settle(request))
+
+    def test_pictures_are_encoded_within_a_limit(self, model: Path) -> None:
+        family = family_of(model)
+        autoencoder = family.load_autoencoder(model, dtype=torch.float32)
+        images = torch.rand(2, 3, 128, 192) * 2 - 1
+        whole = family.encode_images(autoencoder, images)
+        found = family.draw_latents(autoencoder, images, torch.Generator(), "2MiB")
+        torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-4)
 
     def test_the_size_is_that_of_its_training(self, model: Path) -> None:
         expected = Defaults(steps=20, guidance=4.5, width=1024, height=1024)

@@ -20,6 +20,7 @@ from diffusion4k.families.component import (
     loaded_files,
     weight_files,
 )
+from diffusion4k.models.folder import resolve_autoencoder
 from diffusion4k.sampling.fingerprint import fingerprint
 
 
@@ -27,6 +28,12 @@ from diffusion4k.sampling.fingerprint import fingerprint
 def model(tiny_model: Path, tmp_path: Path) -> Path:
     """A copy of the tiny model that a test may break."""
     return Path(shutil.copytree(tiny_model, tmp_path / "model"))
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "vae.safetensors").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"vae\.safetensors: a file, where a folder .*--part vae"):
+        resolve_autoencoder(tmp_path / "vae.safetensors")
 
 
 def test_a_folder_is_found(tiny_model: Path) -> None:

@@ -11,9 +11,9 @@ from diffusion4k.models.published import (
     published_models,
 )
 
-# SD3 Medium, both Flux, PixArt-Sigma, Z-Image and T5: what others counted in the published files.
-# The rest was counted here first, and agrees with its model card as far as that rounds; Stable
-# Diffusion 3.5 Medium is named "2.5B" by its makers.
+# SD3 Medium, both FLUX.1, PixArt-Sigma, Z-Image, Qwen-Image, Mistral Small 3 and T5: what others
+# counted in the published files. The rest was counted here first, and agrees with its model card as
+# far as that rounds; Stable Diffusion 3.5 Medium is named "2.5B" by its makers.
 PARAMETERS = {
     ("stabilityai/stable-diffusion-3-medium-diffusers", "transformer"): 2_028_328_000,
     ("stabilityai/stable-diffusion-3.5-medium", "transformer"): 2_243_171_520,
@@ -23,14 +23,25 @@ PARAMETERS = {
     ("PixArt-alpha/PixArt-Sigma-XL-2-2K-MS", "transformer"): 610_856_096,
     ("Efficient-Large-Model/Sana_1600M_4Kpx_BF16_diffusers", "transformer"): 1_604_462_752,
     ("Tongyi-MAI/Z-Image-Turbo", "transformer"): 6_154_908_736,
+    ("black-forest-labs/FLUX.2-dev", "transformer"): 32_223_281_152,
+    ("black-forest-labs/FLUX.2-klein-4B", "transformer"): 3_875_544_576,
+    ("black-forest-labs/FLUX.2-klein-base-9B", "transformer"): 9_078_581_248,
+    ("Qwen/Qwen-Image", "transformer"): 20_430_401_088,
+    ("baidu/ERNIE-Image-Turbo", "transformer"): 8_033_490_048,
     ("stabilityai/stable-diffusion-3-medium-diffusers", "vae"): 83_819_683,
     ("PixArt-alpha/PixArt-Sigma-XL-2-2K-MS", "vae"): 83_653_863,
     ("Efficient-Large-Model/Sana_1600M_4Kpx_BF16_diffusers", "vae"): 312_250_275,
+    ("black-forest-labs/FLUX.2-dev", "vae"): 84_046_115,
+    ("Qwen/Qwen-Image", "vae"): 126_892_531,
     ("black-forest-labs/FLUX.1-dev", "text_encoder"): 123_060_480,
     ("black-forest-labs/FLUX.1-dev", "text_encoder_2"): 4_762_310_656,
     ("stabilityai/stable-diffusion-3.5-large", "text_encoder_2"): 694_659_840,
     ("Efficient-Large-Model/Sana_1600M_4Kpx_BF16_diffusers", "text_encoder"): 2_614_341_888,
     ("Tongyi-MAI/Z-Image-Turbo", "text_encoder"): 4_022_468_096,
+    ("black-forest-labs/FLUX.2-dev", "text_encoder"): 24_011_361_280,
+    ("black-forest-labs/FLUX.2-klein-9B", "text_encoder"): 7_568_405_504,
+    ("Qwen/Qwen-Image", "text_encoder"): 8_292_166_656,
+    ("baidu/ERNIE-Image", "text_encoder"): 3_849_090_048,
 }
 
 

@@ -122,11 +122,3 @@ def test_what_is_no_image_is_refused(sampler: Sampler, tmp_path: Path) -> None:
     text.write_text("no image")
     with pytest.raises(Diffusion4kError, match="not an image"):
         sampler.settle(Request("a cat", width=64, height=64, init=text))
-
-
-def test_a_family_that_cannot_start_from_images_is_refused(
-    tiny_model: Path, photograph: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(StableDiffusion3, "image_to_image_class", None)
-    with pytest.raises(UsageError, match="of a family that cannot start from an image"):
-        Sampler(tiny_model).settle(Request("a cat", width=64, height=64, init=photograph))

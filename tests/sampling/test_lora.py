@@ -136,6 +136,24 @@ def test_the_image_says_what_made_it(tiny_model: Path, lora: Path, tmp_path: Pat
     assert read_metadata(plain.path)["lora"] is None
 
 
+def test_several_add_up_and_are_recorded(tiny_model: Path, lora: Path, tmp_path: Path) -> None:
+    """Twice at a half is once; a record of one LoRA stays as it was."""
+    file = str(lora / FILE_NAME)
+    settings = Request("a cat", seed=3, width=64, height=96, steps=2)
+    once = Sampler(tiny_model, lora=lora)
+    twice = Sampler(tiny_model, lora=[lora, lora], lora_scale=[0.25, 0.75])
+    expected = once.denoise(once.settle(settings))
+    torch.testing.assert_close(twice.denoise(twice.settle(settings)), expected, rtol=0, atol=1e-5)
+    (output,) = generate([settings], twice, out=tmp_path)
+    record = read_metadata(output.path)
+    assert record["lora"] == [file, file] and record["lora_scale"] == [0.25, 0.75]
+    assert record["lora_fingerprint"] == [read_adapter(lora).fingerprint] * 2
+    (again,) = generate([settings], twice, out=tmp_path)
+    assert not again.is_new
+    with pytest.raises(UsageError, match="2 LoRAs and 1 LoRA scale: give one scale for each"):
+        Sampler(tiny_model, lora=[lora, lora], lora_scale=0.5)
+
+
 def _with_header(lora: Path, folder: Path, **record: str) -> Path:
     with safe_open(lora / FILE_NAME, framework="pt") as file:
         metadata = file.metadata()
@@ -170,9 +188,12 @@ def test_a_lora_for_another_model_is_refused(tiny_model: Path, lora: Path, tmp_p
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no such file: give the folder that holds"),
+        (None, "no LoRA in it: give the folder that holds"),
         (b"\x08\0\0\0\0\0\0\0 broken", "damaged safetensors file"),
-        ({"unet.down.lora_A.weight": torch.ones(1)}, "unet.down has no lora_B; allowed are"),
+        (
+            {"unet.down.lora_A.weight": torch.ones(1)},
+            "unet.down has lora_A, but no lora_B; known are",
+        ),
         ({}, "found nothing"),
     ],
 )

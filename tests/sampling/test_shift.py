@@ -24,8 +24,13 @@ def test_schedules_of_every_kind_take_a_shift() -> None:
     fixed.set_timesteps(sigmas=torch.linspace(1, 0.1, 10).tolist())
     torch.testing.assert_close(fixed.sigmas[:-1].float(), _shifted(8.0, 10))
     dynamic = with_shift(FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), 8.0)
-    config = dynamic.config
-    assert config.base_shift == config.max_shift == pytest.approx(2.0794415)
+    # A pipeline gives the shift that it computes from the tokens.
+    dynamic.set_timesteps(sigmas=torch.linspace(1, 0.1, 10).tolist(), mu=1.15)
+    torch.testing.assert_close(dynamic.sigmas[:-1].float(), _shifted(8.0, 10))
+    dynamic.set_timesteps(10, mu=1.15)
+    torch.testing.assert_close(
+        dynamic.sigmas[9].double(), torch.tensor(8 / 1007, dtype=torch.float64), rtol=1e-5, atol=0
+    )
     dpm = DPMSolverMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction")
     assert with_shift(dpm, 5.0).config.flow_shift == 5.0
 

@@ -1,23 +1,29 @@
 """Training adapters: only they change, nothing is lost, and stock diffusers loads them."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch.func import functional_call
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.sd3 import StableDiffusion3
-from diffusion4k.lora import FILE_NAME, read_adapter
+from diffusion4k.interchange.export import export_part
+from diffusion4k.lora import FILE_NAME, add_adapter, merge_adapter, read_adapter, write_adapter
 from diffusion4k.training import run
 from diffusion4k.training.check import check_recipe
 from diffusion4k.training.checkpoint.sharded import whole_tensors
+from diffusion4k.training.engine.network import load_network
 from diffusion4k.training.loop import train
 from diffusion4k.training.recipe.recipe import Recipe
 from diffusion4k.vae import PartitionedAutoencoderKL
+from tests.lora.reference import Case
+from tests.lora.writers import kohya_flux, kohya_sd3, lycoris_lokr
 from tests.training.reference import loss_of_one_step
 
 Make = Callable[..., Recipe]
@@ -64,7 +70,7 @@ def test_a_resumed_run_ends_with_the_same_bits(recipe: Make, tmp_path: Path) -> 
     train(recipe(**keys, steps=3))
     resumed = train(recipe(**keys))
     one, other = read_adapter(whole), read_adapter(resumed)
-    assert all(torch.equal(weight, other.weights[name]) for name, weight in one.weights.items())
+    assert all(torch.equal(tensor, other.tensors[name]) for name, tensor in one.tensors.items())
     assert one.fingerprint == other.fingerprint
     assert (whole.parent / "loss.csv").read_bytes() == (resumed.parent / "loss.csv").read_bytes()
     # The first half validated at its own end, too.
@@ -80,6 +86,63 @@ def test_a_resumed_run_ends_with_the_same_bits(recipe: Make, tmp_path: Path) -> 
         if name.startswith("average/")
     ]
     assert sorted(average) == sorted(value.sum() for value in _adapters(whole).values())
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> list[Path]:
+    """Two LoRAs to begin with."""
+    folders = [tmp_path_factory.mktemp("begun") / name for name in "ab"]
+    for seed, folder in enumerate(folders):
+        network = SD3Transformer2DModel.from_pretrained(tiny_model, subfolder="transformer")
+        add_adapter(network, rank=2, alpha=2, targets=["to_q", "to_v"], seed=seed)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(0.01)
+        write_adapter(folder, network, {"family": "sd3", "base_model": "tiny"})
+    return folders
+
+
+@pytest.mark.parametrize("kind", ["dora", "lokr", "lora from two"])
+def test_each_kind_resumes_with_the_same_bits(
+    recipe: Make, tmp_path: Path, begun: list[Path], kind: str
+) -> None:
+    lora = {**LORA, "kind": kind.split()[0], "rank_pattern": {"to_q": 3}}
+    if "from" in kind:
+        lora["start"] = [str(begun[0]), {"file": str(begun[1]), "scale": 0.5}]
+    keys = {"lora": lora, "optimizer": {"learning_rate": 1e-3}}
+    whole = train(recipe(**keys, output=str(tmp_path / "whole")))
+    train(recipe(**keys, steps=3))
+    resumed = train(recipe(**keys))
+    one, other = (load_file(folder / FILE_NAME) for folder in (whole, resumed))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(weight, other[name]) for name, weight in one.items())
+    assert read_adapter(whole).fingerprint == read_adapter(resumed).fingerprint
+    assert (whole.parent / "loss.csv").read_bytes() == (resumed.parent / "loss.csv").read_bytes()
+
+
+def test_what_cannot_be_trained_is_refused(recipe: Make, begun: list[Path]) -> None:
+    with pytest.raises(ValidationError, match="found with kind=lokr, allowed with lora and dora"):
+        recipe(lora={"kind": "lokr", "weights": "nf4"})
+    wanted = recipe(lora={"kind": "lokr", "start": str(begun[0])})
+    with pytest.raises(UsageError, match=r"lora\.start: found with kind=lokr"):
+        train(wanted)
+    with pytest.raises(UsageError, match="no such file"):
+        train(recipe(lora={"start": "nowhere"}))
+
+
+def test_a_run_from_one_file_is_that_from_the_folder(
+    recipe: Make, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    file = export_part(tiny_model, tmp_path / "one.safetensors")
+    file.with_suffix(".json").write_text(json.dumps({"parts_from": str(tiny_model)}))
+    keys = {"steps": 2, "lora": LORA}
+    whole = train(recipe(**keys, output=str(tmp_path / "whole")))
+    train(recipe(**{**keys, "steps": 1}, model=str(file)))
+    other = train(recipe(**keys, model=str(file)))
+    found, wanted = _adapters(other), _adapters(whole)
+    assert all(torch.equal(value, found[name]) for name, value in wanted.items())
 
 
 def test_base_weights_stay_as_they_were(recipe: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,3 +226,50 @@ def test_another_rank_is_another_run(recipe: Make) -> None:
     train(recipe(lora=LORA, steps=1))
     with pytest.raises(UsageError, match=r"lora\.rank \(4 -> 2\)"):
         train(recipe(lora=LORA | {"rank": 2}, steps=2))
+
+
+def test_a_start_changes_each_weight_as_the_file_does(recipe: Make, tmp_path: Path) -> None:
+    """Before the first step; whatever the file's layout, rank and alpha, and from a run of ours."""
+    torch.manual_seed(0)
+    source = kohya_sd3()
+    names = ("x_block_attn_qkv", "x_block_mlp_fc1", "context_block_attn_qkv")
+    source.tensors = {k: v for k, v in source.tensors.items() if any(n in k for n in names)}
+    start = source.write(tmp_path)
+    wanted = recipe(lora={"rank": 8, "alpha": 2, "start": str(start)})
+    check_recipe(wanted, StableDiffusion3(), Path(wanted.model))
+    network = load_network(wanted, StableDiffusion3(), Path(wanted.model), torch.device("cpu"))
+    merge_adapter(network)
+    base = SD3Transformer2DModel.from_pretrained(wanted.model, subfolder="transformer")
+    changed = 0
+    for name, weight in base.state_dict().items():
+        kept = ("to_q", "to_k", "to_v", "_proj.weight", "ff.net.0")
+        delta = source.deltas.get(name) if any(part in name for part in kept) else None
+        expected = weight if delta is None else weight + delta
+        difference = (network.state_dict()[name] - expected).abs().max()
+        assert difference <= 1e-6 * expected.abs().max(), name
+        changed += not torch.equal(weight, network.state_dict()[name])
+    assert changed == 3 + 3 + 1
+
+
+def test_a_run_that_starts_from_another_resumes_exactly(recipe: Make, tmp_path: Path) -> None:
+    first = train(recipe(lora=LORA, output=str(tmp_path / "first")))
+    start = {**LORA, "alpha": 16, "start": str(first)}
+    whole = train(recipe(lora=start, output=str(tmp_path / "whole")))
+    train(recipe(lora=start, steps=3))
+    resumed = train(recipe(lora=start))
+    one, other = read_adapter(whole), read_adapter(resumed)
+    assert one.fingerprint == other.fingerprint != read_adapter(first).fingerprint
+    train(recipe(lora=LORA, output=str(first.parent), steps=7), changed_inputs=True)
+    with pytest.raises(UsageError, match=r"lora\.start\[0\]: other weights than at step"):
+        train(recipe(lora=start, steps=7))
+
+
+def test_starts_that_cannot_be_taken_up(recipe: Make, tmp_path: Path) -> None:
+    def refused(case: Case, **lora: object) -> str:
+        wanted = recipe(lora={**LORA, **lora, "start": str(case.write(tmp_path))})
+        with pytest.raises(Diffusion4kError) as error:
+            check_recipe(wanted, StableDiffusion3(), Path(wanted.model))
+        return str(error.value)
+
+    assert "has layers of flux" in refused(kohya_flux())
+    assert "LoKr, with which no lora can begin: merge it" in refused(lycoris_lokr())

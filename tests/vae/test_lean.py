@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny
+from diffusers import AutoencoderKL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -11,7 +11,8 @@ import diffusion4k.vae.feature_map as feature_map
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.models.published import build_published
 from diffusion4k.vae import PartitionedAutoencoderKL, decode_strips, lean_decode, lean_encode
-from diffusion4k.vae.lean import decode_passes, parse_memory
+from diffusion4k.vae.layouts import layout_of
+from diffusion4k.vae.lean import parse_memory
 from diffusion4k.vae.strips import StripPasses
 
 
@@ -131,7 +132,8 @@ def test_a_decode_at_full_size_on_a_gpu_starts_few_kernels() -> None:
     latents = torch.empty(1, 16, 256, 256, dtype=torch.bfloat16, device="meta")
     with torch.inference_mode(), _Kernels() as kernels:
         passes = StripPasses(None, model.decoder)
-        rows = [strip.shape[2] for _, strip in decode_passes(passes, model, passes.load(latents))]
+        strips = layout_of(model).decode(passes, model, passes.load(latents))
+        rows = [strip.shape[2] for _, strip in strips]
     assert sum(rows) == 4096
     print(f"{kernels.count} kernels")
     assert kernels.count < 3000
@@ -196,11 +198,6 @@ def test_the_budget_an_error_names_is_enough() -> None:
 def test_image_of_a_size_that_does_not_divide() -> None:
     with pytest.raises(UsageError, match="multiples of 16"):
         lean_encode(MODELS[2], torch.randn(1, 3, 64, 70))
-
-
-def test_another_layout_is_refused() -> None:
-    with pytest.raises(UsageError, match="layout"):
-        lean_decode(AutoencoderTiny(), torch.randn(1, 4, 8, 8))
 
 
 def test_a_full_disk_is_said(monkeypatch) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -100,7 +99,7 @@ def runs_of(study: AblationRecipe) -> list[Run]:
     return runs
 
 
-def _varied(study: AblationRecipe, name: str) -> dict[str, Any]:
+def _varied(study: AblationRecipe, name: str) -> dict[str, object]:
     """What an arm changes, after the proof that it is nothing else."""
     from diffusion4k.training.checkpoint.resume import changed_keys
 
@@ -137,7 +136,7 @@ def _checked(key: str, given: GivenRecipe, study: AblationRecipe) -> Recipe:
         raise UsageError(f"{key}: {describe_problems(error, Recipe, content)}") from None
 
 
-def _refuse_ours(given: Mapping[str, Any]) -> None:
+def _refuse_ours(given: Mapping[str, object]) -> None:
     if found := [each for each in _OURS if each in given]:
         raise UsageError(
             f"recipe.{found[0]}: found {given[found[0]]}, which the study decides: leave it out "

@@ -3,14 +3,22 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict
 
 from diffusion4k.benchmark.values import EMPTY, Cell
 from diffusion4k.metrics.measure import Column, Unavailable
 from diffusion4k.metrics.spectrum import LEVELS
 from diffusion4k.support.files import write_text
 
-__all__ = ["AblationEntry", "AblationResults", "ArmCurve", "EqualArms", "Verdict", "judge"]
+__all__ = [
+    "AblationEntry",
+    "AblationFacts",
+    "AblationResults",
+    "ArmCurve",
+    "EqualArms",
+    "Verdict",
+    "judge",
+]
 
 Verdict: TypeAlias = Literal["better", "worse", "differs", "equal", "cannot tell", ""]
 
@@ -57,6 +65,25 @@ class EqualArms:
         return max(self.loss, self.velocity_error) <= SHARE_OF_LOSS
 
 
+class AblationFacts(TypedDict):
+    """What the results rest on."""
+
+    study: dict[str, Any]
+    """The recipe as it was written, without its output."""
+    seeds: list[int]
+    prompts: int
+    images: int
+    photographs: int
+    training_pictures: int
+    velocity_pictures: int
+    cache: str
+    model: str
+    size: str
+    batch: int
+    protocols: dict[str, str]
+    versions: dict[str, str]
+
+
 @dataclass(frozen=True)
 class AblationResults:
     """All results of a study."""
@@ -77,7 +104,7 @@ class AblationResults:
     identities: tuple[EqualArms, ...]
     missing: tuple[Unavailable, ...]
     notes: tuple[str, ...]
-    facts: dict[str, Any]
+    facts: AblationFacts
     shown: dict[str, tuple[tuple[str, str], ...]]
     """Prompt and file of each image of the first seed, by arm, for the figures."""
 
@@ -104,7 +131,7 @@ class AblationResults:
                 found.setdefault(entry.verdict, []).append(column.heading)
         return found
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain data; no path of this machine."""
         keys = ("arms", "baseline", "steps", "levels", "frequencies", "notes")
         columns = [{"name": c.name, "heading": c.heading, "better": c.better} for c in self.columns]

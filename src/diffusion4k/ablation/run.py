@@ -15,7 +15,6 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from diffusion4k.ablation.arms import VARIED, Run, base_recipe, runs_of
 from diffusion4k.ablation.estimate import estimate
@@ -259,7 +258,7 @@ def _trained_steps(run: Run) -> int:
     return int(read_state(checkpoint)["step"]) if checkpoint else 0
 
 
-def _conditions(run: Run, setup: StudySetup) -> dict[str, Any]:
+def _conditions(run: Run, setup: StudySetup) -> dict[str, object]:
     """All that decides about a run's result; of cache and model the content and not the path."""
     free = {"output", "seed", "cache", "model"}
     if run.recipe.schedule.name == "constant":

@@ -10,7 +10,7 @@ A snapshot made under other settings than the study's is made again.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,18 +153,23 @@ def _measured(setup: StudySetup, pictures: list[MeasuredImage], name: str) -> li
     return good
 
 
-def _model(recipe: Recipe, *, trained: bool) -> tuple[str, dict[str, Any]]:
+class _SamplerOptions(TypedDict, total=False):
+    high_resolution: dict[str, object]
+    lora: Path
+
+
+def _model(recipe: Recipe, *, trained: bool) -> tuple[str, _SamplerOptions]:
     """What `Sampler` takes."""
     own = recipe.model_options["high_resolution"]
-    options = {"high_resolution": own} if own else {}
+    options: _SamplerOptions = {"high_resolution": own} if own else {}
     if not trained:
         return recipe.model, options
     if recipe.lora is None:
         return str(recipe.output / "model"), {}  # which states its own options
-    return recipe.model, options | {"lora": recipe.output / "lora"}
+    return recipe.model, {**options, "lora": recipe.output / "lora"}
 
 
-def _asked(setup: StudySetup, arm: str | None) -> dict[str, Any]:
+def _asked(setup: StudySetup, arm: str | None) -> dict[str, object]:
     study = setup.study
     keys = ("width", "height", "sampling_steps", "guidance", "sample_seeds", "velocity")
     # Left out where they are not stated: snapshots that were taken before there were any stay good.

@@ -8,12 +8,19 @@ seeds and prompts: see `statistics.crossed`.
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from diffusion4k.ablation.results import AblationEntry, AblationResults, ArmCurve, EqualArms, judge
+from diffusion4k.ablation.results import (
+    AblationEntry,
+    AblationFacts,
+    AblationResults,
+    ArmCurve,
+    EqualArms,
+    judge,
+)
 from diffusion4k.ablation.setup import StudySetup
 from diffusion4k.ablation.snapshots import Snapshot, findings_of, photographs_of, read_snapshot
 from diffusion4k.ablation.velocity_error import levels_of
@@ -260,7 +267,7 @@ def _finite(number: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _facts(setup: StudySetup, before: _Side, photographs: Sequence[Measured]) -> dict[str, Any]:
+def _facts(setup: StudySetup, before: _Side, photographs: Sequence[Measured]) -> AblationFacts:
     study, recipe = setup.study, setup.recipe.for_processes(1)
     libraries = ("torch", "diffusers", "transformers", "numpy", "pillow", "numba")
     return {

@@ -4,12 +4,12 @@ import tempfile
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from diffusion4k.families import unchecked_family_of
+from diffusion4k.families import resolve, unchecked_family_of
 from diffusion4k.families.component import (
     check_numbers,
     loading,
@@ -21,9 +21,11 @@ from diffusion4k.models.folder import (
     has_component,
     model_index,
     read_json,
-    resolve,
 )
 from diffusion4k.models.published import known_id, write_configurations
+
+if TYPE_CHECKING:
+    from diffusers import ModelMixin
 
 __all__ = ["Blueprint"]
 
@@ -47,13 +49,13 @@ class Blueprint:
         self,
         model: str | Path,
         factor: int | None = None,
-        high_resolution: Mapping[str, Any] | None = None,
+        high_resolution: Mapping[str, object] | None = None,
         max_sequence_length: int | None = None,
     ) -> None:
         self.name = str(model)
         self._high_resolution = high_resolution
         self._factors: dict[int, Blueprint] = {}
-        self._autoencoders: dict[torch.dtype, Any] = {}
+        self._autoencoders: dict[torch.dtype, ModelMixin] = {}
         self.folder = self._locate()
         self.family = unchecked_family_of(self.folder, factor, high_resolution, max_sequence_length)
         self.family.high_resolution(self.folder)  # refuses what the family does not have
@@ -106,7 +108,7 @@ class Blueprint:
     @cached_property
     def latent_channels(self) -> int:
         """Channels of a latent."""
-        return self.autoencoder().config.latent_channels
+        return self.autoencoder().config[self.family.channels_key]
 
     def at_factor(self, factor: int) -> "Blueprint":
         """The same model at another factor, the same one each time.
@@ -120,7 +122,7 @@ class Blueprint:
             self._factors[factor] = Blueprint(self.folder, factor, self._high_resolution)
         return self._factors[factor]
 
-    def autoencoder(self, dtype: torch.dtype = torch.float32) -> Any:
+    def autoencoder(self, dtype: torch.dtype = torch.float32) -> "ModelMixin":
         """The autoencoder on the meta device, the same one each time: nothing may change it."""
         if dtype not in self._autoencoders:
             self._autoencoders[dtype] = self.build("vae", dtype)
@@ -141,7 +143,7 @@ class Blueprint:
         return folder
 
 
-def _at_factor(autoencoder: Any, factor: int) -> Any:
+def _at_factor(autoencoder: "ModelMixin", factor: int) -> "ModelMixin":
     from diffusers import AutoencoderKL
 
     from diffusion4k.vae import PartitionedAutoencoderKL

@@ -5,9 +5,8 @@ in a fused kernel, which never holds the matrix of scores, and autocast, which r
 in bfloat16 and keeps copies of the weights for that. Here both happen as torch documents them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -39,11 +38,15 @@ class FusedAttention(TorchFunctionMode):
     """
 
     def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        if func is F.scaled_dot_product_attention:
-            return _attend(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
+        self,
+        func: Callable[..., object],
+        types: Collection[type],
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        is_attention = func is F.scaled_dot_product_attention
+        chosen: Callable[..., object] = _attend if is_attention else func
+        return chosen(*args, **(kwargs or {}))
 
 
 class Autocast(TorchFunctionMode):
@@ -55,7 +58,7 @@ class Autocast(TorchFunctionMode):
     """
 
     def __init__(
-        self, *, gpu: bool, copying: Callable[[], AbstractContextManager[Any]] = nullcontext
+        self, *, gpu: bool, copying: Callable[[], AbstractContextManager[object]] = nullcontext
     ) -> None:
         super().__init__()
         self.copying = copying
@@ -72,17 +75,21 @@ class Autocast(TorchFunctionMode):
             self._copies = None
 
     def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+        self,
+        func: Callable[..., object],
+        types: Collection[type],
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        if name in _IN_BFLOAT16:
-            args, kwargs = self._cast((args, kwargs), torch.bfloat16)
-        elif name in self._float32:
-            args, kwargs = self._cast((args, kwargs), torch.float32)
+        dtype = torch.bfloat16 if name in _IN_BFLOAT16 else torch.float32
+        if name in _IN_BFLOAT16 or name in self._float32:
+            args = tuple(self._cast(each, dtype) for each in args)
+            kwargs = {key: self._cast(each, dtype) for key, each in kwargs.items()}
         return func(*args, **kwargs)
 
-    def _cast(self, value: Any, dtype: torch.dtype) -> Any:
+    def _cast(self, value: object, dtype: torch.dtype) -> object:
         if isinstance(value, Tensor):
             wanted = value.is_floating_point() and value.dtype not in (dtype, torch.float64)
             return self._copy(value, dtype) if wanted else value

@@ -7,12 +7,14 @@ transformer comes, as `generate` and `train` do it.
 import math
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from diffusion4k.accounting.blueprint import Blueprint
 from diffusion4k.accounting.computation import FusedAttention
@@ -39,6 +41,7 @@ __all__ = [
 # Latents of the whole image that stand beside the windows, for each sample twice (what is cut, and
 # what is put together) and once each: those of the sampler, of the stage before, and in between.
 _BESIDE_WINDOWS = 3
+_AUTOCAST = torch.autocast
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,7 @@ def decoding_stage(
     factor, family = model.family.factor, model.family
     name = "decoding" if lean else "plain decoding"
     weights = sum(map(_size, tensors_of(autoencoder)))
-    if lean and family.decodes_in_strips:
+    if lean:
         size = height // factor, width // factor
         cost = decode_cost(autoencoder, *size, max_memory, gpu=gpu)
         return PlannedStage(name, {"autoencoder": weights, "activations": cost.memory}, cost.flops)
@@ -183,9 +186,7 @@ def lean_encoding_stage(
     max_memory: int | None = None,
     gpu: bool,
 ) -> PlannedStage:
-    """One picture to latents, strip by strip within `max_memory` bytes where the family can."""
-    if not model.family.decodes_in_strips:
-        return image_encoding_stage(model, width, height, dtype, gpu=gpu)
+    """One picture to latents, strip by strip within `max_memory` bytes."""
     autoencoder = model.autoencoder(dtype)
     cost = encode_cost(autoencoder, height, width, max_memory, gpu=gpu)
     parts = {
@@ -209,7 +210,9 @@ def empty_conditioning(model: Blueprint, batch: int, dtype: torch.dtype) -> dict
 
 
 @contextmanager
-def counting(model: Blueprint, gpu: bool, *modes: Any) -> Iterator[CostTracker]:
+def counting(
+    model: Blueprint, gpu: bool, *modes: TorchFunctionMode | None
+) -> Iterator[CostTracker]:
     """What is run inside on the meta device is counted; `modes` are entered with it."""
     # Asked for once before anything is counted, as an autoencoder is built for the answer.
     _ = model.latent_channels
@@ -219,10 +222,16 @@ def counting(model: Blueprint, gpu: bool, *modes: Any) -> Iterator[CostTracker]:
         warnings.simplefilter("ignore", UserWarning)
         tracker = stack.enter_context(CostTracker(gpu_workspace if gpu else cpu_workspace))
         stack.enter_context(FusedAttention())
+        stack.enter_context(mock.patch.object(torch, "autocast", _autocast))
         for mode in modes:
             if mode is not None:
                 stack.enter_context(mode)
         yield tracker
+
+
+def _autocast(device_type: str, *args: Any, **options: Any) -> AbstractContextManager[object]:
+    """`torch.autocast`, and nothing on the meta device, which it refuses even to turn it off."""
+    return nullcontext() if device_type == "meta" else _AUTOCAST(device_type, *args, **options)
 
 
 def stage_of(name: str, tracker: CostTracker) -> PlannedStage:

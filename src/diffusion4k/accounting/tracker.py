@@ -9,12 +9,12 @@ operations take inside themselves is not seen, apart from `Workspace`.
 
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload, OpOverloadPacket
 from torch.utils import flop_counter
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -24,7 +24,7 @@ __all__ = ["CostTracker", "Workspace", "cpu_workspace", "gpu_workspace"]
 aten = torch.ops.aten
 
 # torch has formulas for the GPU's fused attention only; the CPU's does the same.
-_FLOPS: dict[Any, Callable[..., int]] = {
+_FLOPS: dict["OpOverloadPacket[..., object]", Callable[..., int]] = {
     **flop_counter.flop_registry,
     aten._scaled_dot_product_flash_attention_for_cpu: flop_counter.sdpa_flop,
     aten._scaled_dot_product_flash_attention_for_cpu_backward: flop_counter.sdpa_backward_flop,
@@ -76,7 +76,7 @@ class CostTracker(TorchDispatchMode):
         self.at_peak: dict[str, int] = {}
         self._workspace = workspace
         self._part_of: dict[int, str] = {}
-        self._shapes: dict[Any, Any] = {}
+        self._shapes: dict[object, object] = {}
 
     def hold(self, part: str, tensors: Iterable[Tensor]) -> None:
         """Count tensors that are there already, or were made just now, as of `part`."""
@@ -97,8 +97,12 @@ class CostTracker(TorchDispatchMode):
             self.part = before
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+        self,
+        func: "OpOverload[..., object]",
+        types: Collection[type],
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         kwargs = kwargs or {}
         result = self._shape_of_result(func, args, kwargs)
         if count := _FLOPS.get(func._overloadpacket):
@@ -112,7 +116,12 @@ class CostTracker(TorchDispatchMode):
             self._note_peak(self._workspace(inputs, outputs))
         return result
 
-    def _shape_of_result(self, func: Any, args: Any, kwargs: Any) -> Any:
+    def _shape_of_result(
+        self,
+        func: "OpOverload[..., object]",
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+    ) -> object:
         """The result on the meta device, from memory where the same was asked before.
 
         Blocks of a network repeat, and torch takes up to a millisecond to work a shape out.
@@ -121,7 +130,8 @@ class CostTracker(TorchDispatchMode):
         if not tensors or not all(tensor.is_meta for tensor in tensors):
             return func(*args, **kwargs)
         if func is aten.index.Tensor:
-            args = (args[0], [_all_of(index) for index in args[1]])
+            indexed, indices = args
+            args = (indexed, _all_of(indices))
         if func._schema.is_mutable or any(r.alias_info for r in func._schema.returns):
             return func(*args, **kwargs)
         key = (func, _described(args), _described(kwargs))
@@ -162,9 +172,11 @@ class CostTracker(TorchDispatchMode):
                 self.at_peak["workspace"] = beside
 
 
-def _all_of(index: Any) -> Any:
+def _all_of(index: object) -> object:
     """A mask on the meta device has no contents: all of it counts as chosen, which is the most."""
-    if index is None or index.dtype != torch.bool:
+    if isinstance(index, (list, tuple)):
+        return [_all_of(each) for each in index]
+    if not isinstance(index, Tensor) or index.dtype != torch.bool:
         return index
     if index.dim() != 1:
         raise NotImplementedError(f"a mask of {index.dim()} axes as an index")
@@ -179,7 +191,7 @@ def _size(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def _described(value: Any) -> Any:
+def _described(value: object) -> object:
     if isinstance(value, Tensor):
         return (value.shape, value.stride(), value.dtype, value.device)
     if isinstance(value, (list, tuple)):
@@ -190,7 +202,7 @@ def _described(value: Any) -> Any:
     return (type(value), value)
 
 
-def _shapes(result: Any) -> Any:
+def _shapes(result: object) -> object:
     if isinstance(result, Tensor):
         return (result.shape, result.stride(), result.dtype, result.device)
     if isinstance(result, (list, tuple)):
@@ -198,7 +210,7 @@ def _shapes(result: Any) -> Any:
     return result
 
 
-def _tensors(known: Any) -> Any:
+def _tensors(known: object) -> object:
     if isinstance(known, tuple) and known and isinstance(known[0], torch.Size):
         shape, stride, dtype, device = known
         return torch.empty_strided(shape, stride, dtype=dtype, device=device)

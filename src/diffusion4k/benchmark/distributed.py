@@ -1,7 +1,10 @@
 """The processes of a benchmark: one, or as many as `accelerate launch` or torchrun started."""
 
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Processes"]
 
@@ -15,7 +18,7 @@ class Processes:
         # A process with faster pictures waits for the others, for as long as it takes.
         patience = InitProcessGroupKwargs(timeout=timedelta(days=30))
         self._accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[patience])
-        self.device: Any = self._accelerator.device
+        self.device: torch.device = self._accelerator.device
         self.rank: int = self._accelerator.process_index
         self.world: int = self._accelerator.num_processes
 

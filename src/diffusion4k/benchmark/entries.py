@@ -18,9 +18,9 @@ from diffusion4k.data.images import image_size
 from diffusion4k.data.metadata import METADATA, write_rows
 from diffusion4k.data.picture_files import list_images
 from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.families import resolve
 from diffusion4k.imagesets.models import ImageSetEntry
 from diffusion4k.imagesets.provenance import prompt_and_seed, rows_of
-from diffusion4k.models.folder import resolve
 from diffusion4k.sampling.options import LoadingOptions
 from diffusion4k.sampling.request import Request, SamplingSettings
 from diffusion4k.support.wording import natural_key

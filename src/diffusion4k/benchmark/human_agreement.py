@@ -10,7 +10,6 @@ indicator can be expected to agree with them better.
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +69,7 @@ class Agreement:
     """Krippendorff's, by level of measurement; empty for one rater."""
     warnings: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain data; what is not defined is null."""
         return {
             "images": len(self.ratings.images),

@@ -78,15 +78,15 @@ def read_ratings(path: str | Path, scale: tuple[float, float] = (1, 10)) -> Rati
         raise UsageError(f"scale {scale[0]:g} to {scale[1]:g}: give the lower end first")
     found: dict[tuple[str, str], tuple[float, int]] = {}
     for line, image, rater, text in _entries(path):
-        place = f"{path}:{line}"
+        where = f"{path}:{line}"
         if not image or not rater:
-            raise Diffusion4kError(f"{place}: no {'rater' if image else 'image'}: name it")
+            raise Diffusion4kError(f"{where}: no {'rater' if image else 'image'}: name it")
         if not text:
             continue
-        rating = _number(text, place, scale)
+        rating = _number(text, where, scale)
         if (image, rater) in found:
             raise Diffusion4kError(
-                f"{place}: {image} is rated by {rater} in line {found[image, rater][1]} already: "
+                f"{where}: {image} is rated by {rater} in line {found[image, rater][1]} already: "
                 "keep one of them"
             )
         found[image, rater] = rating, line
@@ -133,7 +133,7 @@ def _entries(path: Path) -> Iterator[tuple[int, str, str, str]]:
             yield line, cells[image].strip(), who, cells[rating].strip()
 
 
-def _number(text: str, place: str, scale: tuple[float, float]) -> float:
+def _number(text: str, where: str, scale: tuple[float, float]) -> float:
     low, high = scale
     try:
         rating = float(_DECIMAL_COMMA.sub(r"\1.\2", text))
@@ -141,11 +141,11 @@ def _number(text: str, place: str, scale: tuple[float, float]) -> float:
         rating = math.nan
     if not math.isfinite(rating):
         raise Diffusion4kError(
-            f"{place}: rating {text!r} is not a number: give one, or leave it empty"
+            f"{where}: rating {text!r} is not a number: give one, or leave it empty"
         )
     if not low <= rating <= high:
         raise Diffusion4kError(
-            f"{place}: rating {rating:g} is outside the scale of {low:g} to {high:g}: correct it, "
+            f"{where}: rating {rating:g} is outside the scale of {low:g} to {high:g}: correct it, "
             "or name the scale with --scale"
         )
     return rating

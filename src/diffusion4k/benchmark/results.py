@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from diffusion4k.benchmark.published import PUBLISHED_COLUMNS
 from diffusion4k.benchmark.values import EMPTY, Cell
@@ -76,7 +76,7 @@ class BenchmarkResults:
     """Why files could not be measured, by row, then file."""
     notes: tuple[str, ...]
     images: tuple[ImageRow, ...] = ()
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, object] = field(default_factory=dict)
     """Recipe, prompts, protocols, versions."""
 
     def of_kind(self, *kinds: Kind) -> list[TableRow]:
@@ -112,7 +112,7 @@ class BenchmarkResults:
         best = max(values) if column.better == "higher" else min(values)
         return {name for name, value in cells.items() if value == best}
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain data for a results file."""
         return {
             "columns": [

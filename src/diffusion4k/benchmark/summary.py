@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
 
 from diffusion4k.benchmark.comparable import said_size, why_not, why_not_published
 from diffusion4k.benchmark.model_runs import ModelRun
@@ -156,7 +155,7 @@ def notes_of(
 
 def facts_of(
     recipe: BenchmarkRecipe, prompts: PromptSet, measures: Sequence[Measure]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """What the results rest on."""
     libraries = ("torch", "diffusers", "transformers", "numpy", "pillow", "numba")
     return {

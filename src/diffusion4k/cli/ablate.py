@@ -50,20 +50,20 @@ def ablate(
     from diffusion4k.ablation.recipe import load_study
 
     with of_this_kind(study, "ablate"):
-        wanted = load_study(study, overrides)
+        study_recipe = load_study(study, overrides)
 
     from diffusion4k.ablation.arms import base_recipe
     from diffusion4k.planning.first_look import first_look, refuse_problems
 
-    refuse_problems("recipe", first_look(base_recipe(wanted)))
+    refuse_problems("recipe", first_look(base_recipe(study_recipe)))
 
     from diffusion4k.ablation.report import FILES
     from diffusion4k.ablation.run import check_time, run_study
 
     if check:
-        typer.echo(check_time(wanted, skip_bad=skip_bad))
+        typer.echo(check_time(study_recipe, skip_bad=skip_bad))
         return
-    results = run_study(wanted, skip_bad=skip_bad)
+    results = run_study(study_recipe, skip_bad=skip_bad)
     if results is None:
         typer.echo(
             "other processes have the last runs and will report; if they stopped, run this command "
@@ -74,7 +74,7 @@ def ablate(
     for line in lines_of(results, min(get_terminal_size().columns, 100)):
         typer.echo(line)
     for name in FILES:
-        typer.echo(wanted.output / name)
+        typer.echo(study_recipe.output / name)
 
 
 def lines_of(results: "AblationResults", width: int) -> list[str]:

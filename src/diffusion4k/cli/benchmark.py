@@ -1,7 +1,7 @@
 """`diffusion4k benchmark`: models and folders of images, measured side by side."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -79,7 +79,7 @@ def benchmark(
         "steps": steps,
         "output": out,
     }
-    given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    given: dict[str, object] = {key: value for key, value in options.items() if value is not None}
     if recipe is None:
         if not model and not images:
             raise UsageError("give a recipe, or at least one --model or --images")
@@ -121,17 +121,18 @@ def benchmark(
         typer.echo(f"skipped {problem}", err=True)
 
 
-def _entries(models: list[str], folders: list[Path]) -> list[dict[str, Any]]:
+def _entries(models: list[str], folders: list[Path]) -> list[dict[str, str | Path]]:
     """Rows named as the models and folders are, numbered where two would have one name."""
-    entries: list[dict[str, Any]] = [{"name": _short(model), "model": model} for model in models]
-    entries += [{"name": _short(str(folder.absolute())), "images": folder} for folder in folders]
+    rows: list[tuple[str, str, str | Path]] = [(_short(model), "model", model) for model in models]
+    rows += [(_short(str(folder.absolute())), "images", folder) for folder in folders]
+    entries: list[dict[str, str | Path]] = []
     names: list[str] = []
-    for entry in entries:
-        name, number = entry["name"], 2
+    for short, key, source in rows:
+        name, number = short, 2
         while name.casefold() in names:
-            name, number = f"{entry['name']} {number}", number + 1
+            name, number = f"{short} {number}", number + 1
         names.append(name.casefold())
-        entry["name"] = name
+        entries.append({"name": name, key: source})
     return entries
 
 

@@ -42,7 +42,7 @@ def demo(
     report's path.
     """
     from diffusion4k.demo.settings import Demo
-    from diffusion4k.models.folder import resolve
+    from diffusion4k.families import resolve
 
     asked = Demo(out, model, side, sampling_steps, training_steps, seed)
     resolve(model)

@@ -1,9 +1,11 @@
 """What a command can refuse at once, before it imports libraries that take seconds."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from diffusion4k.errors import UsageError
-from diffusion4k.models.folder import bundled_models, resolve
+from diffusion4k.families import resolve
+from diffusion4k.models.folder import bundled_models
 from diffusion4k.sampling.cache_option import CacheOption
 from diffusion4k.sampling.options import SamplingOptions
 from diffusion4k.sampling.sizes import check_steps
@@ -41,7 +43,7 @@ def check_generation(
     sampling: SamplingOptions,
     *,
     factor: int | None,
-    lora: Path | None,
+    loras: Iterable[Path],
     init: Path | None,
 ) -> None:
     """Refuse what `check_image` refuses, and files and models that do not exist.
@@ -51,10 +53,12 @@ def check_generation(
         Diffusion4kError: a hub id that is not available.
     """
     check_image(model, sampling, factor)
-    if lora is not None and not lora.exists():
-        raise UsageError(
-            f"{lora}: no such file: give the folder that holds pytorch_lora_weights.safetensors"
-        )
+    for lora in loras:
+        if not lora.exists():
+            raise UsageError(
+                f"{lora}: no such file: give the folder that holds pytorch_lora_weights.safetensors"
+                ", or a .safetensors file"
+            )
     if init is not None and not init.exists():
         raise UsageError(f"init {init}: no such file: give an image file")
     resolve(model)

@@ -3,7 +3,7 @@
 import json
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -143,16 +143,18 @@ def evaluate(
     from diffusion4k.metrics.selection import lacking_prompts, measures_for
     from diffusion4k.support.devices import usable_device
 
-    place = str(usable_device(device))
+    chosen_device = str(usable_device(device))
     own = own_measures(metric or [], "--metric")
-    people = _People(ratings, figure, settings, weights, place, out, own) if ratings else None
+    people = (
+        _People(ratings, figure, settings, weights, chosen_device, out, own) if ratings else None
+    )
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)  # Fails now rather than after the work.
     further: list[Measure] = [*own]
     prompts: dict[Path, str | None] = {}
     if all_ or (networks and not against):
         further, missing = measures_for(
-            settings, weights, place, has_reference=reference is not None, own=own
+            settings, weights, chosen_device, has_reference=reference is not None, own=own
         )
         prompts = prompts_of(paths)
         images = list_images(folder, quiet=True)
@@ -206,7 +208,7 @@ class _People:
         self._ratings = ratings
         self._measures, self._missing = measures_of_one_image(settings, networks, device, own)
 
-    def compare(self, images: list[Path], kept: Path) -> dict[str, Any]:
+    def compare(self, images: list[Path], kept: Path) -> dict[str, object]:
         """Print, draw, and return the content of the results file."""
         from diffusion4k.benchmark.ratings_agreement import compare_with_ratings
         from diffusion4k.benchmark.scatter import draw_scatter, show_agreement

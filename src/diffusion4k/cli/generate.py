@@ -68,10 +68,12 @@ def generate(
         typer.Option(help="With --init, the share of the steps made again; by default 0.35."),
     ] = None,
     lora: Annotated[
-        Path | None, typer.Option(help="Folder of a LoRA, as `train` and diffusers write it.")
+        list[Path] | None,
+        typer.Option(help="A LoRA's file or folder, of any layout; may be given several times."),
     ] = None,
     lora_scale: Annotated[
-        float | None, typer.Option(help="How strongly the LoRA counts; by default 1.")
+        list[float] | None,
+        typer.Option(help="How strongly it counts; by default 1. One for each LoRA, in order."),
     ] = None,
     keep_stages: Annotated[
         bool, typer.Option("--keep-stages", help="Keep the picture of each stage beside the image.")
@@ -105,7 +107,7 @@ def generate(
         for text in texts
         for each in seed or [0]
     ]
-    check_generation(model, asked, factor=loading.factor, lora=lora, init=init)
+    check_generation(model, asked, factor=loading.factor, loras=lora or (), init=init)
 
     from diffusion4k.sampling import Sampler
     from diffusion4k.sampling import generate as make_images

@@ -24,7 +24,7 @@ __all__ = ["app", "main"]
 _PANELS = {
     "Start": ("demo", "models", "plan"),
     "Data": ("dataset", "cache"),
-    "Training": ("train", "ablate", "vae", "merge_lora"),
+    "Training": ("train", "ablate", "vae", "lora", "merge_lora", "export"),
     "Images": ("generate",),
     "Measuring": ("evaluate", "benchmark", "compare", "figure"),
     "People and judges": ("study", "judge"),

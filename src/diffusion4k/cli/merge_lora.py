@@ -19,7 +19,10 @@ def register(app: typer.Typer) -> None:
 
 
 def merge(
-    lora: Annotated[Path, typer.Argument(help="Folder of the LoRA.", show_default=False)],
+    lora: Annotated[
+        Path,
+        typer.Argument(help="The LoRA: its folder, or a file of any layout.", show_default=False),
+    ],
     out: Annotated[Path, typer.Option(help="Folder to write; must not exist.", show_default=False)],
     model: Annotated[
         str, typer.Option(help="pocket (bundled), a folder in diffusers layout, or a hub id.")
@@ -30,7 +33,7 @@ def merge(
     from diffusion4k.cli.early import check_generation
     from diffusion4k.sampling.options import SamplingOptions
 
-    check_generation(model, SamplingOptions(), factor=None, lora=lora, init=None)
+    check_generation(model, SamplingOptions(), factor=None, loras=[lora], init=None)
 
     from diffusion4k.training.checkpoint.merge import merge_lora
 

@@ -30,7 +30,7 @@ def models(
     """List what `--model` accepts.
 
     First every family with the checkpoints it is known to accept, their
-    sampling defaults and licences, then the models on this machine: the
+    sampling defaults, licences and what is special, then the models on this machine: the
     bundled one, those in the hub's cache and those in the given folders.
     """
     from diffusion4k.cli.early import require_folder
@@ -60,6 +60,8 @@ def models(
             typer.echo(f"{each.family}: {each.pipeline_class}, {factors}")
         what = each.defaults
         notes = ["gated"] if each.gated else []
+        notes += [each.note] if each.note else []
+        notes += [f"not as its makers show it: {each.needs}"] if each.needs else []
         notes += ["on this machine"] if each.hub_id in installed else []
         typer.echo(
             f"  {each.hub_id}: {what.steps} steps, guidance {what.guidance:g}, "

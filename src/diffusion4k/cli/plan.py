@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -93,14 +93,6 @@ def plan(
     """
     from diffusion4k.errors import UsageError
 
-    described: dict[str, Any] = {
-        "gpus": gpus,
-        "gpu_memory": gpu_memory,
-        "ram": ram,
-        "disk": disk,
-        "bandwidth": bandwidth,
-        "teraflops": teraflops,
-    }
     sections = (sampling, loading, high_resolution, stages)
     given = [name for section in sections for name in section.model_fields_set]
     if recipe is not None and (given or model is not None):
@@ -115,8 +107,17 @@ def plan(
     def machine(folder: Path | None = None) -> "Machine":
         from diffusion4k.accounting.machine import described_machine, present_machine
 
-        if any(value is not None for value in described.values()):
-            return described_machine(**described, utilisation=utilisation)
+        figures = (gpus, gpu_memory, ram, disk, bandwidth, teraflops)
+        if any(figure is not None for figure in figures):
+            return described_machine(
+                gpus=gpus,
+                gpu_memory=gpu_memory,
+                ram=ram,
+                disk=disk,
+                bandwidth=bandwidth,
+                teraflops=teraflops,
+                utilisation=utilisation,
+            )
         return present_machine(utilisation, folder=folder)
 
     if recipe is None:

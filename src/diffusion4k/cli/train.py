@@ -59,24 +59,24 @@ def train(
     from diffusion4k.support.processes import is_main
     from diffusion4k.training.recipe.recipe import Recipe
 
-    wanted, problems, unknown = read_partly(recipe, overrides, Recipe, instead=INSTEAD)
+    checked, problems, unknown = read_partly(recipe, overrides, Recipe, instead=INSTEAD)
     if problems:
         refuse_other_kinds(recipe, "train")
-    if wanted is None:
+    if checked is None:
         raise UsageError(f"{recipe}: {'; '.join(problems)}")
     if not check:
         # What shows at once is refused at once: all that is wrong takes seconds of imports.
-        first = first_look(wanted, unknown)
+        first = first_look(checked, unknown)
         first.problems[:0] = problems
         refuse_problems(str(recipe), first)
 
     from diffusion4k.planning.preflight import look_over, summary
     from diffusion4k.planning.warning import training_warning
 
-    warning = training_warning(wanted) if is_main() and not unknown else None
+    warning = training_warning(checked) if is_main() and not unknown else None
     # What surely fits need not be planned.
     findings = look_over(
-        wanted,
+        checked,
         unknown=unknown,
         planned=check or bool(warning),
         skip_bad=skip_bad,
@@ -93,10 +93,10 @@ def train(
     from diffusion4k.training.loop import train
     from diffusion4k.training.watch.run_report import write_run_report
 
-    result = train(wanted, skip_bad=skip_bad, changed_inputs=changed_inputs)
+    result = train(checked, skip_bad=skip_bad, changed_inputs=changed_inputs)
     if is_main():
         typer.echo(result)
-        typer.echo(_what_next(wanted, result, write_run_report(wanted, result)), err=True)
+        typer.echo(_what_next(checked, result, write_run_report(checked, result)), err=True)
 
 
 def _what_next(recipe: "Recipe", result: Path, page: Path | None) -> str:

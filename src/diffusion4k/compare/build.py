@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,11 +133,11 @@ def _data(
     *,
     title: str,
     small: bool,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     found: dict[Path, Numbers] = {}
     shown = []
     for row in rows:
-        pictures: list[dict[str, Any] | None] = []
+        pictures: list[dict[str, object] | None] = []
         for model, entry in zip(models, row.entries, strict=True):
             made = tiles.get(entry.path) if entry else None
             if not entry or not made:
@@ -160,7 +159,7 @@ def _data(
     }
 
 
-def _picture(entry: ImageSetEntry, made: _Tiles, numbers: Numbers) -> dict[str, Any]:
+def _picture(entry: ImageSetEntry, made: _Tiles, numbers: Numbers) -> dict[str, object]:
     size = {"width": made.about.width, "height": made.about.height}
     return {
         **{"id": made.id, "file": entry.file_name, "seed": entry.seed, **size},

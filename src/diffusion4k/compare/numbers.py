@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from diffusion4k.compare.pyramid import About
 from diffusion4k.errors import Diffusion4kError, UsageError
@@ -104,7 +104,7 @@ def _value(text: str) -> float | str:
 
 def _images(path: Path) -> dict[str, Numbers]:
     try:
-        content: Any = json_of(path.read_bytes())
+        content: object = json_of(path.read_bytes())
     except ValueError as error:
         raise Diffusion4kError(f"{path}: not valid JSON ({error}): give a results file") from None
     if isinstance(content, dict):
@@ -118,7 +118,7 @@ def _images(path: Path) -> dict[str, Numbers]:
     return {file: _numbers(row) for file, row in images.items()}
 
 
-def _numbers(row: dict[str, Any]) -> Numbers:
+def _numbers(row: dict[str, object]) -> Numbers:
     return {
         name: float(value)
         for name, value in row.items()

@@ -8,7 +8,6 @@ import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from diffusion4k import __version__, web
 from diffusion4k.errors import UsageError
@@ -40,7 +39,7 @@ def claim(out: Path) -> None:
     write_text(out / _NOTE, json.dumps({"diffusion4k": __version__}) + "\n")
 
 
-def write_page(out: Path, data: dict[str, Any]) -> Path:
+def write_page(out: Path, data: dict[str, object]) -> Path:
     """Write everything but the tiles; the page itself comes last. Returns its path."""
     licence = _LIBRARY / "openseadragon" / "LICENSE.txt"
     write_bytes(out / "openseadragon-license.txt", licence.read_bytes())

@@ -88,9 +88,9 @@ class PyramidWriter:
             for level in range(sizes.top, min(COARSEST, sizes.top) - 1, -1):
                 (part / str(level)).mkdir()
                 for name, box in _places(sizes, level):
-                    place = part / str(level) / f"{name}{self._suffix(level == sizes.top)}"
+                    tile_path = part / str(level) / f"{name}{self._suffix(level == sizes.top)}"
                     crop = level_image.crop(box)
-                    jobs.append(self._pool.submit(_save, crop, place, top=level == sizes.top))
+                    jobs.append(self._pool.submit(_save, crop, tile_path, top=level == sizes.top))
                 level_image = level_image.reduce(2)
             about = _measured(path, image, pixels)
             for job in jobs:

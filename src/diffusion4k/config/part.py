@@ -59,13 +59,13 @@ def known_parts(role: type) -> list[type[Part]]:
     return sorted(found, key=lambda part: vars(part).get("name", ""))
 
 
-def annotations_of(part: type) -> dict[str, Any]:
+def annotations_of(part: type) -> dict[str, object]:
     """The annotation of each field that is an argument, by its name."""
     hints = get_type_hints(part, include_extras=True)
     return {field.name: hints[field.name] for field in fields(part) if field.init}
 
 
-def check_range(name: str, value: Any, annotation: Any) -> None:
+def check_range(name: str, value: Any, annotation: object) -> None:
     """Refuse a value out of the range that an annotation of a number or of words gives.
 
     Other annotations, as those of tuples and parts, are not looked into.
@@ -91,7 +91,7 @@ def check_range(name: str, value: Any, annotation: Any) -> None:
         raise ValueError(f"{name} must {_wording(bounds)}, got {value}")
 
 
-def _bounds(metadata: Sequence[Any]) -> Iterator[tuple[str, float]]:
+def _bounds(metadata: Sequence[object]) -> Iterator[tuple[str, float]]:
     """Bounds of `annotated_types`, also those within a `Field`; the last of one kind counts."""
     for each in metadata:
         yield from _bounds(getattr(each, "metadata", ()))

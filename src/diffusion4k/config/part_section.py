@@ -24,14 +24,14 @@ __all__ = ["PartSection", "choice", "section_of"]
 class PartSection(Section):
     """A section that stands for a part, `part`; its keys are the part's arguments."""
 
-    part: ClassVar[Any]
+    part: ClassVar[type[Part]]
 
     @property
     def label(self) -> str:
         """The name in the recipe."""
         return str(self.part.name)
 
-    def build(self, key: str, **instead: Any) -> Any:
+    def build(self, key: str, **instead: object) -> Any:
         """The part itself, and before it those that it is made of.
 
         Args:
@@ -62,7 +62,7 @@ class OwnSection(PartSection):
         """`module:name` of the class or function."""
         return str(getattr(self, next(iter(type(self).model_fields))))
 
-    def build(self, key: str, **instead: Any) -> Any:
+    def build(self, key: str, **instead: object) -> Any:
         """What the class makes of the arguments, or the function with them filled in.
 
         Raises:
@@ -108,7 +108,7 @@ def section_of(part: type[Part]) -> type[PartSection]:
     return _sections[part]
 
 
-def choice(role: type, *, unnamed: str, optional: bool = False) -> Any:
+def choice(role: type, *, unnamed: str, optional: bool = False) -> object:
     """The type of a section that may stand for every part of a role, or for one's own.
 
     Args:
@@ -122,7 +122,7 @@ def choice(role: type, *, unnamed: str, optional: bool = False) -> Any:
     if len(sections) > 1:
         known = Annotated[Union[tuple(sections)], SectionField(discriminator=key)]  # noqa: UP007
 
-    def kind(value: Any) -> str:
+    def kind(value: object) -> str:
         name = value.get(key) if isinstance(value, dict) else getattr(value, key, None)
         return "own" if is_own(name) else "known"
 
@@ -140,7 +140,7 @@ def _own_section(key: str) -> type[PartSection]:
     return create_model(f"Own_{key}", __base__=OwnSection, __module__=__name__, **keys)
 
 
-def _type_of(annotation: Any, default: Any) -> Any:
+def _type_of(annotation: Any, default: Any) -> object:
     """The type in a section of what a part has under this annotation."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if isinstance(annotation, type) and known_parts(annotation):
@@ -158,7 +158,7 @@ def _type_of(annotation: Any, default: Any) -> Any:
     return annotation
 
 
-def _default_of(field: "Field[Any]") -> Any:
+def _default_of(field: "Field[object]") -> object:
     """The default of the section's key for a field of a part; `...` if it must be given."""
     default = field.default if field.default_factory is MISSING else field.default_factory()
     if default is MISSING or field.metadata.get("required"):
@@ -169,7 +169,7 @@ def _default_of(field: "Field[Any]") -> Any:
     return section_of(kind)(**{key: getattr(default, key) for key in annotations_of(kind)})
 
 
-def _built(value: Any, key: str) -> Any:
+def _built(value: object, key: str) -> object:
     if isinstance(value, PartSection):
         return value.build(key)
     return tuple(_built(each, key) for each in value) if isinstance(value, tuple) else value

@@ -2,9 +2,10 @@
 
 import difflib
 from collections.abc import Iterator
-from typing import Any, Literal, get_args, get_origin
+from typing import Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from diffusion4k.support.text_files import shortened
 
@@ -33,6 +34,7 @@ _ALLOWED = {
 }
 """Pydantic's kinds of problems that it says in other words than ours."""
 
+_ABSENT = object()
 
 _ELSEWHERE = {
     **dict.fromkeys(("lr", "learn_rate"), "learning_rate"),
@@ -46,14 +48,14 @@ _ELSEWHERE = {
 """Names of keys in other programs, and ours."""
 
 
-def describe_problems(error: ValidationError, model: type[BaseModel], content: Any) -> str:
+def describe_problems(error: ValidationError, model: type[BaseModel], content: object) -> str:
     """All problems with `content`, joined by semicolons."""
     return "; ".join(list_problems(error, model, content))
 
 
-def list_problems(error: ValidationError, model: type[BaseModel], content: Any) -> list[str]:
+def list_problems(error: ValidationError, model: type[BaseModel], content: object) -> list[str]:
     """Each `key: found ..., allowed ...`: one for each key, the innermost ones alone."""
-    by_key: dict[str, list[Any]] = {}
+    by_key: dict[str, list[ErrorDetails]] = {}
     sections: dict[str, type[BaseModel]] = {}
     for problem in error.errors():
         key, section = _locate(problem, model, content)
@@ -76,7 +78,9 @@ def known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield from known_keys(section, f"{prefix}{name}.")
 
 
-def _locate(problem: Any, model: type[BaseModel], content: Any) -> tuple[str, type[BaseModel]]:
+def _locate(
+    problem: ErrorDetails, model: type[BaseModel], content: object
+) -> tuple[str, type[BaseModel]]:
     """The key as the file has it, and the section that holds it.
 
     Pydantic's location also tells which of several types was tried: no key of the file.
@@ -84,8 +88,9 @@ def _locate(problem: Any, model: type[BaseModel], content: Any) -> tuple[str, ty
     keys: list[str] = []
     section, choices = model, [model]
     for part in problem["loc"]:
-        if _holds(content, part):
-            content = content[part]
+        held = _held(content, part)
+        if held is not _ABSENT:
+            content = held
             section = choices[0] if choices else section
             keys.append(str(part))
             if field := section.model_fields.get(str(part)):
@@ -93,19 +98,21 @@ def _locate(problem: Any, model: type[BaseModel], content: Any) -> tuple[str, ty
         elif chosen := [choice for choice in choices if part in _tags(choice)]:
             choices = chosen
     if _is_absent(problem):
-        keys.append(problem["loc"][-1])
+        keys.append(str(problem["loc"][-1]))
     if problem["type"].startswith("union_tag"):
         keys.append(problem["ctx"]["discriminator"].strip("'"))
     return ".".join(keys), section
 
 
-def _holds(content: Any, part: int | str) -> bool:
+def _held(content: object, part: int | str) -> object:
+    """What stands in a list or mapping at a number or key; `_ABSENT` if nothing does."""
     if isinstance(content, list | tuple):
-        return part in range(len(content))
-    return isinstance(content, dict) and part in content
+        is_there = isinstance(part, int) and part in range(len(content))
+        return content[int(part)] if is_there else _ABSENT
+    return content.get(part, _ABSENT) if isinstance(content, dict) else _ABSENT
 
 
-def _is_absent(problem: Any) -> bool:
+def _is_absent(problem: ErrorDetails) -> bool:
     """Whether it is a key that is missing, not an item of a list."""
     return problem["type"] == "missing" and isinstance(problem["loc"][-1], str)
 
@@ -122,7 +129,7 @@ def _unknown(key: str, section: type[BaseModel], model: type[BaseModel]) -> str:
     return f"{key}: unknown key (allowed: {', '.join(siblings)})"
 
 
-def _wrong(key: str, problems: list[Any]) -> str:
+def _wrong(key: str, problems: list[ErrorDetails]) -> str:
     """What one value is refused for: of several types that it may have, by each of them."""
     first = problems[0]
     if _is_absent(first) or first["type"] == "union_tag_not_found":
@@ -138,11 +145,11 @@ def _wrong(key: str, problems: list[Any]) -> str:
     return f"{key}: found {found}, allowed {', or '.join(map(str, words))}"
 
 
-def allowed(problem: Any) -> str | None:
+def allowed(problem: ErrorDetails) -> str | None:
     """Words for the values that pydantic would take; None: it is a rule that says more."""
     kind, message = problem["type"], str(problem["msg"])
     if kind == "missing":
-        return f"{problem['loc'][-1] + 1} values"
+        return f"{int(problem['loc'][-1]) + 1} values"
     if kind in _ALLOWED:
         words = _ALLOWED[kind].format(**problem.get("ctx", {}))
         # Of a union whose other half is what one writes oneself: see `part_section`.
@@ -151,13 +158,13 @@ def allowed(problem: Any) -> str | None:
     return message.removeprefix(_SHOULD) if message.startswith(_SHOULD) else None
 
 
-def _sections(annotation: Any) -> list[type[BaseModel]]:
+def _sections(annotation: object) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [section for part in get_args(annotation) for section in _sections(part)]
 
 
-def _tags(section: type[BaseModel]) -> list[Any]:
+def _tags(section: type[BaseModel]) -> list[object]:
     """Names by which a section can be chosen."""
     return [
         name

@@ -4,9 +4,9 @@ Unknown keys are refused. `a.b=value` on the command line overrides a key, `valu
 that `objective={name: flow-matching}` replaces a whole section.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -40,7 +40,7 @@ def read_partly(
     overrides: list[str] | None,
     kind: type[AnyConfig],
     *,
-    instead: Mapping[str, Callable[[Any], Any]] | None = None,
+    instead: Mapping[str, Callable[[object], object]] | None = None,
 ) -> tuple[AnyConfig | None, list[str], set[str]]:
     """As `read_config`, but problems are returned, with the outermost keys that they concern.
 
@@ -72,7 +72,7 @@ def top_keys(path: Path) -> set[str]:
     return set(_content(path, None))
 
 
-def _content(path: Path, overrides: list[str] | None) -> dict[str, Any]:
+def _content(path: Path, overrides: list[str] | None) -> dict[str, object]:
     check_plain(path)
     try:
         with path.open("rb") as file:
@@ -92,7 +92,7 @@ def _content(path: Path, overrides: list[str] | None) -> dict[str, Any]:
     return content
 
 
-def _parse(text: str, origin: str) -> Any:
+def _parse(text: str, origin: str) -> object:
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -126,7 +126,7 @@ def _parts(entry: yaml.Node | tuple[yaml.Node, yaml.Node]) -> tuple[yaml.Node, .
     return entry if isinstance(entry, tuple) else (entry,)
 
 
-def _check_texts(value: Any) -> None:
+def _check_texts(value: object) -> None:
     if isinstance(value, str) and any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value):
         raise yaml.YAMLError(f"{shortened(value)} holds a character that is not text")
     if isinstance(value, Mapping):
@@ -136,7 +136,7 @@ def _check_texts(value: Any) -> None:
             _check_texts(each)
 
 
-def _apply(content: dict[str, Any], override: str) -> None:
+def _apply(content: dict[str, object], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise UsageError(
@@ -144,18 +144,21 @@ def _apply(content: dict[str, Any], override: str) -> None:
         )
     *sections, name = key.split(".")
     for section in sections:
-        if content.get(section) is None:
-            content[section] = {}
-        content = content[section]
-        if not isinstance(content, dict):
+        inner = content.get(section)
+        if inner is None:
+            inner = content[section] = {}
+        if not isinstance(inner, dict):
             raise UsageError(f"override {shortened(override)}: {section} is not a section")
+        content = inner
     content[name] = _parse(value, f"override {shortened(override)}")
 
 
 class _Loader(yaml.SafeLoader):
     """Refuses a key given twice, which YAML would silently let win."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(
+        self, node: yaml.MappingNode, deep: bool = False
+    ) -> dict[Hashable, object]:
         seen = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):

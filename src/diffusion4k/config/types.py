@@ -1,8 +1,9 @@
 """What values of a configuration can be."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -39,8 +40,10 @@ __all__ = [
     "square",
 ]
 
+Numbers = TypeVar("Numbers", bound=Iterable[float])
 
-def _not_bool(value: Any) -> Any:
+
+def _not_bool(value: object) -> object:
     if isinstance(value, bool):
         raise PydanticCustomError("float_type", "Input should be a valid number")
     return value
@@ -56,7 +59,7 @@ def _whole_patches(value: int) -> int:
     return value
 
 
-def _named_folder(value: Any) -> Any:
+def _named_folder(value: object) -> object:
     if value == "" or (
         isinstance(value, str) and Path(value).exists() and not Path(value).is_dir()
     ):
@@ -64,7 +67,7 @@ def _named_folder(value: Any) -> Any:
     return value
 
 
-def square(value: Any) -> Any:
+def square(value: object) -> object:
     """A whole number as two: a side as width and height."""
     return (value, value) if isinstance(value, int) else value
 
@@ -85,7 +88,7 @@ def matching(pattern: str, words: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _some_above_zero(value: Any) -> Any:
+def _some_above_zero(value: Numbers) -> Numbers:
     if not any(value):
         raise PydanticCustomError("weights", "found only zeros, allowed at least one above 0")
     return value

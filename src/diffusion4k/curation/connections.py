@@ -13,7 +13,7 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import IO, Any
 
 __all__ = ["RefusedError", "opened"]
 
@@ -68,13 +68,13 @@ class _Handler(urllib.request.AbstractHTTPHandler):
         super().__init__()
         self._made, self._internal = made, internal
 
-    def http_open(self, request: urllib.request.Request) -> Any:
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
         return self._open(http.client.HTTPConnection, request)
 
-    def https_open(self, request: urllib.request.Request) -> Any:
+    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
         return self._open(http.client.HTTPSConnection, request)
 
-    def _open(self, kind: Any, request: urllib.request.Request) -> Any:
+    def _open(self, kind: Any, request: urllib.request.Request) -> http.client.HTTPResponse:
         by_proxy = request.has_proxy() or getattr(request, "_tunnel_host", None)
         made, check = self._made, not (self._internal or by_proxy)
 
@@ -90,7 +90,13 @@ class _Handler(urllib.request.AbstractHTTPHandler):
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
-        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
     ) -> urllib.request.Request | None:
         if not newurl.lower().startswith(("http://", "https://")):
             raise RefusedError(f"HTTP {code}: leads to {newurl[:200]}, which is not an http(s) URL")
@@ -98,7 +104,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _check(address: str) -> None:
-    found: Any = ipaddress.ip_address(address.partition("%")[0])
+    found = ipaddress.ip_address(address.partition("%")[0])
     found = getattr(found, "ipv4_mapped", None) or found
     if not found.is_global or found.is_multicast:
         raise RefusedError(

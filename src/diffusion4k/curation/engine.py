@@ -11,13 +11,14 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from diffusion4k.errors import Diffusion4kError, one_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from daft import DataFrame
+    from daft import DataFrame, Series
 
 __all__ = [
     *("Row", "as_frame", "batches_of", "calls_ended", "interrupts_noted", "joined", "load_daft"),
@@ -30,7 +31,7 @@ _ROWS_PER_TASK = 256
 """What a worker of a cluster takes at a time; lost if it dies."""
 
 
-def load_daft() -> Any:
+def load_daft() -> ModuleType:
     """The module `daft`, which tells nobody of its use and draws no bars.
 
     Raises:
@@ -103,7 +104,7 @@ def mapped(
         {name: daft.DataType.from_arrow_type(kind) for name, kind in outputs.items()}
     )
 
-    def on_series(series: Any) -> list[Row]:
+    def on_series(series: "Series") -> list[Row]:
         return _called(function, series)
 
     decorate = daft.func.batch(return_dtype=kind, unnest=True, batch_size=batch, use_process=False)
@@ -204,7 +205,7 @@ class _Calls:
 _CALLS = _Calls()
 
 
-def _called(function: Callable[[list[Row]], list[Row]], series: Any) -> list[Row]:
+def _called(function: Callable[[list[Row]], list[Row]], series: "Series") -> list[Row]:
     with _CALLS:
         # Nothing after the end is read.
         return [{}] * len(series) if _CALLS.stopping else function(series.to_pylist())

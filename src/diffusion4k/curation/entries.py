@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -80,7 +79,7 @@ def write_entries(entries: Iterable[CurationEntry], folder: Path) -> int:
             return count
 
 
-def _rows(entries: Iterable[CurationEntry]) -> Iterator[dict[str, Any]]:
+def _rows(entries: Iterable[CurationEntry]) -> Iterator[dict[str, object]]:
     names = UniqueNames()
     for index, entry in enumerate(entries):
         row = {field: getattr(entry, field) for field in LOCATION}

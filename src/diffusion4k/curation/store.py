@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -49,7 +49,7 @@ class Store:
     """
 
     def __init__(
-        self, work: Path, name: str, columns: Mapping[str, pa.DataType], settings: Any
+        self, work: Path, name: str, columns: Mapping[str, pa.DataType], settings: object
     ) -> None:
         self._schema = pa.schema([("key", pa.string()), *columns.items(), ("problem", pa.string())])
         text = json.dumps([str(self._schema), settings], sort_keys=True, default=str)

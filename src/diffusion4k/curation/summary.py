@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from diffusion4k.curation.engine import Row
 from diffusion4k.curation.files import COUNTS, EVAL, SPLITS, TRAIN
@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 __all__ = ["Summary"]
 
 _SHOWN = 3  # reasons of a step in the table
+
+
+class CountedStep(TypedDict):
+    """What a step left of the candidates and dropped; why, the most frequent reason first."""
+
+    step: str
+    kept: int
+    dropped: int
+    reasons: dict[str, int]
 
 
 class Summary:
@@ -46,9 +55,15 @@ class Summary:
         """Pictures published."""
         return sum(self._splits.values())
 
-    def counts(self) -> dict[str, Any]:
+    def counts(self) -> dict[str, object]:
         """What `counts.json` holds."""
-        left, steps = self.candidates, []
+        splits = {split: self._splits[split] for split in SPLITS}
+        return {"candidates": self.candidates, "steps": self.steps(), **splits}
+
+    def steps(self) -> list[CountedStep]:
+        """What each step has kept and dropped, and for which reasons."""
+        left = self.candidates
+        steps: list[CountedStep] = []
         for step in self._steps:
             reasons = {
                 why: number for (by, why), number in self._reasons.most_common() if by == step
@@ -62,8 +77,7 @@ class Summary:
                     "reasons": dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
                 }
             )
-        splits = {split: self._splits[split] for split in SPLITS}
-        return {"candidates": self.candidates, "steps": steps, **splits}
+        return steps
 
     def write(self, folder: Path) -> None:
         """Write `counts.json`."""
@@ -75,8 +89,7 @@ class Summary:
         """Step, kept, dropped and the most frequent reasons."""
         from rich.table import Table
 
-        counts = self.counts()
-        train, held_out = counts[TRAIN], counts[EVAL]
+        train, held_out = self._splits[TRAIN], self._splits[EVAL]
         title = (
             f"{counted(self.candidates, 'candidate')}: {train} to train on, {held_out} to "
             "evaluate on"
@@ -85,7 +98,7 @@ class Summary:
         for heading in ("kept", "dropped"):
             table.add_column(heading, justify="right")
         table.add_column("most frequent reasons")
-        for step in counts["steps"]:
+        for step in self.steps():
             reasons = list(step["reasons"].items())
             shown = [f"{why} ({number})" for why, number in reasons[:_SHOWN]]
             shown += [f"{len(reasons) - _SHOWN} more"] if len(reasons) > _SHOWN else []

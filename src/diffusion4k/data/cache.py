@@ -115,7 +115,7 @@ def build_cache(
     settings = CacheSettings(
         model, family, resolution, flip, dtype, longest, posterior, enlarge, enlargement
     )
-    place = usable_device(device)
+    encoding_device = usable_device(device)
     shards = cache / SHARDS
     busy = "another process is building this cache: wait for it, or choose another folder"
     bar = progress and team.is_main
@@ -139,8 +139,8 @@ def build_cache(
             if entry.text not in before or plan.missing_latents(entry, before)
         }
         team.wait()  # Nobody writes before all have seen what is there.
-        encode_texts(plan, shards, place, shard_bytes, bar, team)
-        skipped = encode_photos(plan, shards, place, shard_bytes, bar, skip_bad, team)
+        encode_texts(plan, shards, encoding_device, shard_bytes, bar, team)
+        skipped = encode_photos(plan, shards, encoding_device, shard_bytes, bar, skip_bad, team)
         team.wait()
         after = Shards(shards)
         absent = sum(bool(plan.missing_latents(entry, after)) for entry in plan.entries)

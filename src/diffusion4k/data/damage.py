@@ -29,21 +29,21 @@ def _pixel_data(content: bytes, image_format: str) -> Iterator[tuple[int, int]]:
 
 
 def _webp_chunks(content: bytes) -> Iterator[tuple[int, int]]:
-    place = 12
-    while place + 8 <= len(content):
-        kind, size = struct.unpack_from("<4sI", content, place)
+    offset = 12
+    while offset + 8 <= len(content):
+        kind, size = struct.unpack_from("<4sI", content, offset)
         if kind in (b"VP8 ", b"VP8L", b"ALPH", b"ANMF"):
-            yield place + 8, place + 8 + size
-        place += 8 + size + size % 2
+            yield offset + 8, offset + 8 + size
+        offset += 8 + size + size % 2
 
 
 def _avif_boxes(content: bytes) -> Iterator[tuple[int, int]]:
-    place = 0
-    while place + 8 <= len(content):
-        size, kind = struct.unpack_from(">I4s", content, place)
-        if size == 1 and place + 16 <= len(content):
-            size = struct.unpack_from(">Q", content, place + 8)[0]
-        size = size or len(content) - place
+    offset = 0
+    while offset + 8 <= len(content):
+        size, kind = struct.unpack_from(">I4s", content, offset)
+        if size == 1 and offset + 16 <= len(content):
+            size = struct.unpack_from(">Q", content, offset + 8)[0]
+        size = size or len(content) - offset
         if kind == b"mdat":
-            yield place, place + size
-        place += max(size, 8)
+            yield offset, offset + size
+        offset += max(size, 8)

@@ -5,12 +5,10 @@ plays that part when it is reduced, goes through the autoencoder, as the picture
 enlarged again. How training uses the pair: see `training.stage`.
 """
 
-from typing import Any
-
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffusion4k.data.pixels import normalised, rounded
 from diffusion4k.families.base import Family
@@ -18,13 +16,15 @@ from diffusion4k.families.base import Family
 __all__ = ["enlarged_draft", "with_draft"]
 
 
-def with_draft(family: Family, autoencoder: Any, images: Tensor, enlargement: int) -> Tensor:
+def with_draft(family: Family, autoencoder: nn.Module, images: Tensor, enlargement: int) -> Tensor:
     """Normalised latents of images `(B, 3, H, W)` and of their drafts, `(B, 2C, h, w)`."""
     drafts = enlarged_draft(family, autoencoder, images, enlargement)
     return torch.cat([family.encode_images(autoencoder, each) for each in (images, drafts)], dim=1)
 
 
-def enlarged_draft(family: Family, autoencoder: Any, images: Tensor, enlargement: int) -> Tensor:
+def enlarged_draft(
+    family: Family, autoencoder: nn.Module, images: Tensor, enlargement: int
+) -> Tensor:
     """Images `(B, 3, H, W)` in [-1, 1], reduced, encoded, decoded and enlarged to their size.
 
     Resized by Lanczos and rounded to 8 bits, as between the stages of sampling. Reduced sides are

@@ -6,10 +6,9 @@ so that a build that was killed and started again gives the same bytes as one th
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffusion4k.data.images import open_rgb
 from diffusion4k.data.pixels import to_tensor
@@ -77,7 +76,7 @@ def encode_photos(
     mine = team.share(entry.latents for entry in plan.entries)
     missing = [e for e in plan.entries if e.latents in mine and plan.missing_latents(e, stored)]
     pictures = prefetch(lambda entry: _decoded(entry, settings), missing, workers=1)
-    autoencoder: Any = None
+    autoencoder: nn.Module | None = None
     done: set[str] = set()
     problems = []
     with (

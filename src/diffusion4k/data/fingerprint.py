@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families import Family
@@ -52,7 +51,7 @@ class FileHashes(RememberedHashes):
     def __init__(self, memory: Path) -> None:
         self._memory = memory
         self._known = _read_memory(memory)
-        self._used: dict[str, list[Any]] = {}
+        self._used: dict[str, list[object]] = {}
 
     def _find(self, path: Path, stamp: Stamp) -> str | None:
         known = self._known.get(str(path))
@@ -84,7 +83,7 @@ def text_encoders_fingerprint(
         for name in model_index(model)
         if name.startswith(("text_encoder", "tokenizer")) and has_component(model, name)
     )
-    content: dict[str, Any] = {
+    content: dict[str, object] = {
         part: _component(component_folder(model, part), hashes) for part in parts
     }
     config = model / "transformer" / "config.json"
@@ -143,7 +142,7 @@ def latents_key(
     )
 
 
-def _component(folder: Path, hashes: FileHashes) -> dict[str, Any]:
+def _component(folder: Path, hashes: FileHashes) -> dict[str, object]:
     if not folder.is_dir():
         raise Diffusion4kError(f"{folder}: no such folder: the model folder is incomplete")
     return {
@@ -155,11 +154,11 @@ def _component(folder: Path, hashes: FileHashes) -> dict[str, Any]:
     }
 
 
-def _without_notes(config: dict[str, Any]) -> dict[str, Any]:
+def _without_notes(config: dict[str, object]) -> dict[str, object]:
     return {key: value for key, value in config.items() if key not in _NOTES}
 
 
-def _read_memory(path: Path) -> dict[str, list[Any]]:
+def _read_memory(path: Path) -> dict[str, list[object]]:
     try:
         known = json_of(path.read_bytes())
     except (OSError, ValueError):
@@ -167,5 +166,5 @@ def _read_memory(path: Path) -> dict[str, list[Any]]:
     return known if isinstance(known, dict) else {}
 
 
-def _hash(content: Any) -> str:
+def _hash(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

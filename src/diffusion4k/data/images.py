@@ -266,10 +266,10 @@ def _decoded(image: Image.Image, file: BinaryIO) -> Image.Image:
     if pixels is not None:
         return Image.fromarray(pixels)
     if image.format in ("WEBP", "AVIF"):
-        place = file.tell()
+        offset = file.tell()
         file.seek(0)
         check_finished(file.read(_most_bytes(image)), image.format)
-        file.seek(place)
+        file.seek(offset)
     size = image.size
     image.load()
     if image.size != size:
@@ -282,10 +282,10 @@ def _jpeg_pixels(image: Image.Image, file: BinaryIO) -> NDArray[np.uint8] | None
     """Pixels of a JPEG as stored, in the size to which it was drafted; None of other images."""
     if image.format not in ("JPEG", "MPO"):
         return None
-    place = file.tell()
+    offset = file.tell()
     file.seek(0)
     content = file.read(_most_bytes(image))
-    file.seek(place)
+    file.seek(offset)
     return decode_jpeg(content, image.mode, image.size)
 
 

@@ -16,7 +16,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
@@ -70,7 +70,7 @@ class Index:
             Diffusion4kError: there is none, or it is of another version or damaged.
         """
         content = _read(folder / INDEX)
-        self.settings: dict[str, Any] = content.settings.model_dump(exclude_unset=True)
+        self.settings = content.settings
         self.shards: list[tuple[str, int]] = content.shards
         self._latents, self._parts = content.latents, content.conditioning
         samples, captions, names = content.tables
@@ -110,7 +110,7 @@ class Index:
         places = {name: self._location(row[name], kind) for name, kind in self._parts.items()}
         return {name: place for name, place in places.items() if place}
 
-    def _location(self, place: Any, kind: "_Kind") -> Location | None:
+    def _location(self, place: np.void, kind: "_Kind") -> Location | None:
         number, offset = int(place["shard"]), int(place["offset"])
         if number == _ABSENT:
             return None
@@ -129,7 +129,7 @@ def write_index(
     samples: Sequence[SampleKeys],
     *,
     empty: str,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, object],
 ) -> None:
     """Write the index of `samples`, whose tensors are in `shards`; `empty` is the empty caption."""
     texts = {empty: 0}
@@ -140,11 +140,11 @@ def write_index(
     files = [(name, size) for name, size in shards.files if name in used]
     numbers = {name: number for number, (name, _) in enumerate(files)}
 
-    def place(location: Location) -> tuple[Any, ...]:
+    def place(location: Location) -> tuple[object, ...]:
         shape = (*location.shape, *(0,) * (_DIMENSIONS - len(location.shape)))
         return numbers[location.shard], location.checksum, location.offset, shape
 
-    def kind(location: Location) -> dict[str, Any]:
+    def kind(location: Location) -> dict[str, object]:
         return {"dtype": location.dtype, "dimensions": len(location.shape)}
 
     parts = shards.locate(empty)
@@ -221,7 +221,7 @@ class _Kind(BaseModel):
     dimensions: Annotated[int, Field(strict=True, ge=0, le=_DIMENSIONS)]
 
 
-class _Settings(BaseModel, extra="allow", protected_namespaces=()):
+class IndexSettings(BaseModel, extra="allow", protected_namespaces=()):
     """What the reader of a cache needs of its settings."""
 
     resolution: Count
@@ -233,13 +233,14 @@ class _Settings(BaseModel, extra="allow", protected_namespaces=()):
     fingerprints: dict[str, str]
     longest: float | None = None
     posterior: bool = False
+    enlarge: bool = True
     enlargement: Count | None = None
 
 
 class _Content(BaseModel):
     """`index.json`, which may come from a network: no name in it leads out of the cache."""
 
-    settings: _Settings
+    settings: IndexSettings
     shards: list[tuple[FileName, Size]]
     latents: _Kind
     conditioning: dict[str, _Kind]

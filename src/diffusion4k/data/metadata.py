@@ -8,10 +8,9 @@ by those who rewrite the file and ignored by all others.
 
 import json
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from diffusion4k.data.problems import Problem
 from diffusion4k.support.files import write_text
@@ -31,7 +30,7 @@ class Row:
     file_name: str
     text: str
     """The caption without blanks around it; empty if there is none."""
-    values: dict[str, Any]
+    values: dict[str, object]
     """The whole object."""
 
 
@@ -52,7 +51,7 @@ def read_rows(metadata: Path) -> Iterator[Row | Problem]:
         yield row
 
 
-def write_rows(metadata: Path, rows: Iterable[dict[str, Any]]) -> None:
+def write_rows(metadata: Path, rows: Iterable[Mapping[str, object]]) -> None:
     """Write the file, wholly or not at all."""
     write_text(metadata, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
@@ -80,8 +79,9 @@ def _parse(line: bytes, where: str) -> Row | Problem:
     return row_from(values, where)
 
 
-def row_from(values: dict[str, Any], where: str) -> Row | Problem:
+def row_from(values: dict[str, object], where: str) -> Row | Problem:
     """The row that an object of file name and caption stands for, or what is wrong with it."""
+    texts = {"text": ""}
     for key, kind in (("file_name", "metadata"), ("text", "caption-missing")):
         value = values.get(key)
         if key == "text" and value is None:
@@ -91,11 +91,12 @@ def row_from(values: dict[str, Any], where: str) -> Row | Problem:
             return Problem(where, f'"{key}": found {found}, allowed is a string', kind)
         if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
             return Problem(where, f'"{key}" holds a character that is not text', "encoding")
-    file_name = values["file_name"]
+        texts[key] = value
+    file_name = texts["file_name"]
     if not file_name.strip():
         return Problem(where, '"file_name" is empty: name the photograph', "metadata")
     parts = posixpath.normpath(file_name).split("/")
     if posixpath.isabs(file_name) or ".." in parts:
         reason = f"{file_name} leads out of the folder: give a path inside it"
         return Problem(where, reason, "path")
-    return Row(where, file_name, (values.get("text") or "").strip(), values)
+    return Row(where, file_name, texts["text"].strip(), values)

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffusion4k.data.buckets import cover_size, nearest_bucket, sizes_for
 from diffusion4k.data.draft import with_draft
@@ -67,7 +66,7 @@ class CacheSettings:
                 "are stored"
             )
 
-    def encode(self, autoencoder: Any, images: Tensor) -> Tensor:
+    def encode(self, autoencoder: nn.Module, images: Tensor) -> Tensor:
         """What is stored of images `(B, 3, H, W)`.
 
         These are latents, or their mean and deviation, or theirs and the enlarged draft's.

@@ -1,10 +1,8 @@
 """Reading a cache: latents and conditioning of each photograph, memory-mapped."""
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -14,7 +12,7 @@ from diffusion4k.data.fingerprint import (
     autoencoder_fingerprint,
     text_encoders_fingerprint,
 )
-from diffusion4k.data.index import Index
+from diffusion4k.data.index import Index, IndexSettings
 from diffusion4k.data.remote import SHARDS, LocalFiles, RemoteFiles, is_remote
 from diffusion4k.data.shards import Location, ShardReader
 from diffusion4k.errors import Diffusion4kError
@@ -60,18 +58,18 @@ class LatentCache:
         files = RemoteFiles(str(cache)) if is_remote(cache) else LocalFiles(Path(cache))
         self._index = Index(files.index_folder())
         settings = self._index.settings
-        self.resolution: int = settings["resolution"]
-        self.longest: float | None = settings.get("longest")
-        self.posterior: bool = settings.get("posterior", False)
+        self.resolution: int = settings.resolution
+        self.longest: float | None = settings.longest
+        self.posterior: bool = settings.posterior
         """Whether latents have twice the channels: mean and deviation, from which to draw."""
-        self.enlargement: int | None = settings.get("enlargement")
+        self.enlargement: int | None = settings.enlargement
         """With it, latents have twice the channels: the photograph's and the enlarged draft's."""
-        self.dtype: str = settings["dtype"]
-        self.family: str = settings["family"]
-        self.factor: int = settings["factor"]
-        self.model: str = settings["model"]
-        self.flip: bool = settings["flip"]
-        self.fingerprints: dict[str, str] = settings["fingerprints"]
+        self.dtype: str = settings.dtype
+        self.family: str = settings.family
+        self.factor: int = settings.factor
+        self.model: str = settings.model
+        self.flip: bool = settings.flip
+        self.fingerprints: dict[str, str] = settings.fingerprints
         self._shards = ShardReader(files.shard)
         files.check(self._index.shards)
 
@@ -185,7 +183,7 @@ class LatentCache:
 def stored_dtype(folder: Path) -> str:
     """Type of the cache in a folder, or `float16` where there is none yet."""
     try:
-        return str(Index(folder).settings["dtype"])
+        return Index(folder).settings.dtype
     except Diffusion4kError:
         return "float16"
 
@@ -213,9 +211,9 @@ def refuse_other_build(
         settings = Index(folder).settings
     except Diffusion4kError:
         return
-    if dtype and settings["dtype"] != dtype:
+    if dtype and settings.dtype != dtype:
         raise Diffusion4kError(
-            f"{folder}: dtype of this cache: found {settings['dtype']}, expected {dtype}: leave "
+            f"{folder}: dtype of this cache: found {settings.dtype}, expected {dtype}: leave "
             "out cache_dtype to use it as it is, or give another cache folder"
         )
     _require(
@@ -233,7 +231,7 @@ def refuse_other_build(
 
 def _require(
     path: str | Path,
-    settings: Mapping[str, Any],
+    settings: IndexSettings,
     *,
     model: Path,
     family: Family,
@@ -244,15 +242,15 @@ def _require(
     enlargement: int | None,
 ) -> None:
     hashes = FileHashes(Path(path) / HASHES)
-    fingerprints = settings["fingerprints"]
+    fingerprints = settings.fingerprints
     for what, found, expected in (
-        ("family", settings["family"], family.name),
-        ("factor", settings["factor"], family.factor),
-        ("resolution", settings["resolution"], resolution),
-        ("greatest aspect of buckets", settings.get("longest"), longest),
-        ("posterior", _drawn(settings.get("posterior")), _drawn(posterior)),
-        ("enlarge", settings.get("enlarge", True), enlarge),
-        ("enlargement of the stage", settings.get("enlargement"), enlargement),
+        ("family", settings.family, family.name),
+        ("factor", settings.factor, family.factor),
+        ("resolution", settings.resolution, resolution),
+        ("greatest aspect of buckets", settings.longest, longest),
+        ("posterior", _drawn(settings.posterior), _drawn(posterior)),
+        ("enlarge", settings.enlarge, enlarge),
+        ("enlargement of the stage", settings.enlargement, enlargement),
         (
             "text encoders",
             fingerprints["text_encoders"],
@@ -268,5 +266,5 @@ def _require(
             )
 
 
-def _drawn(posterior: bool | None) -> str:
+def _drawn(posterior: bool) -> str:
     return "sample" if posterior else "mean"

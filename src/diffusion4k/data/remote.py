@@ -8,11 +8,14 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from diffusion4k.data.index import INDEX, table_names
 from diffusion4k.errors import Diffusion4kError, first_line
 from diffusion4k.support.files import atomic_path
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 __all__ = ["SHARDS", "LocalFiles", "RemoteFiles", "is_remote"]
 
@@ -101,7 +104,7 @@ class RemoteFiles:
         return path
 
 
-def _system(address: str) -> tuple[Any, str]:
+def _system(address: str) -> "tuple[AbstractFileSystem, str]":
     try:
         import fsspec
 

@@ -197,9 +197,9 @@ def remove_leftovers(folder: Path) -> None:
 
 def remove_unused(folder: Path, keys: Iterable[str]) -> None:
     """Remove the shards that hold none of `keys`."""
-    wanted = set(keys)
+    requested = set(keys)
     for path in _shards(folder):
-        if wanted.isdisjoint(_entries(path)):
+        if requested.isdisjoint(_entries(path)):
             path.unlink()
 
 

@@ -11,7 +11,6 @@ import posixpath
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from diffusion4k.support.text_files import json_of, text_of
 
@@ -125,7 +124,7 @@ def text_from(
     return (text.strip() or None) if as_written else _clean(text)
 
 
-def caption_in(row: dict[str, Any], keys: Sequence[str]) -> str | None:
+def caption_in(row: dict[str, object], keys: Sequence[str]) -> str | None:
     """The first of `keys` that holds text, in one line.
 
     Raises:
@@ -134,7 +133,7 @@ def caption_in(row: dict[str, Any], keys: Sequence[str]) -> str | None:
     return _clean(_first(row, keys) or "")
 
 
-def _first(row: dict[str, Any], keys: Sequence[str]) -> str | None:
+def _first(row: dict[str, object], keys: Sequence[str]) -> str | None:
     for key in keys:
         value = row.get(key)
         if value is not None and not isinstance(value, str):
@@ -150,7 +149,7 @@ def _clean(text: str) -> str | None:
     return " ".join(text.split()) or None
 
 
-def object_from(content: bytes) -> dict[str, Any]:
+def object_from(content: bytes) -> dict[str, object]:
     """The JSON object that a file or a line holds.
 
     Raises:

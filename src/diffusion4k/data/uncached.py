@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -59,7 +58,7 @@ class UncachedLatents:
         self._located = Shards(folder / SHARDS)
         self._shards = ShardReader(lambda name: folder / SHARDS / name)
         self._device = torch.device(device)
-        self._autoencoder: Any = settings.family.load_autoencoder(
+        self._autoencoder = settings.family.load_autoencoder(
             settings.model, dtype=torch.float32
         ).to(self._device)
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="decode")

@@ -36,18 +36,18 @@ def without_metadata(content: bytes) -> bytes | None:
 
 
 def _png_chunks(content: bytes) -> Iterator[bytes]:
-    place = len(_PNG)
-    while place + 12 <= len(content):
-        length, kind = struct.unpack_from(">I4s", content, place)
-        end = place + 12 + length
+    offset = len(_PNG)
+    while offset + 12 <= len(content):
+        length, kind = struct.unpack_from(">I4s", content, offset)
+        end = offset + 12 + length
         if end > len(content):
             break
-        chunk = content[place:end]
+        chunk = content[offset:end]
         is_critical = not kind[0] & 0x20
         if is_critical or (kind in _COLOUR_TAGS and _is_sound(chunk)):
             yield chunk
-        place = end
-    yield content[place:]
+        offset = end
+    yield content[offset:]
 
 
 def _is_sound(chunk: bytes) -> bool:
@@ -65,17 +65,17 @@ def _is_sound(chunk: bytes) -> bool:
 
 
 def _jpeg_segments(content: bytes) -> Iterator[bytes]:
-    place = len(_JPEG)
-    while place + 4 <= len(content) and content[place] == 0xFF:
-        marker, length = struct.unpack_from(">xBH", content, place)
+    offset = len(_JPEG)
+    while offset + 4 <= len(content) and content[offset] == 0xFF:
+        marker, length = struct.unpack_from(">xBH", content, offset)
         if marker == _START_OF_SCAN:
             break
-        segment = content[place : place + 2 + length]
+        segment = content[offset : offset + 2 + length]
         is_metadata = 0xE0 <= marker <= 0xEF or marker == _COMMENT
         if not is_metadata or _says_how_pixels_look(marker, segment[4:]):
             yield segment
-        place += 2 + length
-    yield content[place:]
+        offset += 2 + length
+    yield content[offset:]
 
 
 def _says_how_pixels_look(marker: int, data: bytes) -> bool:

@@ -12,12 +12,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Final
 
 from diffusion4k.endpoint.client import EndpointAnswer, chat_body, parse_answer
 from diffusion4k.endpoint.sender import Sender
 from diffusion4k.endpoint.settings import EndpointSettings
 from diffusion4k.errors import one_line
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+    from openai.types import Batch, FileObject
+    from openai.types.chat import ChatCompletionMessageParam as Message
 
 __all__ = [
     "MOST_BYTES",
@@ -35,7 +40,7 @@ MOST_BYTES = 190_000_000
 """Bytes of its file; the rules allow 200 MB."""
 _LABEL = "diffusion4k"
 _LISTED = 1000  # batches looked through by name, newest first
-_PATH = "/v1/chat/completions"
+_PATH: Final = "/v1/chat/completions"
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class BatchResult:
     """Why there is no answer."""
 
 
-def batch_line(settings: EndpointSettings, messages: list[dict[str, Any]], key: str) -> bytes:
+def batch_line(settings: EndpointSettings, messages: "list[Message]", key: str) -> bytes:
     """A chat request as a line of a batch's file."""
     body = chat_body(settings, messages)
     line = {"custom_id": key, "method": "POST", "url": _PATH, "body": body}
@@ -59,7 +64,7 @@ async def create_batch(sender: Sender, file: Path, name: str) -> str:
     """Upload the file and have it worked on; the id of the batch."""
     call = sender.endpoint.call
 
-    async def upload() -> Any:
+    async def upload() -> "FileObject":
         with file.open("rb") as content:
             sent = (f"{name}.jsonl", content, "application/jsonl")
             return await call(lambda client: client.files.create(file=sent, purpose="batch"))
@@ -86,7 +91,7 @@ async def create_batch(sender: Sender, file: Path, name: str) -> str:
 async def find_batch(sender: Sender, name: str) -> str | None:
     """The id of the batch of that name, if the endpoint has one."""
 
-    async def look(client: Any) -> str | None:
+    async def look(client: "AsyncOpenAI") -> str | None:
         seen = 0
         async for batch in client.batches.list(limit=100):
             if (batch.metadata or {}).get(_LABEL) == name:
@@ -99,7 +104,7 @@ async def find_batch(sender: Sender, name: str) -> str | None:
     return await sender.endpoint.call(look)
 
 
-async def results(sender: Sender, batch: Any) -> list[BatchResult]:
+async def results(sender: Sender, batch: "Batch") -> list[BatchResult]:
     """What came of the requests of a batch that has ended; those it never came to are absent."""
     found: list[BatchResult] = []
     for file in (batch.output_file_id, batch.error_file_id):
@@ -109,7 +114,7 @@ async def results(sender: Sender, batch: Any) -> list[BatchResult]:
 
 
 async def _download(sender: Sender, file: str) -> list[BatchResult]:
-    async def read(client: Any) -> list[BatchResult]:
+    async def read(client: "AsyncOpenAI") -> list[BatchResult]:
         content = await client.files.content(file)
         return list(_parsed(sender, content.content))
 

@@ -7,7 +7,10 @@ a request carries pictures, which are for the endpoint that was named and no oth
 
 from collections.abc import AsyncIterator
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from openai import DefaultAsyncHttpxClient
 
 __all__ = ["TooLargeError", "bounded_client"]
 
@@ -21,7 +24,7 @@ class TooLargeError(Exception):
     """An answer with more bytes than any possible one."""
 
 
-def bounded_client() -> Any:
+def bounded_client() -> "DefaultAsyncHttpxClient":
     """An HTTP client for `openai.AsyncOpenAI`, of whichever library that works with."""
     from openai import DefaultAsyncHttpxClient
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from diffusion4k.endpoint import defaults
 from diffusion4k.endpoint.answer_text import clean_text
@@ -18,6 +18,10 @@ from diffusion4k.endpoint.bounded import TooLargeError, bounded_client
 from diffusion4k.endpoint.failures import Passing, classified
 from diffusion4k.endpoint.settings import EndpointSettings
 from diffusion4k.errors import Diffusion4kError, UsageError
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+    from openai.types.chat import ChatCompletionMessageParam as Message
 
 __all__ = ["Endpoint", "EndpointAnswer", "chat_body", "parse_answer"]
 
@@ -86,7 +90,7 @@ class Endpoint:
     ) -> None:
         await self._client.close()
 
-    async def chat(self, messages: list[dict[str, Any]], *, key: str) -> EndpointAnswer:
+    async def chat(self, messages: "list[Message]", *, key: str) -> EndpointAnswer:
         """Ask once.
 
         `key` is sent as Idempotency-Key: an endpoint that honours it bills a question that it gets
@@ -114,7 +118,7 @@ class Endpoint:
         return self.hidden(answer)
 
     async def call(
-        self, request: Callable[[Any], Awaitable[Result]], *, within: float = _LONGEST
+        self, request: Callable[["AsyncOpenAI"], Awaitable[Result]], *, within: float = _LONGEST
     ) -> Result:
         """Whatever else the library can do, with its errors turned into ours.
 
@@ -151,7 +155,15 @@ class Endpoint:
         )
 
 
-def chat_body(settings: EndpointSettings, messages: list[dict[str, Any]]) -> dict[str, Any]:
+class ChatBody(TypedDict):
+    """The body of a chat request."""
+
+    model: str
+    messages: "list[Message]"
+    max_tokens: int
+
+
+def chat_body(settings: EndpointSettings, messages: "list[Message]") -> ChatBody:
     """The body of a chat request."""
     return {
         "model": settings.model,
@@ -160,7 +172,7 @@ def chat_body(settings: EndpointSettings, messages: list[dict[str, Any]]) -> dic
     }
 
 
-def parse_answer(body: Any, request_id: Any) -> EndpointAnswer | None:
+def parse_answer(body: Any, request_id: object) -> EndpointAnswer | None:
     """The answer in a chat completion's JSON, its text cleaned; None if there is none in it."""
     try:
         choice = body["choices"][0]

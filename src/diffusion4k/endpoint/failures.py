@@ -10,12 +10,15 @@ answer was lost.
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 from diffusion4k.endpoint.settings import EndpointSettings
 from diffusion4k.errors import Diffusion4kError, one_line
+
+if TYPE_CHECKING:
+    import openai
 
 __all__ = ["Failure", "NotFound", "Passing", "Unwanted", "classified", "retry_after"]
 
@@ -69,7 +72,7 @@ def classified(
     return Passing(f"{where}: the answer is cut off or not valid JSON", perhaps_billed=True)
 
 
-def retry_after(headers: Any) -> float | None:
+def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds of a `Retry-After` header: a number, or a date; None without one."""
     if value := headers.get("retry-after-ms"):
         with contextlib.suppress(ValueError):
@@ -87,7 +90,9 @@ def retry_after(headers: Any) -> float | None:
         return None
 
 
-def _by_status(error: Any, settings: EndpointSettings, hidden: Callable[[str], str]) -> Exception:
+def _by_status(
+    error: "openai.APIStatusError", settings: EndpointSettings, hidden: Callable[[str], str]
+) -> Exception:
     status, where = error.status_code, settings.url
     message = _message(error).strip()
     detail = f"HTTP {status}{f': {hidden(one_line(message))}' if message else ''}"
@@ -114,7 +119,7 @@ def _by_status(error: Any, settings: EndpointSettings, hidden: Callable[[str], s
     return Diffusion4kError(f"{where}: unexpected answer ({detail}): check the endpoint's address")
 
 
-def _message(error: Any) -> str:
+def _message(error: "openai.APIStatusError") -> str:
     if isinstance(error.body, dict) and isinstance(error.body.get("message"), str):
         return error.body["message"]
     # Some servers send a plain text, some a whole page.

@@ -1,13 +1,16 @@
 """Pictures as a chat message holds them: a JPEG as a `data:` address."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from diffusion4k.data.images import open_rgb
 from diffusion4k.endpoint.settings import ImageSettings
 from diffusion4k.support.data_uri import jpeg_uri
+
+if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletionContentPartImageParam as ImagePart
 
 __all__ = ["image_part", "sent_size"]
 
@@ -18,7 +21,7 @@ def sent_size(width: int, height: int, longest: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def image_part(path: Path, size: tuple[int, int], settings: ImageSettings) -> dict[str, Any]:
+def image_part(path: Path, size: tuple[int, int], settings: ImageSettings) -> "ImagePart":
     """The part of a message that shows the picture, upright, in sRGB, `size` wide and high.
 
     Raises:

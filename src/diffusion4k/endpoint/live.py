@@ -10,13 +10,16 @@ import contextlib
 import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from diffusion4k.endpoint.client import EndpointAnswer
 from diffusion4k.endpoint.failures import Failure, Passing
 from diffusion4k.endpoint.sender import Payment, Sender
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.support.progress import Counter
+
+if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletionMessageParam as Message
 
 __all__ = ["LiveRun", "Task"]
 
@@ -32,7 +35,7 @@ class Task(Protocol):
     reason: str
     """Why there is no usable answer yet."""
 
-    def messages(self) -> list[dict[str, Any]] | None:
+    def messages(self) -> "list[Message] | None":
         """What is asked; None if it cannot be asked, which the task has noted itself."""
 
     def key(self) -> str:

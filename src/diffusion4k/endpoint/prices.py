@@ -50,15 +50,15 @@ def price_of(settings: EndpointSettings) -> Price:
         UsageError: a budget for a model whose price is not known.
     """
     listed = _of_model(_PRICES, settings.model)
-    wanted = (settings.input_price, settings.output_price)
-    if settings.budget is not None and listed is None and None in wanted:
+    given = (settings.input_price, settings.output_price)
+    if settings.budget is not None and listed is None and None in given:
         raise UsageError(
             f"budget {settings.budget}: the price of model {settings.model!r} is not known: give "
             "its input and output price, dollars per million tokens"
         )
     discount = _BATCH if settings.batch else 1.0
     known = [discount * price for price in listed or (0.0, 0.0)]
-    return Price(*(k if w is None else w for w, k in zip(wanted, known, strict=True)))
+    return Price(*(k if w is None else w for w, k in zip(given, known, strict=True)))
 
 
 def image_tokens(model: str, width: int, height: int, detail: str) -> int:

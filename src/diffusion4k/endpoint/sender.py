@@ -16,7 +16,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from diffusion4k.endpoint.client import Endpoint, EndpointAnswer
 from diffusion4k.endpoint.failures import Failure, Passing
@@ -24,6 +24,9 @@ from diffusion4k.endpoint.limits import RateLimits
 from diffusion4k.endpoint.prices import Price
 from diffusion4k.endpoint.spending import Spending
 from diffusion4k.errors import Diffusion4kError
+
+if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletionMessageParam as Message
 
 __all__ = ["BudgetReached", "Payment", "Sender"]
 
@@ -76,21 +79,21 @@ class Sender:
         scale: float = 1.0,
     ) -> None:
         self.endpoint, self.spending, self.price = endpoint, spending, price
-        wanted = endpoint.settings
-        self.limits = RateLimits(wanted.requests_per_minute, wanted.tokens_per_minute)
+        settings = endpoint.settings
+        self.limits = RateLimits(settings.requests_per_minute, settings.tokens_per_minute)
         self.stopping = False
         """Set to have nothing sent again; what is under way comes to its end."""
         self._scale = scale
         self._reserved = 0
-        self._under_way: set[asyncio.Task[Any] | None] = set()
+        self._under_way: set[asyncio.Task[object] | None] = set()
         self._settled = asyncio.Event()
 
-    def is_under_way(self, task: asyncio.Task[Any]) -> bool:
+    def is_under_way(self, task: asyncio.Task[object]) -> bool:
         """Whether a request of this task is with the endpoint, so that it may be billed."""
         return task in self._under_way
 
     async def ask(
-        self, messages: list[dict[str, Any]], *, tokens: int, key: str, record: Record
+        self, messages: "list[Message]", *, tokens: int, key: str, record: Record
     ) -> EndpointAnswer:
         """The answer, after `record(answer, payment)` has stored it.
 
@@ -136,7 +139,7 @@ class Sender:
         return Payment(number, tokens, used, written, self.price.of(used, written))
 
     async def _once(
-        self, messages: list[dict[str, Any]], tokens: int, key: str, record: Record
+        self, messages: "list[Message]", tokens: int, key: str, record: Record
     ) -> EndpointAnswer:
         number = await self._reserve(key, tokens)
         settle: Callable[[int], None] | None = self.spending.strike

@@ -1,24 +1,25 @@
 """Base-model families: the only code that knows what differs between them.
 
-`resolve(model)` finds the local folder of a model and `family_of(folder)` who can handle it. Every
-file of this package whose class names a `pipeline_class` is a family; there is no other list.
+`resolve(model)` finds the local folder of a model, or makes one for a transformer in one file, and
+`family_of(folder)` finds who can handle it. Every file of this package whose class names a
+`pipeline_class` is a family; there is no other list.
 """
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.models.folder import (
-    model_index,
-    resolve,
-)
+from diffusion4k.models import folder
+from diffusion4k.models.folder import model_index
 
 if TYPE_CHECKING:
     from diffusion4k.families.base import Checkpoint, Defaults, Family
+
+_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
 __all__ = [
     "Checkpoint",
@@ -36,6 +37,21 @@ def __getattr__(name: str) -> Any:
     if name in ("Checkpoint", "Defaults", "Family"):
         return getattr(importlib.import_module(f"{__name__}.base"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def resolve(model: str | Path, parts: Collection[str] | None = None) -> Path:
+    """The local folder of a model: as `models.folder.resolve` has it, or a .safetensors file.
+
+    Raises:
+        UsageError: no such model, or a file whose other parts are not known.
+        Diffusion4kError: the hub is out of reach, or what was found is damaged or incomplete.
+    """
+    if Path(model).suffix in _FILES and Path(model).is_file():
+        found: Path = importlib.import_module(f"{__name__}.file_model").model_folder(
+            Path(model), parts
+        )
+        return found
+    return folder.resolve(model, parts)
 
 
 @cache
@@ -86,6 +102,12 @@ def unchecked_family_of(
         UsageError: a factor that the family cannot do.
     """
     name = model_index(model)["_class_name"]
+    for kind in families().values():
+        if does := kind.relatives.get(name):
+            raise Diffusion4kError(
+                f"{model}: a {name} {does}, and images are made from text alone here: take a model "
+                f"of a {kind.pipeline_class}, like {kind.checkpoints[0].hub_id}"
+            )
     if name not in families():
         raise Diffusion4kError(
             f"{model}: pipeline class {name} is not supported; supported: "

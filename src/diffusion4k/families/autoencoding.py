@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +19,8 @@ class Autoencoding(ABC):
 
     factor: int
     """F: pixels a side of one latent."""
-    decodes_in_strips: bool = True
-    """Whether the decoder can keep to a memory limit."""
+    channels_key: ClassVar[str] = "latent_channels"
+    """What the autoencoder's configuration calls the number of channels of its latents."""
     has_posterior: bool = False
     """Whether the autoencoder's latents are a distribution, from which they can be drawn."""
 

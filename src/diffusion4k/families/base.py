@@ -15,13 +15,19 @@ from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families.autoencoding import Autoencoding
-from diffusion4k.families.calls import AfterStep, GuidanceKind, TransformerCalls, is_guided
+from diffusion4k.families.calls import (
+    AfterStep,
+    GuidanceKind,
+    TransformerCalls,
+    config_of,
+    meta_tensor,
+)
 from diffusion4k.families.component import (
+    SINGLE_FILE,
     check_class,
     check_tokenizer,
     check_weights,
     load_component,
-    load_single_file,
     loading,
     named_class,
 )
@@ -32,7 +38,13 @@ from diffusion4k.families.defaults import (
     model_defaults,
     model_text_tokens,
 )
-from diffusion4k.families.schedule import check_schedule, shift_of
+from diffusion4k.families.schedule import (
+    check_schedule,
+    least_steps_of,
+    scheduler_config,
+    shift_of,
+)
+from diffusion4k.families.single_file import load_single_file
 from diffusion4k.families.stages import USUAL, ModelStages, StageOptions
 from diffusion4k.families.text_components import is_tokenizer, load_text_components, stock_class
 from diffusion4k.models.attention import chunk_attention
@@ -47,6 +59,7 @@ from diffusion4k.models.folder import (
     transformer_config,
 )
 from diffusion4k.models.high_resolution import HighResolution
+from diffusion4k.models.layout import original_layout
 
 __all__ = [
     "NO_LIMIT",
@@ -57,11 +70,11 @@ __all__ = [
     "Family",
     "GuidanceKind",
     "config_of",
-    "is_guided",
     "meta_tensor",
     "model_settings",
 ]
 
+_OTHER_PARTS = ("transformer", "vae")
 NO_LIMIT = 2**15
 """Longest side in pixels of models whose position embeddings have no end."""
 
@@ -92,8 +105,12 @@ class Family(Autoencoding, TransformerCalls):
     """Classes of diffusers that the scheduler may be of."""
     optional: ClassVar[frozenset[str]] = frozenset()
     """Components that a model may lack."""
+    relatives: ClassVar[Mapping[str, str]] = {}
+    """Pipeline classes of variants that cannot be used here, and what they do instead."""
     checkpoints: tuple[Checkpoint, ...] = ()
     factors: ClassVar[tuple[int, ...]]
+    factor_note: ClassVar[str] = ""
+    """Why they are no others, where it is not plain."""
     size_step: int
     """Width and height in pixels are multiples of this: autoencoder factor times patch size."""
     patch_size: ClassVar[int] = 2
@@ -107,10 +124,10 @@ class Family(Autoencoding, TransformerCalls):
     )
     """Ends of the names of the linear layers that LoRA adapts by default:
     attention and MLP as diffusers names them, and those of a text stream where there is one."""
+    chat_template: ClassVar[bool] = False
+    """Whether prompts stand in the chat template of the tokenizer."""
     image_to_image_class: str | None = None
     """The stock pipeline that starts from an image; None where diffusers has none."""
-    position_methods: ClassVar[tuple[str, ...]] = ()
-    """What `high_resolution.positions` may be."""
     given_text_tokens: int | None
     """Tokens of the longest text, in place of what a model states; None: the model's."""
 
@@ -122,7 +139,8 @@ class Family(Autoencoding, TransformerCalls):
     ) -> None:
         if factor is not None and factor not in self.factors:
             allowed = " and ".join(map(str, self.factors))
-            raise UsageError(f"factor {factor}: {self.name} models can do {allowed}")
+            why = f": {self.factor_note}" if self.factor_note else ""
+            raise UsageError(f"factor {factor}: {self.name} models can do {allowed}{why}")
         self.factor = factor or self.factors[0]
         self.size_step = self.factor * self.patch_size
         self._given = dict(high_resolution or {})
@@ -141,15 +159,15 @@ class Family(Autoencoding, TransformerCalls):
             if name in self.optional and not has_component(model, name):
                 continue
             if is_tokenizer(name):
-                needed_entry(model, name, self._whose)
-                check_tokenizer(component_folder(model, name))
+                needed_entry(model, name, f"{self.name} models")
+                check_tokenizer(component_folder(model, name), chat_template=self.chat_template)
                 continue
             self.class_named(model, name)
             folder = component_folder(model, name)
             check_weights(folder)
             check_class(folder, self._allowed(name))
         self.class_named(model, "scheduler")
-        check_schedule(_scheduler_config(model))
+        check_schedule(scheduler_config(model))
 
     def class_named(self, model: Path, component: str) -> Any:
         """The class that the model's index names for a component.
@@ -157,7 +175,7 @@ class Family(Autoencoding, TransformerCalls):
         Raises:
             Diffusion4kError: no class, or one that the family does not allow.
         """
-        return named_class(model, component, self._allowed(component), self._whose)
+        return named_class(model, component, self._allowed(component), f"{self.name} models")
 
     def high_resolution(self, model: Path) -> HighResolution:
         """The options for sizes beyond its training: the model's own, or those given for it.
@@ -179,10 +197,6 @@ class Family(Autoencoding, TransformerCalls):
             checked(stated | self._given, "high_resolution", UsageError) if self._given else found
         )
 
-    def scale_positions(self, transformer: Any, wanted: HighResolution) -> None:
-        """Change the positions as requested, by one of `position_methods`."""
-        raise NotImplementedError
-
     def settings(self, model: Path) -> dict[str, Any]:
         """What a model trained with them states in `diffusion4k.json`: the folder's and ours."""
         settings = model_settings(model)
@@ -195,11 +209,15 @@ class Family(Autoencoding, TransformerCalls):
 
     def defaults(self, model: Path) -> Defaults:
         """The checkpoint's in the hub's cache, else by configuration, or by `diffusion4k.json`."""
-        scheduler = read_json(_scheduler_config(model))
-        usual = self.defaults_for(transformer_config(model), scheduler)
+        usual = self.usual_defaults(model)
         if known := known_defaults(model, self.checkpoints):
             usual = replace(usual, steps=known.steps, guidance=known.guidance)
         return model_defaults(model, usual)
+
+    def usual_defaults(self, model: Path) -> Defaults:
+        """Those of models of its kind, by what tells the kinds apart: usually configurations."""
+        scheduler = read_json(scheduler_config(model))
+        return self.defaults_for(transformer_config(model), scheduler)
 
     @abstractmethod
     def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
@@ -249,29 +267,6 @@ class Family(Autoencoding, TransformerCalls):
         """What the guidance scale does in this model; classifier-free in most."""
         return "classifier-free"
 
-    def mag_ratios(self, model: Path) -> list[float] | None:
-        """How the magnitude of what the blocks add changes from step to step, for `--cache mag`.
-
-        The model's own, as its `diffusion4k.json` states them, one for each step that they were
-        measured with; None: they are not known.
-
-        Raises:
-            Diffusion4kError: what it states is no list of positive numbers.
-        """
-        stated = model_settings(model).get("mag_ratios")
-        if stated is None:
-            return None
-        if (
-            not isinstance(stated, list)
-            or not stated
-            or not all(isinstance(ratio, (int, float)) and ratio > 0 for ratio in stated)
-        ):
-            raise Diffusion4kError(
-                f"{model / SETTINGS}: mag_ratios: found {stated!r}, allowed a list of numbers "
-                "above 0"
-            )
-        return [float(ratio) for ratio in stated]
-
     def load_transformer(
         self,
         model: Path,
@@ -282,17 +277,17 @@ class Family(Autoencoding, TransformerCalls):
     ) -> nn.Module:
         """The transformer alone.
 
-        `weights` (a checkpoint or a GGUF file) may hold it in place of the model. `quantization` is
-        a quantisation configuration of diffusers.
+        `weights` (a checkpoint or file) may hold it; `quantization` is diffusers' configuration.
         """
+        kind = self._class("transformer")
         options = {"dtype": dtype, "quantization": quantization}
-        if weights and weights.is_file():
-            transformer = load_single_file(
-                self._class("transformer"), weights, model / "transformer", **options
-            )
+        component = model / "transformer"
+        file = weights or (component / SINGLE_FILE).resolve()
+        if file.is_file():
+            layout = original_layout(self.name)
+            transformer = load_single_file(kind, file, component, layout=layout, **options)
         else:
-            component = (weights or model) / "transformer"
-            transformer = load_component(self._class("transformer"), component, **options)
+            transformer = load_component(kind, (weights or model) / "transformer", **options)
         wanted = self.high_resolution(model)
         if wanted.positions is not None:
             self.scale_positions(transformer, wanted)
@@ -306,12 +301,17 @@ class Family(Autoencoding, TransformerCalls):
         with loading(model / "transformer"), torch.device("meta"):
             return self._class("transformer").from_config(config)
 
-    def timestep_shift(self, model: Path, tokens: int) -> float:
+    def timestep_shift(self, model: Path, tokens: int, steps: int | None = None) -> float:
         """How sampling shifts the noise levels of an image of so many tokens; 1: not at all.
 
-        The scheduler's own shift, by the number of tokens where it says so.
+        The scheduler's own shift, by the number of tokens where it says so. In some families it
+        depends on the number of steps, by default the model's.
         """
-        return shift_of(_scheduler_config(model), tokens)
+        return shift_of(scheduler_config(model), tokens)
+
+    def least_steps(self, model: Path) -> int:
+        """Steps of the shortest schedule that sampling can make."""
+        return least_steps_of(scheduler_config(model))
 
     def load_scheduler(self, model: Path) -> Any:
         """The scheduler, of the class that the folder names."""
@@ -366,7 +366,7 @@ class Family(Autoencoding, TransformerCalls):
         Without text encoders it takes the conditioning of `encode_text` in place of prompts;
         a `transformer` that is given takes the place of the folder's.
         """
-        text = dict.fromkeys(self._text_names())
+        text = dict.fromkeys(name for name in self.components if name not in _OTHER_PARTS)
         if transformer is None:
             transformer = self.load_transformer(model, dtype=dtype)
         return self._pipeline(
@@ -375,10 +375,6 @@ class Family(Autoencoding, TransformerCalls):
             scheduler=self.load_scheduler(model),
             **(self._text_components(model, dtype) if text_encoders else text),
         )
-
-    @property
-    def _whose(self) -> str:
-        return f"{self.name} models"
 
     def _allowed(self, component: str) -> tuple[str, ...]:
         if component == "scheduler":
@@ -395,27 +391,10 @@ class Family(Autoencoding, TransformerCalls):
     def _load(self, model: Path, name: str, dtype: torch.dtype) -> nn.Module:
         return load_component(self._class(name), component_folder(model, name), dtype=dtype)
 
-    def _text_names(self) -> list[str]:
-        return [name for name in self.components if name not in ("transformer", "vae")]
-
     def _text_components(self, model: Path, dtype: torch.dtype) -> dict[str, Any]:
-        names = self._text_names()
+        names = [name for name in self.components if name not in _OTHER_PARTS]
         absent = [n for n in names if n in self.optional and not has_component(model, n)]
         classes = {name: self.components[name][0] for name in names}
         return load_text_components(
             model, classes, lambda name: self._load(model, name, dtype), absent
         )
-
-
-def meta_tensor(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """A tensor of that shape without contents."""
-    return torch.empty(shape, dtype=dtype, device="meta")
-
-
-def config_of(transformer: nn.Module) -> Any:
-    """The configuration of a diffusers model, also inside a data-parallel wrapper."""
-    return getattr(transformer, "module", transformer).config
-
-
-def _scheduler_config(model: Path) -> Path:
-    return component_folder(model, "scheduler") / "scheduler_config.json"

@@ -2,13 +2,25 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
+from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.spatial import NoiseLevel, SpatialCall, of_samples
+from diffusion4k.models.folder import SETTINGS, model_settings
+from diffusion4k.models.high_resolution import HighResolution
 
-__all__ = ["AfterStep", "GuidanceKind", "TransformerCalls", "is_guided"]
+__all__ = [
+    "AfterStep",
+    "GuidanceKind",
+    "TransformerCalls",
+    "config_of",
+    "is_guided",
+    "meta_tensor",
+]
 
 AfterStep = Callable[[int, Tensor], None]
 """Called after each sampling step with its number, from 0, and the latents."""
@@ -30,6 +42,17 @@ class TransformerCalls(ABC):
     sigma is `(B,)` in [0, 1].
     """
 
+    position_methods: ClassVar[tuple[str, ...]] = ()
+    """What `high_resolution.positions` may be."""
+
+    def scale_positions(self, transformer: Any, wanted: HighResolution) -> None:
+        """Change the positions as requested, by one of `position_methods`."""
+        raise NotImplementedError
+
+    def unseen_layers(self, transformer: Any) -> list[str]:
+        """Names of layers whose output the prediction does not depend on."""
+        return []
+
     prompt_comes_first: ClassVar[bool] = False
     """Whether the stock pipeline, guiding, has the prompt's half before the negative prompt's."""
 
@@ -43,6 +66,29 @@ class TransformerCalls(ABC):
 
     def prepare_block_cache(self, transformer: Any) -> None:  # noqa: B027 - most need nothing
         """Tell diffusers' caches what they must know of the transformer's blocks."""
+
+    def mag_ratios(self, model: Path) -> list[float] | None:
+        """How the magnitude of what the blocks add changes from step to step, for `--cache mag`.
+
+        The model's own, as its `diffusion4k.json` states them, one for each step that they were
+        measured with; None: they are not known.
+
+        Raises:
+            Diffusion4kError: what it states is no list of positive numbers.
+        """
+        stated = model_settings(model).get("mag_ratios")
+        if stated is None:
+            return None
+        if (
+            not isinstance(stated, list)
+            or not stated
+            or not all(isinstance(ratio, (int, float)) and ratio > 0 for ratio in stated)
+        ):
+            raise Diffusion4kError(
+                f"{model / SETTINGS}: mag_ratios: found {stated!r}, allowed a list of numbers "
+                "above 0"
+            )
+        return [float(ratio) for ratio in stated]
 
     @abstractmethod
     def velocity(
@@ -76,9 +122,20 @@ class TransformerCalls(ABC):
             arguments["callback_on_step_end"] = callback
         return arguments
 
-    def spatial_latents(self, latents: Tensor, width: int, height: int) -> Tensor:
-        """Latents as the stock pipeline returns them, as normalised `(B, C, H/F, W/F)`."""
+    def spatial_latents(self, latents: Tensor, autoencoder: Any, width: int, height: int) -> Tensor:
+        """Latents as the stock pipeline returns them, as normalised `(B, C, H/F, W/F)`.
+
+        `autoencoder` is the pipeline's: some return what it decodes.
+        """
         return latents
+
+    def pipeline_latents(self, latents: Tensor) -> Tensor:
+        """Normalised `(B, C, H/F, W/F)` as the stock pipeline's call takes its `latents`."""
+        return latents
+
+    def set_timesteps(self, scheduler: Any, steps: int, latents: Tensor) -> None:
+        """Set the timesteps that the stock pipeline's call sets for these latents."""
+        scheduler.set_timesteps(steps, device=latents.device)
 
     def noise_level(self, transformer: Any, timestep: Tensor) -> NoiseLevel:
         """Noise level of a timestep as the transformer takes it, in thousandths of sigma."""
@@ -101,3 +158,13 @@ class TransformerCalls(ABC):
 
         level = self.noise_level(transformer, arguments["timestep"])
         return SpatialCall(latents, level, predict, output=lambda predicted: predicted)
+
+
+def meta_tensor(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """A tensor of that shape without contents."""
+    return torch.empty(shape, dtype=dtype, device="meta")
+
+
+def config_of(transformer: nn.Module) -> Any:
+    """The configuration of a diffusers model, also inside a data-parallel wrapper."""
+    return getattr(transformer, "module", transformer).config

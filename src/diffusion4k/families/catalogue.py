@@ -28,6 +28,10 @@ class KnownModel:
     defaults: Defaults
     licence: str
     gated: bool
+    note: str
+    """What is special about it; empty: nothing."""
+    needs: str
+    """What only its makers' own code does; empty: nothing."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ def known_models() -> list[KnownModel]:
                     defaults=checkpoint.defaults or family().defaults_for(transformer, scheduler),
                     licence=checkpoint.licence,
                     gated=checkpoint.gated,
+                    note=checkpoint.note,
+                    needs=checkpoint.needs,
                 )
             )
     return known

@@ -25,19 +25,22 @@ from diffusion4k.support.files import is_file_name
 from diffusion4k.support.text_files import shortened
 
 __all__ = [
+    "SINGLE_FILE",
     "check_class",
+    "check_config",
     "check_numbers",
     "check_tokenizer",
     "check_vocabulary",
     "check_weights",
     "load_component",
-    "load_single_file",
     "loaded_files",
     "loading",
     "named_class",
     "weight_files",
 ]
 
+SINGLE_FILE = "single_file.safetensors"
+"""The link to a file elsewhere that holds the weights, perhaps by its makers' names."""
 _WEIGHTS = (
     ".safetensors",
     ".bin",
@@ -92,6 +95,11 @@ def check_numbers(component: Path) -> None:
         Diffusion4kError: names the file, the number and what is allowed.
     """
     path = component / "config.json"
+    check_config(path, read_json(path))
+
+
+def check_config(path: Path, config: dict[str, Any]) -> None:
+    """The same of a configuration that stands in the file `path`."""
 
     def check(key: str, value: Any) -> None:
         if isinstance(value, dict):
@@ -112,7 +120,7 @@ def check_numbers(component: Path) -> None:
                 f"{path}: {key} is {shortened(value)}: allowed is a number below {_MOST}"
             )
 
-    check("", read_json(path))
+    check("", config)
 
 
 def weight_files(component: Path) -> list[Path]:
@@ -124,7 +132,7 @@ def weight_files(component: Path) -> list[Path]:
     Raises:
         Diffusion4kError: a damaged index.
     """
-    for name in ("diffusion_pytorch_model.safetensors", "model.safetensors"):
+    for name in (SINGLE_FILE, "diffusion_pytorch_model.safetensors", "model.safetensors"):
         if os.path.lexists(component / name):
             return [component / name]
         index = component / f"{name}.index.json"
@@ -177,16 +185,29 @@ def check_class(component: Path, allowed: Collection[str]) -> None:
         )
 
 
-def check_tokenizer(folder: Path) -> None:
+def check_tokenizer(folder: Path, *, chat_template: bool = False) -> None:
     """Refuse a tokenizer without its vocabulary, in place of which transformers takes an empty one.
 
+    Args:
+        chat_template: whether it needs a chat template, too.
+
     Raises:
-        Diffusion4kError: no such folder, or none of the files that hold a vocabulary.
+        Diffusion4kError: no such folder, none of the files that hold a vocabulary, or none that
+            holds a chat template.
     """
     if not folder.is_dir():
         raise missing(folder)
     if not any((folder / name).is_file() for name in _VOCABULARIES):
         raise missing(folder, f"vocabulary ({', '.join(_VOCABULARIES)})")
+    if chat_template and not _has_chat_template(folder):
+        raise missing(folder, "chat template (chat_template.jinja, or a key of tokenizer_config)")
+
+
+def _has_chat_template(folder: Path) -> bool:
+    if any((folder / f"chat_template.{suffix}").is_file() for suffix in ("jinja", "json")):
+        return True
+    config = folder / "tokenizer_config.json"
+    return config.is_file() and bool(read_json(config).get("chat_template"))
 
 
 def check_vocabulary(folder: Path, tokenizer: Any, text_encoder: Any) -> None:
@@ -278,27 +299,3 @@ def load_component(
             f"it is not a complete {model_class.__name__}"
         )
     return model.eval()
-
-
-def load_single_file(
-    model_class: Any, file: Path, component: Path, *, dtype: torch.dtype, quantization: Any
-) -> nn.Module:
-    """A diffusers model from one file (GGUF, safetensors), configured as the folder `component`.
-
-    Raises:
-        Diffusion4kError: the file cannot be read, or is of another model.
-    """
-    if not hasattr(model_class, "from_single_file"):
-        raise Diffusion4kError(
-            f"{file}: diffusers reads no single files of a {model_class.__name__}: give a model "
-            "folder"
-        )
-    with loading(file):
-        return model_class.from_single_file(
-            str(file),
-            config=str(component.parent),
-            subfolder=component.name,
-            quantization_config=quantization,
-            torch_dtype=dtype,
-            local_files_only=True,
-        ).eval()

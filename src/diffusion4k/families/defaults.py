@@ -41,6 +41,11 @@ class Checkpoint:
     """The licence must be accepted on the hub before it can be downloaded."""
     defaults: Defaults | None = None
     """Where configurations do not tell the model from one that is sampled otherwise."""
+    note: str = ""
+    """What is special about it."""
+    needs: str = ""
+    """What its makers' own code does and no class of diffusers or of ours: without it the model
+    does not make the images that they show."""
 
 
 def known_defaults(model: Path, checkpoints: tuple[Checkpoint, ...]) -> Defaults | None:

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
 from diffusion4k.families.base import (
     NO_LIMIT,
-    AfterStep,
     Checkpoint,
     Defaults,
     Family,
@@ -28,6 +27,7 @@ from diffusion4k.families.base import (
     config_of,
     meta_tensor,
 )
+from diffusion4k.families.packing import packed, token_positions, unpacked
 from diffusion4k.families.spatial import NoiseLevel, SpatialCall, of_samples
 from diffusion4k.models.folder import (
     transformer_config,
@@ -55,10 +55,33 @@ class Flux(AutoencoderKLFamily):
         "tokenizer_2": ("transformers.T5TokenizerFast",),
     }
     position_methods: ClassVar[tuple[str, ...]] = ROTARY
+    relatives: ClassVar[Mapping[str, str]] = {
+        "FluxKontextPipeline": "edits a picture that it is given",
+        "FluxFillPipeline": "fills in a part of a picture that it is given",
+    }
     checkpoints = (
         Checkpoint("black-forest-labs/FLUX.1-dev", _NON_COMMERCIAL, gated=True),
         Checkpoint("black-forest-labs/FLUX.1-Krea-dev", _NON_COMMERCIAL, gated=True),
         Checkpoint("black-forest-labs/FLUX.1-schnell", "Apache-2.0", gated=True),
+        Checkpoint(
+            "zhang0jhon/flux_wavelet",
+            _NON_COMMERCIAL,
+            note="Diffusion-4K's own Flux-12B-WLF: trained at 4096 pixels and F=16",
+        ),
+        Checkpoint(
+            "zhang0jhon/flux_wavelet_v2_sc",
+            _NON_COMMERCIAL,
+            note="Diffusion-4K's second, with a scale-consistent autoencoder",
+            needs="its autoencoder is of its makers' class; `vae train` makes one of ours",
+        ),
+        Checkpoint(
+            "Owen777/UltraFlux-v1",
+            _NON_COMMERCIAL,
+            defaults=Defaults(steps=50, guidance=4.0, width=4096, height=4096),
+            note="UltraFlux: trained at 4096 pixels and F=16, with an autoencoder trained for it",
+            needs="its positions (Resonance 2D RoPE) are of its makers' class; "
+            "--positions yarn --trained-tokens 64 comes nearest",
+        ),
     )
     # The single-stream blocks' MLP as well, which has a name of its own.
     lora_targets = (*Family.lora_targets, "proj_mlp")
@@ -132,71 +155,47 @@ class Flux(AutoencoderKLFamily):
         height, width = noisy.shape[-2:]
         prompt_embeds = conditioning["prompt_embeds"].to(noisy)
         embedded = config_of(transformer).guidance_embeds
-        packed = transformer(
-            hidden_states=_packed(noisy),
+        predicted = transformer(
+            hidden_states=packed(noisy),
             timestep=sigma,
             guidance=torch.full_like(sigma, TRAINING_GUIDANCE) if embedded else None,
             pooled_projections=conditioning["pooled_prompt_embeds"].to(noisy),
             encoder_hidden_states=prompt_embeds,
             txt_ids=torch.zeros(prompt_embeds.shape[1], 3, device=noisy.device),
-            img_ids=_positions(height // 2, width // 2).to(noisy.device),
+            img_ids=token_positions(height // 2, width // 2).to(noisy.device),
             return_dict=False,
         )[0]
-        return _unpacked(packed, height, width)
+        return unpacked(predicted, height, width)
 
-    def call_arguments(
-        self,
-        conditioning: dict[str, Tensor],
-        *,
-        guidance: float,
-        negative: dict[str, Tensor] | None = None,
-        after_step: AfterStep | None = None,
-    ) -> dict[str, Any]:
-        """Arguments as in all families; the pipeline's `guidance_scale` is the embedded one."""
-        return super().call_arguments(conditioning, guidance=guidance, after_step=after_step)
-
-    def spatial_latents(self, latents: Tensor, width: int, height: int) -> Tensor:
+    def spatial_latents(self, latents: Tensor, autoencoder: Any, width: int, height: int) -> Tensor:
         """Packed latents `(B, tokens, 4C)` as `(B, C, height/F, width/F)`."""
-        return _unpacked(latents, height // self.factor, width // self.factor)
+        return unpacked(latents, height // self.factor, width // self.factor)
+
+    def pipeline_latents(self, latents: Tensor) -> Tensor:
+        """Packed, `(B, tokens, 4C)`."""
+        return packed(latents)
 
     def spatial_call(
         self, transformer: Any, arguments: dict[str, Any], rows: int, columns: int
     ) -> SpatialCall:
         """Packed latents, sigma itself as timestep, and positions that begin in each picture."""
-        packed, text_ids = arguments.pop("hidden_states"), arguments.pop("txt_ids")
+        tokens, text_ids = arguments.pop("hidden_states"), arguments.pop("txt_ids")
         del arguments["img_ids"]
         arguments["return_dict"] = False
 
         def predict(pictures: Tensor, samples: Tensor) -> Tensor:
             height, width = pictures.shape[-2:]
             found = transformer(
-                hidden_states=_packed(pictures),
+                hidden_states=packed(pictures),
                 txt_ids=text_ids,
-                img_ids=_positions(height // 2, width // 2).to(pictures.device),
+                img_ids=token_positions(height // 2, width // 2).to(pictures.device),
                 **of_samples(arguments, samples),
             )[0]
-            return _unpacked(found, height, width)
+            return unpacked(found, height, width)
 
-        latents = _unpacked(packed, rows, columns)
-        return SpatialCall(latents, NoiseLevel.flow(arguments["timestep"]), predict, _packed)
+        latents = unpacked(tokens, rows, columns)
+        return SpatialCall(latents, NoiseLevel.flow(arguments["timestep"]), predict, packed)
 
 
 def _embeds_guidance(model: Path) -> bool:
     return bool(transformer_config(model).get("guidance_embeds", False))
-
-
-def _packed(latents: Tensor) -> Tensor:
-    tokens = nn.functional.pixel_unshuffle(latents, 2)
-    return tokens.flatten(2).transpose(1, 2)
-
-
-def _unpacked(tokens: Tensor, height: int, width: int) -> Tensor:
-    latents = tokens.transpose(1, 2).unflatten(2, (height // 2, width // 2))
-    return nn.functional.pixel_shuffle(latents, 2)
-
-
-def _positions(rows: int, columns: int) -> Tensor:
-    """`(rows * columns, 3)`: 0, row, column of each token."""
-    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    # In float32 at any precision: bfloat16 holds whole numbers up to 256 only.
-    return torch.stack([torch.zeros_like(row), row, column], dim=-1).flatten(0, 1).float()

@@ -3,7 +3,7 @@
 - Text: Gemma 2's hidden states of 300 tokens and their mask. Prompts stand behind the instruction
   that the stock pipeline has as its default; negative prompts and the empty caption do not.
 - Latents: scaled; the autoencoder is an `AutoencoderDC` at F=32 with 32 channels, a token is one
-  latent. Its blocks look at the whole image at once: it cannot be decoded in strips.
+  latent.
 - Prediction: the transformer gives the velocity `noise - latents` itself, at `1000 * sigma`.
 """
 
@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from diffusion4k.errors import UsageError
 from diffusion4k.families.base import (
     NO_LIMIT,
     AfterStep,
@@ -55,12 +54,15 @@ class Sana(Family):
     checkpoints = (
         Checkpoint("Efficient-Large-Model/Sana_1600M_1024px_BF16_diffusers", _NVIDIA),
         Checkpoint("Efficient-Large-Model/Sana_1600M_2Kpx_BF16_diffusers", _NVIDIA),
-        Checkpoint("Efficient-Large-Model/Sana_1600M_4Kpx_BF16_diffusers", _NVIDIA),
+        Checkpoint(
+            "Efficient-Large-Model/Sana_1600M_4Kpx_BF16_diffusers",
+            _NVIDIA,
+            note="trained at 4096 pixels: 128x128 tokens of its own F=32",
+        ),
     )
     factors: ClassVar[tuple[int, ...]] = (32,)
     patch_size: ClassVar[int] = 1
     sample_size: ClassVar[int] = 32
-    decodes_in_strips = False
 
     def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:
         """20 steps, guidance 4.5, and the size of the model's training."""
@@ -112,7 +114,6 @@ class Sana(Family):
             latents = autoencoder.encode(images).latent
         return latents * autoencoder.config.scaling_factor
 
-    @torch.no_grad()
     def draw_latents(
         self,
         autoencoder: Any,
@@ -121,7 +122,10 @@ class Sana(Family):
         max_memory: int | str | None = None,
     ) -> Tensor:
         """Normalised latents `(B, 32, H/32, W/32)`: this autoencoder has no posterior."""
-        return self.encode_images(autoencoder, images)
+        from diffusion4k.vae import lean_encode
+
+        latents = lean_encode(autoencoder, images, max_memory).mode()
+        return latents * autoencoder.config.scaling_factor
 
     def decode_latents(self, autoencoder: Any, latents: Tensor) -> Tensor:
         return autoencoder.decode(latents / autoencoder.config.scaling_factor).sample
@@ -129,22 +133,18 @@ class Sana(Family):
     def check_decode_memory(
         self, autoencoder: Any, width: int, height: int, max_memory: int | str | None
     ) -> None:
-        """Refuse a limit: this autoencoder cannot keep to one."""
-        if max_memory is not None:
-            raise UsageError(
-                f"memory limit: the {type(autoencoder).__name__} of {self.name} models decodes an "
-                "image as a whole, as its attention sees all of it: leave out the limit, or ask "
-                "for a smaller size"
-            )
+        from diffusion4k.vae import check_decode_memory
 
-    @torch.no_grad()
+        check_decode_memory(autoencoder, height // self.factor, width // self.factor, max_memory)
+
     def decode_strips(
         self, autoencoder: Any, latents: Tensor, max_memory: int | str | None = None
     ) -> Iterator[Tensor]:
-        """The image of one normalised latent `(1, 32, h, w)`, all in one strip."""
-        height, width = (self.factor * side for side in latents.shape[-2:])
-        self.check_decode_memory(autoencoder, width, height, max_memory)
-        yield self.decode_latents(autoencoder, latents.to(autoencoder.dtype))
+        from diffusion4k.vae import decode_strips
+
+        latents = latents.to(autoencoder.dtype) / autoencoder.config.scaling_factor
+        for _, strip in decode_strips(autoencoder, latents, max_memory):
+            yield strip
 
     def prepare_block_cache(self, transformer: Any) -> None:
         """diffusers' caches know nothing of this family's blocks, which give the image alone."""

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from diffusion4k.errors import Diffusion4kError
-from diffusion4k.models.folder import read_json
+from diffusion4k.models.folder import component_folder, read_json
 from diffusion4k.support.text_files import shortened
 
-__all__ = ["check_schedule", "shift_of"]
+__all__ = ["check_schedule", "least_steps_of", "scheduler_config", "shift_of"]
 
 _MOST = 1 << 31
 _LOW, _HIGH = "base_image_seq_len", "max_image_seq_len"
@@ -16,6 +16,11 @@ _SHIFTS = {
     **dict.fromkeys(("shift", "flow_shift", _LOW, _HIGH), 0),
     **dict.fromkeys(("base_shift", "max_shift"), -100),  # logarithms
 }
+
+
+def scheduler_config(model: Path) -> Path:
+    """The file with the configuration of a model's scheduler."""
+    return component_folder(model, "scheduler") / "scheduler_config.json"
 
 
 def check_schedule(path: Path) -> None:
@@ -58,3 +63,11 @@ def shift_of(path: Path, tokens: int) -> float:
     low, high = _lengths(config)
     base, most = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
     return math.exp(base + (most - base) * (tokens - low) / (high - low))
+
+
+def least_steps_of(path: Path) -> int:
+    """Steps of the shortest schedule: 2 where it is stretched between the first and a stated last.
+
+    With one step that would divide nothing by nothing.
+    """
+    return 2 if read_json(path).get("shift_terminal") else 1

@@ -49,7 +49,10 @@ def load_text_components(
             parts[name] = load(name)
     for name, tokenizer in parts.items():
         if is_tokenizer(name) and tokenizer is not None:
-            config = getattr(parts[name.replace("tokenizer", "text_encoder")], "config", None)
+            encoder = parts[name.replace("tokenizer", "text_encoder")]
+            config: Any = getattr(encoder, "config", None)
+            if hasattr(config, "get_text_config"):  # of an encoder that reads images, too
+                config = config.get_text_config()
             check_vocabulary(component_folder(model, name), tokenizer, config)
             # A tokenizer saved without its maximum claims 1e30 tokens, and would pad up to it.
             most = getattr(config, "max_position_embeddings", None)

@@ -44,6 +44,7 @@ class ZImage(AutoencoderKLFamily):
     )
     # Its blocks name their MLP otherwise.
     lora_targets = (*Family.lora_targets, *(f"feed_forward.w{layer}" for layer in (1, 2, 3)))
+    chat_template = True
     image_to_image_class = "ZImageImg2ImgPipeline"
 
     def defaults_for(self, transformer: dict[str, Any], scheduler: dict[str, Any]) -> Defaults:

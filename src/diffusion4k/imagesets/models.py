@@ -91,8 +91,8 @@ def named_folders(arguments: Sequence[str], least: int, most: int) -> dict[str, 
 
 def is_inside(path: Path, models: Iterable[Model]) -> Model | None:
     """The model in whose folder `path` lies: what is written there would count as its images."""
-    place = path.resolve()
-    return next((m for m in models if place.is_relative_to(m.folder.resolve())), None)
+    resolved = path.resolve()
+    return next((m for m in models if resolved.is_relative_to(m.folder.resolve())), None)
 
 
 def _split(argument: str) -> tuple[str, Path]:

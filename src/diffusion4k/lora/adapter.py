@@ -1,37 +1,31 @@
-"""Adapters in a transformer, through PEFT: new ones to train, those of a file, merged ones."""
+"""Adapters of files in a transformer, and merged ones.
 
-from collections.abc import Sequence
+LoRA stays beside the weights, by PEFT, so that these may be quantised. DoRA, LoHa, LoKr and full
+differences are merged into the weights when they are loaded: PEFT cannot hold them beside LoRA in
+one network, nor scale them down to nothing.
+"""
+
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from diffusion4k.errors import UsageError
+from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.lora.changes import Change, LowRank
 from diffusion4k.lora.file import Adapter
+from diffusion4k.lora.header import guessed
 
-__all__ = ["add_adapter", "check_targets", "linear_layers", "load_adapter", "merge_adapter"]
+__all__ = [
+    "check_targets",
+    "linear_layers",
+    "load_adapter",
+    "load_adapters",
+    "merge_adapter",
+    "parameter_modules",
+]
 
 _NAME = "default"
-
-
-def add_adapter(
-    transformer: nn.Module, *, rank: int, alpha: int, targets: Sequence[str], seed: int
-) -> None:
-    """Freeze the transformer and put trainable adapters on its linear layers `targets`.
-
-    A target is the end of a layer's dotted name; those that fit no layer do nothing. At first an
-    adapter changes nothing: B is zero, A drawn from `seed`. Adapters are float32 whatever the
-    transformer is.
-    """
-    from peft import LoraConfig, inject_adapter_in_model
-
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets))
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        inject_adapter_in_model(config, transformer.requires_grad_(False), _NAME)
-    for parameter in transformer.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
 
 
 def linear_layers(transformer: nn.Module, targets: Sequence[str] = ("",)) -> dict[str, nn.Linear]:
@@ -42,6 +36,15 @@ def linear_layers(transformer: nn.Module, targets: Sequence[str] = ("",)) -> dic
         for name, part in transformer.named_modules()
         if isinstance(part, nn.Linear) and f".{name}".endswith(ends)
     }
+
+
+def parameter_modules(transformer: nn.Module) -> list[str]:
+    """The names of the modules that have a weight of their own."""
+    return [
+        name
+        for name, part in transformer.named_modules()
+        if isinstance(getattr(part, "weight", None), torch.Tensor)
+    ]
 
 
 def check_targets(transformer: nn.Module, targets: Sequence[str]) -> None:
@@ -61,30 +64,89 @@ def check_targets(transformer: nn.Module, targets: Sequence[str]) -> None:
 
 
 def load_adapter(transformer: nn.Module, adapter: Adapter, scale: float = 1.0) -> None:
-    """Put an adapter that has been read and checked into the transformer, frozen.
+    """`load_adapters` of one."""
+    load_adapters(transformer, [(adapter, scale)])
 
-    Its output is multiplied by `scale`: 0 leaves the transformer as it was.
+
+def load_adapters(transformer: nn.Module, adapters: Iterable[tuple[Adapter, float]]) -> None:
+    """Put adapters that have been read and checked into the transformer, frozen.
+
+    The change of each is multiplied by its scale: 0 leaves the transformer as it was. Several add
+    up; what is merged is merged in their order.
+
+    Raises:
+        Diffusion4kError: weights in fewer bits than a change can be merged into.
     """
-    from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
-
-    adapter = adapter.fitted(transformer)
-    inject_adapter_in_model(
-        LoraConfig(**adapter.config), transformer, _NAME, state_dict=adapter.weights
+    modules = parameter_modules(transformer)
+    fitted = [(adapter.fitted(modules), scale) for adapter, scale in adapters]
+    for adapter, scale in fitted:
+        for name, change in adapter.changes.items():
+            if not _stays_apart(name, change):
+                _merge_change(transformer, name, change, scale, adapter)
+    injected = (
+        _inject(transformer, adapter, scale, f"{_NAME}{number or ''}")
+        for number, (adapter, scale) in enumerate(fitted)
     )
-    set_peft_model_state_dict(transformer, adapter.weights, _NAME)
+    names = [name for name in injected if name]
     transformer.requires_grad_(False).eval()
     for layer in _layers(transformer):
-        layer.set_scale(_NAME, scale)
+        layer.set_adapter(names, inference_mode=True)
 
 
 def merge_adapter(transformer: nn.Module) -> None:
     """Add the adapters in the transformer to its weights and take them out."""
     from diffusers.utils import recurse_remove_peft_layers
 
-    for layer in _layers(transformer):
+    if not (layers := _layers(transformer)):
+        return
+    for layer in layers:
         layer.merge(safe_merge=True)
     recurse_remove_peft_layers(transformer)
     del transformer.peft_config
+
+
+def _stays_apart(name: str, change: Change) -> bool:
+    return isinstance(change, LowRank) and change.magnitude is None and name.endswith(".weight")
+
+
+def _merge_change(
+    transformer: nn.Module, name: str, change: Change, scale: float, adapter: Adapter
+) -> None:
+    parameter = transformer.get_parameter(name)
+    # torchao's quantised tensors pass for floating-point ones.
+    is_plain = type(parameter.data) is torch.Tensor and parameter.is_floating_point()
+    if not is_plain or parameter.shape != change.shape:
+        raise Diffusion4kError(
+            f"{adapter.path}: {change.kind} is merged into the weights, which are stored in fewer "
+            "bits here: load the model without --weights, or merge it first (merge-lora)"
+        )
+    with torch.no_grad():
+        parameter.copy_(change.applied(parameter.float(), scale))
+
+
+def _inject(transformer: nn.Module, adapter: Adapter, scale: float, name: str) -> str | None:
+    """Put an adapter's LoRA layers into the transformer; the name, or None if it has none."""
+    from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
+
+    layers = {
+        key.removesuffix(".weight"): change
+        for key, change in adapter.changes.items()
+        if isinstance(change, LowRank) and _stays_apart(key, change)
+    }
+    if not layers:
+        return None
+    weights = {
+        f"{layer}.{end}": tensor
+        for layer, change in layers.items()
+        for end, tensor in change.tensors.items()
+    }
+    config = guessed({layer: change.rank for layer, change in layers.items()})
+    inject_adapter_in_model(LoraConfig(**config), transformer, name, state_dict=weights)
+    set_peft_model_state_dict(transformer, weights, name)
+    for layer, change in layers.items():
+        part: Any = transformer.get_submodule(layer)
+        part.set_scale(name, change.factor * scale)
+    return name
 
 
 def _layers(transformer: nn.Module) -> list[Any]:

@@ -1,189 +1,262 @@
-"""Adapter files: the layout of diffusers, and in the header what they were made for.
+"""LoRAs as they stand in a file, of any known layout.
 
-`pytorch_lora_weights.safetensors` holds `transformer.<layer>.lora_A.weight (rank, in)` and
-`...lora_B.weight (out, rank)`. The factor alpha / rank is in B, and alpha is written as the rank:
-where programs look for alpha differs, and all of them take it for the rank, or the factor for one,
-where they find none. Its metadata hold PEFT's configuration under diffusers' own key, and
-under `diffusion4k` the family, the base model and versions.
+What they were made for stands in the header: `diffusion4k` names family, base model and versions of
+what was trained here; PEFT's configuration, which has alpha, stands under diffusers' own key, or in
+`adapter_config.json` beside what PEFT wrote.
 """
 
 import hashlib
 import json
-import math
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.lora.header import (
-    CONFIG_KEY,
-    RECORD_KEY,
-    check_pairs,
-    config_of,
-    guessed,
-    origin_of,
-)
-from diffusion4k.lora.other_layouts import dotted, to_diffusers
-from diffusion4k.support.files import atomic_path
+from diffusion4k.lora.changes import Change, Difference, LowRank, change_of, check_tensor
+from diffusion4k.lora.fusing import parts_of
+from diffusion4k.lora.header import CONFIG_KEY, alpha_of, config_of, origin_of
+from diffusion4k.lora.keys import SortedKeys, sort_keys
+from diffusion4k.lora.layouts import Layout, layouts
+from diffusion4k.lora.stored import open_file
+from diffusion4k.original_names import Place, original_names
+from diffusion4k.support.text_files import json_of
 
-__all__ = ["FILE_NAME", "Adapter", "check_adapter", "read_adapter", "write_adapter"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["FILE_NAME", "Adapter", "changes_of", "find_file", "read_adapter"]
 
 FILE_NAME = "pytorch_lora_weights.safetensors"
-
-_PREFIX = "transformer."
-_ENDS = (".lora_A.weight", ".lora_B.weight")
+PEFT_FILE_NAME = "adapter_model.safetensors"
+PEFT_CONFIG = "adapter_config.json"
 
 
 @dataclass(frozen=True)
 class Adapter:
     """An adapter as it stands in a file.
 
-    `config` are the arguments of PEFT's `LoraConfig`, empty for a file of another layout until it
-    is `fitted`; `made_for` names family and base model, as far as the file tells.
+    Args:
+        layout: whose it is.
+        changes: by the layer's name as the file has it, without prefix, and `.weight` or `.bias`;
+            by diffusers' name once it is `fitted`.
+        config: arguments of PEFT's `LoraConfig`, of a file of diffusers' or PEFT's layout.
+        made_for: family and base model, as far as the file tells.
+        left_out: keys of text encoders, which are not used.
     """
 
     path: Path
-    weights: dict[str, Tensor] = field(repr=False)
-    config: dict[str, Any]
-    made_for: dict[str, str]
+    layout: Layout
+    changes: Mapping[str, Change] = field(repr=False)
+    config: Mapping[str, Any]
+    made_for: Mapping[str, str]
+    left_out: tuple[str, ...] = ()
 
-    def fitted(self, transformer: nn.Module) -> "Adapter":
-        """The adapter with layers named as in the transformer, as diffusers' layout has them."""
-        if self.config:
-            return self
-        known = [name for name, part in transformer.named_modules() if isinstance(part, nn.Linear)]
-        weights = {
-            dotted(name.removesuffix(end), known) + end: weight
-            for name, weight in self.weights.items()
-            for end in _ENDS
-            if name.endswith(end)
-        }
-        return replace(self, weights=weights, config=guessed(check_pairs(weights)))
+    def fitted(self, modules: Collection[str]) -> "Adapter":
+        """The adapter with layers named as these modules of a transformer are.
+
+        Layers that none of the modules is keep their names.
+
+        Raises:
+            Diffusion4kError: a layer cannot be divided into those of the modules.
+        """
+        flat = {name.replace(".", "_"): name for name in modules}
+        found: dict[str, Change] = {}
+        for key, change in self.changes.items():
+            layer, _, parameter = key.rpartition(".")
+            known = flat.get(layer.replace(".", "_"))
+            place = None if known else self._place(layer, modules)
+            if place is None:
+                found[f"{known or layer}.{parameter}"] = change
+                continue
+            try:
+                parts = parts_of(change, place)
+            except ValueError as error:
+                raise Diffusion4kError(f"{self.path}: {layer}: {error}") from None
+            found |= {f"{name}.{parameter}": part for name, part in parts.items()}
+        return replace(self, changes=found)
+
+    @property
+    def tensors(self) -> "dict[str, Tensor]":
+        """All tensors, by layer and name."""
+        found: dict[str, Tensor] = {}
+        for key, change in self.changes.items():
+            layer = key.removesuffix(".weight")
+            found |= {f"{layer}.{name}": tensor for name, tensor in change.tensors.items()}
+            if change.magnitude is not None:
+                found[f"{layer}.magnitude"] = change.magnitude
+        return found
 
     @property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that name the weights and what scales them."""
-        digest = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())
-        for name, weight in sorted(self.weights.items()):
+        digest = hashlib.sha256(json.dumps(dict(self.config), sort_keys=True).encode())
+        if not self.config:
+            alphas = {key: change.alpha for key, change in self.changes.items()}
+            digest.update(json.dumps(alphas, sort_keys=True).encode())
+        for name, tensor in sorted(self.tensors.items()):
             digest.update(f"\0{name}\0".encode())
-            digest.update(weight.contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(_bytes(tensor))
         return digest.hexdigest()[:16]
 
+    def _place(self, layer: str, modules: Collection[str]) -> Place | None:
+        tables = [self.layout.names] if self.layout.names else list(original_names().values())
+        for table in tables:
+            place = table.find(layer)
+            if place and set(place.layers) <= set(modules):
+                return place
+        return None
 
-def write_adapter(folder: Path, transformer: Any, made_for: dict[str, str]) -> Path:
-    """Write the adapters in `transformer` to `folder` for diffusers' `load_lora_weights`.
 
-    `made_for` names at least `family` and `base_model`.
+def _bytes(tensor: "Tensor") -> bytes:
+    import torch
+
+    return bytes(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+
+
+def find_file(place: str | Path) -> Path:
+    """The file of a LoRA: one that is named, or the one in a folder that it has by its name.
+
+    Raises:
+        UsageError: there is none, or there are several.
     """
-    from peft import get_peft_model_state_dict
-
-    (config,) = transformer.peft_config.values()
-    said = {
-        "r": config.r,
-        "lora_alpha": config.r,
-        "target_modules": sorted(config.target_modules),
-    }
-    weights = get_peft_model_state_dict(transformer)
-    factors = dict(zip(_ENDS, (1.0, config.lora_alpha / config.r), strict=True))
-    tensors = {
-        _PREFIX + name: w.detach().cpu().contiguous() * factors[end]
-        for name, w in weights.items()
-        for end in _ENDS
-        if name.endswith(end)
-    }
-    metadata = {
-        "format": "pt",
-        CONFIG_KEY: json.dumps(
-            {_PREFIX + key: value for key, value in said.items()}, sort_keys=True
-        ),
-        RECORD_KEY: json.dumps(made_for, sort_keys=True),
-    }
-    with atomic_path(folder / FILE_NAME) as path:
-        save_file(tensors, path, metadata)
-    return folder / FILE_NAME
+    path = Path(place)
+    if not path.is_dir():
+        return path
+    for name in (FILE_NAME, PEFT_FILE_NAME):
+        if (path / name).is_file():
+            return path / name
+    others = sorted(path.glob("*.safetensors"))
+    if len(others) == 1:
+        return others[0]
+    found = f"holds {len(others)} .safetensors files" if others else "no LoRA in it"
+    raise UsageError(
+        f"{path}: {found}: give the folder that holds {FILE_NAME}, or the .safetensors file itself"
+    )
 
 
 def read_adapter(place: str | Path) -> Adapter:
-    """The adapter in a folder, or in a .safetensors file, of diffusers' or another known layout.
+    """The adapter in a folder, or in a .safetensors file, of a known layout.
 
     Raises:
-        UsageError: no such file.
+        UsageError: no such file, or a pickle.
         Diffusion4kError: a damaged one, one of an unknown layout, or one whose parts are missing
             or contradict one another.
     """
-    path = Path(place)
-    path = path / FILE_NAME if path.is_dir() else path
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file: give the folder that holds {FILE_NAME}")
+    file = open_file(find_file(place))
+    path = file.path
     try:
-        weights = load_file(path)
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (OSError, SafetensorError, ValueError) as error:
-        raise Diffusion4kError(
-            f"{path}: damaged safetensors file ({error}): copy or download it again"
-        ) from None
-    odd = [key for key in weights if not (key.startswith(_PREFIX) and key.endswith(_ENDS))]
-    if odd or not weights:
-        try:
-            converted = to_diffusers(weights)
-            check_pairs(converted)
-        except ValueError as error:
-            reason = str(error)
-        else:
-            if converted:
-                return Adapter(path, converted, {}, {})
-            reason = "found nothing for a transformer"
-        raise Diffusion4kError(
-            f"{path}: not a LoRA of a transformer in a known layout: {reason}; allowed are "
-            f"{_PREFIX}LAYER{_ENDS[0]} and {_ENDS[1]}, and what kohya-ss/sd-scripts, OneTrainer, "
-            "ComfyUI, PEFT and XLabs' x-flux write"
-        )
-    weights = {key.removeprefix(_PREFIX): value for key, value in weights.items()}
-    try:
-        config = config_of(metadata, _PREFIX, check_pairs(weights))
-        return Adapter(path, weights, config, origin_of(metadata))
+        keys = sort_keys(file.shapes)
+        if keys.others:
+            raise ValueError(
+                f"found {keys.others[0]}, which is no part of a LoRA in the layout of "
+                f"{keys.layout.programs}"
+            )
+        config = stated_config(path, file.metadata, keys, file.shapes)
+        tensors = file.as_torch()
+        changes = changes_of(keys, tensors.__getitem__, config)
+        made_for = origin_of(file.metadata)
     except ValueError as error:
         raise Diffusion4kError(
-            f"{path}: an incomplete or contradictory LoRA: {error}: copy or download it again"
+            f"{path}: an incomplete, contradictory or unknown LoRA: {error}; known are the layouts "
+            f"of {', '.join(each.programs for each in layouts().values())}"
         ) from None
+    if not any(change.norm() or change.magnitude is not None for change in changes.values()):
+        raise Diffusion4kError(
+            f"{path}: this LoRA changes no weight: it holds zeros alone, as before training"
+        )
+    return Adapter(path, keys.layout, changes, config, made_for, tuple(keys.text))
 
 
-def check_adapter(
-    adapter: Adapter, *, family: str, model: str, transformer: nn.Module, scale: float = 1.0
-) -> None:
-    """Refuse an adapter of another family or of layers of other sizes, and a `scale` that is none.
+def stated_config(
+    path: Path,
+    metadata: Mapping[str, str],
+    keys: SortedKeys,
+    shapes: Mapping[str, tuple[int, ...]],
+) -> dict[str, Any]:
+    """PEFT's configuration: what the header says, or `adapter_config.json` beside the file.
 
-    `transformer` is that of `model`, and may be on the "meta" device.
+    It is empty in layouts that have none; of diffusers' without a header it is what diffusers takes
+    then.
 
     Raises:
-        UsageError: a scale that is not finite.
-        Diffusion4kError: says what the adapter was made for.
+        ValueError: it is not understood, or says other ranks.
     """
-    if not math.isfinite(scale):
-        raise UsageError(f"LoRA scale {scale:g}: allowed is a finite number")
-    adapter = adapter.fitted(transformer)
-    made_for = adapter.made_for
-    origin = (
-        f"made for {made_for['family']} ({made_for['base_model']})"
-        if {"family", "base_model"} <= made_for.keys()
-        else "made for another model"
-    )
-    if made_for.get("family", family) != family:
-        raise Diffusion4kError(f"{adapter.path}: this LoRA was {origin}; {model} is {family}")
-    layers = {name: m for name, m in transformer.named_modules() if isinstance(m, nn.Linear)}
-    for key, weight in adapter.weights.items():
-        name, _, matrix = key.removesuffix(".weight").rpartition(".")
-        side, wanted = (1, "in_features") if matrix == "lora_A" else (0, "out_features")
-        found = getattr(layers.get(name), wanted, None)
-        if found != weight.shape[side]:
-            here = f"{wanted} {found}" if found else "no such linear layer"
-            raise Diffusion4kError(
-                f"{adapter.path}: this LoRA was {origin}: its {name} has {wanted} "
-                f"{weight.shape[side]}, {model} has {here}"
-            )
+    ranks = {
+        layer: shapes[parts["lora_A.weight"]][0]
+        for layer, parts in keys.layers.items()
+        if "lora_A.weight" in parts and shapes[parts["lora_A.weight"]]
+    }
+    beside = path.with_name(PEFT_CONFIG)
+    if keys.layout.name in ("peft", "bare") and path.name == PEFT_FILE_NAME and beside.is_file():
+        try:
+            said = json_of(beside.read_bytes())
+        except ValueError as error:
+            raise ValueError(f"{PEFT_CONFIG} beside it is not JSON ({error})") from None
+        return config_of({CONFIG_KEY: json.dumps(said)}, "", ranks) if ranks else dict(said)
+    if keys.layout.name != "diffusers" or any("alpha" in parts for parts in keys.layers.values()):
+        return {}
+    return config_of(metadata, "transformer.", ranks)
+
+
+def changes_of(
+    keys: SortedKeys, tensor: "Callable[[str], Tensor]", config: Mapping[str, Any]
+) -> dict[str, Change]:
+    """The changes of a file's layers, by the layer's name and the parameter's.
+
+    Args:
+        tensor: gives a tensor by its key.
+
+    Raises:
+        ValueError: names the layer and what is missing, contradictory, or no number.
+    """
+    changes: dict[str, Change] = {}
+    for layer, parts in keys.layers.items():
+        try:
+            for parameter, change in _of_layer(layer, parts, tensor, config):
+                changes[f"{layer}.{parameter}"] = change
+        except ValueError as error:
+            between = " " if str(error).startswith("has ") else ": "
+            raise ValueError(f"{layer}{between}{error}") from None
+    return changes
+
+
+def _of_layer(
+    layer: str,
+    parts: Mapping[str, str],
+    tensor: "Callable[[str], Tensor]",
+    config: Mapping[str, Any],
+) -> list[tuple[str, Change]]:
+    apart = ("alpha", "magnitude", "bias", "bias of B")
+    tensors = {part: tensor(key) for part, key in parts.items() if part not in apart}
+    alpha = None
+    if "alpha" in parts:
+        stored = tensor(parts["alpha"])
+        if stored.reshape(-1).shape[0] != 1:
+            raise ValueError(f"has alpha of shape {tuple(stored.shape)}: allowed is one number")
+        alpha = float(stored.reshape(-1)[0])
+    found: list[tuple[str, Change]] = []
+    if tensors or not {"bias", "bias of B"} & parts.keys():
+        magnitude = tensor(parts["magnitude"]) if "magnitude" in parts else None
+        change = change_of(tensors, alpha=alpha, magnitude=magnitude)
+        if config and alpha is None:
+            change = _configured(change, layer, config)
+        found.append(("weight", change))
+    for part in ("bias", "bias of B"):
+        if part in parts:
+            check_tensor(part, bias := tensor(parts[part]), two=False)
+            factor = found[0][1].factor if part == "bias of B" else 1.0
+            found.append(("bias", Difference({"diff": bias * factor})))
+    return found
+
+
+def _configured(change: Change, layer: str, config: Mapping[str, Any]) -> Change:
+    """The change with the alpha that PEFT's configuration gives its layer."""
+    if isinstance(change, LowRank):
+        return replace(change, alpha=alpha_of(dict(config), layer, change.rank))
+    factor = config.get("alpha", 1) / config.get("r", 1)
+    if change.rank:
+        return replace(change, alpha=factor * change.rank)
+    # PEFT scales a product of two whole matrices, too; elsewhere it has no alpha.
+    scaled = {"lokr_w1": change.tensors["lokr_w1"] * factor}
+    return replace(change, tensors={**change.tensors, **scaled})

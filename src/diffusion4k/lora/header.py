@@ -5,19 +5,18 @@ the weights would have them applied in part, or with another strength.
 """
 
 import re
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from torch import Tensor
 
 from diffusion4k.support.text_files import json_of
-from diffusion4k.support.wording import counted
 
-__all__ = ["CONFIG_KEY", "RECORD_KEY", "check_pairs", "config_of", "guessed", "origin_of"]
+__all__ = ["CONFIG_KEY", "RECORD_KEY", "alpha_of", "config_of", "guessed", "origin_of"]
 
 CONFIG_KEY, RECORD_KEY = "lora_adapter_metadata", "diffusion4k"
 
-_A, _B = ".lora_A.weight", ".lora_B.weight"
+_T = TypeVar("_T")
 _Rank = Annotated[int, Field(gt=0)]
 _Alpha = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -36,38 +35,24 @@ class _Config(BaseModel):
 
     def rank_of(self, layer: str) -> int:
         """Rank as PEFT finds it: by the first pattern that the end of the layer's name fits."""
-        for pattern, rank in self.rank_pattern.items():
-            if re.fullmatch(rf"(.*\.)?({pattern})", layer):
-                return rank
-        return self.r
+        return _by_pattern(self.rank_pattern, layer, self.r)
+
+    def alpha_of(self, layer: str) -> float:
+        """Alpha, found in the same way."""
+        return _by_pattern(self.alpha_pattern, layer, self.lora_alpha)
 
 
-def check_pairs(weights: dict[str, Tensor]) -> dict[str, int]:
-    """The rank of each layer, whose two matrices are both there and fit.
+def alpha_of(config: dict[str, Any], layer: str, rank: int) -> float:
+    """The alpha that a layer of that rank has by a configuration, so that alpha / rank scales it.
 
-    Raises:
-        ValueError: names the layer and what is wrong.
+    `config` is what `config_of` gave.
     """
-    for name, weight in weights.items():
-        if weight.ndim != 2:
-            raise ValueError(f"{name} has {counted(weight.ndim, 'dimension')}, allowed are 2")
-        if not weight.isfinite().all():
-            raise ValueError(f"{name} holds numbers that are not finite")
-    ranks = {name.removesuffix(_A): len(weights[name]) for name in weights if name.endswith(_A)}
-    others = {
-        name.removesuffix(_B): weights[name].shape[1] for name in weights if name.endswith(_B)
-    }
-    for layer in sorted(ranks.keys() | others.keys()):
-        if layer not in others:
-            raise ValueError(f"{layer} has lora_A, but no lora_B")
-        if layer not in ranks:
-            raise ValueError(f"{layer} has lora_B, but no lora_A")
-        if ranks[layer] != others[layer]:
-            raise ValueError(f"{layer}: lora_A has rank {ranks[layer]}, lora_B {others[layer]}")
-    return ranks
+    checked = _Config(**config)
+    # Rank-stabilised LoRA (arXiv 2312.03732) divides by the root of the rank.
+    return checked.alpha_of(layer) * (rank**0.5 if checked.use_rslora else 1)
 
 
-def config_of(metadata: dict[str, str], prefix: str, ranks: dict[str, int]) -> dict[str, Any]:
+def config_of(metadata: Mapping[str, str], prefix: str, ranks: dict[str, int]) -> dict[str, Any]:
     """The arguments of PEFT's `LoraConfig`, by the header or, where it says nothing, by `ranks`.
 
     Raises:
@@ -94,7 +79,12 @@ def config_of(metadata: dict[str, str], prefix: str, ranks: dict[str, int]) -> d
     return known
 
 
-def origin_of(metadata: dict[str, str]) -> dict[str, str]:
+def _by_pattern(patterns: dict[str, _T], layer: str, usual: _T) -> _T:
+    fitting = (p for p in patterns if re.fullmatch(rf"(.*\.)?({p})", layer))
+    return patterns.get(next(fitting, ""), usual)
+
+
+def origin_of(metadata: Mapping[str, str]) -> dict[str, str]:
     """Family and base model, as far as the header says them.
 
     Raises:
@@ -107,7 +97,7 @@ def origin_of(metadata: dict[str, str]) -> dict[str, str]:
     return record
 
 
-def _object(metadata: dict[str, str], key: str) -> dict[str, Any]:
+def _object(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
     try:
         value = json_of(metadata.get(key, "{}"))
     except ValueError as error:

@@ -16,7 +16,7 @@ Source: Radford et al., arXiv 2103.00020. Weights: transformers' layout, from a 
 
 from collections.abc import Callable
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from diffusion4k.metrics.weights import fingerprint, load_model, one_line
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
+    from transformers import CLIPTokenizer
 
 __all__ = ["Clip", "LongTexts", "crop_then_resize", "resize_then_crop"]
 
@@ -148,7 +149,7 @@ class Clip:
         return (vector / length).cpu()
 
 
-def _tokenizer(name: str, vocabulary: int) -> Any:
+def _tokenizer(name: str, vocabulary: int) -> "CLIPTokenizer":
     """The tokenizer, with at most `vocabulary` tokens."""
     from transformers import CLIPTokenizer
 

@@ -139,28 +139,30 @@ class JpegSize(Measure):
         )
 
 
-def _header(path: Path) -> tuple[str | None, tuple[int, int], tuple]:
+def _header(path: Path) -> tuple[str | None, tuple[int, int], tuple[object, ...]]:
     """Format, (width, height) and, of a JPEG, (quantisation tables, subsampling)."""
     from diffusion4k.data.images import read_image
 
     return read_image(path, _coding)
 
 
-def _coding(image: "Image.Image", _: object) -> tuple[str | None, tuple[int, int], tuple]:
+def _coding(
+    image: "Image.Image", _: object
+) -> tuple[str | None, tuple[int, int], tuple[object, ...]]:
     from PIL import JpegImagePlugin
 
-    coding: tuple = ()
+    coding: tuple[object, ...] = ()
     if image.format == "JPEG":
         coding = _tables(image), JpegImagePlugin.get_sampling(image)
     return image.format, image.size, coding
 
 
-def _tables(image: object) -> tuple:
+def _tables(image: object) -> tuple[object, ...]:
     return tuple(tuple(table) for _, table in sorted(image.quantization.items()))  # type: ignore[attr-defined]
 
 
 @lru_cache(maxsize=1)
-def _reference_coding() -> tuple:
+def _reference_coding() -> tuple[object, ...]:
     from PIL import Image
 
     buffer = io.BytesIO(jpeg_bytes(Image.new("RGB", (16, 16))))

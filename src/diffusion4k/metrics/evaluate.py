@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +81,7 @@ class Folder:
         """JPEG files not written at quality 95: their sizes are not comparable."""
         return [n for n, image in self.images.items() if image.numbers["jpeg_other_quality"]]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Means first, then every image and every bad file."""
         return {
             "folder": str(self.path),
@@ -131,7 +130,7 @@ class DistanceResult:
     note: str = ""
     digits: int = 2
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain data."""
         facts = asdict(self)
         del facts["digits"]
@@ -146,7 +145,7 @@ class Evaluation:
     reference: Folder | None
     distances: list[DistanceResult]
     settings: MeasureSettings
-    extractor: dict[str, Any] | None
+    extractor: dict[str, object] | None
     protocols: dict[str, str] = field(default_factory=dict)
     """What each measure did, by its name."""
 
@@ -156,7 +155,7 @@ class Evaluation:
         folders = [self.images] + ([self.reference] if self.reference else [])
         return [f"{f.path / name}: {why}" for f in folders for name, why in f.bad.items()]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain data for a results file; every number with what it was made with."""
         libraries = ("numpy", "numba", "pillow", "torch")
         return {
@@ -241,7 +240,7 @@ def _store(cache: Path | None) -> Iterator[MeasureStore]:
         yield MeasureStore(folder)
 
 
-def _described(extractor: FeatureExtractor) -> dict[str, Any]:
+def _described(extractor: FeatureExtractor) -> dict[str, object]:
     return {name: getattr(extractor, name) for name in ("name", "dimension", "preprocessing")}
 
 

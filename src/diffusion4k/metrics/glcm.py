@@ -197,7 +197,9 @@ def _offsets() -> dict[tuple[int, int], int]:
 
 
 @lru_cache(maxsize=1)
-def _tables() -> tuple[NDArray, NDArray, NDArray, NDArray]:
+def _tables() -> tuple[
+    NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]
+]:
     """Offsets, first entry per offset, number of each normalised value, and n log2 n."""
     offsets = _offsets()
     pairs = [(PATCH - dy) * (PATCH - abs(dx)) for dy, dx in offsets]

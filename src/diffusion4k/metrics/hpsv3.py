@@ -17,7 +17,7 @@ Source: Ma et al., arXiv 2508.03789; MizzenAI/HPSv3.
 import importlib
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
 from diffusion4k.config.types import Section, Text
 from diffusion4k.errors import Diffusion4kError
@@ -35,7 +35,17 @@ from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.metrics.weights import find_weights, one_line
 from diffusion4k.support.files import sha256_of
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
 __all__ = ["HpsV3", "HpsV3Measure"]
+
+
+class _Scorer(Protocol):
+    """`HPSv3RewardInferencer` of the package."""
+
+    def reward(self, *, prompts: list[str], image_paths: "list[Image]") -> "Tensor": ...
 
 
 class HpsV3:
@@ -60,7 +70,7 @@ class HpsV3:
             ) from None
         self.path = find_weights(weights)
         try:
-            self._scorer: Any = package.HPSv3RewardInferencer(
+            self._scorer: _Scorer = package.HPSv3RewardInferencer(
                 checkpoint_path=str(self.path), device=device
             )
         except Exception as error:

@@ -51,13 +51,13 @@ def as_array(image: ImageLike) -> NDArray[np.uint8]:
     return np.asarray(as_pil(image))
 
 
-def _checked(image: NDArray) -> NDArray[np.uint8]:
+def _checked(image: NDArray[np.generic]) -> NDArray[np.uint8]:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise Diffusion4kError(
             f"image array of {image.dtype} {image.shape}: a metric takes uint8 (H, W, 3) in RGB "
             "order; scale to 0-255, round and repeat a grey channel three times"
         )
-    return image
+    return np.asarray(image, np.uint8)
 
 
 def check_batches(images: "Tensor", references: "Tensor") -> None:

@@ -20,7 +20,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from threading import Lock
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from diffusion4k.config.types import Section, Text
 from diffusion4k.errors import Diffusion4kError
@@ -36,7 +36,20 @@ from diffusion4k.metrics.measure import (
 from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.metrics.weights import fingerprint, one_line
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 __all__ = ["IqaMeasure", "IqaScore"]
+
+
+class _Metric(Protocol):
+    """A score of `pyiqa`."""
+
+    lower_better: bool
+
+    def __call__(self, pixels: "Tensor") -> "Tensor": ...
+
+    def state_dict(self) -> "dict[str, Tensor]": ...
 
 
 class IqaScore:
@@ -57,7 +70,7 @@ class IqaScore:
                 f"pyiqa cannot be imported ({error}): pip install pyiqa (it brings torchvision)"
             ) from None
         try:
-            self._metric: Any = pyiqa.create_metric(name, device=torch.device(device))
+            self._metric: _Metric = pyiqa.create_metric(name, device=torch.device(device))
         except Exception as error:
             raise Diffusion4kError(
                 f"pyiqa cannot make {name!r} here ({one_line(error)}): `pyiqa -ls` lists its "

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
+from typing import Any, ClassVar, Literal, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,9 @@ __all__ = [
 
 S = TypeVar("S", bound=Section)
 T = TypeVar("T")
+P = ParamSpec("P")
+Better: TypeAlias = Literal["higher", "lower", ""]
+"""Which values of a number are better, if any are."""
 
 Features: TypeAlias = Iterable[NDArray[np.float32]]
 """Features of a folder: `(n, D)` for each picture, in order; may be read from disk on the way."""
@@ -59,7 +62,7 @@ class Column:
 
     name: str
     heading: str
-    better: Literal["higher", "lower", ""]
+    better: Better
     digits: int
 
 
@@ -110,7 +113,7 @@ class MeasureSetup:
     settings: MeasureSettings = field(default_factory=MeasureSettings)
     networks: Section | None = None
     device: str = "cpu"
-    _loaded: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    _loaded: dict[object, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def section(self, kind: type[S]) -> S:
         """The part of `networks` that is of this kind; its defaults where there is none."""
@@ -129,7 +132,7 @@ class MeasureSetup:
             )
         return name
 
-    def once(self, load: Callable[..., T], *arguments: Any, **options: Any) -> T:
+    def once(self, load: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
         """`load(*arguments, **options)`, the same object for all measures that ask for it."""
         key = load, arguments, tuple(sorted(options.items()))
         if key not in self._loaded:
@@ -207,7 +210,7 @@ def stacked(features: Features) -> NDArray[np.float32]:
     return np.concatenate(arrays)
 
 
-def check_pair(a: NDArray, b: NDArray, least: int) -> None:
+def check_pair(a: NDArray[np.generic], b: NDArray[np.generic], least: int) -> None:
     """Refuse sets of features that cannot be compared.
 
     Raises:

@@ -7,13 +7,13 @@ the pixels, or, where it has `columns` and a `protocol`, with the picture, as `m
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.metrics.measure import Found, Mean, Measure
+from diffusion4k.metrics.measure import Better, Found, Mean, Measure
 from diffusion4k.metrics.picture import MeasuredImage
 from diffusion4k.metrics.registry import known_columns, measure_kinds
 from diffusion4k.support.own_code import load_own, one_line, source_hash
@@ -38,10 +38,11 @@ class OwnMetric(Measure):
         self.name = code.partition(":")[2]
         self.protocol = f"{code}, file {source_hash(function)}"
         heading = getattr(function, "heading", self.name.replace("_", " "))
-        better, digits = getattr(function, "better", ""), getattr(function, "digits", _DIGITS)
+        better: Better = getattr(function, "better", "")
+        digits = getattr(function, "digits", _DIGITS)
         if better not in ("higher", "lower", ""):
             raise UsageError(f"{code}: better is {better!r}, allowed 'higher', 'lower' or ''")
-        self.columns = (Mean(self.name, str(heading), cast(Any, better), int(digits)),)
+        self.columns = (Mean(self.name, str(heading), better, int(digits)),)
 
     def __call__(self, picture: MeasuredImage) -> Found:
         """Raises `Diffusion4kError` where the function fails, or gives no finite number."""
@@ -86,7 +87,7 @@ def _names() -> set[str]:
 
 
 def _measure(code: str, key: str) -> Measure:
-    found: Any = load_own(code, key)
+    found = load_own(code, key)
     try:
         made = found() if inspect.isclass(found) else found
     except Exception as error:  # somebody's code may raise anything

@@ -62,19 +62,19 @@ class MeasureStore:
             for measure in measures
         ]
 
-    def find(self, place: Path) -> Found | None:
+    def find(self, path: Path) -> Found | None:
         """What is kept there; None if nothing is, or a damaged file."""
         from safetensors import SafetensorError, safe_open
 
         try:
-            with safe_open(place, framework="numpy") as file:
+            with safe_open(path, framework="numpy") as file:
                 numbers = json_of(file.metadata()[_NUMBERS])
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             return None
         return Found(numbers, arrays)
 
-    def keep(self, place: Path, found: Found) -> None:
+    def keep(self, path: Path, found: Found) -> None:
         """Write it there, wholly or not at all.
 
         Raises:
@@ -85,16 +85,16 @@ class MeasureStore:
         arrays = {name: np.ascontiguousarray(array) for name, array in found.features.items()}
         try:
             # One at a time, as two pictures of the same content write to the same file.
-            with self._writing, atomic_path(place) as temporary:
+            with self._writing, atomic_path(path) as temporary:
                 save_file(arrays, temporary, metadata={_NUMBERS: json.dumps(found.numbers)})
         except OSError as error:
             raise StoreError(
-                f"{place.parent}: cannot be written ({error.strerror}): make room there, or keep "
+                f"{path.parent}: cannot be written ({error.strerror}): make room there, or keep "
                 "measurements in another folder"
             ) from error
 
 
-def read_features(place: Path, name: str) -> NDArray[np.float32]:
+def read_features(path: Path, name: str) -> NDArray[np.float32]:
     """One kept array, without the others of its file.
 
     Raises:
@@ -103,11 +103,11 @@ def read_features(place: Path, name: str) -> NDArray[np.float32]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(place, framework="numpy") as file:
+        with safe_open(path, framework="numpy") as file:
             array: NDArray[np.float32] = file.get_tensor(name)
     except (OSError, SafetensorError) as error:
         raise Diffusion4kError(
-            f"{place}: kept measurements are missing or damaged: run the same command again"
+            f"{path}: kept measurements are missing or damaged: run the same command again"
         ) from error
     return array
 

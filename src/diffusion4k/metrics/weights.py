@@ -45,10 +45,10 @@ def find_weights(name: str | Path) -> Path:
         Diffusion4kError: the hub has no such file or cannot be reached, or the file is not the one
             of the checksum.
     """
-    place, expected = _split(str(name))
-    path = Path(place)
+    source, expected = _split(str(name))
+    path = Path(source)
     if not path.is_file():
-        path = _from_hub(place)
+        path = _from_hub(source)
     expected = expected or PUBLISHED.get(path.name)
     if expected:
         _check(path, expected)
@@ -76,6 +76,7 @@ def read_weights(path: Path) -> "dict[str, Tensor]":
     return {name: value for name, value in weights.items() if isinstance(value, torch.Tensor)}
 
 
+# The library's own types say of `from_pretrained` and `to` what does not hold.
 def load_model(kind: Any, name: str, example: str) -> Any:
     """A transformers model of class `kind` in float32, from its folder or hub id.
 
@@ -88,27 +89,28 @@ def load_model(kind: Any, name: str, example: str) -> Any:
     """
     import torch
 
-    place, expected = _split(name)
+    source, expected = _split(name)
     advice = f"give its folder or hub id, such as {example}"
-    wanted = kind.config_class.model_type
+    model_type = kind.config_class.model_type
     try:
         if expected:
-            _check(_model_file(place), expected)
-        found = kind.config_class.get_config_dict(place)[0].get("model_type")
-        if found not in (wanted, None):
+            _check(_model_file(source), expected)
+        found = kind.config_class.get_config_dict(source)[0].get("model_type")
+        if found not in (model_type, None):
             raise ValueError(f"its config is that of a {found} model")
-        model, report = kind.from_pretrained(place, dtype=torch.float32, output_loading_info=True)
+        model, report = kind.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
     except Diffusion4kError:
         raise
     except Exception as error:
         raise Diffusion4kError(
-            f"{place}: no {wanted} model can be loaded from there ({one_line(error)}): {advice}"
+            f"{source}: no {model_type} model can be loaded from there ({one_line(error)}): "
+            f"{advice}"
         ) from None
     # transformers fills what a file lacks with random numbers.
     if report["missing_keys"]:
         lacking = sorted(report["missing_keys"])
         raise Diffusion4kError(
-            f"{place}: not a {wanted} model: its weights lack {len(lacking)} tensors, "
+            f"{source}: not a {model_type} model: its weights lack {len(lacking)} tensors, "
             f"such as {lacking[0]}: {advice}"
         )
     return model.eval().requires_grad_(False)
@@ -128,15 +130,15 @@ def fingerprint(tensors: "Mapping[str, Tensor]") -> str:
 
 def _split(name: str) -> tuple[str, str | None]:
     """Place and checksum."""
-    place, sign, digits = name.partition(_CHECKSUM)
+    source, sign, digits = name.partition(_CHECKSUM)
     if not sign:
-        return place, None
+        return source, None
     if not re.fullmatch("[0-9a-fA-F]{64}", digits):
         raise UsageError(
-            f"{place}: the checksum {digits!r} behind `{_CHECKSUM}` has {len(digits)} characters; "
+            f"{source}: the checksum {digits!r} behind `{_CHECKSUM}` has {len(digits)} characters; "
             "SHA-256 is 64 hexadecimal digits, as `sha256sum FILE` prints them"
         )
-    return place, digits.lower()
+    return source, digits.lower()
 
 
 def _check(path: Path, expected: str) -> None:
@@ -166,16 +168,16 @@ def _from_hub(name: str) -> Path:
         ) from None
 
 
-def _model_file(place: str) -> Path:
+def _model_file(source: str) -> Path:
     """The one file of weights of a model."""
-    if Path(place).is_dir():
+    if Path(source).is_dir():
         for file in _MODEL_FILES:
-            if (Path(place) / file).is_file():
-                return Path(place) / file
+            if (Path(source) / file).is_file():
+                return Path(source) / file
         raise ValueError(f"none of {', '.join(_MODEL_FILES)} is in it to be checked")
     from huggingface_hub import hf_hub_download
 
-    return Path(hf_hub_download(place, _MODEL_FILES[0]))
+    return Path(hf_hub_download(source, _MODEL_FILES[0]))
 
 
 def one_line(error: Exception) -> str:

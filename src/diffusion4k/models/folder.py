@@ -32,6 +32,7 @@ __all__ = [
     "SETTINGS",
     "bundled_models",
     "component_folder",
+    "components_of",
     "has_component",
     "index_entry",
     "is_model_folder",
@@ -75,6 +76,11 @@ def resolve(model: str | Path, parts: Collection[str] | None = None) -> Path:
                 f"{folder}: the model {model} is missing from this installation: install "
                 "diffusion4k again, or name a model folder or a hub id"
             )
+    elif Path(model).is_file():
+        raise UsageError(
+            f"{model}: a file, where a folder in diffusers layout is needed: `diffusion4k export "
+            "FILE OUT` makes one of a .safetensors file, with `--part vae` of an autoencoder's"
+        )
     elif Path(model).exists():
         folder = Path(model)
     elif isinstance(model, str) and is_hub_id(model):
@@ -201,6 +207,18 @@ def model_index(folder: Path) -> dict[str, Any]:
     if not isinstance(index.get("_class_name"), str):
         raise Diffusion4kError(f"{path}: `_class_name` is missing: it names the pipeline class")
     return index
+
+
+def components_of(folder: Path) -> list[str]:
+    """Names in `model_index.json` of the components that the folder has.
+
+    Beside them stand settings of the pipeline, which are no pair of names.
+    """
+    return [
+        name
+        for name, entry in model_index(folder).items()
+        if isinstance(entry, list) and len(entry) == 2 and all(isinstance(e, str) for e in entry)
+    ]
 
 
 def has_component(folder: Path, component: str) -> bool:

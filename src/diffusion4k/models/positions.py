@@ -8,8 +8,8 @@ side, at `(p - (N - 64) / 2) * 16 / 64` (arXiv 2403.03206, section 5.3.2).
 - `extend`: positions continue at the same spacing on all sides. Sizes up to N are unchanged.
 - `interpolate`: the same span is divided finer, so that no position lies outside what was trained.
 
-Rotary embeddings (Flux) rotate pairs of channels by position times frequency. With s the number of
-tokens a side over that of training:
+Rotary embeddings (FLUX.1, FLUX.2) rotate pairs of channels by position times frequency. With s the
+number of tokens a side over that of training:
 
 - `ntk`: the base becomes `theta * s^(d / (d - 2))`: the lowest frequency is divided by s, the
   highest unchanged (NTK-aware scaling; as in YaRN, arXiv 2309.00071, section 3.1).
@@ -96,7 +96,11 @@ def _table(positions: Tensor, width: int) -> Tensor:
 
 
 class ScaledRotaryEmbedding(nn.Module):
-    """Replacement of Flux's `pos_embed`; see above.
+    """Replacement of `pos_embed` of FLUX.1 and FLUX.2; see above.
+
+    Their positions are of three and of four axes: rows and columns of the image are the second and
+    the third, and the fourth numbers the tokens of the text. FLUX.2 asks for the positions of the
+    text after those of the image, whose scale counts for both.
 
     Args:
         theta, axes_dim: base and channels per axis, as the stock module has them.
@@ -112,19 +116,22 @@ class ScaledRotaryEmbedding(nn.Module):
         self.method, self.trained_tokens = method, trained_tokens
         self.strength = 1.0
         """Exponent of s."""
+        self._longest = 1.0
         self.group: Any = None
         """Processes that have a part of the positions of each picture, where there are several."""
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Positions `(tokens, axes)` to cosines and sines `(tokens, sum of axes_dim)`, float32."""
-        longest = ids[:, 1:].max() + 1
-        if self.group is not None:  # the scale is that of the whole picture
-            dist.all_reduce(longest, dist.ReduceOp.MAX, group=self.group)
-        scale = max(1.0, float(longest) / self.trained_tokens) ** self.strength
+        if not ids[:, 3:].any():
+            longest = ids[:, 1:3].max() + 1
+            if self.group is not None:  # the scale is that of the whole picture
+                dist.all_reduce(longest, dist.ReduceOp.MAX, group=self.group)
+            self._longest = float(longest)
+        scale = max(1.0, self._longest / self.trained_tokens) ** self.strength
         angles = []
         for axis, width in enumerate(self.axes_dim):
-            # The first axis holds no position of the image.
-            frequencies = self._frequencies(width, scale if axis else 1.0).to(ids.device)
+            is_of_image = axis in (1, 2)
+            frequencies = self._frequencies(width, scale if is_of_image else 1.0).to(ids.device)
             angles.append(ids[:, axis, None].double() * frequencies)
         all_angles = torch.cat(angles, dim=1).repeat_interleave(2, dim=1)
         gain = 0.1 * math.log(scale) + 1 if self.method == "yarn" else 1.0
@@ -143,7 +150,7 @@ class ScaledRotaryEmbedding(nn.Module):
 def replace_rotary(
     transformer: Any, *, method: str, trained_tokens: int, time_dependent: bool
 ) -> None:
-    """Scale the rotary embedding of a Flux transformer."""
+    """Scale the rotary embedding of a transformer of FLUX.1 or FLUX.2."""
     stock = transformer.pos_embed
     scaled = ScaledRotaryEmbedding(
         stock.theta, list(stock.axes_dim), method=method, trained_tokens=trained_tokens

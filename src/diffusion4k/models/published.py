@@ -34,9 +34,9 @@ _CONFIGS = Path(__file__).with_name("configs")
 def published_models() -> dict[str, dict[str, Any]]:
     """Models by hub id.
 
-    Of each: `pipeline_class`, `components` (only what distinguishes models) and `scheduler`;
-    `parts_from` is the repository that holds all but the transformer, where the model's own holds
-    nothing else.
+    Of each: `pipeline_class`, `components` (only what distinguishes models), `scheduler`, and what
+    else its index states as `settings`; `parts_from` is the repository that holds all but the
+    transformer, where the model's own holds nothing else.
     """
     return _read("models")
 
@@ -107,7 +107,7 @@ def write_configurations(hub_id: str, folder: Path) -> None:
         UsageError: no such model is known.
     """
     model = _model(hub_id)
-    index = {"_class_name": model["pipeline_class"]}
+    index = {"_class_name": model["pipeline_class"]} | model.get("settings", {})
     files = {"scheduler/scheduler_config.json": model["scheduler"]}
     for component in model["components"]:
         part = published_config(hub_id, component)

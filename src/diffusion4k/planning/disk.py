@@ -1,9 +1,12 @@
 """Bytes that a training run writes, known from the sizes of the layers alone."""
 
+from copy import deepcopy
+
 from diffusion4k.accounting.blueprint import Blueprint
-from diffusion4k.lora import linear_layers
+from diffusion4k.lora import add_adapter
 from diffusion4k.planning.generation import count
 from diffusion4k.training.check import copies_in_checkpoint, most_checkpoints
+from diffusion4k.training.recipe.build import adapter_options
 from diffusion4k.training.recipe.recipe import Recipe
 
 __all__ = ["training_disk", "usual_picture"]
@@ -51,6 +54,6 @@ def _trained(model: Blueprint, recipe: Recipe) -> int:
     """Parameters that are trained."""
     if recipe.lora is None:
         return count(model, "transformer")
-    targets = recipe.lora.targets or model.family.lora_targets
-    layers = linear_layers(model.transformer, targets).values()
-    return sum(recipe.lora.rank * (layer.in_features + layer.out_features) for layer in layers)
+    adapted = deepcopy(model.transformer)
+    add_adapter(adapted, **adapter_options(recipe.lora, model.family), seed=0)
+    return sum(p.numel() for p in adapted.parameters() if p.requires_grad)

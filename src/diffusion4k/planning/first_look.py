@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from diffusion4k.data.folder import metadata_of, photo_folder
 from diffusion4k.data.sizes import PATCH
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.models.folder import POCKET, resolve
+from diffusion4k.families import resolve
+from diffusion4k.models.folder import POCKET
 from diffusion4k.support.lock import refuse_file
 from diffusion4k.support.processes import is_first_here
 from diffusion4k.training.recipe.recipe import Recipe
@@ -30,7 +31,7 @@ __all__ = [
     "refuse_problems",
 ]
 
-INSTEAD: dict[str, Callable[[Any], Any]] = {
+INSTEAD: dict[str, Callable[[object], object]] = {
     "model": lambda _: POCKET,
     "output": lambda _: Path("runs") / "unnamed",
     "resolution": lambda found: ceil(found / PATCH) * PATCH if type(found) is int else 1024,

@@ -20,7 +20,7 @@ from diffusion4k.accounting.stages import (
     text_encoding_stage,
 )
 from diffusion4k.errors import UsageError
-from diffusion4k.families.base import is_guided
+from diffusion4k.families.calls import is_guided
 from diffusion4k.families.defaults import model_memory
 from diffusion4k.models.published import count_parameters
 from diffusion4k.planning.plan import Change, Plan, fits_device, overhead, seconds_once
@@ -167,7 +167,7 @@ def _stage_parts(
 ) -> list[PlannedStage]:
     """Plans of one stage of an image: encoding (not of a draft), a sampling step, decoding."""
     size = stage.width, stage.height, setup.dtype
-    limit = _decoder_limit(model, setup)
+    limit = decoder_limit(setup.memory, setup.max_memory)
     guided = is_guided(model.family.guidance_kind(model.folder), stage.guidance)
     windows = count_windows(stage, model.family)
     transformer = _transformer_bytes(model, setup, gpu)
@@ -213,7 +213,7 @@ def _cheaper(
     gpu = machine.on_gpu
     dtypes = [setup.dtype, *([torch.bfloat16] if gpu and setup.dtype == torch.float32 else [])]
     limits: list[int | None] = [setup.max_memory]
-    if setup.max_memory is None and model.family.decodes_in_strips:
+    if setup.max_memory is None:
         limits += [limit for limit in (2**32, 2**30, 2**28) if _can_decode(model, setup, limit)]
     memories = {"high": ["high", "balanced", "low"], "balanced": ["balanced", "low"]}
     kinds = [setup.weights] if setup.weights else [None, "fp8", "nf4"] if gpu else [None]
@@ -270,11 +270,6 @@ def count(model: Blueprint, component: str) -> int:
     if component == "transformer":
         return count_parameters(model.transformer)
     return count_parameters(model.autoencoder() if component == "vae" else model.build(component))
-
-
-def _decoder_limit(model: Blueprint, setup: GenerationSetup) -> int | None:
-    in_strips = model.family.decodes_in_strips
-    return decoder_limit(setup.memory, setup.max_memory, decodes_in_strips=in_strips)
 
 
 def _bytes(module: nn.Module, setup: GenerationSetup) -> int:

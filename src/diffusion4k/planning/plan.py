@@ -1,7 +1,6 @@
 """What a plan comes to: stages, time, disk, and whether it fits."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from diffusion4k.accounting.machine import Machine
 from diffusion4k.accounting.stages import PlannedStage
@@ -80,10 +79,10 @@ class Plan:
             found.append("disk")
         return found
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Everything, for JSON."""
 
-        def listed(stages: list[PlannedStage]) -> list[dict[str, Any]]:
+        def listed(stages: list[PlannedStage]) -> list[dict[str, object]]:
             return [
                 {**asdict(stage), "peak": stage.peak, "seconds": self.seconds(stage)}
                 for stage in stages

@@ -7,7 +7,7 @@ Nothing is written, and no weights are loaded.
 import shutil
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from diffusion4k.accounting.blueprint import Blueprint
 from diffusion4k.accounting.machine import Machine, existing_folder, present_machine
@@ -16,7 +16,7 @@ from diffusion4k.data.index import INDEX
 from diffusion4k.data.reader import LatentCache, refuse_other_build
 from diffusion4k.data.sizes import fitted_size, kept_size
 from diffusion4k.errors import UsageError
-from diffusion4k.families import family_of, resolve
+from diffusion4k.families import Family, family_of, resolve
 from diffusion4k.planning.disk import training_disk
 from diffusion4k.planning.first_look import PreflightFindings
 from diffusion4k.planning.report import duration, verdict
@@ -97,7 +97,9 @@ def look_over(
             with findings.noting():
                 check()
     sized = "resolution" not in unknown
-    made_for = {"model": model, "family": family} if model and family and sized else None
+    made_for: _MadeFor | None = None
+    if model and family and sized:
+        made_for = {"model": model, "family": family}
     count = _photographs(recipe, world, findings, made_for, skip_bad=skip_bad, sized=sized)
     if checkpoint and model and not changed_inputs and count and count <= _SCANNED:
         with findings.noting():
@@ -113,11 +115,18 @@ def look_over(
     return findings
 
 
+class _MadeFor(TypedDict):
+    """What a cache must have been built with."""
+
+    model: Path
+    family: Family
+
+
 def _photographs(
     recipe: Recipe,
     world: int,
     findings: PreflightFindings,
-    made_for: dict[str, Any] | None,
+    made_for: _MadeFor | None,
     *,
     skip_bad: bool,
     sized: bool,
@@ -129,11 +138,11 @@ def _photographs(
         sized: whether the recipe's resolution is known.
     """
     count = None
-    place = recipe.cache_folder
-    if recipe.data is None or isinstance(place, str):  # the cache is all that is trained from
-        source: str | Path = place
+    cache_folder = recipe.cache_folder
+    if recipe.data is None or isinstance(cache_folder, str):  # the cache is all there is
+        source: str | Path = cache_folder
         with findings.noting():
-            cache = LatentCache(place)
+            cache = LatentCache(cache_folder)
             count = len(cache)
             if made_for:
                 cache.require(**made_for, **recipe.stored)
@@ -141,7 +150,9 @@ def _photographs(
         source = recipe.data
         if made_for and not recipe.uncached:
             with findings.noting():
-                refuse_other_build(place, **made_for, **recipe.stored, dtype=recipe.cache_dtype)
+                refuse_other_build(
+                    cache_folder, **made_for, **recipe.stored, dtype=recipe.cache_dtype
+                )
         with findings.noting():
             folder = photo_folder(recipe.data)
             count = _lines(folder)
@@ -207,13 +218,13 @@ def _memory(
 
 def _disk(recipe: Recipe, blueprint: Blueprint, photographs: int | None) -> None:
     """Refuse disks that are too small for what is still to come."""
-    place = recipe.cache_folder
-    filled = isinstance(place, str) or recipe.uncached or (place / INDEX).exists()
+    cache_folder = recipe.cache_folder
+    filled = isinstance(cache_folder, str) or recipe.uncached or (cache_folder / INDEX).exists()
     there = len(checkpoints(recipe.output / "checkpoints"))
     needed = training_disk(
         blueprint, recipe, None if filled else photographs, checkpoints_there=there
     )
-    folders = {"checkpoints": recipe.output, "result": recipe.output, "cache": place}
+    folders = {"checkpoints": recipe.output, "result": recipe.output, "cache": cache_folder}
     disks: dict[int, list[str]] = {}
     for what in needed:
         disks.setdefault(existing_folder(folders[what]).stat().st_dev, []).append(what)

@@ -154,7 +154,7 @@ def _means(recipe: Recipe, setup: TrainingSetup, machine: Machine) -> Iterator[S
     shared = [False, True] if machine.on_gpu and not unshareable(recipe) else [False]
     if _is_shared(recipe, machine):
         shared = [True]
-    lora = [False] if setup.lora_rank else [False, True]
+    lora = [False] if setup.lora else [False, True]
     for values in product(checkpointing, divided, [False, True], shared, [False, True], lora):
         means = Savings(*values)
         # Moments of 8 bits are of one process each, and what is offloaded was shared out.
@@ -265,8 +265,8 @@ def _adapter_share(model: Blueprint, rank: int = 16) -> float:
 
 def _validation(model: Blueprint, recipe: Recipe, step: PlannedStage, gpu: bool) -> PlannedStage:
     """Validation images are decoded plainly, beside all that the training holds."""
-    wanted = recipe.validation
-    size = wanted.width or recipe.crop_size[0], wanted.height or recipe.crop_size[1]
+    validation = recipe.validation
+    size = validation.width or recipe.crop_size[0], validation.height or recipe.crop_size[1]
     decoding = decoding_stage(model, *size, torch.float32, lean=False, gpu=gpu)
     kept = ("weights", "optimizer", "average", "gradient buckets")
     beside = {part: step.parts[part] for part in kept if part in step.parts}
@@ -292,7 +292,7 @@ def _photographs(recipe: Recipe, images: int | None) -> tuple[int | None, list[s
 
 def _what(model: Blueprint, recipe: Recipe) -> str:
     width, height = recipe.crop_size
-    kind = f"LoRA of rank {recipe.lora.rank}" if recipe.lora else "all weights"
+    kind = recipe.lora.label if recipe.lora else "all weights"
     batch = f"batch {recipe.batch_size}"
     if recipe.gradient_accumulation > 1:
         batch += f" x {recipe.gradient_accumulation}"

@@ -64,7 +64,7 @@ def generation_warning(
     sampling: SamplingOptions,
     options: Mapping[str, Any] | None = None,
     machine: Machine | None = None,
-    high_resolution: Mapping[str, Any] | None = None,
+    high_resolution: Mapping[str, object] | None = None,
 ) -> str | None:
     """One line if this machine's memory does not suffice for an image, with the way out.
 

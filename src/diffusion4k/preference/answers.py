@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from diffusion4k.errors import Diffusion4kError, UsageError, one_line
 from diffusion4k.support.files import atomic_path
@@ -137,7 +137,7 @@ def write_answers(path: str | Path, answers: Iterable[Answer]) -> None:
 def write_rows(
     path: str | Path,
     columns: Iterable[str],
-    rows: Iterable[Mapping[str, Any]],
+    rows: Iterable[Mapping[str, object]],
     *,
     numbers: Iterable[str] = (),
 ) -> None:
@@ -168,7 +168,7 @@ def _kind(path: Path) -> str:
     return path.suffix.lower()
 
 
-def _answer(row: Any) -> Answer:
+def _answer(row: object) -> Answer:
     if not isinstance(row, dict):
         raise ValueError(f"found {shortened(row)}, allowed an object")
     found = {name: row.get(name, row.get(_FORMERLY.get(name, name))) for name in COLUMNS}
@@ -180,7 +180,7 @@ def _answer(row: Any) -> Answer:
     return Answer(**values, pair_seconds=None if seconds in (None, "") else float(seconds))  # type: ignore[arg-type]
 
 
-def _read(path: Path) -> Iterator[Any]:
+def _read(path: Path) -> Iterator[object]:
     kind = _kind(path)
     if not path.exists():
         raise UsageError(f"{path}: no such file: give what `study export` or `judge` wrote")

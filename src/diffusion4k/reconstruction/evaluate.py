@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import torch
@@ -40,10 +40,14 @@ from diffusion4k.reconstruction.measure import (
 from diffusion4k.support.files import atomic_path, sha256_of, write_text
 from diffusion4k.vae import decode_strips, lean_encode, load_autoencoder, load_stock_autoencoder
 
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
+
 __all__ = [
     "Autoencoder",
     "ReconstructionResult",
     "ReconstructionRow",
+    "ReconstructionSettings",
     "SquarePhotograph",
     "evaluate_autoencoders",
     "kept_reconstruction",
@@ -67,7 +71,7 @@ class Autoencoder:
             raise UsageError(f"--vae {name}: give 8 or 16 after @")
         folder = resolve_autoencoder(model)
         load = load_stock_autoencoder if factor == "8" else load_autoencoder
-        self.network: Any = load(folder).eval()
+        self.network: AutoencoderKL = load(folder).eval()
         weights = weight_files(folder)
         self.fingerprint = "".join([sha256_of(p) for p in [folder / "config.json", *weights]])
         self.fingerprint += factor
@@ -81,7 +85,7 @@ class Autoencoder:
 
 @torch.inference_mode()
 def reconstruct(
-    network: Any, image: NDArray[np.uint8], max_memory: int | str | None = None
+    network: "AutoencoderKL", image: NDArray[np.uint8], max_memory: int | str | None = None
 ) -> NDArray[np.uint8]:
     """`(H, W, 3)` encoded (the posterior's mean) and decoded by an `AutoencoderKL`."""
     latents = lean_encode(network, normalised(image), max_memory).mode()
@@ -132,12 +136,23 @@ class ReconstructionRow:
     distances: dict[str, float | None]
 
 
+class ReconstructionSettings(TypedDict):
+    """What rows were measured of and with; weights are absent where none were given."""
+
+    folder: str
+    sizes: list[int]
+    allow_enlarging: bool
+    weights: dict[str, str | None]
+    version: str
+    fingerprints: dict[str, str]
+
+
 @dataclass(frozen=True)
 class ReconstructionResult:
     """All rows, the settings, and the pictures that could not be used."""
 
     rows: list[ReconstructionRow]
-    settings: dict[str, Any]
+    settings: ReconstructionSettings
     bad: list[str]
 
     def save(self, path: Path) -> None:

@@ -21,6 +21,7 @@ from diffusion4k.reconstruction.evaluate import (
     Autoencoder,
     ReconstructionResult,
     ReconstructionRow,
+    ReconstructionSettings,
     SquarePhotograph,
     evaluate_autoencoders,
     kept_reconstruction,
@@ -96,7 +97,7 @@ def run(
         rows += [item for item in made if isinstance(item, ReconstructionRow)]
     if not rows:
         raise Diffusion4kError(f"{folder}: no usable photograph: {'; '.join(bad[:3])}")
-    settings = {
+    settings: ReconstructionSettings = {
         "folder": str(folder),
         "sizes": list(sizes),
         "allow_enlarging": allow_enlarging,

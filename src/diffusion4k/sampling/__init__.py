@@ -6,7 +6,7 @@ generate([Request("a lighthouse in the fog", seed=1)], model="pocket", out="imag
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from diffusion4k.sampling.batch import Output, generate
@@ -36,7 +36,7 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # The command line's help reads the options, and need not wait for diffusers.
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,7 +13,8 @@ import torch
 from diffusers.hooks.mag_cache import nearest_interp
 from torch import Tensor, nn
 
-from diffusion4k.families.base import Family, is_guided
+from diffusion4k.families.base import Family
+from diffusion4k.families.calls import is_guided
 from diffusion4k.families.spatial import SpatialCall
 from diffusion4k.sampling.around import AroundTransformer
 from diffusion4k.sampling.cache_option import CacheOption

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from diffusion4k.sampling.shift import with_shift
 from diffusion4k.support.devices import enough_memory
 
 if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
     from diffusion4k.sampling.sampler import Sampler
 
 __all__ = ["denoise_directly", "from_noise", "out_of_memory"]
@@ -62,17 +64,17 @@ def denoise_directly(
             output_type="latent",
             **options,
         ).images
-    return family.spatial_latents(made, *size)
+    return family.spatial_latents(made, pipeline.vae, *size)
 
 
 def from_noise(
-    pipeline: Any,
+    pipeline: "DiffusionPipeline",
     family: Family,
     width: int,
     height: int,
     steps: int,
     generator: torch.Generator,
-    **options: Any,
+    **options: object,
 ) -> Tensor:
     """The normalised latents that the stock pipeline makes of noise; `options` are of its call."""
     latents = pipeline(
@@ -83,7 +85,7 @@ def from_noise(
         output_type="latent",
         **options,
     ).images
-    return family.spatial_latents(latents, width, height)
+    return family.spatial_latents(latents, pipeline.vae, width, height)
 
 
 def out_of_memory(width: int, height: int, device: torch.device) -> AbstractContextManager[None]:

@@ -133,7 +133,7 @@ def is_made_here(path: Path) -> bool:
     return True
 
 
-def _identity(record: dict[str, Any]) -> dict[str, Any]:
+def _identity(record: dict[str, object]) -> dict[str, object]:
     # A setting that is not used leaves the names of images as they were before there was one.
     used = {key: record[key] for key in _DECIDING if record.get(key) is not None}
     # As it is read back: JSON has lists only.

@@ -10,8 +10,7 @@ from diffusion4k.families.component import (
 )
 from diffusion4k.models.folder import (
     component_folder,
-    has_component,
-    model_index,
+    components_of,
     parts_folder,
 )
 from diffusion4k.models.hub import INDEX
@@ -33,10 +32,9 @@ def fingerprint(model: Path) -> str:
     settings of `diffusion4k.json` that change what the model computes.
     """
     digest = hashlib.sha256()
-    parts = [name for name in model_index(model) if not name.startswith("_")]
     index = model if (model / INDEX).is_file() else parts_folder(model)
     files = [(INDEX, index / INDEX)]
-    for part in sorted(part for part in parts if has_component(model, part)):
+    for part in sorted(components_of(model)):
         folder = component_folder(model, part)
         files += [
             (f"{part}/{path.relative_to(folder).as_posix()}", path) for path in loaded_files(folder)

@@ -5,8 +5,9 @@ steps begins, and denoised from there by the family's stock image-to-image pipel
 """
 
 import copy
+import functools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -19,6 +20,9 @@ from diffusion4k.data.images import open_rgb
 from diffusion4k.data.pixels import normalised
 from diffusion4k.families.base import Family
 from diffusion4k.sampling.stages import steps_made
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline, SchedulerMixin
 
 __all__ = ["enlarge", "fitted", "from_latents", "initial_image", "with_parts"]
 
@@ -34,6 +38,13 @@ def initial_image(path: str | Path, width: int, height: int) -> Tensor:
     return fitted(open_rgb(path), width, height)
 
 
+class MadeImages(Protocol):
+    """What a stock pipeline returns."""
+
+    images: Tensor
+    """Latents, as they are asked for here."""
+
+
 def fitted(image: Image.Image, width: int, height: int) -> Tensor:
     """An RGB image resized to `width` x `height` by Lanczos, `(1, 3, height, width)` in [-1, 1]."""
     return normalised(enlarge(np.asarray(image), width, height))
@@ -45,7 +56,9 @@ def enlarge(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.u
     return np.array(ImageOps.fit(Image.fromarray(picture), size, Image.Resampling.LANCZOS))
 
 
-def with_parts(pipeline: Any, pipeline_class: str, **parts: Any) -> Any:
+def with_parts(
+    pipeline: "DiffusionPipeline", pipeline_class: str, **parts: object
+) -> "DiffusionPipeline":
     """A stock pipeline of that class with the components of another, but for `parts`."""
     import diffusers
 
@@ -55,15 +68,15 @@ def with_parts(pipeline: Any, pipeline_class: str, **parts: Any) -> Any:
 
 
 def from_latents(
-    pipeline: Any,
+    pipeline: "DiffusionPipeline",
     family: Family,
     latents: Tensor,
     *,
     steps: int,
     strength: float,
     generator: torch.Generator,
-    **options: Any,
-) -> Any:
+    **options: object,
+) -> MadeImages:
     """What the pipeline makes of clean latents: their last `strength` of the steps made again.
 
     By the family's stock image-to-image pipeline; where diffusers has none, or none that takes the
@@ -79,30 +92,31 @@ def from_latents(
     if family.image_to_image_class and hasattr(pipeline.scheduler, "scale_noise"):
         pipeline = with_parts(pipeline, family.image_to_image_class)
         # By their channels it tells latents from images; not all classes say how many there are.
-        channels = pipeline.vae.config.latent_channels
-        pipeline.image_processor.register_to_config(vae_latent_channels=channels)
+        pipeline.image_processor.register_to_config(vae_latent_channels=latents.shape[1])
         return pipeline(image=latents, strength=strength, **options)
     scheduler = _last_steps(pipeline.scheduler, steps_made(steps, strength))
     noise = randn_tensor(
         latents.shape, generator=generator, device=latents.device, dtype=latents.dtype
     )
-    scheduler.set_timesteps(steps, device=latents.device)
+    family.set_timesteps(scheduler, steps, latents)
     first = scheduler.timesteps[:1]
     if hasattr(scheduler, "scale_noise"):
         noisy = scheduler.scale_noise(latents, first, noise)
     else:
         noisy = scheduler.add_noise(latents, noise, first)
     pipeline = with_parts(pipeline, family.pipeline_class, scheduler=scheduler)
-    return pipeline(latents=noisy, **options)
+    return pipeline(latents=family.pipeline_latents(noisy), **options)
 
 
-def _last_steps(scheduler: Any, count: int) -> Any:
+def _last_steps(scheduler: "SchedulerMixin", count: int) -> "SchedulerMixin":
     """A copy of a scheduler that gives a pipeline the last `count` timesteps of its schedule."""
     found = copy.deepcopy(scheduler)
     set_timesteps, step, set_begin_index = found.set_timesteps, found.step, found.set_begin_index
     whole: list[Tensor] = []
 
-    def set_last_timesteps(*args: Any, **kwargs: Any) -> None:
+    # Pipelines ask whether it takes noise levels.
+    @functools.wraps(set_timesteps)
+    def set_last_timesteps(*args: object, **kwargs: object) -> None:
         set_timesteps(*args, **kwargs)
         whole[:] = [found.timesteps]
         first = len(found.timesteps) - count * found.order
@@ -111,7 +125,7 @@ def _last_steps(scheduler: Any, count: int) -> Any:
         found.set_begin_index = lambda begin_index=0: set_begin_index(first + begin_index)
         found.set_begin_index()
 
-    def step_of_whole(*args: Any, **kwargs: Any) -> Any:
+    def step_of_whole(*args: object, **kwargs: object) -> object:
         # Whoever steps counts in the whole schedule, as in stock image-to-image pipelines.
         found.timesteps = whole[0]
         return step(*args, **kwargs)

@@ -13,13 +13,16 @@ stays: its weights are mapped from their file, and the system drops and reads th
 The autoencoder is small and stays, and is run lean in any case.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from diffusion4k.errors import UsageError
 from diffusion4k.vae import parse_memory
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
 
 __all__ = ["LEVELS", "Placement", "can_stream", "check_level", "decoder_limit", "stream_blocks"]
 
@@ -42,9 +45,9 @@ def can_stream(weights: str | None) -> bool:
     return weights in (None, "fp8")
 
 
-def decoder_limit(level: str, max_memory: int | None, *, decodes_in_strips: bool) -> int | None:
+def decoder_limit(level: str, max_memory: int | None) -> int | None:
     """Bytes that the decoder's feature maps may take at that level; None: no limit."""
-    if max_memory is None and level == "low" and decodes_in_strips:
+    if max_memory is None and level == "low":
         return _LOW_DECODER
     return max_memory
 
@@ -57,7 +60,6 @@ class Placement:
         device: where to compute.
         max_memory: of the decoder's feature maps, in bytes or as `"4GiB"`.
         streams_blocks: whether the transformer's weights can be moved block by block.
-        decodes_in_strips: whether the decoder can keep to a limit.
 
     Raises:
         UsageError: an unknown level, or a memory that is no size.
@@ -70,14 +72,10 @@ class Placement:
         max_memory: int | str | None = None,
         *,
         streams_blocks: bool = True,
-        decodes_in_strips: bool = True,
     ) -> None:
         check_level(level)
         self.level, self.device = level, device
-        self._in_strips = decodes_in_strips
-        self.max_memory = decoder_limit(
-            level, parse_memory(max_memory), decodes_in_strips=decodes_in_strips
-        )
+        self.max_memory = decoder_limit(level, parse_memory(max_memory))
         self.keeps_text_encoders = level == "high"
         is_gpu = device.type != "cpu"
         self.streams_blocks = level == "low" and streams_blocks and is_gpu
@@ -95,10 +93,12 @@ class Placement:
             transformer = f"transformer leaves {self.device} while an image is decoded"
         text = "stay loaded" if self.keeps_text_encoders else "freed after encoding"
         limit = f"{self.max_memory / 2**20:.0f} MiB" if self.max_memory else "no limit"
-        decoder = f"in strips, feature maps: {limit}" if self._in_strips else "at once"
-        return f"memory {self.level}: {transformer}; text encoders {text}; image decoded {decoder}"
+        return (
+            f"memory {self.level}: {transformer}; text encoders {text}; image decoded in strips, "
+            f"feature maps: {limit}"
+        )
 
-    def place(self, pipeline: Any) -> None:
+    def place(self, pipeline: "DiffusionPipeline") -> None:
         """Put a pipeline that was just loaded where it belongs."""
         if self.streams_blocks:
             pipeline.vae.to(self.device)
@@ -106,12 +106,12 @@ class Placement:
         else:
             pipeline.to(self.device)
 
-    def before_denoising(self, pipeline: Any) -> None:
+    def before_denoising(self, pipeline: "DiffusionPipeline") -> None:
         """The transformer is needed."""
         if self._is_moved:
             pipeline.transformer.to(self.device)
 
-    def before_decoding(self, pipeline: Any) -> None:
+    def before_decoding(self, pipeline: "DiffusionPipeline") -> None:
         """The transformer is not needed until the next image."""
         if self._is_moved:
             pipeline.transformer.to("cpu")

@@ -12,7 +12,6 @@ from diffusion4k.data.folder import photo_folder
 from diffusion4k.data.images import image_size
 from diffusion4k.data.metadata import METADATA
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.families import families
 from diffusion4k.families.calls import is_guided
 from diffusion4k.sampling.cache_option import recorded_cache
 from diffusion4k.sampling.options import SamplingOptions
@@ -81,9 +80,10 @@ class SamplingSettings:
     init: str | None = None
     init_sha256: str | None = None
     strength: float | None = None
-    lora: str | None = None
-    lora_fingerprint: str | None = None
-    lora_scale: float | None = None
+    lora: str | tuple[str, ...] | None = None
+    """A LoRA's file; of several those of all, and so the next two."""
+    lora_fingerprint: str | tuple[str, ...] | None = None
+    lora_scale: float | tuple[float, ...] | None = None
     weights: str | None = None
     """fp8, int8, nf4 or gguf:SHA-256: how the transformer's weights were stored."""
     high_resolution: str | None = None
@@ -133,7 +133,7 @@ def settle(
     defaults = family.defaults(folder)
     width = _asked(request.width, defaults.width)
     height = _asked(request.height, defaults.height)
-    start = _start(request, model, family)
+    start = _start(request)
     stages = _stages(request, family, folder, width, height)
     steps = stages[0].steps if stages else _asked(request.steps, defaults.steps)
     guidance = stages[0].guidance if stages else _asked(request.guidance, defaults.guidance)
@@ -143,7 +143,7 @@ def settle(
         _check_prompt(request.negative_prompt, "negative prompt")
     if not 0 <= request.seed < 2**63:
         raise UsageError(f"seed {request.seed}: allowed is 0 to {2**63 - 1}")
-    check_steps(steps)
+    check_steps(steps, family.least_steps(folder))
     if not (math.isfinite(guidance) and guidance >= 0):
         raise UsageError(f"guidance {guidance}: allowed is a number from 0 (0 to 1: off)")
     if guidance_kind == "none" and guidance > 1:
@@ -166,7 +166,7 @@ def settle(
         largest = family.max_side(folder)
         check_size(width, height, size_step=family.size_step, max_side=largest)
         tokens = (width // family.size_step) * (height // family.size_step)
-        natural = family.timestep_shift(folder, tokens)
+        natural = family.timestep_shift(folder, tokens, steps)
         check_shift(request.shift, natural, model=model, width=width, height=height)
     guidances = [stage.guidance for stage in stages or ()] or [guidance]
     _check_guided(request, is_guided(guidance_kind, max(guidances)), model, max(guidances))
@@ -244,7 +244,7 @@ def _stages(
     )
 
 
-def _start(request: Request, model: str, family: "Family") -> dict[str, Any]:
+def _start(request: Request) -> dict[str, Any]:
     """The settings that tell of the image to start from; none without one."""
     if request.init is None:
         if request.strength is not None:
@@ -253,12 +253,6 @@ def _start(request: Request, model: str, family: "Family") -> dict[str, Any]:
                 "give one with --init"
             )
         return {}
-    if family.image_to_image_class is None:
-        able = sorted(kind.name for kind in families().values() if kind.image_to_image_class)
-        raise UsageError(
-            f"init {request.init}: {model} is of a family that cannot start from an image, as "
-            f"diffusers has no such pipeline for it; those that can: {', '.join(able)}"
-        )
     strength = STRENGTH if request.strength is None else request.strength
     if not 0 < strength <= 1:
         raise UsageError(

@@ -5,7 +5,7 @@ it depends on its settings only, not on the device's random numbers nor on its n
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -20,10 +20,10 @@ from torch import Tensor
 from diffusion4k.data.pixels import rounded
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Family, family_of, resolve
-from diffusion4k.families.base import GuidanceKind, is_guided
+from diffusion4k.families.calls import GuidanceKind, is_guided
 from diffusion4k.families.defaults import model_memory
 from diffusion4k.families.quantization import cast_layers, check_weights_option, load_transformer
-from diffusion4k.lora import check_adapter, load_adapter, read_adapter
+from diffusion4k.lora import Adapter, load_adapters
 from diffusion4k.models.attention_backend import check_backend, use_backend
 from diffusion4k.sampling.cache_option import CacheOption
 from diffusion4k.sampling.compiled import check_compiler, compile_blocks
@@ -31,6 +31,7 @@ from diffusion4k.sampling.direct import denoise_directly, out_of_memory
 from diffusion4k.sampling.fingerprint import fingerprint
 from diffusion4k.sampling.image_to_image import with_parts
 from diffusion4k.sampling.kept import KeptStages
+from diffusion4k.sampling.loras import Scales, read_loras, recorded
 from diffusion4k.sampling.memory import Placement, can_stream
 from diffusion4k.sampling.request import Request, SamplingSettings, choose_dtype, settle
 from diffusion4k.sampling.staged import denoise_stages, stage_strips
@@ -57,8 +58,8 @@ class Sampler:
             model's `diffusion4k.json` states, else no limit.
         memory: `low`, `balanced` or `high`; see `sampling.memory`.
         weights: `fp8`, `int8`, `nf4` or `gguf:FILE`; by default those of the model's folder.
-        lora: folder or file of a LoRA in diffusers' layout.
-        lora_scale: how strongly it counts; 0 is not at all.
+        lora: folder or file of a LoRA in any known layout, or several, which add up.
+        lora_scale: how strongly it counts, by default 1; 0 is not at all. One for each of several.
         high_resolution: options of `models.high_resolution` in place of those that the model
             states, key by key.
         compile: whether the transformer's blocks are compiled; see `sampling.compiled`.
@@ -81,8 +82,8 @@ class Sampler:
         factor: int | None = None,
         memory: str = "balanced",
         weights: str | None = None,
-        lora: str | Path | None = None,
-        lora_scale: float | None = None,
+        lora: str | Path | Sequence[str | Path] | None = None,
+        lora_scale: Scales = None,
         high_resolution: Mapping[str, Any] | None = None,
         compile: bool = False,
         attention: str | None = None,
@@ -101,20 +102,14 @@ class Sampler:
             self.device,
             model_memory(self.folder) if max_memory is None else max_memory,
             streams_blocks=can_stream(weights),
-            decodes_in_strips=self.family.decodes_in_strips,
         )
-        self._adapter = read_adapter(lora) if lora else None
-        self.lora_scale = 1.0 if lora_scale is None else lora_scale
-        if self._adapter:
-            check_adapter(
-                self._adapter,
-                family=self.family.name,
-                model=self.model,
-                transformer=self.family.transformer_skeleton(self.folder),
-                scale=self.lora_scale,
-            )
-        elif lora_scale is not None:
-            raise UsageError(f"LoRA scale {lora_scale:g} without a LoRA")
+        self._adapters = read_loras(
+            lora,
+            lora_scale,
+            family=self.family.name,
+            model=self.model,
+            skeleton=lambda: self.family.transformer_skeleton(self.folder),
+        )
         self._compiles = compile
         if compile:
             check_compiler(self.device)
@@ -328,7 +323,7 @@ class Sampler:
     @cached_property
     def pipeline(self) -> Any:
         """The stock pipeline without text encoders, its parts where `memory` wants them."""
-        transformer = self._load_transformer(self.folder, self._adapter)
+        transformer = self._load_transformer(self.folder, self._adapters)
         pipeline = self.family.load_pipeline(
             self.folder, dtype=self.torch_dtype, text_encoders=False, transformer=transformer
         )
@@ -336,12 +331,14 @@ class Sampler:
         self.placement.place(pipeline)
         return pipeline
 
-    def _load_transformer(self, folder: Path, adapter: Any = None) -> Any:
-        """A transformer with its weights stored as requested, and the LoRA's layers in it."""
+    def _load_transformer(
+        self, folder: Path, adapters: Sequence[tuple[Adapter, float]] = ()
+    ) -> Any:
+        """A transformer with its weights stored as requested, and the LoRAs' layers in it."""
         dtype = self.torch_dtype
         transformer = load_transformer(self.family, folder, dtype=dtype, weights=self.weights)
-        if adapter:
-            load_adapter(transformer, adapter, self.lora_scale)
+        if adapters:
+            load_adapters(transformer, adapters)
         if self.weights == "fp8":
             cast_layers(transformer, dtype=dtype)
         if self._attention:
@@ -376,11 +373,7 @@ class Sampler:
     @cached_property
     def _own_settings(self) -> dict[str, Any]:
         """The settings that are the same for all images of this sampler, where they are used."""
-        own: dict[str, Any] = {}
-        if self._adapter:
-            own["lora"] = str(self._adapter.path)
-            own["lora_fingerprint"] = self._adapter.fingerprint
-            own["lora_scale"] = self.lora_scale
+        own: dict[str, Any] = recorded(self._adapters)
         if self._high_resolution:
             own["high_resolution"] = json.dumps(self._high_resolution, sort_keys=True)
         if self.weights:

@@ -5,9 +5,12 @@ the more steps are spent on the layout and the fewer on detail.
 """
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 from diffusion4k.errors import UsageError
+
+if TYPE_CHECKING:
+    from diffusers import SchedulerMixin
 
 __all__ = ["MOST", "check_shift", "with_shift"]
 
@@ -39,7 +42,7 @@ def check_shift(
         )
 
 
-def with_shift(scheduler: Any, shift: float) -> Any:
+def with_shift(scheduler: "SchedulerMixin", shift: float) -> "SchedulerMixin":
     """A scheduler like `scheduler` that shifts by `shift` at any size.
 
     Raises:
@@ -47,9 +50,11 @@ def with_shift(scheduler: Any, shift: float) -> Any:
     """
     config = scheduler.config
     if config.get("use_dynamic_shifting"):
-        # The pipeline interpolates between these by the image's tokens.
-        mu = math.log(shift)
-        return type(scheduler).from_config(config, base_shift=mu, max_shift=mu)
+        # Whatever shift a pipeline computes from the image's tokens no longer counts.
+        fixed = type(scheduler).from_config(config, use_dynamic_shifting=False, shift=shift)
+        # It shifts them when it is made, and would shift them again with each schedule.
+        fixed.sigma_min, fixed.sigma_max = scheduler.sigma_min, scheduler.sigma_max
+        return fixed
     for key in ("flow_shift", "shift"):
         if key in config:
             return type(scheduler).from_config(config, **{key: shift})

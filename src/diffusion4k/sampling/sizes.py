@@ -8,14 +8,14 @@ __all__ = ["check_size", "check_steps"]
 _MAX_STEPS = 1000
 
 
-def check_steps(steps: int) -> None:
-    """Refuse numbers of steps that no schedule has.
+def check_steps(steps: int, least: int = 1) -> None:
+    """Refuse numbers of steps that no schedule has, or fewer than the model's schedule needs.
 
     Raises:
         UsageError: names the number and the range.
     """
-    if not 1 <= steps <= _MAX_STEPS:
-        raise UsageError(f"steps {steps}: allowed is 1 to {_MAX_STEPS}")
+    if not least <= steps <= _MAX_STEPS:
+        raise UsageError(f"steps {steps}: allowed is {least} to {_MAX_STEPS}")
 
 
 def check_size(width: int, height: int, *, size_step: int, max_side: int) -> None:

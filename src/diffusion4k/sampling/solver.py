@@ -6,25 +6,51 @@ which remembers the step before, gets nearly all of it at the same cost (Lu et a
 2211.01095).
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import SchedulerMixin
 
 __all__ = ["dpm_solver"]
 
 
-def dpm_solver(scheduler: Any, shift: float | None = None) -> Any:
+class FlowSolver(DPMSolverMultistepScheduler):
+    """The stock solver, which takes from a pipeline no more than the number of steps.
+
+    Pipelines of models whose shift depends on the number of tokens give a scheduler noise levels
+    and the logarithm of the shift, which the stock one refuses.
+    """
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: "str | torch.device | None" = None,
+        sigmas: Sequence[float] | None = None,
+        mu: float | None = None,
+    ) -> None:
+        """So many timesteps, or as many as there are `sigmas`, by the solver's own schedule."""
+        steps = len(sigmas or ()) if num_inference_steps is None else num_inference_steps
+        super().set_timesteps(steps, device)
+
+
+def dpm_solver(
+    scheduler: "SchedulerMixin", shift: float | None = None
+) -> DPMSolverMultistepScheduler:
     """The stock DPM-Solver++(2M) for a model of that scheduler; one already stays as it is.
 
     Args:
         shift: of noise levels, where the scheduler's own depends on the number of tokens.
     """
-    from diffusers import DPMSolverMultistepScheduler
-
     config = scheduler.config
     if isinstance(scheduler, DPMSolverMultistepScheduler):
         return scheduler
     if "prediction_type" in config:  # of noise or the like, not of flow matching
         return DPMSolverMultistepScheduler.from_config(config)
-    return DPMSolverMultistepScheduler(
+    return FlowSolver(
         num_train_timesteps=config.num_train_timesteps,
         prediction_type="flow_prediction",
         use_flow_sigmas=True,

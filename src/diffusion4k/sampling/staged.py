@@ -8,7 +8,7 @@ finished stage gives the same bits as one that was never stopped.
 import hashlib
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -31,6 +31,8 @@ from diffusion4k.sampling.wavelet_guidance import WaveletGuidance
 from diffusion4k.sampling.windows import StageTransformer, Windows
 
 if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline, ModelMixin
+
     from diffusion4k.sampling.sampler import Sampler
 
 __all__ = ["denoise_stages", "refine", "stage_latents", "stage_seed", "stage_strips"]
@@ -125,7 +127,9 @@ def _denoise_stage(
             enlargement=_enlargement(stage, picture),
             seed=seed,
             generator=generator,
-            timestep_shift=lambda tokens: family.timestep_shift(sampler.folder, tokens),
+            timestep_shift=lambda tokens: family.timestep_shift(
+                sampler.folder, tokens, stage.steps
+            ),
             around=around,
             **options,
         )
@@ -149,7 +153,7 @@ def stage_seed(seed: int, number: int) -> int:
 
 def stage_latents(
     family: Family,
-    autoencoder: Any,
+    autoencoder: "ModelMixin",
     picture: NDArray[np.uint8],
     stage: Stage,
     generator: torch.Generator,
@@ -162,7 +166,7 @@ def stage_latents(
 
 
 def refine(
-    pipeline: Any,
+    pipeline: "DiffusionPipeline",
     family: Family,
     latents: Tensor,
     stage: Stage,
@@ -172,7 +176,7 @@ def refine(
     generator: torch.Generator,
     timestep_shift: Callable[[int], float],
     around: Denoising | None = None,
-    **options: Any,
+    **options: object,
 ) -> Tensor:
     """The latents of a stage, `(1, C, h, w)` normalised, from those of the enlarged picture.
 
@@ -187,7 +191,7 @@ def refine(
     """
     rows, columns = latents.shape[-2:]
     patch = family.size_step // family.factor
-    parts: dict[str, Any] = {}
+    parts: dict[str, object] = {}
     # A cache of whole predictions does not mind how windows lie.
     cache = around.cache if around and around.cache and around.cache.is_inside_blocks else None
     windows = guidance = shift = None
@@ -236,4 +240,4 @@ def refine(
         output_type="latent",
         **options,
     ).images
-    return family.spatial_latents(made, stage.width, stage.height)
+    return family.spatial_latents(made, pipeline.vae, stage.width, stage.height)

@@ -222,7 +222,7 @@ def _check(stage: Stage, family: "Family", model: Path) -> None:
             f"window {stage.window}: too large for this model, whose position embeddings reach "
             f"{reach} tokens a side"
         )
-    check_steps(stage.steps)
+    check_steps(stage.steps, family.least_steps(model))
     if stage.guidance > 1 and family.guidance_kind(model) == "none":
         raise UsageError(f"guidance {stage.guidance:g}: {model.name} takes none")
     # What is seen in windows has no end of its own.

@@ -17,7 +17,7 @@ Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 1
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import isnan
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,6 +40,14 @@ Statistic: TypeAlias = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 _BLOCK = 1 << 22  # counts in memory at once
 
 
+class IntervalJson(TypedDict):
+    """An interval as JSON has it; None where a number is not known."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
 @dataclass(frozen=True)
 class Interval:
     """A value and the bounds between which it lies at the requested level.
@@ -51,10 +59,17 @@ class Interval:
     low: float
     high: float
 
-    def as_json(self) -> dict[str, float | None]:
+    def as_json(self) -> IntervalJson:
         """Its numbers; None for NaN, which JSON does not know."""
-        numbers = {"value": self.value, "low": self.low, "high": self.high}
-        return {name: None if isnan(number) else number for name, number in numbers.items()}
+        return {
+            "value": _known(self.value),
+            "low": _known(self.low),
+            "high": _known(self.high),
+        }
+
+
+def _known(number: float) -> float | None:
+    return None if isnan(number) else number
 
 
 def mean_of(values: ArrayLike) -> Statistic:

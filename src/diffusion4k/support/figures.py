@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+    from matplotlib.typing import RcKeyType
 
 __all__ = [
     "DROPPED",
@@ -34,7 +35,7 @@ KEPT, DROPPED, LIMIT = "#0b6e4f", "#c3ccd4", "#d1345b"
 PARTS = ("#0b6e4f", "#e4a700", "#4a6fa5", "#d1345b", "#7a5195", "#6f8296")
 """Colours of the parts of a dataset, in their order."""
 
-_SETTINGS = {
+_SETTINGS: "dict[RcKeyType, object]" = {
     "font.family": "sans-serif",
     "font.size": 9,
     "text.color": INK,

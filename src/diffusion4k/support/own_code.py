@@ -9,7 +9,7 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def is_own(name: object) -> bool:
     return isinstance(name, str) and ":" in name
 
 
-def load_own(name: str, key: str) -> Any:
+def load_own(name: str, key: str) -> Callable[..., Any]:
     """The class or function; its module lies in the working folder or on PYTHONPATH.
 
     Args:
@@ -61,7 +61,7 @@ def load_own(name: str, key: str) -> Any:
     return found
 
 
-def source_hash(found: Any) -> str:
+def source_hash(found: object) -> str:
     """Hash of the file that a class, a function or an object's class stands in; empty if none."""
     if not (inspect.isclass(found) or inspect.isroutine(found)):
         found = type(found)

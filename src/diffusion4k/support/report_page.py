@@ -5,7 +5,6 @@ after the common ones) and `main`. `{{ 1|counted("image") }}` is `1 image`.
 """
 
 from pathlib import Path
-from typing import Any
 
 from diffusion4k.support.wording import counted
 
@@ -14,7 +13,7 @@ __all__ = ["render"]
 _PACKAGE = Path(__file__).parents[1]
 
 
-def render(template: str, **values: Any) -> str:
+def render(template: str, **values: object) -> str:
     """The page of a template, such as `demo/report.html`; a value that it misses is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 

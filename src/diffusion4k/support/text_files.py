@@ -85,7 +85,7 @@ def json_of(content: str | bytes) -> Any:
         raise ValueError("nested too deep") from None
 
 
-def shortened(value: Any, most: int = 60) -> str:
+def shortened(value: object, most: int = 60) -> str:
     """A value from outside as messages show it: escaped, and not longer than `most` characters."""
     try:
         shown = repr(value)
@@ -105,7 +105,7 @@ def printable(text: str) -> str:
     )
 
 
-def as_cell(value: Any) -> Any:
+def as_cell(value: object) -> object:
     """A value as it is written into a table.
 
     A text that a spreadsheet would run as a formula stands behind an apostrophe, which `read_table`

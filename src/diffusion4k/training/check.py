@@ -14,7 +14,7 @@ from diffusion4k.data.plan import check_posterior
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Family
 from diffusion4k.families.quantization import check_weights_option
-from diffusion4k.lora import check_targets
+from diffusion4k.lora import check_adapter, check_adapter_options, check_targets
 from diffusion4k.objectives import Objective
 from diffusion4k.training.checkpoint.checkpoint import checkpoints
 from diffusion4k.training.engine.context_parallel import check_context_parallel
@@ -23,6 +23,7 @@ from diffusion4k.training.engine.optimizers import check_optimizer, state_share
 from diffusion4k.training.engine.parameters import trained_parameters
 from diffusion4k.training.engine.zero import check_deepspeed
 from diffusion4k.training.recipe.build import (
+    adapter_options,
     build_objective,
     build_timesteps,
     chosen_engine,
@@ -52,7 +53,8 @@ def recipe_checks(recipe: Recipe, family: Family, model: Path) -> list[Callable[
     """Checks that refuse what only the model or the libraries can judge, each for itself.
 
     They raise:
-        Diffusion4kError: a package is missing for the frozen weights of adapters.
+        Diffusion4kError: a package is missing for the frozen weights of adapters, or a LoRA to
+            begin with is not of this model.
         UsageError: an unknown wavelet, a distribution out of range, code of one's own that is not
             there or fails, a tracker that is not installed, adapters on layers that the model has
             not, batches where positions follow the noise level, or crops or images larger than it
@@ -75,17 +77,35 @@ def recipe_checks(recipe: Recipe, family: Family, model: Path) -> list[Callable[
         if recipe.lora.targets:
             skeleton = family.transformer_skeleton(model)
             checks.append(partial(check_targets, skeleton, recipe.lora.targets))
+        if recipe.lora.start or recipe.lora.rank_pattern or recipe.lora.alpha_pattern:
+            checks.append(partial(_check_adapters, recipe, family, model))
     if recipe.context_parallel > 1:
         skeleton = family.transformer_skeleton(model)
         checks.append(partial(check_context_parallel, skeleton, recipe.context_parallel))
-    largest, wanted = family.max_side(model), recipe.validation
+    largest, settings = family.max_side(model), recipe.validation
     sides = {"crop": max(recipe.crop_size)}
     if recipe.buckets:
         checks.append(partial(_check_buckets, recipe, family, largest))
-    if wanted.prompts:
-        sides |= {"validation.width": wanted.width or 0, "validation.height": wanted.height or 0}
+    if settings.prompts:
+        sides |= {
+            "validation.width": settings.width or 0,
+            "validation.height": settings.height or 0,
+        }
+        checks.append(partial(_check_sampling_steps, settings.sampling_steps, family, model))
     checks += [partial(check_side, key, side, largest, recipe.model) for key, side in sides.items()]
     return checks
+
+
+def _check_adapters(recipe: Recipe, family: Family, model: Path) -> None:
+    assert recipe.lora
+    options = adapter_options(recipe.lora, family)
+    skeleton = family.transformer_skeleton(model)
+    for adapter, scale in options["start"]:
+        check_adapter(
+            adapter, family=family.name, model=recipe.model, transformer=skeleton, scale=scale
+        )
+    del options["rank"], options["alpha"]
+    check_adapter_options(skeleton, **options)
 
 
 def _check_objective(
@@ -96,6 +116,14 @@ def _check_objective(
 
 def _check_timesteps(recipe: Recipe, family: Family, model: Path) -> None:
     check_own_distribution(recipe, build_timesteps(recipe, family, model))
+
+
+def _check_sampling_steps(steps: int | None, family: Family, model: Path) -> None:
+    if steps is not None and steps < (least := family.least_steps(model)):
+        raise UsageError(
+            f"validation.sampling_steps: found {steps}, allowed a number of at least {least}, as "
+            "the model's schedule needs"
+        )
 
 
 def _check_engine(recipe: Recipe) -> None:
@@ -179,10 +207,10 @@ def copies_in_checkpoint(recipe: RunRecipe) -> float:
 
 def most_checkpoints(recipe: RunRecipe) -> int:
     """Checkpoints on the disk at once: before an old one goes, a new one is written."""
-    wanted = recipe.checkpoint
-    milestones = recipe.steps // wanted.keep_every if wanted.keep_every else 0
-    written = math.ceil(recipe.steps / wanted.every)
-    return min(written, wanted.keep + 1 + milestones)
+    settings = recipe.checkpoint
+    milestones = recipe.steps // settings.keep_every if settings.keep_every else 0
+    written = math.ceil(recipe.steps / settings.every)
+    return min(written, settings.keep + 1 + milestones)
 
 
 def require_space(recipe: RunRecipe, network: nn.Module, *beside: nn.Module) -> None:

@@ -9,16 +9,17 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from diffusion4k.data.fingerprint import FileHashes
 from diffusion4k.data.folder import photo_folder, rows_of
 from diffusion4k.data.metadata import Row
 from diffusion4k.data.reader import HASHES, LatentCache
 from diffusion4k.errors import UsageError
+from diffusion4k.lora import read_adapter
 from diffusion4k.sampling.fingerprint import fingerprint
 from diffusion4k.support.wording import counted
-from diffusion4k.training.checkpoint.checkpoint import read_state
+from diffusion4k.training.checkpoint.checkpoint import NotedInputs, read_state
 from diffusion4k.training.recipe.own_parts import codes_of
 from diffusion4k.training.recipe.recipe import Recipe
 
@@ -48,15 +49,15 @@ class Inputs:
     """
 
     weights: dict[str, str]
-    source: str
+    source: Literal["data", "cache"]
     photographs: list[str]
     code: dict[str, str] = field(default_factory=dict)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, object]:
         """Entries for `state.json`: a line for each photograph."""
         return {"weights": self.weights, "code": self.code, self.source: self.photographs}
 
-    def changes(self, state: dict[str, Any], step: int) -> list[str]:
+    def changes(self, state: NotedInputs, step: int) -> list[str]:
         """How it differs from what was noted at a step, in words."""
         before = state.get("weights", {})
         changes = [
@@ -85,16 +86,18 @@ def inputs_of(recipe: Recipe, model: Path) -> Inputs:
     Raises:
         Diffusion4kError: no photographs, or no cache where it is all that is trained from.
     """
-    weights, place = {"model": fingerprint(model)}, recipe.cache_folder
+    weights, cache_folder = {"model": fingerprint(model)}, recipe.cache_folder
+    for number, each in enumerate(recipe.lora.start if recipe.lora else ()):
+        weights[f"lora.start[{number}]"] = read_adapter(each.file).fingerprint
     code = codes_of(recipe)
-    if recipe.data is None or isinstance(place, str):
-        cache = LatentCache(place)
+    if recipe.data is None or isinstance(cache_folder, str):
+        cache = LatentCache(cache_folder)
         cached = [
             f"{' '.join(cache.checksums(number))} {cache.file_name(number)}"
             for number in range(len(cache))
         ]
         return Inputs(weights, "cache", cached, code)
-    digest = file_ends if recipe.uncached else FileHashes(place / HASHES).sha256
+    digest = file_ends if recipe.uncached else FileHashes(cache_folder / HASHES).sha256
     photographs = list(photographs_of(photo_folder(recipe.data), digest))
     return Inputs(weights, "data", photographs, code)
 

@@ -172,13 +172,18 @@ def _loss(run: TrainingRun, step: int, micro: int) -> tuple[torch.Tensor, torch.
     """Mean loss of a micro-batch, and what `LossBySigma` measures of it."""
     batch = run.batches.batch(step, micro, run.engine.data_rank, run.engine.data_world)
     question = run.method.drawn(run.recipe.seed, batch)
-    shown = {name: question[name] for name in ("latents", "noise", "sigma")}
     measured: list[torch.Tensor] = []
     loss = run.method.losses(
         run.network,
         question,
         watch=lambda velocity, each: measured.append(
-            LossBySigma.measure(velocity, **shown, loss=each)
+            LossBySigma.measure(
+                velocity,
+                latents=question["latents"],
+                noise=question["noise"],
+                sigma=question["sigma"],
+                loss=each,
+            )
         ),
     )
     return loss.mean(), measured[0]

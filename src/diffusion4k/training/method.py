@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from diffusion4k.training.engine.randomness import draw_noise
 from diffusion4k.training.recipe.build import build_objective, build_precision, build_timesteps
 from diffusion4k.training.recipe.recipe import Recipe, StageRecipe
 from diffusion4k.training.stage import noise_for
-from diffusion4k.training.step import denoising_loss
+from diffusion4k.training.step import Question, denoising_loss
 
 __all__ = ["Method", "build_method"]
 
@@ -37,7 +36,7 @@ class Method:
     stage: StageRecipe | None
     device: torch.device
 
-    def question(self, batch: Batch, noise: Tensor, sigma: Tensor) -> dict[str, Any]:
+    def question(self, batch: Batch, noise: Tensor, sigma: Tensor) -> Question:
         """Latents, noise, sigma and conditioning of a batch, on the device.
 
         Args:
@@ -45,7 +44,7 @@ class Method:
             noise: as it was drawn, of the shape of the batch's latents.
             sigma: its noise levels, `(B,)`.
         """
-        question = {
+        question: Question = {
             "latents": batch["latents"],
             "noise": noise_for(self.stage, noise, batch),
             "sigma": sigma,
@@ -53,7 +52,7 @@ class Method:
         }
         return moved(question, self.device)
 
-    def drawn(self, seed: int, batch: Batch) -> dict[str, Any]:
+    def drawn(self, seed: int, batch: Batch) -> Question:
         """The question of a training batch, whose noise follows from the seed and its positions."""
         shape = batch["latents"].shape[1:]
         return self.question(batch, *draw_noise(seed, batch["places"], shape, self.timesteps))
@@ -61,7 +60,7 @@ class Method:
     def losses(
         self,
         network: nn.Module,
-        question: dict[str, Any],
+        question: Question,
         watch: Callable[[Tensor, Tensor], None] | None = None,
     ) -> Tensor:
         """Loss of each picture of a question, `(B,)`; for `watch` see `denoising_loss`."""
@@ -85,9 +84,13 @@ def build_method(recipe: Recipe, family: Family, model: Path, device: torch.devi
     )
 
 
-def moved(question: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """The same on a device, tensors of sections within it too."""
+def moved(question: Question, device: torch.device) -> Question:
+    """The same on a device."""
     return {
-        name: moved(value, device) if type(value) is dict else value.to(device)
-        for name, value in question.items()
+        "latents": question["latents"].to(device),
+        "noise": question["noise"].to(device),
+        "sigma": question["sigma"].to(device),
+        "conditioning": {
+            name: tensor.to(device) for name, tensor in question["conditioning"].items()
+        },
     }

@@ -35,27 +35,29 @@ def complete_cache(
     Raises:
         Diffusion4kError: a broken photograph, unless `skip_bad`, or another reason in the data.
     """
-    place = recipe.cache_folder
+    cache_folder = recipe.cache_folder
     # An existing cache keeps its dtype: another one would mean encoding everything again.
-    dtype = recipe.cache_dtype or ("float16" if isinstance(place, str) else stored_dtype(place))
-    if recipe.data is None or isinstance(place, str):
-        LatentCache(place).require(model=model, family=family, **recipe.stored)
+    dtype = recipe.cache_dtype or (
+        "float16" if isinstance(cache_folder, str) else stored_dtype(cache_folder)
+    )
+    if recipe.data is None or isinstance(cache_folder, str):
+        LatentCache(cache_folder).require(model=model, family=family, **recipe.stored)
     elif recipe.uncached:
         photos = scan_folder(photo_folder(recipe.data)).usable(skip_bad=skip_bad)
         settings = CacheSettings(model, family, flip=True, dtype=dtype, **recipe.stored)
         if engine.is_main:
-            cache_captions(photos, settings, place, engine.device)
+            cache_captions(photos, settings, cache_folder, engine.device)
     else:
         scan = scan_folder(photo_folder(recipe.data))
         photos = scan.usable(skip_bad=skip_bad)
         refuse_other_build(
-            place, model=model, family=family, dtype=recipe.cache_dtype, **recipe.stored
+            cache_folder, model=model, family=family, dtype=recipe.cache_dtype, **recipe.stored
         )
         report = build_cache(
             photos,
             model=model,
             family=family,
-            cache=place,
+            cache=cache_folder,
             flip=recipe.flip,
             dtype=dtype,
             skip_bad=skip_bad,
@@ -74,9 +76,9 @@ def complete_cache(
     if engine.is_main and recipe.validation.prompts and recipe.validation.every:
         encode_prompts(recipe, family, model, engine.device)
     engine.wait()
-    if recipe.uncached and recipe.data is not None and not isinstance(place, str):
-        return UncachedLatents(photos, settings, place, engine.device)
-    return LatentCache(place)
+    if recipe.uncached and recipe.data is not None and not isinstance(cache_folder, str):
+        return UncachedLatents(photos, settings, cache_folder, engine.device)
+    return LatentCache(cache_folder)
 
 
 def check_count(recipe: Recipe, count: int, processes: int, source: str | Path) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
@@ -12,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from diffusion4k.families import Family
-from diffusion4k.families.base import is_guided
+from diffusion4k.families.calls import is_guided
 from diffusion4k.sampling.fingerprint import fingerprint
 from diffusion4k.support.files import atomic_path
 from diffusion4k.training.recipe.recipe import Recipe
@@ -25,18 +24,18 @@ class Preview:
 
     def __init__(self, recipe: Recipe, family: Family, model: Path, device: torch.device) -> None:
         """After `encode_prompts` for the same recipe; images are made on `device`."""
-        wanted, own = recipe.validation, family.defaults(model)
-        self._family, self._model, self._seed = family, model, wanted.seed
+        validation, own = recipe.validation, family.defaults(model)
+        self._family, self._model, self._seed = family, model, validation.seed
         self._device = device
-        self._guidance = own.guidance if wanted.guidance is None else wanted.guidance
+        self._guidance = own.guidance if validation.guidance is None else validation.guidance
         self._guided = is_guided(family.guidance_kind(model), self._guidance)
         self._settings = {
-            "width": wanted.width or recipe.crop_size[0],
-            "height": wanted.height or recipe.crop_size[1],
-            "num_inference_steps": wanted.sampling_steps or own.steps,
+            "width": validation.width or recipe.crop_size[0],
+            "height": validation.height or recipe.crop_size[1],
+            "num_inference_steps": validation.sampling_steps or own.steps,
         }
         self._conditioning = load_file(_embeddings(recipe))
-        self._count = len(wanted.prompts)
+        self._count = len(validation.prompts)
 
     @torch.no_grad()
     def __call__(self, transformer: nn.Module, folder: Path | None) -> list[Image.Image]:
@@ -72,10 +71,10 @@ class _Placed:
     def __init__(self, transformer: nn.Module) -> None:
         self._transformer = transformer
 
-    def __call__(self, *inputs: Any, **named: Any) -> Any:
+    def __call__(self, *inputs: object, **named: object) -> object:
         return self._transformer(*inputs, **named)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._transformer, name)
 
 

@@ -20,11 +20,11 @@ class Saving:
 
     def __init__(self, run: TrainingRun, inputs: Inputs | None) -> None:
         """`inputs` are noted in each checkpoint; the first process has them."""
-        wanted = run.recipe.checkpoint
+        checkpoint = run.recipe.checkpoint
         self.folder = run.recipe.output / "checkpoints"
         self._run, self._inputs = run, inputs
         self._state = TrainingState(run.transformer, run.optimizer, run.average)
-        keep = Retention(wanted.keep, wanted.keep_every)
+        keep = Retention(checkpoint.keep, checkpoint.keep_every)
         self._writer = CheckpointWriter(self.folder, run.engine, keep=keep)
 
     def resume(self, checkpoint: Path) -> None:

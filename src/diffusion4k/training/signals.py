@@ -2,12 +2,15 @@
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import TypeAlias
 
 from diffusion4k.errors import Diffusion4kError
 
 __all__ = ["StopRequest", "TrainingStopped"]
+
+_Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
 
 
 class TrainingStopped(Diffusion4kError):
@@ -27,7 +30,7 @@ class StopRequest:
     number = 0
 
     def __enter__(self) -> "StopRequest":
-        self._before: dict[signal.Signals, Any] = {}
+        self._before: dict[signal.Signals, _Handler] = {}
         # Python lets only the main thread set handlers; elsewhere the caller's own apply.
         if threading.current_thread() is threading.main_thread():
             # Windows has no SIGHUP.

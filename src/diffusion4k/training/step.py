@@ -5,13 +5,23 @@ loss = objective(velocity(z, sigma), latents, noise, sigma)
 """
 
 from collections.abc import Callable
+from typing import TypedDict
 
 from torch import Tensor, nn
 
 from diffusion4k.families import Family
 from diffusion4k.objectives import Objective
 
-__all__ = ["denoising_loss"]
+__all__ = ["Question", "denoising_loss"]
+
+
+class Question(TypedDict):
+    """What the network is asked about a batch; shapes as of `denoising_loss`."""
+
+    latents: Tensor
+    noise: Tensor
+    sigma: Tensor
+    conditioning: dict[str, Tensor]
 
 
 def denoising_loss(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -31,9 +31,12 @@ from diffusion4k.objectives import Objective
 from diffusion4k.training.engine.engine import blocks_of
 from diffusion4k.training.engine.optimizers import state_share
 from diffusion4k.training.engine.recompute import Recompute, recompute
-from diffusion4k.training.recipe.build import build_objective
-from diffusion4k.training.recipe.recipe import Recipe
+from diffusion4k.training.recipe.build import adapter_options, build_objective
+from diffusion4k.training.recipe.recipe import LoraRecipe, Recipe
 from diffusion4k.training.step import denoising_loss
+
+if TYPE_CHECKING:
+    from diffusers import ModelMixin
 
 __all__ = ["TrainingSetup", "training_setup", "training_stages"]
 
@@ -51,10 +54,8 @@ class TrainingSetup:
     bfloat16: bool = False
     """Computations in bfloat16 by autocast; weights stay float32."""
     average: bool = False
-    lora_rank: int | None = None
-    """Rank of adapters that are trained in place of all weights, which are frozen then."""
-    lora_targets: tuple[str, ...] | None = None
-    """Layers that are adapted; None: the family's."""
+    lora: LoraRecipe | None = None
+    """Adapters that are trained in place of all weights, which are frozen then."""
     processes: int = 1
     weights: torch.dtype = torch.float32
     """Type of the trained weights, as `train` has them, and of all that goes with them."""
@@ -76,8 +77,7 @@ def training_setup(recipe: Recipe, machine: Machine) -> TrainingSetup:
         bfloat16=recipe.precision in ("bf16", "fp8") or automatic,
         average=recipe.ema is not None,
         moments=state_share(recipe.optimizer.name),
-        lora_rank=recipe.lora.rank if recipe.lora else None,
-        lora_targets=recipe.lora.targets if recipe.lora else None,
+        lora=recipe.lora,
         # DeepSpeed has its bucket in one process, too.
         processes=max(machine.gpus, 2 if recipe.engine == "deepspeed" else 1),
     )
@@ -124,13 +124,12 @@ def training_stages(model: Blueprint, setup: TrainingSetup, *, gpu: bool) -> lis
     return [step, update]
 
 
-def _trained(model: Blueprint, setup: TrainingSetup) -> Any:
+def _trained(model: Blueprint, setup: TrainingSetup) -> "ModelMixin":
     """The transformer as `train` has it: whole in float32, or frozen under adapters."""
-    if setup.lora_rank is None:
+    if setup.lora is None:
         return model.build("transformer", setup.weights).requires_grad_(True)
     transformer = model.build("transformer", torch.bfloat16 if setup.bfloat16 else torch.float32)
-    targets = setup.lora_targets or model.family.lora_targets
-    add_adapter(transformer, rank=setup.lora_rank, alpha=setup.lora_rank, targets=targets, seed=0)
+    add_adapter(transformer, **adapter_options(setup.lora, model.family), seed=0)
     return transformer
 
 

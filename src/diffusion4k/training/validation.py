@@ -6,7 +6,6 @@ once from the recipe's own distribution), so that its curve shows the network an
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
@@ -22,6 +21,7 @@ from diffusion4k.training.pictures import validation_batches
 from diffusion4k.training.preview import Preview
 from diffusion4k.training.recipe.recipe import Recipe
 from diffusion4k.training.stage import noise_for
+from diffusion4k.training.step import Question
 
 __all__ = ["Validation", "build_validation"]
 
@@ -44,13 +44,13 @@ class Validation:
         Images of the `preview` are saved in `folder`.
         """
         self._method, self._preview, self._folder = method, preview, folder
-        self._questions: list[dict[str, Any]] = []
+        self._questions: list[Question] = []
         generator = generator_at(seed, Stream.VALIDATION)
         for batch in batches:
             latents = batch["latents"]
             sigma = method.timesteps.sample(len(latents), generator)
             noise = torch.randn(latents.shape, generator=generator)
-            question = {
+            question: Question = {
                 "conditioning": batch["conditioning"],
                 "latents": latents,
                 "sigma": sigma,
@@ -79,23 +79,27 @@ def build_validation(
     recipe: Recipe, method: Method, model: Path, cache: LatentCache | UncachedLatents
 ) -> Validation:
     """The recipe's, for a run that computes with `method`."""
-    wanted = recipe.validation
-    shown = bool(wanted.prompts and wanted.every)
+    validation = recipe.validation
+    shown = bool(validation.prompts and validation.every)
     return Validation(
         method,
-        validation_batches(recipe, cache) if wanted.samples and wanted.every else [],
+        validation_batches(recipe, cache) if validation.samples and validation.every else [],
         Preview(recipe, method.family, model, method.device) if shown else None,
-        seed=wanted.seed,
+        seed=validation.seed,
         at_once=recipe.batch_size,
         folder=recipe.output / "validation",
     )
 
 
-def _parts(question: dict[str, Any], size: int) -> Iterator[dict[str, Any]]:
+def _parts(question: Question, size: int) -> Iterator[Question]:
     """The same in pieces of so many pictures."""
     for start in range(0, len(question["sigma"]), size):
         part = slice(start, start + size)
         yield {
-            name: {k: v[part] for k, v in value.items()} if type(value) is dict else value[part]
-            for name, value in question.items()
+            "latents": question["latents"][part],
+            "noise": question["noise"][part],
+            "sigma": question["sigma"][part],
+            "conditioning": {
+                name: tensor[part] for name, tensor in question["conditioning"].items()
+            },
         }

@@ -5,6 +5,7 @@ them and is trained.
 """
 
 from diffusion4k.vae.accelerate import accelerate_decoder
+from diffusion4k.vae.enable import disable_strips, enable_strips
 from diffusion4k.vae.lean import (
     check_decode_memory,
     decode_strips,
@@ -25,6 +26,8 @@ __all__ = [
     "accelerate_decoder",
     "check_decode_memory",
     "decode_strips",
+    "disable_strips",
+    "enable_strips",
     "fold_upsample",
     "lean_decode",
     "lean_encode",

@@ -6,8 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
-from diffusion4k.vae.lean import decode_passes, encode_passes, parse_memory
-from diffusion4k.vae.strips import Layer, LeastMemory, MapSize, comfortable, query_cost
+from diffusion4k.vae.layer import Layer, Summand
+from diffusion4k.vae.layouts import layout_of
+from diffusion4k.vae.lean import parse_memory
+from diffusion4k.vae.strips import Attention, LeastMemory, MapSize, comfortable, query_cost
 
 __all__ = ["PassCost", "decode_cost", "encode_cost"]
 
@@ -35,8 +37,9 @@ def decode_cost(
     The autoencoder may be on the meta device.
     """
     passes = _Passes(autoencoder.decoder, max_memory, gpu=gpu)
-    latents = passes.new_map(autoencoder.config.latent_channels, height, width)
-    return passes.cost(decode_passes(passes, autoencoder, latents))
+    layout = layout_of(autoencoder)
+    latents = passes.new_map(layout.latent_channels(autoencoder), height, width)
+    return passes.cost(layout.decode(passes, autoencoder, latents))
 
 
 def encode_cost(
@@ -52,8 +55,9 @@ def encode_cost(
     The autoencoder may be on the meta device.
     """
     passes = _Passes(autoencoder.encoder, max_memory, gpu=gpu)
-    image = _Image(autoencoder.config.in_channels, height, width)
-    return passes.cost(encode_passes(passes, autoencoder, image))
+    layout = layout_of(autoencoder)
+    image = _Image(layout.image_channels(autoencoder), height, width)
+    return passes.cost(layout.encode(passes, autoencoder, image))
 
 
 @dataclass
@@ -76,13 +80,10 @@ class _Passes(LeastMemory):
 
     def __init__(self, network: Any, max_memory: int | str | None, *, gpu: bool) -> None:
         super().__init__(network)
-        budget = parse_memory(max_memory)
-        self.comfortable = comfortable(budget, gpu=gpu)
-        self._gpu = gpu
-        self.budget = budget
-        self.capacity = None if budget is None else budget // 2
+        self.gpu = gpu
+        self.budget = parse_memory(max_memory)
+        self.capacity = None if self.budget is None else self.budget // 2
         self.held = self.peak = self.flops = 0
-        self._in_residual = False
 
     def cost(self, made: Iterable[Any]) -> PassCost:
         """Cost of the passes that make the strips."""
@@ -94,46 +95,61 @@ class _Passes(LeastMemory):
         size = channels * height * width * self.workspace.dtype.itemsize
         fits = self.capacity is None or self.held + size <= self.capacity
         self.held += size if fits else 0
-        # Statistics of what is written: on the CPU two products with ones.
-        self.flops += 0 if self._gpu else 4 * channels * height * width
+        self._count_statistics(channels * height * width)
         return _Map(channels, height, width, self, size if fits else 0)
 
-    def residual(self, source: Any, block: Any) -> Any:
-        if block.conv_shortcut is not None:
-            channels = block.conv1.in_channels * block.conv2.out_channels
-            self.flops += 2 * channels * source.height * source.width
-        self._in_residual = True
-        made = super().residual(source, block)
-        self._in_residual = False
-        return made
-
-    def _attend(self, x: Any, attention: Any) -> None:
-        tokens, wide = x.height * x.width, x.channels
+    def attend(self, x: Any, attention: Attention) -> None:
+        tokens, wide, inner = x.height * x.width, x.channels, attention.channels
         # Keys and values of all pixels, and about as much again for the queries of a strip.
-        beside = 2 * tokens * wide * self.workspace.dtype.itemsize
+        beside = 2 * tokens * inner * self.workspace.dtype.itemsize
         row = query_cost(x, self.workspace)
-        self.peak = max(self.peak, self.held + beside + row * self._rows(row, 0, x.height))
-        self.flops += 2 * tokens * wide * (4 * wide + 2 * tokens)
-        self.flops += 0 if self._gpu else 4 * wide * tokens
+        most = self.limit(comfortable(self.budget, gpu=self.gpu))
+        rows = max(1, min(x.height, most // row))
+        self.peak = max(self.peak, self.held + beside + row * rows)
+        self.flops += 2 * tokens * inner * (4 * wide + 2 * tokens)
+        self._count_statistics(wide * tokens)
 
-    def _pass(self, source: Any, layer: Layer, *_: Any) -> Iterator[tuple[int, Tensor]]:
-        unit = layer.outputs_per_step
-        height = layer.size(source.height)
+    def strips(
+        self, source: Any, layer: Layer, add: Summand | None = None
+    ) -> Iterator[tuple[int, Tensor]]:
+        height, width = layer.size(source.height), layer.size(source.width)
+        rows = self.rows(layer, source.width, height)
+        strips = -(-height // rows)
+        first, last = layer.inputs(0, rows)
         dtype = self.workspace.dtype
-        steps = self._rows(*layer.cost(source.width, dtype), -(-height // unit))
-        strips = -(-height // (unit * steps))
-        first, last = layer.inputs(0, unit * steps)
         row_in = layer.channels_in * (source.width + sum(layer.pads)) * dtype.itemsize
-        row_out = layer.channels_out * layer.size(source.width) * dtype.itemsize
-        strip_in, strip_out = (last - first) * row_in, unit * steps * row_out
-        # The strip before is there until the next one is, and a pixel shuffle makes a copy.
-        made = ((2 if unit > 1 else 1) + (strips > 1)) * strip_out
-        # A sum is divided before it is written; statistics are taken of a float32 copy.
-        written = (2 if self._in_residual else 1) * strip_out
-        written += strip_out * 4 // dtype.itemsize if dtype.itemsize < 4 else 0
-        beside = strip_in + max(strip_in + strip_out, made, written)
+        pixels_out = rows * width * dtype.itemsize
+        strip_in, strip_out = (last - first) * row_in, pixels_out * layer.channels_out
+        # A pixel shuffle makes a copy, and so does what brings it into the order of the map.
+        copies = 2 if layer.outputs_per_step > 1 else 1
+        made = copies * strip_out + pixels_out * layer.working
+        if layer.before.macs:
+            made = max(made, strip_in)
+        # What is added is made of rows, if it is not they themselves, in two steps if their number
+        # changes.
+        added = counted = 0
+        if add is not None and (add.run or not add.source.held):
+            read = rows * add.down // add.up * add.source.width * add.source.channels
+            resampled = add.up != 1 or add.down != 1
+            added = strip_out + (max(strip_out, read * dtype.itemsize) if resampled else 0)
+        if self.workspace.statistics and dtype.itemsize < 4:  # They are of a copy in float32.
+            counted = strip_out * 4 // dtype.itemsize
+        written = copies * strip_out + max(added, counted)
+        beside = strip_in + max(made, written)
+        if strips > 1:
+            # The first strip is there until the second one is, and what came of it until the next.
+            second = min(rows, height - rows) / rows
+            entering = strip_in + strip_out + int(second * strip_in)
+            beside = max(beside, entering, strip_out + int(second * (strip_in + made)))
         if not source.held:  # Read from a file.
             beside += strip_in
         self.peak = max(self.peak, self.held + beside)
         self.flops += layer.flops(source.height, source.width, strips)
+        if add is not None:
+            self.flops += 2 * add.macs * add.source.height * add.source.width
         return iter(())
+
+    def _count_statistics(self, numbers: int) -> None:
+        # Of what is written; on the CPU they are two products with ones.
+        counted = self.workspace.statistics and not self.gpu
+        self.flops += 4 * numbers if counted else 0

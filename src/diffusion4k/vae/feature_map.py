@@ -33,6 +33,7 @@ class Workspace:
         capacity: bytes; `None` for no limit.
         device: of the strips; maps in memory live there too.
         dtype: of the maps.
+        statistics: whether a norm will ask for mean and variance of what was written.
         folder: for temporary files; by default the system's (TMPDIR).
     """
 
@@ -41,9 +42,11 @@ class Workspace:
         capacity: int | None,
         device: torch.device,
         dtype: torch.dtype,
+        statistics: bool = True,
         folder: str | Path | None = None,
     ) -> None:
         self.capacity, self.device, self.dtype = capacity, device, dtype
+        self.statistics = statistics
         self.folder = str(folder or tempfile.gettempdir())
         self.held = 0
 
@@ -102,7 +105,8 @@ class FeatureMap:
     def write(self, start: int, strip: Tensor) -> None:
         """Store `strip` `(1, C, rows, W)` from row `start` on, and count it in the statistics."""
         rows = strip[0].permute(1, 2, 0)
-        self._count(rows.reshape(-1, self.channels))
+        if self.workspace.statistics:
+            self._count(rows.reshape(-1, self.channels))
         if self.rows is not None:
             self.rows[start : start + len(rows)] = rows
             return

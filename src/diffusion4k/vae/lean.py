@@ -13,17 +13,17 @@ libraries take. For inference only: no gradients.
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
-from torch import Tensor, nn
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution, IdentityDistribution
+from torch import Tensor
 
 from diffusion4k.errors import UsageError
 from diffusion4k.support.text_files import shortened
+from diffusion4k.vae.layouts import Layout, Strips, layout_of
 from diffusion4k.vae.strips import ImageRows, LeastMemory, MapSize, StripPasses
-from diffusion4k.vae.subpixel import SubPixelConv2d, fold_upsample
 
 __all__ = ["check_decode_memory", "decode_strips", "lean_decode", "lean_encode", "parse_memory"]
 
@@ -54,35 +54,30 @@ def lean_decode(autoencoder: Any, latents: Tensor, max_memory: int | str | None 
     """`autoencoder.decode(latents).sample` in bounded memory.
 
     Args:
-        autoencoder: `PartitionedAutoencoderKL`, or a diffusers autoencoder of the same layout.
-        latents: `(B, C, h, w)`, not normalised.
+        autoencoder: one that a layout knows: diffusers' `AutoencoderKL`, `AutoencoderKLFlux2`,
+            `AutoencoderKLQwenImage`, `AutoencoderKLQwenImage21`, `AutoencoderKLWan` (one frame)
+            and `AutoencoderDC`, `PartitionedAutoencoderKL` and what derives from them.
+        latents: `(B, C, h, w)`, not normalised; of an autoencoder of videos also
+            `(B, C, 1, h, w)`.
         max_memory: bytes or a size like `"4GiB"` for feature maps and strips; `None`: no limit.
 
     Returns:
-        Images `(B, 3, F h, F w)` in about [-1, 1].
+        Images `(B, 3, F h, F w)` in about [-1, 1], with the frame that the latents have.
 
     Raises:
         UsageError: latents of a wrong shape, or with NaN or infinity; a budget that cannot hold one
-            strip (the error says what can); an autoencoder of another layout.
+            strip (the error says what can); an autoencoder of an unknown class.
         Diffusion4kError: no room on the disk for what the budget keeps out of memory.
     """
-    images: Tensor | None = None
-    for i, single in enumerate(latents.split(1)):
-        for top, strip in decode_strips(autoencoder, single, max_memory):
-            if images is None:
-                factor = strip.shape[-1] // latents.shape[-1]
-                images = strip.new_empty(
-                    (len(latents), strip.shape[1], factor * latents.shape[-2], strip.shape[-1])
-                )
-            images[i, :, top : top + strip.shape[-2]] = strip[0]
-    assert images is not None
-    return images
+    layout = layout_of(autoencoder)
+    pictures = _picture(layout, latents, "latents")
+    height = layout.factor(autoencoder) * latents.shape[-2]
+    made = (decode_strips(autoencoder, single, max_memory) for single in pictures.split(1))
+    return _assembled(made, latents, height)
 
 
 @torch.inference_mode()
-def decode_strips(
-    autoencoder: Any, latents: Tensor, max_memory: int | str | None = None
-) -> Iterator[tuple[int, Tensor]]:
+def decode_strips(autoencoder: Any, latents: Tensor, max_memory: int | str | None = None) -> Strips:
     """The decoded image of one latent `(1, C, h, w)`, strip by strip from the top.
 
     Yields:
@@ -91,11 +86,13 @@ def decode_strips(
     Raises:
         As `lean_decode`.
     """
-    _check_latents(autoencoder, latents)
+    layout = layout_of(autoencoder)
+    latents = _picture(layout, latents, "latents")
+    _check_latents(layout.latent_channels(autoencoder), latents)
     height, width = latents.shape[-2:]
     check_decode_memory(autoencoder, height, width, max_memory)
     passes = StripPasses(parse_memory(max_memory), autoencoder.decoder)
-    yield from decode_passes(passes, autoencoder, passes.load(latents))
+    yield from layout.decode(passes, autoencoder, passes.load(latents))
 
 
 def check_decode_memory(
@@ -104,80 +101,75 @@ def check_decode_memory(
     """See in advance whether latents of `height` x `width` can be decoded within `max_memory`.
 
     Raises:
-        UsageError: not even strip by strip; the error says what would do.
+        UsageError: not even strip by strip; the error says what would do. Or the autoencoder has
+            layers that are not known.
     """
-    _check_layout(autoencoder, "decoder", "up_blocks")
+    layout = layout_of(autoencoder)
     sizes = LeastMemory(autoencoder.decoder)
-    latents = MapSize(autoencoder.config.latent_channels, height, width)
-    list(decode_passes(sizes, autoencoder, latents))
+    latents = MapSize(layout.latent_channels(autoencoder), height, width)
+    list(layout.decode(sizes, autoencoder, latents))
     _check_budget(parse_memory(max_memory), sizes.least)
 
 
-@torch.inference_mode()
 def lean_encode(
     autoencoder: Any, image: Tensor, max_memory: int | str | None = None
-) -> DiagonalGaussianDistribution:
+) -> DiagonalGaussianDistribution | IdentityDistribution:
     """`autoencoder.encode(image).latent_dist` in bounded memory.
 
     Args:
         autoencoder: as for `lean_decode`.
-        image: `(B, 3, H, W)` in [-1, 1]; sides are multiples of the autoencoder's factor.
+        image: `(B, 3, H, W)` in [-1, 1], for an autoencoder of videos also `(B, 3, 1, H, W)`; sides
+            are multiples of the autoencoder's factor.
         max_memory: as for `lean_decode`; the image itself is not counted.
 
     Returns:
-        The posterior of latents `(B, C, H/F, W/F)`.
+        The posterior of latents `(B, C, H/F, W/F)`; of an `AutoencoderDC`, which has none, one that
+            always gives its only latents.
 
     Raises:
         As `lean_decode`.
     """
-    _check_image(autoencoder, image)
+    layout = layout_of(autoencoder)
+    pictures = _picture(layout, image, "image")
+    _check_image(layout, autoencoder, pictures)
     budget = parse_memory(max_memory)
-    sizes = LeastMemory(autoencoder.encoder)
-    list(encode_passes(sizes, autoencoder, MapSize(*image.shape[1:])))
-    _check_budget(budget, sizes.least)
-    moments = []
-    for single in image.split(1):
-        passes = StripPasses(budget, autoencoder.encoder)
-        strips = encode_passes(passes, autoencoder, ImageRows(single))
-        moments.append(torch.cat([strip for _, strip in strips], dim=2))
-    moment = torch.cat(moments)
-    if getattr(autoencoder, "quant_conv", None) is not None:
-        moment = autoencoder.quant_conv(moment)
-    return DiagonalGaussianDistribution(moment)
+    with torch.inference_mode():
+        sizes = LeastMemory(autoencoder.encoder)
+        list(layout.encode(sizes, autoencoder, MapSize(*pictures.shape[1:])))
+        _check_budget(budget, sizes.least)
+    height = image.shape[-2] // layout.factor(autoencoder)
+    made = (_encode(layout, autoencoder, single, budget) for single in pictures.split(1))
+    found = _assembled(made, image, height)
+    return (DiagonalGaussianDistribution if layout.has_posterior else IdentityDistribution)(found)
 
 
-def decode_passes(passes: StripPasses, autoencoder: Any, x: Any) -> Iterator[tuple[int, Tensor]]:
-    """The order of a stock `Decoder`, from the map of the latents on."""
-    decoder = autoencoder.decoder
-    if getattr(autoencoder, "post_quant_conv", None) is not None:
-        x = passes.convolve(x, autoencoder.post_quant_conv)
-    x = passes.convolve(x, decoder.conv_in)
-    x = passes.middle(x, decoder.mid_block)
-    for block in decoder.up_blocks:
-        for resnet in block.resnets:
-            x = passes.residual(x, resnet)
-        for upsampler in getattr(block, "upsamplers", None) or []:
-            conv = upsampler.conv
-            folded = conv if isinstance(conv, SubPixelConv2d) else fold_upsample(conv)
-            x = passes.convolve(x, folded)
-    yield from passes.strips(x, decoder.conv_out, decoder.conv_norm_out, decoder.conv_act)
-    x.close()
+@torch.inference_mode()
+def _encode(layout: Layout, autoencoder: Any, single: Tensor, budget: int | None) -> Strips:
+    passes = StripPasses(budget, autoencoder.encoder)
+    yield from layout.encode(passes, autoencoder, ImageRows(single))
 
 
-def encode_passes(passes: StripPasses, autoencoder: Any, x: Any) -> Iterator[tuple[int, Tensor]]:
-    """The order of a stock `Encoder`, from the image on."""
-    encoder = autoencoder.encoder
-    x = passes.convolve(x, encoder.conv_in)
-    for block in encoder.down_blocks:
-        for resnet in block.resnets:
-            x = passes.residual(x, resnet)
-        for downsampler in getattr(block, "downsamplers", None) or []:
-            # Stock downsampling pads one row below and one column to the right.
-            pads = (0, 1) if downsampler.padding == 0 else None
-            x = passes.convolve(x, downsampler.conv, pads=pads)
-    x = passes.middle(x, encoder.mid_block)
-    yield from passes.strips(x, encoder.conv_out, encoder.conv_norm_out, encoder.conv_act)
-    x.close()
+def _assembled(pictures: Iterable[Strips], given: Tensor, height: int) -> Tensor:
+    """One batch of the strips of each picture, with a frame if what was given has one."""
+    batch: Tensor | None = None
+    for i, strips in enumerate(pictures):
+        for top, strip in strips:
+            if batch is None:
+                batch = strip.new_empty((len(given), strip.shape[1], height, strip.shape[-1]))
+            batch[i, :, top : top + strip.shape[-2]] = strip[0]
+    assert batch is not None
+    return batch.unsqueeze(2) if given.ndim == 5 else batch
+
+
+def _picture(layout: Layout, tensor: Tensor, name: str) -> Tensor:
+    """`(B, C, H, W)` of a tensor that may have one frame."""
+    if not layout.has_frames or tensor.ndim != 5:
+        return tensor
+    if tensor.shape[2] != 1:
+        raise UsageError(
+            f"{name} of {tensor.shape[2]} frames: strips are for pictures, which have one"
+        )
+    return tensor.squeeze(2)
 
 
 def _check_budget(budget: int | None, least: int) -> None:
@@ -193,20 +185,8 @@ def _size(count: int, rounded: Callable[[float], int]) -> str:
     return f"{rounded(count / unit)} {name}"
 
 
-def _check_layout(autoencoder: Any, part: str, blocks: str) -> None:
-    network = getattr(autoencoder, part, None)
-    norm = getattr(network, "conv_norm_out", None)
-    if not hasattr(network, blocks) or not isinstance(norm, nn.GroupNorm):
-        raise UsageError(
-            f"{type(autoencoder).__name__}: its {part} is not of the AutoencoderKL layout "
-            f"(conv_in, mid_block, {blocks}, group norm, conv_out), as lean passes require"
-        )
-
-
-def _check_latents(autoencoder: Any, latents: Tensor) -> None:
-    _check_layout(autoencoder, "decoder", "up_blocks")
-    channels = autoencoder.config.latent_channels
-    if latents.ndim != 4 or latents.shape[1] != channels:
+def _check_latents(channels: int, latents: Tensor) -> None:
+    if latents.ndim != 4 or latents.shape[1] != channels or not latents.numel():
         raise UsageError(
             f"latents of shape {tuple(latents.shape)}: expected (batch, {channels}, height, width)"
         )
@@ -214,14 +194,13 @@ def _check_latents(autoencoder: Any, latents: Tensor) -> None:
         raise UsageError("latents hold NaN or infinity: the model that made them is broken")
 
 
-def _check_image(autoencoder: Any, image: Tensor) -> None:
-    _check_layout(autoencoder, "encoder", "down_blocks")
-    channels = autoencoder.config.in_channels
-    if image.ndim != 4 or image.shape[1] != channels:
+def _check_image(layout: Layout, autoencoder: Any, image: Tensor) -> None:
+    channels = layout.image_channels(autoencoder)
+    if image.ndim != 4 or image.shape[1] != channels or not len(image):
         raise UsageError(
             f"image of shape {tuple(image.shape)}: expected (batch, {channels}, height, width)"
         )
-    factor = 2 ** (len(autoencoder.config.block_out_channels) - 1)
+    factor = layout.factor(autoencoder)
     height, width = image.shape[-2:]
     if height % factor or width % factor or not height or not width:
         nearest = " x ".join(str(max(1, round(s / factor)) * factor) for s in (width, height))

@@ -8,10 +8,10 @@ while this one writes, and a transaction costs one wait for the disk instead of 
 connection is then kept, since closing the last one folds the log into the file each time.
 """
 
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import create_engine, event, pool
 from sqlalchemy.engine import Connection
@@ -117,13 +117,13 @@ class Database:
             )
 
 
-def _prepare(connection: Any, _: Any) -> None:
+def _prepare(connection: sqlite3.Connection, _: object) -> None:
     # Python's module would otherwise begin transactions itself, and not where we want them.
     connection.isolation_level = None
     connection.execute("PRAGMA synchronous = FULL")
 
 
-def _share(connection: Any, _: Any) -> None:
+def _share(connection: sqlite3.Connection, _: object) -> None:
     _prepare(connection, _)
     connection.execute("PRAGMA journal_mode = WAL")
 

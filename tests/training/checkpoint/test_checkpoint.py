@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 
 from benchmarks.tiny import tiny_transformer
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.support.folders import atomic_folder
 from diffusion4k.training.checkpoint.checkpoint import (
     Retention,
-    atomic_folder,
     checkpoints,
     latest_checkpoint,
     load_average,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from diffusion4k.curation.captions.jobs import CaptionPlan, Job
 from diffusion4k.curation.captions.ledger import CaptionLedger
@@ -23,6 +23,9 @@ from diffusion4k.endpoint.refusals import flag_of
 from diffusion4k.endpoint.sender import BudgetReached, Sender
 from diffusion4k.errors import Diffusion4kError, one_line
 from diffusion4k.support.progress import Counter
+
+if TYPE_CHECKING:
+    from openai.types import Batch
 
 __all__ = ["BatchRun"]
 
@@ -172,15 +175,16 @@ class BatchRun:
         faults = []
         for row in self._ledger.connection.execute(query).fetchall():
             batch = _Batch(*row)
-            if batch.id is None:
+            known = batch.id
+            if known is None:
                 look = partial(batches.find_batch, self._sender, batch.name)
                 found = await self._sender.repeat(look)
                 if found is None:  # It was never created.
                     self._close(batch, [])
                     continue
-                batch = self._adopt(batch, found)
+                batch, known = self._adopt(batch, found), found
             try:
-                ended = await self._wait(batch)
+                ended = await self._wait(known)
             except NotFound:
                 raise Diffusion4kError(
                     f"batch {batch.id} is not known at {self._sender.endpoint.settings.url}: use "
@@ -196,10 +200,10 @@ class BatchRun:
                 "work is kept; fix the cause and run the same command"
             )
 
-    async def _wait(self, batch: _Batch) -> Any:
+    async def _wait(self, known: str) -> "Batch":
         while True:
             now = await self._sender.repeat(
-                lambda: self._sender.endpoint.call(lambda client: client.batches.retrieve(batch.id))
+                lambda: self._sender.endpoint.call(lambda client: client.batches.retrieve(known))
             )
             if now.status in _ENDED:
                 return now
@@ -239,7 +243,7 @@ class BatchRun:
             self._counter.advance(spending.summary)
 
 
-def _errors(batch: Any) -> str:
+def _errors(batch: "Batch") -> str:
     errors = getattr(batch.errors, "data", None) or []
     said = "; ".join(str(error.message) for error in errors if error.message)
     return one_line(said or "no reason given", 300)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from diffusion4k.curation.captions.ledger import CaptionLedger, CaptionRequest, StoredCaption
 from diffusion4k.curation.captions.settings import CaptionSettings
@@ -16,6 +16,11 @@ from diffusion4k.endpoint.prices import image_tokens, text_tokens_at_most
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.support.progress import track
 from diffusion4k.support.wording import counted
+
+if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletionContentPartTextParam as TextPart
+    from openai.types.chat import ChatCompletionMessageParam as Message
+    from openai.types.chat import ChatCompletionUserMessageParam as UserMessage
 
 __all__ = ["CaptionPlan", "Job", "estimate", "make_plan"]
 
@@ -40,15 +45,16 @@ class Job:
     reason: str = ""
     """Why it still has no caption."""
 
-    def messages(self, settings: CaptionSettings) -> list[dict[str, Any]]:
+    def messages(self, settings: CaptionSettings) -> "list[Message]":
         """What is asked; decodes the picture.
 
         Raises:
             Diffusion4kError: the picture cannot be read.
         """
-        text = {"type": "text", "text": settings.prompt}
+        text: TextPart = {"type": "text", "text": settings.prompt}
         picture = image_part(self.path, self.size, settings.image)
-        return [{"role": "user", "content": [text, picture]}]
+        message: UserMessage = {"role": "user", "content": [text, picture]}
+        return [message]
 
 
 @dataclass

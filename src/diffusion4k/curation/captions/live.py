@@ -1,6 +1,6 @@
 """A picture to caption as a task of a live run: what is sent, and how its answer is stored."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from diffusion4k.curation.captions.jobs import CaptionPlan, Job
 from diffusion4k.curation.captions.ledger import CaptionLedger
@@ -9,6 +9,9 @@ from diffusion4k.endpoint.client import EndpointAnswer
 from diffusion4k.endpoint.refusals import flag_of
 from diffusion4k.endpoint.sender import Payment
 from diffusion4k.errors import Diffusion4kError
+
+if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletionMessageParam as Message
 
 __all__ = ["CaptionTask"]
 
@@ -29,7 +32,7 @@ class CaptionTask:
     def reason(self, why: str) -> None:
         self._job.reason = why
 
-    def messages(self) -> list[dict[str, Any]] | None:
+    def messages(self) -> "list[Message] | None":
         """The prompt and the picture; None if the picture cannot be read."""
         job = self._job
         try:

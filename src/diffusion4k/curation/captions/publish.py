@@ -6,7 +6,6 @@ the end. A build folder (one with `manifest.parquet`) only gets the ledger: the 
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from diffusion4k.curation.captions.jobs import estimate, make_plan
 from diffusion4k.curation.captions.ledger import CaptionLedger
@@ -26,7 +25,7 @@ from diffusion4k.support.files import leads_out
 __all__ = ["FolderPictures", "caption_folder", "estimate_folder", "find_pictures"]
 
 
-Line = dict[str, Any]
+Line = dict[str, object]
 
 
 @dataclass(frozen=True)

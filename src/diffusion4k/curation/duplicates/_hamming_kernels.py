@@ -19,7 +19,7 @@ def _ones(word: np.uint64) -> np.int64:
 
 
 @njit(nogil=True)
-def _chunk_distance(a: NDArray, b: NDArray, first: int, width: int) -> int:
+def _chunk_distance(a: NDArray[np.uint64], b: NDArray[np.uint64], first: int, width: int) -> int:
     """Number of the bits `first` to `first + width` in which two hashes differ."""
     count = 0
     for bit in range(first, first + width):
@@ -29,7 +29,12 @@ def _chunk_distance(a: NDArray, b: NDArray, first: int, width: int) -> int:
 
 
 @njit(nogil=True)
-def _found_before(a: NDArray, b: NDArray, chunks: NDArray, radii: NDArray) -> bool:
+def _found_before(
+    a: NDArray[np.uint64],
+    b: NDArray[np.uint64],
+    chunks: NDArray[np.int64],
+    radii: NDArray[np.int64],
+) -> bool:
     for number in range(len(chunks)):
         if _chunk_distance(a, b, chunks[number, 0], chunks[number, 1]) <= radii[number]:
             return True

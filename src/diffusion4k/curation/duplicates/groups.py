@@ -201,12 +201,12 @@ def _sharing(
 
 
 def _crossed(
-    order: NDArray,
-    start: NDArray,
-    shared: NDArray,
-    i: NDArray,
-    j: NDArray,
-    bits: NDArray,
+    order: NDArray[np.int64],
+    start: NDArray[np.int64],
+    shared: NDArray[np.int64],
+    i: NDArray[np.int32],
+    j: NDArray[np.int32],
+    bits: NDArray[np.int16],
     mirrored: bool,
 ) -> Iterator[NDArray[np.int64]]:
     """Pairs of windows with near hashes i and j: of each hash the first few that have it."""
@@ -217,7 +217,9 @@ def _crossed(
             yield _rows(a, b, bits[both], mirrored)
 
 
-def _rows(a: NDArray, b: NDArray, bits: NDArray | int, mirrored: bool) -> NDArray[np.int64]:
+def _rows(
+    a: NDArray[np.int64], b: NDArray[np.int64], bits: NDArray[np.int16] | int, mirrored: bool
+) -> NDArray[np.int64]:
     return np.stack(np.broadcast_arrays(a, b, bits, mirrored)).astype(np.int64)
 
 

@@ -17,6 +17,7 @@ Source: Norouzi, Punjani, Fleet, Fast Exact Search in Hamming Space with Multi-I
 arXiv 1307.2982, section 3.
 """
 
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
@@ -114,9 +115,9 @@ def _comparisons(
     left: NDArray[np.uint64], right: NDArray[np.uint64], first: int, width: int, radius: int
 ) -> float:
     """About how many pairs of hashes a table would compare, and a share for looking up buckets."""
-    flips = _flips(width, radius, _PROBES)
-    if flips is None:
+    if sum(math.comb(width, bits) for bits in range(radius + 1)) > _PROBES:
         return float("inf")
+    flips = _flips(width, radius)
     sizes = np.bincount(_keys(left, first, width), minlength=1 << width)
     others = sizes
     if right is not left:
@@ -128,14 +129,11 @@ def _comparisons(
     return pairs + len(left) * len(flips)
 
 
-def _flips(width: int, radius: int, most: int) -> NDArray[np.uint32] | None:
-    """All patterns of at most `radius` of `width` bits, or None if there are more than `most`."""
+def _flips(width: int, radius: int) -> NDArray[np.uint32]:
+    """All patterns of at most `radius` of `width` bits."""
     flips = [0]
     for count in range(1, min(radius, width) + 1):
-        for places in combinations(range(width), count):
-            flips.append(sum(1 << place for place in places))
-            if len(flips) > most:
-                return None
+        flips += [sum(1 << bit for bit in bits) for bits in combinations(range(width), count)]
     return np.array(flips, np.uint32)
 
 
@@ -155,7 +153,7 @@ def _search(
     first, width = map(int, chunks[number])
     rows = _table(left, first, width)
     buckets = rows if right is left else _table(right, first, width)
-    flips = _flips(width, int(radii[number]), _PROBES)
+    flips = _flips(width, int(radii[number]))
 
     def search(begin: int) -> NDArray[np.int32]:
         end = min(begin + _ROWS, len(left))

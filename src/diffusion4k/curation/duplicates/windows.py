@@ -129,7 +129,9 @@ def _blobs(levels: NDArray[np.float32]) -> NDArray[np.float32]:
     return places[order[strength[order] > 0]].astype(np.float32)
 
 
-def _peak(before: NDArray, here: NDArray, after: NDArray) -> NDArray:
+def _peak(
+    before: NDArray[np.float32], here: NDArray[np.float32], after: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """Where the parabola through three equidistant values turns, at most half a step off."""
     curvature = before + after - 2 * here
     return np.clip((before - after) / (2 * np.where(curvature == 0, 1, curvature)), -0.5, 0.5)

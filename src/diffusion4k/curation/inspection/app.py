@@ -16,7 +16,7 @@ Pictures are requested by number alone. Errors are answered in one line of plain
 import html
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -74,34 +74,34 @@ def create_app(inspection: Inspection, session: Session, *, host: str, cookie: s
         return assets.respond(name)
 
     @app.get("/api/start")
-    def start() -> dict[str, Any]:
+    def start() -> dict[str, object]:
         return {"measures": list(inspection.measures), "reasons": REASONS}
 
     @app.get("/api/queue")
     def queue(
         show: Verdict | None = None, order: str = "", falling: bool = False
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         return {
             "numbers": inspection.numbers(show, order, falling),
             "progress": asdict(inspection.progress()),
         }
 
     @app.get("/api/candidates/{number}")
-    def candidate(number: int) -> dict[str, Any]:
+    def candidate(number: int) -> dict[str, object]:
         return describe(inspection, tiles, number)
 
     @app.post("/api/candidates/{number}/decision")
-    def decide(number: int, body: DecisionBody) -> dict[str, Any]:
+    def decide(number: int, body: DecisionBody) -> dict[str, object]:
         inspection.decide(number, body.decision, body.reason)
         return describe(inspection, tiles, number)
 
     @app.post("/api/candidates/{number}/caption")
-    def fix_caption(number: int, body: CaptionBody) -> dict[str, Any]:
+    def fix_caption(number: int, body: CaptionBody) -> dict[str, object]:
         inspection.fix_caption(number, body.caption)
         return describe(inspection, tiles, number)
 
     @app.post("/api/undo")
-    def undo() -> dict[str, Any]:
+    def undo() -> dict[str, object]:
         name, number = inspection.undo()
         return {"name": name, "number": number, "progress": asdict(inspection.progress())}
 
@@ -117,8 +117,8 @@ def create_app(inspection: Inspection, session: Session, *, host: str, cookie: s
     @app.exception_handler(RequestValidationError)
     def not_understood(_: Request, error: Exception) -> Response:
         first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
-        place = ".".join(str(part) for part in first.get("loc", ())[1:])
-        return PlainTextResponse(f"{place}: {first.get('msg')}".removeprefix(": "), 422)
+        key = ".".join(str(part) for part in first.get("loc", ())[1:])
+        return PlainTextResponse(f"{key}: {first.get('msg')}".removeprefix(": "), 422)
 
     guarded: ASGIApp = BodyLimit(SessionDoor(app, session, cookie), _BODY_LIMIT)
     return SecurityHeaders(HostCheck(guarded, host))
@@ -135,7 +135,7 @@ def picture(inspection: Inspection, number: int) -> Path:
     return candidate.path
 
 
-def describe(inspection: Inspection, tiles: Tiles, number: int) -> dict[str, Any]:
+def describe(inspection: Inspection, tiles: Tiles, number: int) -> dict[str, object]:
     """All that the page shows of a candidate."""
     candidate, held = inspection.candidate(number), inspection.holds(number)
     pyramid, problem = None, None

@@ -11,8 +11,8 @@ import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from diffusion4k.curation.engine import Row
 from diffusion4k.curation.files import MANIFEST, SPLITS
 from diffusion4k.data.folder import METADATA, scan_folder
 from diffusion4k.errors import Diffusion4kError, UsageError, first_line
@@ -105,7 +105,7 @@ def _from_manifest(folder: Path) -> Candidates:
     return Candidates(rows, measures)
 
 
-def _read(path: Path) -> tuple[list[dict[str, Any]], dict[str, Bounds]]:
+def _read(path: Path) -> tuple[list[Row], dict[str, Bounds]]:
     """The rows of a manifest, and its measures with what they are allowed to be."""
     try:
         import pyarrow
@@ -149,7 +149,7 @@ def _thresholds(path: Path, metadata: dict[bytes, bytes]) -> dict[str, Bounds]:
         ) from None
 
 
-def _bound(value: Any) -> float | None:
+def _bound(value: float | None) -> float | None:
     return None if value is None else float(value)
 
 

@@ -22,7 +22,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from diffusion4k.web.sqlite import DatabaseKind, address_of, refusal
 
@@ -51,7 +51,7 @@ class Decision:
     who: str
 
     @property
-    def says(self) -> tuple[Any, ...]:
+    def says(self) -> tuple[object, ...]:
         """All but when and by whom; empty if it says nothing."""
         what = (self.decision, self.reason, self.caption)
         return () if what == _NOTHING else (self.picture_hash, *what)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from diffusion4k.curation.files import DECISIONS
 from diffusion4k.curation.inspection.candidates import Candidate, read_candidates
@@ -174,5 +173,5 @@ class Inspection:
         return self._hashes[candidate.name]
 
 
-def _verdict(decision: Any) -> Verdict:
+def _verdict(decision: Decision | None) -> Verdict:
     return decision.decision if decision else "undecided"

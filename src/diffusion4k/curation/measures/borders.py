@@ -53,5 +53,5 @@ def _width(rows: NDArray[np.uint8]) -> int:
     return width if changed >= ABRUPT else 0
 
 
-def _distance(row: NDArray[np.uint8], colour: NDArray) -> NDArray:
+def _distance(row: NDArray[np.uint8], colour: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.abs(row.astype(np.float32) - colour).max(axis=-1)

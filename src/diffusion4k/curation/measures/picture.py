@@ -1,7 +1,7 @@
 """A photograph, and what several measures need of it, worked out once."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +15,20 @@ __all__ = ["WHITE", "Photograph"]
 WHITE = 253
 """Grey value, of 255, that a JPEG may leave of a channel that was clipped."""
 
+Value = TypeVar("Value")
 
-class _once:  # noqa: N801 (a decorator)
+
+class _once(Generic[Value]):  # noqa: N801 (a decorator)
     """`functools.cached_property` without the lock that it has before Python 3.12.
 
     That lock is shared by all pictures, so that threads would measure one after the other.
     """
 
-    def __init__(self, function: Callable[[Any], Any]) -> None:
+    def __init__(self, function: Callable[["Photograph"], Value]) -> None:
         self._function = function
         self.__doc__ = function.__doc__
 
-    def __get__(self, picture: Any, kind: type) -> Any:
+    def __get__(self, picture: "Photograph", kind: type) -> Value:
         value = picture.__dict__[self._function.__name__] = self._function(picture)
         return value
 

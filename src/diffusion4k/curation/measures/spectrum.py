@@ -14,6 +14,7 @@ whatever its size.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ DIRECTIONS = 16
 _SHARE = 8  # one tile of so many
 _LEAST = 4
 _BATCH = 16
+Grey = TypeVar("Grey", np.uint8, np.uint16)
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,9 @@ class NoiseFreeSpectrum:
         return max(float(self.energy[low:high].sum()), 1e-3)
 
 
-def _plane(side: int) -> tuple[NDArray, NDArray, NDArray]:
+def _plane(
+    side: int,
+) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.float64]]:
     """Frequencies down and across of a real transform, and how often each coefficient counts."""
     down, across = np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]
     # The half-plane that a real transform leaves out is the mirror image of the other.
@@ -55,7 +59,7 @@ def _plane(side: int) -> tuple[NDArray, NDArray, NDArray]:
 
 
 @lru_cache(maxsize=1)
-def _geometry() -> tuple[NDArray, NDArray, NDArray]:
+def _geometry() -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Cell of each Fourier coefficient, its weight, and the share of noise in each cell."""
     down, across, mirrored = _plane(TILE)
     ring = np.rint(np.hypot(down, across) * TILE).astype(int)
@@ -80,7 +84,7 @@ def _window(side: int) -> NDArray[np.float64]:
     return np.outer(np.hanning(side), np.hanning(side))
 
 
-def _power(tiles: NDArray) -> NDArray[np.float32]:
+def _power(tiles: NDArray[np.generic]) -> NDArray[np.float32]:
     """`|F|^2` of tiles `(N, side, side)`, `(N, coefficients)`."""
     from scipy import fft
 
@@ -91,7 +95,7 @@ def _power(tiles: NDArray) -> NDArray[np.float32]:
     return (transformed.real**2 + transformed.imag**2).reshape(len(tiles), -1)
 
 
-def _tiles(grey: NDArray, side: int) -> NDArray:
+def _tiles(grey: NDArray[Grey], side: int) -> NDArray[Grey]:
     """A view `(rows, columns, side, side)`; what fills no tile is left out."""
     rows, columns = grey.shape[0] // side, grey.shape[1] // side
     whole = grey[: rows * side, : columns * side]
@@ -111,7 +115,7 @@ def pooled_spectrum(grey: NDArray[np.uint8], noise: float) -> NoiseFreeSpectrum 
     cell, weight, noise_share = _geometry()
     places = np.array(list(np.ndindex(rows, columns)))
 
-    def batches(chosen: NDArray) -> list[NDArray]:
+    def batches(chosen: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         return [chosen[n : n + _BATCH] for n in range(0, len(chosen), _BATCH)]
 
     halved = np.empty((grey.shape[0] // 2, grey.shape[1] // 2), np.uint16)

@@ -8,7 +8,6 @@ import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -59,7 +58,7 @@ def write_card(dataset: Path, *, license_id: str = "unknown", force: bool = Fals
     return dataset / CARD
 
 
-def _header(dataset: Path, parts: Sequence[StatsPart], license_id: str) -> dict[str, Any]:
+def _header(dataset: Path, parts: Sequence[StatsPart], license_id: str) -> dict[str, object]:
     splits = {_split(part): part for part in parts}
     return {
         "license": license_id,

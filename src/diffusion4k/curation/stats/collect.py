@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +73,7 @@ class StatsPart:
         means = float(heights.mean()), float(widths.mean())
         return SizeRow(self.name, *medians, *means, pictures=len(self.photos))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Counts and sizes."""
         row, words = self.size_row(), self.words
         return {

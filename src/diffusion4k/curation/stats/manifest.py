@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
@@ -97,7 +96,7 @@ def _steps(counts: Path) -> list[StepCount]:
         raise Diffusion4kError(f"{counts}: damaged ({error}): build the dataset again") from None
 
 
-def _recipe(dataset: Path) -> Any:
+def _recipe(dataset: Path) -> object:
     """The recipe beside a manifest that does not hold it."""
     path = dataset / _RECIPE
     if not path.is_file():
@@ -120,7 +119,7 @@ def _thresholds(pairs: Mapping[str, tuple[float | None, float | None]]) -> dict[
     }
 
 
-def _limits(recipe: Any) -> dict[str, list[Limit]]:
+def _limits(recipe: object) -> dict[str, list[Limit]]:
     """Thresholds by measure: `min_NAME: 3`, or `{name: NAME, min: 3}`, anywhere in the recipe."""
     limits: dict[str, list[Limit]] = {}
     for name, kind, value in _found(recipe):
@@ -128,7 +127,7 @@ def _limits(recipe: Any) -> dict[str, list[Limit]]:
     return limits
 
 
-def _found(node: Any) -> Iterator[tuple[str, str, float]]:
+def _found(node: object) -> Iterator[tuple[str, str, float]]:
     if isinstance(node, list):
         for child in node:
             yield from _found(child)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from diffusion4k.support.files import write_text
 from diffusion4k.support.report_page import render
@@ -11,9 +10,9 @@ __all__ = ["write_report"]
 
 
 def write_report(
-    facts: Mapping[str, Any],
+    facts: Mapping[str, object],
     figures: Mapping[str, str],
-    samples: Sequence[Mapping[str, Any]],
+    samples: Sequence[Mapping[str, object]],
     *,
     paper_rows: int,
     phrases_shown: int,

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -56,7 +55,7 @@ def describe(dataset: Path, out: Path, *, seed: int = 0, samples: int = 12) -> P
         "steps": draw_steps(manifest.steps, out) if manifest else None,
         "quality": draw_quality(manifest, out) if manifest else None,
     }
-    facts: dict[str, Any] = {
+    facts: dict[str, object] = {
         "dataset": dataset.resolve().name,
         "seed": seed,
         "parts": {part.name: part.to_json() for part in parts},
@@ -79,7 +78,7 @@ def describe(dataset: Path, out: Path, *, seed: int = 0, samples: int = 12) -> P
     )
 
 
-def _build(manifest: Manifest) -> dict[str, Any]:
+def _build(manifest: Manifest) -> dict[str, object]:
     return {
         "candidates": len(manifest.kept),
         "kept": int(manifest.kept.sum()),
@@ -91,7 +90,7 @@ def _build(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _measure(values: np.ndarray) -> dict[str, Any]:
+def _measure(values: np.ndarray) -> dict[str, object]:
     measured = values[np.isfinite(values)]
     low, median, high = (float(value) for value in np.quantile(measured, (0.05, 0.5, 0.95)))
     return {
@@ -103,7 +102,7 @@ def _measure(values: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _sample(sample: Sample) -> dict[str, Any]:
+def _sample(sample: Sample) -> dict[str, object]:
     return {
         "uri": sample.uri(),
         "text": sample.photo.text,

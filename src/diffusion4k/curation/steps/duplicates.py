@@ -4,7 +4,7 @@ This step sees all candidates at once, but only at their fingerprints.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from diffusion4k.curation.duplicates import Fingerprint, find_duplicates
 from diffusion4k.curation.duplicates import kept as best_of
@@ -13,11 +13,16 @@ from diffusion4k.curation.recipe import DuplicatesRecipe
 from diffusion4k.curation.steps.base import drop_by_index, kept
 
 if TYPE_CHECKING:
+    import numpy as np
     from daft import DataFrame
+    from numpy.typing import NDArray
 
 __all__ = ["DuplicatesStep", "columns_of", "group"]
 
 _COLUMNS = ("index", "name", "width", "height", "bytes", "pixel_hash", "text")
+
+Columns: TypeAlias = dict[str, list[Any]]
+"""Values of each column, row by row."""
 
 
 class DuplicatesStep:
@@ -50,7 +55,7 @@ class DuplicatesStep:
 
 def columns_of(
     table: "DataFrame", fingerprints: "DataFrame | None", names: tuple[str, ...]
-) -> dict[str, list[Any]]:
+) -> Columns:
     """Columns of what is kept so far, in order, and `fingerprint` if they are given."""
     rows = kept(table).select("key", *dict.fromkeys(("pixel_hash", *names)))
     found = rows.sort("index").to_arrow()
@@ -70,7 +75,7 @@ def columns_of(
     return columns
 
 
-def group(columns: dict[str, list[Any]], wanted: DuplicatesRecipe) -> Any:
+def group(columns: Columns, wanted: DuplicatesRecipe) -> "NDArray[np.int64]":
     """The group's number of each row."""
     return find_duplicates(
         columns["fingerprint"],

@@ -36,9 +36,9 @@ class HeaderStep:
     name = "header"
 
     def __init__(
-        self, wanted: HeaderRecipe, reader: Reader, work: Path, ending: str | None = None
+        self, limits: HeaderRecipe, reader: Reader, work: Path, ending: str | None = None
     ) -> None:
-        self._wanted, self._reader, self._to = wanted, reader, ending
+        self._wanted, self._reader, self._to = limits, reader, ending
         self._store = Store(work, "headers", _COLUMNS, settings=1)
 
     def run(self, table: "DataFrame") -> "DataFrame":
@@ -48,11 +48,11 @@ class HeaderStep:
         """
         begin = partial(_begin, self._reader)
         table = self._store.complete(table, begin, LOCATION, wanted=kept(table), batch=_BATCH)
-        wanted = self._wanted
+        limits = self._wanted
         table = drop(
             table,
             self.name,
-            lambda row: row["problem"] or next(_violations(row, wanted), None),
+            lambda row: row["problem"] or next(_violations(row, limits), None),
             [*_COLUMNS, "problem"],
         )
         named = partial(_with_ending, self._to)
@@ -71,31 +71,31 @@ def _header(reader: Reader, row: Row) -> Row:
     return {**vars(header), "bytes": size}
 
 
-def _violations(row: Row, wanted: HeaderRecipe) -> Iterator[str]:
+def _violations(row: Row, limits: HeaderRecipe) -> Iterator[str]:
     width, height, size = row["width"], row["height"], row["bytes"]
     shorter, longer = min(width, height), max(width, height)
-    if shorter < wanted.min_shorter_side:
-        yield f"shorter side: {shorter} pixels, allowed at least {wanted.min_shorter_side}"
-    if longer > wanted.max_aspect * shorter:
+    if shorter < limits.min_shorter_side:
+        yield f"shorter side: {shorter} pixels, allowed at least {limits.min_shorter_side}"
+    if longer > limits.max_aspect * shorter:
         aspect = longer / shorter
-        yield f"aspect: {aspect:.3g} to 1, allowed at most {wanted.max_aspect:g}"
-    if width * height > wanted.max_pixels:
-        yield f"pixels: {width * height}, allowed at most {wanted.max_pixels}"
-    if not wanted.min_bytes <= size <= wanted.max_bytes:
-        yield f"file size: {size} bytes, allowed {wanted.min_bytes} to {wanted.max_bytes}"
-    if wanted.formats is not None and row["format"] not in wanted.formats:
-        yield f"format: {row['format']}, allowed {', '.join(wanted.formats)}"
+        yield f"aspect: {aspect:.3g} to 1, allowed at most {limits.max_aspect:g}"
+    if width * height > limits.max_pixels:
+        yield f"pixels: {width * height}, allowed at most {limits.max_pixels}"
+    if not limits.min_bytes <= size <= limits.max_bytes:
+        yield f"file size: {size} bytes, allowed {limits.min_bytes} to {limits.max_bytes}"
+    if limits.formats is not None and row["format"] not in limits.formats:
+        yield f"format: {row['format']}, allowed {', '.join(limits.formats)}"
 
 
-def _with_ending(wanted: str | None, rows: list[Row]) -> list[Row]:
-    return [{"name": _ending(row["name"], row["format"], wanted)} for row in rows]
+def _with_ending(ending: str | None, rows: list[Row]) -> list[Row]:
+    return [{"name": _ending(row["name"], row["format"], ending)} for row in rows]
 
 
-def _ending(name: str, kind: str | None, wanted: str | None) -> str:
+def _ending(name: str, kind: str | None, ending: str | None) -> str:
     """Endings are only ever added, so that names that differ still do."""
     has = posixpath.splitext(name)[1].lower()
-    if wanted:
-        return name if has == wanted else name + wanted
+    if ending:
+        return name if has == ending else name + ending
     if kind is None or has in SUFFIXES:
         return name
     return name + ENDINGS[kind][0]

@@ -4,10 +4,11 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from diffusion4k.curation.engine import Row
 from diffusion4k.curation.entries import LOCATION
@@ -79,6 +80,6 @@ def _violation(wanted: HookRecipe, row: Row) -> str | None:
     return None
 
 
-def _load(name: str) -> Callable[[Any], float]:
-    found: Callable[[Any], float] = load_own(name, "hooks")
+def _load(name: str) -> Callable[[NDArray[np.uint8]], float]:
+    found: Callable[[NDArray[np.uint8]], float] = load_own(name, "hooks")
     return found

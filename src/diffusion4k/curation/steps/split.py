@@ -27,11 +27,11 @@ class SplitStep:
 
     def __init__(
         self,
-        wanted: SplitRecipe,
+        recipe: SplitRecipe,
         duplicates: DuplicatesRecipe,
         fingerprints: Callable[[], "DataFrame"],
     ) -> None:
-        self._wanted, self._fingerprints = wanted, fingerprints
+        self._wanted, self._fingerprints = recipe, fingerprints
         self._alike = DuplicatesRecipe(
             distance=max(duplicates.distance, DISTANCE),
             least_correlation=min(duplicates.least_correlation, CORRELATION),
@@ -41,17 +41,17 @@ class SplitStep:
 
     def run(self, table: "DataFrame") -> "DataFrame":
         """Add the column split: train, eval, or null for dropped candidates."""
-        wanted = self._wanted
+        recipe = self._wanted
         table = _with_names_once(table).collect()
         columns = columns_of(table, self._fingerprints() if self._is_lenient else None, _COLUMNS)
         sizes = zip(columns["width"], columns["height"], strict=True)
         sides = split(
             columns["name"],
             group(columns, self._alike) if self._is_lenient else range(len(columns["name"])),
-            eval_share=wanted.share if wanted.count is None else None,
-            eval_count=wanted.count,
-            seed=wanted.seed,
-            eligible=[min(size) >= wanted.min_shorter_side for size in sizes],
+            eval_share=recipe.share if recipe.count is None else None,
+            eval_count=recipe.count,
+            seed=recipe.seed,
+            eligible=[min(size) >= recipe.min_shorter_side for size in sizes],
         )
         found = pa.table(
             {

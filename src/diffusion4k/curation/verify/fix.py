@@ -13,7 +13,6 @@ import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from diffusion4k.curation.verify.captions import corrected
 from diffusion4k.curation.verify.cross_picture import spelling
@@ -49,7 +48,7 @@ class Copy:
 class _Folder:
     """A folder of the copy while it fills."""
 
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[dict[str, object]] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
 
     def free_name(self, picture: VerifiedPhoto) -> str:

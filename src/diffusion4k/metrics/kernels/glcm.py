@@ -28,7 +28,9 @@ def grey_levels(rgb: NDArray[np.uint8], levels: NDArray[np.uint8]) -> None:
 
 
 @njit(nogil=True)
-def _normalise_range(window: NDArray, patch: NDArray, scaled: NDArray) -> tuple[int, int]:
+def _normalise_range(
+    window: NDArray[np.uint8], patch: NDArray[np.uint16], scaled: NDArray[np.uint16]
+) -> tuple[int, int]:
     """Write `window - min` to `patch`, times its range to `scaled`; return minimum and range."""
     size = window.shape[0]
     lowest, highest = 64, 0
@@ -46,7 +48,12 @@ def _normalise_range(window: NDArray, patch: NDArray, scaled: NDArray) -> tuple[
 
 @njit(nogil=True)
 def _count_pairs(
-    patch: NDArray, scaled: NDArray, size: int, step_y: int, step_x: int, matrix: NDArray
+    patch: NDArray[np.uint16],
+    scaled: NDArray[np.uint16],
+    size: int,
+    step_y: int,
+    step_x: int,
+    matrix: NDArray[np.uint16],
 ) -> int:
     """Count the level pairs of pixels one step apart into `matrix`; return how many they are.
 
@@ -70,7 +77,11 @@ def _count_pairs(
 
 @njit(nogil=True)
 def _sum_up(
-    matrix: NDArray, span: int, rows: NDArray, columns: NDArray, diagonals: NDArray
+    matrix: NDArray[np.uint16],
+    span: int,
+    rows: NDArray[np.int32],
+    columns: NDArray[np.int32],
+    diagonals: NDArray[np.int32],
 ) -> np.int32:
     """Sums of the counts by level i, by level j and by i - j (at `span - 1`: of equal levels).
 
@@ -100,7 +111,7 @@ def _sum_up(
 
 
 @njit(nogil=True)
-def _correlation_of_single(level: int, counts: NDArray, pairs: int) -> float:
+def _correlation_of_single(level: np.int64, counts: NDArray[np.int32], pairs: int) -> float:
     """Correlation where one side has a single level, which the definition leaves open.
 
     scikit-image's is 1 if the standard deviation it finds is below 1e-15, and otherwise 0 but for
@@ -119,7 +130,7 @@ def _correlation_of_single(level: int, counts: NDArray, pairs: int) -> float:
 
 @njit(nogil=True)
 def _add_properties(
-    sums: tuple[NDArray, NDArray, NDArray],
+    sums: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]],
     squares: np.int32,
     span: int,
     lowest: int,
@@ -169,7 +180,11 @@ def _add_properties(
 
 @njit(nogil=True)
 def _tally_counts(
-    matrix: NDArray, cells: int, tally: NDArray, counts: NDArray, numbers: NDArray
+    matrix: NDArray[np.uint16],
+    cells: int,
+    tally: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    numbers: NDArray[np.int64],
 ) -> int:
     """Write the counts above zero to `counts`, and how many cells hold each to `numbers`.
 

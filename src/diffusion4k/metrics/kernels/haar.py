@@ -33,7 +33,13 @@ def grey_values(rgb: NDArray[np.uint8], grey: NDArray[np.uint8]) -> None:
 
 
 @njit(nogil=True)
-def _analyse(source: NDArray, rows: int, columns: int, low: NDArray, bands: NDArray) -> None:
+def _analyse(
+    source: NDArray[np.int32],
+    rows: int,
+    columns: int,
+    low: NDArray[np.int32],
+    bands: NDArray[np.int32],
+) -> None:
     """One level of `source[:rows, :columns]`: its sums to `low`, LH, HL and HH to `bands`."""
     for y in range(rows // 2):
         above, below, sums = source[2 * y], source[2 * y + 1], low[y]
@@ -75,7 +81,9 @@ def band_sums(grey: NDArray[np.uint8], levels: int, out: NDArray[np.int64]) -> N
 
 
 @njit(nogil=True, fastmath={"reassoc", "nsz"})
-def _level_sums(bands: NDArray, magnitude: NDArray, size: int, out: NDArray) -> None:
+def _level_sums(
+    bands: NDArray[np.float32], magnitude: NDArray[np.float32], size: int, out: NDArray[np.float64]
+) -> None:
     """The sums of `tile_sums` over one level but the last; |LH| + |HL| + |HH| to `magnitude`."""
     for y in range(size):
         h, v, d, m = bands[0, y], bands[1, y], bands[2, y], magnitude[y]
@@ -117,7 +125,7 @@ def _level_sums(bands: NDArray, magnitude: NDArray, size: int, out: NDArray) -> 
 
 
 @njit(nogil=True, fastmath={"reassoc", "nsz"})
-def _with_parents(children: NDArray, parents: NDArray, size: int) -> float:
+def _with_parents(children: NDArray[np.float32], parents: NDArray[np.float32], size: int) -> float:
     """Sum of the product of each magnitude with its parent's, `size` parents a side."""
     total = np.float64(0)
     for y in range(size):

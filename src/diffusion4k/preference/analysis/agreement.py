@@ -7,13 +7,13 @@ it is the same, people's being that of most; and the correlation of the win rate
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from diffusion4k.preference.analysis.results import Alpha, JudgeAgreement
 from diffusion4k.preference.analysis.scores import Score
-from diffusion4k.preference.analysis.wins import Row
 from diffusion4k.statistics.agreement import krippendorff_alpha
+from diffusion4k.statistics.bootstrap import IntervalJson
 from diffusion4k.statistics.clusters import clustered_share
 from diffusion4k.statistics.correlation import plcc, srcc
 
@@ -23,9 +23,9 @@ _FEWEST = 3  # win rates for which a correlation is reported
 Item = tuple[str, str, str, str]
 
 
-def among_people(scores: Sequence[Score]) -> list[Row]:
+def among_people(scores: Sequence[Score]) -> list[Alpha]:
     """Alpha by question."""
-    rows = []
+    rows: list[Alpha] = []
     for question in dict.fromkeys(score.question for score in scores):
         found = [score for score in scores if score.question == question]
         raters = {rater: i for i, rater in enumerate(sorted({s.rater for s in found}))}
@@ -41,12 +41,12 @@ def among_people(scores: Sequence[Score]) -> list[Row]:
     return rows
 
 
-def judge_against_people(judge: Sequence[Score], people: Sequence[Score]) -> Row:
+def judge_against_people(judge: Sequence[Score], people: Sequence[Score]) -> JudgeAgreement:
     """How far a judge says what people say."""
     theirs, own = _means(people), _means(judge)
     both = [item for item in own if item in theirs]
     decided = [item for item in both if theirs[item] != 0.5 and own[item] != 0.5]
-    row: Row = {"items": len(both), "both_decided": len(decided), "questions": []}
+    row: JudgeAgreement = {"items": len(both), "both_decided": len(decided), "questions": []}
     if decided:
         row["same"] = _same(decided, own, theirs)
     for question in dict.fromkeys(item[0] for item in both):
@@ -58,12 +58,15 @@ def judge_against_people(judge: Sequence[Score], people: Sequence[Score]) -> Row
     row["win_rates"] = len(rates)
     if len(rates) >= _FEWEST:
         judged, said = zip(*rates, strict=True)
-        for name, value in (("plcc", plcc(judged, said)), ("srcc", srcc(judged, said))):
-            row[name] = None if np.isnan(value) else value
+        row["plcc"], row["srcc"] = _known(plcc(judged, said)), _known(srcc(judged, said))
     if len(both) >= _FEWEST:
         value = srcc([own[item] for item in both], [theirs[item] for item in both])
-        row["srcc_of_items"] = None if np.isnan(value) else value
+        row["srcc_of_items"] = _known(value)
     return row
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value
 
 
 def _item(score: Score) -> Item:
@@ -77,7 +80,7 @@ def _means(scores: Sequence[Score]) -> dict[Item, float]:
     return {item: float(np.mean(values)) for item, values in found.items()}
 
 
-def _same(items: list[Item], own: dict[Item, float], theirs: dict[Item, float]) -> dict[str, Any]:
+def _same(items: list[Item], own: dict[Item, float], theirs: dict[Item, float]) -> IntervalJson:
     agree = [float((own[item] > 0.5) == (theirs[item] > 0.5)) for item in items]
     return clustered_share(agree, [[item[1] for item in items]]).as_json()
 

@@ -5,8 +5,9 @@ ours, tie, theirs. The whisker is the interval of our share, a tie counting half
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from diffusion4k.preference.analysis.results import PreferenceResults, WinRate, outcomes
 from diffusion4k.support.figures import INK, SOFT, new_figure, write_figure
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _ROW = 0.36  # inches
 _LEAST = 7.0  # percent: a narrower part has no room for its number
 
 
-def write_bars(results: dict[str, Any], folder: Path) -> Path:
+def write_bars(results: PreferenceResults, folder: Path) -> Path:
     """Write `bars.png` and `bars.pdf`; the path of the former."""
     panels = pairs_of(results)
     if not panels:
@@ -37,9 +38,11 @@ def write_bars(results: dict[str, Any], folder: Path) -> Path:
         return write_figure(figure, folder, "bars")
 
 
-def pairs_of(results: dict[str, Any]) -> dict[tuple[str, str], list[tuple[str, dict[str, Any]]]]:
+def pairs_of(
+    results: PreferenceResults,
+) -> dict[tuple[str, str], list[tuple[str, WinRate]]]:
     """Rows of all groups for each two models, with the group's name, question by question."""
-    found: dict[tuple[str, str], list[tuple[str, dict[str, Any]]]] = {}
+    found: dict[tuple[str, str], list[tuple[str, WinRate]]] = {}
     for question in results["questions"]:
         for name, group in results["groups"].items():
             for row in group["win_rates"]:
@@ -52,15 +55,15 @@ def pairs_of(results: dict[str, Any]) -> dict[tuple[str, str], list[tuple[str, d
 def _draw(
     axes: "Axes",
     names: tuple[str, str],
-    rows: list[tuple[str, dict[str, Any]]],
+    rows: list[tuple[str, WinRate]],
     titles: dict[str, str],
 ) -> None:
     ours, theirs = names
     places = range(len(rows))[::-1]
     for place, (_, row) in zip(places, rows, strict=True):
         left = 0.0
-        for part, colour in COLOURS.items():
-            width = 100 * row[part] / row["scores"]
+        for part, count in outcomes(row).items():
+            width, colour = 100 * count / row["scores"], COLOURS[part]
             axes.barh(place, width, left=left, color=colour, height=0.72)
             if width >= _LEAST:
                 ink = "white" if part == "wins" else INK
@@ -70,10 +73,10 @@ def _draw(
                 label = f"{width:.0f}"
                 axes.text(middle, place, label, ha="center", va="center", color=ink, bbox=ground)
             left += width
-        low, high = row["share"]["low"], row["share"]["high"]
-        if low is not None:
+        value, low, high = row["share"]["value"], row["share"]["low"], row["share"]["high"]
+        if value is not None and low is not None and high is not None:
             axes.plot([100 * low, 100 * high], [place - 0.46] * 2, color=INK, lw=1.2)
-            axes.plot(100 * row["share"]["value"], place - 0.46, "o", color=INK, ms=2.6)
+            axes.plot(100 * value, place - 0.46, "o", color=INK, ms=2.6)
     axes.axvline(50, color=INK, lw=0.7, ls=(0, (2, 2)))
     axes.set_yticks(list(places), [f"{titles[row['question']]} · {name}" for name, row in rows])
     axes.set_xlim(0, 100)

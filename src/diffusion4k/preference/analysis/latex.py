@@ -1,6 +1,7 @@
 """The tables as LaTeX (booktabs): win rates, rankings, agreement."""
 
-from typing import Any
+from diffusion4k.preference.analysis.results import PreferenceResults, outcomes
+from diffusion4k.statistics.bootstrap import IntervalJson
 
 __all__ = ["tables"]
 
@@ -12,7 +13,7 @@ _SPECIAL = {
 }
 
 
-def tables(results: dict[str, Any]) -> str:
+def tables(results: PreferenceResults) -> str:
     """All tables, each an environment of its own; needs the package booktabs."""
     parts = ["% Made by diffusion4k study report; needs \\usepackage{booktabs}.", _wins(results)]
     if len(results["models"]) > 2:
@@ -22,11 +23,11 @@ def tables(results: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _wins(results: dict[str, Any]) -> str:
+def _wins(results: PreferenceResults) -> str:
     rows = []
     for name, group in results["groups"].items():
         for row in group["win_rates"]:
-            percent = [f"{100 * row[part] / row['scores']:.1f}" for part in _PARTS]
+            percent = [f"{100 * count / row['scores']:.1f}" for count in outcomes(row).values()]
             cells = [name, row["model"], row["against"], results["questions"][row["question"]]]
             rows.append(
                 [
@@ -42,10 +43,7 @@ def _wins(results: dict[str, Any]) -> str:
     )
 
 
-_PARTS = ("wins", "ties", "losses")
-
-
-def _rankings(results: dict[str, Any]) -> str:
+def _rankings(results: PreferenceResults) -> str:
     rows = []
     for name, group in results["groups"].items():
         for question, ranking in group["rankings"].items():
@@ -61,7 +59,7 @@ def _rankings(results: dict[str, Any]) -> str:
     return _table("llrlr", heads, rows, "Bradley--Terry strengths in log-odds; their mean is 0.")
 
 
-def _agreement(results: dict[str, Any]) -> str:
+def _agreement(results: PreferenceResults) -> str:
     rows = [
         [
             "people",
@@ -98,16 +96,16 @@ def _table(columns: str, heads: list[str], rows: list[list[str]], caption: str) 
     )
 
 
-def _percent(interval: dict[str, float | None]) -> str:
+def _percent(interval: IntervalJson) -> str:
     return _interval(interval, 100, 1)
 
 
-def _plain(interval: dict[str, float | None]) -> str:
+def _plain(interval: IntervalJson) -> str:
     return _interval(interval, 1, 2)
 
 
-def _interval(interval: dict[str, float | None], scale: float, digits: int) -> str:
-    value, low, high = (interval[name] for name in ("value", "low", "high"))
+def _interval(interval: IntervalJson, scale: float, digits: int) -> str:
+    value, low, high = interval["value"], interval["low"], interval["high"]
     if value is None:
         return "--"
     text = f"${scale * value:.{digits}f}$"

@@ -1,9 +1,10 @@
 """The report as a page: one HTML file that needs nothing else."""
 
 from pathlib import Path
-from typing import Any
 
 from diffusion4k.preference.analysis.figure import COLOURS, pairs_of
+from diffusion4k.preference.analysis.results import PreferenceResults
+from diffusion4k.statistics.bootstrap import IntervalJson
 from diffusion4k.support.files import write_text
 from diffusion4k.support.report_page import render
 from diffusion4k.support.wording import counted
@@ -13,7 +14,7 @@ __all__ = ["headlines", "warning_of", "write_page"]
 _NAMED = 20  # people who are named in one line
 
 
-def write_page(results: dict[str, Any], path: Path) -> Path:
+def write_page(results: PreferenceResults, path: Path) -> Path:
     """Write the page to `path`; nothing is linked."""
     page = render(
         "preference/analysis/report.html",
@@ -35,7 +36,7 @@ def write_page(results: dict[str, Any], path: Path) -> Path:
     return path
 
 
-def headlines(results: dict[str, Any]) -> list[str]:
+def headlines(results: PreferenceResults) -> list[str]:
     """Who answered how much, and who is left out and why, in a few lines."""
     lines = []
     for name, group in results["groups"].items():
@@ -51,7 +52,7 @@ def headlines(results: dict[str, Any]) -> list[str]:
     return lines
 
 
-def warning_of(results: dict[str, Any]) -> str:
+def warning_of(results: PreferenceResults) -> str:
     """What a reader must know first: that no person is left, or one; else empty."""
     people, checks = results["people"], results["checks"]
     if not people["answered"] or people["counted"] > 1:
@@ -74,16 +75,16 @@ def warning_of(results: dict[str, Any]) -> str:
 _PLURAL = {"prompt": "prompts", "pair of images": "pairs of images"}
 
 
-def _percent(interval: dict[str, float | None]) -> str:
+def _percent(interval: IntervalJson) -> str:
     return _interval(interval, 100, 1)
 
 
-def _number(interval: dict[str, float | None]) -> str:
+def _number(interval: IntervalJson) -> str:
     return _interval(interval, 1, 2)
 
 
-def _interval(interval: dict[str, float | None], scale: float, digits: int) -> str:
-    value, low, high = (interval[name] for name in ("value", "low", "high"))
+def _interval(interval: IntervalJson, scale: float, digits: int) -> str:
+    value, low, high = interval["value"], interval["low"], interval["high"]
     if value is None:
         return "–"
     text = f"{scale * value:.{digits}f}"

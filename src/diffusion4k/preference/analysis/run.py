@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.preference.analysis.agreement import among_people, judge_against_people
@@ -12,6 +11,7 @@ from diffusion4k.preference.analysis.figure import write_bars
 from diffusion4k.preference.analysis.given import read_given
 from diffusion4k.preference.analysis.latex import tables
 from diffusion4k.preference.analysis.page import write_page
+from diffusion4k.preference.analysis.results import PreferenceResults, RaterGroup
 from diffusion4k.preference.analysis.scores import PEOPLE, Ready, Score, ready
 from diffusion4k.preference.analysis.wins import position_bias, ranking, win_rates
 from diffusion4k.preference.study.questions import PAPER
@@ -30,7 +30,7 @@ def report(
     ours: str | None = None,
     keep_flagged: bool = False,
     tolerated: int | None = None,
-) -> dict[str, Any]:
+) -> PreferenceResults:
     """Analyse answers of people and judges and write everything into `out`.
 
     That is done also if everybody is left out; then it says who and why.
@@ -61,7 +61,7 @@ def analyse(
     ours: str | None = None,
     keep_flagged: bool = False,
     tolerated: int | None = None,
-) -> dict[str, Any]:
+) -> PreferenceResults:
     """All numbers of the report, as `results.json` holds them."""
     if not files:
         raise UsageError("no answers file given: give at least one .csv, .jsonl or .parquet")
@@ -103,9 +103,7 @@ def analyse(
     }
 
 
-def _group(
-    name: str, found: Ready, order: Sequence[str], titles: Mapping[str, str]
-) -> dict[str, Any]:
+def _group(name: str, found: Ready, order: Sequence[str], titles: Mapping[str, str]) -> RaterGroup:
     answers, scores = found.answers[name], found.scores[name]
     everything = _questions(found, titles)
     questions = [q for q in everything if any(score.question == q for score in scores)]

@@ -7,11 +7,12 @@ scores for independent and is the narrowest; it is given for comparison with wha
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diffusion4k.errors import UsageError
+from diffusion4k.preference.analysis.results import RankedModels, SideBias, WinRate
 from diffusion4k.preference.analysis.scores import Score, column
 from diffusion4k.preference.answers import Answer
 from diffusion4k.statistics.bootstrap import Interval
@@ -21,10 +22,8 @@ from diffusion4k.statistics.proportions import sign_test, wilson
 
 __all__ = ["position_bias", "ranking", "win_rates"]
 
-Row = dict[str, Any]
 
-
-def win_rates(scores: Sequence[Score], order: Sequence[str]) -> list[Row]:
+def win_rates(scores: Sequence[Score], order: Sequence[str]) -> list[WinRate]:
     """A row for each pair of models and question; `order` of the models, the first is "ours"."""
     groups: dict[tuple[str, str, str], list[Score]] = defaultdict(list)
     for score in scores:
@@ -33,7 +32,7 @@ def win_rates(scores: Sequence[Score], order: Sequence[str]) -> list[Row]:
     return [_win_rate(*key, found) for key, found in groups.items()]
 
 
-def ranking(scores: Sequence[Score]) -> Row:
+def ranking(scores: Sequence[Score]) -> RankedModels:
     """Bradley-Terry strengths of all models by the scores of one question, best first."""
     models = sorted({model for score in scores for model in score.pair})
     first, second = (
@@ -65,13 +64,13 @@ def ranking(scores: Sequence[Score]) -> Row:
     }
 
 
-def position_bias(answers: Iterable[Answer]) -> list[Row]:
+def position_bias(answers: Iterable[Answer]) -> list[SideBias]:
     """How often the first (left) image was chosen, for each question, ties left out."""
     groups: dict[str, list[Answer]] = defaultdict(list)
     for answer in answers:
         if answer.preferred:
             groups[answer.question].append(answer)
-    rows = []
+    rows: list[SideBias] = []
     for question, found in groups.items():
         first = [float(answer.preferred == answer.first) for answer in found]
         people = [answer.participant for answer in found]
@@ -82,7 +81,7 @@ def position_bias(answers: Iterable[Answer]) -> list[Row]:
     return rows
 
 
-def _win_rate(one: str, two: str, question: str, scores: list[Score]) -> Row:
+def _win_rate(one: str, two: str, question: str, scores: list[Score]) -> WinRate:
     values = np.array([s.value if s.model_a == one else 1 - s.value for s in scores])
     people, prompts = column(scores, "rater"), column(scores, "prompt")
     clusterings, kind = _clusterings(scores)
@@ -104,7 +103,7 @@ def _win_rate(one: str, two: str, question: str, scores: list[Score]) -> Row:
         "share_over": kind,
         "wilson": wilson(float(values.sum()), len(values)).as_json(),
         "bootstrap_by_prompt": by_prompt.as_json(),
-        "bootstrap_by_person": by_person and by_person.as_json(),
+        "bootstrap_by_person": by_person.as_json() if by_person else None,
         "sign_test": {
             "prompts_won": wins,
             "prompts_lost": losses,
@@ -114,7 +113,7 @@ def _win_rate(one: str, two: str, question: str, scores: list[Score]) -> Row:
     }
 
 
-def _clusterings(scores: Sequence[Score]) -> tuple[list[Any], str]:
+def _clusterings(scores: Sequence[Score]) -> tuple[list[NDArray[np.str_]], str]:
     """Clusters by people and prompts, or by prompts only if there are too few people."""
     people, prompts = column(scores, "rater"), column(scores, "prompt")
     if len(np.unique(people)) >= FEWEST:

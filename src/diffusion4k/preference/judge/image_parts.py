@@ -9,7 +9,7 @@ and height, and the squares equal in pixels.
 import threading
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,14 @@ from diffusion4k.endpoint.images import image_part, sent_size
 from diffusion4k.preference.judge.prompt import JudgeSettings
 from diffusion4k.support.data_uri import jpeg_uri
 
+if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletionContentPartImageParam as ImagePart
+
 __all__ = ["ImageParts", "Place", "busiest_places", "patch_side", "room"]
 
 Place: TypeAlias = tuple[float, float]
 """Middle of a square, as fractions of width and height."""
-Parts: TypeAlias = tuple[dict[str, Any], dict[str, Any]]
+Parts: TypeAlias = tuple["ImagePart", "ImagePart"]
 _KEPT = 6  # pairs whose parts are kept, as they are asked about several times in a row
 
 
@@ -50,21 +53,21 @@ class ImageParts:
             return self._kept[paths][patch]
 
     def _make(self, paths: tuple[Path, Path]) -> list[Parts]:
-        wanted = self._settings
+        settings = self._settings
         whole = [
-            image_part(path, sent_size(*image_size(path), wanted.image.longest), wanted.image)
+            image_part(path, sent_size(*image_size(path), settings.image.longest), settings.image)
             for path in paths
         ]
         made = [(whole[0], whole[1])]
-        if wanted.patches:
+        if settings.patches:
             two = [open_rgb(path) for path in paths]
-            side = patch_side(two[0].size, two[1].size, wanted.patch_side)
-            for place in busiest_places(two[0], two[1], side, wanted.patches):
+            side = patch_side(two[0].size, two[1].size, settings.patch_side)
+            for place in busiest_places(two[0], two[1], side, settings.patches):
                 cut = [self._cut(image, place, side) for image in two]
                 made.append((cut[0], cut[1]))
         return made
 
-    def _cut(self, image: Image.Image, place: Place, side: int) -> dict[str, Any]:
+    def _cut(self, image: Image.Image, place: Place, side: int) -> "ImagePart":
         left, top = (
             min(max(round(middle * length - side / 2), 0), length - side)
             for middle, length in zip(place, image.size, strict=True)

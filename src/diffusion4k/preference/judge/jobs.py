@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from diffusion4k.data.images import image_size
 from diffusion4k.data.problems import Problem
@@ -23,6 +23,12 @@ from diffusion4k.preference.judge.verdicts import Unparsable, Verdict, read_verd
 from diffusion4k.preference.study.questions import PAPER
 from diffusion4k.support.progress import track
 from diffusion4k.support.wording import counted
+
+if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletionContentPartTextParam as TextPart
+    from openai.types.chat import ChatCompletionMessageParam as Message
+    from openai.types.chat import ChatCompletionSystemMessageParam as SystemMessage
+    from openai.types.chat import ChatCompletionUserMessageParam as UserMessage
 
 __all__ = ["DETAILS", "JudgePlan", "View", "estimate", "make_plan", "verdicts_of"]
 
@@ -52,19 +58,18 @@ class View:
         """Names of the questions that it asks."""
         return [DETAILS] if self.patch else [question.name for question in PAPER]
 
-    def messages(self) -> list[dict[str, Any]] | None:
+    def messages(self) -> "list[Message] | None":
         """The prompts of Table 11 and both images; None if one cannot be read."""
         try:
             parts = self.plan.shown.parts(self.pair.paths, self.patch)
         except Diffusion4kError as error:
             self.plan.problems[self.pair.name] = Problem(self.pair.name, str(error))
             return None
-        text = {"type": "text", "text": judge_text(self.pair.prompt)}
+        text: TextPart = {"type": "text", "text": judge_text(self.pair.prompt)}
         images = [parts[self.first], parts[1 - self.first]]
-        return [
-            {"role": "system", "content": SYSTEM},
-            {"role": "user", "content": [text, *images]},
-        ]
+        system: SystemMessage = {"role": "system", "content": SYSTEM}
+        question: UserMessage = {"role": "user", "content": [text, *images]}
+        return [system, question]
 
     def key(self) -> str:
         """Key of the question and the attempt."""
@@ -176,7 +181,7 @@ def _patches(settings: JudgeSettings, pair: Pair) -> int:
 
 
 def _how(settings: JudgeSettings, patch: int) -> str:
-    how: dict[str, Any] = settings.image.model_dump()
+    how: dict[str, object] = settings.image.model_dump()
     if patch:
         del how["longest"]
         how |= {"patch": patch, "side": settings.patch_side}

@@ -15,14 +15,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, TypeAlias
+from typing import TypeAlias, TypedDict
 
 from diffusion4k.preference.answers import Answer, Choice
 from diffusion4k.preference.judge.jobs import DETAILS, JudgePlan, View, verdicts_of
 from diffusion4k.preference.judge.pairs import Pair
 from diffusion4k.preference.judge.verdicts import Unparsable
 from diffusion4k.preference.study.questions import PAPER
-from diffusion4k.statistics.bootstrap import Interval
+from diffusion4k.statistics.bootstrap import Interval, IntervalJson
 from diffusion4k.statistics.clusters import clustered_share
 
 __all__ = ["STUDY", "Outcome", "collect", "preferences"]
@@ -72,7 +72,26 @@ def collect(plan: JudgePlan) -> Outcome:
     return outcome
 
 
-def preferences(answers: Iterable[Answer]) -> list[dict[str, Any]]:
+class _ComparedPair(TypedDict):
+    model_a: str
+    model_b: str
+    question: str
+    pairs: int
+    pairs_with_one_order: int
+
+
+class PairPreference(_ComparedPair, total=False):
+    """Which of two models a judge prefers by one question; without pairs that is not known."""
+
+    consistent_a: int
+    consistent_b: int
+    inconsistent: int
+    preference_a: IntervalJson
+    first_chosen: IntervalJson
+    position_bias_points: IntervalJson
+
+
+def preferences(answers: Iterable[Answer]) -> list[PairPreference]:
     """For each two models and question, preference without position bias, and the bias."""
     grouped: dict[tuple[str, str, str], dict[str, dict[str, Answer]]] = {}
     for answer in answers:
@@ -113,10 +132,10 @@ def _answer(
 
 def _preference(
     key: tuple[str, str, str], pairs: Mapping[str, dict[str, Answer]]
-) -> dict[str, Any]:
+) -> PairPreference:
     model_a, model_b, question = key
     both = {name: by for name, by in pairs.items() if len(by) == 2}
-    found: dict[str, Any] = {
+    found: PairPreference = {
         "model_a": model_a,
         "model_b": model_b,
         "question": question,
@@ -132,7 +151,8 @@ def _preference(
     prompts = [next(iter(by.values())).prompt for by in both.values()]
     share = clustered_share(first_chosen, [prompts])
     bias = Interval(*(200 * each - 100 for each in (share.value, share.low, share.high)))
-    return found | {
+    return {
+        **found,
         "consistent_a": sum(score == 1 for score in scores),
         "consistent_b": sum(score == 0 for score in scores),
         "inconsistent": sum(0 < score < 1 for score in scores),

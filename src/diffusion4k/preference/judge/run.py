@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from diffusion4k.data.problems import Problem
 from diffusion4k.endpoint.client import Endpoint
@@ -23,7 +23,7 @@ from diffusion4k.errors import Diffusion4kError
 from diffusion4k.preference.answers import write_answers
 from diffusion4k.preference.judge.jobs import JudgePlan, estimate, make_plan
 from diffusion4k.preference.judge.ledger import JudgeLedger
-from diffusion4k.preference.judge.outcome import Outcome, collect, preferences
+from diffusion4k.preference.judge.outcome import Outcome, PairPreference, collect, preferences
 from diffusion4k.preference.judge.pairs import Pair, find_pairs, pairs_of_study
 from diffusion4k.preference.judge.prompt import SYSTEM, TEMPLATE, JudgeSettings
 from diffusion4k.preference.study.config import StudyConfig
@@ -44,6 +44,24 @@ __all__ = [
 LEDGER, ANSWERS, SUMMARY = "judge.sqlite", "answers.jsonl", "summary.json"
 
 
+class JudgeSummary(TypedDict):
+    """Content of `summary.json`."""
+
+    judge: str
+    endpoint: str
+    prompt_sha256: str
+    image: dict[str, object]
+    patches: int
+    patch_side: int | None
+    requests: int
+    unparsable: dict[str, int]
+    unanswered: int
+    problems: list[str]
+    spent: float
+    lost: dict[str, float]
+    results: list[PairPreference]
+
+
 @dataclass(frozen=True)
 class JudgeReport:
     """What came of the pairs."""
@@ -51,7 +69,7 @@ class JudgeReport:
     outcome: Outcome
     problems: list[Problem]
     """Pairs that cannot be judged, and images without a partner."""
-    summary: dict[str, Any]
+    summary: JudgeSummary
     """Content of `summary.json`."""
 
     @property
@@ -160,7 +178,7 @@ def _report(plan: JudgePlan, problems: list[Problem]) -> JudgeReport:
     problems = [*problems, *plan.problems.values()]
     settings, spending = plan.settings, plan.ledger.spending
     lost, lost_cost = spending.lost()
-    summary = {
+    summary: JudgeSummary = {
         "judge": settings.endpoint.model,
         "endpoint": settings.endpoint.url,
         "prompt_sha256": text_hash(SYSTEM + TEMPLATE),
@@ -185,12 +203,16 @@ def _write(report: JudgeReport, out: Path) -> None:
     write_text(out / SUMMARY, json.dumps(report.summary, indent=2, ensure_ascii=False) + "\n")
 
 
-def _line(row: dict[str, Any]) -> str:
+def _line(row: PairPreference) -> str:
     share, bias = row["preference_a"], row["position_bias_points"]["value"]
-    known = share["low"] is not None
-    interval = f" [{100 * share['low']:.1f}, {100 * share['high']:.1f}]" if known else ""
+    bounds = f" [{_percent(share['low'])}, {_percent(share['high'])}]"
+    interval = bounds if share["low"] is not None else ""
     return (
-        f"{row['question']}: {row['model_a']} {100 * share['value']:.1f} %{interval} against "
+        f"{row['question']}: {row['model_a']} {_percent(share['value'])} %{interval} against "
         f"{row['model_b']}, {counted(row['pairs'], 'pair')}, {row['inconsistent']} inconsistent, "
-        f"position bias {bias:+.1f} points"
+        f"position bias {'?' if bias is None else f'{bias:+.1f}'} points"
     )
+
+
+def _percent(share: float | None) -> str:
+    return "?" if share is None else f"{100 * share:.1f}"

@@ -18,7 +18,7 @@ Images are requested by names from a table. Errors are answered in one line of p
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -165,7 +165,7 @@ def _arrivals(study: Study, visitors: _Visitors) -> APIRouter:
         return response
 
     @router.get("/me")
-    async def me(request: Request) -> dict[str, Any]:
+    async def me(request: Request) -> dict[str, object]:
         cookie = door.read(request)
         person = study.state.by_link(hash_of(cookie))
         if person is None or person.expired:
@@ -179,7 +179,7 @@ def _arrivals(study: Study, visitors: _Visitors) -> APIRouter:
         request: Request,
         person: Annotated[Participant, Depends(visitors.changing)],
         _: NothingBody,
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         await study.consent(person)
         return describe(study, person, door.read(request))
 
@@ -192,18 +192,20 @@ def _answers(study: Study, visitors: _Visitors) -> APIRouter:
     participant, changing = Depends(visitors.participant), Depends(visitors.changing)
 
     @router.get("/api/next")
-    async def following(person: Annotated[Participant, participant]) -> dict[str, Any]:
+    async def following(person: Annotated[Participant, participant]) -> dict[str, object]:
         shown = await study.next(person)
         if shown is None:
             return {"finished": True, "done": person.done, "total": person.done}
         return describe_shown(study, person, shown)
 
     @router.get("/api/shown/{position}")
-    async def earlier(person: Annotated[Participant, participant], position: int) -> dict[str, Any]:
+    async def earlier(
+        person: Annotated[Participant, participant], position: int
+    ) -> dict[str, object]:
         return describe_shown(study, person, study.earlier(person, position))
 
     @router.post("/api/answers")
-    async def answer(person: Annotated[Participant, changing], body: Reply) -> dict[str, Any]:
+    async def answer(person: Annotated[Participant, changing], body: Reply) -> dict[str, object]:
         await study.answer(person, body)
         return {"kept": body.position, "done": person.done}
 
@@ -232,8 +234,8 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def not_understood(_: Request, error: Exception) -> Response:
         first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
-        place = ".".join(str(part) for part in first.get("loc", ())[1:])
-        return PlainTextResponse(f"{place}: {first.get('msg')}".removeprefix(": "), 422)
+        key = ".".join(str(part) for part in first.get("loc", ())[1:])
+        return PlainTextResponse(f"{key}: {first.get('msg')}".removeprefix(": "), 422)
 
 
 def create_app(study: Study, *, host: str, cookie: str, origin: str | None = None) -> ASGIApp:
@@ -250,7 +252,7 @@ def create_app(study: Study, *, host: str, cookie: str, origin: str | None = Non
     return SecurityHeaders(HostCheck(limited, host, names))
 
 
-def welcome(study: Study) -> dict[str, Any]:
+def welcome(study: Study) -> dict[str, object]:
     """What a page shows before anyone takes part."""
     config, task = study.config, study.config.task
     questions: list[dict[str, str]] = []
@@ -271,7 +273,7 @@ def welcome(study: Study) -> dict[str, Any]:
     }
 
 
-def describe(study: Study, person: Participant, cookie: str) -> dict[str, Any]:
+def describe(study: Study, person: Participant, cookie: str) -> dict[str, object]:
     """The same, and how far a participant is."""
     return welcome(study) | {
         "participant": person.name,
@@ -282,7 +284,7 @@ def describe(study: Study, person: Participant, cookie: str) -> dict[str, Any]:
     }
 
 
-def describe_shown(study: Study, person: Participant, shown: Presentation) -> dict[str, Any]:
+def describe_shown(study: Study, person: Participant, shown: Presentation) -> dict[str, object]:
     """What a page learns about what it shows: nothing about models or checks."""
     paths = shown.unit.paths[::-1] if shown.swapped else shown.unit.paths
     return {

@@ -1,7 +1,7 @@
 """A study: one YAML file that says everything about it, checked before anything is shown."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool
 from pydantic_core import PydanticCustomError
@@ -52,7 +52,7 @@ def _apart(questions: tuple[Question, ...]) -> tuple[Question, ...]:
     return questions
 
 
-def _text(value: Any) -> Any:
+def _text(value: object) -> object:
     # YAML reads `date: 2026-01-01` and `name: 3` as what they look like.
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
@@ -50,7 +50,7 @@ def add_dashboard(
 ) -> None:
     """Add the owner's routes."""
     guesses = Buckets(*_GUESSES)
-    known: dict[bool, tuple[float, dict[str, Any]]] = {}
+    known: dict[bool, tuple[float, dict[str, object]]] = {}
 
     async def owner(request: Request) -> None:
         if not study.secrets.is_owner(door.read(request)):
@@ -74,7 +74,7 @@ def add_dashboard(
         return response
 
     @app.get("/api/owner/summary", dependencies=[Depends(owner)])
-    async def summary(without_flagged: bool = False) -> dict[str, Any]:
+    async def summary(without_flagged: bool = False) -> dict[str, object]:
         at, found = known.get(without_flagged, (0.0, {}))
         if not found or time.monotonic() - at > _FRESH:
             found = await run_in_threadpool(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from diffusion4k.preference.answers import Answer, Choice, write_answers, write_rows
 from diffusion4k.preference.study.config import (
@@ -75,7 +74,7 @@ def answers_of(config: StudyConfig, state: StudyState) -> Iterator[Answer]:
             )
 
 
-def _ratings(config: StudyConfig, state: StudyState) -> Iterator[dict[str, Any]]:
+def _ratings(config: StudyConfig, state: StudyState) -> Iterator[dict[str, object]]:
     for person, shown in _answered(state.people.values()):
         yield {
             "image": shown.unit.prompt_id,
@@ -89,7 +88,7 @@ def _ratings(config: StudyConfig, state: StudyState) -> Iterator[dict[str, Any]]
         }
 
 
-def _decisions(config: StudyConfig, state: StudyState) -> Iterator[dict[str, Any]]:
+def _decisions(config: StudyConfig, state: StudyState) -> Iterator[dict[str, object]]:
     for person, shown in _answered(state.people.values()):
         yield {
             "name": shown.unit.name,

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.preference.study.config import InspectionTask, StudyConfig
@@ -21,7 +21,17 @@ _MAY_CHANGE = {"title", "thanks", "participants", "views", "folder", "database",
 _SHOWN = 3  # differences that are named
 
 
-def fingerprint(config: StudyConfig, material: Material) -> dict[str, Any]:
+class StudyFingerprint(TypedDict, total=False):
+    """What must stay; which of the keys there are depends on the task."""
+
+    settings: dict[str, object]
+    units: str
+    """Hash of the names of an inspection's candidates."""
+    prompts: dict[str, str]
+    images: dict[str, str]
+
+
+def fingerprint(config: StudyConfig, material: Material) -> StudyFingerprint:
     """All that must stay, as JSON: settings, and the content of every image.
 
     Candidates of an inspection are known by name only: each decision holds the hash of the picture
@@ -43,20 +53,21 @@ def fingerprint(config: StudyConfig, material: Material) -> dict[str, Any]:
 
 
 def differences(
-    before: dict[str, Any], now: dict[str, Any], place: Path, material: Material
+    before: StudyFingerprint, now: StudyFingerprint, place: Path, material: Material
 ) -> None:
     """Refuse to continue with another study.
 
     Raises:
         Diffusion4kError: names what differs, of images their files.
     """
-    before, now = dict(before), dict(now)
-    images = before.pop("images", {}), now.pop("images", {})
-    prompts = before.pop("prompts", {}), now.pop("prompts", {})
+    others = [
+        {key: value for key, value in each.items() if key not in ("images", "prompts")}
+        for each in (before, now)
+    ]
     found = [
-        *_differences("", before, now),
-        *_of_prompts(*prompts, material),
-        *_of_images(*images, material, place),
+        *_differences("", *others),
+        *_of_prompts(before.get("prompts", {}), now.get("prompts", {}), material),
+        *_of_images(before.get("images", {}), now.get("images", {}), material, place),
     ]
     if found:
         more = f" (and {len(found) - _SHOWN} more)" if len(found) > _SHOWN else ""
@@ -66,7 +77,7 @@ def differences(
         )
 
 
-def _differences(key: str, before: Any, now: Any) -> Any:
+def _differences(key: str, before: object, now: object) -> Iterator[str]:
     if isinstance(before, dict) and isinstance(now, dict):
         for name in [*before, *(name for name in now if name not in before)]:
             inner = f"{key}, {name}" if key else name
@@ -107,12 +118,12 @@ def _of_images(
             yield f"{files[label]}: shown as {_short(label)}, new"
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def _without_places(settings: dict[str, Any]) -> dict[str, Any]:
+def _without_places(settings: dict[str, Any]) -> dict[str, object]:
     """Names of models without their folders."""
     task = dict(settings["task"])
     for key in ("models", "images"):

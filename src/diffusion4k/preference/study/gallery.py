@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
@@ -40,7 +40,7 @@ class Gallery:
         self._pyramids: dict[Path, Pyramid] = {}
         self._encoded: BoundedCache[Tile] = BoundedCache(_ENCODED, lambda tile: len(tile.content))
 
-    def describe(self, path: Path) -> dict[str, Any] | None:
+    def describe(self, path: Path) -> dict[str, object] | None:
         """What a viewer has to know of an image; None if it cannot be shown."""
         try:
             found = self._look(path, lambda: self._pyramid(path))

@@ -155,8 +155,8 @@ def _patches(config: StudyConfig, task: RatingTask) -> Material:
     for model in folders_of(task.images):
         files = [entry.path for entry in model.entries]
         if task.patches:
-            place = config.place / "patches"
-            files = cut_patches(model.name, files, place, task.patches, config.seed)
+            folder = config.place / "patches"
+            files = cut_patches(model.name, files, folder, task.patches, config.seed)
         units += [
             Unit(f"{model.name}: {path.name}", (model.name,), (path,), path.name, "")
             for path in files

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
 
 from diffusion4k.preference.study.material import Unit
 from diffusion4k.preference.study.replies import SKIP
@@ -28,7 +27,7 @@ class Presentation:
     """When this server first sent it, monotonic."""
     choices: dict[str, str] = field(default_factory=dict)
     """Choices by question; empty until they are answered."""
-    detail: dict[str, Any] = field(default_factory=dict)
+    detail: dict[str, object] = field(default_factory=dict)
     seconds: float | None = None
     at: str = ""
     """When it was answered."""

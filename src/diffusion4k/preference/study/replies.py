@@ -1,7 +1,7 @@
 """What a page may send as an answer, and the rows it becomes."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
@@ -44,7 +44,7 @@ class Reply(Section):
     """Corrected."""
 
     @property
-    def detail(self) -> dict[str, Any]:
+    def detail(self) -> dict[str, object]:
         """What belongs to the answer beside the choice."""
         found = {"reason": self.reason, "caption": self.caption}
         return {key: value for key, value in found.items() if value is not None}

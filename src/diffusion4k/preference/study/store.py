@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from sqlmodel import Session, SQLModel, col, select
 
 from diffusion4k.errors import Diffusion4kError
 from diffusion4k.preference.study.config import StudyConfig
-from diffusion4k.preference.study.fingerprint import differences
+from diffusion4k.preference.study.fingerprint import StudyFingerprint, differences
 from diffusion4k.preference.study.material import Material
 from diffusion4k.preference.study.tables import (
     KIND,
@@ -105,7 +105,7 @@ def exclusive(config: StudyConfig, store: Keeping) -> Iterator[None]:
 
 
 def begin(
-    config: StudyConfig, store: Keeping, fingerprint: dict[str, Any], material: Material
+    config: StudyConfig, store: Keeping, fingerprint: StudyFingerprint, material: Material
 ) -> None:
     """Keep what the study is, or check that it is still what it was.
 

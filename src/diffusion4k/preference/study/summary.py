@@ -10,7 +10,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from itertools import combinations
 from statistics import median
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +31,9 @@ _RESAMPLES = 200  # of alpha's interval: the page is asked for every few seconds
 _AGREE = {"nominal": "same choice", "interval": "same rating"}
 
 
-def summarise(config: StudyConfig, state: StudyState, *, without_flagged: bool) -> dict[str, Any]:
+def summarise(
+    config: StudyConfig, state: StudyState, *, without_flagged: bool
+) -> dict[str, object]:
     """The whole summary, as JSON.
 
     `without_flagged` leaves flagged people out of agreement and wins, as the report does.
@@ -42,7 +43,7 @@ def summarise(config: StudyConfig, state: StudyState, *, without_flagged: bool) 
     names = {person.name for person in counted}
     views = state.design.views
     seconds = seconds_each(config, state)
-    summary: dict[str, Any] = {
+    summary: dict[str, object] = {
         "name": config.name,
         "title": config.title,
         "kind": config.task.kind,
@@ -75,7 +76,7 @@ def titles_of(config: StudyConfig) -> dict[str, str]:
     return {RATING: "Rating", DECISION: "Decision"}
 
 
-def agreement(config: StudyConfig, people: Iterable[Participant]) -> list[dict[str, Any]]:
+def agreement(config: StudyConfig, people: Iterable[Participant]) -> list[dict[str, object]]:
     """For each question, how often two people agreed on the same item, and alpha."""
     given: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
     for person in people:
@@ -104,7 +105,7 @@ def agreement(config: StudyConfig, people: Iterable[Participant]) -> list[dict[s
     return found
 
 
-def wins_so_far(answers: Iterable[Answer], titles: dict[str, str]) -> list[dict[str, Any]]:
+def wins_so_far(answers: Iterable[Answer], titles: dict[str, str]) -> list[dict[str, object]]:
     """Share of the first model for each question and pair, with its 95% interval."""
     counts: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
     for answer in answers:
@@ -135,7 +136,7 @@ def wins_so_far(answers: Iterable[Answer], titles: dict[str, str]) -> list[dict[
 
 def _person(
     config: StudyConfig, state: StudyState, person: Participant, seconds: float
-) -> dict[str, Any]:
+) -> dict[str, object]:
     times = [shown.seconds for shown in person.shown if shown.seconds is not None]
     status = _state(state, person)
     found = attention_of(config, person)
@@ -173,7 +174,7 @@ def _state(state: StudyState, person: Participant) -> str:
     return "begun" if share < 0.5 else "half done"
 
 
-def _choices(people: list[Participant]) -> list[dict[str, Any]]:
+def _choices(people: list[Participant]) -> list[dict[str, object]]:
     """How often each choice was made, by model."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for person in people:

@@ -10,7 +10,9 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, SQLModel
@@ -24,12 +26,14 @@ Result = TypeVar("Result")
 _AT_ONCE = 200
 
 
+@dataclass(frozen=True)
 class _Job:
-    """A function to run, or rows to add, and who waits for it."""
+    """What to do in a transaction, and how those who wait for it learn what came of it."""
 
-    def __init__(self, work: Callable[[Session], Any] | None, rows: Sequence[SQLModel]) -> None:
-        self.work, self.rows = work, rows
-        self.future: Future[Any] = Future()
+    run: Callable[[Session], Callable[[], None]]
+    """Does the work; what it returns reports the result, once that is on the disk."""
+    rows: Sequence[SQLModel]
+    fail: Callable[[BaseException], None]
 
 
 class Writer:
@@ -43,20 +47,26 @@ class Writer:
 
     def submit(self, work: Callable[[Session], Result]) -> "Future[Result]":
         """What `work` returns, once its rows are on the disk; or why they are not."""
-        return self._wait_for(_Job(work, ()))
+        future: Future[Result] = Future()
+
+        def run(session: Session) -> Callable[[], None]:
+            return partial(future.set_result, work(session))
+
+        self._waiting.put(_Job(run, (), future.set_exception))
+        return future
 
     def add(self, rows: Sequence[SQLModel]) -> "Future[None]":
         """The same for rows; one that is there already, by the table's own rules, is left out."""
-        return self._wait_for(_Job(None, rows))
+        future: Future[None] = Future()
+        self._waiting.put(
+            _Job(lambda _: partial(future.set_result, None), rows, future.set_exception)
+        )
+        return future
 
     def close(self) -> None:
         """Finish what was submitted."""
         self._waiting.put(None)
         self._thread.join()
-
-    def _wait_for(self, job: _Job) -> "Future[Any]":
-        self._waiting.put(job)
-        return job.future
 
     def _run(self) -> None:
         while (first := self._waiting.get()) is not None:
@@ -75,7 +85,7 @@ class Writer:
     def _write(self, batch: list[_Job]) -> None:
         try:
             with self._database.session() as session:
-                results = [job.work(session) if job.work else None for job in batch]
+                reports = [job.run(session) for job in batch]
                 session.flush()
                 _add(session, [row for job in batch for row in job.rows])
         except BaseException as error:
@@ -83,17 +93,17 @@ class Writer:
                 for each in batch:
                     self._write([each])
             else:
-                batch[0].future.set_exception(error)
+                batch[0].fail(error)
         else:
-            for job, result in zip(batch, results, strict=True):
-                job.future.set_result(result)
+            for report in reports:
+                report()
 
 
 def _add(session: Session, rows: list[SQLModel]) -> None:
     """One statement for each table: every one costs a wait for Python's lock."""
     connection = session.connection()
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    by_table: dict[type[SQLModel], list[dict[str, Any]]] = defaultdict(list)
+    by_table: dict[type[SQLModel], list[dict[str, object]]] = defaultdict(list)
     for row in rows:
         by_table[type(row)].append(row.model_dump(exclude={"id"}))
     for table in TABLES:

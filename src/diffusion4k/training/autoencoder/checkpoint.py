@@ -7,9 +7,9 @@ ema.safetensors                     averaged weights, if the recipe asks for the
 state.json                          step, recipe, versions
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -42,7 +42,9 @@ class Trained:
     discriminator_optimizer: torch.optim.Optimizer
     average: WeightAverage | None
 
-    def save(self, folder: Path, step: int, *, state: dict[str, Any], keep: Retention) -> None:
+    def save(
+        self, folder: Path, step: int, *, state: Mapping[str, object], keep: Retention
+    ) -> None:
         """Write `folder/step-<step>`, then delete old ones."""
         with new_checkpoint(folder, step, state=state, keep=keep) as path:
             self.student.save_pretrained(path / "student")

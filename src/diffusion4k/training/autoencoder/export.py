@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from diffusion4k.support.files import write_text
+from diffusion4k.support.folders import atomic_folder
 from diffusion4k.support.versions import versions
 from diffusion4k.training.autoencoder.recipe import AutoencoderRecipe
 from diffusion4k.training.autoencoder.validation import QUALITIES
-from diffusion4k.training.checkpoint.checkpoint import atomic_folder
 from diffusion4k.vae import ScaleConsistentAutoencoderKL
 
 __all__ = ["export_autoencoder"]

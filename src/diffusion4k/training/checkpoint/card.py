@@ -119,12 +119,15 @@ def _absent(model: Path) -> list[str]:
 
 def _adapter(recipe: Recipe, family: Family) -> tuple[str, str]:
     assert recipe.lora
-    what = f"""LoRA of rank {recipe.lora.rank} for the transformer of `{recipe.model}` with its
+    what = f"""{recipe.lora.label} for the transformer of `{recipe.model}` with its
 autoencoder at F={family.factor} (`{FILE_NAME}`). It was trained"""
-    usage = """```python
+    usage = "`diffusion4k generate PROMPT --model BASE --lora path/to/this/folder` takes it.\n"
+    if recipe.lora.kind == "lokr":
+        usage += "\nIt has LyCORIS' layout; diffusers loads no LoKr.\n"
+    else:
+        usage = f"""```python
 pipeline.load_lora_weights("path/to/this/folder")  # of the base model's pipeline
 ```
 
-or `diffusion4k generate PROMPT --model BASE --lora path/to/this/folder`.
-"""
+{usage}"""
     return what, usage

@@ -5,14 +5,13 @@ which step of which recipe it was written, and the size of each of its files.
 """
 
 import json
-import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,13 +19,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError
+from diffusion4k.support.folders import atomic_folder, discard_folder, temporary_place
 from diffusion4k.support.text_files import json_of, shortened
 from diffusion4k.training.engine.ema import WeightAverage
 from diffusion4k.training.engine.parameters import trained_parameters
+from diffusion4k.training.watch.step_guard import GuardState
 
 __all__ = [
+    "CheckpointState",
+    "NotedInputs",
     "Retention",
-    "atomic_folder",
     "checkpoints",
     "damaged",
     "latest_checkpoint",
@@ -44,25 +46,26 @@ _MOST_STEPS = 1 << 40
 _NAME = re.compile(r"step-(\d+)")
 
 
-@contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a new temporary folder; on success sync it and put it in the place of `path`."""
-    temporary = _temporary(path)
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        for file in [*temporary.rglob("*"), temporary]:
-            _sync(file)
-        _discard(path)
-        temporary.rename(path)
-        _sync(path.parent)
-    except SafetensorError as error:
-        raise Diffusion4kError(
-            f"{path}: cannot be written ({error}): free some space and run the same command again"
-        ) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+class NotedInputs(TypedDict, total=False):
+    """What a checkpoint notes of the files behind a recipe's paths (see `training.inputs`)."""
+
+    weights: dict[str, str]
+    code: dict[str, str]
+    data: list[str]
+    cache: list[str]
+
+
+class CheckpointState(TypedDict, total=False):
+    """Content of `state.json`; an autoencoder's training has neither guard nor bands."""
+
+    step: int
+    processes: int
+    recipe: dict[str, object]
+    inputs: NotedInputs
+    versions: dict[str, str]
+    guard: GuardState
+    bands: list[float]
+    files: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class Retention:
 
 @contextmanager
 def new_checkpoint(
-    folder: Path, step: int, *, state: dict[str, Any], keep: Retention
+    folder: Path, step: int, *, state: Mapping[str, object], keep: Retention
 ) -> Iterator[Path]:
     """Yield a temporary folder; on success it is `folder/step-<step>`, and old ones are deleted."""
     with atomic_folder(_checkpoint(folder, step)) as temporary:
@@ -95,14 +98,14 @@ def new_checkpoint(
         content = json.dumps({"step": step, **state, "files": files}, indent=2) + "\n"
         (temporary / "state.json").write_text(content, encoding="utf-8")
     for old in keep.outdated(folder):
-        _discard(old)
+        discard_folder(old)
     for left_by_a_crash in folder.glob(".step-*"):
         shutil.rmtree(left_by_a_crash)
 
 
 def temporary_folder(folder: Path, step: int) -> Path:
     """Where `new_checkpoint` has a checkpoint written."""
-    return _temporary(_checkpoint(folder, step))
+    return temporary_place(_checkpoint(folder, step))
 
 
 def set_aside_damaged(folder: Path) -> list[Path]:
@@ -126,7 +129,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return next(reversed(checkpoints(folder)), None)
 
 
-def read_state(checkpoint: Path) -> dict[str, Any]:
+def read_state(checkpoint: Path) -> CheckpointState:
     """Content of `state.json`.
 
     Raises:
@@ -134,7 +137,7 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     """
     path = checkpoint / "state.json"
     try:
-        state = json_of(path.read_bytes())
+        state: CheckpointState = json_of(path.read_bytes())
         if not isinstance(state, dict):
             raise ValueError(f"found {shortened(state)}, allowed an object")
         step = state.get("step", 0)
@@ -218,10 +221,6 @@ def _step(checkpoint: Path) -> int:
     return int(checkpoint.name.partition("-")[2])
 
 
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.part")
-
-
 def _is_sound(checkpoint: Path) -> bool:
     try:
         files = read_state(checkpoint).get("files", {})
@@ -241,17 +240,3 @@ def damaged(path: Path, reason: object, *, checkpoint: Path | None = None) -> Di
         f"{path}: damaged checkpoint ({reason}): delete {checkpoint or path.parent} to resume from "
         "the one before"
     )
-
-
-def _discard(folder: Path) -> None:
-    # Renamed first: deleting takes a while, and a half-deleted checkpoint must not look like one.
-    if folder.exists():
-        shutil.rmtree(folder.rename(folder.with_name(f".{folder.name}.old")))
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

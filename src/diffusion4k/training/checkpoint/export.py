@@ -19,12 +19,13 @@ from diffusion4k.families.base import SETTINGS
 from diffusion4k.lora import write_adapter
 from diffusion4k.models.folder import (
     component_folder,
+    components_of,
     model_index,
 )
 from diffusion4k.support.files import write_text
+from diffusion4k.support.folders import atomic_folder
 from diffusion4k.support.text_files import json_of
 from diffusion4k.support.versions import versions
-from diffusion4k.training.checkpoint.checkpoint import atomic_folder
 
 __all__ = ["export_adapter", "export_pipeline", "forget_origin"]
 
@@ -48,9 +49,9 @@ def export_pipeline(
     """
     index = model_index(base)
     with atomic_folder(path) as folder:
-        for name, entry in index.items():
-            converted = name == "vae" and entry[1] == F8
-            if isinstance(entry, list) and entry[0] and name != "transformer" and not converted:
+        for name in components_of(base):
+            converted = name == "vae" and index[name][1] == F8
+            if name != "transformer" and not converted:
                 shutil.copytree(component_folder(base, name), folder / name)
         settings = family.settings(base)
         for stage in settings.get("stages", []):

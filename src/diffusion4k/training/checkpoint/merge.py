@@ -8,14 +8,16 @@ from diffusers import ModelMixin
 
 from diffusion4k.errors import UsageError
 from diffusion4k.families import family_of, resolve
-from diffusion4k.lora import check_adapter, load_adapter, merge_adapter, read_adapter
+from diffusion4k.lora import FILE_NAME, check_adapter, load_adapter, merge_adapter, read_adapter
 from diffusion4k.training.checkpoint.export import export_pipeline
 
 __all__ = ["merge_lora"]
 
 
 def merge_lora(lora: str | Path, model: str | Path, out: str | Path, *, scale: float = 1.0) -> Path:
-    """Write the pipeline folder `out`: `model` with `W + scale * (alpha / rank) * B A`; `out`.
+    """Write the pipeline folder `out`: `model` with the LoRA's changes, times `scale`; `out`.
+
+    Of a plain LoRA that is `W + scale * (alpha / rank) * B A`. Text encoders stay as they are.
 
     The transformer is float32, as sums in bfloat16 would lose most of a small change.
 
@@ -33,8 +35,9 @@ def merge_lora(lora: str | Path, model: str | Path, out: str | Path, *, scale: f
     transformer = family.load_transformer(folder, dtype=torch.float32)
     load_adapter(transformer, adapter, scale)
     merge_adapter(transformer)
+    named = adapter.path.parent if adapter.path.name == FILE_NAME else adapter.path
     card = (
-        f"# {path.name}\n\nThe transformer of `{model}` with the LoRA `{adapter.path.parent.name}` "
+        f"# {path.name}\n\nThe transformer of `{model}` with the LoRA `{named.name}` "
         f"merged into it at scale {scale:g}. The base model's licence holds for this one.\n"
     )
     return export_pipeline(

@@ -62,7 +62,7 @@ class TrainingState:
         """
         return self._named(self._optimizer.state)
 
-    def _named(self, state: Mapping[Tensor, dict[str, Any]]) -> dict[str, Tensor]:
+    def _named(self, state: Mapping[Tensor, Mapping[str, Tensor | float]]) -> dict[str, Tensor]:
         tensors = {f"weights/{name}": p.data for name, p in self._parameters.items()}
         for name, parameter in self._parameters.items():
             for key, value in state.get(parameter, {}).items():
@@ -123,7 +123,7 @@ class CheckpointWriter:
         pending = self._pending
         return bool(pending and pending.done() and pending.exception())
 
-    def save(self, step: int, state: TrainingState, about: Mapping[str, Any]) -> None:
+    def save(self, step: int, state: TrainingState, about: Mapping[str, object]) -> None:
         """Copy the state, and begin to write it; `about` goes to `state.json`.
 
         Raises:

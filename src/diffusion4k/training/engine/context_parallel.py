@@ -6,7 +6,7 @@ What is kept for the backward pass is divided by the number of processes.
 """
 
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING
 from unittest import mock
 
 import torch
@@ -15,6 +15,9 @@ from torch.distributed.device_mesh import init_device_mesh
 
 from diffusion4k.errors import UsageError
 from diffusion4k.models.positions import ScaledRotaryEmbedding
+
+if TYPE_CHECKING:
+    from diffusers import ModelMixin
 
 __all__ = ["check_context_parallel", "check_processes", "divide_context"]
 
@@ -50,7 +53,7 @@ def check_processes(count: int, world: int) -> None:
         )
 
 
-def divide_context(transformer: nn.Module, count: int, world: int, device: torch.device) -> None:
+def divide_context(transformer: "ModelMixin", count: int, world: int, device: torch.device) -> None:
     """Let each `count` processes that follow one another work on the same pictures, in place.
 
     Each of them has the whole output, and of the gradients the part that comes of its tokens: their
@@ -58,7 +61,6 @@ def divide_context(transformer: nn.Module, count: int, world: int, device: torch
     """
     from diffusers import ContextParallelConfig
 
-    network: Any = transformer
     mesh = init_device_mesh(
         device.type, (world // count, 1, count), mesh_dim_names=("data", "ring", "ulysses")
     )
@@ -70,7 +72,7 @@ def divide_context(transformer: nn.Module, count: int, world: int, device: torch
         else nullcontext()
     )
     with counted:
-        network.enable_parallelism(config=config)
-    for module in network.modules():
+        transformer.enable_parallelism(config=config)
+    for module in transformer.modules():
         if isinstance(module, ScaledRotaryEmbedding):
             module.group = mesh["ulysses"].get_group()

@@ -13,17 +13,22 @@ spread by torch or DeepSpeed, on GPUs (NCCL) and on CPUs (gloo) alike.
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator, InitProcessGroupKwargs
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    MixedPrecisionPolicy,
+    OffloadPolicy,
+    fully_shard,
+)
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -118,13 +123,17 @@ class Engine:
             precision = MixedPrecisionPolicy(
                 param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False
             )
-            policies: dict[str, Any] = {"mesh": mesh, "mp_policy": precision}
-            if self._offload and _has_gpu():
-                policies["offload_policy"] = CPUOffloadPolicy()
+            offload = CPUOffloadPolicy() if self._offload and _has_gpu() else OffloadPolicy()
             for block in blocks_of(network):
-                fully_shard(block, **policies)
+                fully_shard(block, mesh=mesh, mp_policy=precision, offload_policy=offload)
             # Whole only while it computes: the average may take its place between two passes.
-            fully_shard(network, reshard_after_forward=True, **policies)
+            fully_shard(
+                network,
+                mesh=mesh,
+                reshard_after_forward=True,
+                mp_policy=precision,
+                offload_policy=offload,
+            )
             return network
 
     @contextmanager
@@ -243,8 +252,11 @@ def _has_gpu() -> bool:
 
 def blocks_of(network: nn.Module) -> list[nn.Module]:
     """The transformer's repeated blocks, each of which is gathered on its own."""
-    names: Any = getattr(network, "_repeated_blocks", None)
-    names = names or getattr(network, "_no_split_modules", None) or ()
+    names: Collection[str] = (
+        getattr(network, "_repeated_blocks", None)
+        or getattr(network, "_no_split_modules", None)
+        or ()
+    )
     # A block that was shared out has a class of its own, made of the block's.
     return [
         module

@@ -18,7 +18,8 @@ rate `r`, `S` steps and `W` warm-up steps, step `s = 0, ..., S - 1` has
 
 import math
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,18 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration; Jordan et
 _ITERATIONS = 5
 
 
+class _Common(TypedDict):
+    """Arguments of every optimizer."""
+
+    lr: float
+    weight_decay: float
+
+
+class _Adam(_Common):
+    betas: tuple[float, float]
+    eps: float
+
+
 def make_optimizer(wanted: OptimizerRecipe, network: nn.Module) -> torch.optim.Optimizer:
     """The optimizer of all parameters that are trained.
 
@@ -42,8 +55,8 @@ def make_optimizer(wanted: OptimizerRecipe, network: nn.Module) -> torch.optim.O
     """
     check_optimizer(wanted)
     parameters = trained_parameters(network)
-    common: dict[str, Any] = {"lr": wanted.learning_rate, "weight_decay": wanted.weight_decay}
-    adam = common | {"betas": wanted.betas, "eps": wanted.eps}
+    common: _Common = {"lr": wanted.learning_rate, "weight_decay": wanted.weight_decay}
+    adam: _Adam = {**common, "betas": wanted.betas, "eps": wanted.eps}
     if wanted.name == "adamw":
         # On the CPU too, where torch's default takes one parameter after another, eight times
         # slower; on GPUs it needs no copies of all parameters besides.
@@ -52,7 +65,7 @@ def make_optimizer(wanted: OptimizerRecipe, network: nn.Module) -> torch.optim.O
         return torch.optim.Adafactor(parameters.values(), **common)
     if wanted.name == "muon":
         matrices = {id(p) for p in _matrices_of_blocks(network)}
-        groups: list[dict[str, Any]] = [
+        groups: list[dict[str, object]] = [
             {"params": [p for p in parameters.values() if id(p) in matrices], "matrices": True},
             {"params": [p for p in parameters.values() if id(p) not in matrices]},
         ]
@@ -113,7 +126,7 @@ class Muon(torch.optim.Optimizer):
 
     def __init__(
         self,
-        groups: list[dict[str, Any]],
+        groups: list[dict[str, object]],
         *,
         lr: float,
         weight_decay: float = 0.0,
@@ -125,35 +138,48 @@ class Muon(torch.optim.Optimizer):
         super().__init__(groups, defaults | {"momentum": momentum, "matrices": False})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """One step of all parameters that have gradients."""
         for group in self.param_groups:
-            update = self._muon if group["matrices"] else self._adam
+            rate = group["lr"]
+            update = (
+                partial(self._muon, lr=rate, momentum=group["momentum"])
+                if group["matrices"]
+                else partial(self._adam, lr=rate, betas=group["betas"], eps=group["eps"])
+            )
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    update(parameter, parameter.grad, group)
+                    parameter.mul_(1 - rate * group["weight_decay"])
+                    update(parameter, parameter.grad)
 
-    def _muon(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+    def _muon(self, parameter: Tensor, gradient: Tensor, *, lr: float, momentum: float) -> None:
         state = self.state[parameter]
         if not state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
-        momentum = state["momentum_buffer"].mul_(group["momentum"]).add_(gradient)
-        update = of_whole(orthogonal, gradient + group["momentum"] * momentum)
-        local(parameter).add_(update, alpha=-group["lr"] * 0.2 * max(parameter.shape) ** 0.5)
+        kept = state["momentum_buffer"].mul_(momentum).add_(gradient)
+        update = of_whole(orthogonal, gradient + momentum * kept)
+        local(parameter).add_(update, alpha=-lr * 0.2 * max(parameter.shape) ** 0.5)
 
-    def _adam(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+    def _adam(
+        self,
+        parameter: Tensor,
+        gradient: Tensor,
+        *,
+        lr: float,
+        betas: tuple[float, float],
+        eps: float,
+    ) -> None:
         state = self.state[parameter]
         if not state:
             state["step"] = torch.zeros(())
             state["exp_avg"], state["exp_avg_sq"] = (torch.zeros_like(parameter) for _ in "12")
         state["step"] += 1
-        first, second = group["betas"]
+        first, second = betas
         mean = state["exp_avg"].lerp_(gradient, 1 - first)
         square = state["exp_avg_sq"].mul_(second).addcmul_(gradient, gradient, value=1 - second)
         steps = state["step"].item()
-        scale = (square / (1 - second**steps)).sqrt_().add_(group["eps"])
-        parameter.addcdiv_(mean, scale, value=-group["lr"] / (1 - first**steps))
+        scale = (square / (1 - second**steps)).sqrt_().add_(eps)
+        parameter.addcdiv_(mean, scale, value=-lr / (1 - first**steps))
 
 
 def orthogonal(matrix: Tensor) -> Tensor:

@@ -6,15 +6,16 @@ N             of every Nth block
               matrix product, are kept (torch's selective checkpointing)
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
-from typing import Any
+from typing import TypeAlias
 
 import torch
 from torch import nn
 from torch.utils.checkpoint import (
     CheckpointPolicy,
+    SelectiveCheckpointContext,
     checkpoint,
     create_selective_checkpoint_contexts,
 )
@@ -23,6 +24,8 @@ __all__ = ["Recompute", "recompute"]
 
 Recompute = bool | int | str
 """A recipe's `gradient_checkpointing`."""
+
+_Context: TypeAlias = AbstractContextManager[object]
 
 aten = torch.ops.aten
 _PRODUCTS = {aten.mm.default, aten.addmm.default, aten.bmm.default}
@@ -37,8 +40,8 @@ _ATTENTION = {
 def recompute(
     kind: Recompute,
     blocks: Sequence[nn.Module],
-    again: Callable[[], AbstractContextManager[Any]] = nullcontext,
-) -> Callable[..., Any]:
+    again: Callable[[], _Context] = nullcontext,
+) -> Callable[..., object]:
     """For diffusers' `enable_gradient_checkpointing`: how a block is called in training.
 
     Args:
@@ -49,7 +52,7 @@ def recompute(
     chosen = {id(block) for block in blocks[::every]}
     contexts = partial(_selective, again) if kind == "selective" else partial(_all, again)
 
-    def run(block: nn.Module, *inputs: Any) -> Any:
+    def run(block: nn.Module, *inputs: object) -> object:
         if id(block) not in chosen and every > 1:
             return block(*inputs)
         return checkpoint(block.__call__, *inputs, use_reentrant=False, context_fn=contexts)
@@ -57,11 +60,11 @@ def recompute(
     return run
 
 
-def _all(again: Callable[[], AbstractContextManager[Any]]) -> tuple[Any, Any]:
+def _all(again: Callable[[], _Context]) -> tuple[_Context, _Context]:
     return nullcontext(), again()
 
 
-def _selective(again: Callable[[], AbstractContextManager[Any]]) -> tuple[Any, Any]:
+def _selective(again: Callable[[], _Context]) -> tuple[_Context, _Context]:
     first, second = create_selective_checkpoint_contexts(_Policy())
     return first, _both(again(), second)
 
@@ -72,7 +75,9 @@ class _Policy:
     def __init__(self) -> None:
         self._products = {False: 0, True: 0}
 
-    def __call__(self, context: Any, operation: Any, *_: Any, **__: Any) -> CheckpointPolicy:
+    def __call__(
+        self, context: SelectiveCheckpointContext, operation: object, *_: object, **__: object
+    ) -> CheckpointPolicy:
         if operation in _ATTENTION:
             return CheckpointPolicy.MUST_SAVE
         if operation in _PRODUCTS:
@@ -83,7 +88,7 @@ class _Policy:
 
 
 @contextmanager
-def _both(outer: AbstractContextManager[Any], inner: AbstractContextManager[Any]) -> Any:
+def _both(outer: _Context, inner: _Context) -> Iterator[object]:
     with ExitStack() as stack:
         stack.enter_context(outer)
         yield stack.enter_context(inner)

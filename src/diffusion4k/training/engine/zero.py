@@ -19,13 +19,16 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from diffusion4k.errors import UsageError
+
+if TYPE_CHECKING:
+    from deepspeed import DeepSpeedEngine
 
 __all__ = ["BUCKET", "ZeroOptimizer", "check_deepspeed"]
 
@@ -99,7 +102,7 @@ class ZeroOptimizer:
             start += count
 
     @property
-    def param_groups(self) -> list[dict[str, Any]]:
+    def param_groups(self) -> list[dict[str, object]]:
         """The optimizer's, for the learning rate."""
         return self._zero.param_groups
 
@@ -185,11 +188,11 @@ def _initialize(
     *,
     offload: bool,
     device: torch.device,
-) -> Any:
+) -> "DeepSpeedEngine":
     """DeepSpeed's engine for an optimizer of these parameters."""
     trained = sum(parameter.numel() for parameter in parameters)
     bucket = min(BUCKET, trained + trained % 2)  # even, as it has to be
-    sharing: dict[str, Any] = {
+    sharing: dict[str, object] = {
         "stage": 2,
         "reduce_bucket_size": bucket,
         "allgather_bucket_size": bucket,

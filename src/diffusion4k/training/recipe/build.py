@@ -3,16 +3,19 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from diffusion4k.errors import UsageError
 from diffusion4k.families import Family
+from diffusion4k.lora import read_adapter
 from diffusion4k.objectives import Objective
 from diffusion4k.timesteps import StageTimesteps, TimestepDistribution
-from diffusion4k.training.recipe.recipe import Recipe, RunRecipe
+from diffusion4k.training.recipe.recipe import LoraRecipe, Recipe, RunRecipe
 
 __all__ = [
+    "adapter_options",
     "build_objective",
     "build_precision",
     "build_timesteps",
@@ -33,6 +36,24 @@ def build_objective(recipe: Recipe) -> Objective:
     except ValueError as error:
         raise UsageError(f"objective: {error}") from None
     return objective
+
+
+def adapter_options(wanted: LoraRecipe, family: Family) -> dict[str, Any]:
+    """Keyword arguments of `lora.add_adapter` but the seed; the LoRAs to begin with are read.
+
+    Raises:
+        UsageError: no such LoRA.
+        Diffusion4kError: one that cannot be read.
+    """
+    return {
+        "kind": wanted.kind,
+        "rank": wanted.rank,
+        "alpha": wanted.alpha,
+        "targets": wanted.targets or family.lora_targets,
+        "rank_pattern": wanted.rank_pattern,
+        "alpha_pattern": wanted.alpha_pattern,
+        "start": [(read_adapter(each.file), each.scale) for each in wanted.start],
+    }
 
 
 def build_timesteps(recipe: Recipe, family: Family, model: Path) -> TimestepDistribution:
@@ -77,8 +98,8 @@ def build_precision(
     Raises:
         UsageError: bf16 on a GPU without it.
     """
-    wanted = computes_in_bf16(recipe, device)
-    return lambda: torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
+    in_bfloat16 = computes_in_bf16(recipe, device)
+    return lambda: torch.autocast(device.type, dtype=torch.bfloat16, enabled=in_bfloat16)
 
 
 def computes_in_bf16(recipe: RunRecipe, device: torch.device) -> bool:

@@ -1,7 +1,6 @@
 """Objectives, their parts and distributions of one's own: tried before a run, noted with it."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -45,7 +44,7 @@ def check_own_objective(recipe: Recipe, objective: Objective, family: Family, mo
         return
     width, height = (side // family.factor for side in recipe.crop_size)
     generator = torch.Generator().manual_seed(0)
-    shape = (_PICTURES, _channels(model), height, width)
+    shape = (_PICTURES, _channels(family, model), height, width)
     velocity, latents, noise = (torch.randn(shape, generator=generator) for _ in range(3))
     sigma = torch.linspace(0.2, 0.8, _PICTURES)
     velocity.requires_grad_()
@@ -93,7 +92,7 @@ def check_own_distribution(recipe: Recipe, timesteps: TimestepDistribution) -> N
         )
 
 
-def _require_shape(found: Any, shape: tuple[int, ...], what: str) -> None:
+def _require_shape(found: object, shape: tuple[int, ...], what: str) -> None:
     if not isinstance(found, torch.Tensor):
         raise UsageError(f"gives a {type(found).__name__}, allowed a tensor with {what}")
     if tuple(found.shape) != shape or not found.is_floating_point():
@@ -105,10 +104,10 @@ def _require_shape(found: Any, shape: tuple[int, ...], what: str) -> None:
         raise UsageError("gives numbers that are not finite")
 
 
-def _channels(model: Path) -> int:
+def _channels(family: Family, model: Path) -> int:
     """Number of channels of the model's latents."""
     try:
         config = read_json(component_folder(model, "vae") / "config.json")
     except (Diffusion4kError, OSError):
         return _CHANNELS
-    return int(config.get("latent_channels") or _CHANNELS)
+    return int(config.get(family.channels_key) or _CHANNELS)

@@ -1,7 +1,7 @@
 """A recipe: one YAML file that says everything about a run, checked before anything starts."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, TypedDict
 
 import yaml
 from pydantic import BeforeValidator, Field, StrictBool, model_validator
@@ -36,12 +36,15 @@ __all__ = [
     "GuardRecipe",
     "LogRecipe",
     "LoraRecipe",
+    "LoraStart",
+    "ModelOptions",
     "OptimizerRecipe",
     "Recipe",
     "ReportRecipe",
     "RunRecipe",
     "ScheduleRecipe",
     "StageRecipe",
+    "StoredLatents",
     "ValidationRecipe",
     "load_recipe",
 ]
@@ -52,6 +55,31 @@ if TYPE_CHECKING:
 else:
     ObjectiveSection = choice(Objective, unnamed=WaveletFlow.name)
     TimestepsSection = choice(TimestepDistribution, unnamed=LogitNormal.name)
+
+
+Rank: TypeAlias = Annotated[Count, Field(le=1 << 14)]
+_KINDS = {"lora": "LoRA", "dora": "DoRA", "lokr": "LoKr"}
+
+
+def _named_file(value: object) -> object:
+    return {"file": value} if isinstance(value, str) else value
+
+
+class StoredLatents(TypedDict):
+    """What a cache holds of a photograph: keyword arguments of `build_cache` and others."""
+
+    resolution: int
+    longest: float | None
+    posterior: bool
+    enlarge: bool
+    enlargement: int | None
+
+
+class ModelOptions(TypedDict):
+    """What is given in place of a model's own settings: keyword arguments of `family_of`."""
+
+    high_resolution: dict[str, object]
+    max_sequence_length: int | None
 
 
 class OptimizerRecipe(Section):
@@ -69,17 +97,45 @@ class OptimizerRecipe(Section):
         return self.name not in ("adafactor", "adamw8bit", "paged-adamw8bit")
 
 
-class LoraRecipe(Section):
-    """Low-rank adapters of the linear layers `targets` in place of all weights.
+class LoraStart(Section):
+    """A LoRA to begin with, and how strongly it counts."""
 
-    A target is the end of a layer's dotted name; null: those that the family names. `weights` are
-    the frozen ones in fewer bits.
+    file: Text
+    scale: Number = 1.0
+
+
+class LoraRecipe(Section):
+    """Adapters of the linear layers `targets` in place of all weights; see `lora.trainable`.
+
+    A target is the end of a layer's dotted name; null: those that the family names. Patterns are
+    regular expressions for such an end, by which layers have a rank or an alpha of their own.
+    `weights` are the frozen ones in fewer bits. Text encoders are never adapted.
     """
 
-    rank: Annotated[Count, Field(le=1 << 14)] = 16
+    kind: Literal["lora", "dora", "lokr"] = "lora"
+    rank: Rank = 16
     alpha: Count = 16
+    rank_pattern: dict[Text, Rank] = Field(default_factory=dict)
+    alpha_pattern: dict[Text, Positive] = Field(default_factory=dict)
     targets: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     weights: Literal["int8", "nf4"] | None = None
+    start: Annotated[
+        tuple[Annotated[LoraStart, BeforeValidator(_named_file)], ...],
+        BeforeValidator(lambda v: [v] if isinstance(v, (str, dict)) else v),
+    ] = ()
+
+    @model_validator(mode="after")
+    def _can_be_trained(self) -> "LoraRecipe":
+        if self.kind == "lokr" and self.weights:
+            raise PydanticCustomError(
+                "lokr", "lora.weights: found with kind=lokr, allowed with lora and dora: leave out"
+            )
+        return self
+
+    @property
+    def label(self) -> str:
+        """What is trained, in words."""
+        return f"{_KINDS[self.kind]} of rank {self.rank}"
 
 
 class BucketsRecipe(Section):
@@ -279,8 +335,8 @@ class Recipe(RunRecipe):
         return self.buckets.longest if self.buckets else None
 
     @property
-    def stored(self) -> dict[str, Any]:
-        """What the cache holds of a photograph: keyword arguments of `build_cache` and others."""
+    def stored(self) -> StoredLatents:
+        """What the cache of a run holds of a photograph."""
         return {
             "resolution": self.resolution,
             "longest": self.longest,
@@ -290,8 +346,8 @@ class Recipe(RunRecipe):
         }
 
     @property
-    def model_options(self) -> dict[str, Any]:
-        """What is given in place of the model's own settings: keyword arguments of `family_of`."""
+    def model_options(self) -> ModelOptions:
+        """What the recipe gives in place of the model's own settings."""
         return {
             "high_resolution": self.high_resolution.model_dump(exclude_none=True),
             "max_sequence_length": self.max_sequence_length,

@@ -5,7 +5,7 @@ mostly shows which noise levels were drawn.
 """
 
 import math
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -67,6 +67,6 @@ class LossBySigma:
         """The sums, for a checkpoint's `state.json`."""
         return self._sums
 
-    def load(self, state: Any) -> None:
+    def load(self, state: Iterable[float]) -> None:
         """Continue from saved sums."""
         self._sums = list(state)

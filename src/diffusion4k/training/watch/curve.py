@@ -4,8 +4,8 @@ import csv
 import io
 import os
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from diffusion4k.support.files import write_text
 
@@ -80,7 +80,7 @@ class Curve:
         return [row for row in csv.DictReader(whole) if _is_whole(row)]
 
 
-def _is_whole(row: dict[Any, Any]) -> bool:
+def _is_whole(row: Mapping[str, str]) -> bool:
     try:
         return (
             None not in (*row, *row.values())

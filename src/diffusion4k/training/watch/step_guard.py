@@ -7,13 +7,21 @@ change. After `patience` of them in a row the run stops.
 import math
 from collections import deque
 from statistics import median
-from typing import Any
+from typing import TypedDict
 
 from diffusion4k.training.recipe.recipe import GuardRecipe
 
-__all__ = ["Guard"]
+__all__ = ["Guard", "GuardState"]
 
 _LEAST = 10  # losses before "the usual" means something
+
+
+class GuardState(TypedDict):
+    """What judgements to come depend on."""
+
+    losses: list[float]
+    in_a_row: int
+    skipped: int
 
 
 class Guard:
@@ -51,15 +59,15 @@ class Guard:
             self._losses.append(loss)
         return reason
 
-    def state(self) -> dict[str, Any]:
-        """What judgements to come depend on, for a checkpoint's `state.json`."""
+    def state(self) -> GuardState:
+        """For a checkpoint's `state.json`."""
         return {
             "losses": list(self._losses),
             "in_a_row": self.in_a_row,
             "skipped": self.skipped,
         }
 
-    def load(self, state: dict[str, Any]) -> None:
+    def load(self, state: GuardState) -> None:
         """Continue from a saved state."""
         self._losses.extend(state["losses"])
         self.in_a_row, self.skipped = state["in_a_row"], state["skipped"]

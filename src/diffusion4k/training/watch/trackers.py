@@ -10,7 +10,7 @@ import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -52,7 +52,7 @@ def check_trackers(wanted: LogRecipe) -> None:
 
 
 def open_trackers(
-    wanted: LogRecipe, output: Path, config: dict[str, Any], *, resume_after: int
+    wanted: LogRecipe, output: Path, config: dict[str, object], *, resume_after: int
 ) -> list[Tracker]:
     """The recipe's trackers, for the run whose folder is `output` and whose recipe is `config`."""
     name = wanted.name or output.name
@@ -92,7 +92,9 @@ class _WeightsAndBiases:
     Steps are a value of their own, as W&B's counter cannot go back to the step of a checkpoint.
     """
 
-    def __init__(self, wanted: LogRecipe, name: str, output: Path, config: dict[str, Any]) -> None:
+    def __init__(
+        self, wanted: LogRecipe, name: str, output: Path, config: dict[str, object]
+    ) -> None:
         import wandb
 
         self._image = wandb.Image
@@ -121,7 +123,9 @@ class _WeightsAndBiases:
 class _Trackio:
     """Local: its database stands in the run's folder; `trackio show` with TRACKIO_DIR opens it."""
 
-    def __init__(self, wanted: LogRecipe, name: str, output: Path, config: dict[str, Any]) -> None:
+    def __init__(
+        self, wanted: LogRecipe, name: str, output: Path, config: dict[str, object]
+    ) -> None:
         os.environ.setdefault("TRACKIO_DIR", str(output.absolute() / "trackio"))
         import trackio
 

@@ -1,0 +1,1 @@
+"""LoRAs and checkpoints of other programs: looked at, and converted with a proof."""
