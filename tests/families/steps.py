@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from diffusion4k.errors import UsageError
-from diffusion4k.families.base import is_guided
+from diffusion4k.families.calls import is_guided
 from diffusion4k.families.stages import StageOptions
 from diffusion4k.sampling import Request, Sampler
 
