@@ -3,6 +3,7 @@
 import inspect
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from diffusion4k.families.base import Family
@@ -44,7 +45,9 @@ class AroundTransformer(nn.Module):
         signature = inspect.signature(type(self.stock).forward)
         _, *arguments = signature.bind(self.stock, *args, **kwargs).arguments.items()
         call = self._family.spatial_call(self.inner, dict(arguments), self._rows, self._columns)
-        return (call.output(self.predict(call)),)
+        found = call.output(self.predict(call))
+        # How it lies in memory decides in which order a pipeline's own sums round.
+        return (found.contiguous() if torch.is_tensor(found) else found,)
 
     def predict(self, call: SpatialCall) -> Tensor:
         """The prediction `(B, C', h, w)` for a call; here that of the module inside."""
