@@ -104,6 +104,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "model": (
         "cache PICTURES --model UGLY --resolution 64 --out out",
         "merge-lora lora --model UGLY --out out",
+        "export UGLY out.safetensors",
         f"benchmark --model UGLY --prompts prompts.txt {SMALL} --out out",
         "ablate study.yaml recipe.model=UGLY",
     ),

@@ -293,6 +293,10 @@ VALUES: tuple[tuple[str, str, str], ...] = (
         )
     ),
     ("merge-lora lora --model MODEL --out MORE", "out-there", "more"),
+    ("export nowhere out.safetensors", "export-missing", "nowhere"),
+    ("export MODEL out.safetensors --dtype int3", "export-dtype", "int3"),
+    ("export MODEL out.safetensors --part text", "export-part", "text"),
+    ("export MODEL text.png", "export-ending", "text.png"),
     ("merge-lora lora --model MODEL --out out --scale nan", "scale", "nan"),
     (f"generate lake --model MODEL --lora lora --lora-scale nan {SMALL} --out out", "nan", "scale"),
     ("lora inspect nowhere", "lora-missing", "nowhere"),

@@ -109,9 +109,23 @@ class _Passes(LeastMemory):
         self.flops += 2 * tokens * inner * (4 * wide + 2 * tokens)
         self._count_statistics(wide * tokens)
 
+    def fill(
+        self,
+        made: Any,
+        source: Any,
+        layer: Layer,
+        add: Summand | None = None,
+        scale: float = 1.0,
+    ) -> None:
+        self._count(source, layer, add, is_kept=True)
+
     def strips(
         self, source: Any, layer: Layer, add: Summand | None = None
     ) -> Iterator[tuple[int, Tensor]]:
+        self._count(source, layer, add, is_kept=False)
+        return iter(())
+
+    def _count(self, source: Any, layer: Layer, add: Summand | None, *, is_kept: bool) -> None:
         height, width = layer.size(source.height), layer.size(source.width)
         rows = self.rows(layer, source.width, height)
         strips = -(-height // rows)
@@ -132,9 +146,9 @@ class _Passes(LeastMemory):
             read = rows * add.down // add.up * add.source.width * add.source.channels
             resampled = add.up != 1 or add.down != 1
             added = strip_out + (max(strip_out, read * dtype.itemsize) if resampled else 0)
-        if self.workspace.statistics and dtype.itemsize < 4:  # They are of a copy in float32.
-            counted = strip_out * 4 // dtype.itemsize
-        written = copies * strip_out + max(added, counted)
+        if is_kept and self.workspace.statistics and dtype.itemsize < 4:
+            counted = strip_out * 4 // dtype.itemsize  # They are of a copy in float32.
+        written = (copies if is_kept else 1) * strip_out + max(added, counted)
         beside = strip_in + max(made, written)
         if strips > 1:
             # The first strip is there until the second one is, and what came of it until the next.
@@ -147,7 +161,6 @@ class _Passes(LeastMemory):
         self.flops += layer.flops(source.height, source.width, strips)
         if add is not None:
             self.flops += 2 * add.macs * add.source.height * add.source.width
-        return iter(())
 
     def _count_statistics(self, numbers: int) -> None:
         # Of what is written; on the CPU they are two products with ones.
