@@ -36,7 +36,13 @@ class StepsContract:
             "steps": STEPS,
             "guidance": 3.0 if is_guided(kind, 3.0) else 0.0,
         }
-        return sampler.denoise(sampler.settle(Request("a red cat", 5, **asked | options)))
+        request = Request("a red cat", 5, **asked | options)
+        inside = str(request.cache).startswith("first-block")
+        if inside and not sampler.family.has_block_cache:
+            with pytest.raises(UsageError, match="cannot skip the blocks"):
+                sampler.settle(request)
+            pytest.skip(f"diffusers cannot skip the blocks of {sampler.family.name} models")
+        return sampler.denoise(sampler.settle(request))
 
     @pytest.fixture(scope="class")
     def plain(self, sampler: Sampler) -> Tensor:
@@ -81,10 +87,10 @@ class StepsContract:
         }
         exact = self.made(sampler, **options)
         # The first grid holds for some steps then, so that even an exact cache is another image.
-        for cache in ("first-block:0.1", "taylorseer"):
+        assert torch.equal(self.made(sampler, cache="taylorseer:1", **options), exact)
+        for cache in ("taylorseer", "first-block:0.1"):
             found = self.made(sampler, cache=cache, **options)
             assert found.isfinite().all() and (found - exact).std() < 2 * exact.std()
-        assert torch.equal(self.made(sampler, cache="taylorseer:1", **options), exact)
 
     def test_guidance_within_an_interval(self, sampler: Sampler, plain: Tensor) -> None:
         if not is_guided(sampler.family.guidance_kind(sampler.folder), 3.0):

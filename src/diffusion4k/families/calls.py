@@ -60,6 +60,9 @@ class TransformerCalls(ABC):
     """Whether it calls for the two predictions one after the other, the prompt's first, and not for
     both at once."""
 
+    has_block_cache: ClassVar[bool] = True
+    """Whether diffusers' caches can skip the transformer's blocks, `prepare_block_cache` done."""
+
     def guidance_weight(self, guidance: float) -> float:
         """Scale w of the stock formula, negative + w (prompt - negative)."""
         return guidance

@@ -90,6 +90,11 @@ def recorded_cache(
     option = CacheOption.of(asked)
     if option is None:
         return None
+    if option.is_inside_blocks and not family.has_block_cache:
+        raise UsageError(
+            f"cache {asked}: diffusers cannot skip the blocks of {family.name} models: take "
+            "taylorseer, or leave it out"
+        )
     if option.kind != "mag":
         return str(option)
     ratios = family.mag_ratios(folder)
