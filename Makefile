@@ -36,7 +36,7 @@ lint: setup  ## format, lint, types, and the layers of imports
 	$(BIN)/lint-imports --no-cache
 
 bench: setup  ## speed and memory, each against a reference in the same run; results in runs/bench
-	for benchmark in wavelet vae_tail glcm frechet metrics_speed sampling_overhead vae_memory \
+	for benchmark in wavelet vae_tail glcm frechet metrics_speed sampling_overhead sampling_speed vae_memory \
 		plan plan_published uncached curation_speed duplicate_search objectives; do \
 		$(BIN)/python benchmarks/$$benchmark.py || exit 1; done
 	$(BIN)/diffusion4k ablate recipes/pocket-ablation-small.yaml

@@ -51,6 +51,7 @@ from diffusion4k.training.recipe.recipe import Recipe
 from diffusion4k.training.step import denoising_loss
 from diffusion4k.training.step_cost import TrainingSetup, training_stages
 from tests.data.fake import make_folder
+from tests.families.steps import StepsContract
 
 PROMPT, NEGATIVE = "a red cat", "blurred"
 OBJECTIVES = (
@@ -65,7 +66,7 @@ OBJECTIVES = (
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 
 
-class FamilyContract:
+class FamilyContract(StepsContract):
     """Tests of a family; the attributes are what a subclass may change."""
 
     factor: int | None = 8

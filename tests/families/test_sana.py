@@ -31,7 +31,7 @@ def tiny_sana(folder: Path) -> Path:
         transformer=SanaTransformer2DModel(
             in_channels=4,
             out_channels=4,
-            num_layers=1,
+            num_layers=2,
             num_attention_heads=2,
             attention_head_dim=8,
             num_cross_attention_heads=2,

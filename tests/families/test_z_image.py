@@ -22,7 +22,7 @@ def tiny_z_image(folder: Path) -> Path:
     transformer = ZImageTransformer2DModel(
         in_channels=16,
         dim=32,
-        n_layers=1,
+        n_layers=2,
         n_refiner_layers=1,
         n_heads=2,
         n_kv_heads=2,

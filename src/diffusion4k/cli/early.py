@@ -6,6 +6,7 @@ from pathlib import Path
 from diffusion4k.errors import UsageError
 from diffusion4k.families import resolve
 from diffusion4k.models.folder import bundled_models
+from diffusion4k.sampling.cache_option import CacheOption
 from diffusion4k.sampling.options import SamplingOptions
 from diffusion4k.sampling.sizes import check_steps
 from diffusion4k.support.multiples import PATCH, nearest_multiples
@@ -14,7 +15,7 @@ __all__ = ["check_generation", "check_image", "require_folder"]
 
 
 def check_image(model: str, sampling: SamplingOptions, factor: int | None) -> None:
-    """Refuse sizes that no model can make, and numbers of steps that no schedule has.
+    """Refuse sizes that no model can make, steps that no schedule has, and unknown caches.
 
     The model itself may ask for more: `sampling.settle` knows.
 
@@ -34,6 +35,7 @@ def check_image(model: str, sampling: SamplingOptions, factor: int | None) -> No
             raise UsageError(f"{name} {side}: not a multiple of {step}; the nearest: {near}")
     if sampling.steps is not None:
         check_steps(sampling.steps)
+    CacheOption.of(sampling.cache)
 
 
 def check_generation(

@@ -15,6 +15,7 @@ __all__ = [
     "IMAGE",
     "HighResolutionFlags",
     "LoadingFlags",
+    "PlannedLoadingFlags",
     "SamplingFlags",
     "StageFlags",
     "StagesAsked",
@@ -77,6 +78,10 @@ SamplingFlags: TypeAlias = Annotated[
 ]
 StageFlags: TypeAlias = Annotated[StagesAsked, FromOptions(_STAGES)]
 LoadingFlags: TypeAlias = Annotated[LoadingOptions, FromOptions(_RUNNING)]
+PlannedLoadingFlags: TypeAlias = Annotated[
+    LoadingOptions, FromOptions(_RUNNING, leave_out=("compile", "attention"))
+]
+"""Without what changes neither memory nor, as far as is known, time."""
 HighResolutionFlags: TypeAlias = Annotated[
     HighResolution, FromOptions("Beyond the training size", leave_out=("side",))
 ]

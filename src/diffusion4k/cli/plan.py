@@ -10,7 +10,7 @@ from diffusion4k.cli.arguments import key_values
 from diffusion4k.cli.image_options import (
     IMAGE,
     HighResolutionFlags,
-    LoadingFlags,
+    PlannedLoadingFlags,
     SamplingFlags,
     StageFlags,
     given_high_resolution,
@@ -82,7 +82,7 @@ def plan(
     *,
     sampling: SamplingFlags,
     stages: StageFlags,
-    loading: LoadingFlags,
+    loading: PlannedLoadingFlags,
     high_resolution: HighResolutionFlags,
 ) -> None:
     """Say what a training run or an image takes: memory, computations, time, disk.

@@ -2,12 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from diffusion4k.errors import Diffusion4kError
 from diffusion4k.families.spatial import NoiseLevel, SpatialCall, of_samples
+from diffusion4k.models.folder import SETTINGS, model_settings
 from diffusion4k.models.high_resolution import HighResolution
 
 __all__ = [
@@ -49,6 +52,46 @@ class TransformerCalls(ABC):
     def unseen_layers(self, transformer: Any) -> list[str]:
         """Names of layers whose output the prediction does not depend on."""
         return []
+
+    prompt_comes_first: ClassVar[bool] = False
+    """Whether the stock pipeline, guiding, has the prompt's half before the negative prompt's."""
+
+    guides_in_turn: ClassVar[bool] = False
+    """Whether it calls for the two predictions one after the other, the prompt's first, and not for
+    both at once."""
+
+    has_block_cache: ClassVar[bool] = True
+    """Whether diffusers' caches can skip the transformer's blocks, `prepare_block_cache` done."""
+
+    def guidance_weight(self, guidance: float) -> float:
+        """Scale w of the stock formula, negative + w (prompt - negative)."""
+        return guidance
+
+    def prepare_block_cache(self, transformer: Any) -> None:  # noqa: B027 - most need nothing
+        """Tell diffusers' caches what they must know of the transformer's blocks."""
+
+    def mag_ratios(self, model: Path) -> list[float] | None:
+        """How the magnitude of what the blocks add changes from step to step, for `--cache mag`.
+
+        The model's own, as its `diffusion4k.json` states them, one for each step that they were
+        measured with; None: they are not known.
+
+        Raises:
+            Diffusion4kError: what it states is no list of positive numbers.
+        """
+        stated = model_settings(model).get("mag_ratios")
+        if stated is None:
+            return None
+        if (
+            not isinstance(stated, list)
+            or not stated
+            or not all(isinstance(ratio, (int, float)) and ratio > 0 for ratio in stated)
+        ):
+            raise Diffusion4kError(
+                f"{model / SETTINGS}: mag_ratios: found {stated!r}, allowed a list of numbers "
+                "above 0"
+            )
+        return [float(ratio) for ratio in stated]
 
     @abstractmethod
     def velocity(

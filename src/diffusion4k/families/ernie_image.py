@@ -102,6 +102,12 @@ class ErnieImage(AutoencoderKLFlux2Family):
         )[0]
         return nn.functional.pixel_shuffle(predicted, 2)
 
+    def prepare_block_cache(self, transformer: Any) -> None:
+        """A block takes one stream of tokens, by another name than diffusers' caches expect."""
+        from diffusion4k.families.block_cache import describe_block
+
+        describe_block(transformer.layers[0], hidden_states_is_first=True)
+
     def call_arguments(
         self,
         conditioning: dict[str, Tensor],

@@ -115,6 +115,15 @@ class Flux(AutoencoderKLFamily):
         """Embedded in guidance-distilled models, else none."""
         return "embedded" if _embeds_guidance(model) else "none"
 
+    def mag_ratios(self, model: Path) -> list[float] | None:
+        """The model's own; else, where guidance is embedded, those that diffusers has for dev."""
+        stated = super().mag_ratios(model)
+        if stated is None and _embeds_guidance(model):
+            from diffusers.hooks.mag_cache import FLUX_MAG_RATIOS
+
+            return [float(ratio) for ratio in FLUX_MAG_RATIOS]
+        return stated
+
     def max_sequence_length(self, model: Path) -> int:
         """T5's tokens: 512, and 256 for schnell, as its model card has it."""
         return 512 if _embeds_guidance(model) else 256

@@ -48,6 +48,9 @@ FLUX2_PARTS = {
 class Flux2Family(AutoencoderKLFlux2Family):
     """What both layouts have in common."""
 
+    # Its blocks of one stream give text and image as one, which diffusers' caches cannot take.
+    has_block_cache = False
+
     chat_template = True
     position_methods: ClassVar[tuple[str, ...]] = ROTARY
     # A single-stream block has one layer before attention and MLP, and one behind, whose name is

@@ -25,6 +25,7 @@ class Flux2Klein(Flux2Family):
 
     name = "flux2-klein"
     pipeline_class = "Flux2KleinPipeline"
+    guides_in_turn = True
     components: ClassVar[Mapping[str, tuple[str, ...]]] = FLUX2_PARTS | {
         "text_encoder": ("transformers.Qwen3Model", "Qwen3ForCausalLM"),
         "tokenizer": ("transformers.Qwen2Tokenizer",),

@@ -36,6 +36,7 @@ class QwenImage(PosteriorFamily):
 
     name = "qwen-image"
     pipeline_class = "QwenImagePipeline"
+    guides_in_turn = True
     components: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "transformer": ("diffusers.QwenImageTransformer2DModel",),
         "vae": ("diffusers.AutoencoderKLQwenImage",),

@@ -146,6 +146,12 @@ class Sana(Family):
         for _, strip in decode_strips(autoencoder, latents, max_memory):
             yield strip
 
+    def prepare_block_cache(self, transformer: Any) -> None:
+        """diffusers' caches know nothing of this family's blocks, which give the image alone."""
+        from diffusion4k.families.block_cache import describe_block
+
+        describe_block(transformer.transformer_blocks[0])
+
     def velocity(
         self, transformer: nn.Module, noisy: Tensor, sigma: Tensor, conditioning: dict[str, Tensor]
     ) -> Tensor:

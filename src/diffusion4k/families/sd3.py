@@ -131,6 +131,12 @@ class StableDiffusion3(AutoencoderKLFamily):
             "pooled_prompt_embeds": meta_tensor(captions, config["pooled_projection_dim"]),
         }
 
+    def prepare_block_cache(self, transformer: Any) -> None:
+        """The last block drops the text, whose change diffusers' caches would keep as well."""
+        from diffusion4k.families.block_cache import keep_text
+
+        keep_text(transformer.transformer_blocks[-1])
+
     def velocity(
         self, transformer: nn.Module, noisy: Tensor, sigma: Tensor, conditioning: dict[str, Tensor]
     ) -> Tensor:

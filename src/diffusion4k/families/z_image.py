@@ -99,6 +99,18 @@ class ZImage(AutoencoderKLFamily):
         predicted = transformer(images, 1 - sigma, texts, return_dict=False)[0]
         return -torch.stack(predicted).squeeze(2)
 
+    prompt_comes_first = True
+
+    def guidance_weight(self, guidance: float) -> float:
+        """One more than the stock scale: see above."""
+        return 1 + guidance
+
+    def prepare_block_cache(self, transformer: Any) -> None:
+        """A block takes one stream of tokens, by another name than diffusers' caches expect."""
+        from diffusion4k.families.block_cache import describe_block
+
+        describe_block(transformer.layers[0], hidden_states_is_first=True)
+
     def call_arguments(
         self,
         conditioning: dict[str, Tensor],

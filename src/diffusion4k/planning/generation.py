@@ -171,12 +171,16 @@ def _stage_parts(
     guided = is_guided(model.family.guidance_kind(model.folder), stage.guidance)
     windows = count_windows(stage, model.family)
     transformer = _transformer_bytes(model, setup, gpu)
-    denoising = _denoising(model, *size, guided, windows, gpu)
-    calls = math.ceil(windows.count * (2 if guided else 1) / windows.per_call) if windows else 1
+    # The halves of guidance are made one after the other then.
+    halves = 2 if guided and gpu and setup.memory == "low" else 1
+    together = 2 if guided and halves == 1 else 1
+    denoising = _denoising(model, *size, together == 2, windows, gpu)
+    calls = halves * (math.ceil(windows.count * together / windows.per_call) if windows else 1)
     moved = calls * _weights_moved(model, setup) if _streams(setup, gpu) else 0
     denoising = replace(
         denoising,
         parts={**denoising.parts, "weights": transformer},
+        flops=halves * denoising.flops,
         times=stage.steps_made,
         moved=moved,
     )

@@ -1,12 +1,17 @@
 """A run of many images that can be stopped at any time and taken up again."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from diffusion4k.errors import UsageError
+from diffusion4k.sampling.beside import Finishing
 from diffusion4k.sampling.files import SUFFIXES, image_name, is_made_here, is_present, write_image
 from diffusion4k.sampling.kept import KeptStages
 from diffusion4k.sampling.progress import SamplingProgress
@@ -72,16 +77,26 @@ def generate(
         sampler.encode_for(output.settings for output in todo)
         bars.stage(f"loading the other parts of {sampler.model}")
         sampler.load()
-        for output in todo:
-            bars.image()
-            kept = KeptStages(output.path, output.settings, stay=keep_stages)
-            strips = sampler.sample_strips(
-                output.settings, on_step=bars.step, on_stage=bars.begin_stage, kept=kept
-            )
-            write_image(strips, output.path, output.settings)
-            kept.finish()
-            bars.written(str(output.path))
+        with Finishing(sampler.device, is_beside=sampler.placement.decodes_beside) as finishing:
+            for output in todo:
+                written = bars.image()
+                kept = KeptStages(output.path, output.settings, stay=keep_stages)
+                strips = sampler.sample_strips(
+                    output.settings, on_step=bars.step, on_stage=bars.begin_stage, kept=kept
+                )
+                finishing.finish(partial(_write, strips, output, kept, written))
     return outputs
+
+
+def _write(
+    strips: Iterable[NDArray[np.uint8]],
+    output: Output,
+    kept: KeptStages,
+    written: Callable[[str], None],
+) -> None:
+    write_image(strips, output.path, output.settings)
+    kept.finish()
+    written(str(output.path))
 
 
 class _Destination:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from diffusion4k.families.base import Family
+from diffusion4k.sampling.denoising import denoising
 from diffusion4k.sampling.image_to_image import from_latents, initial_image, with_parts
 from diffusion4k.sampling.request import STRENGTH, SamplingSettings
 from diffusion4k.sampling.shift import with_shift
@@ -34,15 +35,25 @@ def denoise_directly(
     family.check_decode_memory(pipeline.vae, *size, max_memory)
     generator = torch.Generator().manual_seed(settings.seed)
     options = sampler.call_arguments(settings, settings.guidance, on_step)
-    with out_of_memory(*size, sampler.device):
+    steered = denoising(
+        sampler,
+        settings,
+        pipeline,
+        family,
+        settings.guidance,
+        steps=settings.denoising_steps,
+        schedule_steps=settings.steps,
+    )
+    with out_of_memory(*size, sampler.device), steered as around:
         if settings.init is None:
             sampler.placement.before_denoising(pipeline)
+            pipeline = around.pipeline_for(*size)
             return from_noise(pipeline, family, *size, settings.steps, generator, **options)
         image = initial_image(settings.init, *size).to(sampler.device, sampler.torch_dtype)
         latents = family.draw_latents(pipeline.vae, image, generator, max_memory)
         sampler.placement.before_denoising(pipeline)
         made = from_latents(
-            pipeline,
+            around.pipeline_for(*size),
             family,
             latents,
             steps=settings.steps,

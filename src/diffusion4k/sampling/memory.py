@@ -1,10 +1,12 @@
 """Where the parts of a pipeline stand while an image is made: memory against time.
 
-- high: everything stays on the device, text encoders for later prompts as well.
+- high: everything stays on the device, text encoders for later prompts as well; on a GPU an image
+  is decoded and written beside the steps of the next one.
 - balanced: text encoders are freed once the prompts are encoded; the transformer is off the device
   while an image is decoded.
-- low: text encoders are freed; the transformer's blocks come to the device one by one; the
-  decoder's feature maps take at most 1 GiB by default.
+- low: text encoders are freed; the transformer's blocks come to the device one by one; on a GPU the
+  two predictions of a guided step are made one after the other; the decoder's feature maps take at
+  most 1 GiB by default.
 
 Off the device means in the CPU's memory. Where that is the device's own (the CPU, Apple's GPUs) the
 transformer stays; on the CPU its weights are mapped from their file, and the system drops and reads
@@ -77,13 +79,16 @@ class Placement:
         self.max_memory = decoder_limit(level, parse_memory(max_memory))
         self.keeps_text_encoders = level == "high"
         apart = has_own_memory(device)
-        self._by_block = level == "low" and streams_blocks and apart
-        self._is_moved = level != "high" and not self._by_block and apart
+        self.streams_blocks = level == "low" and streams_blocks and apart
+        # Not on the CPU, where an image is the same to the bit at all levels.
+        self.halves_apart = level == "low" and device.type != "cpu"
+        self.decodes_beside = level == "high" and device.type == "cuda"
+        self._is_moved = level != "high" and not self.streams_blocks and apart
 
     def __str__(self) -> str:
         """One line that says what is done."""
         transformer = f"transformer stays on {self.device}"
-        if self._by_block:
+        if self.streams_blocks:
             transformer = f"transformer block by block on {self.device}"
         elif self._is_moved:
             transformer = f"transformer leaves {self.device} while an image is decoded"
@@ -96,7 +101,7 @@ class Placement:
 
     def place(self, pipeline: "DiffusionPipeline") -> None:
         """Put a pipeline that was just loaded where it belongs."""
-        if self._by_block:
+        if self.streams_blocks:
             pipeline.vae.to(self.device)
             stream_blocks(pipeline.transformer, self.device)
         else:

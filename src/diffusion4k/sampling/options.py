@@ -18,6 +18,22 @@ __all__ = ["LoadingOptions", "SamplingOptions"]
 Whole = Annotated[int, Field(strict=True)]
 
 
+def _levels_of(interval: object) -> object:
+    """The lowest and the highest noise level in `0.2,0.8`; anything else as it is."""
+    if not isinstance(interval, str):
+        return interval
+    try:
+        low, high = (float(level) for level in interval.split(","))
+    except ValueError:
+        raise PydanticCustomError(
+            "interval",
+            "guidance interval {interval}: give the lowest and the highest noise level, e.g. "
+            "0.2,0.8",
+            {"interval": interval},
+        ) from None
+    return low, high
+
+
 def _sides_of(stages: object) -> object:
     """The longer sides in `1024,2048`; anything else as it is."""
     if not isinstance(stages, str):
@@ -61,6 +77,14 @@ class SamplingOptions(Section):
     """Longer side of a draft, which is doubled until the size is reached."""
     stage_options: StageOptions | None = None
     """Options of all stages after the draft."""
+    guidance_interval: Annotated[tuple[float, float], BeforeValidator(_levels_of)] | None = None
+    """Noise levels, 0 to 1, between which guidance acts, e.g. 0.2,0.8: the steps outside cost half;
+    by default all."""
+    projected_guidance: bool | None = None
+    """Adaptive projected guidance, against burnt colours at a high guidance scale."""
+    cache: str | None = None
+    """Reuse what steps have in common: first-block[:threshold], taylorseer[:interval],
+    mag[:threshold] or off (default). Faster, at a cost in quality: see docs/speed.md."""
 
     @property
     def asks_for_stages(self) -> bool:
@@ -93,5 +117,9 @@ class LoadingOptions(Section):
     """Limit for the decoder's feature maps, e.g. 2GiB; by default none."""
     factor: Whole | None = None
     """Pixels a side of one latent: 16 (default) or the autoencoder's own 8; Sana: 32."""
+    compile: bool = False
+    """Compile the transformer's blocks: the first image waits for it, the others are faster."""
+    attention: str | None = None
+    """sdpa (PyTorch's own, default), flash3, sage or flex."""
     dtype: str = "auto"
     """auto (default), float32, bfloat16 or float16; auto chooses by device."""

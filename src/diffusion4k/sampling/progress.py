@@ -1,6 +1,7 @@
 """Progress of sampling: bars on a terminal, now and then a line elsewhere."""
 
 import time
+from collections.abc import Callable
 
 from rich.console import Console
 from rich.progress import (
@@ -62,8 +63,8 @@ class SamplingProgress:
         """Say what is being done before the first step."""
         self._say(f"{name} ...")
 
-    def image(self) -> None:
-        """The next image begins."""
+    def image(self) -> Callable[[str], None]:
+        """The next image begins; the function says where it is, once it is on disk."""
         self._image += 1
         self._step = self._first_step = 0
         self._of_stage = ""
@@ -71,6 +72,12 @@ class SamplingProgress:
             self._current, total=self._steps[self._image], description=self._title, visible=True
         )
         self._started = time.monotonic()
+        title, started = self._title, self._started
+
+        def written(name: str) -> None:
+            self._say(f"{title}: {name} ({time.monotonic() - started:.1f} s)")
+
+        return written
 
     def begin_stage(self, number: int) -> None:
         """A stage of the current image begins, the first being 0; those before are done."""
@@ -99,11 +106,6 @@ class SamplingProgress:
                 f"{self._title}: step {self._step}/{self._steps[self._image]}, "
                 f"{rate:.2f} s/step, {left:.0f} s left"
             )
-
-    def written(self, name: str) -> None:
-        """The current image is on disk."""
-        self._of_stage = ""
-        self._say(f"{self._title}: {name} ({time.monotonic() - self._started:.1f} s)")
 
     @property
     def _title(self) -> str:

@@ -12,6 +12,8 @@ from diffusion4k.data.folder import photo_folder
 from diffusion4k.data.images import image_size
 from diffusion4k.data.metadata import METADATA
 from diffusion4k.errors import Diffusion4kError, UsageError
+from diffusion4k.families.calls import is_guided
+from diffusion4k.sampling.cache_option import recorded_cache
 from diffusion4k.sampling.options import SamplingOptions
 from diffusion4k.sampling.shift import check_shift
 from diffusion4k.sampling.sizes import check_size, check_steps
@@ -91,6 +93,16 @@ class SamplingSettings:
     draft's then."""
     shift: float | None = None
     """Shift of noise levels, where it is not the model's own."""
+    guidance_interval: tuple[float, float] | None = None
+    """Noise levels between which guidance acts; None: all."""
+    projected_guidance: bool | None = None
+    """True: adaptive projected guidance."""
+    cache: str | None = None
+    """What is used again between steps, as `sampling.cache_option` records it; None: nothing."""
+    compiled: bool | None = None
+    """True: the transformer's blocks were compiled, which rounds otherwise."""
+    attention: str | None = None
+    """Attention other than PyTorch's own."""
 
     @property
     def denoising_steps(self) -> int:
@@ -156,6 +168,15 @@ def settle(
         tokens = (width // family.size_step) * (height // family.size_step)
         natural = family.timestep_shift(folder, tokens, steps)
         check_shift(request.shift, natural, model=model, width=width, height=height)
+    guidances = [stage.guidance for stage in stages or ()] or [guidance]
+    _check_guided(request, is_guided(guidance_kind, max(guidances)), model, max(guidances))
+    cache = recorded_cache(
+        request.cache,
+        family,
+        folder,
+        stages=stages or (),
+        has_interval=request.guidance_interval is not None,
+    )
     return SamplingSettings(
         prompt=request.prompt,
         negative_prompt=request.negative_prompt,
@@ -170,8 +191,28 @@ def settle(
         factor=stages[-1].factor if stages else family.factor,
         stages=stages,
         shift=request.shift,
+        guidance_interval=request.guidance_interval,
+        projected_guidance=request.projected_guidance or None,
+        cache=cache,
         **start,
     )
+
+
+def _check_guided(request: Request, guided: bool, model: str, guidance: float) -> None:
+    """Refuse options of guidance where there is none, and an interval that is none."""
+    asked = []
+    if interval := request.guidance_interval:
+        low, high = interval
+        asked.append(f"guidance interval {low:g},{high:g}")
+        if not 0 <= low < high <= 1:
+            raise UsageError(f"{asked[0]}: allowed are noise levels from 0 to 1, the lowest first")
+    if request.projected_guidance:
+        asked.append("projected guidance")
+    if asked and not guided:
+        raise UsageError(
+            f"{asked[0]}: {model} makes no second prediction at guidance {guidance:g}: give a "
+            "guidance above 1, if the model takes one, or leave it out"
+        )
 
 
 def _asked(value: Any, otherwise: Any) -> Any:

@@ -18,12 +18,15 @@ from PIL import Image
 from torch import Tensor
 
 from diffusion4k.data.pixels import rounded
-from diffusion4k.errors import Diffusion4kError
+from diffusion4k.errors import Diffusion4kError, UsageError
 from diffusion4k.families import Family, family_of, resolve
 from diffusion4k.families.calls import GuidanceKind, is_guided
 from diffusion4k.families.defaults import model_memory
 from diffusion4k.families.quantization import cast_layers, check_weights_option, load_transformer
 from diffusion4k.lora import Adapter, load_adapters
+from diffusion4k.models.attention_backend import check_backend, use_backend
+from diffusion4k.sampling.cache_option import CacheOption
+from diffusion4k.sampling.compiled import check_compiler, compile_blocks
 from diffusion4k.sampling.direct import denoise_directly, out_of_memory
 from diffusion4k.sampling.fingerprint import fingerprint
 from diffusion4k.sampling.image_to_image import with_parts
@@ -37,6 +40,8 @@ from diffusion4k.support.devices import half_precision, usable_device
 from diffusion4k.support.files import sha256_of
 
 __all__ = ["Sampler"]
+
+_TEXTS_ON_GPU = 8
 
 
 class Sampler:
@@ -58,6 +63,8 @@ class Sampler:
         lora_scale: how strongly it counts, by default 1; 0 is not at all. One for each of several.
         high_resolution: options of `models.high_resolution` in place of those that the model
             states, key by key.
+        compile: whether the transformer's blocks are compiled; see `sampling.compiled`.
+        attention: `sdpa`, `flash3`, `sage` or `flex`; see `models.attention_backend`.
 
     Raises:
         Diffusion4kError: the model cannot be found or is not of a supported family; the LoRA
@@ -79,6 +86,8 @@ class Sampler:
         lora: str | Path | Sequence[str | Path] | None = None,
         lora_scale: Scales = None,
         high_resolution: Mapping[str, Any] | None = None,
+        compile: bool = False,
+        attention: str | None = None,
     ) -> None:
         self.model = str(model)
         self.folder = resolve(model)
@@ -103,6 +112,12 @@ class Sampler:
             model=self.model,
             skeleton=lambda: self.family.transformer_skeleton(self.folder),
         )
+        self._compiles = compile
+        if compile:
+            check_compiler(self.device)
+        self._attention = check_backend(attention, self.device)
+        # A text encoder fills a GPU with several prompts; a CPU it fills with one.
+        self.texts_together = _TEXTS_ON_GPU if self.device.type == "cuda" else 1
         self._text_encoders: Any = None
         self._conditioning: dict[tuple[str, bool], dict[str, Tensor]] = {}
         self._others: dict[int, tuple[Family, Any]] = {}
@@ -116,6 +131,7 @@ class Sampler:
             UsageError: a value is out of its range.
             Diffusion4kError: the image to start from cannot be read.
         """
+        self._check_cache(request.cache)
         settings = settle(
             request,
             self.family,
@@ -145,10 +161,21 @@ class Sampler:
             encoders.to(self.device)
         if self.placement.keeps_text_encoders:
             self._text_encoders = encoders
-        for prompt, negative in new:
-            self._conditioning[prompt, negative] = self.family.encode_text(
-                encoders, [prompt], negative=negative
-            )
+        for negative in (False, True):
+            prompts = [prompt for prompt, kind in new if kind == negative]
+            for start in range(0, len(prompts), self.texts_together):
+                self._encode_together(
+                    encoders, prompts[start : start + self.texts_together], negative
+                )
+
+    def _encode_together(self, encoders: Any, prompts: list[str], negative: bool) -> None:
+        # Always as many, or the numbers of a prompt would depend on how many stand beside it.
+        texts = prompts + prompts[-1:] * (self.texts_together - len(prompts))
+        encoded = self.family.encode_text(encoders, texts, negative=negative)
+        for row, prompt in enumerate(prompts):
+            self._conditioning[prompt, negative] = {
+                name: values[row : row + 1].clone() for name, values in encoded.items()
+            }
 
     def encode_for(self, all_settings: Iterable[SamplingSettings]) -> None:
         """`encode` the prompts of images to come, and the negative prompts that count in them."""
@@ -188,15 +215,15 @@ class Sampler:
     ) -> Iterator[NDArray[np.uint8]]:
         """The same image in strips of rows from the top, `(rows, width, 3)` each.
 
-        The image is never whole in memory: with `max_memory` its size hardly matters.
+        All steps are made at once, each strip is decoded when it is asked for. The image is never
+        whole in memory: with `max_memory` its size hardly matters.
         """
         self.encode_for([settings])
         if settings.stages:
             made = denoise_stages(self, settings, settings.stages, on_step, on_stage, kept)
-            yield from stage_strips(self, settings.stages[-1], *made)
-        else:
-            latents = denoise_directly(self, settings, on_step)
-            yield from self.decode(latents, settings.factor, settings.width, settings.height)
+            return stage_strips(self, settings.stages[-1], *made)
+        latents = denoise_directly(self, settings, on_step)
+        return self.decode(latents, settings.factor, settings.width, settings.height)
 
     def denoise(
         self,
@@ -316,7 +343,19 @@ class Sampler:
             load_adapters(transformer, adapters)
         if self.weights == "fp8":
             cast_layers(transformer, dtype=dtype)
+        if self._attention:
+            use_backend(transformer, self._attention)
+        if self._compiles:
+            compile_blocks(transformer, self.device)
         return transformer
+
+    def _check_cache(self, asked: str | None) -> None:
+        option = CacheOption.of(asked)
+        if option and option.is_inside_blocks and self.placement.streams_blocks:
+            raise UsageError(
+                f"cache {asked}: skips blocks, which --memory low moves to {self.device} one after "
+                "the other: take taylorseer, or --memory balanced"
+            )
 
     def _is_guided(self, settings: SamplingSettings) -> bool:
         guidances = [stage.guidance for stage in settings.stages or ()] or [settings.guidance]
@@ -342,4 +381,8 @@ class Sampler:
         if self.weights:
             kind, _, file = self.weights.partition(":")
             own["weights"] = f"{kind}:{sha256_of(file)[:16]}" if file else kind
+        if self._compiles:
+            own["compiled"] = True
+        if self._attention:
+            own["attention"] = self._attention
         return own

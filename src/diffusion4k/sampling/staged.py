@@ -17,6 +17,7 @@ from torch import Tensor
 
 from diffusion4k.data.pixels import normalised
 from diffusion4k.families.base import Family
+from diffusion4k.sampling.denoising import Denoising, denoising
 from diffusion4k.sampling.direct import from_noise, out_of_memory
 from diffusion4k.sampling.image_to_image import enlarge, from_latents, with_parts
 from diffusion4k.sampling.kept import KeptStages
@@ -25,6 +26,7 @@ from diffusion4k.sampling.request import SamplingSettings
 from diffusion4k.sampling.shift import with_shift
 from diffusion4k.sampling.solver import dpm_solver
 from diffusion4k.sampling.stages import Stage
+from diffusion4k.sampling.step_cache import GRID_STEPS
 from diffusion4k.sampling.wavelet_guidance import WaveletGuidance
 from diffusion4k.sampling.windows import StageTransformer, Windows
 
@@ -100,24 +102,37 @@ def _denoise_stage(
     seed = stage_seed(settings.seed, number)
     generator = torch.Generator().manual_seed(seed)
     options = sampler.call_arguments(settings, stage.guidance, on_step, stage)
-    if picture is None:
-        sampler.placement.before_denoising(pipeline)
-        size = stage.width, stage.height
-        return from_noise(pipeline, family, *size, stage.steps, generator, **options)
-    max_memory = sampler.placement.max_memory
-    latents = stage_latents(family, pipeline.vae, picture, stage, generator, max_memory)
-    sampler.placement.before_denoising(pipeline)
-    return refine(
+    size = stage.width, stage.height
+    with denoising(
+        sampler,
+        settings,
         pipeline,
         family,
-        latents,
-        stage,
-        enlargement=_enlargement(stage, picture),
-        seed=seed,
-        generator=generator,
-        timestep_shift=lambda tokens: family.timestep_shift(sampler.folder, tokens, stage.steps),
-        **options,
-    )
+        stage.guidance,
+        steps=stage.steps_made,
+        schedule_steps=stage.steps,
+    ) as around:
+        if picture is None:
+            sampler.placement.before_denoising(pipeline)
+            pipeline = around.pipeline_for(*size)
+            return from_noise(pipeline, family, *size, stage.steps, generator, **options)
+        max_memory = sampler.placement.max_memory
+        latents = stage_latents(family, pipeline.vae, picture, stage, generator, max_memory)
+        sampler.placement.before_denoising(pipeline)
+        return refine(
+            pipeline,
+            family,
+            latents,
+            stage,
+            enlargement=_enlargement(stage, picture),
+            seed=seed,
+            generator=generator,
+            timestep_shift=lambda tokens: family.timestep_shift(
+                sampler.folder, tokens, stage.steps
+            ),
+            around=around,
+            **options,
+        )
 
 
 def _enlargement(stage: Stage, before: NDArray[np.uint8]) -> float:
@@ -160,6 +175,7 @@ def refine(
     seed: int,
     generator: torch.Generator,
     timestep_shift: Callable[[int], float],
+    around: Denoising | None = None,
     **options: object,
 ) -> Tensor:
     """The latents of a stage, `(1, C, h, w)` normalised, from those of the enlarged picture.
@@ -170,11 +186,14 @@ def refine(
         seed: of the grid of windows.
         generator: of the noise.
         timestep_shift: the family's, by the number of tokens.
+        around: how guidance is made and what is kept between steps; None: in the usual way.
         options: of the stock pipeline's call: embeddings, guidance, callback.
     """
     rows, columns = latents.shape[-2:]
     patch = family.size_step // family.factor
     parts: dict[str, object] = {}
+    # A cache of whole predictions does not mind how windows lie.
+    cache = around.cache if around and around.cache and around.cache.is_inside_blocks else None
     windows = guidance = shift = None
     side = stage.window * patch if stage.window else max(rows, columns)
     tokens = math.prod(min(side, length) // patch for length in (rows, columns))
@@ -186,7 +205,7 @@ def refine(
     elif stage.window and shift is not None:
         parts["scheduler"] = with_shift(pipeline.scheduler, shift)
     if stage.window:
-        windows = Windows(side, tokens, str(stage.grid), seed)
+        windows = Windows(side, tokens, str(stage.grid), seed, GRID_STEPS if cache else 1)
     if stage.low_bands in ("constant", "falling"):
         assert stage.wavelet and stage.low_bands_weight
         guidance = WaveletGuidance(
@@ -198,8 +217,17 @@ def refine(
         )
     if windows or guidance:
         parts["transformer"] = StageTransformer(
-            pipeline.transformer, family, rows, columns, windows=windows, guidance=guidance
+            pipeline.transformer,
+            family,
+            rows,
+            columns,
+            windows=windows,
+            guidance=guidance,
+            cache=cache,
         )
+    if around and around.is_needed:
+        inner = parts.get("transformer", pipeline.transformer)
+        parts["transformer"] = around.transformer(inner, rows, columns)
     made = from_latents(
         with_parts(pipeline, family.pipeline_class, **parts),
         family,

@@ -13,18 +13,19 @@ put together again. So neither memory nor attention grows with the image. Two wa
 Both are lists of origins and weights along either axis; the weights of a latent sum to one.
 """
 
-import inspect
 import math
 import random
-from dataclasses import dataclass
-from itertools import islice, product
-from typing import Any
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from itertools import count, islice, product
 
 import torch
 from torch import Tensor, nn
 
 from diffusion4k.families.base import Family
 from diffusion4k.families.spatial import SpatialCall
+from diffusion4k.sampling.around import AroundTransformer
+from diffusion4k.sampling.step_cache import StepCache
 from diffusion4k.sampling.wavelet_guidance import WaveletGuidance
 
 __all__ = ["StageTransformer", "Windows", "overlapping", "shifted", "windows_per_call"]
@@ -82,20 +83,25 @@ class Windows:
         grid: one of `families.stages.GRIDS`.
         seed: decides, with the noise level, where a shifted grid lies: the calls of one step see
             the same, and the same seed gives the same image.
+        steps_held: steps for which a shifted grid stays where it is. A cache between steps needs
+            more than one.
     """
 
     side: int
     tokens: int
     grid: str
     seed: int
+    steps_held: int = 1
+    _levels: list[float] = field(default_factory=list, compare=False, repr=False)
 
-    def predict(self, call: SpatialCall) -> Tensor:
+    def predict(self, call: SpatialCall, cache: StepCache | None = None) -> Tensor:
         """The prediction `(B, C', h, w)` for the whole latents, window by window."""
         latents = call.latents
-        rows, columns = self._axes(call)
+        rows, columns = self._axes(call, cache)
         windows = product(range(len(latents)), rows, columns)
         whole: Tensor | None = None
         dtype = latents.dtype
+        numbers = count()
         while batch := list(islice(windows, windows_per_call(self.tokens))):
             cut = torch.stack(
                 [
@@ -103,7 +109,9 @@ class Windows:
                     for sample, (y, down), (x, along) in batch
                 ]
             )
-            predicted = call.predict(cut, torch.tensor([sample for sample, *_ in batch]))
+            samples = torch.tensor([sample for sample, *_ in batch])
+            with cache.part(f"windows {next(numbers)}") if cache else nullcontext():
+                predicted = call.predict(cut, samples)
             dtype = predicted.dtype
             if whole is None:
                 shape = len(latents), predicted.shape[1], *latents.shape[-2:]
@@ -114,24 +122,33 @@ class Windows:
         assert whole is not None
         return whole.to(dtype)
 
-    def _axes(self, call: SpatialCall) -> tuple[Axis, Axis]:
+    def _axes(self, call: SpatialCall, cache: StepCache | None) -> tuple[Axis, Axis]:
         height, width = call.latents.shape[-2:]
         if self.grid == "overlap":
             return overlapping(height, self.side), overlapping(width, self.side)
-        offsets = random.Random(f"{self.seed} {call.level.sigma[0].item():.6f}")
+        level = self._level_of_grid(call.level.sigma[0].item(), cache)
+        offsets = random.Random(f"{self.seed} {level:.6f}")
         down, along = offsets.randrange(self.side), offsets.randrange(self.side)
         return shifted(height, self.side, down), shifted(width, self.side, along)
 
+    def _level_of_grid(self, level: float, cache: StepCache | None) -> float:
+        """The noise level whose grid holds now: that of the step when it came to stand there."""
+        if level not in self._levels:
+            self._levels.append(level)
+            if cache and len(self._levels) % self.steps_held == 1:
+                cache.forget()  # What is kept belongs to windows elsewhere.
+        number = self._levels.index(level)
+        return self._levels[number - number % self.steps_held]
 
-class StageTransformer(nn.Module):
-    """Stands in the place of a stock transformer, whose other attributes it has.
+
+class StageTransformer(AroundTransformer):
+    """Shows the stock transformer an image in windows, and draws it towards the stage before.
 
     Args:
-        transformer: the stock one, with whatever hooks, adapters and weights it has.
-        family: knows how its pipeline calls it.
-        rows, columns: of the latents.
-        windows: how they are cut; None: seen whole.
+        transformer, family, rows, columns: as in `AroundTransformer`.
+        windows: how the latents are cut; None: seen whole.
         guidance: towards the stage before; None: none.
+        cache: told of the windows that go through the network together; None: there is none.
     """
 
     def __init__(
@@ -143,28 +160,15 @@ class StageTransformer(nn.Module):
         *,
         windows: Windows | None = None,
         guidance: WaveletGuidance | None = None,
+        cache: StepCache | None = None,
     ) -> None:
-        super().__init__()
-        self.stock = transformer
-        self._family, self._rows, self._columns = family, rows, columns
-        self._windows, self._guidance = windows, guidance
+        super().__init__(transformer, family, rows, columns)
+        self._windows, self._guidance, self._cache = windows, guidance, cache
 
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("stock"), name)
-
-    def forward(self, *args: object, **kwargs: object) -> tuple[object]:
-        """The stock transformer's prediction, as the first of a tuple."""
-        # Of the class, as hooks put functions of any arguments in the place of the method.
-        stock = inspect.signature(type(self.stock).forward)
-        _, *arguments = stock.bind(self.stock, *args, **kwargs).arguments.items()
-        call = self._family.spatial_call(self.stock, dict(arguments), self._rows, self._columns)
+    def predict(self, call: SpatialCall) -> Tensor:
+        """The stock transformer's prediction, put together and drawn to the stage before."""
         if self._windows:
-            predicted = self._windows.predict(call)
+            predicted = self._windows.predict(call, self._cache)
         else:
             predicted = call.predict(call.latents, torch.arange(len(call.latents)))
-        if self._guidance:
-            predicted = self._guidance(call, predicted)
-        return (call.output(predicted),)
+        return self._guidance(call, predicted) if self._guidance else predicted
