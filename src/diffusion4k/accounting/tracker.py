@@ -135,8 +135,8 @@ class CostTracker(TorchDispatchMode):
             inputs = (leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor))
             outputs = (leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor))
             self._note_peak(self._workspace(inputs, outputs))
-        elif func is _ATTENTION_BACKWARD:
-            self._note_peak(self._attention(args[1]))
+        elif func is _ATTENTION_BACKWARD and isinstance(query := args[1], Tensor):
+            self._note_peak(self._attention(query))
         return result
 
     def _shape_of_result(

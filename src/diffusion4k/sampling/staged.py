@@ -8,12 +8,12 @@ finished stage gives the same bits as one that was never stopped.
 import hashlib
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffusion4k.data.pixels import normalised
 from diffusion4k.families.base import Family
@@ -226,7 +226,7 @@ def refine(
             cache=cache,
         )
     if around and around.is_needed:
-        inner = parts.get("transformer", pipeline.transformer)
+        inner = cast(nn.Module, parts.get("transformer", pipeline.transformer))
         parts["transformer"] = around.transformer(inner, rows, columns)
     made = from_latents(
         with_parts(pipeline, family.pipeline_class, **parts),
