@@ -54,7 +54,9 @@ def test_every_part_has_a_share(sampler: Sampler, staged: SamplingSettings) -> N
         "low bands": {"stage_options": replace(REQUEST.stage_options, low_bands="off")},
         "constant": {"stage_options": replace(REQUEST.stage_options, low_bands="constant")},
     }.items():
-        pictures[name] = sampler.sample(sampler.settle(replace(REQUEST, **changes))).tobytes()
+        pictures[name] = sampler.sample(
+            sampler.settle(REQUEST.model_copy(update=changes))
+        ).tobytes()
     assert len(set(pictures.values())) == len(pictures)
 
 
@@ -109,7 +111,7 @@ def test_a_stopped_run_continues_with_the_same_bits(
     # Another image in its place takes nothing up.
     run.clear()
     with pytest.raises(_Stopped):
-        generate([replace(REQUEST, seed=4)], sampler, out=out, progress=False)
+        generate([REQUEST.model_copy(update={"seed": 4})], sampler, out=out, progress=False)
     assert run == list(range(finished + 1))
     run.clear()
     with pytest.raises(_Stopped):
@@ -147,7 +149,10 @@ def test_the_record_says_every_stage(
     assert not again.is_new
     stronger = replace(REQUEST.stage_options, strength=0.75)  # type: ignore[type-var]
     (other,) = generate(
-        [replace(REQUEST, stage_options=stronger)], sampler, out=tmp_path, progress=False
+        [REQUEST.model_copy(update={"stage_options": stronger})],
+        sampler,
+        out=tmp_path,
+        progress=False,
     )
     assert other.path != made.path
 
