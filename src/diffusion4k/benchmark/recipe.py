@@ -38,6 +38,7 @@ class BenchmarkEntry(SamplingOptions, LoadingOptions):
     images: Path | None = None
     lora: Text | None = None
     lora_scale: NonNegative | None = None
+    stages: Stages | None = None
 
     @model_validator(mode="after")
     def _either(self) -> "BenchmarkEntry":

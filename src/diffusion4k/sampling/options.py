@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from diffusion4k.config.types import Section, Stages
+from diffusion4k.config.types import Section
 from diffusion4k.families.stages import StageOptions
 
 __all__ = ["LoadingOptions", "SamplingOptions"]
@@ -71,7 +71,7 @@ class SamplingOptions(Section):
     shift: float | None = None
     """Shift of noise levels, with --direct: lower spends more steps on detail; by default the
     model's own, by size with Flux."""
-    stages: Annotated[Stages, BeforeValidator(_sides_of)] | None = None
+    stages: Annotated[tuple[Whole, ...], BeforeValidator(_sides_of)] | None = None
     """Longer sides in pixels, growing: a draft, then each enlarged, e.g. 1024,2048."""
     draft: Whole | None = None
     """Longer side of a draft, which is doubled until the size is reached."""
