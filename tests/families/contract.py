@@ -553,7 +553,7 @@ class FamilyContract(StepsContract):
 class _FixedGrid(Windows):
     """A shifted grid that begins at the image's corner."""
 
-    def _axes(self, call: SpatialCall) -> Any:
+    def _axes(self, call: SpatialCall, cache: Any) -> Any:
         height, width = call.latents.shape[-2:]
         return shifted(height, self.side, 0), shifted(width, self.side, 0)
 

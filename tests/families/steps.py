@@ -102,7 +102,9 @@ class StepsContract:
         # To rounding, as some pipelines give the guided prediction the length of the other.
         unguided = self.made(sampler, guidance=1.0)
         torch.testing.assert_close(nowhere, unguided, rtol=1e-4, atol=1e-4)
-        assert not torch.equal(self.made(sampler, guidance_interval=(0.5, 1)), plain)
+        # Of the first step alone: some families have no low noise levels in so few steps.
+        first = self.made(sampler, guidance_interval=(0.97, 1))
+        assert not torch.equal(first, plain) and not torch.equal(first, unguided)
 
     def test_projected_guidance_without_its_changes_is_the_usual(
         self, sampler: Sampler, plain: Tensor, monkeypatch: pytest.MonkeyPatch
@@ -112,7 +114,7 @@ class StepsContract:
             with pytest.raises(UsageError, match="no second prediction"):
                 self.made(sampler, projected_guidance=True)
             return
-        assert not torch.allclose(self.made(sampler, projected_guidance=True), plain, atol=1e-2)
+        assert not torch.equal(self.made(sampler, projected_guidance=True), plain)
         own = {"eta": 1.0, "radius": 1e6, "momentum": 0.0}
         monkeypatch.setattr(
             "diffusion4k.sampling.guidance.ProjectedGuidance.__init__.__kwdefaults__", own

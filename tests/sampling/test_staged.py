@@ -213,7 +213,7 @@ def test_nan_and_memory_are_reported_by_stage(
         sampler.sample(staged, on_step=exhausted)
     from diffusion4k.sampling.windows import Windows
 
-    def broken(self: Windows, call: object) -> torch.Tensor:
+    def broken(self: Windows, call: object, cache: object) -> torch.Tensor:
         return torch.full((2, 16, 8, 6), float("nan"))
 
     monkeypatch.setattr(Windows, "predict", broken)
