@@ -50,6 +50,7 @@ def test_an_image_as_json(tiny_model: Path) -> None:
         "bandwidth": 10 * 2**30,
         "flops": 1e14,
         "utilisation": 0.5,
+        "device": "cuda",
     }
     assert content["steps"] == 3 and content["fits"]
 

@@ -176,10 +176,11 @@ def test_shared_weights_are_gathered_in_bfloat16_and_not_copied(
         return plan_training(blueprint, wanted, machine, images=1).stages[2].parts
 
     one, whole, shared = step(1), step(4, engine="ddp"), step(4)
-    # Autocast keeps those of all products of matrices that were made before the peak.
+    # Autocast keeps those of all products of matrices that were made before the peak, which is in
+    # the backward pass of an attention.
     layers = [m for m in blueprint.transformer.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
     copies = 2 * sum(p.numel() for layer in layers for p in layer.parameters())
-    assert 0.8 * copies < one["weight copies"] == whole["weight copies"] <= copies
+    assert 0.6 * copies < one["weight copies"] == whole["weight copies"] <= copies
     assert "weight copies" not in shared
     # An nth, and two of the tiny model's two blocks in half of float32.
     assert shared["weights"] == pytest.approx(one["weights"] * (1 / 4 + 1 / 2), rel=1e-3)
@@ -289,12 +290,15 @@ def test_an_image_that_does_not_fit(sd3: Blueprint) -> None:
     assert plan_generation(sd3, own, machine).fits
 
 
-def test_a_decoder_that_nothing_makes_smaller() -> None:
+def test_a_decoder_that_a_limit_makes_smaller() -> None:
     sana = Blueprint("sana-1600m-4k")
     setup = GenerationSetup.of(sana, on_gpu=True)
     plan = plan_generation(sana, setup, described_machine(gpu_memory="16GiB"))
-    assert plan.highest.name == "decoding" and not plan.changes
-    assert "a smaller size may" in verdict(plan)
+    assert plan.highest.name == "decoding" and plan.fits
+    plan = plan_generation(sana, setup, described_machine(gpu_memory="8GiB"))
+    assert not plan.fits and plan.changes[0].how == ("--max-memory 4GiB",)
+    plan = plan_generation(sana, setup, described_machine(gpu_memory="3GiB"))
+    assert "still too much" in verdict(plan)
 
 
 def test_guidance_doubles_the_step(sd3: Blueprint) -> None:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.lora.adapter import linear_layers, parameter_modules
+from diffusion4k.lora.adapter import check_targets, linear_layers, parameter_modules
 from diffusion4k.lora.changes import Change, Kronecker, LowRank
 from diffusion4k.lora.file import Adapter
 
@@ -54,11 +54,16 @@ def add_adapter(
             the first that fits counts.
         alpha_pattern: alphas, in the same way.
         start: LoRAs to begin with, which `check_adapter_options` has accepted.
+
+    Raises:
+        UsageError: no target fits a layer.
     """
     from peft import LoKrConfig, LoraConfig, PeftConfig, inject_adapter_in_model
 
     ranks, alphas = dict(rank_pattern or {}), dict(alpha_pattern or {})
     begun = _begun(transformer, start)
+    if not begun and not linear_layers(transformer, targets):
+        check_targets(transformer, targets)
     # Each layer has room for what it begins with, and the factor that it would have without.
     for layer, changes in begun.items():
         usual, needed = _by_pattern(ranks, layer, rank), sum(change.rank for change in changes)

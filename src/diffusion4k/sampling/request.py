@@ -12,7 +12,6 @@ from diffusion4k.data.folder import photo_folder
 from diffusion4k.data.images import image_size
 from diffusion4k.data.metadata import METADATA
 from diffusion4k.errors import Diffusion4kError, UsageError
-from diffusion4k.families.calls import is_guided
 from diffusion4k.sampling.cache_option import recorded_cache
 from diffusion4k.sampling.options import SamplingOptions
 from diffusion4k.sampling.shift import check_shift
@@ -169,6 +168,8 @@ def settle(
         natural = family.timestep_shift(folder, tokens, steps)
         check_shift(request.shift, natural, model=model, width=width, height=height)
     guidances = [stage.guidance for stage in stages or ()] or [guidance]
+    from diffusion4k.families.calls import is_guided  # not before a request is settled: torch
+
     _check_guided(request, is_guided(guidance_kind, max(guidances)), model, max(guidances))
     cache = recorded_cache(
         request.cache,
