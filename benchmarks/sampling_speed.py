@@ -7,7 +7,7 @@
 Without a part's name all are run; `--merge` puts runs of other parts or prompts together. Each row
 is one way; for each prompt the exact image and those of all ways are made in turn, in one process.
 
-- Time is the processor's (`time.process_time`), as other programs may run; with one thread it is
+- Time is the CPU's (`time.process_time`), as other programs may run; with one thread it is
   the clock's of an idle machine. `steps` is the denoising alone, `image` with decoding.
 - PSNR is to the exact image, in decibels over all pixels; the mean over the prompts.
 - Detail distance is of `diffusion4k.metrics`; its difference to the exact image's is paired by
@@ -59,7 +59,7 @@ COMPILED_STEPS = 4
 
 @dataclass(frozen=True)
 class Made:
-    """One image, and the processor's seconds of its steps and of decoding it."""
+    """One image, and the CPU seconds of its steps and of decoding it."""
 
     pixels: NDArray[np.uint8]
     steps: float

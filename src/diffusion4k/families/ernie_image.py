@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from diffusion4k.families.autoencoder_kl_flux2 import AUTOENCODER_KL_FLUX2, AutoencoderKLFlux2Family
 from diffusion4k.families.base import NO_LIMIT, AfterStep, Checkpoint, Defaults, meta_tensor
 from diffusion4k.families.spatial import SpatialCall, of_samples
+from diffusion4k.families.text_components import padded_conditioning
 from diffusion4k.models.folder import transformer_config
 
 __all__ = ["ErnieImage"]
@@ -79,9 +80,7 @@ class ErnieImage(AutoencoderKLFlux2Family):
         found = text_encoders.encode_prompt(list(captions), text_encoders.text_encoder.device)
         # Each token sees only those before it, so that a longer text is cut off afterwards.
         texts = [rows[:length] for rows in found]
-        mask = torch.tensor([[place < len(rows) for place in range(length)] for rows in texts])
-        padded = [nn.functional.pad(rows, (0, 0, 0, length - len(rows))) for rows in texts]
-        return {"prompt_embeds": torch.stack(padded), "prompt_mask": mask.to(padded[0].device)}
+        return padded_conditioning(texts, length)
 
     def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
         shape = captions, self.text_tokens(model)

@@ -1,16 +1,17 @@
 """Text encoders and tokenizers of a model folder."""
 
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from diffusion4k.families.component import check_vocabulary, loading
 from diffusion4k.models.folder import component_folder
 
-__all__ = ["is_tokenizer", "load_text_components", "stock_class"]
+__all__ = ["is_tokenizer", "load_text_components", "padded_conditioning", "stock_class"]
 
 _NO_LIMIT = 10**30  # tokens, as transformers has it
 
@@ -58,3 +59,10 @@ def load_text_components(
             most = getattr(config, "max_position_embeddings", None)
             tokenizer.model_max_length = min(tokenizer.model_max_length, most or _NO_LIMIT)
     return parts
+
+
+def padded_conditioning(texts: Sequence[Tensor], length: int) -> dict[str, Tensor]:
+    """Embeddings `(n, D)` of texts as `prompt_embeds (B, length, D)`, and which are real."""
+    mask = torch.tensor([[place < len(rows) for place in range(length)] for rows in texts])
+    padded = [nn.functional.pad(rows, (0, 0, 0, length - len(rows))) for rows in texts]
+    return {"prompt_embeds": torch.stack(padded), "prompt_mask": mask.to(padded[0].device)}

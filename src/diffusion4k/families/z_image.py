@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from diffusion4k.families.autoencoder_kl import AUTOENCODER_KL, AutoencoderKLFamily
 from diffusion4k.families.base import AfterStep, Checkpoint, Defaults, Family, meta_tensor
 from diffusion4k.families.spatial import NoiseLevel, SpatialCall
+from diffusion4k.families.text_components import padded_conditioning
 from diffusion4k.models.folder import (
     transformer_config,
 )
@@ -79,9 +80,7 @@ class ZImage(AutoencoderKLFamily):
             do_classifier_free_guidance=False,
             max_sequence_length=length,
         )
-        mask = torch.tensor([[place < len(rows) for place in range(length)] for rows in embeds])
-        padded = [nn.functional.pad(rows, (0, 0, 0, length - len(rows))) for rows in embeds]
-        return {"prompt_embeds": torch.stack(padded), "prompt_mask": mask.to(padded[0].device)}
+        return padded_conditioning(embeds, length)
 
     def empty_conditioning(self, model: Path, captions: int) -> dict[str, Tensor]:
         shape = captions, self.text_tokens(model)
